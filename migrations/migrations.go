@@ -1,0 +1,137 @@
+// Package migrations is the schema that Outcrier keeps in Postgres, as goose
+// migrations. The SQL files are the first chapter of the code: read them in
+// their order.
+package migrations
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+//go:embed *.sql
+var files embed.FS
+
+// versionTable keeps goose's versions apart from an application's own.
+const versionTable = "outbox_goose_version"
+
+// lockID is the advisory lock under which one node migrates while others wait;
+// goose's own default would make an application's goose wait too.
+const lockID = 0x6f757462 // "outb"
+
+// DefaultPayloadLimit is the largest payload in bytes, unless the schema is
+// migrated with another.
+const DefaultPayloadLimit = 1 << 20
+
+// Migrations apply the schema to one database. The zero value of each field is
+// its default.
+type Migrations struct {
+	// URL is the Postgres connection string. The objects are made in the
+	// first existing schema on that connection's search_path.
+	URL string
+	// PayloadLimit is the largest payload in bytes that the table takes; it
+	// counts when the table is made. DefaultPayloadLimit by default.
+	PayloadLimit int
+	// Log gets a line for each migration applied. Nothing by default.
+	Log *slog.Logger
+}
+
+// Status is one migration: its version, file, and whether it is applied.
+type Status struct {
+	Version int64
+	File    string
+	Applied bool
+}
+
+// Up applies what is missing. Several nodes may call it at once: one migrates,
+// the others wait for it, a minute at most.
+func (m Migrations) Up(ctx context.Context) error {
+	return m.with(ctx, func(p *goose.Provider) error {
+		applied, err := p.Up(ctx)
+		m.logAll(ctx, "migrated up", applied)
+		return err
+	})
+}
+
+// Down takes everything back, events included.
+func (m Migrations) Down(ctx context.Context) error {
+	return m.with(ctx, func(p *goose.Provider) error {
+		undone, err := p.DownTo(ctx, 0)
+		m.logAll(ctx, "migrated down", undone)
+		return err
+	})
+}
+
+// Status lists all migrations in their order.
+func (m Migrations) Status(ctx context.Context) ([]Status, error) {
+	var list []Status
+	err := m.with(ctx, func(p *goose.Provider) error {
+		found, err := p.Status(ctx)
+		for _, s := range found {
+			list = append(list, Status{s.Source.Version, s.Source.Path, s.State == goose.StateApplied})
+		}
+		return err
+	})
+	return list, err
+}
+
+// with calls fn with a provider whose sessions resolve names in the target
+// schema only: functions keep the search_path that they were made under.
+func (m Migrations) with(ctx context.Context, fn func(*goose.Provider) error) error {
+	config, err := pgx.ParseConfig(m.URL)
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if m.PayloadLimit == 0 {
+		m.PayloadLimit = DefaultPayloadLimit
+	}
+	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(m.prepare))
+	defer db.Close()
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(1, 60))
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, files,
+		goose.WithTableName(versionTable), goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	if err := fn(provider); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}
+
+func (m Migrations) prepare(ctx context.Context, conn *pgx.Conn) error {
+	var schema sql.NullString
+	var encoding string
+	err := conn.QueryRow(ctx, `SELECT current_schema(), current_setting('server_encoding')`).Scan(&schema, &encoding)
+	switch {
+	case err != nil:
+		return err
+	case !schema.Valid:
+		return errors.New("no schema on the connection's search_path exists")
+	case encoding != "UTF8":
+		return fmt.Errorf("the database's encoding is %s: events are UTF-8, create it with ENCODING 'UTF8'", encoding)
+	}
+	_, err = conn.Exec(ctx, `SELECT set_config('search_path', quote_ident($1) || ', pg_temp', false),
+		set_config('outbox.payload_limit', $2, false)`, schema.String, fmt.Sprint(m.PayloadLimit))
+	return err
+}
+
+func (m Migrations) logAll(ctx context.Context, what string, results []*goose.MigrationResult) {
+	if m.Log == nil {
+		return
+	}
+	for _, r := range results {
+		m.Log.InfoContext(ctx, what, "file", r.Source.Path, "took", r.Duration)
+	}
+}
