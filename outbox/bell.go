@@ -1,0 +1,147 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// bell is a tail's side of the adaptive bell: writers ring only when a tail has
+// asked for it, and a tail asks only when it is about to sleep. Migration
+// 00003_bell.sql has the writers' side.
+//
+// No wake-up is lost: a writer whose trigger ran before the ticket was drawn has
+// a smaller xid than the one drawn after the ticket, so the tail stays awake
+// until all such transactions are over; every later trigger sees the ticket and
+// rings.
+type bell struct {
+	conn    *pgx.Conn
+	channel string
+	log     *slog.Logger
+
+	// The bell is proven by ringing it from another connection: behind a
+	// transaction pooler LISTEN succeeds and never hears a thing.
+	proof   string
+	rangAt  time.Time
+	proven  bool
+	silence bool // was told to the log
+}
+
+const (
+	// A proof that is not heard by then says that LISTEN does not work.
+	proofWait = 2 * time.Second
+	// How often the bell is proven anew.
+	proofEvery = time.Minute
+)
+
+// listen comes before the first read of a connection: what commits in between is
+// seen by the one or heard by the other.
+func listen(ctx context.Context, conn *pgx.Conn, log *slog.Logger) (*bell, error) {
+	b := &bell{conn: conn, log: log}
+	if err := conn.QueryRow(ctx, `SELECT outbox_bell_channel()`).Scan(&b.channel); err != nil {
+		return nil, err
+	}
+	if _, err := conn.Exec(ctx, `LISTEN `+pgx.Identifier{b.channel}.Sanitize()); err != nil {
+		return nil, fmt.Errorf("listen: %w", err)
+	}
+	return b, nil
+}
+
+// prove rings the bell by a connection of its own when a proof is due, and takes
+// note of one that was not heard.
+func (b *bell) prove(ctx context.Context, url string) {
+	pending := b.proof != ""
+	switch {
+	case pending && time.Since(b.rangAt) > proofWait:
+		b.proof, b.proven = "", false
+		if !b.silence {
+			b.silence = true
+			b.log.WarnContext(ctx, "listen is not heard: a transaction pooler or a replica stands between; polling until the tail has a direct connection")
+		}
+		return
+	case pending || !b.rangAt.IsZero() && time.Since(b.rangAt) < proofEvery:
+		return
+	}
+	b.rangAt = time.Now()
+	if err := b.ring(ctx, url); err != nil {
+		b.proof = ""
+		b.log.WarnContext(ctx, "the bell can't be proven", "err", err, "retry_in", proofEvery)
+	}
+}
+
+func (b *bell) ring(ctx context.Context, url string) error {
+	ringer, err := connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	b.proof = "proof " + strconv.FormatInt(b.rangAt.UnixNano(), 36)
+	_, err = ringer.Exec(ctx, `SELECT pg_notify($1, $2)`, b.channel, b.proof)
+	return errors.Join(err, ringer.Close(ctx))
+}
+
+// ticket is a request to be woken. The fence are the transactions that may have
+// passed the bell before it was asked for.
+type ticket struct {
+	xid    uint64
+	fenced bool
+	fence  []uint64
+}
+
+// ask draws a ticket and then an xid of its own. The xid is what makes the fence
+// whole: a snapshot taken afterwards lists every transaction before it that is
+// still open, while a snapshot alone may leave out running transactions beyond
+// the latest completed one. They are two transactions, because nextval may
+// assign its transaction's xid before the ticket can be seen, and a writer that
+// came in between would have a larger one.
+func (b *bell) ask(ctx context.Context) (*ticket, error) {
+	var number int64
+	if err := b.conn.QueryRow(ctx, `SELECT nextval('outbox_bell_asked')`).Scan(&number); err != nil {
+		return nil, err
+	}
+	t := &ticket{}
+	err := b.conn.QueryRow(ctx, `SELECT pg_current_xact_id()`).Scan(&t.xid)
+	return t, err
+}
+
+// clear narrows the fence to the transactions that are still in progress in a
+// later snapshot, and tells whether none is left.
+func (t *ticket) clear(xip []uint64) bool {
+	if !t.fenced {
+		n, _ := slices.BinarySearch(xip, t.xid)
+		t.fence, t.fenced = slices.Clone(xip[:n]), true
+	}
+	t.fence = slices.DeleteFunc(t.fence, func(xid uint64) bool {
+		_, open := slices.BinarySearch(xip, xid)
+		return !open
+	})
+	return len(t.fence) == 0
+}
+
+// wait waits for the bell, d at most, and answers what it hears: the ticket that
+// was rung with, never the newest, whose owner may still be asleep.
+func (b *bell) wait(ctx context.Context, d time.Duration) (rang bool, err error) {
+	deadline, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	for {
+		heard, err := b.conn.WaitForNotification(deadline)
+		switch {
+		case err != nil && ctx.Err() == nil && deadline.Err() != nil && !b.conn.IsClosed():
+			return false, nil
+		case err != nil:
+			return false, err
+		case heard.Payload == b.proof:
+			b.proof, b.proven, b.silence = "", true, false
+			return true, nil
+		}
+		if number, err := strconv.ParseInt(heard.Payload, 10, 64); err == nil {
+			_, err := b.conn.Exec(ctx, `SELECT outbox_bell_answer($1)`, number)
+			return true, err
+		}
+	}
+}

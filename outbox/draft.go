@@ -1,0 +1,56 @@
+package outbox
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// Draft is an event that has not been written yet. Append writes it in the
+// caller's transaction; with that transaction's commit it becomes an Event.
+//
+// Postgres checks every draft (the limits stand beside each field), so that an
+// INSERT typed in psql and a Draft are held to the same rules.
+type Draft struct {
+	// Topic is what clients select on: 1 to 255 bytes in segments separated
+	// by "/", none empty, without control characters or "*".
+	Topic string
+	// Type says what happened, dotted and in the past tense by habit, like
+	// "audit.approved": 1 to 255 bytes without control characters.
+	Type string
+	// Payload is the event's JSON. A json.RawMessage or []byte is stored byte
+	// for byte, anything else is marshalled by encoding/json, and nil is "{}".
+	// At most 1 MiB, unless the schema was migrated with another limit.
+	Payload any
+	// Source is the CloudEvents source, a URI reference that names the
+	// system, service or component: "/" by default.
+	Source string
+	// Headers travel with the event and become extension attributes of its
+	// CloudEvents envelope; "traceparent" is the usual one. Nil for none.
+	Headers map[string]string
+	// DedupKey, when not empty, makes the append idempotent: a second one
+	// with the same key stores nothing and gets the first one's id, for as
+	// long as the first is retained.
+	DedupKey string
+	// DeliverAt, when in the future, keeps the event in outbox_scheduled until
+	// then; it gets its id when it is due. Zero appends it at once.
+	DeliverAt time.Time
+}
+
+// payload is the draft's payload as Postgres stores it.
+func (d Draft) payload() (json.RawMessage, error) {
+	switch p := d.Payload.(type) {
+	case nil:
+		return json.RawMessage("{}"), nil
+	case json.RawMessage:
+		return p, nil
+	case []byte:
+		return p, nil
+	default:
+		encoded, err := json.Marshal(p)
+		if err != nil {
+			return nil, fmt.Errorf("encode payload: %w", err)
+		}
+		return encoded, nil
+	}
+}

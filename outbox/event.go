@@ -1,0 +1,64 @@
+package outbox
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Event is a committed row of the outbox. It is shared by all streams that it
+// goes to: nobody changes it.
+type Event struct {
+	// ID is drawn when the event is appended. Within a transaction ids rise in
+	// the order of its appends; across transactions they say nothing of the
+	// order of commits.
+	ID int64
+	// XID is the transaction that appended the event.
+	XID uint64
+	// Topic, Type and Source are as in Draft.
+	Topic, Type, Source string
+	// Payload is JSON, byte for byte as it was appended.
+	Payload json.RawMessage
+	// Headers is nil when the event has none.
+	Headers map[string]string
+	// CreatedAt is when the event was appended, by the database's clock, in
+	// UTC and microseconds.
+	CreatedAt time.Time
+}
+
+// eventColumns are an event's columns, in the order in which scanEvent's
+// targets take them.
+const eventColumns = `xid, id, topic, type, payload, source, headers, created_at`
+
+// row scans one row of eventColumns, any of which may be NULL.
+type row struct {
+	xid                 *uint64
+	id                  *int64
+	topic, kind, source *string
+	payload, headers    []byte
+	createdAt           *time.Time
+}
+
+func (r *row) scan(rows pgx.Rows, more ...any) error {
+	return rows.Scan(append([]any{&r.xid, &r.id, &r.topic, &r.kind, &r.payload, &r.source, &r.headers, &r.createdAt}, more...)...)
+}
+
+func (r *row) event() (Event, error) {
+	e := Event{
+		ID: *r.id, XID: *r.xid, Topic: *r.topic, Type: *r.kind, Source: *r.source,
+		Payload: r.payload, CreatedAt: r.createdAt.UTC(),
+	}
+	if r.headers != nil {
+		if err := json.Unmarshal(r.headers, &e.Headers); err != nil {
+			return Event{}, fmt.Errorf("headers of event %d: %w", e.ID, err)
+		}
+	}
+	return e, nil
+}
+
+// size is about what the event holds in memory, in bytes.
+func (e *Event) size() int {
+	return len(e.Topic) + len(e.Type) + len(e.Source) + len(e.Payload) + 160
+}

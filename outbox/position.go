@@ -1,0 +1,250 @@
+package outbox
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Position is what a reader has been given so far, in a form short enough for
+// an event stream's id. It is a set of events, not a place in a line: resuming
+// from it gives exactly the events outside the set, whenever they committed.
+//
+// Between two reads of the table it is the transactions in Given. In the middle
+// of a read, it is besides the events of Within that have an id up to EventID.
+type Position struct {
+	// History is the history that the position belongs to; a restored database
+	// begins another.
+	History uint32
+	// EventID is the id of the event that the position stands on, 0 before the
+	// first.
+	EventID int64
+	// Given are the transactions whose events were all given.
+	Given Set
+	// Within, when not nil, are the transactions of the read that the position
+	// stands in: their events with ids up to EventID were given too.
+	Within *Set
+	// Anchor is an event that was visible when the position was made.
+	Anchor Anchor
+	// Trim is the newest entry of outbox_trim that the reader knows of: an
+	// older one can't be a gap any more.
+	Trim int64
+}
+
+// Anchor ties a position to the database's past: as long as the anchor's
+// transaction is still there, no xid up to it was handed out twice. XID is 0 for
+// the empty outbox, which needs no anchor.
+type Anchor struct {
+	XID uint64
+	// Hash is of that transaction's newest event.
+	Hash uint32
+}
+
+// newAnchor hashes an event like outbox_position does.
+func newAnchor(xid uint64, id int64, createdAt time.Time) Anchor {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%d:%d", xid, id, createdAt.UnixMicro()))
+	return Anchor{XID: xid, Hash: binary.BigEndian.Uint32(sum[:4])}
+}
+
+// Has tells whether an event was given.
+func (p Position) Has(xid uint64, id int64) bool {
+	return p.Given.Has(xid) || p.Within != nil && id <= p.EventID && p.Within.Has(xid)
+}
+
+// Within the limits of any proxy's header buffers, and of DESIGN's 2 kB when
+// written in base64.
+const maxPositionBytes = 1500
+
+const maxPositionText = 2048
+
+// The first byte: a version, and what follows.
+const (
+	positionVersion = 1 << 4
+	flagWithin      = 1 << 0
+	flagAnchorApart = 1 << 1
+)
+
+// String writes the position: the id of its event, a dot, and base64url. A
+// position that would be too long is rounded down: it claims less, so that
+// events may come again and none is lost.
+func (p Position) String() string { return string(p.Append(nil)) }
+
+// Append appends the written position to dst.
+func (p Position) Append(dst []byte) []byte {
+	var buf [96]byte
+	packed := p.pack(buf[:0])
+	if len(packed) > maxPositionBytes && p.Within != nil {
+		p.Within = nil
+		packed = p.pack(packed[:0])
+	}
+	for len(packed) > maxPositionBytes {
+		kept := len(p.Given.Except) / 2
+		p.Given = Set{Max: p.Given.Except[kept] - 1, Except: p.Given.Except[:kept]}
+		packed = p.pack(packed[:0])
+	}
+	dst = strconv.AppendInt(dst, p.EventID, 10)
+	dst = append(dst, '.')
+	return base64.RawURLEncoding.AppendEncode(dst, packed)
+}
+
+func (p Position) pack(dst []byte) []byte {
+	top, flags := p.Given.Max, byte(0)
+	if p.Within != nil {
+		top, flags = p.Within.Max, flags|flagWithin
+	}
+	if p.Anchor.XID != top {
+		flags |= flagAnchorApart
+	}
+	dst = append(dst, positionVersion|flags)
+	dst = binary.BigEndian.AppendUint32(dst, p.History)
+	dst = binary.BigEndian.AppendUint32(dst, p.Anchor.Hash)
+	dst = binary.AppendUvarint(dst, uint64(p.Trim))
+	dst = binary.AppendUvarint(dst, p.Given.Max)
+	dst = packExcept(dst, p.Given)
+	if p.Within != nil {
+		dst = binary.AppendUvarint(dst, p.Within.Max-p.Given.Max)
+		dst = packExcept(dst, *p.Within)
+	}
+	if flags&flagAnchorApart != 0 {
+		dst = binary.AppendUvarint(dst, p.Anchor.XID-top)
+	}
+	return dst
+}
+
+// packExcept writes how many there are, then the distances down from Max.
+func packExcept(dst []byte, s Set) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s.Except)))
+	previous := s.Max
+	for _, xid := range slices.Backward(s.Except) {
+		dst = binary.AppendUvarint(dst, previous-xid)
+		previous = xid
+	}
+	return dst
+}
+
+// ErrMalformedPosition is what every error of ParsePosition wraps.
+var ErrMalformedPosition = errors.New("malformed position")
+
+// ParsePosition reads a position that String or the SQL function
+// outbox_position wrote. It takes nothing else: a position is input from
+// strangers.
+func ParsePosition(text string) (Position, error) {
+	p, err := parsePosition(text)
+	if err != nil {
+		return Position{}, fmt.Errorf("%w: %w", ErrMalformedPosition, err)
+	}
+	return p, nil
+}
+
+func parsePosition(text string) (p Position, err error) {
+	if len(text) > maxPositionText {
+		return p, fmt.Errorf("%d bytes long, at most %d are allowed", len(text), maxPositionText)
+	}
+	id, opaque, found := strings.Cut(text, ".")
+	if !found {
+		return p, errors.New("no dot between the event's id and the rest")
+	}
+	p.EventID, err = strconv.ParseInt(id, 10, 64)
+	if err != nil || p.EventID < 0 || id != strconv.FormatInt(p.EventID, 10) {
+		return p, errors.New("what stands before the dot is not an event's id")
+	}
+	packed, err := base64.RawURLEncoding.Strict().DecodeString(opaque)
+	if err != nil {
+		return p, errors.New("what stands behind the dot is not base64url")
+	}
+	r := unpacker{rest: packed}
+	flags := r.byte()
+	if flags&^(flagWithin|flagAnchorApart) != positionVersion {
+		return p, errors.New("of an unknown version")
+	}
+	p.History, p.Anchor.Hash = r.uint32(), r.uint32()
+	p.Trim = int64(r.uvarint(math.MaxInt64))
+	p.Given = r.set(0)
+	top := p.Given.Max
+	if flags&flagWithin != 0 {
+		within := r.set(p.Given.Max)
+		p.Within, top = &within, within.Max
+	}
+	p.Anchor.XID = top
+	if flags&flagAnchorApart != 0 {
+		p.Anchor.XID += r.uvarint(math.MaxInt64 - top)
+	}
+	switch {
+	case r.err != nil:
+		return Position{}, r.err
+	case len(r.rest) > 0:
+		return Position{}, fmt.Errorf("%d bytes too many", len(r.rest))
+	case flags&flagAnchorApart != 0 && p.Anchor.XID == top:
+		return Position{}, errors.New("an anchor apart that is not apart")
+	}
+	return p, nil
+}
+
+// unpacker reads what pack wrote; after the first fault it reads zeros.
+type unpacker struct {
+	rest []byte
+	err  error
+}
+
+func (r *unpacker) take(n int) []byte {
+	if r.err == nil && len(r.rest) < n {
+		r.err = errors.New("cut short")
+	}
+	if r.err != nil {
+		return make([]byte, n)
+	}
+	taken := r.rest[:n]
+	r.rest = r.rest[n:]
+	return taken
+}
+
+func (r *unpacker) byte() byte     { return r.take(1)[0] }
+func (r *unpacker) uint32() uint32 { return binary.BigEndian.Uint32(r.take(4)) }
+
+// uvarint reads a number of at most max, in its shortest form.
+func (r *unpacker) uvarint(max uint64) uint64 {
+	if r.err != nil {
+		return 0
+	}
+	v, n := binary.Uvarint(r.rest)
+	switch {
+	case n == 0:
+		r.err = errors.New("cut short")
+	case n < 0 || v > max:
+		r.err = errors.New("a number out of range")
+	case n > 1 && r.rest[n-1] == 0:
+		r.err = errors.New("a number not in its shortest form")
+	}
+	if r.err != nil {
+		return 0
+	}
+	r.rest = r.rest[n:]
+	return v
+}
+
+// set reads a set whose Max is written as the distance from base.
+func (r *unpacker) set(base uint64) Set {
+	s := Set{Max: base + r.uvarint(math.MaxInt64-base)}
+	n := r.uvarint(maxPositionBytes)
+	previous := s.Max
+	for range n {
+		distance := r.uvarint(previous)
+		if r.err == nil && (distance == 0 || distance == previous) {
+			r.err = errors.New("transactions out of order")
+		}
+		if r.err != nil {
+			return Set{}
+		}
+		previous -= distance
+		s.Except = append(s.Except, previous)
+	}
+	slices.Reverse(s.Except)
+	return s
+}

@@ -1,0 +1,32 @@
+package outbox
+
+import (
+	"errors"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Refused tells whether an append failed because Postgres does not take the
+// draft as it is, and then why, in words for whoever wrote it. Other failures
+// may pass when tried again.
+func Refused(err error) (reason string, refused bool) {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return "", false
+	}
+	switch pg.Code {
+	case "23514", // check_violation: the table's own rules
+		"23502", // not_null_violation
+		"22P02", // invalid_text_representation: not JSON
+		"22P05", // untranslatable_character
+		"22021", // character_not_in_repertoire: NUL, not UTF-8
+		"22007", // invalid_datetime_format
+		"22008": // datetime_field_overflow
+		reason = pg.Message
+		if pg.Detail != "" && pg.Code != "23514" && pg.Code != "23502" {
+			reason += ": " + pg.Detail
+		}
+		return reason, true
+	}
+	return "", false
+}

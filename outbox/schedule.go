@@ -1,0 +1,67 @@
+package outbox
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Schedule moves scheduled events into the outbox when they are due. Every node
+// runs one; each row is moved by one of them.
+type Schedule struct {
+	Pool *pgxpool.Pool
+	Log  *slog.Logger
+}
+
+// scheduleTurn is how late an event that was scheduled at the last moment may be.
+const scheduleTurn = 100 * time.Millisecond
+
+// Run works until ctx ends and returns its cause. While the database is gone it
+// tries again once a second.
+func (s Schedule) Run(ctx context.Context) error {
+	failing := false
+	for {
+		pause, err := s.turn(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil && !failing:
+			s.Log.WarnContext(ctx, "scheduled events can't be moved", "err", err, "retry_in", time.Second)
+			fallthrough
+		case err != nil:
+			pause = time.Second
+		}
+		failing = err != nil
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// turn moves what is due, and returns how long nothing else will be, or need not
+// be looked for.
+func (s Schedule) turn(ctx context.Context) (time.Duration, error) {
+	for {
+		var seconds *float64
+		err := s.Pool.QueryRow(ctx,
+			`SELECT extract(epoch FROM min(deliver_at) - clock_timestamp())::float8 FROM outbox_scheduled`).Scan(&seconds)
+		if err != nil {
+			return 0, err
+		}
+		if seconds == nil {
+			return scheduleTurn, nil
+		}
+		if *seconds > 0 {
+			return min(scheduleTurn, time.Duration(*seconds*float64(time.Second))), nil
+		}
+		var moved int
+		if err := s.Pool.QueryRow(ctx, `SELECT outbox_deliver_due()`).Scan(&moved); err != nil {
+			return 0, err
+		}
+		if moved == 0 {
+			return scheduleTurn, nil // another node holds what is due
+		}
+	}
+}

@@ -1,0 +1,60 @@
+package outbox
+
+import "slices"
+
+// Set is a set of transactions: all up to Max but those in Except. It is how a
+// snapshot is kept once the aborted transactions are forgotten, and it says
+// which events a reader was given: those of its transactions.
+//
+// Max is the xid of a transaction with a committed, visible event (or zero, and
+// the set is empty), never a snapshot's xmax: the xid of an aborted transaction
+// is handed out again after a crash, and its next owner would count as given.
+type Set struct {
+	// Max is the largest member.
+	Max uint64
+	// Except is ascending, and every one of it is below Max.
+	Except []uint64
+}
+
+// newSet is the set of what is visible to a snapshot with xip in progress when
+// max is the largest xid among the visible events.
+func newSet(max uint64, xip []uint64) Set {
+	n, _ := slices.BinarySearch(xip, max)
+	return Set{Max: max, Except: xip[:n:n]}
+}
+
+// Has tells whether xid is a member.
+func (s Set) Has(xid uint64) bool {
+	if xid > s.Max {
+		return false
+	}
+	_, except := slices.BinarySearch(s.Except, xid)
+	return !except
+}
+
+// Covers tells whether every member of o is one of s.
+func (s Set) Covers(o Set) bool {
+	if o.Max > s.Max {
+		return false
+	}
+	for _, xid := range s.Except {
+		if o.Has(xid) {
+			return false
+		}
+	}
+	return true
+}
+
+// Union is the set of the members of s and those of o.
+func (s Set) Union(o Set) Set {
+	if s.Max < o.Max {
+		s, o = o, s
+	}
+	except := make([]uint64, 0, len(s.Except))
+	for _, xid := range s.Except {
+		if !o.Has(xid) {
+			except = append(except, xid)
+		}
+	}
+	return Set{Max: s.Max, Except: except}
+}

@@ -1,0 +1,178 @@
+package outbox
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Pattern selects topics: a topic itself, or one with "*" for one segment or a
+// final "**" for the rest, which may be empty. "user/42/**" is user/42 and all
+// beneath it; "**" is everything.
+type Pattern string
+
+const maxTopicBytes = 255
+
+// ParsePattern checks what a client asks for. The limits are a topic's own, see
+// Draft.
+func ParsePattern(text string) (Pattern, error) {
+	fault := func(what string) (Pattern, error) {
+		return "", fmt.Errorf("topic %q: %s", cut(text, 100), what)
+	}
+	switch {
+	case text == "":
+		return "", errors.New("topic is empty")
+	case len(text) > maxTopicBytes:
+		return fault(fmt.Sprintf("%d bytes long, at most %d are allowed", len(text), maxTopicBytes))
+	case !utf8.ValidString(text):
+		return fault("not valid UTF-8")
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return fault("control characters are not allowed")
+	}
+	for segment, rest := range segments(text) {
+		switch {
+		case segment == "":
+			return fault(`empty segments are not allowed: no "/" at the start, the end, or doubled`)
+		case segment == "**" && rest != "":
+			return fault(`"**" is allowed only as the last segment`)
+		case segment != "*" && segment != "**" && strings.Contains(segment, "*"):
+			return fault(`"*" must be a whole segment`)
+		}
+	}
+	return Pattern(text), nil
+}
+
+// segments yields each segment with what follows it, without the "/" between.
+func segments(text string) func(yield func(segment, rest string) bool) {
+	return func(yield func(string, string) bool) {
+		for more := true; more; {
+			var segment string
+			segment, text, more = strings.Cut(text, "/")
+			rest := text
+			if more && rest == "" {
+				rest = "/" // an empty last segment follows
+			}
+			if !yield(segment, rest) {
+				return
+			}
+		}
+	}
+}
+
+// Exact tells whether the pattern is one topic.
+func (p Pattern) Exact() bool { return !strings.Contains(string(p), "*") }
+
+// Match tells whether a topic is one of the pattern's.
+func (p Pattern) Match(topic string) bool {
+	pattern, more := string(p), true
+	for more {
+		var want, have string
+		var topicMore bool
+		want, pattern, more = strings.Cut(pattern, "/")
+		if want == "**" {
+			return true
+		}
+		have, topic, topicMore = strings.Cut(topic, "/")
+		if want != "*" && want != have {
+			return false
+		}
+		if !topicMore {
+			return !more || pattern == "**"
+		}
+	}
+	return false
+}
+
+// regexp is the pattern as an anchored regular expression of Postgres.
+func (p Pattern) regexp() string {
+	var b strings.Builder
+	b.WriteByte('^')
+	first := true
+	for segment := range segments(string(p)) {
+		if segment == "**" {
+			if first {
+				break
+			}
+			b.WriteString("(/.*)?")
+			continue
+		}
+		if !first {
+			b.WriteByte('/')
+		}
+		first = false
+		if segment == "*" {
+			b.WriteString("[^/]+")
+		} else {
+			b.WriteString(regexp.QuoteMeta(segment))
+		}
+	}
+	if p == "**" {
+		b.WriteString(".*")
+	}
+	b.WriteByte('$')
+	return b.String()
+}
+
+// Filter selects the events of one reader.
+type Filter struct {
+	// Topics are the topics asked for, any of which is enough. None selects
+	// nothing.
+	Topics []Pattern
+	// Types are the types asked for, each exact or a prefix with a final "*";
+	// none selects all.
+	Types []string
+	// Since, when not zero, leaves out of a replay what was appended before.
+	Since time.Time
+}
+
+// Match tells whether an event on topic and of type kind is selected.
+func (f Filter) Match(topic, kind string) bool {
+	if !f.MatchType(kind) {
+		return false
+	}
+	for _, p := range f.Topics {
+		if p.Match(topic) {
+			return true
+		}
+	}
+	return false
+}
+
+// MatchType is Match for an event whose topic is known to be selected.
+func (f Filter) MatchType(kind string) bool {
+	for _, t := range f.Types {
+		if prefix, ok := strings.CutSuffix(t, "*"); t == kind || ok && strings.HasPrefix(kind, prefix) {
+			return true
+		}
+	}
+	return len(f.Types) == 0
+}
+
+// ParseType checks a type that a client asks for: exact, or a prefix with a
+// final "*".
+func ParseType(text string) (string, error) {
+	switch {
+	case text == "":
+		return "", errors.New("type is empty")
+	case len(text) > maxTopicBytes:
+		return "", fmt.Errorf("type %q: %d bytes long, at most %d are allowed", cut(text, 100), len(text), maxTopicBytes)
+	case !utf8.ValidString(text):
+		return "", fmt.Errorf("type %q: not valid UTF-8", cut(text, 100))
+	case strings.ContainsFunc(text, unicode.IsControl):
+		return "", fmt.Errorf("type %q: control characters are not allowed", cut(text, 100))
+	case strings.Contains(text[:len(text)-1], "*"):
+		return "", fmt.Errorf(`type %q: "*" is allowed only at the end`, cut(text, 100))
+	}
+	return text, nil
+}
+
+func cut(text string, n int) string {
+	if len(text) > n {
+		return text[:n] + "…"
+	}
+	return text
+}
