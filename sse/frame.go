@@ -1,0 +1,194 @@
+package sse
+
+import (
+	"bytes"
+	"encoding/json"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// Format is how a stream's events are written.
+type Format uint8
+
+const (
+	// CloudEvents is the default: the data is a CloudEvents 1.0 envelope in
+	// JSON, the SSE event is the type.
+	CloudEvents Format = 0
+	// Payload makes the data the payload alone.
+	Payload Format = 1 << 0
+	// Unnamed leaves the SSE event out, so that all arrive at onmessage.
+	Unnamed Format = 1 << 1
+
+	formats = 4
+)
+
+// Frame is an event in wire form, encoded once for all streams that follow it.
+// The id is apart from the rest: a stream that is ahead of this node has
+// positions of its own.
+type Frame struct {
+	Event outbox.Event
+	// Position is that of a reader that was given the event and all before it.
+	Position outbox.Position
+	// read is what the event came in, without the events.
+	read *outbox.Read
+	// serial tells the hub's frames apart.
+	serial int64
+	id     []byte
+	body   [formats][]byte
+}
+
+// encode makes the body for a format; the hub does so under its lock.
+func (f *Frame) encode(format Format) {
+	if f.body[format] == nil {
+		f.body[format] = appendBody(nil, &f.Event, format)
+	}
+}
+
+// size is the frame's length on the wire, in bytes.
+func (f *Frame) size(format Format) int { return len(f.id) + len(f.body[format]) }
+
+// appendID appends the SSE field id.
+func appendID(dst []byte, p outbox.Position) []byte {
+	dst = append(dst, "id: "...)
+	dst = p.Append(dst)
+	return append(dst, '\n')
+}
+
+// appendBody appends the SSE fields event and data, and the blank line that
+// dispatches them (HTML Standard, 9.2.6).
+func appendBody(dst []byte, e *outbox.Event, format Format) []byte {
+	if format&Unnamed == 0 {
+		dst = append(dst, "event: "...)
+		dst = append(dst, e.Type...)
+		dst = append(dst, '\n')
+	}
+	data := []byte(e.Payload)
+	if format&Payload == 0 {
+		data = appendEnvelope(make([]byte, 0, 256+len(data)), e)
+	}
+	return append(appendData(dst, data), '\n')
+}
+
+// appendData appends data as one field a line. A reader ends a line at CR, LF
+// and CRLF alike, so each of them begins a new field; otherwise a payload could
+// forge fields. The reader joins the lines by LF again.
+func appendData(dst, data []byte) []byte {
+	for {
+		dst = append(dst, "data: "...)
+		end := bytes.IndexAny(data, "\r\n")
+		if end < 0 {
+			dst = append(dst, data...)
+			return append(dst, '\n')
+		}
+		dst = append(dst, data[:end]...)
+		dst = append(dst, '\n')
+		if data[end] == '\r' && end+1 < len(data) && data[end+1] == '\n' {
+			end++
+		}
+		data = data[end+1:]
+	}
+}
+
+// appendEnvelope appends the event as a CloudEvents 1.0 object in JSON, the
+// payload byte for byte. topic is an extension attribute, and so is each header
+// (CloudEvents 3.1: names are lower-case letters and digits).
+func appendEnvelope(dst []byte, e *outbox.Event) []byte {
+	dst = append(dst, `{"specversion":"1.0","id":"`...)
+	dst = strconv.AppendInt(dst, e.ID, 10)
+	dst = append(dst, `","source":`...)
+	dst = appendString(dst, e.Source)
+	dst = append(dst, `,"type":`...)
+	dst = appendString(dst, e.Type)
+	dst = append(dst, `,"topic":`...)
+	dst = appendString(dst, e.Topic)
+	dst = append(dst, `,"time":"`...)
+	dst = e.CreatedAt.AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
+	dst = append(dst, `","datacontenttype":"application/json"`...)
+	dst = appendHeaders(dst, e.Headers)
+	dst = append(dst, `,"data":`...)
+	dst = append(dst, e.Payload...)
+	return append(dst, '}')
+}
+
+// reserved are the names that a header can't take.
+var reserved = []string{"specversion", "id", "source", "type", "topic", "time", "subject", "datacontenttype", "dataschema", "data"}
+
+// appendHeaders appends headers as extension attributes, their names in lower
+// case without what CloudEvents does not allow: "Correlation-ID" becomes
+// "correlationid". Of two that become the same, the first by name stays.
+func appendHeaders(dst []byte, headers map[string]string) []byte {
+	if len(headers) == 0 {
+		return dst
+	}
+	names := make([]string, 0, len(headers))
+	for name := range headers {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	seen := slices.Clone(reserved)
+	for _, name := range names {
+		attribute := strings.Map(func(r rune) rune {
+			switch {
+			case r >= 'A' && r <= 'Z':
+				return r + 'a' - 'A'
+			case r >= 'a' && r <= 'z', r >= '0' && r <= '9':
+				return r
+			}
+			return -1
+		}, name)
+		if attribute == "" || slices.Contains(seen, attribute) {
+			continue
+		}
+		seen = append(seen, attribute)
+		dst = append(dst, `,"`...)
+		dst = append(dst, attribute...)
+		dst = append(dst, `":`...)
+		dst = appendString(dst, headers[name])
+	}
+	return dst
+}
+
+// appendString appends s as a JSON string.
+func appendString(dst []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < 0x20 || c >= 0x7f || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			quoted, _ := json.Marshal(s) // a string can't fail
+			return append(dst, quoted...)
+		}
+	}
+	dst = append(dst, '"')
+	dst = append(dst, s...)
+	return append(dst, '"')
+}
+
+// appendJSONData appends the event's data on its own, as one JSON value.
+func appendJSONData(dst []byte, e *outbox.Event, format Format) []byte {
+	if format&Payload != 0 {
+		return append(dst, e.Payload...)
+	}
+	return appendEnvelope(dst, e)
+}
+
+// appendJSON appends one of the server's own values.
+func appendJSON(dst []byte, value any) []byte {
+	encoded, err := json.Marshal(value)
+	if err != nil {
+		panic(err) // the types are this package's
+	}
+	return append(dst, encoded...)
+}
+
+// appendRetry appends the SSE field retry: a delay of its own for each stream,
+// so that those who were dropped together don't come back together. Never 0,
+// after which Chromium would hammer.
+func appendRetry(dst []byte, mean time.Duration) []byte {
+	delay := mean/2 + rand.N(mean+1)
+	dst = append(dst, "retry: "...)
+	dst = strconv.AppendInt(dst, max(1, delay.Milliseconds()), 10)
+	return append(dst, '\n')
+}

@@ -1,0 +1,125 @@
+package sse
+
+import (
+	"context"
+	"sync"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// Hub hands the tail's reads to the subscriptions that follow them. It waits
+// for no reader: a subscription whose queue is full turns behind and goes back
+// to replay from its own position.
+//
+// Its position W is what joins replay to live without a hole or a repeat: a
+// subscription registers and copies W under one lock, everything after W is
+// queued for it, and everything up to W can be replayed. In the middle of a long
+// read W is already the end of that read, whose events are all in the table; the
+// parts still to come then go only to those who were there when it began.
+type Hub struct {
+	// QueueFrames and QueueBytes bound what waits for one subscription.
+	QueueFrames, QueueBytes int
+
+	mu sync.Mutex
+	// started is closed at the first Start.
+	started chan struct{}
+	// position is W.
+	position outbox.Position
+	// delivered is what those have been handed who were there when the present
+	// read began: W between reads.
+	delivered outbox.Position
+	// read counts reads, starts counts Starts, frames counts frames.
+	read, starts, frames int64
+	subscribed           map[*Subscription]struct{}
+	index                index
+}
+
+// Queues of a subscription are bounded by these unless the hub says otherwise:
+// a reader this far behind is better served from the table.
+const (
+	DefaultQueueFrames = 256
+	DefaultQueueBytes  = 1 << 20
+)
+
+// NewHub makes a hub that waits for its Start.
+func NewHub() *Hub {
+	return &Hub{
+		QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
+		started: make(chan struct{}), subscribed: map[*Subscription]struct{}{}, index: newIndex(),
+	}
+}
+
+// Start sets the position that the next read begins at. Called again, it turns
+// every subscription behind: what they were handed does not lead to here.
+func (h *Hub) Start(p outbox.Position) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.position, h.delivered = p, p
+	h.read++
+	h.starts++
+	if h.starts == 1 {
+		close(h.started)
+	}
+	for s := range h.subscribed {
+		s.turnBehind()
+	}
+}
+
+// Deliver hands a part of a read to whoever follows its events. Only the tail
+// calls it, and it does not block.
+func (h *Hub) Deliver(r outbox.Read) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r.First {
+		h.read++
+		h.position = r.To
+	}
+	read := &outbox.Read{From: r.From, To: r.To}
+	for i := range r.Events {
+		var frame *Frame
+		h.index.each(r.Events[i].Topic, func(s *Subscription) {
+			if s.from > h.read || !s.filter.MatchType(r.Events[i].Type) {
+				return
+			}
+			if frame == nil {
+				h.frames++
+				frame = &Frame{Event: r.Events[i], Position: r.At(i), read: read, serial: h.frames}
+				frame.id = appendID(nil, frame.Position)
+			}
+			frame.encode(s.format)
+			s.push(frame)
+		})
+	}
+	h.delivered = r.End()
+}
+
+// Subscribe registers a subscription and returns it with W. It waits for the
+// first Start, or for ctx. The caller must Close the subscription.
+func (h *Hub) Subscribe(ctx context.Context, filter outbox.Filter, format Format) (*Subscription, outbox.Position, error) {
+	select {
+	case <-h.started:
+	case <-ctx.Done():
+		return nil, outbox.Position{}, context.Cause(ctx)
+	}
+	s := &Subscription{hub: h, filter: filter, format: format, wake: make(chan struct{}, 1)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.subscribed[s] = struct{}{}
+	h.index.add(s)
+	s.from, s.start = h.read+1, h.starts
+	return s, h.position, nil
+}
+
+// Position is W.
+func (h *Hub) Position() outbox.Position {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.position
+}
+
+// Subscriptions is how many there are.
+func (h *Hub) Subscriptions() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.subscribed)
+}

@@ -1,0 +1,174 @@
+package sse
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// Polled is the answer to a long poll.
+type Polled struct {
+	// Events are as a stream's data would be, in the order of delivery.
+	Events []json.RawMessage `json:"events"`
+	// Position is where to go on from.
+	Position string `json:"position"`
+	// Gap is null when nothing is missing between the position asked for and
+	// the first event.
+	Gap *GapData `json:"gap"`
+}
+
+// AppendJSON appends the answer as JSON, with payloads byte for byte; encoding/json
+// would rewrite them.
+func (p Polled) AppendJSON(dst []byte) []byte {
+	dst = append(dst, `{"events":[`...)
+	for i, event := range p.Events {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, event...)
+	}
+	dst = append(dst, `],"position":`...)
+	dst = appendString(dst, p.Position)
+	dst = append(dst, `,"gap":`...)
+	dst = appendJSON(dst, p.Gap)
+	return append(dst, '}')
+}
+
+// Poll gives what the request would get as a stream, limit events at most: at
+// once when there is something, else when there is, or when wait is over.
+func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait time.Duration) (Polled, error) {
+	refused := s.enter()
+	defer s.leave()
+	if refused != nil {
+		return Polled{}, refused
+	}
+	sub, w, err := s.Hub.Subscribe(ctx, request.Filter, request.Format)
+	if err != nil {
+		return Polled{}, err
+	}
+	defer sub.Close()
+	given, gap, err := s.start(ctx, request.From, w)
+	if err != nil {
+		return Polled{}, err
+	}
+	over := time.NewTimer(wait)
+	defer over.Stop()
+	p := poll{request: request, limit: limit, events: []json.RawMessage{}}
+	for {
+		if given, err = p.replay(ctx, s.Past, given, w); errors.Is(err, outbox.ErrTrimmed) {
+			if given, gap, err = s.judge(ctx, given, w); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return Polled{}, err
+		}
+		if p.full() {
+			break
+		}
+		joined := join(given, w)
+		waitFor := over.C
+		if gap != nil || len(p.events) > 0 {
+			waitFor = nil
+		}
+		behind := p.follow(ctx, sub, &joined, waitFor, s.draining)
+		given = joined.at
+		if !behind || len(p.events) > 0 {
+			break
+		}
+		var restarted bool
+		if w, restarted = sub.rejoin(); restarted {
+			if given, gap, err = s.judge(ctx, given, w); err != nil {
+				return Polled{}, err
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return Polled{}, context.Cause(ctx)
+	}
+	return Polled{Events: p.events, Position: given.String(), Gap: gapData(gap)}, nil
+}
+
+// poll is one poll while it is answered.
+type poll struct {
+	request Request
+	limit   int
+	events  []json.RawMessage
+	size    int
+}
+
+// A poll's answer holds about this many bytes at most.
+const pollBytes = 4 << 20
+
+func (p *poll) full() bool { return len(p.events) >= p.limit || p.size >= pollBytes }
+
+func (p *poll) add(e *outbox.Event) {
+	data := appendJSONData(nil, e, p.request.Format)
+	p.events = append(p.events, data)
+	p.size += len(data)
+}
+
+// replay adds what w holds and the reader was not given, and returns the position
+// after what was added.
+func (p *poll) replay(ctx context.Context, past Past, given, w outbox.Position) (outbox.Position, error) {
+	for _, leg := range given.Legs(w) {
+		for done := false; !done; {
+			page, err := past.Replay(ctx, leg, p.request.Filter, p.limit-len(p.events))
+			if err != nil {
+				return given, err
+			}
+			for i := range page.Events {
+				p.add(&page.Events[i])
+				given = leg.At(page.Events[i].ID)
+			}
+			leg.After, done = page.After, page.Done
+			if done {
+				given = leg.To
+			} else if p.full() {
+				return given, nil
+			}
+		}
+		if p.full() {
+			return given, nil
+		}
+	}
+	return given, nil
+}
+
+// follow adds what the hub queues, waiting for the first until over, which is
+// nil not to wait. It tells whether the subscription is behind.
+func (p *poll) follow(ctx context.Context, sub *Subscription, joined *handover, over <-chan time.Time, draining <-chan struct{}) (behind bool) {
+	for {
+		frames, behind := sub.take()
+		for _, f := range frames {
+			if p.full() {
+				return false
+			}
+			if joined.admit(f) {
+				p.add(&f.Event)
+			}
+		}
+		if behind {
+			return true
+		}
+		if len(p.events) > 0 || over == nil {
+			break
+		}
+		select {
+		case <-sub.wake:
+		case <-over:
+			over = nil
+		case <-draining:
+			over = nil
+		case <-ctx.Done():
+			return false
+		}
+	}
+	if hub, idle := sub.idle(); idle {
+		joined.idle(hub)
+	}
+	return false
+}

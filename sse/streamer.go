@@ -1,0 +1,146 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// Past is what streams need of the table: outbox.Reader.
+type Past interface {
+	Verify(ctx context.Context, p outbox.Position) (outbox.Position, *outbox.Gap, error)
+	Earliest(ctx context.Context) (outbox.Position, error)
+	Before(ctx context.Context, t time.Time) (outbox.Position, error)
+	Oldest(ctx context.Context) (time.Time, error)
+	Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error)
+}
+
+// Streamer serves streams: each is replayed from the table what it has missed,
+// handed over to the hub, and kept open until its reader leaves, stalls, or the
+// server drains. Its fields are set before the first stream.
+type Streamer struct {
+	Hub  *Hub
+	Past Past
+	Log  *slog.Logger
+	// Node names this process in hello.
+	Node string
+	// Heartbeat is the longest time without a byte on a stream: 15 s by default.
+	Heartbeat time.Duration
+	// Stall is how long one write may take before the stream is ended: 30 s by
+	// default.
+	Stall time.Duration
+	// Retry is the mean of the delays that streams are told to reconnect after,
+	// spread from half to one and a half of it: 3 s by default.
+	Retry time.Duration
+	// DrainTime is the time over which Drain spreads the ends of streams: 5 s
+	// by default.
+	DrainTime time.Duration
+	// MaxStreams is how many may be open at once; 0 is no limit.
+	MaxStreams int
+
+	open     atomic.Int64
+	drain    sync.Once
+	draining chan struct{}
+}
+
+// NewStreamer makes a Streamer with the defaults.
+func NewStreamer(hub *Hub, past Past, log *slog.Logger) *Streamer {
+	return &Streamer{
+		Hub: hub, Past: past, Log: log, Heartbeat: 15 * time.Second, Stall: 30 * time.Second,
+		Retry: 3 * time.Second, DrainTime: 5 * time.Second, draining: make(chan struct{}),
+	}
+}
+
+// Request is what a client asks of a stream.
+type Request struct {
+	Filter outbox.Filter
+	Format Format
+	From   From
+}
+
+// From is where a stream starts. The zero value is now: with what commits from
+// the time on that the stream is registered.
+type From struct {
+	// Position is a position as the client gave it, well-formed or not.
+	Position string
+	// Since is a time to start from.
+	Since time.Time
+	// Earliest starts with the oldest event held.
+	Earliest bool
+}
+
+// Why a stream ended.
+var (
+	// ErrStalled: the reader took nothing for the stall time.
+	ErrStalled = errors.New("the reader made no progress within the stall time")
+	// ErrDraining: the server drains.
+	ErrDraining = errors.New("the server drains")
+	// ErrFull: MaxStreams were open already.
+	ErrFull = errors.New("too many streams are open")
+)
+
+// Drain tells all streams to end, spread over DrainTime, and every new one to
+// end at once. It does not wait; Open tells when they are gone.
+func (s *Streamer) Drain() { s.drain.Do(func() { close(s.draining) }) }
+
+// Draining tells whether Drain was called.
+func (s *Streamer) Draining() bool {
+	select {
+	case <-s.draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// Open is how many streams are open.
+func (s *Streamer) Open() int { return int(s.open.Load()) }
+
+// enter counts a stream in; leave must follow, whatever enter returns.
+func (s *Streamer) enter() error {
+	switch n := s.open.Add(1); {
+	case s.Draining():
+		return ErrDraining
+	case s.MaxStreams > 0 && int(n) > s.MaxStreams:
+		return ErrFull
+	}
+	return nil
+}
+
+func (s *Streamer) leave() { s.open.Add(-1) }
+
+// start finds the position that a stream starts from; w is the hub's. With a gap
+// it is where the stream can go on.
+func (s *Streamer) start(ctx context.Context, from From, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
+	switch {
+	case from.Position != "":
+		p, err := outbox.ParsePosition(from.Position)
+		if err != nil {
+			s.Log.DebugContext(ctx, "malformed position", "err", err)
+			since, err := s.Past.Oldest(ctx)
+			return w, &outbox.Gap{Reason: outbox.Malformed, Since: since}, err
+		}
+		return s.judge(ctx, p, w)
+	case from.Earliest:
+		given, err := s.Past.Earliest(ctx)
+		return given, nil, err
+	case !from.Since.IsZero():
+		given, err := s.Past.Before(ctx, from.Since)
+		return given, nil, err
+	}
+	return w, nil, nil
+}
+
+// judge finds whether a reader can go on from p, and from where otherwise.
+func (s *Streamer) judge(ctx context.Context, p, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
+	given, gap, err := s.Past.Verify(ctx, p)
+	if gap != nil && gap.Reason != outbox.Trimmed {
+		given = w
+	}
+	return given, gap, err
+}
