@@ -1,0 +1,58 @@
+package handlers
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+)
+
+// Problem is the body of every error answer: problem JSON (RFC 9457).
+type Problem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	// Detail says what was wrong and what is allowed.
+	Detail string `json:"detail,omitempty"`
+}
+
+// fault is an error that the client is told.
+func fault(status int, detail string) error {
+	return echo.NewHTTPError(status, detail)
+}
+
+// problem answers with an error, unless an answer was begun: after the status
+// line there is none.
+func (h *handlers) problem(err error, c echo.Context) {
+	if c.Response().Committed {
+		return
+	}
+	status, detail := http.StatusInternalServerError, ""
+	var known *echo.HTTPError
+	if errors.As(err, &known) {
+		status = known.Code
+		if text, ok := known.Message.(string); ok && text != http.StatusText(status) {
+			detail = text
+		}
+	}
+	request := c.Request()
+	switch {
+	case status == http.StatusNotFound && detail == "":
+		detail = "no such path: " + request.URL.Path
+	case status == http.StatusMethodNotAllowed && detail == "":
+		detail = request.Method + " is not allowed here; allowed are: " + c.Response().Header().Get(echo.HeaderAllow)
+	case status >= 500:
+		h.Log.ErrorContext(request.Context(), "request failed", "method", request.Method, "path", request.URL.Path, "status", status, "err", err)
+	}
+	if status == http.StatusServiceUnavailable {
+		c.Response().Header().Set(echo.HeaderRetryAfter, "2")
+	}
+	body, _ := json.Marshal(Problem{"about:blank", http.StatusText(status), status, detail}) // strings and a number
+	if request.Method == http.MethodHead {
+		body = nil
+	}
+	if err := c.Blob(status, "application/problem+json", body); err != nil {
+		h.Log.DebugContext(request.Context(), "error answer not written", "err", err)
+	}
+}
