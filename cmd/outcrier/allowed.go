@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// allowed says which values a setting can have: alternatives separated by "|",
+// each a word, a number or a range like "1ms..1s", which may be open at its
+// upper end. It is written once, in the setting's tag, and read by the check,
+// the help and the text of a mistake.
+type allowed string
+
+// String is a for a reader: "0, or 24h or more".
+func (a allowed) String() string {
+	var words []string
+	ranges := false
+	for alternative := range strings.SplitSeq(string(a), "|") {
+		low, high, isRange := strings.Cut(alternative, "..")
+		ranges = ranges || isRange
+		switch {
+		case isRange && high == "":
+			words = append(words, low+" or more")
+		case isRange:
+			words = append(words, low+" to "+high)
+		default:
+			words = append(words, alternative)
+		}
+	}
+	if ranges {
+		return strings.Join(words, ", or ")
+	}
+	return enumerate(words)
+}
+
+// admits says whether v, a setting's field, is allowed. A word is compared
+// without regard to case, and v then set to the word as it is spelt in a.
+func (a allowed) admits(v reflect.Value) bool {
+	for alternative := range strings.SplitSeq(string(a), "|") {
+		if v.Kind() == reflect.String {
+			if strings.EqualFold(v.String(), alternative) {
+				v.SetString(alternative)
+				return true
+			}
+			continue
+		}
+		low, high, isRange := strings.Cut(alternative, "..")
+		if !isRange {
+			high = low
+		}
+		n := number(v)
+		if n >= bound(low, v.Type()) && (high == "" || n <= bound(high, v.Type())) {
+			return true
+		}
+	}
+	return false
+}
+
+func number(v reflect.Value) float64 {
+	if v.CanInt() {
+		return float64(v.Int())
+	}
+	return v.Float()
+}
+
+// bound reads one end of a range, written like the setting's values.
+func bound(text string, kind reflect.Type) float64 {
+	var n float64
+	var err error
+	switch kind {
+	case reflect.TypeFor[time.Duration]():
+		var d time.Duration
+		d, err = time.ParseDuration(text)
+		n = float64(d)
+	case reflect.TypeFor[byteSize]():
+		var size byteSize
+		err = size.UnmarshalText([]byte(text))
+		n = float64(size)
+	default:
+		n, err = strconv.ParseFloat(text, 64)
+	}
+	if err != nil {
+		panic(fmt.Sprintf("tag allow of a setting: %v", err))
+	}
+	return n
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// appendConfig is the settings of "outcrier append". The limits of a draft are
+// the schema's to check; only what has to be given is checked here.
+type appendConfig struct {
+	DatabaseSettings
+	Topic     string            `flag:"topic" help:"what clients select on, like user/42"`
+	Type      string            `flag:"type" help:"what happened, like audit.approved"`
+	Payload   string            `flag:"payload" default:"-" secret:"true" help:"its JSON; - reads standard input"`
+	Source    string            `flag:"source" default:"/" help:"which system, service or component it comes from (a URI reference)"`
+	Headers   map[string]string `flag:"header" envSeparator:"\n" envKeyValSeparator:"=" help:"what travels with it, like traceparent=…"`
+	DedupKey  string            `flag:"dedup-key" help:"a second append with the same key stores nothing"`
+	DeliverAt time.Time         `flag:"deliver-at" help:"when to deliver it, when not at once"`
+	LogSettings
+}
+
+func appendCommand(p process) *cobra.Command {
+	return newCommand(p, "append", "Append an event in a transaction of its own, and print its id", runAppend)
+}
+
+func (c *appendConfig) check(r *report) {
+	c.DatabaseSettings.check(r)
+	r.require("database-url", c.DatabaseURL)
+	r.require("topic", c.Topic)
+	r.require("type", c.Type)
+	if _, nameless := c.Headers[""]; nameless {
+		r.reject("header", "want a name before the =")
+	}
+	if c.Payload != "-" && !json.Valid([]byte(c.Payload)) {
+		r.reject("payload", `want JSON, like '{"submission": 7}', or - for standard input`)
+	}
+}
+
+// maxStdin is in bytes: the largest payload that a schema can be told to accept.
+const maxStdin = 64 << 20
+
+// payload is the event's JSON, from stdin where the settings say so. Empty
+// input is an error, not an empty payload: it comes from a pipe that failed.
+func (c appendConfig) payload(stdin io.Reader) (json.RawMessage, error) {
+	if c.Payload != "-" {
+		return json.RawMessage(c.Payload), nil
+	}
+	text, err := io.ReadAll(io.LimitReader(stdin, maxStdin+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read payload from standard input: %w", err)
+	case len(text) == 0:
+		return nil, errors.New("standard input is empty, want the payload's JSON ({} for none)")
+	case len(text) > maxStdin:
+		return nil, fmt.Errorf("standard input is longer than %d bytes", maxStdin)
+	case !json.Valid(text):
+		return nil, errors.New("standard input is not JSON")
+	}
+	return text, nil
+}
+
+func runAppend(ctx context.Context, p process, c appendConfig) error {
+	payload, err := c.payload(p.stdin)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.Connect(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		ids, err := outbox.Append(ctx, tx, outbox.Draft{
+			Topic: c.Topic, Type: c.Type, Payload: payload, Source: c.Source,
+			Headers: c.Headers, DedupKey: c.DedupKey, DeliverAt: c.DeliverAt,
+		})
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintln(p.stdout, ids[0])
+		return err
+	})
+}

@@ -1,0 +1,290 @@
+package main
+
+import (
+	"context"
+	"io"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const dsn = "postgres://u:secret@db.example:5432/app"
+
+// loaded is the config that a command would run with, and the error that it
+// would end with instead.
+func loaded[C any, P interface {
+	*C
+	config
+}](t *testing.T, environ []string, args ...string) (C, error) {
+	t.Helper()
+	var got C
+	cmd := newCommand[C, P](process{environ: environ, stderr: io.Discard}, "test", "",
+		func(_ context.Context, _ process, c C) error { got = c; return nil })
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetArgs(append([]string{}, args...))
+	return got, cmd.ExecuteContext(t.Context())
+}
+
+func mustLoad[C any, P interface {
+	*C
+	config
+}](t *testing.T, environ []string, args ...string) C {
+	t.Helper()
+	got, err := loaded[C, P](t, environ, args...)
+	if err != nil {
+		t.Fatalf("load: %v", err)
+	}
+	return got
+}
+
+func TestConfig_DefaultsAreAsDocumented(t *testing.T) {
+	got := mustLoad[serveConfig](t, nil, "--database-url", dsn, "--node", "a1")
+	want := serveConfig{
+		DatabaseSettings: DatabaseSettings{DatabaseURL: dsn},
+		ServerSettings: ServerSettings{
+			Listen:     "127.0.0.1:8080",
+			DirectURL:  dsn,
+			Node:       "a1",
+			Wake:       "bell",
+			Turn:       10 * time.Millisecond,
+			IdleTurn:   time.Second,
+			Heartbeat:  15 * time.Second,
+			Stall:      30 * time.Second,
+			Drain:      5 * time.Second,
+			Retry:      3 * time.Second,
+			Queue:      256,
+			MaxStreams: 20_000,
+			Pool:       8,
+			MaxBody:    4 << 20,
+			Retention:  7 * 24 * time.Hour,
+		},
+		LogSettings: LogSettings{LogLevel: "info", LogFormat: "text"},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("settings (-want +got):\n%s", diff)
+	}
+}
+
+func TestConfig_FlagBeatsVariableBeatsDatabaseURLBeatsDefault(t *testing.T) {
+	other := func(name string) string { return "postgres://db.example/" + name }
+	for _, tt := range []struct {
+		name    string
+		environ []string
+		args    []string
+		want    string
+	}{
+		{"default", nil, nil, ""},
+		{"DATABASE_URL", []string{"DATABASE_URL=" + other("a")}, nil, other("a")},
+		{"ours", []string{"DATABASE_URL=" + other("a"), "OUTCRIER_DATABASE_URL=" + other("b")}, nil, other("b")},
+		{"ours is empty", []string{"DATABASE_URL=" + other("a"), "OUTCRIER_DATABASE_URL="}, nil, other("a")},
+		{"flag", []string{"DATABASE_URL=" + other("a"), "OUTCRIER_DATABASE_URL=" + other("b")}, []string{"--database-url", other("c")}, other("c")},
+		{"empty flag", []string{"DATABASE_URL=" + other("a")}, []string{"--database-url="}, ""},
+		{"last flag", nil, []string{"--database-url", other("a"), "--database-url", other("b")}, other("b")},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := mustLoad[serveConfig](t, tt.environ, append(tt.args, "--dev")...)
+			if got.DatabaseURL != tt.want || got.DirectURL != tt.want {
+				t.Errorf("database %q, direct %q, want both %q", got.DatabaseURL, got.DirectURL, tt.want)
+			}
+		})
+	}
+}
+
+func TestConfig_AllMistakesAreReportedTogether(t *testing.T) {
+	_, err := loaded[serveConfig](t, []string{
+		"OUTCRIER_WAKE=drum",
+		"OUTCRIER_DIRECT_URL=postgres://u:secret@db.example:port/app",
+		"OUTCRIER_HEARTBEAT=soon",
+		"OUTCRIER_MIGRATE=perhaps",
+	}, "--listen", "0.0.0.0:8080", "--node", "a b", "--turn", "2s", "--queue", "1.5", "--max-body", "4MB", "--retention", "1h")
+	if err == nil {
+		t.Fatal("no error")
+	}
+	want := strings.TrimSpace(`
+11 settings are wrong
+  --database-url (OUTCRIER_DATABASE_URL, DATABASE_URL): has to be given; --dev brings up a private Postgres without it
+  --listen (OUTCRIER_LISTEN): "0.0.0.0:8080": want host:port with 127.0.0.1, [::1] or localhost as the host: there is no authentication yet, and other addresses can be reached from other machines
+  --direct-url (OUTCRIER_DIRECT_URL): the value given (not shown): want postgres://user:password@host:5432/name, or host=… dbname=…; files that it names have to be readable
+  --migrate (OUTCRIER_MIGRATE): "perhaps": want true or false
+  --node (OUTCRIER_NODE): "a b": want 1 to 63 letters, digits, ".", "_" or "-", the first a letter or digit
+  --wake (OUTCRIER_WAKE): "drum": want bell or poll
+  --turn (OUTCRIER_TURN): "2s": want 1ms to 1s
+  --heartbeat (OUTCRIER_HEARTBEAT): "soon": want a duration like 250ms, 30s or 1h30m, 100ms to 5m
+  --queue (OUTCRIER_QUEUE): "1.5": want a whole number, 1 to 65536
+  --max-body (OUTCRIER_MAX_BODY): "4MB": want a number of bytes like 65536, 512KiB or 4MiB, 1KiB to 128MiB
+  --retention (OUTCRIER_RETENTION): "1h": want 0, or 24h or more`)
+	if diff := cmp.Diff(want, err.Error()); diff != "" {
+		t.Errorf("error (-want +got):\n%s", diff)
+	}
+}
+
+func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
+	serve := func(t *testing.T, args ...string) error {
+		_, err := loaded[serveConfig](t, nil, append([]string{"--database-url", dsn}, args...)...)
+		return err
+	}
+	add := func(t *testing.T, args ...string) error {
+		_, err := loaded[appendConfig](t, nil, append([]string{"--database-url", dsn, "--topic", "t", "--type", "a"}, args...)...)
+		return err
+	}
+	follow := func(t *testing.T, args ...string) error {
+		_, err := loaded[tailConfig](t, nil, args...)
+		return err
+	}
+	up := func(t *testing.T, args ...string) error {
+		_, err := loaded[migrateUpConfig](t, nil, args...)
+		return err
+	}
+	for _, tt := range []struct {
+		load func(*testing.T, ...string) error
+		args []string
+		want string // "" for no mistake
+	}{
+		{serve, []string{"--listen", "127.0.0.1:0"}, ""},
+		{serve, []string{"--listen", "[::1]:8080"}, ""},
+		{serve, []string{"--listen", "localhost:8080"}, ""},
+		{serve, []string{"--listen", ":8080"}, "there is no authentication yet"},
+		{serve, []string{"--listen", "db.example:8080"}, "there is no authentication yet"},
+		{serve, []string{"--listen", "127.0.0.1"}, "want host:port"},
+		{serve, []string{"--listen", "127.0.0.1:http"}, "want a port from 0 to 65535"},
+		{serve, []string{"--wake", "POLL"}, ""},
+		{serve, []string{"--turn", "1s", "--idle-turn", "1s"}, ""},
+		{serve, []string{"--turn", "1s", "--idle-turn", "999ms"}, "want at least --turn, 1s"},
+		{serve, []string{"--turn", "999us"}, "want 1ms to 1s"},
+		{serve, []string{"--retention", "0"}, ""},
+		{serve, []string{"--retention", "24h"}, ""},
+		{serve, []string{"--retention", "-24h"}, "want 0, or 24h or more"},
+		{serve, []string{"--max-body", "134217728"}, ""},
+		{serve, []string{"--max-body", "134217729"}, "want 1KiB to 128MiB"},
+		{serve, []string{"--max-body", "9223372036854775807GiB"}, "want a number of bytes"},
+		{serve, []string{"--database-url", "", "--dev", "--direct-url", dsn}, "needs --database-url beside it"},
+		{add, []string{"--payload", "{}"}, ""},
+		{add, []string{"--payload", "{"}, "want JSON"},
+		{add, []string{"--topic", ""}, "--topic (OUTCRIER_TOPIC): has to be given"},
+		{add, []string{"--header", "traceparent"}, "want name=value"},
+		{add, []string{"--header", "=v"}, "want a name before the ="},
+		{add, []string{"--header", "a=b\nc=d"}, "a line break can't be part of it"},
+		{add, []string{"--deliver-at", "tomorrow"}, "want a time like"},
+		{up, nil, "--database-url (OUTCRIER_DATABASE_URL, DATABASE_URL): has to be given"},
+		{up, []string{"--database-url", dsn, "--payload-limit", "65MiB"}, "want 1KiB to 64MiB"},
+		{follow, nil, "has to be given, or --database-url"},
+		{follow, []string{"--url", "http://127.0.0.1:8080"}, ""},
+		{follow, []string{"--url", "127.0.0.1:8080"}, "want http://host:port"},
+		{follow, []string{"--url", "http://h", "--database-url", dsn}, "not both"},
+		{follow, []string{"--url", "http://h", "--topic", "a", "--topic", ""}, "none can be empty"},
+	} {
+		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
+			err := tt.load(t, tt.args...)
+			switch {
+			case tt.want == "" && err != nil:
+				t.Errorf("error %q, want none", err)
+			case tt.want != "" && err == nil:
+				t.Errorf("no error, want %q", tt.want)
+			case tt.want != "" && !strings.Contains(err.Error(), tt.want):
+				t.Errorf("error %q, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestConfig_SecretsAreNeverRepeated(t *testing.T) {
+	for _, bad := range []string{
+		"postgres://u:secret@db.example:port/app",
+		"postgress://u:secret@db.example/app",
+		"u:secret@db.example/app",
+		"host=db.example password='secret",
+		"postgres://u:secret@db.example/app?sslmode=secret",
+	} {
+		_, err := loaded[serveConfig](t, []string{"DATABASE_URL=" + bad})
+		if err == nil || strings.Contains(err.Error(), "secret") {
+			t.Errorf("database URL %q: error %v, want one without the password", bad, err)
+		}
+	}
+	_, err := loaded[tailConfig](t, nil, "--url", "ftp://h/?token=secret")
+	if err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("error %v, want one without the token", err)
+	}
+}
+
+func TestConfig_MigratesByDefaultInDemoAndDevModeOnly(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want bool
+	}{
+		{nil, false},
+		{[]string{"--dev"}, true},
+		{[]string{"--migrate"}, true},
+		{[]string{"--dev", "--migrate=false"}, false},
+	} {
+		got := mustLoad[serveConfig](t, []string{"DATABASE_URL=" + dsn}, tt.args...)
+		if got.Migrate != tt.want {
+			t.Errorf("serve %v migrates: %v", tt.args, got.Migrate)
+		}
+	}
+	if !mustLoad[demoConfig](t, nil).Migrate {
+		t.Error("demo doesn't migrate")
+	}
+	if mustLoad[demoConfig](t, []string{"OUTCRIER_MIGRATE=false"}).Migrate {
+		t.Error("demo migrates against its setting")
+	}
+}
+
+func TestConfig_DemoIsServeInDevMode(t *testing.T) {
+	environ := []string{"OUTCRIER_NODE=a1", "OUTCRIER_QUEUE=16", "OUTCRIER_LOG_LEVEL=debug"}
+	demo := mustLoad[demoConfig](t, environ, "--traffic", "2.5")
+	if demo.Traffic != 2.5 {
+		t.Errorf("traffic %v, want 2.5", demo.Traffic)
+	}
+	if diff := cmp.Diff(mustLoad[serveConfig](t, environ, "--dev"), demo.serve()); diff != "" {
+		t.Errorf("settings (-serve --dev, +demo):\n%s", diff)
+	}
+}
+
+func TestConfig_NodeNamesDiffer(t *testing.T) {
+	a, b := mustLoad[demoConfig](t, nil).Node, mustLoad[demoConfig](t, nil).Node
+	if a == b || !nodeName.MatchString(a) {
+		t.Errorf("nodes %q and %q, want two good names", a, b)
+	}
+}
+
+func TestConfig_RepeatedFlagsAndSeparatedVariables(t *testing.T) {
+	got := mustLoad[appendConfig](t, []string{"DATABASE_URL=" + dsn, "OUTCRIER_HEADER=a=1,b=2"}, "--topic", "t", "--type", "a")
+	if want := map[string]string{"a": "1", "b": "2"}; !maps.Equal(got.Headers, want) {
+		t.Errorf("headers %v, want %v", got.Headers, want)
+	}
+	got = mustLoad[appendConfig](t, []string{"DATABASE_URL=" + dsn, "OUTCRIER_HEADER=a=1,b=2"}, "--topic", "t", "--type", "a",
+		"--header", "tracestate=x=1,y=2", "--header", "c=3")
+	if want := map[string]string{"tracestate": "x=1,y=2", "c": "3"}; !maps.Equal(got.Headers, want) {
+		t.Errorf("headers %v, want %v", got.Headers, want)
+	}
+	tail := mustLoad[tailConfig](t, nil, "--url", "http://h", "--topic", "user/*", "--topic", "a,b")
+	if diff := cmp.Diff([]string{"user/*", "a,b"}, tail.Topics); diff != "" {
+		t.Errorf("topics (-want +got):\n%s", diff)
+	}
+	if tail = mustLoad[tailConfig](t, nil, "--url", "http://h"); !cmp.Equal(tail.Topics, []string{"**"}) {
+		t.Errorf("topics %q, want all", tail.Topics)
+	}
+}
+
+func TestConfig_TailFollowsWhatWasNamedClosest(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		environ  []string
+		args     []string
+		url, dsn string
+	}{
+		{"flag beats DATABASE_URL", []string{"DATABASE_URL=" + dsn}, []string{"--url", "http://h"}, "http://h", ""},
+		{"ours beats DATABASE_URL", []string{"DATABASE_URL=" + dsn, "OUTCRIER_URL=http://h"}, nil, "http://h", ""},
+		{"flag beats ours", []string{"OUTCRIER_URL=http://h"}, []string{"--database-url", dsn}, "", dsn},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := mustLoad[tailConfig](t, tt.environ, tt.args...)
+			if got.URL != tt.url || got.DatabaseURL != tt.dsn {
+				t.Errorf("URL %q, database %q, want %q, %q", got.URL, got.DatabaseURL, tt.url, tt.dsn)
+			}
+		})
+	}
+}

@@ -1,0 +1,37 @@
+package main
+
+import (
+	"errors"
+	"strings"
+)
+
+// separator stands between the values of a setting that was given several
+// times. No topic, type or header can contain it, while all can contain a
+// comma.
+const separator = "\n"
+
+// flagText is a flag that keeps its text as it was given. Only load reads it,
+// together with the variables, so that a mistake in either is told alike.
+type flagText struct {
+	setting setting
+	text    string
+	given   bool
+}
+
+func (f *flagText) String() string { return f.text }
+func (f *flagText) Type() string   { return f.setting.typeName() }
+
+// Set takes the text of one more use of the flag. The last one stands, except
+// for a setting that can be given several times.
+func (f *flagText) Set(text string) error {
+	if f.setting.repeats() {
+		if strings.Contains(text, separator) {
+			return errors.New("a line break can't be part of it")
+		}
+		if f.given {
+			text = f.text + separator + text
+		}
+	}
+	f.text, f.given = text, true
+	return nil
+}

@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/outcrier/outcrier/migrations"
+)
+
+// migrateConfig is the settings of "outcrier migrate down" and "status".
+type migrateConfig struct {
+	DatabaseSettings
+	LogSettings
+}
+
+// migrateUpConfig is the settings of "outcrier migrate up".
+type migrateUpConfig struct {
+	DatabaseSettings
+	PayloadLimit byteSize `flag:"payload-limit" default:"1MiB" allow:"1KiB..64MiB" help:"the largest payload that the schema will accept"`
+	LogSettings
+}
+
+func migrateCommand(p process) *cobra.Command {
+	migrate := newGroup("migrate", "Bring the schema of the outbox up or down, or show where it is")
+	migrate.AddCommand(
+		newCommand(p, "up", "Apply all migrations that the database hasn't yet", runMigrateUp),
+		newCommand(p, "down", "Undo all migrations: the outbox and its events are dropped", runMigrateDown),
+		newCommand(p, "status", "List the migrations, and whether each is applied", runMigrateStatus),
+	)
+	return migrate
+}
+
+func (c *migrateConfig) check(r *report) {
+	c.DatabaseSettings.check(r)
+	r.require("database-url", c.DatabaseURL)
+}
+
+func (c *migrateUpConfig) check(r *report) {
+	c.DatabaseSettings.check(r)
+	r.require("database-url", c.DatabaseURL)
+}
+
+func runMigrateUp(ctx context.Context, p process, c migrateUpConfig) error {
+	return migrations.Migrations{URL: c.DatabaseURL, PayloadLimit: int(c.PayloadLimit), Log: p.log}.Up(ctx)
+}
+
+func runMigrateDown(ctx context.Context, p process, c migrateConfig) error {
+	return migrations.Migrations{URL: c.DatabaseURL, Log: p.log}.Down(ctx)
+}
+
+func runMigrateStatus(ctx context.Context, p process, c migrateConfig) error {
+	list, err := migrations.Migrations{URL: c.DatabaseURL}.Status(ctx)
+	if err != nil {
+		return err
+	}
+	for _, m := range list {
+		state := "pending"
+		if m.Applied {
+			state = "applied"
+		}
+		if _, err := fmt.Fprintf(p.stdout, "%-7s %s\n", state, m.File); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/internal/demo"
+	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/migrations"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse"
+)
+
+func runServe(ctx context.Context, p process, c serveConfig) error {
+	return node{serveConfig: c, process: p, private: "serve"}.run(ctx)
+}
+
+func runDemo(ctx context.Context, p process, c demoConfig) error {
+	return node{serveConfig: c.serve(), process: p, private: "demo", demo: true, traffic: c.Traffic}.run(ctx)
+}
+
+// node is one server process: the whole journey of an event, wired.
+type node struct {
+	serveConfig
+	process
+	// private names the folder of the private Postgres.
+	private string
+	// demo puts the demo's business beside the outbox, with traffic in events
+	// per second.
+	demo    bool
+	traffic float64
+}
+
+// run serves until ctx ends, then drains. Every goroutine of the process starts
+// here, but those of net/http and of single streams, and all are waited for.
+func (n node) run(ctx context.Context) error {
+	// The address first: that it is taken should be known before all else.
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", n.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	defer listener.Close()
+	private, err := n.database(ctx)
+	if err != nil {
+		return err
+	}
+	if private != nil {
+		defer func() {
+			if err := private.Stop(); err != nil {
+				n.log.Error("private Postgres not stopped", "err", err)
+			}
+		}()
+	}
+	pool, err := newPool(n.DatabaseURL, n.Pool)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+
+	hub := sse.NewHub()
+	hub.QueueFrames = n.Queue
+	tail := &outbox.Tail{
+		URL: n.DirectURL, Start: hub.Start, Deliver: hub.Deliver,
+		Wake: outbox.Wake(n.Wake), Turn: n.Turn, IdleTurn: n.IdleTurn, Log: n.log,
+	}
+	streamer := sse.NewStreamer(hub, outbox.Reader{Pool: pool}, n.log)
+	streamer.Node, streamer.Heartbeat, streamer.Stall = n.Node, n.Heartbeat, n.Stall
+	streamer.Retry, streamer.DrainTime, streamer.MaxStreams = n.Retry, n.Drain, n.MaxStreams
+	surface := handlers.Config{
+		Streamer: streamer, Append: appender(pool), TailStatus: tail.Status,
+		MaxBody: int64(n.MaxBody), Log: n.log,
+	}
+	var business *demo.Demo
+	if n.demo {
+		if err := demo.Migrate(ctx, pool); err != nil {
+			return err
+		}
+		business = demo.New(pool, n.log)
+		surface.Home = business.Handler()
+	}
+
+	// What works for the streams goes on until they have ended.
+	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	group, work := errgroup.WithContext(work)
+	group.Go(func() error { return tail.Run(work) })
+	group.Go(func() error { return outbox.Schedule{Pool: pool, Log: n.log}.Run(work) })
+	group.Go(func() error { return outbox.Retention{Pool: pool, Keep: n.Retention, Log: n.log}.Run(work) })
+	if business != nil && n.traffic > 0 {
+		group.Go(func() error { return business.Traffic(work, n.traffic) })
+	}
+	server := newServer(handlers.New(surface), n.log)
+	group.Go(func() error { return server.Serve(listener) })
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+			n.log.Info("drain", "why", context.Cause(ctx), "streams", streamer.Open())
+			err := drain(streamer, server, n.Drain)
+			stop(errStopped)
+			return err
+		case <-work.Done():
+			return errors.Join(context.Cause(work), server.Close())
+		}
+	})
+	n.announce(listener.Addr(), private)
+	if err := group.Wait(); !errors.Is(err, errStopped) && !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	n.log.Info("stopped")
+	return nil
+}
+
+var errStopped = errors.New("stopped")
+
+// database brings up the private Postgres where no other is given, and the
+// schema where that is asked for.
+func (n *node) database(ctx context.Context) (private *pgserver.Server, err error) {
+	if n.DatabaseURL == "" {
+		if n.Data == "" {
+			if n.Data, err = pgserver.DefaultData(n.private); err != nil {
+				return nil, err
+			}
+		}
+		private, err = pgserver.Start(ctx, pgserver.Config{Data: n.Data, Log: n.log})
+		if err != nil {
+			return nil, err
+		}
+		n.DatabaseURL, n.DirectURL = private.URL(""), private.URL("")
+	}
+	if n.Migrate {
+		if err := (migrations.Migrations{URL: n.DirectURL, Log: n.log}).Up(ctx); err != nil {
+			if private != nil {
+				err = errors.Join(err, private.Stop())
+			}
+			return nil, err
+		}
+	}
+	return private, nil
+}
+
+func newPool(url string, connections int) (*pgxpool.Pool, error) {
+	config, err := outbox.PoolConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = int32(connections)
+	// Connections are made when they are needed: the database may be gone.
+	return pgxpool.NewWithConfig(context.Background(), config)
+}
+
+// appender appends in a transaction of its own, for those who come by HTTP.
+func appender(pool *pgxpool.Pool) func(context.Context, []outbox.Draft) ([]int64, error) {
+	return func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
+		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			ids, err = outbox.Append(ctx, tx, drafts...)
+			return err
+		})
+		return ids, err
+	}
+}
+
+// sendBuffer bounds what the kernel holds for a reader who does not read; left
+// alone it would grow to megabytes.
+const sendBuffer = 64 << 10
+
+func newServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler: handler,
+		// No WriteTimeout: it would end every stream. Streams have deadlines
+		// of their own.
+		ReadHeaderTimeout: 5 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			if tcp, ok := conn.(*net.TCPConn); ok {
+				_ = tcp.SetWriteBuffer(sendBuffer) // without it the stream works too
+			}
+			return ctx
+		},
+	}
+}
+
+// drain ends all streams spread over a time, while new ones are told to go
+// elsewhere, and then the server.
+func drain(streamer *sse.Streamer, server *http.Server, over time.Duration) error {
+	streamer.Drain()
+	for deadline := time.Now().Add(over + time.Second); streamer.Open() > 0 && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	ending, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := server.Shutdown(ending); err != nil {
+		return server.Close()
+	}
+	return nil
+}
+
+// announce prints what to paste where.
+func (n node) announce(address net.Addr, private *pgserver.Server) {
+	n.log.Info("serving", "address", address.String(), "node", n.Node)
+	if !n.Dev {
+		return
+	}
+	base := "http://" + address.String()
+	lines := []string{fmt.Sprintf("stream curl -N '%s/events?topic=**'", base)}
+	if n.demo {
+		lines = append([]string{"page " + base + "/"}, lines...)
+	}
+	if private != nil {
+		lines = append(lines, "psql "+private.URL(""))
+	}
+	for _, line := range append(lines, "dev mode: on loopback only, and no token is needed") {
+		_, _ = io.WriteString(n.stdout, line+"\n") // nobody may be reading
+	}
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// setting is one thing that can be set, as the tags of its field in a config
+// describe it:
+//
+//	IdleTurn time.Duration `flag:"idle-turn" default:"1s" allow:"10ms..60s" help:"…"`
+//
+// A field that is a slice or a map can be given several times. Field names are
+// unique within a config, embedded structs included.
+type setting struct {
+	field string       // the field's name
+	kind  reflect.Type // the field's type
+
+	flag     string // without dashes; the variable's name follows from it
+	initial  string // tag "default": what stands when nothing is given
+	allow    string // what is allowed, in the form that allowed reads; "" for anything
+	fallback string // another variable, read when neither flag nor variable is given
+	help     string // a phrase
+	secret   bool   // the value is never shown
+}
+
+// settingsOf lists config's settings, in the order of its fields.
+func settingsOf(config any) []setting {
+	kind := reflect.TypeOf(config)
+	if kind.Kind() == reflect.Pointer {
+		kind = kind.Elem()
+	}
+	var settings []setting
+	for _, field := range reflect.VisibleFields(kind) {
+		flag, ok := field.Tag.Lookup("flag")
+		if !ok {
+			continue
+		}
+		settings = append(settings, setting{
+			field:    field.Name,
+			kind:     field.Type,
+			flag:     flag,
+			initial:  field.Tag.Get("default"),
+			allow:    field.Tag.Get("allow"),
+			fallback: field.Tag.Get("fallback"),
+			help:     field.Tag.Get("help"),
+			secret:   field.Tag.Get("secret") == "true",
+		})
+	}
+	return settings
+}
+
+// variablePrefix begins the name of every variable that is ours.
+const variablePrefix = "OUTCRIER_"
+
+// variableOf is the environment variable of a flag.
+func variableOf(flag string) string {
+	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// variables are the environment variables of s, the one that wins first.
+func (s setting) variables() []string {
+	names := []string{variableOf(s.flag)}
+	if s.fallback != "" {
+		names = append(names, s.fallback)
+	}
+	return names
+}
+
+// repeats says whether s can be given several times.
+func (s setting) repeats() bool {
+	return s.kind.Kind() == reflect.Slice || s.kind.Kind() == reflect.Map
+}
+
+// typeName is what the value is, in one word.
+func (s setting) typeName() string {
+	switch s.kind {
+	case reflect.TypeFor[time.Duration]():
+		return "duration"
+	case reflect.TypeFor[time.Time]():
+		return "time"
+	case reflect.TypeFor[byteSize]():
+		return "size"
+	}
+	switch s.kind.Kind() {
+	case reflect.Bool:
+		return "bool"
+	case reflect.Int, reflect.Float64:
+		return "number"
+	case reflect.Map:
+		return "name=value"
+	default:
+		if s.allow != "" {
+			return s.allow
+		}
+		return "text"
+	}
+}
+
+// want says what a good value looks like.
+func (s setting) want() string {
+	var form string
+	switch s.typeName() {
+	case "duration":
+		form = "a duration like 250ms, 30s or 1h30m"
+	case "time":
+		form = "a time like 2026-11-22T02:00:00Z (RFC 3339)"
+	case "size":
+		form = "a number of bytes like 65536, 512KiB or 4MiB"
+	case "bool":
+		form = "true or false"
+	case "number":
+		form = "a number"
+		if s.kind.Kind() == reflect.Int {
+			form = "a whole number"
+		}
+	case "name=value":
+		form = "name=value"
+	default:
+		return allowed(s.allow).String()
+	}
+	if s.allow != "" {
+		form += ", " + allowed(s.allow).String()
+	}
+	return form
+}
+
+// register makes settings the flags of a command.
+func register(flags *pflag.FlagSet, settings []setting) {
+	flags.SortFlags = false
+	for _, s := range settings {
+		usage := s.help + "\n" + strings.Join(s.variables(), ", ")
+		if s.repeats() {
+			usage += ", separated by commas; the flag can be repeated"
+		}
+		if name := s.typeName(); s.allow != "" && name != s.allow {
+			usage += ", " + allowed(s.allow).String()
+		}
+		flag := flags.VarPF(&flagText{setting: s, text: s.initial}, s.flag, "", usage)
+		if s.kind.Kind() == reflect.Bool {
+			flag.NoOptDefVal = "true"
+		}
+	}
+}
+
+// unknownVariables lists the variables of environ that have our prefix and
+// belong to no setting of any command, sorted as in environ: misspelt ones, as
+// a rule.
+func unknownVariables(root *cobra.Command, environ []string) []string {
+	known := map[string]bool{
+		"OUTCRIER_PG_BIN":            true, // pgserver's
+		"OUTCRIER_TEST_DATABASE_URL": true, // outboxtest's
+	}
+	var visit func(*cobra.Command)
+	visit = func(cmd *cobra.Command) {
+		cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+			if _, ours := flag.Value.(*flagText); ours {
+				known[variableOf(flag.Name)] = true
+			}
+		})
+		for _, sub := range cmd.Commands() {
+			visit(sub)
+		}
+	}
+	visit(root)
+
+	var unknown []string
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		if strings.HasPrefix(name, variablePrefix) && !known[name] {
+			unknown = append(unknown, name)
+		}
+	}
+	return unknown
+}

@@ -1,0 +1,136 @@
+package main
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// The structs that several configs embed. Their names are exported because
+// only then reflection can set the fields.
+
+// DatabaseSettings says where the outbox is.
+type DatabaseSettings struct {
+	DatabaseURL string `flag:"database-url" fallback:"DATABASE_URL" secret:"true" help:"the Postgres database with the outbox, like postgres://user:password@host:5432/name"`
+}
+
+func (d DatabaseSettings) check(r *report) {
+	rejectUnlessDSN(r, "database-url", d.DatabaseURL)
+}
+
+// rejectUnlessDSN never repeats the reason of the parser: that can contain the
+// password.
+func rejectUnlessDSN(r *report, flag, dsn string) {
+	if dsn == "" {
+		return
+	}
+	if _, err := pgconn.ParseConfig(dsn); err != nil {
+		r.reject(flag, "want postgres://user:password@host:5432/name, or host=… dbname=…; files that it names have to be readable")
+	}
+}
+
+// LogSettings says what is logged, to standard error.
+type LogSettings struct {
+	LogLevel  string `flag:"log-level" default:"info" allow:"debug|info|warn|error" help:"the least severe level that is logged"`
+	LogFormat string `flag:"log-format" default:"text" allow:"text|json" help:"the form of a line of the log"`
+}
+
+func (l LogSettings) logger(w io.Writer) *slog.Logger {
+	var options slog.HandlerOptions
+	var level slog.Level
+	if level.UnmarshalText([]byte(l.LogLevel)) == nil {
+		options.Level = level
+	}
+	if l.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, &options))
+	}
+	return slog.New(slog.NewTextHandler(w, &options))
+}
+
+// ServerSettings is what a node needs to know.
+type ServerSettings struct {
+	// Listen is host:port. Port 0 picks a free one.
+	Listen string `flag:"listen" default:"127.0.0.1:8080" help:"the address to serve HTTP on, on loopback"`
+	// DirectURL is never empty where DatabaseURL isn't.
+	DirectURL string        `flag:"direct-url" secret:"true" help:"the same database without a pooler between, for LISTEN; by default the database URL"`
+	Data      string        `flag:"data" help:"the folder of the private Postgres that runs where no database URL is given; by default one of this user's"`
+	Migrate   bool          `flag:"migrate" help:"apply the migrations at start; by default in demo and dev mode only"`
+	Node      string        `flag:"node" help:"the name of this process among the nodes; by default the host's with a random suffix"`
+	Wake      string        `flag:"wake" default:"bell" allow:"bell|poll" help:"what ends the sleep of the tail: a notification by the writer, or only the idle turn"`
+	Turn      time.Duration `flag:"turn" default:"10ms" allow:"1ms..1s" help:"the time between two reads of the tail while events flow"`
+	IdleTurn  time.Duration `flag:"idle-turn" default:"1s" allow:"10ms..60s" help:"the longest time between two reads of the tail"`
+	Heartbeat time.Duration `flag:"heartbeat" default:"15s" allow:"100ms..5m" help:"the silence on a stream after which a heartbeat is sent"`
+	Stall     time.Duration `flag:"stall" default:"30s" allow:"1s..10m" help:"the time without progress of a write after which its stream is ended"`
+	Drain     time.Duration `flag:"drain" default:"5s" allow:"0s..5m" help:"the time over which all streams are ended when the server stops"`
+	Retry     time.Duration `flag:"retry" default:"3s" allow:"100ms..5m" help:"the time after which a browser reconnects, on average"`
+	Queue     int           `flag:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
+	// MaxStreams is of this node, not of all.
+	MaxStreams int           `flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
+	Pool       int           `flag:"pool" default:"8" allow:"1..1000" help:"the database connections for replay and appends"`
+	MaxBody    byteSize      `flag:"max-body" default:"4MiB" allow:"1KiB..128MiB" help:"the largest body of a request"`
+	Retention  time.Duration `flag:"retention" default:"168h" allow:"0|24h.." help:"the age at which events are removed; 0 keeps them for ever"`
+}
+
+// maxNodeName is the length in bytes that a host's name is cut to.
+const maxNodeName = 63
+
+var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+
+func (s *ServerSettings) check(r *report, databaseURL string) {
+	if problem := notLoopback(s.Listen); problem != "" {
+		r.reject("listen", "%s", problem)
+	}
+	rejectUnlessDSN(r, "direct-url", s.DirectURL)
+	switch {
+	case s.DirectURL == "":
+		s.DirectURL = databaseURL
+	case databaseURL == "":
+		r.reject("direct-url", "needs --database-url beside it")
+	}
+	if s.Node == "" {
+		s.Node = newNodeName()
+	}
+	if !nodeName.MatchString(s.Node) {
+		r.reject("node", `want 1 to %d letters, digits, ".", "_" or "-", the first a letter or digit`, maxNodeName)
+	}
+	if s.IdleTurn < s.Turn && !r.rejected("turn") {
+		r.reject("idle-turn", "want at least --turn, %v", s.Turn)
+	}
+}
+
+// notLoopback is what is wrong with an address to listen on, "" for nothing.
+func notLoopback(address string) string {
+	const want = "want host:port with 127.0.0.1, [::1] or localhost as the host"
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return want
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return "want a port from 0 to 65535 behind the host"
+	}
+	if host == "localhost" || net.ParseIP(host).IsLoopback() {
+		return ""
+	}
+	return want + ": there is no authentication yet, and other addresses can be reached from other machines"
+}
+
+// newNodeName is different at each call, so that a node that is restarted is
+// not taken for the one before.
+func newNodeName() string {
+	const suffix = 6
+	host, err := os.Hostname()
+	if err != nil || !nodeName.MatchString(host) {
+		host = "node"
+	}
+	host = host[:min(len(host), maxNodeName-1-suffix)]
+	return fmt.Sprintf("%s-%s", host, strings.ToLower(rand.Text()[:suffix]))
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse"
+)
+
+// tailConfig is the settings of "outcrier tail". Exactly one of DatabaseURL
+// and URL is not empty.
+type tailConfig struct {
+	DatabaseSettings
+	URL    string   `flag:"url" secret:"true" help:"a server to follow in place of the database, like http://127.0.0.1:8080"`
+	Topics []string `flag:"topic" default:"**" envSeparator:"\n" help:"the topic to follow, exact or a pattern"`
+	Types  []string `flag:"type" envSeparator:"\n" help:"the type to show, exact or with a final *; all by default"`
+	From   string   `flag:"from" default:"now" help:"where to begin: now, earliest, a position, a time (RFC 3339) or a duration back like 1h"`
+	Format string   `flag:"format" default:"text" allow:"text|cloudevents|payload" help:"what is printed of an event, one a line"`
+	LogSettings
+}
+
+func tailCommand(p process) *cobra.Command {
+	return newCommand(p, "tail", "Follow events in the terminal", runTail)
+}
+
+func (c *tailConfig) check(r *report) {
+	// A URL on the command line is meant, whatever the environment holds for
+	// the other commands.
+	switch {
+	case c.DatabaseURL == "" && c.URL == "":
+		r.reject("url", "has to be given, or --database-url")
+	case c.DatabaseURL == "" || c.URL == "":
+	case r.origins["url"] > r.origins["database-url"]:
+		c.DatabaseURL = ""
+	case r.origins["url"] < r.origins["database-url"]:
+		c.URL = ""
+	default:
+		r.reject("url", "want either it or --database-url, not both")
+	}
+	c.DatabaseSettings.check(r)
+	if c.URL != "" {
+		if u, err := url.Parse(c.URL); err != nil || u.Host == "" || !slices.Contains([]string{"http", "https"}, u.Scheme) {
+			r.reject("url", "want http://host:port or https://host:port")
+		}
+	}
+	if slices.Contains(c.Topics, "") {
+		r.reject("topic", "none can be empty")
+	}
+	if slices.Contains(c.Types, "") {
+		r.reject("type", "none can be empty")
+	}
+}
+
+// runTail follows by long poll, a server's or, on the database itself, that of a
+// node that lives as long as the command.
+func runTail(ctx context.Context, p process, c tailConfig) error {
+	if c.URL != "" {
+		return c.follow(ctx, p, c.URL)
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	pool, err := newPool(c.DatabaseURL, 2)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	hub := sse.NewHub()
+	tail := &outbox.Tail{URL: c.DatabaseURL, Start: hub.Start, Deliver: hub.Deliver, Log: p.log}
+	server := newServer(handlers.New(handlers.Config{
+		Streamer: sse.NewStreamer(hub, outbox.Reader{Pool: pool}, p.log),
+		Append:   appender(pool), TailStatus: tail.Status, Log: p.log,
+	}), p.log)
+	group, work := errgroup.WithContext(ctx)
+	group.Go(func() error { return tail.Run(work) })
+	group.Go(func() error { return server.Serve(listener) })
+	group.Go(func() error {
+		defer server.Close()
+		return errors.Join(c.follow(work, p, "http://"+listener.Addr().String()), errStopped)
+	})
+	if err := group.Wait(); ctx.Err() == nil {
+		return err
+	}
+	return nil
+}
+
+func (c tailConfig) follow(ctx context.Context, p process, base string) error {
+	query := url.Values{"topic": c.Topics, "type": c.Types, "from": {c.From}}
+	if c.Format == "payload" {
+		query.Set("format", "payload")
+	}
+	retry := backoff.NewExponentialBackOff()
+	for {
+		polled, err := poll(ctx, base, query)
+		var refused *refusedError
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.As(err, &refused):
+			return err
+		case err != nil:
+			pause := retry.NextBackOff()
+			p.log.WarnContext(ctx, "no answer", "err", err, "retry_in", pause)
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+			}
+			continue
+		}
+		retry.Reset()
+		if polled.Gap != nil {
+			p.log.WarnContext(ctx, "events are missing here", "reason", polled.Gap.Reason)
+		}
+		for _, event := range polled.Events {
+			if err := c.print(p.stdout, event); err != nil {
+				return err
+			}
+		}
+		query.Del("from")
+		query.Set("after", polled.Position)
+	}
+}
+
+// refusedError is an answer that another try would not change.
+type refusedError struct{ detail string }
+
+func (e *refusedError) Error() string { return e.detail }
+
+// poll asks once.
+func poll(ctx context.Context, base string, query url.Values) (polled sse.Polled, err error) {
+	target, err := url.JoinPath(base, "events")
+	if err != nil {
+		return polled, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, target+"?"+query.Encode(), nil)
+	if err != nil {
+		return polled, err
+	}
+	request.Header.Set("Accept", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return polled, err
+	}
+	defer response.Body.Close()
+	body := json.NewDecoder(io.LimitReader(response.Body, 64<<20))
+	if response.StatusCode != http.StatusOK {
+		var problem struct{ Detail string }
+		_ = body.Decode(&problem) // a proxy may answer with anything
+		err := fmt.Errorf("the server answers %s: %s", response.Status, problem.Detail)
+		if response.StatusCode < http.StatusInternalServerError {
+			return polled, &refusedError{err.Error()}
+		}
+		return polled, err
+	}
+	return polled, body.Decode(&polled)
+}
+
+// print writes an event on one line.
+func (c tailConfig) print(w io.Writer, event json.RawMessage) error {
+	if c.Format != "text" {
+		_, err := fmt.Fprintf(w, "%s\n", event)
+		return err
+	}
+	var e struct {
+		ID, Topic, Type string
+		Time            time.Time
+		Data            json.RawMessage
+	}
+	if err := json.Unmarshal(event, &e); err != nil {
+		return fmt.Errorf("an event of the server: %w", err)
+	}
+	_, err := fmt.Fprintf(w, "%s  %s  %-24s  %-20s  %s\n", e.Time.Local().Format("15:04:05.000"), e.ID, e.Topic, e.Type, e.Data)
+	return err
+}
