@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -170,4 +171,24 @@ func beParent(data string) {
 	}
 	fmt.Println(s.process.pid(), sibling.Process.Pid, s.folder)
 	_ = sibling.Wait()
+}
+
+func TestServer_LivesWhileNobodyHoldsIt(t *testing.T) {
+	server, err := Start(t.Context(), Config{Settings: map[string]string{"fsync": "off"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url, pid := server.URL(""), server.process.pid()
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGINT) })
+	server = nil
+	for range 5 {
+		runtime.GC() // and the finalizers' time to run: a connection made
+		conn, err := pgx.Connect(t.Context(), url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := conn.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -41,6 +42,10 @@ type process struct {
 	log      string
 	logStart int64
 }
+
+// held keeps what runs reachable: a leash that is collected as garbage is let go
+// of, and the watcher would end a server that its user still talks to.
+var held sync.Map
 
 // spawn starts Postgres.
 func (s *Server) spawn() (*process, error) {
@@ -79,7 +84,9 @@ func (s *Server) spawn() (*process, error) {
 		life.Close()
 		return nil, fmt.Errorf("start postgres: %w", err)
 	}
-	return &process{cmd, leashHeld, life, log.Name(), logStart}, nil
+	p := &process{cmd, leashHeld, life, log.Name(), logStart}
+	held.Store(p, nil)
+	return p, nil
 }
 
 // options are Postgres' command line. Of a setting that comes twice, the last wins.
@@ -132,6 +139,7 @@ func (p *process) release() error {
 	if !p.gone(stopLimit) {
 		return fmt.Errorf("some of its processes still run after %v", stopLimit)
 	}
+	held.Delete(p)
 	_, _ = p.leash.WriteString("dismissed\n") // to nobody, when it was killed too
 	p.leash.Close()
 	p.life.Close()
