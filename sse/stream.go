@@ -3,24 +3,14 @@ package sse
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/outcrier/outcrier/outbox"
 )
-
-// Writer is one HTTP response. Its methods are called by one goroutine.
-type Writer interface {
-	// Write and Flush send bytes on; after an error the stream ends.
-	Write(p []byte) (int, error)
-	Flush() error
-	// SetWriteDeadline bounds the writes that follow.
-	SetWriteDeadline(t time.Time) error
-}
 
 // stream is one stream while it is served.
 type stream struct {
@@ -136,52 +126,8 @@ func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.
 	return given, err
 }
 
-// Hello is the data of outcrier.hello, the first event of a stream. Another one
-// follows in mid-stream when a gap opens there.
-type Hello struct {
-	// Resumed is true, false when there was nothing to resume, or "gap".
-	Resumed any `json:"resumed"`
-	// Position is where the stream stands; it is the event's id too.
-	Position string `json:"position"`
-	// Node is the server process.
-	Node string `json:"node"`
-	*GapData
-}
-
-// GapData says what a reader can't be given, and what to do about it.
-type GapData struct {
-	Reason outbox.Reason `json:"reason"`
-	// Since is when the oldest event still held was appended.
-	Since *time.Time `json:"since,omitempty"`
-	// Action is "refetch": what the page shows may be out of date.
-	Action string `json:"action"`
-}
-
-func gapData(gap *outbox.Gap) *GapData {
-	if gap == nil {
-		return nil
-	}
-	data := &GapData{Reason: gap.Reason, Action: "refetch"}
-	if !gap.Since.IsZero() {
-		data.Since = &gap.Since
-	}
-	return data
-}
-
-func (t *stream) greet(given outbox.Position, resumed bool, gap *outbox.Gap) {
-	hello := Hello{Resumed: resumed, Position: given.String(), Node: t.Node, GapData: gapData(gap)}
-	if gap != nil {
-		hello.Resumed = "gap"
-	}
-	t.event("hello", given, hello)
-}
-
-const (
-	// replayPage is how many events a stream asks for at a time.
-	replayPage = 500
-	// writeBytes is about how much is written at a time.
-	writeBytes = 64 << 10
-)
+// replayPage is how many events a stream asks for at a time.
+const replayPage = 500
 
 // replay sends what w holds and the stream was not given, page by page.
 func (t *stream) replay(ctx context.Context, given, w outbox.Position) (outbox.Position, error) {
@@ -277,25 +223,19 @@ func (t *stream) follow(ctx context.Context, joined *handover) error {
 // the database is gone, streams wait for it.
 func (t *stream) persist(ctx context.Context, what string, fn func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	done := make(chan error, 1)
+	var calls sync.WaitGroup
 	call := func() { done <- fn(ctx) }
+	defer calls.Wait()
+	defer cancel()
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = 100*time.Millisecond, 2*time.Second
 	var again <-chan time.Time
-	running := true
-	defer func() {
-		cancel()
-		if running {
-			<-done
-		}
-	}()
-	go call()
+	calls.Go(call)
 	for {
 		var err error
 		select {
 		case err = <-done:
-			running = false
 			if err == nil || ctx.Err() != nil {
 				return err
 			}
@@ -303,8 +243,8 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 			t.Log.WarnContext(ctx, "stream waits for the database", "to", what, "err", err, "retry_in", pause)
 			again = time.After(pause)
 		case <-again:
-			again, running = nil, true
-			go call()
+			again = nil
+			calls.Go(call)
 		case <-t.heartbeat.C:
 			if err := t.beat(t.told); err != nil {
 				return err
@@ -317,77 +257,4 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 			return context.Cause(ctx)
 		}
 	}
-}
-
-// beat keeps the stream alive, and the reader's position up to date: a quiet
-// stream must not be resumed from where it began.
-func (t *stream) beat(at outbox.Position) error {
-	if at.String() == t.told.String() {
-		t.buf = append(t.buf, ":\n\n"...)
-		return t.flush()
-	}
-	// Firefox takes the id of an event only if it has data.
-	t.buf = append(t.buf, "event: outcrier.position\n"...)
-	t.buf = appendID(t.buf, at)
-	t.buf = append(t.buf, "data:\n\n"...)
-	t.told = at
-	return t.flush()
-}
-
-// endLater spreads the ends of all streams over the drain time.
-func (t *stream) endLater() {
-	t.draining, t.end = nil, time.After(rand.N(t.DrainTime+1))
-}
-
-// goodbye tells why the stream ends, and when to come back.
-func (t *stream) goodbye(why error) error {
-	reason := "drain"
-	if errors.Is(why, ErrFull) {
-		reason = "full"
-	}
-	t.buf = appendRetry(t.buf, t.Retry)
-	t.buf = fmt.Appendf(t.buf, "event: outcrier.goodbye\ndata: {\"reason\":%q}\n\n", reason)
-	return errors.Join(why, t.flush())
-}
-
-// event puts one of the server's own events into the buffer.
-func (t *stream) event(name string, at outbox.Position, data any) {
-	t.buf = append(t.buf, "event: outcrier."...)
-	t.buf = append(t.buf, name...)
-	t.buf = append(t.buf, '\n')
-	t.buf = appendID(t.buf, at)
-	t.buf = appendJSON(append(t.buf, "data: "...), data)
-	t.buf = append(t.buf, "\n\n"...)
-	t.told = at
-}
-
-// room flushes when n bytes more would make the buffer too long.
-func (t *stream) room(n int) error {
-	if len(t.buf) > 0 && len(t.buf)+n > writeBytes {
-		return t.flush()
-	}
-	return nil
-}
-
-// flush writes the buffer, whole events as it holds them, and lets go of it.
-func (t *stream) flush() error {
-	if len(t.buf) == 0 {
-		return nil
-	}
-	if err := t.w.SetWriteDeadline(time.Now().Add(t.Stall)); err != nil {
-		return fmt.Errorf("set a write deadline: %w", err)
-	}
-	_, err := t.w.Write(t.buf)
-	if err == nil {
-		err = t.w.Flush()
-	}
-	if err != nil {
-		return fmt.Errorf("write to a stream: %w", err)
-	}
-	t.buf = t.buf[:0]
-	if cap(t.buf) > 4<<10 {
-		t.buf = nil // an idle stream holds next to nothing
-	}
-	t.heartbeat.Reset(t.Heartbeat)
-	return nil
 }

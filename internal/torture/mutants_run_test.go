@@ -1,0 +1,49 @@
+//go:build mutants
+
+package torture
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"testing"
+)
+
+// verdict is what a torture says when a promise is broken.
+var verdict = regexp.MustCompile(`(?m)^.*(was lost|came twice|order: event|the end never came|should not have had).*$`)
+
+// TestMutants sees the torture fail for every mutant, and for the promise's sake.
+func TestMutants(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) {
+			folder := t.TempDir()
+			overlay, err := json.Marshal(map[string]any{"Replace": m.apply(t, root, folder)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(folder, "overlay.json")
+			if err := os.WriteFile(file, overlay, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			test := exec.Command("go", "test", "-overlay", file, "-short", "-count=1", "-run", "TestTorture$|TestHistory", "./internal/torture")
+			test.Dir = root
+			output, err := test.CombinedOutput()
+			if err == nil {
+				t.Fatalf("nobody noticed:\n%s", output)
+			}
+			found := verdict.FindAll(output, 3)
+			if found == nil {
+				t.Fatalf("failed, but not for a broken promise:\n%s", output)
+			}
+			for _, line := range found {
+				t.Logf("%s", line)
+			}
+		})
+	}
+}

@@ -1,0 +1,108 @@
+package torture
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// mutant breaks the code on purpose, by replacing pieces of source that must
+// each be there once.
+type mutant struct {
+	name  string
+	edits []edit
+}
+
+type edit struct{ file, old, new string }
+
+// mutants are the ways in which other designs are broken, and those in which
+// this one could be.
+var mutants = []mutant{
+	{"deliver by id > last", []edit{
+		{"outbox/read.go", "NULL, NULL, NULL FROM outbox WHERE xid > $1\n", "NULL, NULL, NULL FROM outbox WHERE id > $3\n"},
+		{"outbox/read.go", "WHERE xid = ANY($2::xid8[]) AND xid <= $1", "WHERE xid = ANY($2::xid8[]) AND false"},
+		{"outbox/read.go", "from.Given.Max, from.Given.Except)", "from.Given.Max, from.Given.Except, from.EventID)"},
+	}},
+	{"the snapshot's xmax as M", []edit{
+		{
+			"outbox/read.go", "	to.Given = newSet(to.Anchor.XID, xip)\n",
+			"	xmax, _ := strconv.ParseUint(strings.Split(r.snapshot, \":\")[1], 10, 64)\n	to.Given = newSet(max(to.Anchor.XID, xmax-1), xip)\n",
+		},
+		{"outbox/position.go", "	if p.Anchor.XID != top {\n", "	if p.Anchor.XID > top {\n"},
+	}},
+	{"a lower bound on id", []edit{
+		{"outbox/read.go", "NULL, NULL, NULL FROM outbox WHERE xid > $1\n", "NULL, NULL, NULL FROM outbox WHERE xid > $1 AND id > $3\n"},
+		{"outbox/read.go", "from.Given.Max, from.Given.Except)", "from.Given.Max, from.Given.Except, from.EventID)"},
+	}},
+	{"order by xid", []edit{
+		{"outbox/read.go", "ORDER BY id NULLS FIRST, xid`", "ORDER BY snapshot IS NULL, xid, id`"},
+	}},
+	{"no position within a read", []edit{
+		{"outbox/read.go", "	if r.Last && i == len(r.Events)-1 {\n", "	if i >= 0 {\n"},
+	}},
+	{"forget what is in flight at the start", []edit{
+		{"outbox/read.go", "	position, _, err := advance(Position{History: history}, r)\n", "	position, _, err := advance(Position{History: history}, r)\n	position.Given.Except = nil\n"},
+	}},
+	{"hand over from another W", []edit{
+		{"sse/stream.go", "	for live := false; ; {\n", "	w = t.Hub.Position()\n	for live := false; ; {\n"},
+	}},
+	{"register a read too late", []edit{
+		{"sse/hub.go", "	s.from, s.start = h.read+1, h.starts\n", "	s.from, s.start = h.read+2, h.starts\n"},
+	}},
+	{"the tail forgets what was in flight", []edit{
+		{"outbox/read.go", "WHERE xid = ANY($2::xid8[]) AND xid <= $1", "WHERE xid = ANY($2::xid8[]) AND false"},
+	}},
+	{"a replay forgets what was in flight", []edit{
+		{"outbox/replay.go", "(o.xid > $1 OR o.xid = ANY ($2::xid8[]))", "(o.xid > $1 OR false AND o.xid = ANY ($2::xid8[]))"},
+	}},
+	{"a resume in the middle of a read starts it again", []edit{
+		{"outbox/leg.go", "From: from, To: end, After: p.EventID})", "From: from, To: end})"},
+	}},
+	{"a full queue drops its oldest frame", []edit{
+		{"sse/subscription.go", "		s.queue, s.bytes, s.behind = nil, 0, true\n	default:", "		s.queue = append(s.queue[1:], f)\n	default:"},
+	}},
+	{"a node that lags repeats what another has sent", []edit{
+		{"sse/handover.go", "ahead: !w.Given.Covers(given.Given)}", "ahead: false}"},
+	}},
+}
+
+// apply writes the mutant's files to folder, and returns them as an overlay.
+func (m mutant) apply(t *testing.T, root, folder string) map[string]string {
+	t.Helper()
+	overlay := map[string]string{}
+	sources := map[string]string{}
+	for _, e := range m.edits {
+		if sources[e.file] == "" {
+			source, err := os.ReadFile(filepath.Join(root, e.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sources[e.file] = string(source)
+		}
+		if n := strings.Count(sources[e.file], e.old); n != 1 {
+			t.Fatalf("%s: %q is there %d times", e.file, e.old, n)
+		}
+		sources[e.file] = strings.Replace(sources[e.file], e.old, e.new, 1)
+	}
+	for file, source := range sources {
+		mutated := filepath.Join(folder, strings.ReplaceAll(file, "/", "_"))
+		if err := os.WriteFile(mutated, []byte(source), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		overlay[filepath.Join(root, file)] = mutated
+	}
+	return overlay
+}
+
+// TestMutants_Apply keeps the mutants in step with the code: make mutants runs
+// them.
+func TestMutants_Apply(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants {
+		t.Run(m.name, func(t *testing.T) { m.apply(t, root, t.TempDir()) })
+	}
+}

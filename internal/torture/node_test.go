@@ -1,0 +1,67 @@
+package torture
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/sse"
+)
+
+// node is one server process as far as its streams can tell.
+type node struct {
+	url    string
+	tail   *outbox.Tail
+	hub    *sse.Hub
+	server *http.Server
+	stop   func()
+}
+
+// startNode serves the outbox at database until stop, or the test's end. The
+// tail's Start, if it has one, is called after the hub's.
+func startNode(t *testing.T, database string, log *slog.Logger, tail *outbox.Tail) *node {
+	t.Helper()
+	hub := sse.NewHub()
+	hub.QueueFrames = 64
+	after := tail.Start
+	tail.Start = func(p outbox.Position) {
+		hub.Start(p)
+		if after != nil {
+			after(p)
+		}
+	}
+	tail.URL, tail.Deliver, tail.Log = database, hub.Deliver, log
+	pool := outboxtest.Pool(t, database)
+	streamer := sse.NewStreamer(hub, outbox.Reader{Pool: pool}, log)
+	streamer.Heartbeat = 200 * time.Millisecond
+	n := &node{tail: tail, hub: hub, server: &http.Server{
+		Handler: handlers.New(handlers.Config{Streamer: streamer, TailStatus: tail.Status, Log: log}),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			_ = c.(*net.TCPConn).SetWriteBuffer(16 << 10)
+			return ctx
+		},
+	}}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.url = "http://" + listener.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = tail.Run(ctx) })
+	running.Go(func() { _ = n.server.Serve(listener) })
+	n.stop = sync.OnceFunc(func() {
+		cancel()
+		_ = n.server.Close()
+		running.Wait()
+	})
+	t.Cleanup(n.stop)
+	return n
+}

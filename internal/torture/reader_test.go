@@ -1,0 +1,239 @@
+package torture
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// endTopic carries one event, appended when all else has committed. By P4 it is
+// the last one on every stream, so whoever has it must have all.
+const endTopic = "torture/end"
+
+// reader follows some topics, drops at random, and resumes at any node.
+type reader struct {
+	name     string
+	filter   outbox.Filter
+	from     string // where it starts: a position, or "earliest"
+	nodes    func() []*node
+	rand     *rand.Rand
+	slow     bool
+	longGone bool
+	steady   *atomic.Bool // no more drops
+	live     atomic.Bool  // has met live once
+
+	last    string           // the last id, as a browser has it
+	given   []uint64         // a bit for each id
+	chains  map[string]int   // the last N of each chain
+	faults  []string         // what was wrong
+	count   int              // events given
+	resumes int              // connections after the first
+	ended   bool             // the end was seen
+	ids     map[string]int64 // the id of the last of each chain, to tell of faults
+}
+
+func (r *reader) fault(format string, args ...any) {
+	if len(r.faults) < 5 {
+		r.faults = append(r.faults, r.name+": "+fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *reader) has(id int64) bool {
+	return int(id/64) < len(r.given) && r.given[id/64]&(1<<(id%64)) != 0
+}
+
+// run reads until the end event or ctx's end.
+func (r *reader) run(ctx context.Context) {
+	r.chains, r.ids = map[string]int{}, map[string]int64{}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := new(net.Dialer).DialContext(ctx, network, address)
+		if err == nil && r.slow {
+			_ = conn.(*net.TCPConn).SetReadBuffer(128 << 10)
+		}
+		return conn, err
+	}}
+	client := &http.Client{Transport: transport}
+	for !r.ended && ctx.Err() == nil {
+		nodes := r.nodes()
+		err := r.connect(ctx, client, nodes[r.rand.IntN(len(nodes))])
+		if err != nil && ctx.Err() == nil && !r.ended {
+			pause(ctx, 20*time.Millisecond)
+		}
+		if r.longGone && !r.steady.Load() {
+			pause(ctx, time.Duration(r.rand.Int64N(int64(5*time.Second))))
+		}
+	}
+}
+
+// connect reads one stream for a while.
+func (r *reader) connect(ctx context.Context, client *http.Client, n *node) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	query := url.Values{"format": {"payload"}, "from": {r.from}}
+	for _, p := range append(r.filter.Topics, endTopic) {
+		query.Add("topic", string(p))
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, n.url+"/events?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	if r.last != "" {
+		request.Header.Set("Last-Event-ID", r.last)
+		r.resumes++
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		r.fault("status %d", response.StatusCode)
+		return errors.New("refused")
+	}
+	drop := 1 + r.rand.IntN(2000)
+	if r.rand.IntN(4) == 0 {
+		drop = 1 + r.rand.IntN(20)
+	}
+	if r.rand.IntN(2) == 0 {
+		// By time too: in the middle of whatever is under way.
+		timer := time.AfterFunc(time.Duration(r.rand.Int64N(int64(3*time.Second))), func() {
+			if !r.steady.Load() {
+				cancel()
+			}
+		})
+		defer timer.Stop()
+	}
+	var id, event string
+	var data []byte
+	lines := bufio.NewReader(response.Body)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return err
+		}
+		line = bytes.TrimSuffix(line, []byte("\n"))
+		field, value, _ := bytes.Cut(line, []byte(": "))
+		switch string(field) {
+		case "id":
+			id = string(value)
+		case "event":
+			event = string(value)
+		case "data":
+			data = value
+		case "":
+			if len(line) > 0 || event == "" {
+				continue
+			}
+			if id != "" {
+				r.last = id
+			}
+			r.dispatch(event, id, data)
+			id, event, data = "", "", nil
+			if r.ended {
+				return nil
+			}
+			if drop--; drop <= 0 && !r.steady.Load() {
+				return nil
+			}
+			if r.slow && !r.steady.Load() && r.rand.IntN(50) == 0 {
+				pause(ctx, 20*time.Millisecond)
+			}
+		}
+	}
+}
+
+func (r *reader) dispatch(event, position string, data []byte) {
+	switch event {
+	case "outcrier.hello":
+		var hello struct{ Resumed any }
+		if err := json.Unmarshal(data, &hello); err != nil || hello.Resumed == "gap" {
+			r.fault("hello %s", data)
+		}
+		return
+	case "outcrier.live":
+		r.live.Store(true)
+		return
+	case "outcrier.position", "outcrier.goodbye":
+		return
+	case "torture.ended":
+		r.ended = true
+		return
+	}
+	text, _, _ := bytes.Cut([]byte(position), []byte("."))
+	id, err := strconv.ParseInt(string(text), 10, 64)
+	var p payload
+	if err := errors.Join(err, json.Unmarshal(data, &p)); err != nil {
+		r.fault("event %q %s: %v", position, data, err)
+		return
+	}
+	for len(r.given) <= int(id/64) {
+		r.given = append(r.given, make([]uint64, 1+len(r.given))...)
+	}
+	if r.has(id) {
+		r.fault("event %d came twice", id)
+	}
+	r.given[id/64] |= 1 << (id % 64)
+	r.count++
+	if r.chains[p.Chain] >= p.N {
+		r.fault("order: event %d is %s after %d (event %d)", id, p, r.chains[p.Chain], r.ids[p.Chain])
+	}
+	r.chains[p.Chain], r.ids[p.Chain] = p.N, id
+}
+
+// row is a committed event.
+type row struct {
+	id    int64
+	xid   uint64
+	topic string
+}
+
+// check compares what the reader was given with the table.
+func (r *reader) check(rows []row, ordered bool) []string {
+	faults := r.faults
+	if !ordered {
+		faults = nil
+		for _, f := range r.faults {
+			if !bytes.Contains([]byte(f), []byte("order:")) {
+				faults = append(faults, f)
+			}
+		}
+	}
+	start := outbox.Position{}
+	if r.from != "earliest" {
+		start, _ = outbox.ParsePosition(r.from) // the server's own
+	}
+	lost, wanted := 0, 0
+	for _, row := range rows {
+		if !r.filter.Match(row.topic, "torture.happened") || start.Has(row.xid, row.id) {
+			continue
+		}
+		wanted++
+		if !r.has(row.id) {
+			if lost++; lost < 4 {
+				faults = append(faults, fmt.Sprintf("%s: event %d (xid %d, topic %s) was lost", r.name, row.id, row.xid, row.topic))
+			}
+		}
+	}
+	if !r.ended {
+		faults = append(faults, r.name+": the end never came")
+	}
+	if extra := r.count - (wanted - lost); extra != 0 && len(faults) == 0 {
+		faults = append(faults, fmt.Sprintf("%s: %d events that it should not have had", r.name, extra))
+	}
+	if lost > 0 {
+		faults = append(faults, fmt.Sprintf("%s: %d of %d events lost", r.name, lost, wanted))
+	}
+	return faults
+}

@@ -1,0 +1,334 @@
+package torture
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/migrations"
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// settings are those of the Postgres that is killed. The writer of the WAL sleeps
+// long, so that what did not commit is lost with the process.
+var settings = map[string]string{
+	"fsync":                     "off",
+	"max_connections":           "200",
+	"max_prepared_transactions": "100",
+	"wal_writer_delay":          "10s",
+}
+
+// startPostgres starts a migrated Postgres that the test may kill.
+func startPostgres(t *testing.T) *pgserver.Server {
+	t.Helper()
+	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: settings})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := (migrations.Migrations{URL: server.URL("")}).Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return server
+}
+
+func execute(t *testing.T, url string, statements ...string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	for _, statement := range statements {
+		if _, err := conn.Exec(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+}
+
+// size is how many events a torture must commit.
+func size(t *testing.T) int64 {
+	if text := os.Getenv("TORTURE_EVENTS"); text != "" {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			t.Fatalf("TORTURE_EVENTS: %v", err)
+		}
+		return n
+	}
+	if testing.Short() {
+		return 20_000
+	}
+	return 200_000
+}
+
+// seed is TORTURE_SEED, or a new one; it is printed.
+func seed(t *testing.T) uint64 {
+	s := rand.Uint64()
+	if text := os.Getenv("TORTURE_SEED"); text != "" {
+		var err error
+		if s, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatalf("TORTURE_SEED: %v", err)
+		}
+	}
+	t.Logf("TORTURE_SEED=%d", s)
+	return s
+}
+
+// TestTorture: nothing lost, nothing twice, in order, whatever writers, readers
+// and crashes do.
+func TestTorture(t *testing.T) {
+	n := size(t)
+	run(t, torture{events: n, writers: 32, readers: 32, crashes: int(max(2, n/100_000))})
+}
+
+// TestTorture_IdsOutOfOrder: ids that are drawn long before the insert, by hand
+// or by a cache of the sequence, lose nothing and repeat nothing. Only the order
+// is then the writers' own doing.
+func TestTorture_IdsOutOfOrder(t *testing.T) {
+	run(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, forged: true})
+}
+
+// torture is one run.
+type torture struct {
+	events           int64
+	writers, readers int
+	crashes          int
+	forged           bool
+}
+
+func run(t *testing.T, c torture) {
+	seed := seed(t)
+	chance := rand.New(rand.NewPCG(seed, 0))
+	server := startPostgres(t)
+	url := server.URL("")
+	execute(t, url, `CREATE TABLE torture_business (id bigint)`,
+		`CREATE FUNCTION torture_append(topic text, payload json) RETURNS void LANGUAGE plpgsql AS $$
+		BEGIN INSERT INTO outbox (topic, type, payload) VALUES (topic, 'torture.happened', payload); END $$`)
+	if c.forged {
+		execute(t, url, `ALTER SEQUENCE outbox_id_seq CACHE 20`)
+	}
+	log := slog.New(slog.NewTextHandler(logFile(t), &slog.HandlerOptions{Level: slog.LevelInfo}))
+
+	// One node reads often, the other lags.
+	nodes := &cluster{}
+	nodes.set(
+		startNode(t, url, log.With("node", 0), &outbox.Tail{Turn: 2 * time.Millisecond}),
+		startNode(t, url, log.With("node", 1), &outbox.Tail{Turn: 70 * time.Millisecond, IdleTurn: 300 * time.Millisecond}),
+	)
+
+	b := &business{url: url, forged: c.forged, acknowledged: map[payload]bool{}, refused: map[payload]bool{}}
+	b.enough.Store(c.events)
+	for i := range 40 {
+		b.topics = append(b.topics, fmt.Sprintf("torture/%d/%d", i%8, i))
+	}
+	for i := range 12 {
+		b.shared = append(b.shared, &chain{name: fmt.Sprintf("s%d", i)})
+	}
+
+	reading, stopReading := context.WithCancel(t.Context())
+	defer stopReading()
+	var steady atomic.Bool
+	var readers []*reader
+	var readersDone sync.WaitGroup
+	startReader := func(i int, from string) {
+		r := &reader{
+			name: fmt.Sprintf("reader %d", i), filter: filterOf(i, b.topics, chance), from: from, nodes: nodes.get,
+			rand: rand.New(rand.NewPCG(seed, uint64(1000+i))), slow: i%5 == 1, longGone: i%7 == 2, steady: &steady,
+		}
+		readers = append(readers, r)
+		readersDone.Go(func() { r.run(reading) })
+	}
+	for i := range c.readers / 2 {
+		startReader(i, "earliest")
+	}
+
+	began := time.Now()
+	var writersDone sync.WaitGroup
+	for i := range c.writers {
+		writersDone.Go(func() { b.write(t.Context(), i, seed) })
+	}
+	wait := make(chan struct{})
+	go func() { writersDone.Wait(); close(wait) }()
+
+	// Meanwhile everything that can break breaks.
+	kills, crashed, restarts := 0, 0, 0
+	for writing := true; writing; {
+		select {
+		case <-wait:
+			writing = false
+			continue
+		case <-time.After(50 * time.Millisecond):
+		}
+		done := b.committed.Load()
+		switch {
+		case crashed < c.crashes && done > c.events*int64(crashed+1)/int64(c.crashes+1):
+			crashed++
+			if err := server.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			if err := server.Restart(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		case len(readers) < c.readers && done > c.events*int64(len(readers)-c.readers/2)/int64(c.readers):
+			// From a snapshot of its own, amid everything in flight.
+			if from, err := position(t.Context(), url); err == nil {
+				startReader(len(readers), from)
+			}
+		case chance.IntN(3) == 0:
+			_ = b.resolve(t.Context(), chance, false) // the server may be down
+		case chance.IntN(3) == 0:
+			kills += killSome(t.Context(), url, 1+chance.IntN(3))
+		case chance.IntN(20) == 0:
+			restarts++
+			which := chance.IntN(2)
+			old := nodes.get()
+			old[which].stop()
+			fresh := startNode(t, url, log.With("node", 1+restarts), &outbox.Tail{Turn: time.Duration(1+which*60) * time.Millisecond})
+			nodes.set(old[1-which], fresh)
+		}
+	}
+	if err := b.resolve(t.Context(), chance, true); err != nil {
+		t.Fatal(err)
+	}
+	steady.Store(true)
+	execute(t, url, `INSERT INTO outbox (topic, type) VALUES ('`+endTopic+`', 'torture.ended')`)
+	stop := time.AfterFunc(time.Minute, stopReading)
+	readersDone.Wait()
+	stop.Stop()
+
+	rows := committed(t, url, b)
+	given, resumes := 0, 0
+	for _, r := range readers {
+		for _, fault := range r.check(rows, !c.forged) {
+			t.Error(fault)
+		}
+		given += r.count
+		resumes += r.resumes
+	}
+	t.Logf("%d events committed in %.0f s by %d writers, %d given to %d readers over %d resumes; %d crashes of Postgres, %d sessions killed, %d nodes restarted",
+		len(rows), time.Since(began).Seconds(), c.writers, given, len(readers), resumes, crashed, kills, restarts)
+	if int64(len(rows)) < c.events {
+		t.Errorf("only %d events were committed, %d were wanted", len(rows), c.events)
+	}
+}
+
+// cluster is the nodes that are up.
+type cluster struct {
+	mu    sync.Mutex
+	nodes []*node
+}
+
+func (c *cluster) set(nodes ...*node) { c.mu.Lock(); defer c.mu.Unlock(); c.nodes = nodes }
+func (c *cluster) get() []*node       { c.mu.Lock(); defer c.mu.Unlock(); return c.nodes }
+
+// filterOf makes filters of all kinds: everything, patterns, and exact topics.
+func filterOf(i int, topics []string, r *rand.Rand) outbox.Filter {
+	switch i % 4 {
+	case 0:
+		return outbox.Filter{Topics: []outbox.Pattern{"**"}}
+	case 1:
+		return outbox.Filter{Topics: []outbox.Pattern{outbox.Pattern(fmt.Sprintf("torture/%d/*", i%8)), "torture/*/7", "torture/3/**"}}
+	}
+	var f outbox.Filter
+	for _, topic := range topics {
+		if r.IntN(4) == 0 {
+			f.Topics = append(f.Topics, outbox.Pattern(topic))
+		}
+	}
+	f.Topics = append(f.Topics, outbox.Pattern(topics[0]))
+	return f
+}
+
+func position(ctx context.Context, url string) (text string, err error) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close(context.Background())
+	return text, conn.QueryRow(ctx, `SELECT outbox_position()`).Scan(&text)
+}
+
+// killSome ends n sessions in whatever they do: writers, tails, replays.
+func killSome(ctx context.Context, url string, n int) (killed int) {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return 0
+	}
+	defer conn.Close(context.Background())
+	_ = conn.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) FROM (
+		SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
+		ORDER BY random() LIMIT $1) AS some`, n).Scan(&killed)
+	return killed
+}
+
+// committed reads the truth, and holds it against what the writers were told.
+func committed(t *testing.T, url string, b *business) []row {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	result, err := conn.Query(t.Context(), `SELECT id, xid, topic, payload->>'k', (payload->>'n')::int FROM outbox WHERE type = 'torture.happened'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows []row
+	stored := map[payload]bool{}
+	for result.Next() {
+		var r row
+		var p payload
+		if err := result.Scan(&r.id, &r.xid, &r.topic, &p.Chain, &p.N); err != nil {
+			t.Fatal(err)
+		}
+		rows = append(rows, r)
+		if stored[p] {
+			t.Errorf("%s is stored twice", p)
+		}
+		stored[p] = true
+	}
+	if err := result.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for p := range b.acknowledged {
+		if !stored[p] {
+			t.Errorf("%s was committed and is not there", p)
+		}
+	}
+	for p := range b.refused {
+		if stored[p] {
+			t.Errorf("%s was rolled back and is there", p)
+		}
+	}
+	return rows
+}
+
+// logFile keeps the nodes' logs of a run that failed, in TORTURE_LOG.
+func logFile(t *testing.T) io.Writer {
+	folder := os.Getenv("TORTURE_LOG")
+	if folder == "" {
+		return io.Discard
+	}
+	file, err := os.Create(filepath.Join(folder, t.Name()+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	return file
+}

@@ -1,0 +1,43 @@
+// Package outbox is the durable half of Outcrier: it appends events in the
+// caller's transaction, tells where a reader stands, follows commits, and replays
+// what a reader has missed.
+//
+// # Concepts
+//
+// An [Event] is a committed row of the table outbox; a [Draft] is one that has not
+// been written yet. [Append] writes drafts in a transaction that is the caller's,
+// so that the events exist exactly when its business change does.
+//
+// A [Set] is a set of transactions: all up to one, except those that were in
+// flight. It is what a snapshot of Postgres sees, and therefore what a reader of
+// that snapshot was given. A [Position] is a reader's set, written short enough for
+// an event stream's id, with the history that it belongs to and an [Anchor] in it.
+//
+// A [Tail] follows commits. Each [Read] is the difference of two snapshots, so that
+// every event is in exactly one, whatever the order of commits:
+//
+//	            xid 7 ──────insert────────────────commit
+//	            xid 8 ───insert──commit             │
+//	                               │                │
+//	read        ▲                  ▲                ▲
+//	C = (M,X)   (6, ∅)             (8, {7})         (8, ∅)
+//	delivers                       8's events       7's events
+//
+// A [Reader] replays: it verifies a client's position and reads the events that
+// another position holds and the client's does not, in pages. Such a stretch is a
+// [Leg], and is the same at any node and at any time.
+//
+// # Invariants
+//
+//   - An event was given to a reader if and only if its transaction is in the
+//     reader's set, or its id is within the part given of the read that the reader
+//     stands in. Ids, times and the order of commits play no part.
+//   - M, the largest member of a set, is the xid of an event that was visible. It
+//     can't be handed out again, as the xids of aborted transactions are after a
+//     crash.
+//   - Within a read and within a leg events are in the order of their ids, which is
+//     the order of appends wherever there is one.
+//   - A position that can't be honoured is answered by a [Gap], never by silence.
+//
+// The argument is in docs/guarantees.md, the writers' side in package migrations.
+package outbox

@@ -1,0 +1,49 @@
+package outbox
+
+// Leg is a stretch of a replay: the events of To that are not of From, with ids
+// above After, in the order of their ids. Both ends are sets of transactions, so
+// that a leg is the same at any node and at any time.
+type Leg struct {
+	From, To Position
+	// After is the id to go on behind, within the leg.
+	After int64
+}
+
+// Legs are the stretches between p and to: the rest of the read that p stands
+// in, if it stands in one, and then what else of to it was not given; none when
+// it was given everything. What is behind all of them is p joined with to.
+func (p Position) Legs(to Position) []Leg {
+	var legs []Leg
+	if p.Within != nil {
+		from, end := p, p
+		from.Within = nil
+		end.Within, end.Given = nil, p.Given.Union(*p.Within)
+		legs = append(legs, Leg{From: from, To: end, After: p.EventID})
+		p = end
+	}
+	if !p.Given.Covers(to.Given) {
+		legs = append(legs, Leg{From: p, To: p.Join(to)})
+	}
+	return legs
+}
+
+// Join is the position of a reader that was given all of p and all of q, neither
+// of them in the middle of a read.
+func (p Position) Join(q Position) Position {
+	p.Given = p.Given.Union(q.Given)
+	if q.Anchor.XID > p.Anchor.XID {
+		p.Anchor = q.Anchor
+	}
+	p.EventID = max(p.EventID, q.EventID)
+	p.Trim = max(p.Trim, q.Trim)
+	return p
+}
+
+// At is the position of a reader that has gone along the leg up to the event.
+func (l Leg) At(event int64) Position {
+	p := l.To
+	p.EventID = event
+	p.Given, p.Within = l.From.Given, &l.To.Given
+	p.Trim = l.From.Trim
+	return p
+}

@@ -1,0 +1,47 @@
+package sse
+
+import (
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// Hello is the data of outcrier.hello, the first event of a stream. Another one
+// follows in mid-stream when a gap opens there.
+type Hello struct {
+	// Resumed is true, false when there was nothing to resume, or "gap".
+	Resumed any `json:"resumed"`
+	// Position is where the stream stands; it is the event's id too.
+	Position string `json:"position"`
+	// Node is the server process.
+	Node string `json:"node"`
+	*GapData
+}
+
+// GapData says what a reader can't be given, and what to do about it.
+type GapData struct {
+	Reason outbox.Reason `json:"reason"`
+	// Since is when the oldest event still held was appended.
+	Since *time.Time `json:"since,omitempty"`
+	// Action is "refetch": what the page shows may be out of date.
+	Action string `json:"action"`
+}
+
+func gapData(gap *outbox.Gap) *GapData {
+	if gap == nil {
+		return nil
+	}
+	data := &GapData{Reason: gap.Reason, Action: "refetch"}
+	if !gap.Since.IsZero() {
+		data.Since = &gap.Since
+	}
+	return data
+}
+
+func (t *stream) greet(given outbox.Position, resumed bool, gap *outbox.Gap) {
+	hello := Hello{Resumed: resumed, Position: given.String(), Node: t.Node, GapData: gapData(gap)}
+	if gap != nil {
+		hello.Resumed = "gap"
+	}
+	t.event("hello", given, hello)
+}

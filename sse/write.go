@@ -1,0 +1,95 @@
+package sse
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// Writer is one HTTP response. Its methods are called by one goroutine.
+type Writer interface {
+	// Write and Flush send bytes on; after an error the stream ends.
+	Write(p []byte) (int, error)
+	Flush() error
+	// SetWriteDeadline bounds the writes that follow.
+	SetWriteDeadline(t time.Time) error
+}
+
+// writeBytes is about how much is written at a time.
+const writeBytes = 64 << 10
+
+// beat keeps the stream alive, and the reader's position up to date: a quiet
+// stream must not be resumed from where it began.
+func (t *stream) beat(at outbox.Position) error {
+	if at.String() == t.told.String() {
+		t.buf = append(t.buf, ":\n\n"...)
+		return t.flush()
+	}
+	// Firefox takes the id of an event only if it has data.
+	t.buf = append(t.buf, "event: outcrier.position\n"...)
+	t.buf = appendID(t.buf, at)
+	t.buf = append(t.buf, "data:\n\n"...)
+	t.told = at
+	return t.flush()
+}
+
+// endLater spreads the ends of all streams over the drain time.
+func (t *stream) endLater() {
+	t.draining, t.end = nil, time.After(rand.N(t.DrainTime+1))
+}
+
+// goodbye tells why the stream ends, and when to come back.
+func (t *stream) goodbye(why error) error {
+	reason := "drain"
+	if errors.Is(why, ErrFull) {
+		reason = "full"
+	}
+	t.buf = appendRetry(t.buf, t.Retry)
+	t.buf = fmt.Appendf(t.buf, "event: outcrier.goodbye\ndata: {\"reason\":%q}\n\n", reason)
+	return errors.Join(why, t.flush())
+}
+
+// event puts one of the server's own events into the buffer.
+func (t *stream) event(name string, at outbox.Position, data any) {
+	t.buf = append(t.buf, "event: outcrier."...)
+	t.buf = append(t.buf, name...)
+	t.buf = append(t.buf, '\n')
+	t.buf = appendID(t.buf, at)
+	t.buf = appendJSON(append(t.buf, "data: "...), data)
+	t.buf = append(t.buf, "\n\n"...)
+	t.told = at
+}
+
+// room flushes when n bytes more would make the buffer too long.
+func (t *stream) room(n int) error {
+	if len(t.buf) > 0 && len(t.buf)+n > writeBytes {
+		return t.flush()
+	}
+	return nil
+}
+
+// flush writes the buffer, whole events as it holds them, and lets go of it.
+func (t *stream) flush() error {
+	if len(t.buf) == 0 {
+		return nil
+	}
+	if err := t.w.SetWriteDeadline(time.Now().Add(t.Stall)); err != nil {
+		return fmt.Errorf("set a write deadline: %w", err)
+	}
+	_, err := t.w.Write(t.buf)
+	if err == nil {
+		err = t.w.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("write to a stream: %w", err)
+	}
+	t.buf = t.buf[:0]
+	if cap(t.buf) > 4<<10 {
+		t.buf = nil // an idle stream holds next to nothing
+	}
+	t.heartbeat.Reset(t.Heartbeat)
+	return nil
+}
