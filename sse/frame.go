@@ -34,7 +34,7 @@ type Frame struct {
 	Event outbox.Event
 	// Position is that of a reader that was given the event and all before it.
 	Position outbox.Position
-	// read is what the event came in, without the events.
+	// read is the read that the event came in, the same for all of them.
 	read *outbox.Read
 	// serial tells the hub's frames apart.
 	serial int64

@@ -28,6 +28,8 @@ type Hub struct {
 	// delivered is what those have been handed who were there when the present
 	// read began: W between reads.
 	delivered outbox.Position
+	// whole is the present read, without its events: one for all its parts.
+	whole *outbox.Read
 	// read counts reads, starts counts Starts, frames counts frames.
 	read, starts, frames int64
 	subscribed           map[*Subscription]struct{}
@@ -73,8 +75,8 @@ func (h *Hub) Deliver(r outbox.Read) {
 	if r.First {
 		h.read++
 		h.position = r.To
+		h.whole = &outbox.Read{From: r.From, To: r.To}
 	}
-	read := &outbox.Read{From: r.From, To: r.To}
 	for i := range r.Events {
 		var frame *Frame
 		h.index.each(r.Events[i].Topic, func(s *Subscription) {
@@ -83,7 +85,7 @@ func (h *Hub) Deliver(r outbox.Read) {
 			}
 			if frame == nil {
 				h.frames++
-				frame = &Frame{Event: r.Events[i], Position: r.At(i), read: read, serial: h.frames}
+				frame = &Frame{Event: r.Events[i], Position: r.At(i), read: h.whole, serial: h.frames}
 				frame.id = appendID(nil, frame.Position)
 			}
 			frame.encode(s.format)

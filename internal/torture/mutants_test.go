@@ -62,6 +62,9 @@ var mutants = []mutant{
 	{"a full queue drops its oldest frame", []edit{
 		{"sse/subscription.go", "		s.queue, s.bytes, s.behind = nil, 0, true\n	default:", "		s.queue = append(s.queue[1:], f)\n	default:"},
 	}},
+	{"the parts of a read taken for reads", []edit{
+		{"sse/hub.go", "read: h.whole, serial", "read: &outbox.Read{From: r.From, To: r.To}, serial"},
+	}},
 	{"a node that lags repeats what another has sent", []edit{
 		{"sse/handover.go", "ahead: !w.Given.Covers(given.Given)}", "ahead: false}"},
 	}},

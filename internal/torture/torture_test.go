@@ -273,7 +273,7 @@ func killSome(ctx context.Context, url string, n int) (killed int) {
 	defer conn.Close(context.Background())
 	_ = conn.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) FROM (
 		SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
-		ORDER BY random() LIMIT $1) AS some`, n).Scan(&killed)
+		ORDER BY random() LIMIT $1) AS victims`, n).Scan(&killed)
 	return killed
 }
 

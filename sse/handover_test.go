@@ -1,0 +1,64 @@
+package sse
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// A stream that is ahead of its node is given what it has not had of a read that
+// comes in several parts, with positions that hold on to all of it.
+func TestHandover_AheadThroughAReadInParts(t *testing.T) {
+	at := func(max uint64, except ...uint64) outbox.Position {
+		return outbox.Position{Given: outbox.Set{Max: max, Except: except}, Anchor: outbox.Anchor{XID: max}}
+	}
+	hub := NewHub()
+	hub.Start(at(10))
+	filter := outbox.Filter{Topics: []outbox.Pattern{"**"}}
+	sub, w, err := hub.Subscribe(t.Context(), filter, Payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	ahead := at(20, 15)
+	joined := join(ahead, w)
+
+	to := at(30)
+	parts := []outbox.Read{
+		{From: at(10), To: to, First: true, Events: []outbox.Event{{ID: 1, XID: 12}, {ID: 2, XID: 15}, {ID: 3, XID: 25}}},
+		{From: at(10), To: to, Events: []outbox.Event{{ID: 4, XID: 26}, {ID: 5, XID: 20}}},
+		{From: at(10), To: to, Last: true, Events: []outbox.Event{{ID: 6, XID: 30}}},
+	}
+	var given []int64
+	for _, part := range parts {
+		for i := range part.Events {
+			part.Events[i].Topic = "a"
+		}
+		hub.Deliver(part)
+		frames, _ := sub.take()
+		for _, f := range frames {
+			if !joined.admit(f) {
+				continue
+			}
+			given = append(given, f.Event.ID)
+			for _, p := range parts {
+				for _, e := range p.Events {
+					want := ahead.Has(e.XID, e.ID) || e.ID <= f.Event.ID
+					if got := joined.at.Has(e.XID, e.ID); got != want {
+						t.Errorf("the position after event %d says %t of event %d", f.Event.ID, got, e.ID)
+					}
+				}
+			}
+		}
+	}
+	if want := []int64{2, 3, 4, 6}; !slices.Equal(given, want) {
+		t.Errorf("given were %v, not %v", given, want)
+	}
+
+	hub.Deliver(outbox.Read{From: to, To: at(40), First: true, Last: true, Events: []outbox.Event{{ID: 7, XID: 40, Topic: "a"}}})
+	frames, _ := sub.take()
+	if len(frames) != 1 || !joined.admit(frames[0]) || joined.ahead {
+		t.Errorf("the stream is still ahead after the hub has read past it")
+	}
+}
