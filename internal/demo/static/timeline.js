@@ -63,6 +63,8 @@ export class Timeline {
     if (!this.#block) return;
     this.mark('caught-up', this.#block.count ? 'Caught up. Live again.' : 'Nothing was missed. Live again.');
     this.#block = null;
+    clearTimeout(this.#timer);
+    this.#summarise();
   }
 
   #countMissed(count) {

@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// newTab starts Chromium, which ends with the test, and returns its tab.
+func newTab(t *testing.T) context.Context {
+	t.Helper()
+	program := need(t, "chromium", "chromium-browser", "google-chrome")
+	// chromedp's defaults: headless, a profile of its own, and no background
+	// networking, sync or first run.
+	options := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 1000))
+	// Not t.Context, which ends before Cleanup: first the tabs, then the browser.
+	browser, closeBrowser := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(closeBrowser)
+	return open(t, browser, chromedp.WithErrorf(t.Logf))
+}
+
+// newProfile is a tab in the same browser that shares nothing with the other.
+func newProfile(t *testing.T, tab context.Context) context.Context {
+	t.Helper()
+	return open(t, tab, chromedp.WithNewBrowserContext())
+}
+
+func open(t *testing.T, parent context.Context, options ...chromedp.ContextOption) context.Context {
+	t.Helper()
+	tab, closeTab := chromedp.NewContext(parent, append(options, chromedp.WithListener(func(ev any) {
+		switch e := ev.(type) {
+		case *runtime.EventExceptionThrown:
+			t.Errorf("a script failed: %v", &chromedp.ExceptionError{ExceptionDetails: e.ExceptionDetails})
+		case *log.EventEntryAdded:
+			if e.Entry.Source == log.EntrySourceSecurity {
+				t.Errorf("the browser refused something: %s", e.Entry.Text)
+			}
+		}
+	}))...)
+	t.Cleanup(closeTab)
+	if err := chromedp.Do(tab); err != nil { // the tab lives as long as this context
+		t.Fatal(err)
+	}
+	return tab
+}
+
+func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Void]) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(tab, deadline)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// eval is the value of a JavaScript expression in a tab.
+func eval[T any](t *testing.T, tab context.Context, expression string) T {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(tab, deadline)
+	defer cancel()
+	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		t.Fatalf("%.200s: %v", expression, err)
+	}
+	return value
+}
+
+// see waits until an element is there.
+func see(t *testing.T, tab context.Context, selector string) {
+	t.Helper()
+	eventually(t, "the page shows "+selector, func() bool {
+		return eval[bool](t, tab, "document.querySelector(`"+selector+"`) !== null")
+	})
+}
+
+// screenshot keeps a picture of the tab.
+func screenshot(t *testing.T, tab context.Context, name string) {
+	t.Helper()
+	dir := os.Getenv("OUTCRIER_SCREENSHOTS")
+	if dir == "" {
+		dir = t.TempDir()
+	}
+	png, err := chromedp.Run(tab, chromedp.CaptureScreenshot())
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644)
+	}
+	if err != nil {
+		t.Error(err)
+	}
+}

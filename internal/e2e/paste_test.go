@@ -1,0 +1,97 @@
+package e2e
+
+import (
+	"bufio"
+	"io"
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestCurl_SeesInsertTypedInPsql pastes into two shells what the server prints.
+func TestCurl_SeesInsertTypedInPsql(t *testing.T) {
+	s := start(t, "--data", folder(t))
+
+	blocks := make(chan string, 16)
+	shown := curl(t, s.stream)
+	go func() {
+		defer close(blocks)
+		var block strings.Builder
+		for lines := bufio.NewScanner(shown); lines.Scan(); {
+			if block.WriteString(lines.Text() + "\n"); lines.Text() == "" {
+				blocks <- block.String()
+				block.Reset()
+			}
+		}
+	}()
+	// next waits for what curl shows next with all of these lines.
+	next := func(lines ...string) {
+		t.Helper()
+		giveUp := time.After(deadline)
+		for {
+			select {
+			case block, ok := <-blocks:
+				if !ok {
+					t.Fatal("curl has ended")
+				}
+				for _, line := range lines {
+					if !strings.Contains(block, line) {
+						block = ""
+					}
+				}
+				if block != "" {
+					return
+				}
+			case <-giveUp:
+				t.Fatalf("curl does not show %q", lines)
+			}
+		}
+	}
+	next("event: outcrier.live\n")
+
+	psql(t, s, `INSERT INTO outbox (topic, type, payload) VALUES ('user/42', 'audit.approved', '{"submission": 7}');`)
+	next("id: 1.", "event: audit.approved\n", `data: {"specversion":"1.0","id":"1","source":"/","type":"audit.approved","topic":"user/42"`, `,"data":{"submission": 7}}`+"\n\n")
+}
+
+// curl runs the command and returns what it shows, or what net/http reads where
+// there is no curl.
+func curl(t *testing.T, command string) io.Reader {
+	t.Helper()
+	if _, err := exec.LookPath("curl"); err != nil {
+		response, err := http.Get(strings.Trim(strings.TrimPrefix(command, "curl -N "), "'"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { response.Body.Close() })
+		return response.Body
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "exec "+command)
+	cmd.WaitDelay = time.Second
+	stdout, err := cmd.StdoutPipe()
+	if err == nil {
+		err = cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Wait() })
+	return stdout
+}
+
+// psql types an INSERT, or has pgx do it where there is no psql.
+func psql(t *testing.T, s *server, statement string) {
+	t.Helper()
+	if _, err := exec.LookPath("psql"); err != nil {
+		if _, err := connect(t, s.url()).Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", s.psql)
+	cmd.Stdin = strings.NewReader(statement + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "INSERT 0 1\n" {
+		t.Fatalf("psql says %q, %v", out, err)
+	}
+}
