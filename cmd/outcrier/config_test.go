@@ -56,6 +56,7 @@ func TestConfig_DefaultsAreAsDocumented(t *testing.T) {
 			Drain:      5 * time.Second,
 			Retry:      3 * time.Second,
 			Queue:      256,
+			Ring:       64 << 20,
 			MaxStreams: 20_000,
 			Pool:       8,
 			MaxBody:    4 << 20,

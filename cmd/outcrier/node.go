@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -70,11 +72,14 @@ func (n node) run(ctx context.Context) error {
 
 	hub := sse.NewHub()
 	hub.QueueFrames = n.Queue
+	ring := &sse.Ring{Past: outbox.Reader{Pool: pool}, Bytes: int(n.Ring)}
 	tail := &outbox.Tail{
-		URL: n.DirectURL, Start: hub.Start, Deliver: hub.Deliver,
-		Wake: outbox.Wake(n.Wake), Turn: n.Turn, IdleTurn: n.IdleTurn, Log: n.log,
+		URL:     n.DirectURL,
+		Start:   func(p outbox.Position) { ring.Start(p); hub.Start(p) },
+		Deliver: func(r outbox.Read) { ring.Deliver(r); hub.Deliver(r) },
+		Wake:    outbox.Wake(n.Wake), Turn: n.Turn, IdleTurn: n.IdleTurn, Log: n.log,
 	}
-	streamer := sse.NewStreamer(hub, outbox.Reader{Pool: pool}, n.log)
+	streamer := sse.NewStreamer(hub, ring, n.log)
 	streamer.Node, streamer.Heartbeat, streamer.Stall = n.Node, n.Heartbeat, n.Stall
 	streamer.Retry, streamer.DrainTime, streamer.MaxStreams = n.Retry, n.Drain, n.MaxStreams
 	surface := handlers.Config{
@@ -174,8 +179,15 @@ func appender(pool *pgxpool.Pool) func(context.Context, []outbox.Draft) ([]int64
 // alone it would grow to megabytes.
 const sendBuffer = 64 << 10
 
-func newServer(handler http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
+// server is an http.Server that knows its connections without a request.
+type server struct {
+	http.Server
+	fresh sync.Map
+}
+
+func newServer(handler http.Handler, log *slog.Logger) *server {
+	s := &server{}
+	s.Server = http.Server{
 		Handler: handler,
 		// No WriteTimeout: it would end every stream. Streams have deadlines
 		// of their own.
@@ -189,22 +201,40 @@ func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 			}
 			return ctx
 		},
+		ConnState: func(conn net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				s.fresh.Store(conn, nil)
+			} else {
+				s.fresh.Delete(conn)
+			}
+		},
 	}
+	return s
+}
+
+// shutdown waits for the requests under way, briefly. It does not wait for the
+// connections that browsers open ahead, as http.Server.Shutdown would.
+func (s *server) shutdown() error {
+	s.fresh.Range(func(conn, _ any) bool {
+		_ = conn.(net.Conn).Close() // nothing was asked on it
+		return true
+	})
+	ending, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ending); err != nil {
+		return s.Close()
+	}
+	return nil
 }
 
 // drain ends all streams spread over a time, while new ones are told to go
 // elsewhere, and then the server.
-func drain(streamer *sse.Streamer, server *http.Server, over time.Duration) error {
+func drain(streamer *sse.Streamer, s *server, over time.Duration) error {
 	streamer.Drain()
 	for deadline := time.Now().Add(over + time.Second); streamer.Open() > 0 && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
-	ending, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if err := server.Shutdown(ending); err != nil {
-		return server.Close()
-	}
-	return nil
+	return s.shutdown()
 }
 
 // announce prints what to paste where.
@@ -219,7 +249,9 @@ func (n node) announce(address net.Addr, private *pgserver.Server) {
 		lines = append([]string{"page " + base + "/"}, lines...)
 	}
 	if private != nil {
-		lines = append(lines, "psql "+private.URL(""))
+		// Without what stands behind "?", at which some shells stumble.
+		url, _, _ := strings.Cut(private.URL(""), "?")
+		lines = append(lines, "psql "+url)
 	}
 	for _, line := range append(lines, "dev mode: on loopback only, and no token is needed") {
 		_, _ = io.WriteString(n.stdout, line+"\n") // nobody may be reading

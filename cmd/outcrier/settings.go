@@ -73,6 +73,7 @@ type ServerSettings struct {
 	Drain     time.Duration `flag:"drain" default:"5s" allow:"0s..5m" help:"the time over which all streams are ended when the server stops"`
 	Retry     time.Duration `flag:"retry" default:"3s" allow:"100ms..5m" help:"the time after which a browser reconnects, on average"`
 	Queue     int           `flag:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
+	Ring      byteSize      `flag:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
 	// MaxStreams is of this node, not of all.
 	MaxStreams int           `flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
 	Pool       int           `flag:"pool" default:"8" allow:"1..1000" help:"the database connections for replay and appends"`

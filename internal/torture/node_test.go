@@ -30,16 +30,23 @@ func startNode(t *testing.T, database string, log *slog.Logger, tail *outbox.Tai
 	t.Helper()
 	hub := sse.NewHub()
 	hub.QueueFrames = 64
+	pool := outboxtest.Pool(t, database)
+	// Small, so that some is replayed from memory and some from the table.
+	ring := &sse.Ring{Past: outbox.Reader{Pool: pool}, Bytes: 256 << 10}
 	after := tail.Start
 	tail.Start = func(p outbox.Position) {
+		ring.Start(p)
 		hub.Start(p)
 		if after != nil {
 			after(p)
 		}
 	}
-	tail.URL, tail.Deliver, tail.Log = database, hub.Deliver, log
-	pool := outboxtest.Pool(t, database)
-	streamer := sse.NewStreamer(hub, outbox.Reader{Pool: pool}, log)
+	tail.Deliver = func(r outbox.Read) {
+		ring.Deliver(r)
+		hub.Deliver(r)
+	}
+	tail.URL, tail.Log = database, log
+	streamer := sse.NewStreamer(hub, ring, log)
 	streamer.Heartbeat = 200 * time.Millisecond
 	n := &node{tail: tail, hub: hub, server: &http.Server{
 		Handler: handlers.New(handlers.Config{Streamer: streamer, TailStatus: tail.Status, Log: log}),
