@@ -56,10 +56,9 @@ AS $$
 $$;
 
 -- +goose Down
-DROP TRIGGER outbox_ring ON outbox_default;
-DROP TRIGGER outbox_ring ON outbox;
 DROP FUNCTION outbox_bell_answer(bigint);
-DROP FUNCTION outbox_ring();
+-- With the trigger of every partition there is by now.
+DROP FUNCTION outbox_ring() CASCADE;
 DROP FUNCTION outbox_bell_channel();
 DROP SEQUENCE outbox_bell_answered;
 DROP SEQUENCE outbox_bell_asked;
