@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 
@@ -28,13 +29,19 @@ func (h *handlers) append(c echo.Context) error {
 	if err != nil || !slices.Contains(mediaTypes, media) {
 		return fault(http.StatusUnsupportedMediaType, fmt.Sprintf("Content-Type must be one of %q", mediaTypes))
 	}
+	// For this body only: a server-wide limit would end streams.
+	control := http.NewResponseController(c.Response().Writer)
+	_ = control.SetReadDeadline(time.Now().Add(bodyTime))
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), request.Body, h.MaxBody))
+	_ = control.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return fault(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", h.MaxBody))
 	case err != nil:
 		return fault(http.StatusBadRequest, "the body could not be read")
+	case !utf8.Valid(body):
+		return fault(http.StatusBadRequest, "the body is not UTF-8")
 	}
 	drafts, err := parseDrafts(body, request.Header.Get("Idempotency-Key"))
 	if err != nil {
@@ -52,6 +59,9 @@ func (h *handlers) append(c echo.Context) error {
 }
 
 var mediaTypes = []string{"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"}
+
+// bodyTime is how long a body may take to come.
+const bodyTime = 30 * time.Second
 
 // Appended is the answer to an append.
 type Appended struct {

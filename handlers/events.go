@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,7 +134,11 @@ func parseRequest(c echo.Context, poll bool) (request sse.Request, err error) {
 	if poll {
 		known = append(known, "after", "wait", "limit")
 	}
-	query := c.QueryParams()
+	// echo's own reading leaves out what it can't read.
+	query, err := url.ParseQuery(c.Request().URL.RawQuery)
+	if err != nil {
+		return request, fmt.Errorf("the query is not well-formed: %w", err)
+	}
 	for name, values := range query {
 		if !slices.Contains(known, name) {
 			return request, fmt.Errorf("unknown query parameter %q; allowed are %s", name, strings.Join(known, ", "))

@@ -69,6 +69,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 		if p.full() {
 			break
 		}
+		p.request.Filter.Since = time.Time{} // where it started, no more
 		joined := join(given, w)
 		waitFor := over.C
 		if gap != nil || len(p.events) > 0 {

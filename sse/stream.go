@@ -60,6 +60,11 @@ func (t *stream) run(ctx context.Context, refused error) error {
 		return t.goodbye(refused)
 	}
 
+	defer func() {
+		if t.sub != nil { // also when the reader left just then
+			t.sub.Close()
+		}
+	}()
 	var w outbox.Position
 	err := t.persist(ctx, "subscribe", func(ctx context.Context) (err error) {
 		t.sub, w, err = t.Hub.Subscribe(ctx, t.request.Filter, t.request.Format)
@@ -68,7 +73,6 @@ func (t *stream) run(ctx context.Context, refused error) error {
 	if err != nil {
 		return err
 	}
-	defer t.sub.Close()
 
 	given, err := t.hello(ctx, w)
 	if err != nil {
@@ -81,6 +85,7 @@ func (t *stream) run(ctx context.Context, refused error) error {
 		joined := join(given, w)
 		if !live {
 			live = true
+			t.request.Filter.Since = time.Time{} // where it started, no more
 			t.event("live", joined.at, struct{}{})
 		}
 		if err := t.follow(ctx, &joined); err != nil {

@@ -1,0 +1,298 @@
+package sse
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// world is a model of Postgres: transactions take xids and ids at any time and
+// end in any order.
+type world struct {
+	xid, completed uint64
+	id             int64
+	commits        int
+	open           []*transaction
+	committed      map[int64]written
+}
+
+type transaction struct {
+	xid    uint64
+	events []written
+}
+
+// written is an event, with how many transactions had committed when its id was
+// drawn, and when its own did.
+type written struct {
+	outbox.Event
+	drawn, committed int
+}
+
+func (w *world) append(tx *transaction) {
+	if tx.xid == 0 {
+		w.xid++
+		tx.xid = w.xid
+	}
+	w.id++
+	event := outbox.Event{ID: w.id, XID: tx.xid, Topic: "a", Type: "t", CreatedAt: epoch}
+	tx.events = append(tx.events, written{Event: event, drawn: w.commits})
+}
+
+func (w *world) end(i int, commit bool) {
+	tx := w.open[i]
+	w.open = slices.Delete(w.open, i, i+1)
+	w.completed = max(w.completed, tx.xid)
+	if !commit {
+		return
+	}
+	w.commits++
+	for _, e := range tx.events {
+		e.committed = w.commits
+		w.committed[e.ID] = e
+	}
+}
+
+// read is the whole read of a tail that stands at from.
+func (w *world) read(from outbox.Position) outbox.Read {
+	to := from
+	var events []outbox.Event
+	for _, e := range w.committed {
+		if !from.Given.Has(e.XID) {
+			events = append(events, e.Event)
+			to.EventID = max(to.EventID, e.ID)
+			to.Given.Max = max(to.Given.Max, e.XID)
+		}
+	}
+	to.Anchor = outbox.Anchor{XID: to.Given.Max}
+	to.Given.Except = nil
+	for _, tx := range w.open {
+		// A snapshot's xmax is the latest completed + 1.
+		if tx.xid > 0 && tx.xid < to.Given.Max && tx.xid <= w.completed {
+			to.Given.Except = append(to.Given.Except, tx.xid)
+		}
+	}
+	slices.Sort(to.Given.Except)
+	slices.SortFunc(events, func(a, b outbox.Event) int { return cmp.Compare(a.ID, b.ID) })
+	return outbox.Read{From: from, To: to, Events: events}
+}
+
+// leg are the events of a leg, from the table.
+func (w *world) leg(leg outbox.Leg) []outbox.Event {
+	past := &table{}
+	for _, e := range w.committed {
+		past.events = append(past.events, e.Event)
+	}
+	page, _ := past.Replay(context.Background(), leg, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1<<30) // it can't fail
+	return page.Events
+}
+
+// follower is a hub and the tail that feeds it, part by part.
+type follower struct {
+	hub *Hub
+	at  outbox.Position
+	// parts are what is still to come of the present read.
+	parts []outbox.Read
+}
+
+func (n *follower) read(t *rapid.T, w *world) {
+	read := w.read(n.at)
+	rest := read.Events
+	for first := true; first || len(rest) > 0; first = false {
+		size := min(len(rest), rapid.IntRange(1, 3).Draw(t, "part"))
+		n.parts = append(n.parts, outbox.Read{From: read.From, To: read.To, Events: rest[:size], First: first, Last: size == len(rest)})
+		rest = rest[size:]
+	}
+}
+
+func (n *follower) deliver() {
+	part := n.parts[0]
+	n.parts = n.parts[1:]
+	n.hub.Deliver(part)
+	if part.Last {
+		n.at = part.To
+	}
+}
+
+// reader is a client, and the stream that serves it, if one does. It keeps the
+// text of its position, as a browser does.
+type reader struct {
+	position string
+	got      []int64
+
+	sub    *Subscription
+	joined handover
+}
+
+func (r *reader) give(e outbox.Event, at outbox.Position) {
+	r.got, r.position = append(r.got, e.ID), at.String()
+}
+
+// connect opens a stream at a node, which is dropped after most events.
+func (r *reader) connect(t *rapid.T, w *world, n *follower, most int) {
+	sub, at, err := n.hub.Subscribe(context.Background(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	given, err := outbox.ParsePosition(r.position)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.sub = sub
+	r.replay(w, given, at, most)
+}
+
+// replay brings the stream from given to the hub's position, and joins it there.
+func (r *reader) replay(w *world, given, at outbox.Position, most int) {
+	for _, leg := range given.Legs(at) {
+		for _, e := range w.leg(leg) {
+			if most == 0 {
+				r.drop()
+				return
+			}
+			most--
+			r.give(e, leg.At(e.ID))
+		}
+		given = leg.To
+	}
+	r.joined = join(given, at)
+}
+
+// live takes what the hub has queued; the stream is dropped after most events.
+func (r *reader) live(w *world, most int) {
+	frames, behind := r.sub.take()
+	for _, f := range frames {
+		if !r.joined.admit(f) {
+			continue
+		}
+		if most == 0 {
+			r.drop()
+			return
+		}
+		most--
+		r.give(f.Event, r.joined.at)
+	}
+	if behind {
+		at, _ := r.sub.rejoin()
+		r.replay(w, r.joined.at, at, most)
+	}
+}
+
+// beat writes the position down, as a quiet stream does.
+func (r *reader) beat() {
+	if at, idle := r.sub.idle(); idle {
+		r.joined.idle(at)
+	}
+	r.position = r.joined.at.String()
+}
+
+func (r *reader) drop() {
+	r.sub.Close()
+	r.sub = nil
+}
+
+// check compares what the reader got with what was committed.
+func (r *reader) check(t *rapid.T, w *world) {
+	times := map[int64]int{}
+	for i, id := range r.got {
+		times[id]++
+		if _, ok := w.committed[id]; !ok {
+			t.Errorf("event %d was given and never committed", id)
+		}
+		for _, later := range r.got[i+1:] {
+			if w.committed[later].committed <= w.committed[id].drawn {
+				t.Errorf("event %d came before event %d, whose transaction had committed before it was appended", id, later)
+			}
+		}
+	}
+	for id := range w.committed {
+		if times[id] != 1 {
+			t.Errorf("event %d was given %d times: %v", id, times[id], r.got)
+		}
+	}
+}
+
+// Whatever the history, wherever the streams are dropped and resume, at a node
+// that lags and in the middle of its reads too.
+func TestHandover_GivesEachEventOnceWhateverTheHistory(t *testing.T) {
+	for range 10 {
+		rapid.Check(t, giveEachEventOnce)
+	}
+}
+
+func giveEachEventOnce(t *rapid.T) {
+	w := &world{committed: map[int64]written{}}
+	var nodes []*follower
+	for range 2 {
+		n := &follower{hub: NewHub()}
+		n.hub.QueueFrames = rapid.IntRange(1, 20).Draw(t, "queue")
+		n.hub.Start(n.at)
+		nodes = append(nodes, n)
+	}
+	readers := []*reader{{position: outbox.Position{}.String()}, {position: outbox.Position{}.String()}}
+	some := func(what string, n int) int { return rapid.IntRange(0, n-1).Draw(t, what) }
+	few := func() int { return some("events", 12) }
+	for range rapid.IntRange(1, 150).Draw(t, "steps") {
+		n, r := nodes[some("node", len(nodes))], readers[some("reader", len(readers))]
+		switch step := some("step", 20); {
+		case step < 3 || len(w.open) == 0:
+			w.open = append(w.open, &transaction{})
+		case step < 7:
+			tx := w.open[some("transaction", len(w.open))]
+			for range rapid.IntRange(1, 3).Draw(t, "appends") {
+				w.append(tx)
+			}
+		case step < 10:
+			w.end(some("transaction", len(w.open)), some("abort", 4) > 0)
+		case step < 14:
+			if len(n.parts) == 0 {
+				n.read(t, w)
+			}
+			n.deliver()
+		case step == 14 && some("restart", 4) == 0:
+			n.parts, n.at = nil, w.read(outbox.Position{}).To
+			n.hub.Start(n.at)
+		case r.sub == nil:
+			r.connect(t, w, n, few())
+		case step == 15:
+			r.drop()
+		case step == 16:
+			r.beat()
+		default:
+			r.live(w, few())
+		}
+	}
+	for len(w.open) > 0 {
+		w.end(0, rapid.Bool().Draw(t, "commit"))
+	}
+	// All nodes read all there is, and each reader gets the rest.
+	for _, n := range nodes {
+		for range 2 {
+			for len(n.parts) > 0 {
+				n.deliver()
+			}
+			n.read(t, w)
+		}
+		for len(n.parts) > 0 {
+			n.deliver()
+		}
+	}
+	for _, r := range readers {
+		if r.sub == nil {
+			r.connect(t, w, nodes[some("node", len(nodes))], 1<<30)
+		}
+		r.live(w, 1<<30)
+		r.beat()
+		r.check(t, w)
+		r.drop()
+	}
+	for _, n := range nodes {
+		if left := n.hub.Subscriptions(); left > 0 {
+			t.Errorf("%d are subscribed that have gone", left)
+		}
+	}
+}

@@ -1,0 +1,270 @@
+package sse
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/ssetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// table is a Past in memory.
+type table struct {
+	mu     sync.Mutex
+	events []outbox.Event
+	// gap judges positions, none by default.
+	gap func(outbox.Position) *outbox.Gap
+	// err, when set, is what every call ends with.
+	err error
+	// replay, when set, is told of each call and may refuse it.
+	replay  func(outbox.Leg) error
+	replays int
+}
+
+func (p *table) Verify(_ context.Context, at outbox.Position) (outbox.Position, *outbox.Gap, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil || p.gap == nil {
+		return at, nil, p.err
+	}
+	gap := p.gap(at)
+	if gap != nil && gap.Reason != outbox.Trimmed {
+		at = outbox.Position{}
+	}
+	return at, gap, nil
+}
+
+func (p *table) Earliest(context.Context) (outbox.Position, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return outbox.Position{History: 1}, p.err
+}
+
+func (p *table) Before(context.Context, time.Time) (outbox.Position, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return outbox.Position{History: 1}, p.err
+}
+
+func (p *table) Oldest(context.Context) (time.Time, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return epoch, p.err
+}
+
+func (p *table) Replay(_ context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.replays++
+	if p.err != nil {
+		return outbox.Page{}, p.err
+	}
+	if p.replay != nil {
+		if err := p.replay(leg); err != nil {
+			return outbox.Page{}, err
+		}
+	}
+	page := outbox.Page{After: leg.After, Done: true}
+	slices.SortFunc(p.events, func(a, b outbox.Event) int { return cmp.Compare(a.ID, b.ID) })
+	for _, e := range p.events {
+		if e.ID <= leg.After || !leg.To.Given.Has(e.XID) || leg.From.Given.Has(e.XID) ||
+			!filter.Match(e.Topic, e.Type) || e.CreatedAt.Before(filter.Since) {
+			continue
+		}
+		if len(page.Events) == limit {
+			page.Done = false
+			break
+		}
+		page.Events, page.After = append(page.Events, e), e.ID
+	}
+	return page, nil
+}
+
+func (p *table) set(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
+// epoch is when everything happened.
+var epoch = time.Date(2026, 11, 22, 2, 0, 0, 123456000, time.UTC)
+
+// server is a Streamer on a table, and the tail that feeds it.
+type server struct {
+	*Streamer
+	past *table
+	at   outbox.Position
+}
+
+func newServer() *server {
+	past := &table{}
+	s := &server{NewStreamer(NewHub(), past, slog.New(slog.DiscardHandler)), past, outbox.Position{History: 1}}
+	s.Node = "n1"
+	s.Hub.Start(s.at)
+	return s
+}
+
+// after is the position behind the event and everything before it.
+func after(e outbox.Event) outbox.Position {
+	return outbox.Position{
+		History: 1, EventID: e.ID, Given: outbox.Set{Max: e.XID}, Anchor: outbox.Anchor{XID: e.XID, Hash: uint32(e.XID)},
+	}
+}
+
+// store commits n events in one transaction without the tail seeing them.
+func (s *server) store(topic string, n int) (events []outbox.Event) {
+	s.past.set(func() {
+		id := int64(len(s.past.events))
+		for i := range n {
+			events = append(events, outbox.Event{
+				ID: id + int64(i) + 1, XID: uint64(id) + 1, Topic: topic, Type: "test.added", Source: "/",
+				Payload: json.RawMessage(`{"a": 1}`), CreatedAt: epoch,
+			})
+		}
+		s.past.events = append(s.past.events, events...)
+	})
+	return events
+}
+
+// tail delivers events as one read.
+func (s *server) tail(events ...outbox.Event) {
+	to := s.at
+	if len(events) > 0 {
+		to = after(events[len(events)-1])
+	}
+	s.Hub.Deliver(outbox.Read{From: s.at, To: to, Events: events, First: true, Last: true})
+	s.at = to
+}
+
+// commit is store, and then tail.
+func (s *server) commit(topic string, n int) []outbox.Event {
+	events := s.store(topic, n)
+	s.tail(events...)
+	return events
+}
+
+// wire is the Writer of one stream.
+type wire struct {
+	mu       sync.Mutex
+	sent     []byte
+	writes   [][]byte
+	blocked  chan struct{} // until it is closed, nothing can be written
+	deadline time.Time
+	err      error
+}
+
+func (w *wire) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	blocked, deadline := w.blocked, w.deadline
+	w.mu.Unlock()
+	if blocked != nil {
+		select {
+		case <-blocked:
+		case <-time.After(time.Until(deadline)):
+			return 0, os.ErrDeadlineExceeded
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err != nil {
+		return 0, w.err
+	}
+	w.sent = append(w.sent, p...)
+	w.writes = append(w.writes, slices.Clone(p))
+	return len(p), nil
+}
+
+func (w *wire) Flush() error { return nil }
+
+func (w *wire) SetWriteDeadline(t time.Time) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deadline = t
+	return nil
+}
+
+// client is one stream that is served.
+type client struct {
+	t      *testing.T
+	wire   *wire
+	cancel context.CancelCauseFunc
+	ended  chan error
+	read   int // events that were looked at
+}
+
+// open serves a stream in the test's bubble.
+func (s *server) open(t *testing.T, request Request) *client {
+	if request.Filter.Topics == nil {
+		request.Filter.Topics = []outbox.Pattern{"a"}
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	c := &client{t: t, wire: &wire{}, cancel: cancel, ended: make(chan error, 1)}
+	go func() { c.ended <- s.Serve(ctx, c.wire, request) }()
+	t.Cleanup(func() { cancel(context.Canceled) })
+	synctest.Wait()
+	return c
+}
+
+func (c *client) parse() ([]ssetest.Event, *ssetest.Parser) {
+	c.t.Helper()
+	synctest.Wait()
+	c.wire.mu.Lock()
+	defer c.wire.mu.Unlock()
+	for _, w := range c.wire.writes {
+		if !slices.Equal(w[len(w)-2:], []byte("\n\n")) {
+			c.t.Errorf("a write ends within an event: %q", w)
+		}
+	}
+	events, p := ssetest.Parse(c.wire.sent)
+	if len(p.Strange) > 0 {
+		c.t.Errorf("strange lines: %q", p.Strange)
+	}
+	return events, p
+}
+
+// next are the events since it was called last.
+func (c *client) next() []ssetest.Event {
+	c.t.Helper()
+	events, _ := c.parse()
+	fresh := events[c.read:]
+	c.read = len(events)
+	return fresh
+}
+
+// ids of the events that are not the server's own.
+func ids(events []ssetest.Event) []string {
+	var list []string
+	for _, e := range events {
+		var envelope struct{ ID string }
+		if e.Type == "test.added" && json.Unmarshal([]byte(e.Data), &envelope) == nil {
+			list = append(list, envelope.ID)
+		}
+	}
+	return list
+}
+
+func types(events []ssetest.Event) []string {
+	var list []string
+	for _, e := range events {
+		list = append(list, e.Type)
+	}
+	return list
+}
+
+// end leaves the stream and returns why Serve ended.
+func (c *client) end() error {
+	c.cancel(context.Canceled)
+	return <-c.ended
+}

@@ -1,0 +1,605 @@
+package sse
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/ssetest"
+)
+
+func numbers(from, to int) []string {
+	var list []string
+	for n := from; n <= to; n++ {
+		list = append(list, strconv.Itoa(n))
+	}
+	return list
+}
+
+// wantIDs checks the ids of the client's new events.
+func (c *client) wantIDs(want ...string) {
+	c.t.Helper()
+	if got := ids(c.next()); !slices.Equal(got, want) {
+		c.t.Errorf("given are %v, want %v", got, want)
+	}
+}
+
+func hello(t *testing.T, e ssetest.Event) (h struct {
+	Resumed                        any
+	Position, Node, Reason, Action string
+	Since                          time.Time
+}) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(e.Data), &h); err != nil || e.Type != "outcrier.hello" {
+		t.Fatalf("%+v: %v", e, err)
+	}
+	if h.Position != e.ID || h.Node != "n1" {
+		t.Errorf("hello %+v has id %s", h, e.ID)
+	}
+	return h
+}
+
+func TestStream_SaysHelloFirst(t *testing.T) {
+	trimmed := &outbox.Gap{Reason: outbox.Trimmed, Since: epoch}
+	for name, test := range map[string]struct {
+		from    func(at outbox.Position) From
+		gap     *outbox.Gap
+		resumed any
+		reason  outbox.Reason
+		given   []string
+		// at is the event that hello stands on.
+		at int
+	}{
+		"now":           {func(outbox.Position) From { return From{} }, nil, false, "", nil, 4},
+		"earliest":      {func(outbox.Position) From { return From{Earliest: true} }, nil, false, "", numbers(1, 4), 0},
+		"since":         {func(outbox.Position) From { return From{Since: epoch} }, nil, false, "", numbers(1, 4), 0},
+		"resumed":       {func(at outbox.Position) From { return From{Position: at.String()} }, nil, true, "", numbers(3, 4), 2},
+		"trimmed":       {func(at outbox.Position) From { return From{Position: at.String()} }, trimmed, "gap", outbox.Trimmed, numbers(3, 4), 2},
+		"ahead":         {func(at outbox.Position) From { return From{Position: at.String()} }, &outbox.Gap{Reason: outbox.Ahead, Since: epoch}, "gap", outbox.Ahead, nil, 4},
+		"other history": {func(at outbox.Position) From { return From{Position: at.String()} }, &outbox.Gap{Reason: outbox.OtherHistory}, "gap", outbox.OtherHistory, nil, 4},
+		"malformed":     {func(outbox.Position) From { return From{Position: "x"} }, nil, "gap", outbox.Malformed, nil, 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer()
+				at := after(s.commit("a", 2)[1])
+				s.commit("a", 2)
+				s.past.gap = func(outbox.Position) *outbox.Gap { return test.gap }
+				c := s.open(t, Request{From: test.from(at)})
+				events := c.next()
+				h := hello(t, events[0])
+				if h.Resumed != test.resumed || h.Reason != string(test.reason) || (h.Action == "refetch") != (test.reason != "") {
+					t.Errorf("%+v", h)
+				}
+				if want := test.reason != "" && test.reason != outbox.OtherHistory; h.Since.Equal(epoch) != want {
+					t.Errorf("since %v", h.Since)
+				}
+				p, err := outbox.ParsePosition(h.Position)
+				if err != nil || p.EventID != int64(test.at) {
+					t.Errorf("it stands on event %d, %v", p.EventID, err)
+				}
+				if got := ids(events); !slices.Equal(got, test.given) {
+					t.Errorf("given are %v, want %v", got, test.given)
+				}
+				if last := events[len(events)-1]; last.Type != "outcrier.live" || last.ID != s.at.String() {
+					t.Errorf("behind the replay comes %+v", last)
+				}
+				s.commit("a", 1)
+				c.wantIDs("5")
+				if err := c.end(); !errors.Is(err, context.Canceled) {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// The first bytes leave before the hub has started.
+func TestStream_IsOpenAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		s.Hub = NewHub()
+		c := s.open(t, Request{})
+		if _, p := c.parse(); len(p.Comments) == 0 || p.Retry == 0 {
+			t.Errorf("sent is %q", c.wire.sent)
+		}
+		s.Hub.Start(s.at)
+		synctest.Wait()
+		s.commit("a", 1)
+		if got := types(c.next()); !slices.Equal(got, []string{"outcrier.hello", "outcrier.live", "test.added"}) {
+			t.Errorf("events %v", got)
+		}
+	})
+}
+
+func TestStream_RetryIsSpreadAndNeverZero(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		seen := map[time.Duration]bool{}
+		for range 50 {
+			_, p := s.open(t, Request{}).parse()
+			if p.Retry < s.Retry/2 || p.Retry > s.Retry*3/2 {
+				t.Errorf("retry %v", p.Retry)
+			}
+			seen[p.Retry] = true
+		}
+		if len(seen) < 10 {
+			t.Errorf("50 streams have %d delays", len(seen))
+		}
+		s.Retry = 0
+		if _, p := s.open(t, Request{}).parse(); p.Retry != time.Millisecond {
+			t.Errorf("retry %v, want the smallest above 0", p.Retry)
+		}
+	})
+}
+
+func TestStream_HeartbeatsAndTellsWhenThePositionMoved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		c := s.open(t, Request{})
+		c.next()
+		_, before := c.parse()
+		time.Sleep(s.Heartbeat)
+		_, p := c.parse()
+		if events := c.next(); len(events) > 0 || len(p.Comments) != len(before.Comments)+1 {
+			t.Errorf("when nothing happened it sends %v and %d comments", events, len(p.Comments)-len(before.Comments))
+		}
+		s.commit("elsewhere", 1)
+		time.Sleep(s.Heartbeat)
+		events := c.next()
+		if len(events) != 1 || events[0] != (ssetest.Event{ID: s.at.String(), Type: "outcrier.position"}) {
+			t.Errorf("when the position moved it sends %+v", events)
+		}
+		time.Sleep(3 * s.Heartbeat)
+		if events := c.next(); len(events) > 0 {
+			t.Errorf("told once, it is told again: %+v", events)
+		}
+		// Any byte is a heartbeat.
+		time.Sleep(s.Heartbeat - time.Second)
+		s.commit("a", 1)
+		synctest.Wait()
+		sent := len(c.wire.sent)
+		time.Sleep(s.Heartbeat - time.Second)
+		synctest.Wait()
+		if len(c.wire.sent) != sent {
+			t.Errorf("after an event comes too early: %q", c.wire.sent[sent:])
+		}
+	})
+}
+
+func TestStream_DrainIsSpread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		var clients []*client
+		for range 40 {
+			c := s.open(t, Request{})
+			c.next()
+			clients = append(clients, c)
+		}
+		began := time.Now()
+		s.Drain()
+		s.Drain()
+		for _, c := range clients {
+			if err := <-c.ended; !errors.Is(err, ErrDraining) {
+				t.Error(err)
+			}
+			took := time.Since(began)
+			if took > s.DrainTime {
+				t.Errorf("a stream ended after %v", took)
+			}
+			if events := c.next(); len(events) != 1 || events[0].Type != "outcrier.goodbye" || events[0].Data != `{"reason":"drain"}` {
+				t.Errorf("it says %+v", events)
+			}
+		}
+		synctest.Wait()
+		if s.Open() != 0 || s.Hub.Subscriptions() != 0 {
+			t.Errorf("%d streams are open, %d subscribed", s.Open(), s.Hub.Subscriptions())
+		}
+		c := s.open(t, Request{})
+		if err := <-c.ended; !errors.Is(err, ErrDraining) {
+			t.Error(err)
+		}
+		events, p := c.parse()
+		if got := types(events); !slices.Equal(got, []string{"outcrier.goodbye"}) || p.Retry == 0 {
+			t.Errorf("a new stream gets %v, retry %v", got, p.Retry)
+		}
+		if _, err := s.Poll(t.Context(), Request{}, 1, 0); !errors.Is(err, ErrDraining) {
+			t.Errorf("a poll: %v", err)
+		}
+	})
+}
+
+func TestStream_DrainEndsStreamsOneByOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		for range 100 {
+			s.open(t, Request{})
+		}
+		s.Drain()
+		for _, share := range []time.Duration{4, 2} {
+			time.Sleep(s.DrainTime / share)
+			synctest.Wait()
+			if n := s.Open(); n == 0 || n == 100 {
+				t.Errorf("%d of 100 are open in mid-drain", n)
+			}
+		}
+		time.Sleep(s.DrainTime)
+		synctest.Wait()
+		if s.Open() != 0 {
+			t.Errorf("%d are open", s.Open())
+		}
+	})
+}
+
+func TestStream_TooManyAreTurnedAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		s.MaxStreams = 2
+		one := s.open(t, Request{})
+		s.open(t, Request{})
+		c := s.open(t, Request{})
+		if err := <-c.ended; !errors.Is(err, ErrFull) {
+			t.Error(err)
+		}
+		if events := c.next(); len(events) != 1 || events[0].Type != "outcrier.goodbye" || events[0].Data != `{"reason":"full"}` {
+			t.Errorf("it says %+v", events)
+		}
+		if _, err := s.Poll(t.Context(), Request{}, 1, 0); !errors.Is(err, ErrFull) {
+			t.Errorf("a poll: %v", err)
+		}
+		_ = one.end()
+		if got := types(s.open(t, Request{}).next()); !slices.Contains(got, "outcrier.live") {
+			t.Errorf("when there is room again: %v", got)
+		}
+	})
+}
+
+func TestStream_ThatStallsIsEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		c := s.open(t, Request{})
+		c.wire.mu.Lock()
+		c.wire.blocked = make(chan struct{})
+		c.wire.mu.Unlock()
+		s.commit("a", 1)
+		began := time.Now()
+		if err := <-c.ended; !errors.Is(err, ErrStalled) {
+			t.Error(err)
+		}
+		if took := time.Since(began); took != s.Stall {
+			t.Errorf("it ended after %v", took)
+		}
+		if n := s.Hub.Subscriptions(); n != 0 {
+			t.Errorf("%d are subscribed", n)
+		}
+	})
+}
+
+func TestStream_EndsWhenAWriteFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		c := s.open(t, Request{})
+		gone := errors.New("gone")
+		c.wire.mu.Lock()
+		c.wire.err = gone
+		c.wire.mu.Unlock()
+		s.commit("a", 1)
+		if err := <-c.ended; !errors.Is(err, gone) {
+			t.Error(err)
+		}
+	})
+}
+
+// A slow reader falls back to the table and then is live again.
+func TestStream_BehindIsReplayedAndLiveAgain(t *testing.T) {
+	for _, bound := range []string{"frames", "bytes"} {
+		t.Run(bound, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer()
+				s.Hub.QueueFrames = 4
+				if bound == "bytes" {
+					s.Hub.QueueFrames, s.Hub.QueueBytes = 1000, 1000
+				}
+				c, other := s.open(t, Request{}), s.open(t, Request{})
+				c.next()
+				other.next()
+				for round := range 3 {
+					first := round*200 + 1
+					blocked := make(chan struct{})
+					c.wire.mu.Lock()
+					c.wire.blocked = blocked
+					c.wire.mu.Unlock()
+					for range 100 {
+						s.commit("a", 1)
+						synctest.Wait()
+					}
+					other.wantIDs(numbers(first, first+99)...)
+					close(blocked)
+					c.wire.mu.Lock()
+					c.wire.blocked = nil
+					c.wire.mu.Unlock()
+					c.wantIDs(numbers(first, first+99)...)
+					for range 100 {
+						s.commit("a", 1)
+						synctest.Wait()
+					}
+					c.wantIDs(numbers(first+100, first+199)...)
+					other.wantIDs(numbers(first+100, first+199)...)
+				}
+				if s.past.replays == 0 {
+					t.Error("nothing was replayed")
+				}
+			})
+		})
+	}
+}
+
+func TestSubscription_HoldsBoundedBytes(t *testing.T) {
+	hub := NewHub()
+	hub.QueueBytes = 10_000
+	hub.Start(outbox.Position{History: 1})
+	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	payload := json.RawMessage(`"` + strings.Repeat("p", 3000) + `"`)
+	event := outbox.Event{ID: 1, XID: 1, Topic: "a", Type: "t", Payload: payload}
+	for want := range 3 {
+		if len(sub.queue) != want || sub.behind {
+			t.Errorf("%d frames wait, behind %v; want %d", len(sub.queue), sub.behind, want)
+		}
+		hub.Deliver(outbox.Read{To: after(event), Events: []outbox.Event{event}, First: true, Last: true})
+	}
+	hub.Deliver(outbox.Read{To: after(event), Events: []outbox.Event{event}, First: true, Last: true})
+	if frames, behind := sub.take(); len(frames) != 0 || !behind || sub.bytes != 0 {
+		t.Errorf("when it is full %d frames wait, %d bytes, behind %v", len(frames), sub.bytes, behind)
+	}
+	// One event that is larger than the queue goes through.
+	sub.rejoin()
+	event.Payload = json.RawMessage(`"` + strings.Repeat("p", 30_000) + `"`)
+	hub.Deliver(outbox.Read{To: after(event), Events: []outbox.Event{event}, First: true, Last: true})
+	if frames, behind := sub.take(); len(frames) != 1 || behind {
+		t.Errorf("of one large event %d wait, behind %v", len(frames), behind)
+	}
+}
+
+// What is replayed after the stream was behind is not what came before it began:
+// a time to start from is behind it.
+func TestStream_BehindLosesNothingToItsStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		s.Hub.QueueFrames = 1
+		since := epoch.Add(time.Hour) // by a clock that is ahead
+		c := s.open(t, Request{From: From{Since: since}, Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}, Since: since}})
+		s.commit("a", 1)
+		c.wantIDs("1")
+		s.tail(slices.Concat(s.store("a", 1), s.store("a", 1), s.store("a", 1))...)
+		c.wantIDs("2", "3", "4")
+	})
+}
+
+// A long replay comes by pages, while new events wait or are replayed too.
+func TestStream_ReplayMeetsLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		s.commit("a", 1200)
+		var during bool
+		s.past.replay = func(outbox.Leg) error {
+			if !during {
+				during = true
+				go s.commit("a", 300)
+			}
+			return nil
+		}
+		c := s.open(t, Request{From: From{Earliest: true}})
+		s.commit("a", 1)
+		c.wantIDs(numbers(1, 1501)...)
+	})
+}
+
+// Who connects in the middle of a long read gets all of it, from the table.
+func TestStream_JoinsWithinARead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		early := s.open(t, Request{})
+		start := s.at
+		events := s.store("a", 6)
+		to := after(events[5])
+		s.Hub.Deliver(outbox.Read{From: start, To: to, Events: events[:3], First: true})
+		late := s.open(t, Request{From: From{Position: start.String()}})
+		now := s.open(t, Request{})
+		s.Hub.Deliver(outbox.Read{From: start, To: to, Events: events[3:], Last: true})
+		s.at = to
+		early.wantIDs(numbers(1, 6)...)
+		late.wantIDs(numbers(1, 6)...)
+		now.wantIDs()
+		s.commit("a", 1)
+		for _, c := range []*client{early, late, now} {
+			c.wantIDs("7")
+		}
+	})
+}
+
+// The tail starts anew: each stream's own position is judged again.
+func TestStream_IsToldOfAGapThatOpensInMidStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		c := s.open(t, Request{})
+		s.commit("a", 1)
+		c.next()
+		// It can go on: no gap, and what was missed is replayed.
+		events := s.store("a", 2)
+		s.at = after(events[1])
+		s.Hub.Start(s.at)
+		if got := c.next(); !slices.Equal(ids(got), []string{"2", "3"}) || len(got) != 2 {
+			t.Errorf("after a start that continues: %+v", got)
+		}
+		// It can't.
+		s.past.set(func() {
+			s.past.gap = func(outbox.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory, Since: epoch} }
+		})
+		s.at = outbox.Position{History: 2, EventID: 1, Given: outbox.Set{Max: 3}, Anchor: outbox.Anchor{XID: 3}}
+		s.Hub.Start(s.at)
+		got := c.next()
+		if len(got) != 1 {
+			t.Fatalf("after a start that does not continue: %+v", got)
+		}
+		if h := hello(t, got[0]); h.Resumed != "gap" || h.Reason != string(outbox.OtherHistory) || got[0].ID != s.at.String() {
+			t.Errorf("%+v", h)
+		}
+		s.commit("a", 1)
+		c.wantIDs("4")
+	})
+}
+
+// Retention overtakes a replay: a gap, and then what is left.
+func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		s.commit("a", 1200)
+		s.past.replay = func(leg outbox.Leg) error {
+			if leg.After < 500 {
+				return nil
+			}
+			s.past.replay = nil
+			s.past.events = s.past.events[900:]
+			s.past.gap = func(outbox.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.Trimmed, Since: epoch} }
+			return outbox.ErrTrimmed
+		}
+		c := s.open(t, Request{From: From{Earliest: true}})
+		events := c.next()
+		if got := ids(events); !slices.Equal(got, append(numbers(1, 500), numbers(901, 1200)...)) {
+			t.Errorf("%d events are given: %v", len(got), got)
+		}
+		i := slices.IndexFunc(events[1:], func(e ssetest.Event) bool { return e.Type == "outcrier.hello" }) + 1
+		if i != 501 || hello(t, events[i]).Reason != string(outbox.Trimmed) {
+			t.Errorf("the gap is told at %d: %+v", i, events[i])
+		}
+	})
+}
+
+// With the database gone the stream stays open, heartbeats, and goes on when it
+// is back.
+func TestStream_OutlivesTheDatabase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		s.commit("a", 3)
+		s.past.err = errors.New("gone")
+		c := s.open(t, Request{From: From{Earliest: true}})
+		time.Sleep(10 * s.Heartbeat)
+		events, p := c.parse()
+		if len(events) != 0 || len(p.Comments) < 9 {
+			t.Errorf("meanwhile %v and %d comments", events, len(p.Comments))
+		}
+		s.past.set(func() { s.past.err = nil })
+		time.Sleep(5 * time.Second)
+		c.wantIDs(numbers(1, 3)...)
+
+		// The same in the middle of a replay.
+		s.commit("a", 1000)
+		c.wantIDs(numbers(4, 1003)...)
+		pages := 0
+		s.past.replay = func(outbox.Leg) error {
+			if pages++; pages == 2 {
+				return errors.New("gone")
+			}
+			return nil
+		}
+		d := s.open(t, Request{From: From{Earliest: true}})
+		time.Sleep(5 * time.Second)
+		d.wantIDs(numbers(1, 1003)...)
+
+		// And a drain ends those that wait.
+		s.past.set(func() { s.past.err = errors.New("gone") })
+		e := s.open(t, Request{From: From{Earliest: true}})
+		s.Drain()
+		if err := <-e.ended; !errors.Is(err, ErrDraining) {
+			t.Error(err)
+		}
+	})
+}
+
+// However a stream ends, its subscription ends with it.
+func TestStream_LeavesNoSubscriptionBehind(t *testing.T) {
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			s := newServer()
+			s.Hub = NewHub()
+			c := s.open(t, Request{})
+			s.Hub.Start(s.at)
+			_ = c.end()
+			if n := s.Hub.Subscriptions(); n != 0 {
+				t.Errorf("%d are subscribed", n)
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func TestStream_GivesAnEventOnceThoughSeveralPatternsMatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer()
+		c := s.open(t, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a", "*", "**", "a/**", "a", "*/**"}}})
+		s.commit("a", 2)
+		s.commit("a/b", 1)
+		c.wantIDs(numbers(1, 3)...)
+	})
+}
+
+func TestStream_FiltersByType(t *testing.T) {
+	for kind, want := range map[string][]string{"test.added": numbers(1, 2), "test.*": numbers(1, 2), "test": nil, "other.*": nil} {
+		t.Run(kind, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer()
+				s.commit("a", 1)
+				c := s.open(t, Request{
+					Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}, Types: []string{kind}}, From: From{Earliest: true},
+				})
+				s.commit("a", 1)
+				c.wantIDs(want...)
+			})
+		})
+	}
+}
+
+// Formats change the data and the event's name, nothing else.
+func TestStream_Formats(t *testing.T) {
+	envelope := `{"specversion":"1.0","id":"1","source":"/","type":"test.added","topic":"a","time":"2026-11-22T02:00:00.123456Z","datacontenttype":"application/json","data":{"a": 1}}`
+	for format, want := range map[Format]ssetest.Event{
+		CloudEvents:           {Type: "test.added", Data: envelope},
+		Payload:               {Type: "test.added", Data: `{"a": 1}`},
+		CloudEvents | Unnamed: {Type: "message", Data: envelope},
+		Payload | Unnamed:     {Type: "message", Data: `{"a": 1}`},
+	} {
+		t.Run(fmt.Sprint(format), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := newServer()
+				live := s.open(t, Request{Format: format})
+				e := s.commit("a", 1)[0]
+				replayed := s.open(t, Request{Format: format, From: From{Earliest: true}})
+				want.ID = after(e).String()
+				got := live.next()
+				if diff := cmp.Diff(want, got[len(got)-1]); diff != "" {
+					t.Errorf("live: %s", diff)
+				}
+				got = replayed.next()
+				if got := got[1]; got.Type != want.Type || got.Data != want.Data {
+					t.Errorf("replayed: %+v", got)
+				}
+			})
+		})
+	}
+}
