@@ -60,7 +60,7 @@ CREATE TABLE outbox (
             'source %s is not valid: allowed are 1 to 255 bytes without control characters', to_json(left(source, 300))))),
     CONSTRAINT outbox_headers CHECK (
         headers IS NULL
-        OR (jsonb_typeof(headers) = 'object' AND NOT jsonb_path_exists(headers, '$.* ? (@.type() != "string")')
+        OR (jsonb_typeof(headers) = 'object' AND NOT jsonb_path_exists(headers, 'strict $.* ? (@.type() != "string")')
             AND octet_length(headers::text) <= 16384)
         OR outbox_refuse('outbox_headers', 'headers must be a JSON object whose values are all strings, of at most 16384 bytes')),
     CONSTRAINT outbox_dedup_key CHECK (

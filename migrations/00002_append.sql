@@ -117,13 +117,17 @@ $$;
 
 -- outbox_deliver_due moves scheduled events whose time has come into outbox, at
 -- most this many, oldest first, and returns how many it moved. Any number of
--- nodes may call it at once: each takes rows that no other holds.
+-- nodes may call it at once: one of them moves, so that the order is kept, and the
+-- others return 0. Nor does it wait for a row that is being cancelled.
 -- +goose StatementBegin
 CREATE FUNCTION outbox_deliver_due(at_most int DEFAULT 1000) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     moved int;
 BEGIN
+    IF NOT pg_try_advisory_xact_lock('outbox_scheduled'::regclass::oid::int, 0) THEN
+        RETURN 0;
+    END IF;
     WITH due AS (
         DELETE FROM outbox_scheduled WHERE id IN (
             SELECT id FROM outbox_scheduled WHERE deliver_at <= clock_timestamp()

@@ -106,6 +106,11 @@ BEGIN
         given := flying[most + 1] - 1;
         flying := flying[1:most];
         flag := 2;
+        -- M is a member of the set, so that an exception can't be it.
+        WHILE flying[cardinality(flying)] = given LOOP
+            given := given - 1;
+            flying := flying[1:cardinality(flying) - 1];
+        END LOOP;
     END IF;
 
     previous := given;

@@ -124,24 +124,39 @@ func (t *ticket) clear(xip []uint64) bool {
 }
 
 // wait waits for the bell, d at most, and answers what it hears: the ticket that
-// was rung with, never the newest, whose owner may still be asleep.
+// was rung with, never the newest drawn, whose owner may still be asleep. It takes
+// all that has come by then; answered one by one, old notifications could keep it
+// from ever reaching the ticket that writers ring with now.
 func (b *bell) wait(ctx context.Context, d time.Duration) (rang bool, err error) {
 	deadline, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
+	heard, err := b.conn.WaitForNotification(deadline)
+	if err != nil {
+		if ctx.Err() == nil && deadline.Err() != nil && !b.conn.IsClosed() {
+			err = nil
+		}
+		return false, err
+	}
+	arrived, stop := context.WithCancel(ctx)
+	stop() // what has been received is returned all the same
+	var answered int64
 	for {
-		heard, err := b.conn.WaitForNotification(deadline)
-		switch {
-		case err != nil && ctx.Err() == nil && deadline.Err() != nil && !b.conn.IsClosed():
-			return false, nil
-		case err != nil:
-			return false, err
-		case heard.Payload == b.proof:
-			b.proof, b.proven, b.silence = "", true, false
+		newest := answered
+		for heard != nil {
+			if heard.Payload == b.proof {
+				b.proof, b.proven, b.silence = "", true, false
+			} else if number, err := strconv.ParseInt(heard.Payload, 10, 64); err == nil {
+				newest = max(newest, number)
+			}
+			heard, _ = b.conn.WaitForNotification(arrived)
+		}
+		if newest == answered {
 			return true, nil
 		}
-		if number, err := strconv.ParseInt(heard.Payload, 10, 64); err == nil {
-			_, err := b.conn.Exec(ctx, `SELECT outbox_bell_answer($1)`, number)
+		if _, err := b.conn.Exec(ctx, `SELECT outbox_bell_answer($1)`, newest); err != nil {
 			return true, err
 		}
+		answered = newest
+		heard, _ = b.conn.WaitForNotification(arrived)
 	}
 }

@@ -85,8 +85,7 @@ func (p Position) Append(dst []byte) []byte {
 		packed = p.pack(packed[:0])
 	}
 	for len(packed) > maxPositionBytes {
-		kept := len(p.Given.Except) / 2
-		p.Given = Set{Max: p.Given.Except[kept] - 1, Except: p.Given.Except[:kept]}
+		p.Given = p.Given.cut(len(p.Given.Except) / 2)
 		packed = p.pack(packed[:0])
 	}
 	dst = strconv.AppendInt(dst, p.EventID, 10)
@@ -156,8 +155,11 @@ func parsePosition(text string) (p Position, err error) {
 		return p, errors.New("what stands before the dot is not an event's id")
 	}
 	packed, err := base64.RawURLEncoding.Strict().DecodeString(opaque)
-	if err != nil {
+	if err != nil || strings.ContainsAny(opaque, "\r\n") { // which base64 passes over
 		return p, errors.New("what stands behind the dot is not base64url")
+	}
+	if len(packed) > maxPositionBytes {
+		return p, fmt.Errorf("%d bytes packed, at most %d are written", len(packed), maxPositionBytes)
 	}
 	r := unpacker{rest: packed}
 	flags := r.byte()

@@ -58,3 +58,13 @@ func (s Set) Union(o Set) Set {
 	}
 	return Set{Max: s.Max, Except: except}
 }
+
+// cut is a subset of s that has only the first n exceptions.
+func (s Set) cut(n int) Set {
+	s.Max, s.Except = s.Except[n]-1, s.Except[:n]
+	for n > 0 && s.Except[n-1] == s.Max {
+		n--
+		s.Max, s.Except = s.Max-1, s.Except[:n]
+	}
+	return s
+}

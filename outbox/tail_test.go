@@ -2,6 +2,8 @@ package outbox_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -9,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
@@ -33,12 +36,50 @@ func (c *collector) ids() []int64 {
 	return ids
 }
 
+// positions are those of all events delivered.
+func (c *collector) positions() []outbox.Position {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var positions []outbox.Position
+	for _, r := range c.reads {
+		for i := range r.Events {
+			positions = append(positions, r.At(i))
+		}
+	}
+	return positions
+}
+
+func (c *collector) started() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.starts)
+}
+
+// wantIDs waits for these ids in this order, and that no more come.
+func (c *collector) wantIDs(t *testing.T, tail *outbox.Tail, want []int64) {
+	t.Helper()
+	eventually(t, func() bool { return len(c.ids()) >= len(want) })
+	reads := tail.Status().Reads
+	eventually(t, func() bool { return tail.Status().Reads > reads+1 })
+	if got := c.ids(); !slices.Equal(got, want) {
+		t.Fatalf("delivered are %v, want %v", got, want)
+	}
+}
+
 // follow runs a tail until the test ends.
 func follow(t *testing.T, tail *outbox.Tail) *collector {
 	t.Helper()
 	c := &collector{}
 	tail.Start = func(p outbox.Position) { c.mu.Lock(); defer c.mu.Unlock(); c.starts = append(c.starts, p) }
-	tail.Deliver = func(r outbox.Read) { c.mu.Lock(); defer c.mu.Unlock(); c.reads = append(c.reads, r) }
+	also := tail.Deliver
+	tail.Deliver = func(r outbox.Read) {
+		c.mu.Lock()
+		c.reads = append(c.reads, r)
+		c.mu.Unlock()
+		if also != nil {
+			also(r)
+		}
+	}
 	if tail.Log == nil {
 		tail.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
@@ -60,33 +101,352 @@ func eventually(t *testing.T, what func() bool) {
 }
 
 func TestTail_DeliversEachEventOnceWhateverTheCommitOrder(t *testing.T) {
-	ctx := t.Context()
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	c := follow(t, &outbox.Tail{URL: url})
+	tail := &outbox.Tail{URL: url}
+	c := follow(t, tail)
 
-	late, err := pool.Begin(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	first, err := outbox.Append(ctx, late, outbox.Draft{Topic: "a", Type: "late"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	var second []int64
-	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) (err error) {
-		second, err = outbox.Append(ctx, tx, outbox.Draft{Topic: "a", Type: "early"}, outbox.Draft{Topic: "a", Type: "early"})
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	late, gone := begin(t, pool), begin(t, pool)
+	first := add(t, late, "a")
+	add(t, gone, "a")
+	second := addNow(t, pool, "a", 2)
 	eventually(t, func() bool { return slices.Equal(c.ids(), second) })
-	if err := late.Commit(ctx); err != nil {
+	third := add(t, late, "a")
+	if err := gone.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, func() bool { return slices.Equal(c.ids(), append(second, first...)) })
-	if caught := 0; caught != 0 {
+	commit(t, late)
+	c.wantIDs(t, tail, append(second, first, third))
+	if caught := tail.Status().Caught; caught != 0 {
 		t.Errorf("%d events were found by the idle turn alone", caught)
+	}
+}
+
+func TestTail_DeliversOnceHoweverRowsAreWritten(t *testing.T) {
+	for name, write := range map[string]func(t *testing.T, pool *pgxpool.Pool) (ids []int64){
+		"savepoints rolled back": func(t *testing.T, pool *pgxpool.Pool) []int64 {
+			tx := begin(t, pool)
+			first := add(t, tx, "a")
+			for range 3 {
+				inner := begin(t, tx)
+				add(t, inner, "a")
+				if err := inner.Rollback(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			inner := begin(t, tx)
+			second := add(t, inner, "a")
+			commit(t, inner)
+			commit(t, tx)
+			return []int64{first, second}
+		},
+		"a failed statement in a savepoint": func(t *testing.T, pool *pgxpool.Pool) []int64 {
+			tx := begin(t, pool)
+			inner := begin(t, tx)
+			add(t, inner, "a")
+			if _, err := outbox.Append(t.Context(), inner, outbox.Draft{}); err == nil {
+				t.Error("an empty draft was taken")
+			}
+			if err := inner.Rollback(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			id := add(t, tx, "a")
+			commit(t, tx)
+			return []int64{id}
+		},
+		"two-phase commit": func(t *testing.T, pool *pgxpool.Pool) []int64 {
+			conn, err := pool.Acquire(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Release()
+			exec(t, conn, `SET outbox.bell = 'off'`)
+			exec(t, conn, `BEGIN`)
+			id := ask1[int64](t, conn, `INSERT INTO outbox (topic, type) VALUES ('a', 'prepared') RETURNING id`)
+			name := pool.Config().ConnConfig.Database
+			exec(t, conn, fmt.Sprintf(`PREPARE TRANSACTION '%s'`, name))
+			between := addNow(t, pool, "a", 1)
+			exec(t, conn, fmt.Sprintf(`COMMIT PREPARED '%s'`, name))
+			exec(t, conn, `RESET outbox.bell`)
+			return append(between, id)
+		},
+		"COPY": func(t *testing.T, pool *pgxpool.Pool) []int64 {
+			_, err := pool.CopyFrom(t.Context(), pgx.Identifier{"outbox"}, []string{"topic", "type"},
+				pgx.CopyFromRows([][]any{{"a", "1"}, {"b", "2"}, {"c", "3"}}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return ask[int64](t, pool, `SELECT id FROM outbox ORDER BY id`)
+		},
+		"straight into a partition": func(t *testing.T, pool *pgxpool.Pool) []int64 {
+			partition := ask1[string](t, pool, `SELECT to_char(now() AT TIME ZONE 'UTC', '"outbox_"YYYY_MM_DD')`)
+			return ask[int64](t, pool, `INSERT INTO `+partition+` (topic, type) VALUES ('a', '1'), ('a', '2') RETURNING id`)
+		},
+		"into the default partition": func(t *testing.T, pool *pgxpool.Pool) []int64 {
+			return ask[int64](t, pool, `INSERT INTO outbox_default (topic, type, created_at) VALUES ('a', '1', '2001-01-01Z') RETURNING id`)
+		},
+		"ON CONFLICT": func(t *testing.T, pool *pgxpool.Pool) []int64 {
+			return ask[int64](t, pool, `INSERT INTO outbox (topic, type) VALUES ('a', '1') ON CONFLICT DO NOTHING RETURNING id`)
+		},
+		"a key twice in one statement": func(t *testing.T, pool *pgxpool.Pool) []int64 {
+			return ask[int64](t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', '1', 'k'), ('a', '2', 'k') RETURNING id`)
+		},
+		"a sequence with a cache": func(t *testing.T, pool *pgxpool.Pool) []int64 {
+			exec(t, pool, `ALTER SEQUENCE outbox_id_seq CACHE 20`)
+			one, two := begin(t, pool), begin(t, pool)
+			a, b := add(t, one, "a"), add(t, two, "a")
+			c := add(t, one, "a")
+			commit(t, two)
+			commit(t, one)
+			ids := []int64{a, b, c}
+			slices.Sort(ids)
+			return ids
+		},
+		"ids drawn before": func(t *testing.T, pool *pgxpool.Pool) []int64 {
+			drawn := ask[int64](t, pool, `SELECT nextval('outbox_id_seq') FROM generate_series(1, 3)`)
+			first := addNow(t, pool, "a", 1)
+			exec(t, pool, `INSERT INTO outbox (id, topic, type) SELECT unnest($1::bigint[]), 'a', 'drawn'`, drawn[:2])
+			return append(first, drawn[:2]...)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := outboxtest.URL(t)
+			tail := &outbox.Tail{URL: url}
+			c := follow(t, tail)
+			want := write(t, outboxtest.Pool(t, url))
+			eventually(t, func() bool { return len(c.ids()) >= len(want) })
+			reads := tail.Status().Reads
+			eventually(t, func() bool { return tail.Status().Reads > reads+1 })
+			got := c.ids()
+			slices.Sort(got)
+			slices.Sort(want)
+			if !slices.Equal(got, want) {
+				t.Errorf("delivered are %v, want %v", got, want)
+			}
+		})
+	}
+}
+
+// However long a transaction is open, here or in another database, it delays its
+// own events only.
+func TestTail_OpenTransactionsDelayNothing(t *testing.T) {
+	url, other := outboxtest.URL(t), outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	tail := &outbox.Tail{URL: url, IdleTurn: time.Minute}
+	c := follow(t, tail)
+	long, elsewhere, reading := begin(t, pool), begin(t, connection(t, other)), begin(t, pool)
+	owed := add(t, long, "long")
+	add(t, elsewhere, "elsewhere")
+	exec(t, reading, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`)
+	exec(t, reading, `SELECT pg_current_xact_id()`)
+	var want []int64
+	for range 5 {
+		began := time.Now()
+		want = append(want, addNow(t, pool, "short", 1)...)
+		eventually(t, func() bool { return len(c.ids()) == len(want) })
+		if took := time.Since(began); took > 5*time.Second {
+			t.Errorf("delivery took %v beside open transactions", took)
+		}
+	}
+	commit(t, long)
+	c.wantIDs(t, tail, append(want, owed))
+}
+
+func TestTail_SurvivesLostConnections(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	tail := &outbox.Tail{URL: url}
+	c := follow(t, tail)
+	late := begin(t, pool)
+	owed := add(t, late, "late")
+	want := addNow(t, pool, "a", 2)
+	eventually(t, func() bool { return len(c.ids()) == len(want) })
+	for range 2 {
+		if n := ask1[int](t, connection(t, url), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			WHERE datname = current_database() AND query LIKE '%WITH newest ' || 'AS%'`); n != 1 {
+			t.Errorf("%d connections were ended", n)
+		}
+		want = append(want, addNow(t, pool, "a", 2)...)
+		eventually(t, func() bool { return len(c.ids()) == len(want) })
+	}
+	commit(t, late)
+	c.wantIDs(t, tail, append(want, owed))
+	if n := c.started(); n != 1 {
+		t.Errorf("the tail started %d times, though it could go on", n)
+	}
+}
+
+func TestTail_LongReadKeepsOrderAndPositions(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	tail := &outbox.Tail{URL: url}
+	c := follow(t, tail)
+	late := begin(t, pool)
+	owed := add(t, late, "late")
+	const n = 1300
+	want := ask[int64](t, pool, `INSERT INTO outbox (topic, type) SELECT 'many', n::text FROM generate_series(1, $1) AS n RETURNING id`, n)
+	c.wantIDs(t, tail, want)
+	parts := 0
+	for i, r := range c.reads {
+		if len(r.Events) == 0 {
+			continue
+		}
+		parts++
+		if first, last := parts == 1, parts == 3; r.First != first || r.Last != last {
+			t.Errorf("part %d (read %d): first %v, last %v", parts, i, r.First, r.Last)
+		}
+	}
+	if parts != 3 {
+		t.Errorf("%d events came in %d parts", n, parts)
+	}
+
+	// From any place within, the table has the rest and nothing else.
+	reader := outbox.Reader{Pool: pool}
+	commit(t, late)
+	c.wantIDs(t, tail, append(want, owed))
+	w := c.positions()[n]
+	for _, i := range []int{0, 1, 510, 511, 512, 513, 1023, 1024, 1298, 1299, 1300} {
+		from, err := outbox.ParsePosition(c.positions()[i].String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := replay(t, reader, from, w, outbox.Filter{Topics: []outbox.Pattern{"**"}}, 400)
+		if left := append(slices.Clone(want), owed)[i+1:]; !slices.Equal(got, left) {
+			t.Errorf("after event %d there are %d events from %v, want %d", i, len(got), got[:min(1, len(got))], len(left))
+		}
+	}
+}
+
+// Parts that were delivered can't be taken back: what a tail reads that was cut
+// off in mid-read does not continue them.
+func TestTail_StartsAnewWhenCutOffWithinARead(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	var once sync.Once
+	tail := &outbox.Tail{URL: url, Deliver: func(r outbox.Read) {
+		if r.Last {
+			return
+		}
+		once.Do(func() {
+			exec(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+				WHERE datname = current_database() AND query LIKE '%WITH newest ' || 'AS%'`)
+		})
+	}}
+	c := follow(t, tail)
+	before := c.starts[0]
+	// More than the sockets between can hold, or the read would be whole here
+	// before its connection is cut.
+	ids := ask[int64](t, pool, `INSERT INTO outbox (topic, type, payload)
+		SELECT 'a', n::text, to_json(repeat('p', 1000000)) FROM generate_series(1, 40) AS n RETURNING id`)
+	eventually(t, func() bool { return c.started() == 2 && tail.Status().Following })
+	got := c.ids()
+	if len(got) >= len(ids) || !slices.Equal(got, ids[:len(got)]) {
+		t.Fatalf("before the cut came %v", got)
+	}
+	c.mu.Lock()
+	after := c.starts[1]
+	c.mu.Unlock()
+	c.wantIDs(t, tail, append(got, addNow(t, pool, "a", 1)...))
+	// A stream goes on from where it was cut off, by the table.
+	from := before
+	if n := len(got); n > 0 {
+		from = c.positions()[n-1]
+	}
+	rest := replay(t, outbox.Reader{Pool: pool}, from, after, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 500)
+	if !slices.Equal(rest, ids[len(got):]) {
+		t.Errorf("the rest is %v, want %v", rest, ids[len(got):])
+	}
+}
+
+func TestTail_NamesWhatIsMissing(t *testing.T) {
+	url := outboxtest.URL(t)
+	conn := connection(t, url)
+	exec(t, conn, `DROP SCHEMA public CASCADE`)
+	exec(t, conn, `CREATE SCHEMA public`)
+	for _, wake := range []outbox.Wake{outbox.WakeBell, outbox.WakePoll} {
+		tail := &outbox.Tail{URL: url, Wake: wake, Log: slog.New(slog.DiscardHandler), Start: func(outbox.Position) { t.Error("it starts") }}
+		ctx, cancel := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		group.Go(func() { _ = tail.Run(ctx) })
+		eventually(t, func() bool { return tail.Status().Err != nil })
+		if s := tail.Status(); !errors.Is(s.Err, outbox.ErrNotMigrated) || s.Following {
+			t.Errorf("%s: %+v", wake, s)
+		}
+		cancel()
+		group.Wait()
+	}
+	reader := outbox.Reader{Pool: outboxtest.Pool(t, url)}
+	if _, err := reader.Earliest(t.Context()); !errors.Is(err, outbox.ErrNotMigrated) {
+		t.Errorf("reader: %v", err)
+	}
+}
+
+func TestTail_GoesOnWhenTheSchemaComes(t *testing.T) {
+	url := outboxtest.URL(t)
+	conn := connection(t, url)
+	exec(t, conn, `ALTER TABLE outbox RENAME TO elsewhere`)
+	tail := &outbox.Tail{URL: url, Log: slog.New(slog.DiscardHandler)}
+	go func() {
+		for tail.Status().Err == nil {
+			time.Sleep(time.Millisecond)
+		}
+		if _, err := conn.Exec(context.Background(), `ALTER TABLE elsewhere RENAME TO outbox`); err != nil {
+			t.Error(err)
+		}
+	}()
+	c := follow(t, tail)
+	c.wantIDs(t, tail, addNow(t, outboxtest.Pool(t, url), "a", 1))
+}
+
+func TestTail_EndsWithTheCauseOfItsContext(t *testing.T) {
+	tail := &outbox.Tail{URL: outboxtest.URL(t), Log: slog.New(slog.DiscardHandler), Start: func(outbox.Position) {}, Deliver: func(outbox.Read) {}}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	over := errors.New("over")
+	ended := make(chan error)
+	go func() { ended <- tail.Run(ctx) }()
+	eventually(t, func() bool { return tail.Status().Following })
+	cancel(over)
+	if err := <-ended; !errors.Is(err, over) {
+		t.Errorf("ended by %v", err)
+	}
+}
+
+// A database brought from another cluster has xids that mean nothing here.
+func TestTail_BroughtFromAnotherClusterBeginsAHistory(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	brought := addNow(t, pool, "old", 3)
+	old, err := outbox.ParsePosition(ask1[string](t, pool, `SELECT outbox_position()`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(t, pool, `UPDATE outbox_histories SET system_identifier = system_identifier + 1`)
+	tails := []*outbox.Tail{{URL: url}, {URL: url}}
+	var collectors []*collector
+	for _, tail := range tails {
+		collectors = append(collectors, follow(t, tail))
+	}
+	if a, b := collectors[0].starts[0], collectors[1].starts[0]; a.History == old.History || a.History != b.History {
+		t.Errorf("histories: before %d, then %d and %d", old.History, a.History, b.History)
+	}
+	if got := ask[string](t, pool, `SELECT DISTINCT xid::text FROM outbox`); !slices.Equal(got, []string{"3"}) {
+		t.Errorf("old rows are of transactions %v", got)
+	}
+	reader := outbox.Reader{Pool: pool}
+	if _, gap, err := reader.Verify(t.Context(), old); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
+		t.Errorf("the old position: %+v, %v", gap, err)
+	}
+	earliest, err := reader.Earliest(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := addNow(t, pool, "new", 2)
+	for i, c := range collectors {
+		c.wantIDs(t, tails[i], fresh)
+	}
+	w := collectors[0].positions()[1]
+	if got := replay(t, reader, earliest, w, outbox.Filter{Topics: []outbox.Pattern{"**"}}, 2); !slices.Equal(got, append(brought, fresh...)) {
+		t.Errorf("from the earliest on there are %v", got)
 	}
 }

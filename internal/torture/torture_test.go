@@ -208,7 +208,8 @@ func run(t *testing.T, c torture) {
 	}
 	steady.Store(true)
 	execute(t, url, `INSERT INTO outbox (topic, type) VALUES ('`+endTopic+`', 'torture.ended')`)
-	stop := time.AfterFunc(time.Minute, stopReading)
+	// A long run leaves a long way to catch up.
+	stop := time.AfterFunc(time.Minute+time.Duration(c.events)*200*time.Microsecond, stopReading)
 	readersDone.Wait()
 	stop.Stop()
 

@@ -1,0 +1,204 @@
+package outbox_test
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// asleep waits until a ticket was drawn that nobody has answered, and then until
+// so many tails have been idle for longer than those do who are awake.
+func asleep(t *testing.T, db database, tails int) {
+	t.Helper()
+	eventually(t, func() bool {
+		return ask1[bool](t, db, `SELECT coalesce(pg_sequence_last_value('outbox_bell_asked'), 0) > coalesce(pg_sequence_last_value('outbox_bell_answered'), 0)`)
+	})
+	eventually(t, func() bool {
+		return ask1[bool](t, db, `SELECT count(*) = $1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%WITH newest ' || 'AS%'
+			AND state = 'idle' AND state_change < clock_timestamp() - interval '200 ms'`, tails)
+	})
+}
+
+// With an idle turn of a minute, only the bell can be what wakes it.
+func TestBell_WakesASleepingTail(t *testing.T) {
+	for _, isolation := range []pgx.TxIsoLevel{pgx.ReadCommitted, pgx.RepeatableRead, pgx.Serializable} {
+		t.Run(string(isolation), func(t *testing.T) {
+			t.Parallel()
+			url := outboxtest.URL(t)
+			pool := outboxtest.Pool(t, url)
+			tail := &outbox.Tail{URL: url, IdleTurn: time.Minute}
+			c := follow(t, tail)
+			var want []int64
+			for range 3 {
+				// A transaction older than the ticket rings too.
+				tx, err := pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: isolation})
+				if err != nil {
+					t.Fatal(err)
+				}
+				exec(t, tx, `SELECT count(*) FROM outbox`)
+				asleep(t, pool, 1)
+				want = append(want, add(t, tx, "a"))
+				committed := time.Now()
+				commit(t, tx)
+				eventually(t, func() bool { return len(c.ids()) == len(want) })
+				if took := time.Since(committed); took > 2*time.Second {
+					t.Errorf("delivery to a sleeping tail took %v", took)
+				}
+			}
+			if got := c.ids(); !slices.Equal(got, want) {
+				t.Errorf("delivered are %v, want %v", got, want)
+			}
+			if caught := tail.Status().Caught; caught != 0 {
+				t.Errorf("the idle turn caught %d", caught)
+			}
+		})
+	}
+}
+
+// A transaction that passed the bell before it was asked for keeps the tail
+// awake until it is over.
+func TestBell_TransactionThatWroteBeforeTheTicketIsNotSleptOver(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	tail := &outbox.Tail{URL: url, IdleTurn: time.Minute}
+	c := follow(t, tail)
+	const unanswered = `SELECT coalesce(pg_sequence_last_value('outbox_bell_asked'), 0) > coalesce(pg_sequence_last_value('outbox_bell_answered'), 0)`
+	var want []int64
+	var tx pgx.Tx
+	for ringing := true; ringing; {
+		// An event wakes the tail; if it has not asked for the bell behind the
+		// write, it had not before, and the write did not ring.
+		tx = begin(t, pool)
+		exec(t, tx, `SELECT pg_current_xact_id()`)
+		want = append(want, addNow(t, pool, "awake", 1)...)
+		eventually(t, func() bool { return len(c.ids()) == len(want) })
+		id := add(t, tx, "a")
+		if ringing = ask1[bool](t, tx, unanswered); !ringing {
+			want = append(want, id)
+			break
+		}
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() bool { return ask1[bool](t, pool, unanswered) })
+	reads := tail.Status().Reads
+	eventually(t, func() bool { return tail.Status().Reads > reads+3 })
+	committed := time.Now()
+	commit(t, tx)
+	c.wantIDs(t, tail, want)
+	if took := time.Since(committed); took > 5*time.Second {
+		t.Errorf("delivery took %v", took)
+	}
+}
+
+func TestBell_WritersDoNotRingWhileTheTailIsAwake(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	tail := &outbox.Tail{URL: url}
+	c := follow(t, tail)
+	listener := connection(t, url)
+	exec(t, listener, `LISTEN "`+ask1[string](t, listener, `SELECT outbox_bell_channel()`)+`"`)
+	const writers, each = 4, 200
+	var group sync.WaitGroup
+	for range writers {
+		group.Go(func() {
+			for range each {
+				if _, err := pool.Exec(context.Background(), `INSERT INTO outbox (topic, type) VALUES ('a', 'burst')`); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	eventually(t, func() bool { return len(c.ids()) == writers*each })
+	exec(t, pool, `SELECT pg_notify(outbox_bell_channel(), 'end')`)
+	rings := 0
+	for {
+		heard, err := listener.WaitForNotification(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if heard.Payload == "end" {
+			break
+		}
+		rings++
+	}
+	if rings > writers*each/5 {
+		t.Errorf("%d commits rang %d times", writers*each, rings)
+	}
+}
+
+func TestBell_WakesTwoTails(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	tails := []*outbox.Tail{{URL: url, IdleTurn: time.Minute}, {URL: url, IdleTurn: time.Minute}}
+	var collectors []*collector
+	for _, tail := range tails {
+		collectors = append(collectors, follow(t, tail))
+	}
+	var want []int64
+	for range 5 {
+		asleep(t, pool, 2)
+		want = append(want, addNow(t, pool, "a", 1)...)
+		for i, c := range collectors {
+			began := time.Now()
+			eventually(t, func() bool { return len(c.ids()) == len(want) })
+			if took := time.Since(began); took > 2*time.Second {
+				t.Errorf("tail %d was woken after %v", i, took)
+			}
+		}
+	}
+	for i, c := range collectors {
+		if !slices.Equal(c.ids(), want) {
+			t.Errorf("tail %d was given %v, want %v", i, c.ids(), want)
+		}
+	}
+}
+
+// A session that says so does not ring, and its events are found all the same.
+func TestBell_OffIsCaughtByTheIdleTurn(t *testing.T) {
+	url := outboxtest.URL(t)
+	tail := &outbox.Tail{URL: url, IdleTurn: 300 * time.Millisecond}
+	c := follow(t, tail)
+	conn := connection(t, url)
+	exec(t, conn, `SET outbox.bell = 'off'`)
+	exec(t, conn, `LISTEN "`+ask1[string](t, conn, `SELECT outbox_bell_channel()`)+`"`)
+	asleep(t, conn, 1)
+	c.wantIDs(t, tail, ask[int64](t, conn, `INSERT INTO outbox (topic, type) VALUES ('a', 'silent') RETURNING id`))
+	exec(t, conn, `SELECT pg_notify(outbox_bell_channel(), 'end')`)
+	if heard, err := conn.WaitForNotification(t.Context()); err != nil || heard.Payload != "end" {
+		t.Errorf("heard %v, %v", heard, err)
+	}
+}
+
+func TestBell_IsNotNeededByAPollingTail(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	tail := &outbox.Tail{URL: url, Wake: outbox.WakePoll, IdleTurn: time.Minute}
+	c := follow(t, tail)
+	c.wantIDs(t, tail, addNow(t, pool, "a", 2))
+	if asked := ask[*int64](t, pool, `SELECT pg_sequence_last_value('outbox_bell_asked')`); asked[0] != nil {
+		t.Errorf("it asked for the bell: ticket %d", *asked[0])
+	}
+}
+
+// Whoever answers answers the ticket that was rung with, and none that was not
+// drawn yet.
+func TestBellAnswer_NeverGoesBackNorAhead(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `SELECT nextval('outbox_bell_asked') FROM generate_series(1, 5)`)
+	for _, test := range []struct{ answer, want int64 }{{3, 3}, {2, 3}, {9, 3}, {5, 5}, {-1, 5}} {
+		exec(t, pool, `SELECT outbox_bell_answer($1)`, test.answer)
+		if got := ask1[int64](t, pool, `SELECT pg_sequence_last_value('outbox_bell_answered')`); got != test.want {
+			t.Errorf("after %d the answered ticket is %d, want %d", test.answer, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package outbox_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+func TestSQLPosition_IsWhatTheSnapshotSees(t *testing.T) {
+	pool := outboxtest.New(t)
+	if p := here(t, pool); p.EventID != 0 || p.Given.Max != 0 || p.Anchor.XID != 0 || p.Trim != 0 {
+		t.Errorf("of the empty outbox: %+v", p)
+	}
+	before, after := begin(t, pool), begin(t, pool)
+	low := add(t, before, "a")
+	id := addNow(t, pool, "b", 1)[0]
+	high := add(t, after, "c")
+	xidOf := func(db database) uint64 { return ask1[uint64](t, db, `SELECT pg_current_xact_id()`) }
+
+	p := here(t, pool)
+	if p.EventID != id || p.Within != nil || !slices.Contains(p.Given.Except, xidOf(before)) || slices.Contains(p.Given.Except, xidOf(after)) {
+		t.Errorf("%+v: want it on event %d, without transaction %d", p, id, xidOf(before))
+	}
+	if p.Has(xidOf(before), low) || !p.Has(p.Given.Max, id) || p.Has(xidOf(after), high) {
+		t.Errorf("%+v claims the wrong events", p)
+	}
+	// Its own events are not committed yet.
+	for name, tx := range map[string]database{"older": before, "newer": after} {
+		own := here(t, tx)
+		if own.Has(xidOf(tx), 1) || own.EventID != id || !own.Has(p.Given.Max, id) {
+			t.Errorf("in the %s transaction: %+v", name, own)
+		}
+	}
+	// REPEATABLE READ: the transaction's own snapshot.
+	frozen := begin(t, pool)
+	exec(t, frozen, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`)
+	first := here(t, frozen)
+	commit(t, before)
+	if again := here(t, frozen); again.String() != first.String() {
+		t.Errorf("in one snapshot: %s and then %s", first, again)
+	}
+	if now := here(t, pool); !now.Has(xidOfEvent(t, pool, low), low) {
+		t.Errorf("%+v lacks event %d", now, low)
+	}
+	reader := outbox.Reader{Pool: pool}
+	if _, gap, err := reader.Verify(t.Context(), first); gap != nil || err != nil {
+		t.Errorf("%+v, %v", gap, err)
+	}
+	if err := after.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := frozen.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	pastPartition(t, pool, 20, 1)
+	addNow(t, pool, "d", 1)
+	retain(t, pool)
+	if p := here(t, pool); p.Trim != 1 {
+		t.Errorf("after a trim: %+v", p)
+	}
+}
+
+func xidOfEvent(t *testing.T, db database, id int64) uint64 {
+	return ask1[uint64](t, db, `SELECT xid FROM outbox WHERE id = $1`, id)
+}
+
+// What the tail computes and what SQL computes are the same text.
+func TestSQLPosition_IsTheTails(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	open := begin(t, pool)
+	add(t, open, "open")
+	addNow(t, pool, "a", 2)
+	c := follow(t, &outbox.Tail{URL: url})
+	if got, want := ask1[string](t, pool, `SELECT outbox_position()`), c.starts[0].String(); got != want {
+		t.Errorf("SQL says %s, the tail %s", got, want)
+	}
+}
+
+// With more in flight than a position has room for it claims less.
+func TestSQLPosition_TooLongClaimsLess(t *testing.T) {
+	for _, apart := range []int{1, 2} {
+		t.Run(fmt.Sprintf("%d xids apart", apart), func(t *testing.T) {
+			url := outboxtest.URL(t)
+			pool := outboxtest.Pool(t, url)
+			conn := connection(t, url)
+			var open []uint64
+			var low []int64
+			for range 140 {
+				tx := begin(t, connection(t, url))
+				id := ask1[int64](t, tx, `INSERT INTO outbox (topic, type) VALUES ('open', 't') RETURNING id`)
+				low, open = append(low, id), append(open, ask1[uint64](t, tx, `SELECT pg_current_xact_id()`))
+				for range apart - 1 {
+					exec(t, conn, `SELECT pg_current_xact_id()`)
+				}
+			}
+			id := addNow(t, pool, "a", 1)[0]
+			text := ask1[string](t, pool, `SELECT outbox_position()`)
+			p, err := outbox.ParsePosition(text)
+			if err != nil {
+				t.Fatalf("%s: %v", text, err)
+			}
+			if p.EventID != id || p.Given.Max >= p.Anchor.XID || apart > 1 && len(p.Given.Except) < 100 {
+				t.Errorf("%+v", p)
+			}
+			for i, xid := range open {
+				if p.Has(xid, low[i]) {
+					t.Fatalf("it claims transaction %d, which is in flight", xid)
+				}
+			}
+			if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p); gap != nil || err != nil {
+				t.Errorf("%+v, %v", gap, err)
+			}
+		})
+	}
+}

@@ -1,0 +1,288 @@
+package outbox_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// replay gives the ids from one position to another, in pages of limit.
+func replay(t *testing.T, reader outbox.Reader, from, to outbox.Position, filter outbox.Filter, limit int) (ids []int64) {
+	t.Helper()
+	for _, leg := range from.Legs(to) {
+		for {
+			page, err := reader.Replay(t.Context(), leg, filter, limit)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page.Events) > limit {
+				t.Errorf("a page of %d events, asked for were %d", len(page.Events), limit)
+			}
+			for _, e := range page.Events {
+				ids = append(ids, e.ID)
+			}
+			if page.Done {
+				break
+			}
+			if page.After <= leg.After {
+				t.Fatalf("a page goes from %d to %d", leg.After, page.After)
+			}
+			leg.After = page.After
+		}
+	}
+	return ids
+}
+
+// here is the present position, as SQL gives it.
+func here(t *testing.T, db database) outbox.Position {
+	t.Helper()
+	p, err := outbox.ParsePosition(ask1[string](t, db, `SELECT outbox_position()`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func earliest(t *testing.T, reader outbox.Reader) outbox.Position {
+	t.Helper()
+	p, err := reader.Earliest(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func all(topics ...outbox.Pattern) outbox.Filter { return outbox.Filter{Topics: topics} }
+
+func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(t *testing.T, pool *pgxpool.Pool, p *outbox.Position)
+		want   outbox.Reason
+	}{
+		"nothing happened":      {func(*testing.T, *pgxpool.Pool, *outbox.Position) {}, ""},
+		"more was appended":     {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) { addNow(t, pool, "b", 2) }, ""},
+		"of another history":    {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.History++ }, outbox.OtherHistory},
+		"of another past":       {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Anchor.Hash++ }, outbox.OtherHistory},
+		"trimmed in the future": {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Trim = 7 }, outbox.OtherHistory},
+		"ahead":                 {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Given.Max += 1000; p.Anchor.XID += 1000 }, outbox.Ahead},
+		"far ahead":             {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Given.Max = 1 << 62; p.Anchor.XID = 1 << 62 }, outbox.Ahead},
+		"the row it stands on": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) {
+			exec(t, pool, `DELETE FROM outbox WHERE id = (SELECT max(id) FROM outbox)`)
+		}, outbox.OtherHistory},
+		"the whole transaction": {func(t *testing.T, pool *pgxpool.Pool, p *outbox.Position) {
+			exec(t, pool, `DELETE FROM outbox WHERE xid = $1`, p.Given.Max)
+		}, outbox.OtherHistory},
+		"the table was truncated": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) { exec(t, pool, `TRUNCATE outbox`) }, outbox.OtherHistory},
+		"the row is another": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) {
+			exec(t, pool, `UPDATE outbox SET created_at = created_at + interval '1 microsecond' WHERE id = (SELECT max(id) FROM outbox)`)
+		}, outbox.OtherHistory},
+		"its xid was given out again": {func(t *testing.T, pool *pgxpool.Pool, p *outbox.Position) {
+			exec(t, pool, `TRUNCATE outbox`)
+			exec(t, pool, `INSERT INTO outbox (xid, topic, type) VALUES ($1, 'a', 'other')`, p.Given.Max)
+		}, outbox.OtherHistory},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := outboxtest.New(t)
+			addNow(t, pool, "a", 2)
+			addNow(t, pool, "a", 2)
+			p := here(t, pool)
+			test.change(t, pool, &p)
+			got, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), p)
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case test.want == "":
+				if gap != nil || got.String() != p.String() {
+					t.Errorf("%+v, %s; want %s", gap, got, p)
+				}
+			case gap == nil || gap.Reason != test.want:
+				t.Errorf("%+v, want reason %s", gap, test.want)
+			case got.String() != outbox.Position{}.String():
+				t.Errorf("the position after it is %s", got)
+			}
+		})
+	}
+}
+
+func TestVerify_EmptyOutboxIsNoGap(t *testing.T) {
+	pool := outboxtest.New(t)
+	p := here(t, pool)
+	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p); gap != nil || err != nil {
+		t.Errorf("%+v, %v", gap, err)
+	}
+	want := addNow(t, pool, "a", 1)
+	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p); gap != nil || err != nil {
+		t.Errorf("later: %+v, %v", gap, err)
+	}
+	if got := replay(t, outbox.Reader{Pool: pool}, p, here(t, pool), all("a"), 10); !slices.Equal(got, want) {
+		t.Errorf("replayed are %v, want %v", got, want)
+	}
+}
+
+func TestReplay_SelectsAndPages(t *testing.T) {
+	pool := outboxtest.New(t)
+	reader := outbox.Reader{Pool: pool}
+	start := here(t, pool)
+	topics := []string{"user/1", "user/2", "user/2/a", "audit", "[x]/$"}
+	types := []string{"audit.approved", "audit.rejected", "trade.executed"}
+	var events []outbox.Event
+	for i := range 45 {
+		topic, kind := topics[i%len(topics)], types[i%len(types)]
+		id := ask1[int64](t, pool, `INSERT INTO outbox (topic, type) VALUES ($1, $2) RETURNING id`, topic, kind)
+		events = append(events, outbox.Event{ID: id, Topic: topic, Type: kind})
+	}
+	end := here(t, pool)
+	addNow(t, pool, "user/1", 3) // behind the end
+	for _, filter := range []outbox.Filter{
+		all("user/1"), all("user/1", "user/2", "user/1"), all("user/*"), all("user/**"), all("**"), all("*"), all("none"),
+		all("*/*", "user/1"), all("[x]/$"), all("[x]/*"), all("user/*", "**"),
+		{Topics: []outbox.Pattern{"user/1", "audit"}, Types: []string{"audit.*"}},
+		{Topics: []outbox.Pattern{"**"}, Types: []string{"trade.executed", "audit.rejected"}},
+		{Topics: []outbox.Pattern{"**"}, Types: []string{"none"}},
+		{Topics: []outbox.Pattern{"audit"}, Types: []string{"none"}},
+		{},
+	} {
+		var want []int64
+		for _, e := range events {
+			if filter.Match(e.Topic, e.Type) {
+				want = append(want, e.ID)
+			}
+		}
+		for _, limit := range []int{1, 2, 7, 1000} {
+			if got := replay(t, reader, start, end, filter, limit); !slices.Equal(got, want) {
+				t.Errorf("%v %v by %d: %v, want %v", filter.Topics, filter.Types, limit, got, want)
+			}
+		}
+	}
+}
+
+func TestReplay_PagesHoldAboutAMegabyte(t *testing.T) {
+	pool := outboxtest.New(t)
+	reader := outbox.Reader{Pool: pool}
+	start := here(t, pool)
+	want := ask[int64](t, pool, `INSERT INTO outbox (topic, type, payload)
+		SELECT 'a', 't', to_json(repeat('p', 300000)) FROM generate_series(1, 10) RETURNING id`)
+	end := here(t, pool)
+	for _, filter := range []outbox.Filter{all("a"), all("**"), {Topics: []outbox.Pattern{"a"}, Types: []string{"t"}}} {
+		page, err := reader.Replay(t.Context(), start.Legs(end)[0], filter, 1000)
+		if err != nil || len(page.Events) != 4 || page.Done {
+			t.Errorf("a page of %d events of 300 kB, done %v, %v", len(page.Events), page.Done, err)
+		}
+		if got := replay(t, reader, start, end, filter, 1000); !slices.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+	}
+}
+
+// Events come whole: every column.
+func TestReplay_GivesEventsWhole(t *testing.T) {
+	pool := outboxtest.New(t)
+	start := here(t, pool)
+	tx := begin(t, pool)
+	_, err := outbox.Append(t.Context(), tx, outbox.Draft{Topic: "é", Type: "t", Payload: []byte(" {\"a\" : 1.0}\n"), Source: "/s", Headers: map[string]string{"h": "v"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	xid := ask1[uint64](t, tx, `SELECT pg_current_xact_id()`)
+	commit(t, tx)
+	page, err := outbox.Reader{Pool: pool}.Replay(t.Context(), start.Legs(here(t, pool))[0], all("**"), 10)
+	if err != nil || len(page.Events) != 1 {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	e := page.Events[0]
+	if e.XID != xid || e.Topic != "é" || e.Type != "t" || string(e.Payload) != " {\"a\" : 1.0}\n" || e.Source != "/s" || e.Headers["h"] != "v" {
+		t.Errorf("%+v", e)
+	}
+	if at := ask1[time.Time](t, pool, `SELECT created_at FROM outbox`); !e.CreatedAt.Equal(at) || e.CreatedAt.Location() != time.UTC {
+		t.Errorf("created at %v, want %v", e.CreatedAt, at)
+	}
+}
+
+func TestReader_EarliestAndOldest(t *testing.T) {
+	pool := outboxtest.New(t)
+	reader := outbox.Reader{Pool: pool}
+	if since, err := reader.Oldest(t.Context()); !since.IsZero() || err != nil {
+		t.Errorf("of nothing the oldest is %v, %v", since, err)
+	}
+	want := addNow(t, pool, "a", 2)
+	p := earliest(t, reader)
+	if got := replay(t, reader, p, here(t, pool), all("**"), 10); !slices.Equal(got, want) {
+		t.Errorf("from the earliest on: %v, want %v", got, want)
+	}
+	if since, err := reader.Oldest(t.Context()); err != nil || !since.Equal(ask1[time.Time](t, pool, `SELECT min(created_at) FROM outbox`)) {
+		t.Errorf("the oldest is of %v, %v", since, err)
+	}
+}
+
+// Since a time are all events from then on, of late commits too, and with the
+// filter's Since none of before.
+func TestReader_BeforeATime(t *testing.T) {
+	pool := outboxtest.New(t)
+	reader := outbox.Reader{Pool: pool}
+	late := begin(t, pool)
+	var ids []int64
+	var times []time.Time
+	note := func(id int64) { ids = append(ids, id) }
+	note(add(t, late, "late"))
+	for range 4 {
+		note(addNow(t, pool, "a", 1)[0])
+	}
+	note(add(t, late, "late"))
+	commit(t, late)
+	note(addNow(t, pool, "a", 1)[0])
+	for _, id := range ids {
+		times = append(times, ask1[time.Time](t, pool, `SELECT created_at FROM outbox WHERE id = $1`, id))
+	}
+	for i, at := range append(times, times[len(times)-1].Add(time.Microsecond)) {
+		p, err := reader.Before(t.Context(), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		filter := all("**")
+		filter.Since = at
+		if got := replay(t, reader, p, here(t, pool), filter, 2); !slices.Equal(got, ids[i:]) {
+			t.Errorf("since event %d: %v, want %v", i, got, ids[i:])
+		}
+		if _, gap, err := reader.Verify(t.Context(), p); gap != nil || err != nil {
+			t.Errorf("since event %d: %+v, %v", i, gap, err)
+		}
+	}
+}
+
+// A position within a transaction that was in flight goes on exactly.
+func TestReplay_LateCommitsAreNeitherLostNorRepeated(t *testing.T) {
+	pool := outboxtest.New(t)
+	reader := outbox.Reader{Pool: pool}
+	start := here(t, pool)
+	one, two := begin(t, pool), begin(t, pool)
+	a, b := add(t, one, "a"), add(t, two, "b")
+	c := addNow(t, pool, "c", 1)[0]
+	p1 := here(t, pool)
+	commit(t, two)
+	p2 := here(t, pool)
+	commit(t, one)
+	end := here(t, pool)
+	for name, test := range map[string]struct {
+		from, to outbox.Position
+		want     []int64
+	}{
+		"start to first":  {start, p1, []int64{c}},
+		"first to second": {p1, p2, []int64{b}},
+		"second to end":   {p2, end, []int64{a}},
+		"first to end":    {p1, end, []int64{a, b}},
+		"start to end":    {start, end, []int64{a, b, c}},
+		"end to first":    {end, p1, nil},
+	} {
+		for _, filter := range []outbox.Filter{all("**"), all("a", "b", "c")} {
+			if got := replay(t, reader, test.from, test.to, filter, 1); !slices.Equal(got, test.want) {
+				t.Errorf("%s: %v, want %v", name, got, test.want)
+			}
+		}
+	}
+}

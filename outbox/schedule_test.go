@@ -1,0 +1,149 @@
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// schedule runs one until the test ends.
+func schedule(t *testing.T, s outbox.Schedule) {
+	s.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
+	ctx, cancel := context.WithCancelCause(context.Background())
+	over := errors.New("over")
+	var group sync.WaitGroup
+	group.Go(func() {
+		if err := s.Run(ctx); !errors.Is(err, over) {
+			t.Errorf("it ended by %v", err)
+		}
+	})
+	t.Cleanup(func() { cancel(over); group.Wait() })
+}
+
+func TestSchedule_MovesWhatIsDueInItsOrder(t *testing.T) {
+	pool := outboxtest.New(t)
+	tx := begin(t, pool)
+	now := ask1[time.Time](t, tx, `SELECT clock_timestamp()`)
+	ids, err := outbox.Append(t.Context(), tx,
+		outbox.Draft{Topic: "a", Type: "fourth", DeliverAt: now.Add(900 * time.Millisecond)},
+		outbox.Draft{Topic: "a", Type: "second", DeliverAt: now.Add(700 * time.Millisecond)},
+		outbox.Draft{Topic: "a", Type: "third", DeliverAt: now.Add(700 * time.Millisecond)},
+		outbox.Draft{Topic: "a", Type: "cancelled", DeliverAt: now.Add(700 * time.Millisecond)},
+		outbox.Draft{Topic: "a", Type: "much later", DeliverAt: now.Add(time.Hour)},
+		outbox.Draft{Topic: "a", Type: "first", DeliverAt: now.Add(-time.Hour)},
+	)
+	if err != nil {
+		t.Fatal(err)
+	}
+	commit(t, tx)
+	exec(t, pool, `DELETE FROM outbox_scheduled WHERE id = $1`, ids[3])
+	if got := ask[string](t, pool, `SELECT type FROM outbox`); !slices.Equal(got, []string{"first"}) {
+		t.Fatalf("before any is due there are %v", got)
+	}
+	schedule(t, outbox.Schedule{Pool: pool})
+	eventually(t, func() bool { return ask1[int](t, pool, `SELECT count(*) FROM outbox`) == 4 })
+	if got := ask[string](t, pool, `SELECT type FROM outbox ORDER BY id`); !slices.Equal(got, []string{"first", "second", "third", "fourth"}) {
+		t.Errorf("delivered are %v", got)
+	}
+	if early := ask[string](t, pool, `SELECT type FROM outbox WHERE type = 'fourth' AND created_at < $1`, now.Add(900*time.Millisecond)); len(early) > 0 {
+		t.Errorf("too early: %v", early)
+	}
+	if got := ask[string](t, pool, `SELECT type FROM outbox_scheduled`); !slices.Equal(got, []string{"much later"}) {
+		t.Errorf("still scheduled are %v", got)
+	}
+}
+
+func TestDeliverDue_MovesEachOnceWhoeverCalls(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at)
+		SELECT 'a', n::text, now() - interval '1 second' FROM generate_series(1, 200) AS n`)
+	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, dedup_key, deliver_at)
+		SELECT 'a', 'keyed', 'k', now() - interval '1 second' FROM generate_series(1, 2)`)
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 15 {
+				if _, err := pool.Exec(t.Context(), `SELECT outbox_deliver_due(7)`); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	exec(t, pool, `SELECT outbox_deliver_due()`)
+	want := []string{}
+	for n := range 200 {
+		want = append(want, strconv.Itoa(n+1))
+	}
+	got := ask[string](t, pool, `SELECT type FROM outbox WHERE type <> 'keyed' ORDER BY type::int`)
+	if !slices.Equal(got, want) {
+		t.Errorf("%d of %d were moved", len(got), len(want))
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE type = 'keyed'`); n != 1 {
+		t.Errorf("of two with one key %d are stored", n)
+	}
+}
+
+// What one transaction appended for one time comes in the order of its appends,
+// also when several nodes find it due at once.
+func TestDeliverDue_KeepsTheOrderWhoeverCalls(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at)
+		SELECT 'a', n::text, now() - interval '1 second' FROM generate_series(1, 2000) AS n`)
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 10 {
+				if _, err := pool.Exec(t.Context(), `SELECT outbox_deliver_due(100)`); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if n := ask1[int](t, pool, `SELECT count(*) FROM (SELECT type::int < lag(type::int) OVER (ORDER BY id) AS early FROM outbox) AS o WHERE early`); n > 0 {
+		t.Errorf("%d of 2000 events come before one that was appended before them", n)
+	}
+}
+
+func TestDeliverDue_MovesByTimeAndThenInTheOrderOfAppends(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at)
+		SELECT 'a', n::text, now() - interval '1 minute' + (n * 7 % 5) * interval '1 second' FROM generate_series(1, 40) AS n`)
+	want := ask[string](t, pool, `SELECT type FROM outbox_scheduled ORDER BY deliver_at, id`)
+	for ask1[int](t, pool, `SELECT outbox_deliver_due(15)`) > 0 {
+	}
+	if got := ask[string](t, pool, `SELECT type FROM outbox ORDER BY id`); !slices.Equal(got, want) {
+		t.Errorf("moved are %v, want %v", got, want)
+	}
+}
+
+// A row that a transaction holds, to cancel it perhaps, is left alone.
+func TestDeliverDue_WaitsForNobody(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at) VALUES ('a', 'held', now()), ('a', 'free', now())`)
+	tx := begin(t, pool)
+	exec(t, tx, `DELETE FROM outbox_scheduled WHERE type = 'held'`)
+	deadline, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	var moved int
+	if err := pool.QueryRow(deadline, `SELECT outbox_deliver_due()`).Scan(&moved); err != nil || moved != 1 {
+		t.Errorf("moved %d, %v", moved, err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil && !errors.Is(err, pgx.ErrTxClosed) {
+		t.Fatal(err)
+	}
+	if moved := ask1[int](t, pool, `SELECT outbox_deliver_due()`); moved != 1 {
+		t.Errorf("after the rollback %d were moved", moved)
+	}
+}
