@@ -50,7 +50,9 @@ func TestUnlock_EndsLockBeforeItsTime(t *testing.T) {
 	_, err := d.Unlock(t.Context(), "rita", "bo")
 	wantProblem(t, err, 409, "")
 	for range loginTries {
-		d.LogIn(t.Context(), "bo", "0000")
+		if _, err := d.LogIn(t.Context(), "bo", "0000"); err == nil {
+			t.Fatal("a wrong PIN was taken")
+		}
 	}
 	_, err = d.Unlock(t.Context(), "ada", "bo")
 	wantProblem(t, err, 403, "")
@@ -65,7 +67,9 @@ func TestUnlock_EndsLockBeforeItsTime(t *testing.T) {
 func TestLock_RunsOut(t *testing.T) {
 	d := newDemo(t)
 	for range loginTries {
-		d.LogIn(t.Context(), "bo", "0000")
+		if _, err := d.LogIn(t.Context(), "bo", "0000"); err == nil {
+			t.Fatal("a wrong PIN was taken")
+		}
 	}
 	if _, err := d.pool.Exec(t.Context(), `UPDATE demo_person SET locked_until = now() - interval '1 ms'`); err != nil {
 		t.Fatal(err)
