@@ -5,7 +5,9 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/ssetest"
@@ -114,6 +117,25 @@ func TestEvents_UnknownRoutesAndMethods(t *testing.T) {
 		t.Errorf("HEAD: %d, %q", a.status, a.body)
 	}
 	do(t, "POST", n.url+"/healthz", "").wantProblem(t, 405, "GET")
+}
+
+func TestHome_HasEveryOtherPathAndNoOtherMethod(t *testing.T) {
+	log := slog.New(slog.DiscardHandler)
+	server := httptest.NewServer(handlers.New(handlers.Config{
+		Streamer: sse.NewStreamer(sse.NewHub(), nil, log), TailStatus: new(outbox.Tail).Status, Log: log,
+		Home: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
+	}))
+	defer server.Close()
+	for _, path := range []string{"/", "/p/ada", "/events/1"} {
+		if a := do(t, "PUT", server.URL+path, ""); a.status != http.StatusTeapot {
+			t.Errorf("%s: %d", path, a.status)
+		}
+	}
+	do(t, "PUT", server.URL+"/events", "").wantProblem(t, 405, "PUT", "GET", "POST")
+	do(t, "DELETE", server.URL+"/readyz", "").wantProblem(t, 405, "DELETE", "GET")
+	if a := do(t, "GET", server.URL+"/healthz", ""); a.status != http.StatusOK {
+		t.Errorf("healthz: %d", a.status)
+	}
 }
 
 func TestEvents_AcceptDecides(t *testing.T) {

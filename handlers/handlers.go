@@ -48,13 +48,20 @@ func New(config Config) http.Handler {
 		}
 	})
 
+	if config.Home != nil {
+		e.Any("/*", echo.WrapHandler(config.Home))
+		// Home gets no other path's methods.
+		for path, allowed := range map[string]string{"/events": "GET, POST", "/healthz": "GET", "/readyz": "GET"} {
+			e.Any(path, func(c echo.Context) error {
+				c.Response().Header().Set(echo.HeaderAllow, allowed)
+				return echo.ErrMethodNotAllowed
+			})
+		}
+	}
 	e.GET("/events", h.events)
 	e.POST("/events", h.append)
 	e.GET("/healthz", h.healthz)
 	e.GET("/readyz", h.readyz)
-	if config.Home != nil {
-		e.Any("/*", echo.WrapHandler(config.Home))
-	}
 	return e
 }
 

@@ -173,7 +173,7 @@ const pollTurn = 100 * time.Millisecond
 func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 	pause := t.Turn
 	var asked *ticket
-	asleep := false
+	asleep, rang := false, false
 	for {
 		if b != nil {
 			b.prove(ctx, t.URL)
@@ -189,6 +189,10 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 			pause, asked = t.Turn, nil
 		case b == nil || !b.proven:
 			pause = min(pause*2, pollTurn, t.IdleTurn)
+		case asked == nil && rang:
+			// An old ring, whose event has been read: to ask again at once
+			// would have the writers ring on.
+			pause = t.Turn
 		case asked == nil:
 			if asked, err = b.ask(ctx); err != nil {
 				return fmt.Errorf("ask for the bell: %w", err)
@@ -212,8 +216,7 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 			}
 			continue
 		}
-		rang, err := b.wait(ctx, pause)
-		if err != nil {
+		if rang, err = b.wait(ctx, pause); err != nil {
 			return fmt.Errorf("wait for the bell: %w", err)
 		}
 		if overslept && !rang {

@@ -95,8 +95,9 @@ func appendData(dst, data []byte) []byte {
 }
 
 // appendEnvelope appends the event as a CloudEvents 1.0 object in JSON, the
-// payload byte for byte. topic is an extension attribute, and so is each header
-// (CloudEvents 3.1: names are lower-case letters and digits).
+// payload byte for byte. topic is an extension attribute, and so is each header,
+// but for subject and dataschema, which are CloudEvents' own (3.1: names are
+// lower-case letters and digits).
 func appendEnvelope(dst []byte, e *outbox.Event) []byte {
 	dst = append(dst, `{"specversion":"1.0","id":"`...)
 	dst = strconv.AppendInt(dst, e.ID, 10)
@@ -116,7 +117,7 @@ func appendEnvelope(dst []byte, e *outbox.Event) []byte {
 }
 
 // reserved are the names that a header can't take.
-var reserved = []string{"specversion", "id", "source", "type", "topic", "time", "subject", "datacontenttype", "dataschema", "data"}
+var reserved = []string{"specversion", "id", "source", "type", "topic", "time", "datacontenttype", "data"}
 
 // appendHeaders appends headers as extension attributes, their names in lower
 // case without what CloudEvents does not allow: "Correlation-ID" becomes

@@ -63,8 +63,8 @@ type Request struct {
 	From   From
 }
 
-// From is where a stream starts. The zero value is now: with what commits from
-// the time on that the stream is registered.
+// From is where a stream starts. The zero value is now: behind what this node has
+// read when the stream is registered.
 type From struct {
 	// Position is a position as the client gave it, well-formed or not.
 	Position string
