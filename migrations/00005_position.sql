@@ -38,6 +38,11 @@ BEGIN
         PERFORM pg_advisory_xact_lock('outbox_histories'::regclass::oid::int, 0);
     END LOOP;
     UPDATE outbox SET xid = '3' WHERE xid <> '3';
+    -- Sequences are dumped one after the other: an answer to a ticket that is
+    -- still to be drawn would keep the bell silent.
+    IF pg_sequence_last_value('outbox_bell_answered') > coalesce(pg_sequence_last_value('outbox_bell_asked'), 0) THEN
+        PERFORM setval('outbox_bell_asked', pg_sequence_last_value('outbox_bell_answered'));
+    END IF;
     INSERT INTO outbox_histories (history, system_identifier)
     VALUES (1 + floor(random() * 4294967295)::bigint, cluster)
     RETURNING history, system_identifier INTO present;

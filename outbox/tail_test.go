@@ -421,7 +421,9 @@ func TestTail_BroughtFromAnotherClusterBeginsAHistory(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// So were the sequences, and not at one moment.
 	exec(t, pool, `UPDATE outbox_histories SET system_identifier = system_identifier + 1`)
+	exec(t, pool, `SELECT setval('outbox_bell_answered', 500)`)
 	tails := []*outbox.Tail{{URL: url}, {URL: url}}
 	var collectors []*collector
 	for _, tail := range tails {
@@ -429,6 +431,9 @@ func TestTail_BroughtFromAnotherClusterBeginsAHistory(t *testing.T) {
 	}
 	if a, b := collectors[0].starts[0], collectors[1].starts[0]; a.History == old.History || a.History != b.History {
 		t.Errorf("histories: before %d, then %d and %d", old.History, a.History, b.History)
+	}
+	if asked := ask1[int64](t, pool, `SELECT pg_sequence_last_value('outbox_bell_asked')`); asked < 500 {
+		t.Errorf("ticket %d is drawn, and 500 is answered: nobody will ring for it", asked)
 	}
 	if got := ask[string](t, pool, `SELECT DISTINCT xid::text FROM outbox`); !slices.Equal(got, []string{"3"}) {
 		t.Errorf("old rows are of transactions %v", got)

@@ -1,0 +1,574 @@
+package outbox
+
+import (
+	"math"
+	"math/bits"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// bellModel is the bell's protocol as a small machine, of which every order of
+// steps is tried. A step is one touch of what writers and tails share. The idle
+// turn is left out: the bell alone must wake a tail.
+type bellModel struct {
+	tails, writers        int   // at the same time
+	transactions, crashes uint8 // in all, or endless
+	walledNextval         bool  // nextval may assign an xid; it does once in 32 times
+	fault                 fault
+}
+
+const endless = math.MaxUint8
+
+// fault is a way to get the protocol wrong.
+type fault string
+
+const (
+	noFence           fault = "no fence"
+	noOwnXID          fault = "a fence of all that the snapshot lists and no more"
+	oneTransaction    fault = "ticket and xid drawn in one transaction"
+	noReadAfterTicket fault = "no read between ticket and sleep"
+	lateListen        fault = "listen after the ticket"
+	lastListen        fault = "listen after the last read"
+	answerNewest      fault = "the newest ticket answered"
+	answerOwn         fault = "the own ticket answered without a notification"
+	answerNone        fault = "no ticket answered"
+	keptTicket        fault = "a ticket kept when woken"
+	restartTicket     fault = "a ticket kept over a lost connection"
+	triggerBeforeXID  fault = "a trigger that runs before its transaction has an xid"
+)
+
+// modelState is all there is at one moment. Xids and tickets are ranks, because
+// only their order matters: so endless histories have a limited number of states.
+type modelState struct {
+	asked, answered       uint8 // the sequences: seen by all at once, never rolled back
+	latest                uint8 // the latest completed xid
+	transactions, crashes uint8 // that may still come
+	orphan                uint8 // an answer that a crashed tail's backend has yet to give
+	writers               [3]modelWriter
+	tails                 [2]modelTail
+}
+
+// modelTx is the open transaction of a writer or a tail. Without an xid it does
+// not matter to anyone.
+type modelTx struct {
+	xid   uint8
+	holds uint8 // the tails in whose fence it is, as bits
+}
+
+type modelWriter struct {
+	at   writerAt
+	tx   modelTx
+	seen uint8 // asked, as the trigger read it
+}
+
+type writerAt uint8
+
+const (
+	writerIdle writerAt = iota
+	writerInserted
+	writerReadAsked
+	writerSilent // has read both, and will not ring
+	writerRinging
+	writerCommitted // its notification is not in the queues yet
+)
+
+type modelTail struct {
+	at     tailAt
+	tx     modelTx
+	ticket ticketState
+	own    uint8 // the xid drawn after the ticket, until the fence is made
+	number uint8 // of the ticket, for answerOwn
+	heard  uint8
+	unread bool // a committed row is not read
+	deaf   bool // has not said LISTEN, for lateListen and lastListen
+	queue  [3]uint8
+}
+
+type tailAt uint8
+
+const (
+	tailDown tailAt = iota
+	tailReading
+	tailPausing   // awake, between two reads
+	tailAsking    // no ticket yet
+	tailDrawing   // nextval's transaction has an xid, its ticket can't be seen yet
+	tailDrawn     // the ticket can be seen, nextval's transaction is open
+	tailNumbering // no xid of its own yet
+	tailNumbered  // which is open
+	tailDawdling  // has yet to LISTEN, for lateListen and lastListen
+	tailAsleep
+	tailAnswering // has compared the ticket heard, and will set it
+)
+
+type ticketState uint8
+
+const (
+	noTicket ticketState = iota
+	freshTicket
+	fencedTicket
+)
+
+// modelStep says who did what, and what came of it.
+type modelStep func(who, what string, next modelState)
+
+// steps yields all that can happen next.
+func (m bellModel) steps(s modelState, yield modelStep) {
+	for i := range m.writers {
+		m.writerSteps(s, i, yield)
+	}
+	for i := range m.tails {
+		m.tailSteps(s, i, yield)
+	}
+	if s.orphan != 0 {
+		s.answered, s.orphan = s.orphan, 0
+		yield("a crashed tail's backend", "answers", s)
+	}
+}
+
+var (
+	writerNames = [...]string{"writer 1", "writer 2", "writer 3"}
+	tailNames   = [...]string{"tail 1", "tail 2"}
+)
+
+// writerSteps follows outbox_ring.
+func (m bellModel) writerSteps(s modelState, i int, yield modelStep) {
+	w, what := &s.writers[i], ""
+	if w.at != writerIdle && w.at != writerCommitted {
+		aborted := s
+		aborted.complete(&aborted.writers[i].tx)
+		aborted.writers[i] = modelWriter{}
+		yield(writerNames[i], "aborts", aborted)
+	}
+	switch {
+	case w.at == writerIdle && s.transactions == 0:
+		return
+	case w.at == writerIdle:
+		spend(&s.transactions)
+		w.at, what = writerInserted, "begins an INSERT"
+		if m.fault != triggerBeforeXID {
+			w.tx.xid = s.nextXID()
+		}
+	case w.at == writerInserted:
+		w.at, w.seen, what = writerReadAsked, s.asked, "reads asked"
+	case w.at == writerReadAsked && w.seen > s.answered:
+		w.at, what = writerRinging, "reads answered, will ring"
+	case w.at == writerReadAsked:
+		w.at, w.seen, what = writerSilent, 0, "reads answered, won't ring"
+	case w.at == writerCommitted:
+		for i := range s.tails {
+			t := &s.tails[i]
+			end := slices.Index(t.queue[:], 0)
+			if end < 0 {
+				return // it has to wait, which only the model makes it do
+			}
+			if t.at != tailDown && !t.deaf {
+				t.queue[end] = w.seen
+			}
+		}
+		*w, what = modelWriter{}, "notifies"
+	case w.tx.xid == 0:
+		w.tx.xid, what = s.nextXID(), "gets its xid"
+	default:
+		s.complete(&w.tx)
+		if w.at == writerRinging {
+			w.at = writerCommitted
+			yield(writerNames[i], "commits no row", s) // an INSERT of none rings all the same
+		} else {
+			w.at = writerIdle
+		}
+		for t := range m.tails {
+			s.tails[t].unread = true
+		}
+		what = "commits"
+	}
+	yield(writerNames[i], what, s)
+}
+
+// tailSteps follows Tail.session, Tail.follow and bell.
+func (m bellModel) tailSteps(s modelState, i int, yield modelStep) {
+	if s.tails[i].at != tailDown && s.crashes > 0 {
+		crashed := s
+		m.crash(&crashed, i)
+		yield(tailNames[i], "crashes", crashed)
+	}
+	if t := s.tails[i]; t.queue[0] != 0 && (t.at == tailAsleep || t.at == tailPausing) {
+		notified, heard := s, t.queue[0]
+		notified.tails[i].queue = [3]uint8{t.queue[1], t.queue[2]}
+		if m.fault == answerNewest {
+			heard = s.asked
+		}
+		m.answer(&notified, i, heard)
+		yield(tailNames[i], "is notified", notified)
+	}
+	t, what := &s.tails[i], ""
+	switch t.at {
+	case tailDown:
+		t.at, what = tailReading, "listens"
+		if m.fault == lateListen || m.fault == lastListen {
+			t.deaf, what = true, "connects"
+		}
+	case tailReading, tailPausing:
+		what = m.read(&s, i)
+	case tailAsking:
+		if m.walledNextval {
+			walled := s
+			t := &walled.tails[i]
+			t.at, t.tx.xid = tailDrawing, s.nextXID()
+			yield(tailNames[i], "gets an xid for nextval", walled)
+		}
+		m.draw(&s, i)
+		t.at, what = tailNumbering, "draws a ticket"
+	case tailDrawing:
+		m.draw(&s, i)
+		t.at, what = tailDrawn, "draws a ticket"
+	case tailDrawn:
+		if m.fault == oneTransaction {
+			t.own = t.tx.xid
+		}
+		s.complete(&t.tx)
+		t.at, what = tailNumbering, "ends nextval's transaction"
+	case tailNumbering:
+		t.at, what = tailNumbered, "takes no xid"
+		if m.fault != noOwnXID && t.own == 0 {
+			t.own, what = s.nextXID(), "takes an xid"
+			t.tx.xid = t.own
+		}
+	case tailNumbered:
+		s.complete(&t.tx)
+		t.at, what = tailReading, "ends its xid's transaction"
+		switch m.fault {
+		case noReadAfterTicket:
+			t.at = tailAsleep
+		case lateListen:
+			t.at = tailDawdling
+		}
+	case tailDawdling:
+		t.at, t.deaf, what = tailAsleep, false, "listens only now"
+		if m.fault == lateListen {
+			t.at = tailReading
+		}
+	case tailAsleep:
+		return
+	case tailAnswering:
+		s.answered = t.heard
+		m.wake(&s, i)
+		what = "answers"
+	}
+	yield(tailNames[i], what, s)
+}
+
+// draw is the moment when a ticket can be seen.
+func (m bellModel) draw(s *modelState, i int) {
+	s.asked++
+	s.tails[i].ticket = freshTicket
+	if m.fault == answerOwn {
+		s.tails[i].number = s.asked
+	}
+}
+
+// read is one turn of Tail.follow, up to its wait.
+func (m bellModel) read(s *modelState, i int) string {
+	t := &s.tails[i]
+	switch {
+	case t.unread:
+		t.unread, t.at = false, tailPausing
+		own := t.number
+		s.dropTicket(i)
+		if own != 0 {
+			m.answer(s, i, own)
+		}
+		return "reads a row"
+	case t.ticket == noTicket:
+		t.at = tailAsking
+		return "reads nothing"
+	case t.ticket == freshTicket && m.fault != noFence:
+		m.fence(s, i)
+	}
+	for tx := range s.open {
+		if tx.holds&(1<<i) != 0 {
+			t.at = tailPausing
+			return "reads nothing and waits for its fence"
+		}
+	}
+	t.at = tailAsleep
+	if t.deaf {
+		t.at = tailDawdling
+	}
+	return "reads nothing and goes to sleep"
+}
+
+// fence is made by the tail's own code, of what a snapshot lists: transactions
+// in progress up to the latest completed one, and none beyond.
+func (m bellModel) fence(s *modelState, i int) {
+	t := &s.tails[i]
+	made := ticket{xid: uint64(t.own)}
+	if m.fault == noOwnXID {
+		made.xid = math.MaxUint64
+	}
+	xip := make([]uint64, 0, 8)
+	for tx := range s.open {
+		if tx.xid < s.latest {
+			xip = append(xip, uint64(tx.xid))
+		}
+	}
+	slices.Sort(xip)
+	made.clear(xip)
+	for tx := range s.open {
+		if slices.Contains(made.fence, uint64(tx.xid)) {
+			tx.holds |= 1 << i
+		}
+	}
+	t.ticket, t.own = fencedTicket, 0
+}
+
+// answer is the first half of outbox_bell_answer: another may come in between.
+func (m bellModel) answer(s *modelState, i int, number uint8) {
+	if number > s.answered && m.fault != answerNone {
+		s.tails[i].heard, s.tails[i].at = number, tailAnswering
+		return
+	}
+	m.wake(s, i)
+}
+
+func (m bellModel) wake(s *modelState, i int) {
+	s.tails[i].heard, s.tails[i].at = 0, tailReading
+	if m.fault != keptTicket {
+		s.dropTicket(i)
+	}
+}
+
+// crash ends a tail's connection. Its transaction ends too, but an answer that
+// was under way may still be given, at any time.
+func (m bellModel) crash(s *modelState, i int) {
+	spend(&s.crashes)
+	t := &s.tails[i]
+	s.complete(&t.tx)
+	if t.at == tailAnswering && s.orphan == 0 {
+		s.orphan = t.heard
+	}
+	if m.fault != restartTicket || t.at < tailAsleep {
+		s.dropTicket(i)
+	}
+	*t = modelTail{unread: t.unread, ticket: t.ticket}
+}
+
+func spend(n *uint8) {
+	if *n != endless {
+		*n--
+	}
+}
+
+func (s *modelState) dropTicket(i int) {
+	s.tails[i].ticket, s.tails[i].number, s.tails[i].own = noTicket, 0, 0
+	for tx := range s.open {
+		tx.holds &^= 1 << i
+	}
+}
+
+// open yields the transactions that have an xid.
+func (s *modelState) open(yield func(*modelTx) bool) {
+	for i := range s.writers {
+		if tx := &s.writers[i].tx; tx.xid != 0 && !yield(tx) {
+			return
+		}
+	}
+	for i := range s.tails {
+		if tx := &s.tails[i].tx; tx.xid != 0 && !yield(tx) {
+			return
+		}
+	}
+}
+
+func (s *modelState) nextXID() uint8 {
+	last := s.latest
+	for tx := range s.open {
+		last = max(last, tx.xid)
+	}
+	return last + 1
+}
+
+func (s *modelState) complete(tx *modelTx) {
+	s.latest = max(s.latest, tx.xid)
+	*tx = modelTx{}
+}
+
+// ranked replaces xids and tickets by the smallest numbers that keep their order.
+func (s modelState) ranked() modelState {
+	xids := uint64(1 | 1<<s.latest)
+	tickets := uint64(1 | 1<<s.asked | 1<<s.answered | 1<<s.orphan)
+	for _, w := range s.writers {
+		xids |= 1 << w.tx.xid
+		tickets |= 1 << w.seen
+	}
+	for _, t := range s.tails {
+		xids |= 1<<t.tx.xid | 1<<t.own
+		tickets |= 1<<t.heard | 1<<t.number | 1<<t.queue[0] | 1<<t.queue[1] | 1<<t.queue[2]
+	}
+	rank := func(among uint64, n uint8) uint8 { return uint8(bits.OnesCount64(among & (1<<n - 1))) }
+	s.latest = rank(xids, s.latest)
+	s.asked, s.answered, s.orphan = rank(tickets, s.asked), rank(tickets, s.answered), rank(tickets, s.orphan)
+	for i, w := range s.writers {
+		s.writers[i].tx.xid, s.writers[i].seen = rank(xids, w.tx.xid), rank(tickets, w.seen)
+	}
+	for i, t := range s.tails {
+		s.tails[i].tx.xid, s.tails[i].own = rank(xids, t.tx.xid), rank(xids, t.own)
+		s.tails[i].heard, s.tails[i].number = rank(tickets, t.heard), rank(tickets, t.number)
+		for j, payload := range t.queue {
+			s.tails[i].queue[j] = rank(tickets, payload)
+		}
+	}
+	return s
+}
+
+// key is the same for states that differ only in which writer is which, and in
+// which tail is which.
+func (s modelState) key() modelState {
+	if a, b := s.tails[0], s.tails[1]; a.order() > b.order() {
+		s.tails[0], s.tails[1] = b, a
+		for i := range s.writers {
+			s.writers[i].tx.swap()
+		}
+		for i := range s.tails {
+			s.tails[i].tx.swap()
+		}
+	}
+	for _, i := range [...]int{0, 1, 0} {
+		if v, w := s.writers[i], s.writers[i+1]; v.order() > w.order() {
+			s.writers[i], s.writers[i+1] = w, v
+		}
+	}
+	return s
+}
+
+func (tx *modelTx) swap() { tx.holds = tx.holds>>1 | tx.holds&1<<1 }
+
+func (w modelWriter) order() int { return int(w.at)<<16 | int(w.tx.xid)<<8 | int(w.seen) }
+
+func (t modelTail) order() int {
+	return int(t.at)<<40 | int(t.ticket)<<32 | int(t.own)<<24 | int(t.heard)<<16 | int(t.queue[0])<<8 | int(t.queue[1])
+}
+
+// quiet says that nothing is left to happen by itself.
+func (m bellModel) quiet(s *modelState) bool {
+	busy := func(t modelTail) bool { return t.at != tailDown && t.at != tailAsleep || t.queue[0] != 0 }
+	return s.writers == [3]modelWriter{} && s.orphan == 0 && !slices.ContainsFunc(s.tails[:m.tails], busy)
+}
+
+// broken says how s breaks the promise: a sleeping tail has read all that is
+// committed or is about to be notified; and when all is quiet, one more commit
+// wakes every sleeper, and their answers silence the bell.
+func (m bellModel) broken(s modelState) string {
+	about := func(w modelWriter) bool { return w.at == writerCommitted }
+	for i, t := range s.tails {
+		if t.at == tailAsleep && t.unread && t.queue[0] == 0 && !slices.ContainsFunc(s.writers[:], about) {
+			return tailNames[i] + " sleeps on a row"
+		}
+	}
+	asleep := func(t modelTail) bool { return t.at == tailAsleep }
+	if !m.quiet(&s) || !slices.ContainsFunc(s.tails[:], asleep) {
+		return ""
+	}
+	s.transactions, s.crashes = 1, 0
+	for s.transactions > 0 || s.writers[0].at != writerIdle {
+		s = m.last(s, writerNames[0])
+	}
+	for i := range m.tails {
+		for t := &s.tails[i]; t.at == tailAnswering || t.at == tailAsleep && t.queue[0] != 0; {
+			s = m.last(s, tailNames[i])
+		}
+		if s.tails[i].at == tailAsleep {
+			return tailNames[i] + " would not be woken by the next commit"
+		}
+	}
+	if s.answered < s.asked {
+		return "the bell would not fall silent after the next commit"
+	}
+	return ""
+}
+
+// last takes one's last step of those it can take, which is not to abort.
+func (m bellModel) last(s modelState, one string) (to modelState) {
+	m.steps(s, func(who, _ string, next modelState) {
+		if who == one {
+			to = next
+		}
+	})
+	return to
+}
+
+// explore takes every step from every state, nearest first, and returns the
+// shortest way to break the promise, if there is one.
+func (m bellModel) explore() (states, quiet int, trace []string) {
+	type node struct {
+		state  modelState
+		parent int
+	}
+	first := modelState{transactions: m.transactions, crashes: m.crashes}
+	nodes, seen := []node{{first, -1}}, map[modelState]bool{first: true}
+	for i := 0; i < len(nodes); i++ {
+		s := nodes[i].state
+		if m.quiet(&s) {
+			quiet++
+		}
+		if how := m.broken(s); how != "" {
+			trace = []string{how}
+			for n := nodes[i]; n.parent >= 0; n = nodes[n.parent] {
+				m.steps(nodes[n.parent].state, func(who, what string, next modelState) {
+					if next.ranked() == n.state {
+						trace = append(trace, who+" "+what)
+					}
+				})
+			}
+			slices.Reverse(trace)
+			break
+		}
+		m.steps(s, func(_, _ string, next modelState) {
+			next = next.ranked()
+			if key := next.key(); !seen[key] {
+				seen[key] = true
+				nodes = append(nodes, node{next, i})
+			}
+		})
+	}
+	return len(nodes), quiet, trace
+}
+
+func TestBell_NoWakeUpIsLost(t *testing.T) {
+	models := []bellModel{
+		{tails: 1, writers: 3, transactions: 3, crashes: 1, walledNextval: true},
+		{tails: 1, writers: 1, transactions: endless, crashes: 1, walledNextval: true},
+		{tails: 2, writers: 1, transactions: 2, walledNextval: true},
+		{tails: 2, writers: 2, transactions: 2, crashes: 1},
+	}
+	if !testing.Short() {
+		models = append(models, bellModel{tails: 2, writers: 2, transactions: 3})
+	}
+	for _, m := range models {
+		states, quiet, trace := m.explore()
+		t.Logf("%+v: %d states, %d of them quiet", m, states, quiet)
+		if trace != nil || quiet == 0 {
+			t.Errorf("%+v, with %d quiet states:\n%s", m, quiet, strings.Join(trace, "\n"))
+		}
+	}
+}
+
+// A check that finds nothing proves something only if it finds what is there.
+func TestBell_ModelFindsBrokenProtocols(t *testing.T) {
+	one := bellModel{tails: 1, writers: 1, transactions: 1, crashes: 1, walledNextval: true}
+	two := bellModel{tails: 2, writers: 1, transactions: 1, crashes: 1, walledNextval: true}
+	for f, m := range map[fault]bellModel{
+		noFence: one, noOwnXID: one, oneTransaction: one, triggerBeforeXID: one, noReadAfterTicket: one,
+		lateListen: two, lastListen: one, keptTicket: one, restartTicket: one,
+		answerNewest: two, answerOwn: two, answerNone: one,
+	} {
+		t.Run(string(f), func(t *testing.T) {
+			m.fault = f
+			states, _, trace := m.explore()
+			t.Logf("%d states, %d steps:\n%s", states, len(trace)-1, strings.Join(trace, "\n"))
+			if trace == nil {
+				t.Error("not found")
+			}
+		})
+	}
+}
