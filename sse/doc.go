@@ -18,7 +18,8 @@
 // what became of the position that it came with; replays what W holds and that
 // position does not; then follows what the hub has queued since W. When its queue
 // overflows it is behind: the queue is dropped, and it goes back to replay from its
-// own position. [Streamer.Poll] goes the same way for one answer.
+// own position. [Streamer.Poll] goes the same way for one answer. Replays are read
+// from the [Ring], which holds the newest events, and from the table beneath it.
 //
 // # Invariants
 //
