@@ -52,6 +52,9 @@ func (s session) add(chain string, n int) {
 // follower is a reader of everything that does not drop by itself.
 func follower(t *testing.T, name, from string, nodes ...*node) (*reader, context.CancelFunc, <-chan struct{}) {
 	t.Helper()
+	if from == "" {
+		t.Fatalf("%s has nothing to start from", name)
+	}
 	steady := &atomic.Bool{}
 	steady.Store(true)
 	r := &reader{
@@ -158,6 +161,7 @@ func TestHistory_RunningBeyondXmax(t *testing.T) {
 	a.add("a", 1)
 	a.run(`COMMIT`)
 	caughtUp(t, url, n)
+	wait(t, r.live.Load)
 	cut()
 	<-done
 	middle, _, middleDone := follower(t, "resumed", r.last, n)
@@ -244,6 +248,7 @@ func TestHistory_LongTransactionDelaysNobody(t *testing.T) {
 	join := func(name, from string) {
 		r, cut, done := follower(t, name, from, nodes[len(readers)%2])
 		readers, cuts, dones = append(readers, r), append(cuts, cut), append(dones, done)
+		wait(t, r.live.Load)
 	}
 	join("first node", "earliest")
 	join("second node", "earliest")
