@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -41,16 +42,43 @@ func (h *handlers) stream(c echo.Context, request sse.Request) error {
 	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
 	// nginx buffers answers unless told not to.
 	header.Set("X-Accel-Buffering", "no")
+	started := time.Now()
+	log, remote := h.Log, c.Request().RemoteAddr // c is another request's by the time a stream ends
+	ended := func(why error) {
+		log.Info("stream ended", "why", why, "lasted", time.Since(started).Round(time.Millisecond), "topics", len(request.Filter.Topics), "remote", remote)
+	}
+	if r := c.Request(); r.ProtoMajor == 1 && r.TLS == nil && h.Streamer.Running() {
+		if socket := takeOver(response); socket != nil {
+			h.Streamer.Serve(ctx, socket, request, ended)
+			return nil
+		}
+	}
 	// Commits the answer for echo too, which would write its errors into the
 	// stream. From here on the writer beneath echo's is used: echo's Flush
 	// discards errors.
 	response.WriteHeader(http.StatusOK)
-
-	started := time.Now()
-	writer := responseWriter{response.Writer, http.NewResponseController(response.Writer)}
-	err := h.Streamer.Serve(ctx, writer, request)
-	h.Log.InfoContext(ctx, "stream ended", "why", err, "lasted", time.Since(started).Round(time.Millisecond), "topics", len(request.Filter.Topics), "remote", c.Request().RemoteAddr)
+	h.Streamer.Serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, request, ended)
 	return nil
+}
+
+// takeOver takes the connection from net/http, which would keep a goroutine and
+// two buffers for it. It returns nil if that can't be.
+func takeOver(response *echo.Response) *sse.Socket {
+	conn, _, err := http.NewResponseController(response.Writer).Hijack()
+	if err != nil {
+		return nil
+	}
+	response.Committed = true
+	_ = conn.SetDeadline(time.Time{}) // of the request's header; a closed connection shows soon enough
+	// The end of the body is the end of the connection (RFC 9112, 6.3).
+	header := response.Header()
+	header.Set(echo.HeaderConnection, "close")
+	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	var head bytes.Buffer
+	head.WriteString("HTTP/1.1 200 OK\r\n")
+	_ = header.Write(&head)
+	head.WriteString("\r\n")
+	return sse.NewSocket(conn, head.Bytes())
 }
 
 // responseWriter is an sse.Writer.

@@ -44,9 +44,9 @@ func newNode(t *testing.T, change func(*node)) *node {
 	n := &node{database: outboxtest.URL(t)}
 	n.pool = outboxtest.Pool(t, n.database)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	hub := sse.NewHub()
+	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: n.pool}})
 	n.tail = &outbox.Tail{URL: n.database, Start: hub.Start, Deliver: hub.Deliver, Log: log}
-	n.streamer = sse.NewStreamer(hub, outbox.Reader{Pool: n.pool}, log)
+	n.streamer = sse.NewStreamer(hub, log)
 	if change != nil {
 		change(n)
 	}
@@ -64,6 +64,7 @@ func newNode(t *testing.T, change func(*node)) *node {
 	ctx, stop := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	group.Go(func() { _ = n.tail.Run(ctx) })
+	group.Go(func() { _ = n.streamer.Run(ctx) })
 	t.Cleanup(func() { server.CloseClientConnections(); server.Close(); stop(); group.Wait() })
 	eventually(t, func() bool { return n.tail.Status().Following && n.tail.Status().Listening })
 	return n

@@ -26,10 +26,10 @@ func Example() {
 	}
 	defer pool.Close()
 
-	hub := sse.NewHub()
+	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}})
 	tail := &outbox.Tail{URL: url, Start: hub.Start, Deliver: hub.Deliver, Log: slog.Default()}
-	streamer := sse.NewStreamer(hub, outbox.Reader{Pool: pool}, slog.Default())
-	_ = streamer // handlers.New makes a handler of it
+	streamer := sse.NewStreamer(hub, slog.Default()) // handlers.New makes a handler of it
 
+	go func() { log.Fatal(streamer.Run(ctx)) }()
 	log.Fatal(tail.Run(ctx))
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
@@ -27,30 +28,65 @@ const (
 	formats = 4
 )
 
-// Frame is an event in wire form, encoded once for all streams that follow it.
-// The id is apart from the rest: a stream that is ahead of this node has
-// positions of its own.
+// Frame is an event in wire form, encoded once a format for all streams that it
+// goes to. It may be read by many goroutines at once.
 type Frame struct {
-	Event outbox.Event
-	// Position is that of a reader that was given the event and all before it.
-	Position outbox.Position
-	// read is the read that the event came in, the same for all of them.
-	read *outbox.Read
-	// serial tells the hub's frames apart.
-	serial int64
-	id     []byte
-	body   [formats][]byte
+	Event *outbox.Event
+	// read is the read that the event came in, the same for all of them; nil
+	// for a frame out of the table.
+	read *reading
+	// ends is set for the last event of its read.
+	ends bool
+	// serial tells the frames of a hub apart, and rises by one.
+	serial  int64
+	encoded [formats]atomic.Pointer[encoded]
 }
 
-// encode makes the body for a format; the hub does so under its lock.
-func (f *Frame) encode(format Format) {
-	if f.body[format] == nil {
-		f.body[format] = appendBody(nil, &f.Event, format)
+// encoded is a frame in one format: the SSE field id, and from body on the rest.
+// A stream that is ahead of this node has ids of its own.
+type encoded struct {
+	wire []byte
+	body int
+}
+
+// Position is that of a reader that was given the event and all before it.
+func (f *Frame) Position() outbox.Position {
+	p := f.read.To
+	p.EventID = f.Event.ID
+	if !f.ends {
+		p.Given, p.Within = f.read.From.Given, &f.read.To.Given
 	}
+	return p
+}
+
+// in gives the frame in a format, encoding it the first time. Two goroutines may
+// both be the first; that costs no more than the work.
+func (f *Frame) in(format Format) *encoded {
+	if e := f.encoded[format].Load(); e != nil {
+		return e
+	}
+	e := &encoded{}
+	wire := make([]byte, 0, 448+len(f.Event.Payload))
+	if f.read != nil {
+		wire = appendID(wire, f.Position())
+		e.body = len(wire)
+	}
+	e.wire = slices.Clip(appendBody(wire, f.Event, format))
+	f.encoded[format].Store(e)
+	return e
 }
 
 // size is the frame's length on the wire, in bytes.
-func (f *Frame) size(format Format) int { return len(f.id) + len(f.body[format]) }
+func (f *Frame) size(format Format) int { return len(f.in(format).wire) }
+
+// appendTo appends the frame with its own id.
+func (f *Frame) appendTo(dst []byte, format Format) []byte { return append(dst, f.in(format).wire...) }
+
+// appendAt appends the frame with another one.
+func (f *Frame) appendAt(dst []byte, at outbox.Position, format Format) []byte {
+	e := f.in(format)
+	return append(appendID(dst, at), e.wire[e.body:]...)
+}
 
 // appendID appends the SSE field id.
 func appendID(dst []byte, p outbox.Position) []byte {

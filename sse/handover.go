@@ -14,7 +14,7 @@ type handover struct {
 	// set, base is what the stream was given before read, which it stands in.
 	ahead bool
 	base  outbox.Position
-	read  *outbox.Read
+	read  *reading
 }
 
 // join begins at w, with a stream that was given everything up to w, and perhaps
@@ -36,7 +36,7 @@ func (h *handover) admit(f *Frame) bool {
 	}
 	switch {
 	case !h.ahead:
-		h.at = f.Position
+		h.at = f.Position()
 	case h.base.Has(f.Event.XID, f.Event.ID):
 		return false
 	default:

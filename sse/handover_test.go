@@ -164,19 +164,23 @@ func (r *reader) replay(w *world, given, at outbox.Position, most int) {
 
 // live takes what the hub has queued; the stream is dropped after most events.
 func (r *reader) live(w *world, most int) {
-	frames, behind := r.sub.take()
-	for _, f := range frames {
-		if !r.joined.admit(f) {
-			continue
+	var state queueState
+	for more := true; more; {
+		var frames []*Frame
+		frames, state, more = r.sub.take(nil)
+		for _, f := range frames {
+			if !r.joined.admit(f) {
+				continue
+			}
+			if most == 0 {
+				r.drop()
+				return
+			}
+			most--
+			r.give(*f.Event, r.joined.at)
 		}
-		if most == 0 {
-			r.drop()
-			return
-		}
-		most--
-		r.give(f.Event, r.joined.at)
 	}
-	if behind {
+	if state == behind {
 		at, _ := r.sub.rejoin()
 		r.replay(w, r.joined.at, at, most)
 	}
@@ -228,7 +232,7 @@ func giveEachEventOnce(t *rapid.T) {
 	w := &world{committed: map[int64]written{}}
 	var nodes []*follower
 	for range 2 {
-		n := &follower{hub: NewHub()}
+		n := &follower{hub: NewHub(&Ring{Bytes: rapid.SampledFrom([]int{-1, 2000, 10_000, 0}).Draw(t, "ring")})}
 		n.hub.QueueFrames = rapid.IntRange(1, 20).Draw(t, "queue")
 		n.hub.Start(n.at)
 		nodes = append(nodes, n)

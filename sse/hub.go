@@ -17,6 +17,8 @@ import (
 // read W is already the end of that read, whose events are all in the table; the
 // parts still to come then go only to those who were there when it began.
 type Hub struct {
+	// Ring has the frames that were handed out last.
+	Ring *Ring
 	// QueueFrames and QueueBytes bound what waits for one subscription.
 	QueueFrames, QueueBytes int
 
@@ -28,12 +30,14 @@ type Hub struct {
 	// delivered is what those have been handed who were there when the present
 	// read began: W between reads.
 	delivered outbox.Position
-	// whole is the present read, without its events: one for all its parts.
-	whole *outbox.Read
-	// read counts reads, starts counts Starts, frames counts frames.
-	read, starts, frames int64
-	subscribed           map[*Subscription]struct{}
-	index                index
+	// whole is the present read.
+	whole *reading
+	// read counts reads, starts counts Starts.
+	read, starts int64
+	subscribed   map[*Subscription]struct{}
+	index        index
+	// called are the subscriptions whose readers are to be called.
+	called []*Subscription
 }
 
 // Queues of a subscription are bounded by these unless the hub says otherwise:
@@ -43,10 +47,10 @@ const (
 	DefaultQueueBytes  = 1 << 20
 )
 
-// NewHub makes a hub that waits for its Start.
-func NewHub() *Hub {
+// NewHub makes a hub that waits for its Start, and feeds the ring.
+func NewHub(ring *Ring) *Hub {
 	return &Hub{
-		QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
+		Ring: ring, QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
 		started: make(chan struct{}), subscribed: map[*Subscription]struct{}{}, index: newIndex(),
 	}
 }
@@ -56,6 +60,7 @@ func NewHub() *Hub {
 func (h *Hub) Start(p outbox.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.Ring.start(p)
 	h.position, h.delivered = p, p
 	h.read++
 	h.starts++
@@ -64,8 +69,12 @@ func (h *Hub) Start(p outbox.Position) {
 	}
 	for s := range h.subscribed {
 		s.turnBehind()
+		s.call()
 	}
 }
+
+// Readers are called while the rest of a crowd is still being queued for.
+const callEvery = 128
 
 // Deliver hands a part of a read to whoever follows its events. Only the tail
 // calls it, and it does not block.
@@ -75,35 +84,59 @@ func (h *Hub) Deliver(r outbox.Read) {
 	if r.First {
 		h.read++
 		h.position = r.To
-		h.whole = &outbox.Read{From: r.From, To: r.To}
+		h.whole = &reading{From: r.From, To: r.To, number: h.read}
 	}
-	for i := range r.Events {
-		var frame *Frame
-		h.index.each(r.Events[i].Topic, func(s *Subscription) {
-			if s.from > h.read || !s.filter.MatchType(r.Events[i].Type) {
-				return
-			}
-			if frame == nil {
-				h.frames++
-				frame = &Frame{Event: r.Events[i], Position: r.At(i), read: h.whole, serial: h.frames}
-				frame.id = appendID(nil, frame.Position)
-			}
-			frame.encode(s.format)
-			s.push(frame)
-		})
+	frames := h.Ring.deliver(r, h.whole)
+	var f *Frame
+	push := func(s *Subscription) {
+		if s.from > h.read || !s.filter.MatchType(f.Event.Type) || !s.push(f) {
+			return
+		}
+		if h.called = append(h.called, s); len(h.called) == callEvery {
+			h.call()
+		}
 	}
-	h.delivered = r.End()
+	for i := range frames {
+		f = &frames[i]
+		h.index.each(f.Event.Topic, push)
+	}
+	h.call()
+	if h.delivered = r.To; !r.Last && len(frames) > 0 {
+		h.delivered = f.Position()
+	}
+}
+
+func (h *Hub) call() {
+	for _, s := range h.called {
+		s.call()
+	}
+	clear(h.called)
+	h.called = h.called[:0]
+}
+
+// Started tells whether there was a Start.
+func (h *Hub) Started() bool {
+	select {
+	case <-h.started:
+		return true
+	default:
+		return false
+	}
 }
 
 // Subscribe registers a subscription and returns it with W. It waits for the
 // first Start, or for ctx. The caller must Close the subscription.
 func (h *Hub) Subscribe(ctx context.Context, filter outbox.Filter, format Format) (*Subscription, outbox.Position, error) {
+	return h.subscribe(ctx, &Subscription{filter: filter, format: format})
+}
+
+func (h *Hub) subscribe(ctx context.Context, s *Subscription) (*Subscription, outbox.Position, error) {
 	select {
 	case <-h.started:
 	case <-ctx.Done():
 		return nil, outbox.Position{}, context.Cause(ctx)
 	}
-	s := &Subscription{hub: h, filter: filter, format: format, wake: make(chan struct{}, 1)}
+	s.hub, s.wake = h, make(chan struct{}, 1)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.subscribed[s] = struct{}{}

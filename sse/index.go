@@ -6,7 +6,7 @@ import "strings"
 // patterns by a trie of their segments. An event that nobody follows costs a
 // look-up. It is guarded by its hub's lock.
 type index struct {
-	exact    map[string]map[*Subscription]struct{}
+	exact    map[string]*list
 	patterns node
 }
 
@@ -14,53 +14,86 @@ type index struct {
 type node struct {
 	children map[string]*node
 	// ends are those whose pattern ends here, rest those whose "**" stands here.
-	ends, rest map[*Subscription]struct{}
+	ends, rest list
+}
+
+// list holds subscriptions in no order. Each knows its places, so that it is
+// taken out without a search.
+type list []entry
+
+// entry is the topic-th topic of a subscription.
+type entry struct {
+	*Subscription
+	topic int
 }
 
 func newIndex() index {
-	return index{exact: map[string]map[*Subscription]struct{}{}}
+	return index{exact: map[string]*list{}}
 }
 
 func (x *index) add(s *Subscription) {
-	for _, p := range s.filter.Topics {
-		if p.Exact() {
-			set := x.exact[string(p)]
-			insert(&set, s)
-			x.exact[string(p)] = set
+	s.places = make([]int, len(s.filter.Topics))
+	for i, p := range s.filter.Topics {
+		if !p.Exact() {
+			x.patterns.add(strings.Split(string(p), "/"), entry{s, i})
 			continue
 		}
-		x.patterns.add(strings.Split(string(p), "/"), s)
+		l := x.exact[string(p)]
+		if l == nil {
+			l = &list{}
+			x.exact[string(p)] = l
+		}
+		l.add(entry{s, i})
 	}
 }
 
 func (x *index) remove(s *Subscription) {
-	for _, p := range s.filter.Topics {
-		if p.Exact() {
-			delete(x.exact[string(p)], s)
-			if len(x.exact[string(p)]) == 0 {
-				delete(x.exact, string(p))
-			}
+	for i, p := range s.filter.Topics {
+		if !p.Exact() {
+			x.patterns.remove(strings.Split(string(p), "/"), entry{s, i})
 			continue
 		}
-		x.patterns.remove(strings.Split(string(p), "/"), s)
+		l := x.exact[string(p)]
+		if l.remove(entry{s, i}); len(*l) == 0 {
+			delete(x.exact, string(p))
+		}
 	}
 }
 
 // each calls fn for every subscription that follows topic, more than once when
 // several of its patterns match.
 func (x *index) each(topic string, fn func(*Subscription)) {
-	for s := range x.exact[topic] {
-		fn(s)
+	if l := x.exact[topic]; l != nil {
+		l.each(fn)
 	}
 	x.patterns.each(topic, true, fn)
 }
 
-func (n *node) add(segments []string, s *Subscription) {
+func (l *list) add(e entry) {
+	e.places[e.topic] = len(*l)
+	*l = append(*l, e)
+}
+
+func (l *list) remove(e entry) {
+	at, last := e.places[e.topic], len(*l)-1
+	moved := (*l)[last]
+	(*l)[at], (*l)[last] = moved, entry{}
+	moved.places[moved.topic] = at
+	*l = (*l)[:last]
+}
+
+func (l list) each(fn func(*Subscription)) {
+	for _, e := range l {
+		fn(e.Subscription)
+	}
+}
+
+func (n *node) add(segments []string, e entry) {
 	switch {
 	case len(segments) == 0:
-		insert(&n.ends, s)
+		n.ends.add(e)
 	case segments[0] == "**":
-		insert(&n.rest, s)
+		n.rest.add(e)
 	default:
 		child := n.children[segments[0]]
 		if child == nil {
@@ -70,23 +103,20 @@ func (n *node) add(segments []string, s *Subscription) {
 			child = &node{}
 			n.children[segments[0]] = child
 		}
-		child.add(segments[1:], s)
+		child.add(segments[1:], e)
 	}
 }
 
-// remove takes s out, and nodes that lead nowhere with it.
-func (n *node) remove(segments []string, s *Subscription) {
+// remove takes e out, and nodes that lead nowhere with it.
+func (n *node) remove(segments []string, e entry) {
 	switch {
 	case len(segments) == 0:
-		delete(n.ends, s)
+		n.ends.remove(e)
 	case segments[0] == "**":
-		delete(n.rest, s)
+		n.rest.remove(e)
 	default:
 		child := n.children[segments[0]]
-		if child == nil {
-			return
-		}
-		child.remove(segments[1:], s)
+		child.remove(segments[1:], e)
 		if len(child.children)+len(child.ends)+len(child.rest) == 0 {
 			delete(n.children, segments[0])
 		}
@@ -95,13 +125,9 @@ func (n *node) remove(segments []string, s *Subscription) {
 
 // each walks the topic's segments; more is false when none is left.
 func (n *node) each(topic string, more bool, fn func(*Subscription)) {
-	for s := range n.rest {
-		fn(s)
-	}
+	n.rest.each(fn)
 	if !more {
-		for s := range n.ends {
-			fn(s)
-		}
+		n.ends.each(fn)
 		return
 	}
 	if len(n.children) == 0 {
@@ -114,11 +140,4 @@ func (n *node) each(topic string, more bool, fn func(*Subscription)) {
 	if child := n.children["*"]; child != nil {
 		child.each(rest, more, fn)
 	}
-}
-
-func insert(set *map[*Subscription]struct{}, s *Subscription) {
-	if *set == nil {
-		*set = map[*Subscription]struct{}{}
-	}
-	(*set)[s] = struct{}{}
 }

@@ -13,7 +13,7 @@ func TestHandover_AheadThroughAReadInParts(t *testing.T) {
 	at := func(max uint64, except ...uint64) outbox.Position {
 		return outbox.Position{Given: outbox.Set{Max: max, Except: except}, Anchor: outbox.Anchor{XID: max}}
 	}
-	hub := NewHub()
+	hub := NewHub(&Ring{Bytes: -1})
 	hub.Start(at(10))
 	filter := outbox.Filter{Topics: []outbox.Pattern{"**"}}
 	sub, w, err := hub.Subscribe(t.Context(), filter, Payload)
@@ -36,7 +36,7 @@ func TestHandover_AheadThroughAReadInParts(t *testing.T) {
 			part.Events[i].Topic = "a"
 		}
 		hub.Deliver(part)
-		frames, _ := sub.take()
+		frames, _, _ := sub.take(nil)
 		for _, f := range frames {
 			if !joined.admit(f) {
 				continue
@@ -57,7 +57,7 @@ func TestHandover_AheadThroughAReadInParts(t *testing.T) {
 	}
 
 	hub.Deliver(outbox.Read{From: to, To: at(40), First: true, Last: true, Events: []outbox.Event{{ID: 7, XID: 40, Topic: "a"}}})
-	frames, _ := sub.take()
+	frames, _, _ := sub.take(nil)
 	if len(frames) != 1 || !joined.admit(frames[0]) || joined.ahead {
 		t.Errorf("the stream is still ahead after the hub has read past it")
 	}

@@ -58,7 +58,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	defer over.Stop()
 	p := poll{request: request, limit: limit, events: []json.RawMessage{}}
 	for {
-		if given, err = p.replay(ctx, s.Past, given, w); errors.Is(err, outbox.ErrTrimmed) {
+		if given, err = p.replay(ctx, s.Hub.Ring, given, w); errors.Is(err, outbox.ErrTrimmed) {
 			if given, gap, err = s.judge(ctx, given, w); err == nil {
 				continue
 			}
@@ -141,19 +141,22 @@ func (p *poll) replay(ctx context.Context, past Past, given, w outbox.Position) 
 
 // follow adds what the hub queues, waiting for the first until over, which is
 // nil not to wait. It tells whether the subscription is behind.
-func (p *poll) follow(ctx context.Context, sub *Subscription, joined *handover, over <-chan time.Time, draining <-chan struct{}) (behind bool) {
+func (p *poll) follow(ctx context.Context, sub *Subscription, joined *handover, over <-chan time.Time, draining <-chan struct{}) (isBehind bool) {
 	for {
-		frames, behind := sub.take()
+		frames, state, more := sub.take(nil)
 		for _, f := range frames {
 			if p.full() {
 				return false
 			}
 			if joined.admit(f) {
-				p.add(&f.Event)
+				p.add(f.Event)
 			}
 		}
-		if behind {
+		switch {
+		case state == behind:
 			return true
+		case more:
+			continue
 		}
 		if len(p.events) > 0 || over == nil {
 			break

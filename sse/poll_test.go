@@ -37,7 +37,7 @@ func (s *server) poll(from From, limit int, wait time.Duration) polled {
 
 func TestPoll_AnswersAtOnceOrWhenThereIsSomethingOrWhenTheWaitIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newServer()
+		s := newServer(-1)
 		start := From{Position: s.at.String()}
 		if p := s.poll(start, 10, 0); p.err != nil || len(p.ids) > 0 || p.took > 0 || p.position == "" {
 			t.Errorf("no wait: %+v", p)
@@ -68,7 +68,7 @@ func TestPoll_AnswersAtOnceOrWhenThereIsSomethingOrWhenTheWaitIsOver(t *testing.
 func TestPoll_PositionsChainWithoutLossOrRepeat(t *testing.T) {
 	for _, limit := range []int{1, 2, 7, 500} {
 		synctest.Test(t, func(t *testing.T) {
-			s := newServer()
+			s := newServer(-1)
 			s.Hub.QueueFrames = 3
 			at := s.at.String()
 			done := make(chan struct{})
@@ -100,7 +100,7 @@ func TestPoll_PositionsChainWithoutLossOrRepeat(t *testing.T) {
 
 func TestPoll_TellsGapsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newServer()
+		s := newServer(-1)
 		at := after(s.commit("a", 2)[1]).String()
 		s.commit("a", 1)
 		for reason, test := range map[outbox.Reason]struct {
@@ -123,7 +123,7 @@ func TestPoll_TellsGapsAtOnce(t *testing.T) {
 
 func TestPoll_EndsWithDrainDatabaseAndReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := newServer()
+		s := newServer(-1)
 		gone := errors.New("gone")
 		s.past.err = gone
 		if p := s.poll(From{Earliest: true}, 10, time.Minute); !errors.Is(p.err, gone) {

@@ -10,9 +10,10 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// Ring keeps the newest events in memory and answers from them what it can, so
-// that a thousand streams that were dropped together don't read the same rows a
-// thousand times. What it can't answer it leaves to the table.
+// Ring keeps the newest events in memory, as frames, and answers from them what
+// it can, so that a thousand streams that were dropped together don't read the
+// same rows a thousand times, and one that was slow for a moment reads none. What
+// it can't answer it leaves to the table.
 //
 // What it holds is exact: everything that its end holds and its base does not,
 // late commits included, because it is filled by the reads of the tail and
@@ -20,76 +21,122 @@ import (
 type Ring struct {
 	// Past is the table.
 	Past
-	// Bytes is about how much the events may hold in memory. DefaultRingBytes
-	// by default; the newest read stays whatever its size.
+	// Bytes is about how much the events may hold in memory: DefaultRingBytes
+	// by default, nothing below 0. A read larger than that is not held.
 	Bytes int
 
 	mu sync.RWMutex
 	// base is the position before the oldest read held, end the one after the
 	// newest. While a read comes in parts, end is the one before it.
 	base, end outbox.Position
-	reads     []heldRead
-	part      heldRead
-	bytes     int
+	// reads are those held, the oldest first; the newest may not be whole yet.
+	reads []heldRead
+	bytes int
+	// tooLarge is set for the rest of a read that is not held.
+	tooLarge bool
+	// serial is that of the newest frame, held or not.
+	serial int64
 }
 
-// DefaultRingBytes holds some 100,000 small events.
+// DefaultRingBytes holds some 70,000 small events.
 const DefaultRingBytes = 64 << 20
 
-// heldRead is a read that had events, ordered by id.
+// reading is a read of the tail without its events, one for all its parts.
+type reading struct {
+	From, To outbox.Position
+	number   int64
+}
+
+// heldRead is a read that has events, ordered by id.
 type heldRead struct {
-	to     outbox.Position
-	events []outbox.Event
+	*reading
+	frames []*Frame
 	bytes  int
 }
 
-// Start empties the ring. It comes before the hub's.
-func (r *Ring) Start(p outbox.Position) {
+// start empties the ring.
+func (r *Ring) start(p outbox.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.base, r.end = p, p
-	r.reads, r.part, r.bytes = nil, heldRead{}, 0
+	r.reads, r.bytes = nil, 0
 }
 
-// Deliver takes a part of a read. It comes before the hub's, so that the hub's
-// position is never beyond the ring's end, but in the middle of a read.
-func (r *Ring) Deliver(read outbox.Read) {
+// deliver takes a part of a read, and returns its frames. It comes before the
+// hub's queues, so that what is queued can also be recalled.
+func (r *Ring) deliver(part outbox.Read, read *reading) []Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if read.First {
-		r.part = heldRead{to: read.To}
+	frames := make([]Frame, len(part.Events))
+	if part.First {
+		r.reads, r.tooLarge = append(r.reads, heldRead{reading: read}), false
 	}
-	for i := range read.Events {
-		r.part.bytes += eventBytes(&read.Events[i])
+	for i := range frames {
+		f := &frames[i]
+		r.serial++
+		f.Event, f.read, f.serial = &part.Events[i], read, r.serial
+		f.ends = part.Last && i == len(frames)-1
+		if !r.tooLarge {
+			held := &r.reads[len(r.reads)-1]
+			held.frames = append(held.frames, f)
+			held.bytes += frameBytes(f.Event)
+			r.tooLarge = held.bytes > r.limit()
+		}
 	}
-	r.part.events = append(r.part.events, read.Events...)
-	if !read.Last {
-		return
+	switch {
+	case r.tooLarge:
+		r.reads, r.bytes = nil, 0
+	case part.Last:
+		held := r.reads[len(r.reads)-1]
+		if len(held.frames) == 0 {
+			r.reads = r.reads[:len(r.reads)-1]
+		}
+		r.bytes += held.bytes
+		r.drop()
 	}
-	r.end = read.To
-	if len(r.part.events) > 0 {
-		r.reads = append(r.reads, r.part)
-		r.bytes += r.part.bytes
+	if part.Last {
+		r.end = part.To
 	}
-	r.part = heldRead{}
-	limit := r.Bytes
-	if limit == 0 {
-		limit = DefaultRingBytes
-	}
-	drop := 0
-	for ; r.bytes > limit && drop < len(r.reads)-1; drop++ {
-		r.bytes -= r.reads[drop].bytes
-		r.base = r.reads[drop].to
-	}
-	r.reads = slices.Delete(r.reads, 0, drop)
 	if len(r.reads) == 0 {
 		r.base = r.end // nothing lies between
 	}
+	return frames
 }
 
-// eventBytes is about what an event holds in memory.
-func eventBytes(e *outbox.Event) int {
-	return len(e.Topic) + len(e.Type) + len(e.Source) + len(e.Payload) + 200
+func (r *Ring) limit() int {
+	if r.Bytes == 0 {
+		return DefaultRingBytes
+	}
+	return max(0, r.Bytes)
+}
+
+// drop lets go of the oldest reads while the ring holds too much.
+func (r *Ring) drop() {
+	n := 0
+	for ; r.bytes > r.limit(); n++ {
+		r.bytes -= r.reads[n].bytes
+		r.base = r.reads[n].To
+	}
+	clear(r.reads[:n])
+	r.reads = r.reads[n:] // append moves what is left, now and then
+}
+
+// oldest is the serial of the oldest frame held, or else that of the next.
+func (r *Ring) oldest() int64 {
+	if len(r.reads) == 0 || len(r.reads[0].frames) == 0 {
+		return r.serial + 1
+	}
+	return r.reads[0].frames[0].serial
+}
+
+// holds tells whether a queued frame would be in memory without the queue.
+// Called by who delivers.
+func (r *Ring) holds(f *Frame) bool { return r.Bytes < 0 || f.serial >= r.oldest() }
+
+// frameBytes is about what an event and its frame hold in memory: the event as it
+// is, and once more on the wire.
+func frameBytes(e *outbox.Event) int {
+	return 2*(len(e.Topic)+len(e.Type)+len(e.Source)+len(e.Payload)) + 500
 }
 
 // Verify judges a position. One whose missing events are all in the ring, and
@@ -115,40 +162,90 @@ func (r *Ring) knows(p outbox.Position) (end outbox.Position, ok bool) {
 	if p.Anchor == r.base.Anchor || p.Anchor == r.end.Anchor {
 		return r.end, true
 	}
-	return r.end, slices.ContainsFunc(r.reads, func(held heldRead) bool { return held.to.Anchor == p.Anchor })
+	// The anchors of reads rise: each is of the largest xid seen.
+	i := sort.Search(len(r.reads), func(i int) bool { return r.reads[i].To.Anchor.XID >= p.Anchor.XID })
+	return r.end, i < len(r.reads) && slices.ContainsFunc(r.reads[i:], func(held heldRead) bool {
+		return held.To.Anchor == p.Anchor
+	})
 }
 
 // Replay reads a page of a leg that lies within the ring from memory.
 func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error) {
-	if page, ok := r.page(leg, filter, limit); ok {
-		return page, nil
+	frames, done, ok := r.page(leg, filter, limit)
+	if !ok {
+		return r.Past.Replay(ctx, leg, filter, limit)
 	}
-	return r.Past.Replay(ctx, leg, filter, limit)
+	page := outbox.Page{After: leg.After, Done: done}
+	for _, f := range frames {
+		page.Events, page.After = append(page.Events, *f.Event), f.Event.ID
+	}
+	return page, nil
 }
 
-func (r *Ring) page(leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, bool) {
+// page is a page of a leg as frames, ordered by id, if the leg lies within the
+// ring.
+func (r *Ring) page(leg outbox.Leg, filter outbox.Filter, limit int) (frames []*Frame, done, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	from, to := leg.From.Given, leg.To.Given
 	if leg.From.History != r.end.History || !from.Covers(r.base.Given) || !r.end.Given.Covers(to) {
-		return outbox.Page{}, false
+		return nil, false, false
 	}
-	page := outbox.Page{After: leg.After, Done: true}
-	first := sort.Search(len(r.reads), func(i int) bool { return !from.Covers(r.reads[i].to.Given) })
+	first := sort.Search(len(r.reads), func(i int) bool { return !from.Covers(r.reads[i].To.Given) })
 	for _, held := range r.reads[first:] {
-		for _, e := range held.events {
+		for _, f := range held.frames {
+			e := f.Event
 			if e.ID > leg.After && to.Has(e.XID) && !from.Has(e.XID) &&
 				!e.CreatedAt.Before(filter.Since) && filter.Match(e.Topic, e.Type) {
-				page.Events = append(page.Events, e)
+				frames = append(frames, f)
 			}
 		}
 	}
-	slices.SortStableFunc(page.Events, func(a, b outbox.Event) int { return cmp.Compare(a.ID, b.ID) })
-	if len(page.Events) > limit {
-		page.Events, page.Done = page.Events[:limit], false
+	slices.SortStableFunc(frames, func(a, b *Frame) int { return cmp.Compare(a.Event.ID, b.Event.ID) })
+	if len(frames) > limit {
+		return frames[:limit], false, true
 	}
-	if n := len(page.Events); n > 0 {
-		page.After = page.Events[n-1].ID
+	return frames, true, true
+}
+
+// recallScan bounds how many frames are looked at in one go: the tail waits
+// meanwhile.
+const recallScan = 4096
+
+// recall appends to dst the next frames of a subscription that lags, about
+// writeBytes of them. When the ring does not hold them any more, the subscription
+// is behind; when it has come to the newest, it does not lag any more, and what
+// is delivered from then on is queued.
+func (r *Ring) recall(s *Subscription, dst []*Frame) ([]*Frame, queueState) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state != lagging { // the tail has started anew
+		return dst, s.state
 	}
-	return page, true
+	if s.next < r.oldest() {
+		s.state = behind
+		return dst, behind
+	}
+	i := sort.Search(len(r.reads), func(i int) bool {
+		frames := r.reads[i].frames
+		return frames[len(frames)-1].serial >= s.next
+	})
+	bytes, scanned := 0, 0
+	for _, held := range r.reads[i:] {
+		for _, f := range held.frames[max(0, s.next-held.frames[0].serial):] {
+			if scanned == recallScan || bytes >= writeBytes {
+				return dst, lagging
+			}
+			scanned++
+			s.next = f.serial + 1
+			if s.from <= held.number && s.filter.Match(f.Event.Topic, f.Event.Type) {
+				dst = append(dst, f)
+				bytes += f.size(s.format)
+			}
+		}
+	}
+	s.state, s.last = current, r.serial
+	return dst, current
 }

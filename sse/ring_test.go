@@ -37,7 +37,8 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	reader := outbox.Reader{Pool: pool}
-	ring := &sse.Ring{Past: onlyMemory{}, Bytes: 64 << 10}
+	ring := &sse.Ring{Past: onlyMemory{}, Bytes: 256 << 10}
+	hub := sse.NewHub(ring)
 
 	// Two tails, so that half of the positions don't fit the ring's reads.
 	var mu sync.Mutex
@@ -51,13 +52,13 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 			URL: url, Turn: time.Duration(1+6*i) * time.Millisecond, Log: slog.New(slog.DiscardHandler),
 			Start: func(p outbox.Position) {
 				if i == 0 {
-					ring.Start(p)
+					hub.Start(p)
 				}
 				starting.Done()
 			},
 			Deliver: func(r outbox.Read) {
 				if i == 0 {
-					ring.Deliver(r)
+					hub.Deliver(r)
 				}
 				mu.Lock()
 				defer mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"os"
 	"slices"
@@ -106,15 +107,53 @@ type server struct {
 	*Streamer
 	past *table
 	at   outbox.Position
+	// parks has streams parked, that are live and whose readers keep up.
+	parks bool
 }
 
-func newServer() *server {
+func newServer(ringBytes int) *server {
 	past := &table{}
-	s := &server{NewStreamer(NewHub(), past, slog.New(slog.DiscardHandler)), past, outbox.Position{History: 1}}
+	hub := NewHub(&Ring{Past: past, Bytes: ringBytes})
+	s := &server{Streamer: NewStreamer(hub, slog.New(slog.DiscardHandler)), past: past, at: outbox.Position{History: 1}}
 	s.Node = "n1"
 	s.Hub.Start(s.at)
 	return s
 }
+
+// inBubble runs a test of streams in each way that a stream can be served.
+func inBubble(t *testing.T, test func(*testing.T, *server)) {
+	t.Run("from memory", func(t *testing.T) { inBubbleWith(t, 0, test) })
+	t.Run("from small memory", func(t *testing.T) { inBubbleWith(t, 3000, test) })
+	fromTable(t, test)
+}
+
+// fromTable runs a test of streams that are replayed from the table alone.
+func fromTable(t *testing.T, test func(*testing.T, *server)) {
+	t.Run("from the table", func(t *testing.T) { inBubbleWith(t, -1, test) })
+}
+
+func inBubbleWith(t *testing.T, ringBytes int, test func(*testing.T, *server)) {
+	t.Run("by goroutines", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) { test(t, newServer(ringBytes)) })
+	})
+	t.Run("by the crew", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			s := newServer(ringBytes)
+			s.parks = true
+			ctx, stop := context.WithCancelCause(context.Background())
+			done := make(chan error)
+			go func() { done <- s.run(ctx, nil) }()
+			synctest.Wait()
+			test(t, s)
+			stop(errStopped)
+			if err := <-done; !errors.Is(err, errStopped) {
+				t.Errorf("the crew ended with %v", err)
+			}
+		})
+	})
+}
+
+var errStopped = errors.New("stopped")
 
 // after is the position behind the event and everything before it.
 func after(e outbox.Event) outbox.Position {
@@ -163,6 +202,39 @@ type wire struct {
 	blocked  chan struct{} // until it is closed, nothing can be written
 	deadline time.Time
 	err      error
+	left     func()
+	room     int // what TryWrite takes while it is blocked
+	closed   bool
+}
+
+// parkable is a wire that is a connection.
+type parkable struct{ *wire }
+
+func (w parkable) TryWrite(p []byte) (int, error) {
+	w.mu.Lock()
+	if w.blocked == nil {
+		w.mu.Unlock()
+		return w.Write(p)
+	}
+	defer w.mu.Unlock()
+	n := min(w.room, len(p))
+	w.sent = append(w.sent, p[:n]...)
+	w.room -= n
+	return n, nil
+}
+
+func (w parkable) watch(_ *watch, left func()) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.left = left
+	return nil
+}
+
+func (w parkable) Close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	return nil
 }
 
 func (w *wire) Write(p []byte) (int, error) {
@@ -211,7 +283,12 @@ func (s *server) open(t *testing.T, request Request) *client {
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c := &client{t: t, wire: &wire{}, cancel: cancel, ended: make(chan error, 1)}
-	go func() { c.ended <- s.Serve(ctx, c.wire, request) }()
+	var w Writer = c.wire
+	if s.parks {
+		w = parkable{c.wire}
+		c.cancel = func(error) { c.leave() }
+	}
+	go s.Serve(ctx, w, request, func(why error) { c.ended <- why })
 	t.Cleanup(func() { cancel(context.Canceled) })
 	synctest.Wait()
 	return c
@@ -263,8 +340,16 @@ func types(events []ssetest.Event) []string {
 	return list
 }
 
-// end leaves the stream and returns why Serve ended.
+// end leaves the stream and returns why it ended.
 func (c *client) end() error {
 	c.cancel(context.Canceled)
 	return <-c.ended
+}
+
+// leave closes the connection from the reader's side.
+func (c *client) leave() {
+	c.wire.mu.Lock()
+	left := c.wire.left
+	c.wire.mu.Unlock()
+	left()
 }

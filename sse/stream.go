@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -12,12 +13,15 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// stream is one stream while it is served.
+// stream is one stream while it is served. One goroutine at a time has it: its
+// own, or that of a crew which serves it in passing; see park.
 type stream struct {
 	*Streamer
 	w       Writer
 	request Request
 	sub     *Subscription
+	// joined is where the stream stands in the hub's frames, once it is live.
+	joined handover
 	// told is the last id that the reader was sent.
 	told      outbox.Position
 	heartbeat *time.Timer
@@ -26,94 +30,131 @@ type stream struct {
 	draining <-chan struct{}
 	end      <-chan time.Time
 	// buf is what is to be written next; empty between writes.
-	buf []byte
+	buf   []byte
+	ended func(error)
+	parked
 }
 
-// Serve writes a stream until it ends, and returns why: the cause of ctx, a
-// failed write, ErrStalled, ErrDraining or ErrFull. The headers were sent
-// before.
-func (s *Streamer) Serve(ctx context.Context, w Writer, request Request) error {
+// Serve writes a stream until it ends, and then calls ended, once, with the
+// reason: the cause of ctx, a failed write, ErrStalled, ErrDraining, ErrLeft or
+// ErrFull. When w is a Socket, Serve returns as soon as the stream is live, ctx
+// matters until then only, and ended may be called by another goroutine. The
+// headers were sent before, or are what the Socket begins with.
+func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended func(error)) {
 	refused := s.enter()
-	defer s.leave()
-	t := &stream{Streamer: s, w: w, request: request, draining: s.draining, heartbeat: time.NewTimer(s.Heartbeat)}
-	defer t.heartbeat.Stop()
-	err := t.run(ctx, refused)
+	t := &stream{Streamer: s, w: w, request: request, draining: s.draining, heartbeat: time.NewTimer(s.Heartbeat), ended: ended}
+	if conn, ok := w.(connection); ok {
+		t.conn = conn
+		if err := s.crew.enter(t); err != nil {
+			t.finish(ctx, err)
+			return
+		}
+	}
+	t.goOn(ctx, t.run(ctx, refused))
+}
+
+// goOn ends the stream, or leaves it to the crew.
+func (t *stream) goOn(ctx context.Context, err error) {
+	if err != errParked {
+		t.finish(ctx, err)
+	}
+}
+
+// finish is the end of the stream.
+func (t *stream) finish(ctx context.Context, err error) {
+	if t.heartbeat != nil {
+		t.heartbeat.Stop()
+	}
+	if t.sub != nil { // nil when the reader left before
+		t.sub.Close()
+	}
+	if t.conn != nil {
+		t.crew.leave(t)
+	}
+	t.leave()
 	switch {
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		err = context.Cause(ctx)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return ErrStalled
+		err = ErrStalled
 	}
-	return err
+	t.ended(err)
 }
 
 // run is the life of a stream, in its order.
 func (t *stream) run(ctx context.Context, refused error) error {
-	// Firefox takes a stream for open only when its first byte has come.
 	t.buf = append(t.buf, ": outcrier\n"...)
 	t.buf = appendRetry(t.buf, t.Retry)
 	t.buf = append(t.buf, '\n')
-	if err := t.flush(); err != nil {
-		return err
-	}
 	if refused != nil {
 		return t.goodbye(refused)
 	}
 
-	defer func() {
-		if t.sub != nil { // also when the reader left just then
-			t.sub.Close()
-		}
-	}()
-	var w outbox.Position
-	err := t.persist(ctx, "subscribe", func(ctx context.Context) (err error) {
-		t.sub, w, err = t.Hub.Subscribe(ctx, t.request.Filter, t.request.Format)
-		return err
-	})
+	w, err := t.subscribe(ctx)
 	if err != nil {
 		return err
 	}
-
 	given, err := t.hello(ctx, w)
 	if err != nil {
 		return err
 	}
-	for live := false; ; {
-		if given, err = t.replay(ctx, given, w); err != nil {
-			return err
-		}
-		joined := join(given, w)
-		if !live {
-			live = true
-			t.request.Filter.Since = time.Time{} // where it started, no more
-			t.event("live", joined.at, struct{}{})
-		}
-		if err := t.follow(ctx, &joined); err != nil {
+	if err := t.replay(ctx, given, w); err != nil {
+		return err
+	}
+	t.request.From, t.request.Filter.Since = From{}, time.Time{} // where it started, no more
+	t.event("live", t.joined.at, struct{}{})
+	return t.live(ctx)
+}
+
+// subscribe takes a place at the hub. When the hub has not started the reader gets
+// the first bytes meanwhile.
+func (t *stream) subscribe(ctx context.Context) (w outbox.Position, err error) {
+	subscribe := func(ctx context.Context) (err error) {
+		t.sub, w, err = t.Hub.subscribe(ctx, &Subscription{stream: t, filter: t.request.Filter, format: t.request.Format})
+		return err
+	}
+	if t.Hub.Started() {
+		return w, subscribe(ctx)
+	}
+	return w, t.persist(ctx, "subscribe", subscribe)
+}
+
+// live follows the hub, and replays when it is behind.
+func (t *stream) live(ctx context.Context) error {
+	for {
+		if err := t.follow(ctx); err != nil {
 			return err
 		}
 		// Behind: what was queued is gone, and is replayed from the table.
-		given = joined.at
-		var restarted bool
-		if w, restarted = t.sub.rejoin(); restarted {
+		given := t.joined.at
+		w, restarted := t.sub.rejoin()
+		if restarted {
+			var err error
 			if given, err = t.rejudge(ctx, given, w); err != nil {
 				return err
 			}
+		}
+		if err := t.replay(ctx, given, w); err != nil {
+			return err
 		}
 	}
 }
 
 // hello finds where the stream starts and tells the reader.
-func (t *stream) hello(ctx context.Context, w outbox.Position) (given outbox.Position, err error) {
+func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position, error) {
+	given, remembered := t.remembered(t.request.From, w)
 	var gap *outbox.Gap
-	err = t.persist(ctx, "find the start", func(ctx context.Context) (err error) {
-		given, gap, err = t.start(ctx, t.request.From, w)
-		return err
-	})
-	if err != nil {
-		return given, err
+	if !remembered {
+		err := t.persist(ctx, "find the start", func(ctx context.Context) (err error) {
+			given, gap, err = t.start(ctx, t.request.From, w)
+			return err
+		})
+		if err != nil {
+			return given, err
+		}
 	}
 	t.greet(given, t.request.From.Position != "", gap)
-	return given, t.flush()
+	return given, nil
 }
 
 // rejudge asks whether the stream can still go on from given, and tells the
@@ -126,7 +167,6 @@ func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.
 	})
 	if err == nil && gap != nil {
 		t.greet(given, true, gap)
-		err = t.flush()
 	}
 	return given, err
 }
@@ -134,99 +174,127 @@ func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.
 // replayPage is how many events a stream asks for at a time.
 const replayPage = 500
 
-// replay sends what w holds and the stream was not given, page by page.
-func (t *stream) replay(ctx context.Context, given, w outbox.Position) (outbox.Position, error) {
+// replay sends what w holds and the stream was not given, page by page, and joins
+// the stream to the hub there.
+func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 	legs := given.Legs(w)
 	for len(legs) > 0 {
 		leg := legs[0]
-		var page outbox.Page
-		var trimmed bool
-		err := t.persist(ctx, "replay", func(ctx context.Context) (err error) {
-			page, err = t.Past.Replay(ctx, leg, t.request.Filter, replayPage)
-			if trimmed = errors.Is(err, outbox.ErrTrimmed); trimmed {
-				return nil
-			}
-			return err
-		})
-		if err != nil {
-			return given, err
-		}
-		if trimmed {
+		frames, after, done, err := t.page(ctx, leg)
+		if errors.Is(err, outbox.ErrTrimmed) {
 			if given, err = t.rejudge(ctx, given, w); err != nil {
-				return given, err
+				return err
 			}
 			legs = given.Legs(w)
 			continue
 		}
-		for i := range page.Events {
-			e := &page.Events[i]
-			given = leg.At(e.ID)
-			if err := t.room(len(e.Payload)); err != nil {
-				return given, err
-			}
-			t.buf = appendID(t.buf, given)
-			t.buf = appendBody(t.buf, e, t.request.Format)
+		if err != nil {
+			return err
 		}
-		if err := t.flush(); err != nil {
-			return given, err
-		}
-		legs[0].After = page.After
-		if page.Done {
-			given, legs = leg.To, legs[1:]
-		}
-		t.told = given
-	}
-	return given, nil
-}
-
-// follow sends what the hub queues until the stream is behind.
-func (t *stream) follow(ctx context.Context, joined *handover) error {
-	for {
-		frames, behind := t.sub.take()
 		for _, f := range frames {
-			if !joined.admit(f) {
-				continue
-			}
-			body := f.body[t.request.Format]
-			if err := t.room(len(body)); err != nil {
+			if err := t.room(f.size(t.request.Format)); err != nil {
 				return err
 			}
-			if joined.ahead {
-				t.buf = appendID(t.buf, joined.at)
-			} else {
-				t.buf = append(t.buf, f.id...)
-			}
-			t.buf = append(t.buf, body...)
-			t.told = joined.at
+			given = leg.At(f.Event.ID)
+			t.buf = f.appendAt(t.buf, given, t.request.Format)
+			t.told = given
 		}
+		if legs[0].After = after; done {
+			given, legs = leg.To, legs[1:]
+		}
+	}
+	t.joined = join(given, w)
+	return nil
+}
+
+// page reads a page of a leg, from memory if it is there, else from the table.
+func (t *stream) page(ctx context.Context, leg outbox.Leg) (frames []*Frame, after int64, done bool, err error) {
+	if frames, done, ok := t.Hub.Ring.page(leg, t.request.Filter, replayPage); ok {
+		if len(frames) > 0 {
+			leg.After = frames[len(frames)-1].Event.ID
+		}
+		return frames, leg.After, done, nil
+	}
+	var page outbox.Page
+	var trimmed error
+	err = t.persist(ctx, "replay", func(ctx context.Context) (err error) {
+		page, err = t.Hub.Ring.Past.Replay(ctx, leg, t.request.Filter, replayPage)
+		if trimmed = nil; errors.Is(err, outbox.ErrTrimmed) {
+			trimmed, err = err, nil
+		}
+		return err
+	})
+	read := make([]Frame, len(page.Events))
+	for i := range read {
+		read[i].Event = &page.Events[i]
+		frames = append(frames, &read[i])
+	}
+	return frames, page.After, page.Done, cmp.Or(err, trimmed)
+}
+
+// always is a channel from which there is always something to receive.
+var always = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// follow sends what the hub hands out until the stream is behind or parked.
+func (t *stream) follow(ctx context.Context) error {
+	var frames []*Frame
+	for {
+		t.answer()
+		taken, state, more := t.sub.take(frames[:0])
+		frames = taken
+		t.put(frames)
+		clear(frames)
 		if err := t.flush(); err != nil {
 			return err
 		}
-		if behind {
+		wake := (<-chan struct{})(t.sub.wake)
+		switch {
+		case state == behind:
 			return nil
+		case more:
+			wake = always
+		case t.park():
+			return errParked
 		}
 		select {
-		case <-t.sub.wake:
+		case <-wake:
 		case <-t.heartbeat.C:
-			if hub, idle := t.sub.idle(); idle {
-				joined.idle(hub)
-			}
-			if err := t.beat(joined.at); err != nil {
-				return err
-			}
+			t.beat()
 		case <-t.draining:
 			t.endLater()
 		case <-t.end:
 			return t.goodbye(ErrDraining)
+		case <-t.left:
+			return ErrLeft
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 }
 
+// put appends what is new to the stream to its buffer.
+func (t *stream) put(frames []*Frame) {
+	for _, f := range frames {
+		if !t.joined.admit(f) {
+			continue
+		}
+		if t.joined.ahead {
+			t.buf = f.appendAt(t.buf, t.joined.at, t.request.Format)
+		} else {
+			t.buf = f.appendTo(t.buf, t.request.Format)
+		}
+		t.told = t.joined.at
+	}
+}
+
 // persist calls fn until it succeeds, and keeps the stream alive meanwhile: when
 // the database is gone, streams wait for it.
 func (t *stream) persist(ctx context.Context, what string, fn func(context.Context) error) error {
+	// The reader has what there is so far: Firefox takes a stream for open only
+	// when its first byte has come.
+	if err := t.flush(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	var calls sync.WaitGroup
@@ -251,9 +319,12 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 			again = nil
 			calls.Go(call)
 		case <-t.heartbeat.C:
-			if err := t.beat(t.told); err != nil {
+			t.beatAt(t.told)
+			if err := t.flush(); err != nil {
 				return err
 			}
+		case <-t.left:
+			return ErrLeft
 		case <-t.draining:
 			t.endLater()
 		case <-t.end:

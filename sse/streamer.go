@@ -24,9 +24,8 @@ type Past interface {
 // handed over to the hub, and kept open until its reader leaves, stalls, or the
 // server drains. Its fields are set before the first stream.
 type Streamer struct {
-	Hub  *Hub
-	Past Past
-	Log  *slog.Logger
+	Hub *Hub
+	Log *slog.Logger
 	// Node names this process in hello.
 	Node string
 	// Heartbeat is the longest time without a byte on a stream: 15 s by default.
@@ -46,13 +45,14 @@ type Streamer struct {
 	open     atomic.Int64
 	drain    sync.Once
 	draining chan struct{}
+	crew     crew
 }
 
 // NewStreamer makes a Streamer with the defaults.
-func NewStreamer(hub *Hub, past Past, log *slog.Logger) *Streamer {
+func NewStreamer(hub *Hub, log *slog.Logger) *Streamer {
 	return &Streamer{
-		Hub: hub, Past: past, Log: log, Heartbeat: 15 * time.Second, Stall: 30 * time.Second,
-		Retry: 3 * time.Second, DrainTime: 5 * time.Second, draining: make(chan struct{}),
+		Hub: hub, Log: log, Heartbeat: 15 * time.Second, Stall: 30 * time.Second,
+		Retry: 3 * time.Second, DrainTime: 5 * time.Second, draining: make(chan struct{}), crew: newCrew(),
 	}
 }
 
@@ -82,6 +82,8 @@ var (
 	ErrDraining = errors.New("the server drains")
 	// ErrFull: MaxStreams were open already.
 	ErrFull = errors.New("too many streams are open")
+	// ErrLeft: the reader closed the connection.
+	ErrLeft = errors.New("the reader left")
 )
 
 // Drain tells all streams to end, spread over DrainTime, and every new one to
@@ -114,6 +116,21 @@ func (s *Streamer) enter() error {
 
 func (s *Streamer) leave() { s.open.Add(-1) }
 
+// remembered is the position that a stream starts from, if that takes no look at
+// the table.
+func (s *Streamer) remembered(from From, w outbox.Position) (given outbox.Position, ok bool) {
+	if from == (From{}) {
+		return w, true
+	}
+	p, err := outbox.ParsePosition(from.Position)
+	if err != nil {
+		return p, false
+	}
+	end, ok := s.Hub.Ring.knows(p)
+	p.Trim = end.Trim
+	return p, ok
+}
+
 // start finds the position that a stream starts from; w is the hub's. With a gap
 // it is where the stream can go on.
 func (s *Streamer) start(ctx context.Context, from From, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
@@ -122,15 +139,15 @@ func (s *Streamer) start(ctx context.Context, from From, w outbox.Position) (out
 		p, err := outbox.ParsePosition(from.Position)
 		if err != nil {
 			s.Log.DebugContext(ctx, "malformed position", "err", err)
-			since, err := s.Past.Oldest(ctx)
+			since, err := s.Hub.Ring.Oldest(ctx)
 			return w, &outbox.Gap{Reason: outbox.Malformed, Since: since}, err
 		}
 		return s.judge(ctx, p, w)
 	case from.Earliest:
-		given, err := s.Past.Earliest(ctx)
+		given, err := s.Hub.Ring.Earliest(ctx)
 		return given, nil, err
 	case !from.Since.IsZero():
-		given, err := s.Past.Before(ctx, from.Since)
+		given, err := s.Hub.Ring.Before(ctx, from.Since)
 		return given, nil, err
 	}
 	return w, nil, nil
@@ -138,7 +155,7 @@ func (s *Streamer) start(ctx context.Context, from From, w outbox.Position) (out
 
 // judge finds whether a reader can go on from p, and from where otherwise.
 func (s *Streamer) judge(ctx context.Context, p, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
-	given, gap, err := s.Past.Verify(ctx, p)
+	given, gap, err := s.Hub.Ring.Verify(ctx, p)
 	if gap != nil && gap.Reason != outbox.Trimmed {
 		given = w
 	}

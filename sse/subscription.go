@@ -14,61 +14,100 @@ type Subscription struct {
 	format Format
 	// wake has a token when there is something to take.
 	wake chan struct{}
+	// stream, when not nil, is called when there is something to take, too.
+	stream *stream
 
+	// places are where the index holds it, one for each of the filter's topics;
 	// from is the first read that it is handed, start the hub's Start that its
-	// reader has taken note of; both guarded by the hub's lock.
+	// reader has taken note of; all guarded by the hub's lock.
+	places      []int
 	from, start int64
 
-	mu     sync.Mutex
-	queue  []*Frame
-	bytes  int
-	behind bool
-	// last is the serial of the frame pushed last: several of the filter's
-	// patterns may find the same one.
+	mu    sync.Mutex
+	state queueState
+	queue []*Frame
+	bytes int
+	// next is the serial of the first frame to recall while it lags.
+	next int64
+	// last is the serial of the frame handed over last: several of the filter's
+	// patterns may find the same one, and what was recalled may be pushed too.
 	last int64
 }
 
-// push queues a frame, once, or turns the subscription behind when it does not
-// fit. Under the hub's lock.
-func (s *Subscription) push(f *Frame) {
+// queueState tells what waits for a subscription, and where.
+type queueState uint8
+
+const (
+	// current: what waits is in the queue.
+	current queueState = iota
+	// lagging: the queue was full and is dropped; the ring has what waits.
+	lagging
+	// behind: what waits has to be replayed from the reader's own position.
+	behind
+)
+
+// push queues a frame, once, or drops the queue when it does not fit. It tells
+// whether the reader has to be called. Under the hub's lock.
+func (s *Subscription) push(f *Frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.behind || s.last == f.serial {
-		return
+	if s.state != current || s.last >= f.serial {
+		return false
 	}
 	s.last = f.serial
+	size := f.size(s.format)
 	n := len(s.queue)
 	switch {
-	case n >= s.hub.QueueFrames, n > 0 && s.bytes+f.size(s.format) > s.hub.QueueBytes:
-		s.queue, s.bytes, s.behind = nil, 0, true
-	default:
-		s.queue = append(s.queue, f)
-		s.bytes += f.size(s.format)
+	case n == 0:
+	case n >= s.hub.QueueFrames, s.bytes+size > s.hub.QueueBytes, !s.hub.Ring.holds(s.queue[0]):
+		s.next = s.queue[0].serial
+		s.state, s.queue, s.bytes = lagging, nil, 0
+		return true
 	}
-	s.signal()
+	s.queue = append(s.queue, f)
+	s.bytes += size
+	return n == 0
 }
 
 func (s *Subscription) turnBehind() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue, s.bytes, s.behind = nil, 0, true
-	s.signal()
+	s.state, s.queue, s.bytes = behind, nil, 0
 }
 
-func (s *Subscription) signal() {
+// call tells the reader that there is something to take.
+func (s *Subscription) call() {
+	if s.stream != nil {
+		s.stream.call(callFrames)
+	}
 	select {
 	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
-// take empties the queue. When the subscription is behind there is nothing to
-// take until it has rejoined.
-func (s *Subscription) take() (frames []*Frame, behind bool) {
+// take appends to dst what waits, about writeBytes of it, and tells what is left:
+// nothing if the state is current and more is false. When the subscription is
+// behind there is nothing to take until it has rejoined.
+func (s *Subscription) take(dst []*Frame) (frames []*Frame, state queueState, more bool) {
 	s.mu.Lock()
+	if s.state == lagging {
+		s.mu.Unlock()
+		frames, state = s.hub.Ring.recall(s, dst)
+		return frames, state, state == lagging
+	}
 	defer s.mu.Unlock()
-	frames, s.queue, s.bytes = s.queue, nil, 0
-	return frames, s.behind
+	n, bytes := 0, 0
+	for n < len(s.queue) && (n == 0 || bytes < writeBytes) {
+		bytes += s.queue[n].size(s.format)
+		n++
+	}
+	dst = append(dst, s.queue[:n]...)
+	left := copy(s.queue, s.queue[n:])
+	clear(s.queue[left:])
+	s.queue = s.queue[:left]
+	s.bytes -= bytes
+	return dst, s.state, left > 0
 }
 
 // rejoin starts the subscription anew at W, which it returns. It tells too
@@ -79,7 +118,7 @@ func (s *Subscription) rejoin() (w outbox.Position, restarted bool) {
 	defer s.hub.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.queue, s.bytes, s.behind = nil, 0, false
+	s.state, s.queue, s.bytes = current, nil, 0
 	restarted = s.start != s.hub.starts
 	s.from, s.start = s.hub.read+1, s.hub.starts
 	return s.hub.position, restarted
@@ -92,10 +131,14 @@ func (s *Subscription) idle() (outbox.Position, bool) {
 	defer s.hub.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.from > s.hub.read {
-		return s.hub.position, !s.behind
+	idle := s.state == current && len(s.queue) == 0
+	if idle {
+		s.queue = nil // nor does an idle stream hold memory
 	}
-	return s.hub.delivered, !s.behind && len(s.queue) == 0
+	if s.from > s.hub.read {
+		return s.hub.position, idle
+	}
+	return s.hub.delivered, idle
 }
 
 // Close takes the subscription out of the hub.

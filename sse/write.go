@@ -9,7 +9,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// Writer is one HTTP response. Its methods are called by one goroutine.
+// Writer is one HTTP response. Its methods are called by one goroutine at a time.
 type Writer interface {
 	// Write and Flush send bytes on; after an error the stream ends.
 	Write(p []byte) (int, error)
@@ -19,21 +19,27 @@ type Writer interface {
 }
 
 // writeBytes is about how much is written at a time.
-const writeBytes = 64 << 10
+const writeBytes = 32 << 10
 
 // beat keeps the stream alive, and the reader's position up to date: a quiet
 // stream must not be resumed from where it began.
-func (t *stream) beat(at outbox.Position) error {
+func (t *stream) beat() {
+	if hub, idle := t.sub.idle(); idle {
+		t.joined.idle(hub)
+	}
+	t.beatAt(t.joined.at)
+}
+
+func (t *stream) beatAt(at outbox.Position) {
 	if at.String() == t.told.String() {
 		t.buf = append(t.buf, ":\n\n"...)
-		return t.flush()
+		return
 	}
 	// Firefox takes the id of an event only if it has data.
 	t.buf = append(t.buf, "event: outcrier.position\n"...)
 	t.buf = appendID(t.buf, at)
 	t.buf = append(t.buf, "data:\n\n"...)
 	t.told = at
-	return t.flush()
 }
 
 // endLater spreads the ends of all streams over the drain time.
@@ -43,13 +49,17 @@ func (t *stream) endLater() {
 
 // goodbye tells why the stream ends, and when to come back.
 func (t *stream) goodbye(why error) error {
+	t.buf = appendGoodbye(t.buf, why, t.Retry)
+	return errors.Join(why, t.flush())
+}
+
+func appendGoodbye(dst []byte, why error, retry time.Duration) []byte {
 	reason := "drain"
 	if errors.Is(why, ErrFull) {
 		reason = "full"
 	}
-	t.buf = appendRetry(t.buf, t.Retry)
-	t.buf = fmt.Appendf(t.buf, "event: outcrier.goodbye\ndata: {\"reason\":%q}\n\n", reason)
-	return errors.Join(why, t.flush())
+	dst = appendRetry(dst, retry)
+	return fmt.Appendf(dst, "event: outcrier.goodbye\ndata: {\"reason\":%q}\n\n", reason)
 }
 
 // event puts one of the server's own events into the buffer.
@@ -76,20 +86,27 @@ func (t *stream) flush() error {
 	if len(t.buf) == 0 {
 		return nil
 	}
+	err := t.write(t.buf)
+	t.buf = t.buf[:0]
+	if cap(t.buf) > 4<<10 {
+		t.buf = nil // an idle stream holds next to nothing
+	}
+	return err
+}
+
+// write waits until the reader has taken p, but no longer than the stall time.
+func (t *stream) write(p []byte) error {
 	if err := t.w.SetWriteDeadline(time.Now().Add(t.Stall)); err != nil {
 		return fmt.Errorf("set a write deadline: %w", err)
 	}
-	_, err := t.w.Write(t.buf)
+	_, err := t.w.Write(p)
 	if err == nil {
 		err = t.w.Flush()
 	}
 	if err != nil {
 		return fmt.Errorf("write to a stream: %w", err)
 	}
-	t.buf = t.buf[:0]
-	if cap(t.buf) > 4<<10 {
-		t.buf = nil // an idle stream holds next to nothing
-	}
 	t.heartbeat.Reset(t.Heartbeat)
+	t.wrote.Store(int64(time.Since(t.crew.began)))
 	return nil
 }

@@ -70,16 +70,13 @@ func (n node) run(ctx context.Context) error {
 	}
 	defer pool.Close()
 
-	hub := sse.NewHub()
+	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}, Bytes: int(n.Ring)})
 	hub.QueueFrames = n.Queue
-	ring := &sse.Ring{Past: outbox.Reader{Pool: pool}, Bytes: int(n.Ring)}
 	tail := &outbox.Tail{
-		URL:     n.DirectURL,
-		Start:   func(p outbox.Position) { ring.Start(p); hub.Start(p) },
-		Deliver: func(r outbox.Read) { ring.Deliver(r); hub.Deliver(r) },
-		Wake:    outbox.Wake(n.Wake), Turn: n.Turn, IdleTurn: n.IdleTurn, Log: n.log,
+		URL: n.DirectURL, Start: hub.Start, Deliver: hub.Deliver,
+		Wake: outbox.Wake(n.Wake), Turn: n.Turn, IdleTurn: n.IdleTurn, Log: n.log,
 	}
-	streamer := sse.NewStreamer(hub, ring, n.log)
+	streamer := sse.NewStreamer(hub, n.log)
 	streamer.Node, streamer.Heartbeat, streamer.Stall = n.Node, n.Heartbeat, n.Stall
 	streamer.Retry, streamer.DrainTime, streamer.MaxStreams = n.Retry, n.Drain, n.MaxStreams
 	surface := handlers.Config{
@@ -100,10 +97,14 @@ func (n node) run(ctx context.Context) error {
 	defer stop(nil)
 	group, work := errgroup.WithContext(work)
 	group.Go(func() error { return tail.Run(work) })
+	group.Go(func() error { return streamer.Run(work) })
 	group.Go(func() error { return outbox.Schedule{Pool: pool, Log: n.log}.Run(work) })
 	group.Go(func() error { return outbox.Retention{Pool: pool, Keep: n.Retention, Log: n.log}.Run(work) })
 	if business != nil && n.traffic > 0 {
 		group.Go(func() error { return business.Traffic(work, n.traffic) })
+	}
+	if n.Debug != "" {
+		group.Go(func() error { return serveProfiles(work, n.Debug) })
 	}
 	server := newServer(handlers.New(surface), n.log)
 	group.Go(func() error { return server.Serve(listener) })

@@ -78,6 +78,7 @@ type ServerSettings struct {
 	MaxStreams int           `flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
 	Pool       int           `flag:"pool" default:"8" allow:"1..1000" help:"the database connections for replay and appends"`
 	MaxBody    byteSize      `flag:"max-body" default:"4MiB" allow:"1KiB..128MiB" help:"the largest body of a request"`
+	Debug      string        `flag:"debug" help:"an address on loopback to serve Go's profiles at, like 127.0.0.1:6060; none by default"`
 	Retention  time.Duration `flag:"retention" default:"168h" allow:"0|24h.." help:"the age at which events are removed; 0 keeps them for ever"`
 }
 
@@ -89,6 +90,11 @@ var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 func (s *ServerSettings) check(r *report, databaseURL string) {
 	if problem := notLoopback(s.Listen); problem != "" {
 		r.reject("listen", "%s", problem)
+	}
+	if s.Debug != "" {
+		if problem := notLoopback(s.Debug); problem != "" {
+			r.reject("debug", "%s", problem)
+		}
 	}
 	rejectUnlessDSN(r, "direct-url", s.DirectURL)
 	switch {

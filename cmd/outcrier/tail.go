@@ -80,10 +80,10 @@ func runTail(ctx context.Context, p process, c tailConfig) error {
 		return err
 	}
 	defer pool.Close()
-	hub := sse.NewHub()
+	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}})
 	tail := &outbox.Tail{URL: c.DatabaseURL, Start: hub.Start, Deliver: hub.Deliver, Log: p.log}
 	server := newServer(handlers.New(handlers.Config{
-		Streamer: sse.NewStreamer(hub, outbox.Reader{Pool: pool}, p.log),
+		Streamer: sse.NewStreamer(hub, p.log),
 		Append:   appender(pool), TailStatus: tail.Status, Log: p.log,
 	}), p.log)
 	group, work := errgroup.WithContext(ctx)

@@ -39,13 +39,13 @@ var mutants = []mutant{
 		{"outbox/read.go", "ORDER BY id NULLS FIRST, xid`", "ORDER BY snapshot IS NULL, xid, id`"},
 	}},
 	{"no position within a read", []edit{
-		{"outbox/read.go", "	if r.Last && i == len(r.Events)-1 {\n", "	if i >= 0 {\n"},
+		{"sse/frame.go", "	if !f.ends {\n", "	if f.serial < 0 {\n"},
 	}},
 	{"forget what is in flight at the start", []edit{
 		{"outbox/read.go", "	position, _, err := advance(Position{History: history}, r)\n", "	position, _, err := advance(Position{History: history}, r)\n	position.Given.Except = nil\n"},
 	}},
 	{"hand over from another W", []edit{
-		{"sse/stream.go", "	for live := false; ; {\n", "	w = t.Hub.Position()\n	for live := false; ; {\n"},
+		{"sse/stream.go", "	given, err := t.hello(ctx, w)\n", "	w = t.Hub.Position()\n	given, err := t.hello(ctx, w)\n"},
 	}},
 	{"register a read too late", []edit{
 		{"sse/hub.go", "	s.from, s.start = h.read+1, h.starts\n", "	s.from, s.start = h.read+2, h.starts\n"},
@@ -60,10 +60,16 @@ var mutants = []mutant{
 		{"outbox/leg.go", "From: from, To: end, After: p.EventID})", "From: from, To: end})"},
 	}},
 	{"a full queue drops its oldest frame", []edit{
-		{"sse/subscription.go", "		s.queue, s.bytes, s.behind = nil, 0, true\n	default:", "		s.queue = append(s.queue[1:], f)\n	default:"},
+		{"sse/subscription.go", "		s.state, s.queue, s.bytes = lagging, nil, 0\n		return true\n", "		s.queue = append(s.queue[1:], f)\n		return true\n"},
+	}},
+	{"a full queue is recalled without its oldest frame", []edit{
+		{"sse/subscription.go", "		s.next = s.queue[0].serial\n", "		s.next = s.queue[0].serial + 1\n"},
+	}},
+	{"what was recalled is queued too", []edit{
+		{"sse/subscription.go", "s.last >= f.serial", "s.last == f.serial"},
 	}},
 	{"the parts of a read taken for reads", []edit{
-		{"sse/hub.go", "read: h.whole, serial", "read: &outbox.Read{From: r.From, To: r.To}, serial"},
+		{"sse/ring.go", "= &part.Events[i], read, r.serial", "= &part.Events[i], &reading{read.From, read.To, read.number}, r.serial"},
 	}},
 	{"a node that lags repeats what another has sent", []edit{
 		{"sse/handover.go", "ahead: !w.Given.Covers(given.Given)}", "ahead: false}"},

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,29 +25,27 @@ type node struct {
 	stop   func()
 }
 
+// started counts nodes.
+var started atomic.Int32
+
 // startNode serves the outbox at database until stop, or the test's end. The
 // tail's Start, if it has one, is called after the hub's.
 func startNode(t *testing.T, database string, log *slog.Logger, tail *outbox.Tail) *node {
 	t.Helper()
-	hub := sse.NewHub()
-	hub.QueueFrames = 64
 	pool := outboxtest.Pool(t, database)
 	// Small, so that some is replayed from memory and some from the table.
-	ring := &sse.Ring{Past: outbox.Reader{Pool: pool}, Bytes: 256 << 10}
+	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}, Bytes: 512 << 10})
+	hub.QueueFrames = 64
 	after := tail.Start
 	tail.Start = func(p outbox.Position) {
-		ring.Start(p)
 		hub.Start(p)
 		if after != nil {
 			after(p)
 		}
 	}
-	tail.Deliver = func(r outbox.Read) {
-		ring.Deliver(r)
-		hub.Deliver(r)
-	}
+	tail.Deliver = hub.Deliver
 	tail.URL, tail.Log = database, log
-	streamer := sse.NewStreamer(hub, ring, log)
+	streamer := sse.NewStreamer(hub, log)
 	streamer.Heartbeat = 200 * time.Millisecond
 	n := &node{tail: tail, hub: hub, server: &http.Server{
 		Handler: handlers.New(handlers.Config{Streamer: streamer, TailStatus: tail.Status, Log: log}),
@@ -64,6 +63,10 @@ func startNode(t *testing.T, database string, log *slog.Logger, tail *outbox.Tai
 	var running sync.WaitGroup
 	running.Go(func() { _ = tail.Run(ctx) })
 	running.Go(func() { _ = n.server.Serve(listener) })
+	// One node of three serves as it would over TLS: a goroutine a stream.
+	if started.Add(1)%3 > 0 {
+		running.Go(func() { _ = streamer.Run(ctx) })
+	}
 	n.stop = sync.OnceFunc(func() {
 		cancel()
 		_ = n.server.Close()

@@ -1,0 +1,388 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// connection is a Writer that can do without a goroutine of its own: a Socket.
+type connection interface {
+	Writer
+	// TryWrite writes what it can without waiting.
+	TryWrite(p []byte) (n int, err error)
+	// watch calls left when the reader has closed the connection, until Close.
+	watch(w *watch, left func()) error
+	Close() error
+}
+
+// crew serves the streams that are parked: a goroutine for each of them would hold
+// most of the memory, and wake for every write. Its few goroutines take those
+// that were called, and write what they can without waiting. A stream that would
+// have to wait, for its reader or for the table, gets a goroutine of its own
+// until it can be parked again.
+type crew struct {
+	began time.Time
+	// wake has a token for each idle hand that is to look at called.
+	wake chan struct{}
+	// hands are the goroutines of the crew and those that streams got from it.
+	hands sync.WaitGroup
+
+	mu      sync.Mutex
+	running bool
+	watch   *watch
+	// streams are all on a connection, parked or not; called those that wait
+	// for a hand.
+	streams []*stream
+	called  []*stream
+	// goOn serves a stream that can't stay parked.
+	goOn func(t *stream, rest []byte)
+}
+
+func newCrew() crew {
+	return crew{began: time.Now(), wake: make(chan struct{}, runtime.GOMAXPROCS(0))}
+}
+
+// parked is the part of a stream that the crew knows it by.
+type parked struct {
+	// conn is the stream's Writer if it is a connection; else the stream is
+	// never parked.
+	conn connection
+	// state are the bits below.
+	state atomic.Uint32
+	// wrote is when the last byte was sent, since the crew began.
+	wrote atomic.Int64
+	// left is closed when the reader has left.
+	left chan struct{}
+	// place is where it stands in the crew's streams; under its lock.
+	place int
+}
+
+const (
+	// stateParked: the stream has no goroutine. stateCalled: it waits for a
+	// hand of the crew, or has one.
+	stateParked uint32 = 1 << iota
+	stateCalled
+	// Why it is called: frames wait, a heartbeat is due, the server drains, the
+	// reader has left.
+	callFrames
+	callBeat
+	callDrain
+	callLeft
+
+	calls = callFrames | callBeat | callDrain | callLeft
+)
+
+// errParked is what a stream's goroutine ends with when the stream does not.
+var errParked = errors.New("parked")
+
+// Run serves the streams that are live on a Socket, until ctx ends; then it ends
+// them and waits for them. Without it there is to be no Socket.
+func (s *Streamer) Run(ctx context.Context) error {
+	watch, err := newWatch()
+	if err != nil {
+		return fmt.Errorf("watch connections: %w", err)
+	}
+	return s.run(ctx, watch)
+}
+
+// run is Run; watch may be nil.
+func (s *Streamer) run(ctx context.Context, watch *watch) error {
+	c := &s.crew
+	c.mu.Lock()
+	c.running, c.watch = true, watch
+	c.goOn = func(t *stream, rest []byte) {
+		c.hands.Go(func() { t.goOn(ctx, t.resume(ctx, rest)) })
+	}
+	c.mu.Unlock()
+	stop := make(chan struct{})
+	for range cap(c.wake) {
+		c.hands.Go(func() { c.work(ctx, stop) })
+	}
+	if watch != nil {
+		c.hands.Go(watch.run)
+	}
+	s.beatAndDrain(ctx)
+
+	c.mu.Lock()
+	c.running = false
+	c.mu.Unlock()
+	for _, t := range c.all() {
+		t.hasLeft()
+	}
+	for len(c.all()) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	close(stop)
+	if watch != nil {
+		watch.close()
+	}
+	c.hands.Wait()
+	return context.Cause(ctx)
+}
+
+// Running tells whether Run runs, and so whether to serve a Socket.
+func (s *Streamer) Running() bool {
+	s.crew.mu.Lock()
+	defer s.crew.mu.Unlock()
+	return s.crew.running
+}
+
+// enter comes before all else for a stream on a Connection, leave after all.
+func (c *crew) enter(t *stream) error {
+	t.left = make(chan struct{})
+	c.mu.Lock()
+	t.place = len(c.streams)
+	c.streams = append(c.streams, t)
+	running, watch := c.running, c.watch
+	c.mu.Unlock()
+	if !running { // any more
+		t.hasLeft()
+	}
+	return t.conn.watch(watch, t.hasLeft)
+}
+
+func (c *crew) leave(t *stream) {
+	c.mu.Lock()
+	last := len(c.streams) - 1
+	moved := c.streams[last]
+	c.streams[t.place], c.streams[last] = moved, nil
+	moved.place = t.place
+	c.streams = c.streams[:last]
+	c.mu.Unlock()
+	_ = t.conn.Close() // nothing more is to be sent
+}
+
+// hasLeft ends the stream, wherever it is.
+func (t *stream) hasLeft() {
+	if t.call(callLeft) {
+		close(t.left)
+	}
+}
+
+// call tells a parked stream's hand why it is needed, and finds it one. A stream
+// with a goroutine of its own finds the reason when it would park. It returns
+// false when the reason was given before, and not yet answered.
+func (t *stream) call(why uint32) bool {
+	for {
+		old := t.state.Load()
+		called := old&(stateParked|stateCalled) == stateParked
+		next := old | why
+		if called {
+			next |= stateCalled
+		}
+		if !t.state.CompareAndSwap(old, next) {
+			continue
+		}
+		if called {
+			t.crew.call(t)
+		}
+		return old&why == 0
+	}
+}
+
+// answer takes the calls that are answered by looking at what waits.
+func (t *stream) answer() { t.state.And(^(callFrames | callBeat)) }
+
+// park leaves the stream to the crew, if nothing calls it. The caller must not
+// touch it any more when it returns true.
+func (t *stream) park() bool {
+	if t.conn == nil || t.Draining() {
+		return false
+	}
+	heartbeat := t.heartbeat
+	t.heartbeat, t.buf = nil, nil
+	if !t.state.CompareAndSwap(0, stateParked) {
+		t.heartbeat = heartbeat
+		return false
+	}
+	heartbeat.Stop()
+	return true
+}
+
+// resume serves a stream that can't stay parked; rest is what its reader was not
+// ready for.
+func (t *stream) resume(ctx context.Context, rest []byte) error {
+	t.heartbeat = time.NewTimer(t.Heartbeat)
+	if len(rest) > 0 {
+		if err := t.write(rest); err != nil {
+			return err
+		}
+	}
+	return t.live(ctx)
+}
+
+// unpark gives a stream a goroutine of its own.
+func (c *crew) unpark(t *stream, rest []byte) {
+	t.state.And(^(stateParked | stateCalled))
+	c.goOn(t, rest)
+}
+
+// call puts the stream among those that wait for a hand.
+func (c *crew) call(t *stream) {
+	c.mu.Lock()
+	c.called = append(c.called, t)
+	c.mu.Unlock()
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// A hand takes at most this many streams at a time, so that others have some too.
+const handful = 32
+
+// work is what a hand of the crew does.
+func (c *crew) work(ctx context.Context, stop <-chan struct{}) {
+	var streams []*stream
+	h := hand{buf: make([]byte, 0, 2*writeBytes)}
+	for {
+		c.mu.Lock()
+		n := min(len(c.called), handful)
+		streams = append(streams[:0], c.called[:n]...)
+		clear(c.called[:n])
+		if c.called = c.called[n:]; len(c.called) == 0 {
+			c.called = nil
+		}
+		c.mu.Unlock()
+		for _, t := range streams {
+			h.turn(ctx, t)
+		}
+		clear(streams)
+		if n > 0 {
+			continue
+		}
+		select {
+		case <-c.wake:
+		case <-stop:
+			return
+		}
+	}
+}
+
+// hand is what a hand of the crew keeps between two streams.
+type hand struct {
+	frames []*Frame
+	buf    []byte
+}
+
+// turn does what a parked stream was called for.
+func (h *hand) turn(ctx context.Context, t *stream) {
+	why := t.state.And(^(callFrames | callBeat))
+	if why&callLeft != 0 {
+		t.finish(ctx, ErrLeft)
+		return
+	}
+	frames, state, more := t.sub.take(h.frames[:0])
+	t.buf = h.buf[:0]
+	t.put(frames)
+	if why&callBeat != 0 && len(t.buf) == 0 && state == current {
+		t.beat()
+	}
+	if why&callDrain != 0 {
+		t.buf = appendGoodbye(t.buf, ErrDraining, t.Retry)
+	}
+	n, err := t.tryWrite()
+	rest := slices.Clone(t.buf[n:])
+	h.frames, h.buf, t.buf = frames, t.buf, nil
+	clear(h.frames)
+	if cap(h.buf) > 4*writeBytes {
+		h.buf = nil // one very large event
+	}
+	switch {
+	case err != nil:
+		t.finish(ctx, err)
+	case why&callDrain != 0:
+		t.finish(ctx, ErrDraining)
+	case len(rest) > 0, state == behind:
+		t.crew.unpark(t, rest)
+	case more:
+		t.state.Or(callFrames)
+		t.crew.call(t) // behind the others
+	default:
+		t.rest()
+	}
+}
+
+// tryWrite writes what the reader takes at once.
+func (t *stream) tryWrite() (n int, err error) {
+	if len(t.buf) == 0 {
+		return 0, nil
+	}
+	n, err = t.conn.TryWrite(t.buf)
+	if err != nil {
+		return n, fmt.Errorf("write to a stream: %w", err)
+	}
+	t.wrote.Store(int64(time.Since(t.crew.began)))
+	return n, nil
+}
+
+// rest lets a parked stream go, or has it called again for what came meanwhile.
+func (t *stream) rest() {
+	for {
+		old := t.state.Load()
+		if old&calls != 0 {
+			t.crew.call(t)
+			return
+		}
+		if t.state.CompareAndSwap(old, old&^stateCalled) {
+			return
+		}
+	}
+}
+
+// Each heartbeat is looked for this often.
+const beatSteps = 16
+
+// beatAndDrain calls the parked streams for a heartbeat when they have been
+// silent, and when the server drains one after the other for their goodbye. It
+// returns when ctx ends.
+func (s *Streamer) beatAndDrain(ctx context.Context) {
+	ticker := time.NewTicker(max(time.Millisecond, s.Heartbeat/beatSteps))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			silent := int64(time.Since(s.crew.began) - s.Heartbeat*(beatSteps-1)/beatSteps)
+			for _, t := range s.crew.all() {
+				if t.state.Load() == stateParked && t.wrote.Load() <= silent {
+					t.call(callBeat)
+				}
+			}
+		case <-s.draining:
+			s.spread(ctx)
+			<-ctx.Done()
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// spread says goodbye to the parked streams over the drain time, in no order.
+func (s *Streamer) spread(ctx context.Context) {
+	streams := s.crew.all()
+	rand.Shuffle(len(streams), func(i, j int) { streams[i], streams[j] = streams[j], streams[i] })
+	began := time.Now()
+	for i, t := range streams {
+		due := s.DrainTime * time.Duration(i) / time.Duration(len(streams))
+		select {
+		case <-time.After(time.Until(began.Add(due))):
+			t.call(callDrain)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *crew) all() []*stream {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.streams)
+}

@@ -1,0 +1,114 @@
+package sse
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// What a subscription that lags recalls from the ring and what is queued for it
+// meet without a hole or a repeat, also when it recalls a frame that the hub is
+// about to queue.
+func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
+	hub := NewHub(&Ring{})
+	hub.QueueFrames = 2
+	at := outbox.Position{History: 1}
+	hub.Start(at)
+	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	read := func(n int) outbox.Read {
+		e := outbox.Event{ID: int64(n), XID: uint64(n), Topic: "a", Type: "t"}
+		r := outbox.Read{From: at, To: after(e), Events: []outbox.Event{e}, First: true, Last: true}
+		at = r.To
+		return r
+	}
+	for n := 1; n <= 5; n++ { // the third does not fit
+		hub.Deliver(read(n))
+	}
+	// The ring has the sixth, and the hub is in the middle of Deliver.
+	frames := hub.Ring.deliver(read(6), &reading{From: at, To: at, number: hub.read + 1})
+
+	var given []int64
+	take := func() {
+		taken, state, more := sub.take(nil)
+		for _, f := range taken {
+			given = append(given, f.Event.ID)
+		}
+		if state != current || more {
+			t.Errorf("state %v, more %v", state, more)
+		}
+	}
+	take()
+	if sub.push(&frames[0]) {
+		t.Error("a frame that was recalled is queued too")
+	}
+	take()
+	hub.Deliver(read(7))
+	take()
+	if want := []int64{1, 2, 3, 4, 5, 6, 7}; !slices.Equal(given, want) {
+		t.Errorf("given are %v, want %v", given, want)
+	}
+}
+
+// What a subscription holds on to is in the ring, too: when the ring lets go of
+// it, the subscription does.
+func TestSubscription_HoldsNoFrameThatTheRingDropped(t *testing.T) {
+	hub := NewHub(&Ring{Bytes: 3 * frameBytes(&outbox.Event{Topic: "x", Type: "t"})})
+	at := outbox.Position{History: 1}
+	hub.Start(at)
+	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	for n, topic := range []string{"a", "x", "x", "x", "a"} {
+		e := outbox.Event{ID: int64(n + 1), XID: uint64(n + 1), Topic: topic, Type: "t"}
+		hub.Deliver(outbox.Read{From: at, To: after(e), Events: []outbox.Event{e}, First: true, Last: true})
+		at = after(e)
+	}
+	if frames, state, _ := sub.take(nil); len(frames) > 0 || state != behind {
+		t.Errorf("%d frames wait, state %v; the first is not in the ring any more", len(frames), state)
+	}
+}
+
+// A read that is larger than the ring is not held, and does not keep it from
+// holding what comes then.
+func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
+	ring := &Ring{Bytes: 10_000}
+	hub := NewHub(ring)
+	at := outbox.Position{History: 1}
+	hub.Start(at)
+	id := int64(0)
+	events := func(n int) (list []outbox.Event) {
+		for range n {
+			id++
+			list = append(list, outbox.Event{ID: id, XID: uint64(id), Topic: "a", Type: "t"})
+		}
+		return list
+	}
+	large := events(300)
+	to := after(large[299])
+	for i := 0; i < 300; i += 100 {
+		hub.Deliver(outbox.Read{From: at, To: to, Events: large[i : i+100], First: i == 0, Last: i == 200})
+		if ring.bytes > ring.Bytes || len(ring.reads) > 0 {
+			t.Errorf("%d reads, %d bytes are held", len(ring.reads), ring.bytes)
+		}
+	}
+	for range 50 {
+		few := events(2)
+		next := after(few[1])
+		hub.Deliver(outbox.Read{From: to, To: next, Events: few, First: true, Last: true})
+		to = next
+		if ring.bytes > ring.Bytes || len(ring.reads) == 0 {
+			t.Errorf("%d reads, %d bytes are held", len(ring.reads), ring.bytes)
+		}
+	}
+	frames, done, ok := ring.page(outbox.Leg{From: ring.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000)
+	if !ok || !done || len(frames) < 4 || frames[len(frames)-1].Event.ID != id {
+		t.Errorf("%d frames, done %v, ok %v", len(frames), done, ok)
+	}
+}

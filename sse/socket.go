@@ -1,0 +1,93 @@
+package sse
+
+import (
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Socket is a connection taken over from net/http for one stream: a Writer that
+// needs no goroutine while the stream is live and its reader keeps up. Its stream
+// closes it.
+type Socket struct {
+	conn net.Conn
+	// fd is below 0 when the connection can't be written to without waiting.
+	fd int
+	// head is written before all else.
+	head []byte
+	// unwatch, when not nil, ends what Watch began.
+	unwatch func()
+}
+
+// NewSocket makes a Socket of a connection that nobody else uses any more. What
+// is written first goes behind head, the response's status line and headers.
+func NewSocket(conn net.Conn, head []byte) *Socket {
+	s := &Socket{conn: conn, fd: -1, head: head}
+	if c, ok := conn.(syscall.Conn); ok {
+		if raw, err := c.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { s.fd = int(fd) }) // fails when it is closed
+		}
+	}
+	return s
+}
+
+// Write waits until p is taken.
+func (s *Socket) Write(p []byte) (int, error) {
+	if s.head == nil {
+		return s.conn.Write(p)
+	}
+	head := s.head
+	s.head = nil
+	n, err := s.conn.Write(append(head, p...))
+	return max(0, n-len(head)), err
+}
+
+// Flush does nothing: nothing is held back.
+func (s *Socket) Flush() error { return nil }
+
+// SetWriteDeadline bounds the writes that follow, but not TryWrite.
+func (s *Socket) SetWriteDeadline(t time.Time) error { return s.conn.SetWriteDeadline(t) }
+
+// TryWrite writes as much of p as the kernel takes at once.
+func (s *Socket) TryWrite(p []byte) (int, error) {
+	if s.fd < 0 {
+		return 0, nil
+	}
+	n, err := writeNow(s.fd, p)
+	if err != nil {
+		return 0, os.NewSyscallError("write", err)
+	}
+	return n, nil
+}
+
+// watch calls left when the reader has closed the connection, until Close.
+func (s *Socket) watch(w *watch, left func()) (err error) {
+	if s.fd >= 0 && w != nil {
+		s.unwatch, err = w.add(s.fd, left)
+		return err
+	}
+	go func() {
+		var sent [512]byte
+		for {
+			// A reader has nothing to say; what it says all the same is
+			// passed over.
+			if _, err := s.conn.Read(sent[:]); err != nil {
+				if !errors.Is(err, net.ErrClosed) {
+					left()
+				}
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+// Close closes the connection.
+func (s *Socket) Close() error {
+	if s.unwatch != nil {
+		s.unwatch()
+	}
+	return s.conn.Close()
+}
