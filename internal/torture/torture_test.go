@@ -104,12 +104,29 @@ func TestTorture_IdsOutOfOrder(t *testing.T) {
 	run(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, forged: true})
 }
 
+// TestTorture_BellAlwaysRung: writers who ring for every commit, asked or not, as
+// many notifications as there can be.
+func TestTorture_BellAlwaysRung(t *testing.T) {
+	run(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, ring: `
+		IF current_setting('outbox.bell', true) IS DISTINCT FROM 'off' THEN
+			PERFORM pg_notify(outbox_bell_channel(), coalesce(pg_sequence_last_value('outbox_bell_asked'), 0)::text);
+		END IF;`})
+}
+
+// TestTorture_BellNeverRung: writers who never ring though the tails rely on it;
+// what they commit is found by the tails' turns alone.
+func TestTorture_BellNeverRung(t *testing.T) {
+	run(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, ring: `NULL;`})
+}
+
 // torture is one run.
 type torture struct {
 	events           int64
 	writers, readers int
 	crashes          int
 	forged           bool
+	// ring, when not empty, is done in place of what outbox_ring does.
+	ring string
 }
 
 func run(t *testing.T, c torture) {
@@ -122,6 +139,10 @@ func run(t *testing.T, c torture) {
 		BEGIN INSERT INTO outbox (topic, type, payload) VALUES (topic, 'torture.happened', payload); END $$`)
 	if c.forged {
 		execute(t, url, `ALTER SEQUENCE outbox_id_seq CACHE 20`)
+	}
+	if c.ring != "" {
+		execute(t, url, `CREATE OR REPLACE FUNCTION outbox_ring() RETURNS trigger
+			LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$ BEGIN `+c.ring+` RETURN NULL; END $$`)
 	}
 	log := slog.New(slog.NewTextHandler(logFile(t), &slog.HandlerOptions{Level: slog.LevelInfo}))
 
