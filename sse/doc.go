@@ -8,6 +8,8 @@
 // takes the tail's reads and queues their frames at the subscriptions whose topics
 // match. A [Subscription] is one reader's place in the hub, with a bounded queue.
 //
+// The [Ring] holds the newest frames, beyond what waits for anybody.
+//
 // The [Streamer] serves streams. Each goes the same way:
 //
 //	subscribe ─► hello ─► replay ─► live ─► follow ─► goodbye
@@ -17,16 +19,25 @@
 // It subscribes, and gets the hub's position W with its place; says hello, with
 // what became of the position that it came with; replays what W holds and that
 // position does not; then follows what the hub has queued since W. When its queue
-// overflows it is behind: the queue is dropped, and it goes back to replay from its
-// own position. [Streamer.Poll] goes the same way for one answer. Replays are read
-// from the [Ring], which holds the newest events, and from the table beneath it.
+// overflows it lags: the queue is dropped, and what was in it and what comes after
+// is recalled from the ring. When the ring does not hold that any more it is behind,
+// and goes back to replay from its own position. [Streamer.Poll] goes the same way
+// for one answer. Replays are read from the ring too, if it goes back far enough,
+// and else from the table.
+//
+// A stream has a goroutine as long as it may have to wait: for the table, or for
+// a reader who is slow. A live one on a [Socket] is parked with a crew of a few
+// goroutines, which is called when frames, a heartbeat, or the end are due, and
+// writes what the socket takes at once.
 //
 // # Invariants
 //
 //   - An event is either in W or queued: registering and copying W are one step.
 //   - The hub waits for no reader, and a queue has a limit.
+//   - What waits in a queue is in the ring as well: queues hold no memory of their own.
 //   - A stream's last id is at every moment the position of what it was sent.
-//   - Whole events leave in one write; no write is without a deadline.
+//   - Whole events leave in one write; no write that waits is without a deadline.
+//   - One goroutine at a time has a stream.
 //
 // The package knows no SQL and no HTTP routes: what it needs of the table is [Past],
 // what it needs of a response is [Writer].
