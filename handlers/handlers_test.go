@@ -33,6 +33,8 @@ type node struct {
 	pool          *pgxpool.Pool
 	streamer      *sse.Streamer
 	tail          *outbox.Tail
+	// start starts the server: plainly, by default.
+	start func(*httptest.Server)
 }
 
 const maxBody = 1 << 16
@@ -41,7 +43,7 @@ const maxBody = 1 << 16
 // differ in.
 func newNode(t *testing.T, change func(*node)) *node {
 	t.Helper()
-	n := &node{database: outboxtest.URL(t)}
+	n := &node{database: outboxtest.URL(t), start: (*httptest.Server).Start}
 	n.pool = outboxtest.Pool(t, n.database)
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: n.pool}})
@@ -50,7 +52,7 @@ func newNode(t *testing.T, change func(*node)) *node {
 	if change != nil {
 		change(n)
 	}
-	server := httptest.NewServer(handlers.New(handlers.Config{
+	server := httptest.NewUnstartedServer(handlers.New(handlers.Config{
 		Streamer: n.streamer, TailStatus: n.tail.Status, MaxBody: maxBody, Log: log,
 		Append: func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
 			err = pgx.BeginFunc(ctx, n.pool, func(tx pgx.Tx) error {
@@ -60,6 +62,7 @@ func newNode(t *testing.T, change func(*node)) *node {
 			return ids, err
 		},
 	}))
+	n.start(server)
 	n.url = server.URL
 	ctx, stop := context.WithCancel(context.Background())
 	var group sync.WaitGroup

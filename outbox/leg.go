@@ -39,8 +39,9 @@ func (p Position) Join(q Position) Position {
 	return p
 }
 
-// At is the position of a reader that has gone along the leg up to the event.
-func (l Leg) At(event int64) Position {
+// At is the position of a reader that has gone along the leg up to the event. It
+// holds on to the leg.
+func (l *Leg) At(event int64) Position {
 	p := l.To
 	p.EventID = event
 	p.Given, p.Within = l.From.Given, &l.To.Given

@@ -40,7 +40,8 @@ func (h *handover) admit(f *Frame) bool {
 	case h.base.Has(f.Event.XID, f.Event.ID):
 		return false
 	default:
-		h.at = outbox.Leg{From: h.base, To: h.base.Join(f.read.To)}.At(f.Event.ID)
+		leg := outbox.Leg{From: h.base, To: h.base.Join(f.read.To)}
+		h.at = leg.At(f.Event.ID)
 	}
 	return true
 }

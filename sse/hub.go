@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"cmp"
 	"context"
 	"sync"
 
@@ -49,6 +50,7 @@ const (
 
 // NewHub makes a hub that waits for its Start, and feeds the ring.
 func NewHub(ring *Ring) *Hub {
+	ring.slots = make(chan struct{}, cmp.Or(ring.Replays, 4))
 	return &Hub{
 		Ring: ring, QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
 		started: make(chan struct{}), subscribed: map[*Subscription]struct{}{}, index: newIndex(),

@@ -1,8 +1,11 @@
 package sse
 
 import (
+	"context"
 	"slices"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -111,4 +114,45 @@ func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
 	if !ok || !done || len(frames) < 4 || frames[len(frames)-1].Event.ID != id {
 		t.Errorf("%d frames, done %v, ok %v", len(frames), done, ok)
 	}
+}
+
+// However many streams replay, only so many of them read from the table at a
+// time, and all get there.
+func TestRing_ReadsFewPagesAtATime(t *testing.T) {
+	fromTable(t, func(t *testing.T, s *server) {
+		s.commit("a", 2000)
+		var mu sync.Mutex
+		reading, most := 0, 0
+		count := func(d int) {
+			mu.Lock()
+			defer mu.Unlock()
+			reading += d
+			most = max(most, reading)
+		}
+		s.Hub.Ring.Past = slow{s.past, count}
+		var clients []*client
+		for range 40 {
+			clients = append(clients, s.open(t, Request{From: From{Earliest: true}}))
+		}
+		time.Sleep(time.Minute)
+		for _, c := range clients {
+			c.wantIDs(numbers(1, 2000)...)
+		}
+		if want := cap(s.Hub.Ring.slots); most != want {
+			t.Errorf("%d pages were read at a time, want %d", most, want)
+		}
+	})
+}
+
+// slow is a table that takes its time.
+type slow struct {
+	Past
+	count func(int)
+}
+
+func (p slow) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error) {
+	p.count(1)
+	defer p.count(-1)
+	time.Sleep(10 * time.Millisecond)
+	return p.Past.Replay(ctx, leg, filter, limit)
 }

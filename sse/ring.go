@@ -24,6 +24,13 @@ type Ring struct {
 	// Bytes is about how much the events may hold in memory: DefaultRingBytes
 	// by default, nothing below 0. A read larger than that is not held.
 	Bytes int
+	// Replays is how many pages may be read from the table at a time, 4 by
+	// default: those who come back from afar leave connections and processors
+	// to what is live.
+	Replays int
+
+	// slots has a token for each page that is being read.
+	slots chan struct{}
 
 	mu sync.RWMutex
 	// base is the position before the oldest read held, end the one after the
@@ -173,13 +180,24 @@ func (r *Ring) knows(p outbox.Position) (end outbox.Position, ok bool) {
 func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error) {
 	frames, done, ok := r.page(leg, filter, limit)
 	if !ok {
-		return r.Past.Replay(ctx, leg, filter, limit)
+		return r.replayTable(ctx, leg, filter, limit)
 	}
 	page := outbox.Page{After: leg.After, Done: done}
 	for _, f := range frames {
 		page.Events, page.After = append(page.Events, *f.Event), f.Event.ID
 	}
 	return page, nil
+}
+
+// replayTable reads a page from the table, in its turn.
+func (r *Ring) replayTable(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error) {
+	select {
+	case r.slots <- struct{}{}:
+		defer func() { <-r.slots }()
+	case <-ctx.Done():
+		return outbox.Page{}, context.Cause(ctx)
+	}
+	return r.Past.Replay(ctx, leg, filter, limit)
 }
 
 // page is a page of a leg as frames, ordered by id, if the leg lies within the

@@ -55,7 +55,7 @@ func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended f
 
 // goOn ends the stream, or leaves it to the crew.
 func (t *stream) goOn(ctx context.Context, err error) {
-	if err != errParked {
+	if !errors.Is(err, errParked) {
 		t.finish(ctx, err)
 	}
 }
@@ -218,7 +218,7 @@ func (t *stream) page(ctx context.Context, leg outbox.Leg) (frames []*Frame, aft
 	var page outbox.Page
 	var trimmed error
 	err = t.persist(ctx, "replay", func(ctx context.Context) (err error) {
-		page, err = t.Hub.Ring.Past.Replay(ctx, leg, t.request.Filter, replayPage)
+		page, err = t.Hub.Ring.replayTable(ctx, leg, t.request.Filter, replayPage)
 		if trimmed = nil; errors.Is(err, outbox.ErrTrimmed) {
 			trimmed, err = err, nil
 		}
@@ -242,6 +242,9 @@ func (t *stream) follow(ctx context.Context) error {
 		t.answer()
 		taken, state, more := t.sub.take(frames[:0])
 		frames = taken
+		if len(frames) > 0 {
+			t.borrow()
+		}
 		t.put(frames)
 		clear(frames)
 		if err := t.flush(); err != nil {

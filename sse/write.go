@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
@@ -76,8 +77,11 @@ func (t *stream) event(name string, at outbox.Position, data any) {
 // room flushes when n bytes more would make the buffer too long.
 func (t *stream) room(n int) error {
 	if len(t.buf) > 0 && len(t.buf)+n > writeBytes {
-		return t.flush()
+		if err := t.flush(); err != nil {
+			return err
+		}
 	}
+	t.borrow()
 	return nil
 }
 
@@ -87,11 +91,24 @@ func (t *stream) flush() error {
 		return nil
 	}
 	err := t.write(t.buf)
-	t.buf = t.buf[:0]
-	if cap(t.buf) > 4<<10 {
-		t.buf = nil // an idle stream holds next to nothing
+	if cap(t.buf) == bufferBytes {
+		buffers.Put((*[bufferBytes]byte)(t.buf[:bufferBytes]))
 	}
+	t.buf = nil
 	return err
+}
+
+// buffers are for streams that are about to write much; one that waits holds none.
+var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
+
+// bufferBytes is room for writeBytes and a usual event more.
+const bufferBytes = writeBytes + 4<<10
+
+// borrow makes room for writeBytes, until the next flush.
+func (t *stream) borrow() {
+	if cap(t.buf) < bufferBytes {
+		t.buf = append(buffers.Get().(*[bufferBytes]byte)[:0], t.buf...)
+	}
 }
 
 // write waits until the reader has taken p, but no longer than the stall time.

@@ -70,7 +70,7 @@ func (n node) run(ctx context.Context) error {
 	}
 	defer pool.Close()
 
-	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}, Bytes: int(n.Ring)})
+	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}, Bytes: int(n.Ring), Replays: max(1, n.Pool/2)})
 	hub.QueueFrames = n.Queue
 	tail := &outbox.Tail{
 		URL: n.DirectURL, Start: hub.Start, Deliver: hub.Deliver,

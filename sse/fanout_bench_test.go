@@ -1,0 +1,157 @@
+package sse
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// payload200 is the payload of the budget.
+var payload200 = json.RawMessage(`{"n":"` + strings.Repeat("p", 192) + `"}`)
+
+// feed delivers reads of n events to a hub, one after the other.
+type feed struct {
+	hub *Hub
+	at  outbox.Position
+	id  int64
+}
+
+func newFeed(hub *Hub) *feed {
+	f := &feed{hub: hub, at: outbox.Position{History: 1}}
+	hub.Start(f.at)
+	return f
+}
+
+func (f *feed) read(topic string, n int) {
+	events := make([]outbox.Event, n)
+	for i := range events {
+		f.id++
+		events[i] = outbox.Event{ID: f.id, XID: uint64(f.id), Topic: topic, Type: "bench.happened", Source: "/", Payload: payload200, CreatedAt: epoch}
+	}
+	to := after(events[n-1])
+	f.hub.Deliver(outbox.Read{From: f.at, To: to, Events: events, First: true, Last: true})
+	f.at = to
+}
+
+// taken is a connection whose reader takes all at once.
+type taken struct{ bytes *atomic.Int64 }
+
+func (c taken) Write(p []byte) (int, error)      { c.bytes.Add(int64(len(p))); return len(p), nil }
+func (c taken) TryWrite(p []byte) (int, error)   { return c.Write(p) }
+func (c taken) Flush() error                     { return nil }
+func (c taken) SetWriteDeadline(time.Time) error { return nil }
+func (c taken) watch(*watch, func()) error       { return nil }
+func (c taken) Close() error                     { return nil }
+
+// BenchmarkFanOut is all that a delivery costs but the socket: one op is one event,
+// or ten at once, to every stream.
+func BenchmarkFanOut(b *testing.B) {
+	for _, streams := range []int{1, 100, 1000, 10_000} {
+		for _, together := range []int{1, 10} {
+			b.Run(fmt.Sprintf("streams=%d/events=%d", streams, together), func(b *testing.B) {
+				s := NewStreamer(NewHub(&Ring{}), slog.New(slog.DiscardHandler))
+				feed := newFeed(s.Hub)
+				ctx, stop := context.WithCancel(context.Background())
+				running := make(chan error)
+				go func() { running <- s.run(ctx, nil) }()
+				defer func() { stop(); <-running }()
+				for !s.Running() {
+					time.Sleep(time.Millisecond)
+				}
+				var bytes atomic.Int64
+				for range streams {
+					s.Serve(ctx, taken{&bytes}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(error) {})
+				}
+				b.ReportAllocs()
+				want := bytes.Load()
+				for b.Loop() {
+					feed.read("a", together)
+					reads := s.Hub.Ring.reads
+					for _, f := range reads[len(reads)-1].frames {
+						want += int64(streams * f.size(CloudEvents))
+					}
+					for bytes.Load() < want {
+						runtime.Gosched()
+					}
+				}
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*streams*together), "ns/delivery")
+			})
+		}
+	}
+}
+
+// BenchmarkHub_Deliver is the tail's part of it: one op is one event to a hub with
+// many topics, followed by one subscription or by none.
+func BenchmarkHub_Deliver(b *testing.B) {
+	for _, topics := range []int{100, 10_000, 100_000} {
+		b.Run(fmt.Sprintf("topics=%d", topics), func(b *testing.B) {
+			hub := NewHub(&Ring{Bytes: 1 << 20})
+			feed := newFeed(hub)
+			for i := range topics {
+				sub, _, err := hub.Subscribe(context.Background(), outbox.Filter{Topics: []outbox.Pattern{outbox.Pattern(fmt.Sprintf("user/%d", i))}}, CloudEvents)
+				if err != nil {
+					b.Fatal(err)
+				}
+				defer sub.Close()
+			}
+			for _, topic := range []string{"user/7", "nobody/7"} {
+				b.Run("topic="+topic[:strings.IndexByte(topic, '/')], func(b *testing.B) {
+					b.ReportAllocs()
+					for b.Loop() {
+						feed.read(topic, 1)
+					}
+				})
+			}
+		})
+	}
+}
+
+// BenchmarkResume is a reader who missed 400 events of a node that remembers
+// them: one op is the whole stream until it is live.
+func BenchmarkResume(b *testing.B) {
+	s := NewStreamer(NewHub(&Ring{}), slog.New(slog.DiscardHandler))
+	feed := newFeed(s.Hub)
+	feed.read("a", 1)
+	from := feed.at.String()
+	for range 100 {
+		feed.read("a", 4)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	running := make(chan error)
+	go func() { running <- s.run(ctx, nil) }()
+	defer func() { stop(); <-running }()
+	for !s.Running() {
+		time.Sleep(time.Millisecond)
+	}
+	var bytes atomic.Int64
+	b.ReportAllocs()
+	for b.Loop() {
+		var t *stream
+		s.Serve(ctx, taken{&bytes}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, From: From{Position: from}}, func(error) {})
+		b.StopTimer()
+		t = s.crew.all()[0]
+		t.hasLeft()
+		for s.Open() > 0 {
+			time.Sleep(time.Microsecond)
+		}
+		b.StartTimer()
+	}
+}
+
+func BenchmarkFrame_Encode(b *testing.B) {
+	e := outbox.Event{ID: 1234567, XID: 7654321, Topic: "user/42", Type: "audit.approved", Source: "/audit", Payload: payload200, CreatedAt: epoch}
+	read := &reading{To: after(e)}
+	b.ReportAllocs()
+	for b.Loop() {
+		f := &Frame{Event: &e, read: read, ends: true}
+		f.in(CloudEvents)
+	}
+}
