@@ -1,11 +1,72 @@
 package main
 
 import (
+	"encoding/json"
+	"os"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/outcrier/outcrier/internal/bench"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
+
+// TestMain lets the test binary be the server that a bench starts.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// tiny are sizes at which a bench takes seconds, and tells nothing of speed.
+var tiny = []string{
+	"bench", "--runs", "1", "--seconds", "0.2", "--writers", "2", "--streams", "5,20", "--rate", "50", "--settle", "0s",
+	"--held", "3000", "--missed", "1000", "--backlog", "2000", "--beside", "3", "--log-level", "warn",
+}
+
+func TestBench_MeasuresEverythingAndLosesNothing(t *testing.T) {
+	url := outboxtest.URL(t)
+	got := runWith(t, []string{"DATABASE_URL=" + url}, append(slices.Clone(tiny), "--json")...)
+	if got.code != exitDone {
+		t.Fatalf("exit code %d:\n%s\n%s", got.code, got.stderr, got.stdout)
+	}
+	var report bench.Report
+	if err := json.Unmarshal([]byte(got.stdout), &report); err != nil {
+		t.Fatalf("%v:\n%s", err, got.stdout)
+	}
+	deliveries := map[string]int64{}
+	for _, f := range report.Figures {
+		// Elsewhere there is no CPU time, and a note that says so.
+		if len(f.Runs) == 0 && (runtime.GOOS == "linux" || f.Note == "") {
+			t.Errorf("%s, %s, %s was not measured: %s", f.Measure, f.Variant, f.Name, f.Note)
+		}
+		if f.Count != nil {
+			deliveries[f.Measure] += f.Count.Deliveries
+			if f.Count.Lost != 0 || f.Count.Repeated != 0 {
+				t.Errorf("%s, %s, %s: %+v", f.Measure, f.Variant, f.Name, *f.Count)
+			}
+		}
+	}
+	for _, measure := range []string{"writers", "latency", "fanout", "idle", "replay", "storm", "tail"} {
+		if deliveries[measure] == 0 {
+			t.Errorf("nothing was delivered for %s", measure)
+		}
+	}
+	if !report.Server.Own || report.Server.PID == 0 || report.Machine.Postgres == "" {
+		t.Errorf("measured %+v on %+v, want a server of its own", report.Server, report.Machine)
+	}
+
+	const scratchSQL = `SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'outcrier_bench_%'`
+	var left int
+	if err := outboxtest.Pool(t, url).QueryRow(t.Context(), scratchSQL).Scan(&left); err != nil || left != 0 {
+		t.Errorf("%d scratch schemas are left, error %v", left, err)
+	}
+}
 
 func TestBenchConfig_ListsAreSeparatedByCommas(t *testing.T) {
 	for _, args := range [][]string{

@@ -80,6 +80,9 @@ var measures = []struct {
 	{"latency", (*bench).latency},
 	{"fanout", (*bench).fanout},
 	{"idle", (*bench).idle},
+	{"storm", (*bench).storm},
+	{"tail", (*bench).tail},
+	{"replay", (*bench).replay},
 }
 
 // bench is one run of the whole.

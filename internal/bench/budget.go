@@ -49,3 +49,29 @@ func idleBudget(streams int) *Budget {
 	}
 	return &Budget{Bound: atMost, Value: 6}
 }
+
+// replayBudget is of the ratio to COPY.
+func replayBudget(held, missed int) *Budget {
+	if held != 1_000_000 || missed != 100_000 {
+		return nil
+	}
+	return &Budget{Bound: atLeast, Value: 0.5}
+}
+
+// stormBudget is in seconds, stormQueriesBudget in queries.
+func stormBudget(streams int) *Budget {
+	if streams != 10_000 {
+		return nil
+	}
+	return &Budget{Bound: atMost, Value: 10}
+}
+
+func stormQueriesBudget(streams int) *Budget {
+	if streams != 10_000 {
+		return nil
+	}
+	return &Budget{Bound: atMost, Value: 100}
+}
+
+// tailBudget is in events a second.
+func tailBudget() *Budget { return &Budget{Bound: atLeast, Value: 30_000} }

@@ -13,7 +13,7 @@ import (
 type crowd struct {
 	endpoint *endpoint
 	streams  []*stream
-	// patience is how long await waits.
+	// patience is how long await waits for the next event.
 	patience time.Duration
 	// laggard is where the last look for target ended: all before it have come
 	// that far.
@@ -145,31 +145,44 @@ func (c *crowd) has(target int64) bool {
 	return true
 }
 
-// awaitLimit is how long a crowd may take from the last append until all have
-// everything.
-const awaitLimit = time.Minute
+// awaitLimit is how long a crowd may take for its next event.
+const awaitLimit = 30 * time.Second
 
-// await waits, within its patience, until every stream has come as far as target.
-// What is missing then counts as lost.
+// await waits until every stream has come as far as target, for as long as any
+// events come. What is missing when none has come for the crowd's patience counts
+// as lost.
 func (c *crowd) await(ctx context.Context, target int64) (missing int64, err error) {
 	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
-	for limit := time.After(c.patience); !c.has(target); {
+	given, progress := c.count().Deliveries, time.Now()
+	for n := 1; !c.has(target); n++ {
 		select {
 		case <-look.C:
 			if err := c.broken(); err != nil {
 				return 0, err
 			}
-		case <-limit:
-			for _, s := range c.streams {
-				missing += max(0, target-s.tally.reached.Load())
-			}
-			return missing, nil
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		}
+		if n%50 > 0 {
+			continue // to count is not free
+		}
+		switch now := c.count().Deliveries; {
+		case now != given:
+			given, progress = now, time.Now()
+		case time.Since(progress) > c.patience:
+			return c.missing(target), nil
+		}
 	}
 	return 0, nil
+}
+
+// missing is how many events streams are short of target.
+func (c *crowd) missing(target int64) (n int64) {
+	for _, s := range c.streams {
+		n += max(0, target-s.tally.reached.Load())
+	}
+	return n
 }
 
 // broken is why a stream ended that should not have.

@@ -1,8 +1,10 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -23,6 +25,8 @@ type delivered struct {
 	rate     float64 // deliveries a second
 	cpu      float64 // seconds of the server's for a million deliveries
 	p50, p99 float64 // from before the append to the stream, in milliseconds
+	// late is how long after the last append the last delivery came.
+	late time.Duration
 }
 
 func (b *bench) fanoutTo(ctx context.Context, n int) error {
@@ -82,6 +86,10 @@ func (b *bench) reportFanout(n int, p pace, rounds []delivered, unknown string) 
 	}
 	cpu := figure("server CPU per million", "s", func(d delivered) float64 { return d.cpu })
 	cpu.Budget = fanoutBudget(n, p, b.Payload)
+	late := slices.MaxFunc(rounds, func(a, b delivered) int { return cmp.Compare(a.late, b.late) }).late
+	if p == paced && late > time.Second {
+		cpu.Note = fmt.Sprintf("the pace was too much for this machine: the last delivery came %v after the last append", late.Round(time.Second/10))
+	}
 	if unknown != "" {
 		cpu.Runs, cpu.Budget, cpu.Note = nil, nil, unknown
 	}
@@ -106,10 +114,12 @@ func (b *bench) deliver(ctx context.Context, c *crowd, w *writer, p pace, unknow
 	if err != nil {
 		return d, err
 	}
+	appended := time.Now()
 	missing, err := c.await(ctx, w.number)
 	if err != nil {
 		return d, err
 	}
+	d.late = time.Since(appended)
 	seconds := time.Since(start).Seconds()
 	cpuAfter, err := cpuOf(b.pid())
 	if err != nil {

@@ -19,9 +19,10 @@ import (
 // server is an Outcrier that the bench has started, so that its CPU and memory are
 // those of the server alone.
 type server struct {
-	command  []string
-	database string
-	log      *slog.Logger
+	command []string
+	// database is where its queries go, direct where its tail listens.
+	database, direct string
+	log              *slog.Logger
 
 	base  string // its address; the port stays the same over restarts
 	cmd   *exec.Cmd
@@ -35,7 +36,7 @@ const startLimit = 30 * time.Second
 const stopLimit = 15 * time.Second
 
 func startServer(ctx context.Context, command []string, database string, log *slog.Logger) (*server, error) {
-	s := &server{command: command, database: database, log: log, base: "http://127.0.0.1:0"}
+	s := &server{command: command, database: database, direct: database, log: log, base: "http://127.0.0.1:0"}
 	return s, s.start(ctx)
 }
 
@@ -62,7 +63,7 @@ func (s *server) spawn() (io.Reader, error) {
 		return strings.HasPrefix(entry, "OUTCRIER_") || strings.HasPrefix(entry, "DATABASE_URL=")
 	})
 	// By the environment, because every user sees a command line.
-	cmd.Env = append(cmd.Env, "OUTCRIER_DATABASE_URL="+s.database)
+	cmd.Env = append(cmd.Env, "OUTCRIER_DATABASE_URL="+s.database, "OUTCRIER_DIRECT_URL="+s.direct)
 	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = apart()
 	cmd.WaitDelay = stopLimit
