@@ -57,7 +57,9 @@ Without a database URL it brings up a private Postgres and throws it away, and
 without --url a server of its own, with the defaults of its settings. On a
 database that is given it appends events, on topics that begin with bench/, which
 stay until retention removes them, and makes a schema named outcrier_bench_…,
-which it drops again; a server of its own migrates that database.`
+which it drops again; a server of its own migrates that database.
+
+The report's JSON is for programs: its fields are not renamed.`
 	return cmd
 }
 

@@ -70,6 +70,9 @@ type Sizes struct {
 
 func (s Sizes) round() time.Duration { return time.Duration(s.Seconds * float64(time.Second)) }
 
+// pause is the time to let something arrive, or settle, beside a round.
+func (s Sizes) pause() time.Duration { return min(s.round(), time.Second) }
+
 // measures are in the order in which they are made: those that fill the table are
 // the last.
 var measures = []struct {
@@ -135,13 +138,6 @@ func (b *bench) topic(format string, args ...any) string {
 }
 
 func (b *bench) say(format string, args ...any) { b.Progress(fmt.Sprintf(format, args...)) }
-
-// add reports a figure, with the count of the deliveries it stands on; nil where no
-// stream reads. A count that several figures stand on is given to each, and added
-// to the total by total.
-func (b *bench) add(f Figure) { b.report.add(f) }
-
-func (b *bench) total(c Count) { b.report.Total.add(c) }
 
 // sleep waits for d, or for ctx.
 func sleep(ctx context.Context, d time.Duration) error {

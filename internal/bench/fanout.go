@@ -70,7 +70,7 @@ func (b *bench) reportFanout(n int, p pace, rounds []delivered, unknown string) 
 	for _, d := range rounds {
 		count.add(d.count)
 	}
-	b.total(count)
+	b.report.Total.add(count)
 	variant := fmt.Sprintf("%d streams, %s", n, p)
 	if p == paced {
 		variant += fmt.Sprintf(" at %v/s", b.Rate)
@@ -93,10 +93,10 @@ func (b *bench) reportFanout(n int, p pace, rounds []delivered, unknown string) 
 	if unknown != "" {
 		cpu.Runs, cpu.Budget, cpu.Note = nil, nil, unknown
 	}
-	b.add(cpu)
-	b.add(figure("deliveries", "1/s", func(d delivered) float64 { return d.rate }))
-	b.add(figure("append to client p50", "ms", func(d delivered) float64 { return d.p50 }))
-	b.add(figure("append to client p99", "ms", func(d delivered) float64 { return d.p99 }))
+	b.report.add(cpu)
+	b.report.add(figure("deliveries", "1/s", func(d delivered) float64 { return d.rate }))
+	b.report.add(figure("append to client p50", "ms", func(d delivered) float64 { return d.p50 }))
+	b.report.add(figure("append to client p99", "ms", func(d delivered) float64 { return d.p99 }))
 }
 
 // deliver makes one round: from the first append until the last stream has all.

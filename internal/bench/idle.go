@@ -33,16 +33,20 @@ func (b *bench) idle(ctx context.Context) error {
 		resident = append(resident, float64(held.resident)/float64(n)/1e3)
 		proportional = append(proportional, float64(held.proportional)/float64(n)/1e3)
 	}
-	b.total(read)
+	b.report.Total.add(read)
 	variant := fmt.Sprintf("%d streams", n)
 	rss := Figure{Measure: "idle", Variant: variant, Name: "resident memory per stream", Unit: "kB", Runs: resident, Budget: idleBudget(n), Count: &read}
 	pss := Figure{Measure: "idle", Variant: variant, Name: "proportional memory per stream", Unit: "kB", Runs: proportional, Count: &read}
+	if b.target.own == nil {
+		rss.Note = "the server was not fresh: what it had to spare before is not counted, and what it gave back is counted off"
+		pss.Note = rss.Note
+	}
 	if unknown != "" {
 		rss.Runs, rss.Budget, rss.Note = nil, nil, unknown
 		pss.Runs, pss.Note = nil, unknown
 	}
-	b.add(rss)
-	b.add(pss)
+	b.report.add(rss)
+	b.report.add(pss)
 	return nil
 }
 

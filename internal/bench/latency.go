@@ -53,7 +53,7 @@ func (b *bench) latencyAt(ctx context.Context, p pace) error {
 			}
 		}
 	}
-	b.total(read)
+	b.report.Total.add(read)
 	quantiles := []struct {
 		name string
 		q    float64
@@ -71,8 +71,8 @@ func (b *bench) latencyAt(ctx context.Context, p pace) error {
 			f.Ratio = &Ratio{To: floorName, Runs: ratios(at(ours), at(floors))}
 			f.Budget = latencyBudget(b.LatencyRate)
 		}
-		b.add(f)
-		b.add(Figure{Measure: "latency", Variant: fmt.Sprintf("%s, %s", floorName, p), Name: "commit to client " + quantileOf.name, Unit: "ms", Runs: at(floors)})
+		b.report.add(f)
+		b.report.add(Figure{Measure: "latency", Variant: fmt.Sprintf("%s, %s", floorName, p), Name: "commit to client " + quantileOf.name, Unit: "ms", Runs: at(floors)})
 	}
 	return nil
 }
@@ -132,8 +132,8 @@ func (b *bench) latencyOfFloor(ctx context.Context, p pace) (delays, error) {
 	}
 	acked, err := b.appendAtPace(ctx, p, b.schema()+".notifying", "floor")
 	if err == nil {
-		// It promises nothing; what comes within a second is compared.
-		err = sleep(ctx, time.Second)
+		// It promises nothing; what has come by then is compared.
+		err = sleep(ctx, b.pause())
 	}
 	if err := errors.Join(err, f.close(ctx)); err != nil {
 		return nil, err

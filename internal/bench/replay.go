@@ -84,13 +84,13 @@ func (b *bench) replayFrom(ctx context.Context, source string, a absence) error 
 			}
 		}
 	}
-	b.total(read)
+	b.report.Total.add(read)
 	sizes := fmt.Sprintf("%d of %d", b.Missed, b.Held)
-	b.add(Figure{
+	b.report.add(Figure{
 		Measure: "replay", Variant: sizes + ", " + source, Name: "events", Unit: "1/s", Runs: streamed, Count: &read,
 		Ratio: &Ratio{To: "COPY", Runs: ratios(streamed, copied)}, Budget: replayBudget(b.Held, b.Missed),
 	})
-	b.add(Figure{Measure: "replay", Variant: sizes + ", COPY beside it", Name: "events", Unit: "1/s", Runs: copied})
+	b.report.add(Figure{Measure: "replay", Variant: sizes + ", COPY beside it", Name: "events", Unit: "1/s", Runs: copied})
 	return nil
 }
 

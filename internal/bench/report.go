@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -66,7 +67,8 @@ type Figure struct {
 	// Ratio is to another variant, measured beside it in the same runs.
 	Ratio  *Ratio  `json:"ratio,omitempty"`
 	Budget *Budget `json:"budget,omitempty"`
-	// Count is of the runs' deliveries; null where no stream reads.
+	// Count is of the deliveries that the figure stands on, which it may share
+	// with others of its variant; null where no stream reads.
 	Count *Count `json:"count"`
 	// Note is what else has to be known, above all why there are no runs.
 	Note string `json:"note,omitempty"`
@@ -101,21 +103,38 @@ func (r *Report) Exact() bool {
 	return len(r.Failures) == 0 && r.Total.Lost == 0 && r.Total.Repeated == 0
 }
 
-// add completes a figure from its runs.
+// add completes a figure from its runs. A run in which nothing came has no speed,
+// and is left out with a note.
 func (r *Report) add(f Figure) {
+	all := len(f.Runs)
+	f.Runs = finite(f.Runs)
+	if len(f.Runs) < all {
+		f.Note = "in some runs there was nothing to measure"
+	}
 	if len(f.Runs) > 0 {
 		f.Median, f.Least, f.Most = median(f.Runs), slices.Min(f.Runs), slices.Max(f.Runs)
 	}
-	if f.Runs == nil {
-		f.Runs = []float64{}
-	}
-	value := f.Median
-	if f.Ratio != nil {
-		f.Ratio.Median, f.Ratio.Least, f.Ratio.Most = median(f.Ratio.Runs), slices.Min(f.Ratio.Runs), slices.Max(f.Ratio.Runs)
-		value = f.Ratio.Median
+	value, measured := f.Median, len(f.Runs) > 0
+	if ratio := f.Ratio; ratio != nil {
+		ratio.Runs = finite(ratio.Runs)
+		if measured = len(ratio.Runs) > 0; measured {
+			ratio.Median, ratio.Least, ratio.Most = median(ratio.Runs), slices.Min(ratio.Runs), slices.Max(ratio.Runs)
+		}
+		value = ratio.Median
 	}
 	if b := f.Budget; b != nil {
-		b.Met = len(f.Runs) > 0 && (b.Bound == atMost && value <= b.Value || b.Bound == atLeast && value >= b.Value)
+		b.Met = measured && (b.Bound == atMost && value <= b.Value || b.Bound == atLeast && value >= b.Value)
 	}
 	r.Figures = append(r.Figures, f)
+}
+
+// finite leaves out what is not a number, or infinite. It is never nil.
+func finite(values []float64) []float64 {
+	found := make([]float64, 0, len(values))
+	for _, v := range values {
+		if !math.IsNaN(v) && !math.IsInf(v, 0) {
+			found = append(found, v)
+		}
+	}
+	return found
 }

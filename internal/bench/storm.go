@@ -38,7 +38,7 @@ func (b *bench) storm(ctx context.Context) (err error) {
 	var back, asked []float64
 	for run := range b.Runs {
 		b.say("storm: drop %d streams, run %d", n, run+1)
-		if err := sleep(ctx, time.Second); err != nil {
+		if err := sleep(ctx, b.pause()); err != nil {
 			return errors.Join(err, rain.stop(ctx))
 		}
 		before, start := queries.count(), time.Now()
@@ -49,7 +49,7 @@ func (b *bench) storm(ctx context.Context) (err error) {
 		back = append(back, time.Since(start).Seconds())
 		asked = append(asked, float64(queries.count()-before))
 	}
-	if err := errors.Join(sleep(ctx, time.Second), rain.stop(ctx)); err != nil {
+	if err := errors.Join(sleep(ctx, b.pause()), rain.stop(ctx)); err != nil {
 		return err
 	}
 	missing, err := c.await(ctx, rain.rounds)
@@ -58,14 +58,14 @@ func (b *bench) storm(ctx context.Context) (err error) {
 	}
 	count := c.count()
 	count.Lost += missing
-	b.total(count)
+	b.report.Total.add(count)
 	variant := fmt.Sprintf("%d streams at %v/s", n, b.StormRate)
-	b.add(Figure{Measure: "storm", Variant: variant, Name: "drop to all caught up", Unit: "s", Runs: back, Budget: stormBudget(n), Count: &count})
+	b.report.add(Figure{Measure: "storm", Variant: variant, Name: "drop to all caught up", Unit: "s", Runs: back, Budget: stormBudget(n), Count: &count})
 	ask := Figure{Measure: "storm", Variant: variant, Name: "queries beside the tail's", Unit: "queries", Runs: asked, Budget: stormQueriesBudget(n), Count: &count}
 	if unknown != "" {
 		ask.Runs, ask.Budget, ask.Note = nil, nil, unknown
 	}
-	b.add(ask)
+	b.report.add(ask)
 	return nil
 }
 

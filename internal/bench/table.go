@@ -32,7 +32,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 			middle += fmt.Sprintf(" [%d]", len(notes))
 		}
 		ratio := "-"
-		if f.Ratio != nil {
+		if f.Ratio != nil && len(f.Ratio.Runs) > 0 {
 			ratio = fmt.Sprintf("%.2f (%.2f – %.2f)", f.Ratio.Median, f.Ratio.Least, f.Ratio.Most)
 		}
 		deliveries, lost, repeated := "-", "-", "-"

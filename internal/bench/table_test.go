@@ -1,6 +1,9 @@
 package bench
 
 import (
+	"encoding/json"
+	"io"
+	"math"
 	"strings"
 	"testing"
 )
@@ -37,6 +40,21 @@ func TestReport_BudgetIsHeldAgainstTheRatioWhereThereIsOne(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("the table lacks %q:\n%s", want, b.String())
 		}
+	}
+}
+
+func TestReport_RunsWithoutAFigureAreLeftOut(t *testing.T) {
+	var r Report
+	r.add(Figure{Runs: []float64{math.NaN(), 3, math.Inf(1)}, Ratio: &Ratio{Runs: []float64{math.NaN()}}, Budget: &Budget{Bound: atMost, Value: 1}})
+	r.add(Figure{Runs: []float64{math.NaN()}})
+	if f := r.Figures[0]; len(f.Runs) != 1 || f.Median != 3 || f.Budget.Met || f.Note == "" {
+		t.Errorf("figure %+v, want one run and a note", f)
+	}
+	if _, err := json.Marshal(r); err != nil {
+		t.Error(err)
+	}
+	if err := r.WriteTable(io.Discard); err != nil {
+		t.Error(err)
 	}
 }
 

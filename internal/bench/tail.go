@@ -24,7 +24,7 @@ func (b *bench) tail(ctx context.Context) error {
 			}
 			runs = append(runs, rate)
 		}
-		b.add(Figure{
+		b.report.add(Figure{
 			Measure: "tail", Variant: variant + ", tail alone", Name: "events", Unit: "1/s", Runs: runs, Budget: tailBudget(),
 		})
 	}
@@ -39,8 +39,8 @@ func (b *bench) tail(ctx context.Context) error {
 		runs = append(runs, rate)
 		read.add(count)
 	}
-	b.total(read)
-	b.add(Figure{
+	b.report.Total.add(read)
+	b.report.add(Figure{
 		Measure: "tail", Variant: fmt.Sprintf("%d events of one transaction, server", b.Backlog),
 		Name: "events", Unit: "1/s", Runs: runs, Budget: tailBudget(), Count: &read,
 	})

@@ -41,7 +41,7 @@ func (b *bench) oneWriter(ctx context.Context) error {
 		}
 		runs = append(runs, r.rate)
 	}
-	b.add(Figure{Measure: "writers", Variant: "1 writer, no trigger", Name: "commits", Unit: "1/s", Runs: runs})
+	b.report.add(Figure{Measure: "writers", Variant: "1 writer, no trigger", Name: "commits", Unit: "1/s", Runs: runs})
 	return nil
 }
 
@@ -69,7 +69,7 @@ func (b *bench) writersOf(ctx context.Context, n int) error {
 			read.add(r.read)
 		}
 	}
-	b.total(read)
+	b.report.Total.add(read)
 	for variant, name := range names {
 		f := Figure{Measure: "writers", Variant: fmt.Sprintf("%d writers, %s", n, name), Name: "commits", Unit: "1/s", Runs: rates[variant]}
 		if variant != plain {
@@ -78,7 +78,7 @@ func (b *bench) writersOf(ctx context.Context, n int) error {
 		if variant == ours {
 			f.Budget, f.Count = writersBudget(n), &read
 		}
-		b.add(f)
+		b.report.add(f)
 	}
 	return nil
 }
