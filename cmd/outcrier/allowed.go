@@ -10,7 +10,8 @@ import (
 
 // allowed says which values a setting can have: alternatives separated by "|",
 // each a word, a number or a range like "1ms..1s", which may be open at its
-// upper end. It is written once, in the setting's tag, and read by the check,
+// upper end. Of a setting that can be given several times, it is what each value
+// can be. It is written once, in the setting's tag, and read by the check,
 // the help and the text of a mistake.
 type allowed string
 
@@ -39,6 +40,14 @@ func (a allowed) String() string {
 // admits says whether v, a setting's field, is allowed. A word is compared
 // without regard to case, and v then set to the word as it is spelt in a.
 func (a allowed) admits(v reflect.Value) bool {
+	if v.Kind() == reflect.Slice {
+		for i := range v.Len() {
+			if !a.admits(v.Index(i)) {
+				return false
+			}
+		}
+		return true
+	}
 	for alternative := range strings.SplitSeq(string(a), "|") {
 		if v.Kind() == reflect.String {
 			if strings.EqualFold(v.String(), alternative) {

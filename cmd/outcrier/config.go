@@ -59,6 +59,9 @@ func gather(settings []setting, flags *pflag.FlagSet, environ []string) *report 
 		if flags.Changed(s.flag) {
 			// An empty flag stands for the default, whatever the variables hold.
 			if text := flags.Lookup(s.flag).Value.String(); text != "" {
+				if s.listed() {
+					text = strings.ReplaceAll(text, separator, ",")
+				}
 				r.texts[s.flag], r.origins[s.flag] = text, fromFlag
 			}
 			continue
@@ -68,7 +71,7 @@ func gather(settings []setting, flags *pflag.FlagSet, environ []string) *report 
 			if text == "" {
 				continue
 			}
-			if s.repeats() {
+			if s.repeats() && !s.listed() {
 				text = strings.ReplaceAll(text, ",", separator)
 			}
 			r.texts[s.flag], r.origins[s.flag] = text, fromVariable-origin(i)

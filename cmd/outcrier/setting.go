@@ -76,9 +76,17 @@ func (s setting) repeats() bool {
 	return s.kind.Kind() == reflect.Slice || s.kind.Kind() == reflect.Map
 }
 
-// typeName is what the value is, in one word.
+// listed says whether commas part the values of s in flags too: where it is told
+// what is allowed, no value can contain one. Its field has no tag envSeparator.
+func (s setting) listed() bool { return s.repeats() && s.allow != "" }
+
+// typeName is what the value, or each of them, is, in one word.
 func (s setting) typeName() string {
-	switch s.kind {
+	kind := s.kind
+	if kind.Kind() == reflect.Slice {
+		kind = kind.Elem()
+	}
+	switch kind {
 	case reflect.TypeFor[time.Duration]():
 		return "duration"
 	case reflect.TypeFor[time.Time]():
@@ -86,7 +94,7 @@ func (s setting) typeName() string {
 	case reflect.TypeFor[byteSize]():
 		return "size"
 	}
-	switch s.kind.Kind() {
+	switch kind.Kind() {
 	case reflect.Bool:
 		return "bool"
 	case reflect.Int, reflect.Float64:
@@ -115,7 +123,7 @@ func (s setting) want() string {
 		form = "true or false"
 	case "number":
 		form = "a number"
-		if s.kind.Kind() == reflect.Int {
+		if s.kind.Kind() == reflect.Int || s.kind == reflect.TypeFor[[]int]() {
 			form = "a whole number"
 		}
 	case "name=value":
@@ -134,7 +142,10 @@ func register(flags *pflag.FlagSet, settings []setting) {
 	flags.SortFlags = false
 	for _, s := range settings {
 		usage := s.help + "\n" + strings.Join(s.variables(), ", ")
-		if s.repeats() {
+		switch {
+		case s.listed():
+			usage += ", several separated by commas"
+		case s.repeats():
 			usage += ", separated by commas; the flag can be repeated"
 		}
 		if name := s.typeName(); s.allow != "" && name != s.allow {

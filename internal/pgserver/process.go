@@ -77,6 +77,7 @@ func (s *Server) spawn() (*process, error) {
 	}
 	args := []string{"-c", leash, "leash", doomed, filepath.Join(s.binaries.folder, "postgres"), "-D", s.data()}
 	cmd := s.account.command(context.Background(), "/bin/sh", append(args, s.options()...)...)
+	cmd.Env = append(cmd.Env, s.env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{leashEnd, lifeEnd} // 3 and 4
 	if err := cmd.Start(); err != nil {

@@ -33,6 +33,10 @@ type Config struct {
 	// the port and the address.
 	Settings map[string]string
 
+	// Env are variables, as name=value, that Postgres gets beside the few of its own: LD_PRELOAD for one whose disk
+	// is to be slow.
+	Env []string
+
 	// Log gets a line when the server starts and when it stops. By default nothing. Postgres' own log is in LogFile.
 	Log *slog.Logger
 }
@@ -43,6 +47,7 @@ type Server struct {
 	folder    string // holds cluster, lock and log
 	temporary bool
 	settings  map[string]string
+	env       []string
 	log       *slog.Logger
 
 	lock     *os.File // held while the folder is ours
@@ -58,7 +63,7 @@ type Server struct {
 // the folder's databases are of a version that is not installed, and when Postgres does not come up within a minute (the
 // error ends with its log). The caller must call Stop. Cancelling ctx ends the start, not the server.
 func Start(ctx context.Context, config Config) (*Server, error) {
-	s := &Server{folder: config.Data, settings: config.Settings, log: config.Log}
+	s := &Server{folder: config.Data, settings: config.Settings, env: config.Env, log: config.Log}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
