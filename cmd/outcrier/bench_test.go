@@ -25,8 +25,8 @@ func TestMain(m *testing.M) {
 
 // tiny are sizes at which a bench takes seconds, and tells nothing of speed.
 var tiny = []string{
-	"bench", "--runs", "1", "--seconds", "0.2", "--writers", "2", "--streams", "5,20", "--rate", "50", "--settle", "0s",
-	"--held", "3000", "--missed", "1000", "--backlog", "2000", "--beside", "3", "--log-level", "warn",
+	"bench", "--runs", "1", "--seconds", "0.1", "--writers", "2", "--streams", "5,20", "--rate", "50", "--settle", "0s",
+	"--held", "1500", "--missed", "500", "--backlog", "1000", "--beside", "3", "--log-level", "warn",
 }
 
 func TestBench_MeasuresEverythingAndLosesNothing(t *testing.T) {

@@ -47,19 +47,27 @@ func (b *bench) tail(ctx context.Context) error {
 	return nil
 }
 
+// backlogLimit is how long a tail may take for the whole of it.
+const backlogLimit = 5 * time.Minute
+
 // tailAlone stops a tail by one event until the backlog is there, and takes the time
 // from then until it has all of it.
 func (b *bench) tailAlone(ctx context.Context, run, transactions int) (rate float64, err error) {
 	topic := b.topic("tail/%d/%d", transactions, run)
+	ctx, stop := context.WithTimeoutCause(ctx, backlogLimit, fmt.Errorf("the tail took more than %v", backlogLimit))
+	defer stop()
 	g, err := b.newGate(ctx, topic)
 	if err != nil {
 		return 0, err
 	}
-	defer g.close()
+	defer func() {
+		stop()
+		<-g.ended
+	}()
 	if err := b.fill(ctx, topic, 0, 1, 1); err != nil {
 		return 0, err
 	}
-	if _, err := g.next(); err != nil {
+	if _, err := g.next(ctx); err != nil {
 		return 0, err
 	}
 	if err := b.fill(ctx, topic, 1, b.Backlog, (b.Backlog+transactions-1)/transactions); err != nil {
@@ -67,10 +75,10 @@ func (b *bench) tailAlone(ctx context.Context, run, transactions int) (rate floa
 	}
 	start := time.Now()
 	for taken := 0; taken < b.Backlog; {
-		if err := g.through(); err != nil {
+		if err := g.through(ctx); err != nil {
 			return 0, err
 		}
-		n, err := g.next()
+		n, err := g.next(ctx)
 		if err != nil {
 			return 0, err
 		}
