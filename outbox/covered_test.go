@@ -67,7 +67,7 @@ func TestPattern_IsCoveredOnlyWhenAllItsTopicsAre(t *testing.T) {
 		{"**", "* */*/**", true},
 		{"a/**", "a/** a/*/**", true},
 		{"a/b/**", "a a/b/*/**", false}, // a/b
-		{"**", "a/** */*/**", false}, // b
+		{"**", "a/** */*/**", false},    // b
 		{"**", "* a/* */*/**", true},
 		{"a/*", "a/b a/c a/d", false},
 		{"a/*", "a/b a/*", true},
