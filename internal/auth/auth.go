@@ -93,8 +93,8 @@ func New(config Config) (*Verifier, error) {
 
 // Verify returns who a token speaks of, or a *Refusal: 401, with ErrExpired where
 // that alone is wrong, or 503 with ErrKeysUnavailable. It waits at most for one fetch
-// of the JWKS, and for that only without a kid that is known; ctx ends the wait, not
-// the fetch.
+// of the JWKS, and for that only when the token names no key that is known. ctx ends
+// the wait for another's fetch, not a fetch.
 func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) {
 	c, err := parseCompact(token)
 	if err != nil {
