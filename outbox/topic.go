@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -85,6 +86,72 @@ func (p Pattern) Match(topic string) bool {
 		}
 	}
 	return false
+}
+
+// CoveredBy tells whether every topic of p is one of a granted pattern's; several
+// may cover p together, as "user" and "user/*/**" cover "user/**". It is exact for
+// topics of any length: that a topic ends at 255 bytes is left out of account, so
+// that what only this limit would cover is not covered. All must be as ParsePattern
+// returned them. It reads each granted pattern once, and allocates at most a slice
+// of 129 bools.
+func (p Pattern) CoveredBy(granted ...Pattern) bool {
+	// No pattern names every segment there is, so among the topics of p is one
+	// whose wildcards stand for segments that nobody names. Only wildcards match
+	// those, and wildcards match all others too: to cover that topic is to cover
+	// all of its length. "*" serves as such a segment, since none is written so.
+	prefix, open := strings.CutSuffix(string(p), "/**")
+	if p == "**" {
+		prefix, open = "", true
+	}
+	if !open {
+		return slices.ContainsFunc(granted, func(g Pattern) bool { return g.Match(prefix) })
+	}
+	// What is left are the numbers of segments behind the prefix: all from 0 on,
+	// or from 1 where there is no prefix, since a topic has a segment.
+	least := 0
+	if prefix == "" {
+		least = 1
+	}
+	const most = maxTopicBytes/2 + 1
+	var exact [most + 1]bool // the numbers that a pattern without "**" covers
+	from := most + 1         // the numbers from here on are covered
+	for _, g := range granted {
+		switch n, rest, ok := g.behind(prefix); {
+		case ok && rest:
+			from = min(from, n)
+		case ok && n <= most:
+			exact[n] = true
+		}
+	}
+	for from > least && from <= most && exact[from-1] {
+		from--
+	}
+	return from <= least
+}
+
+// behind tells how many segments, none of them named by p, a topic that begins
+// with prefix must have behind it to be one of p's: n, or with rest n and more;
+// not ok when there is no such number. A "*" in prefix is a segment not named.
+func (p Pattern) behind(prefix string) (n int, rest, ok bool) {
+	pattern, more := string(p), true
+	have, haveMore := "", prefix != ""
+	for more {
+		var want string
+		want, pattern, more = strings.Cut(pattern, "/")
+		if want == "**" {
+			return n, true, true
+		}
+		if haveMore {
+			have, prefix, haveMore = strings.Cut(prefix, "/")
+		} else {
+			have = "*"
+			n++
+		}
+		if want != "*" && want != have {
+			return 0, false, false
+		}
+	}
+	return n, false, !haveMore
 }
 
 // regexp is the pattern as an anchored regular expression of Postgres.

@@ -1,0 +1,154 @@
+package auth
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// Limits of what a token may say.
+const (
+	maxPatterns     = 256 // in subscribe, and as many in publish
+	maxSubjectBytes = 255
+)
+
+// claims is what of a token's body counts here.
+type claims struct {
+	subject, issuer              string
+	audience                     []string
+	audienceGiven                bool
+	expires, notBefore, issuedAt time.Time // zero when not given
+	subscribe, publish           []outbox.Pattern
+	admin                        bool
+}
+
+// parseClaims reads a verified body. Claims of others are passed over, as RFC
+// 7519, section 4, has it; within the claim outcrier nothing is, since a misspelt
+// or future restriction must not become none.
+func parseClaims(body []byte) (c claims, err error) {
+	object, err := parseObject(body)
+	if err != nil {
+		return c, err
+	}
+	c.subject, _, err = optional[string](object, "sub")
+	if err != nil {
+		return c, err
+	}
+	switch {
+	case len(c.subject) > maxSubjectBytes:
+		return c, fmt.Errorf("sub has %d bytes, at most %d are allowed", len(c.subject), maxSubjectBytes)
+	case strings.ContainsFunc(c.subject, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }):
+		// It is logged and shown: no line breaks, nothing invisible, nothing that
+		// turns the direction of writing.
+		return c, errors.New("sub has characters that don't print")
+	}
+	if c.issuer, _, err = optional[string](object, "iss"); err != nil {
+		return c, err
+	}
+	if _, single := object["aud"].(string); single {
+		object["aud"] = []any{object["aud"]}
+	}
+	if c.audience, err = texts(object, "aud"); err != nil {
+		return c, err
+	}
+	_, c.audienceGiven = object["aud"]
+	if c.expires, err = numericDate(object, "exp"); err != nil {
+		return c, err
+	}
+	if c.expires.IsZero() {
+		return c, errors.New("exp is missing, and is needed")
+	}
+	if c.notBefore, err = numericDate(object, "nbf"); err != nil {
+		return c, err
+	}
+	if c.issuedAt, err = numericDate(object, "iat"); err != nil {
+		return c, err
+	}
+	grants, _, err := optional[map[string]any](object, "outcrier")
+	if err != nil {
+		return c, err
+	}
+	for name := range grants {
+		if !slices.Contains([]string{"subscribe", "publish", "admin"}, name) {
+			return c, fmt.Errorf("outcrier has an unknown member %.40q; allowed are subscribe, publish and admin", name)
+		}
+	}
+	if c.admin, _, err = optional[bool](grants, "admin"); err != nil {
+		return c, fmt.Errorf("outcrier.%w", err)
+	}
+	if c.subscribe, err = patterns(grants, "subscribe"); err != nil {
+		return c, fmt.Errorf("outcrier.%w", err)
+	}
+	if c.publish, err = patterns(grants, "publish"); err != nil {
+		return c, fmt.Errorf("outcrier.%w", err)
+	}
+	return c, nil
+}
+
+// latest is the end of the year 9999, behind which times stop to be written.
+const latest = 253402300799
+
+// numericDate reads a time in seconds since 1970, fractions allowed (RFC 7519,
+// section 2); zero when it is not given. Outside of the years 1970 to 9999 it is
+// refused: golang-jwt turns 1e308 into whatever an int64 of the machine makes of
+// it.
+func numericDate(object map[string]any, name string) (time.Time, error) {
+	number, given, err := optional[json.Number](object, name)
+	if err != nil || !given {
+		return time.Time{}, err
+	}
+	seconds, err := number.Float64()
+	if err != nil || seconds <= 0 || seconds > latest {
+		return time.Time{}, fmt.Errorf("%s is out of range", name)
+	}
+	whole, fraction := math.Modf(seconds)
+	return time.Unix(int64(whole), int64(fraction*1e9)), nil
+}
+
+func patterns(grants map[string]any, name string) ([]outbox.Pattern, error) {
+	list, err := texts(grants, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) > maxPatterns {
+		return nil, fmt.Errorf("%s has %d patterns, at most %d are allowed", name, len(list), maxPatterns)
+	}
+	parsed := make([]outbox.Pattern, 0, len(list))
+	for i, text := range list {
+		pattern, err := outbox.ParsePattern(text)
+		if err != nil {
+			return nil, fmt.Errorf("%s[%d]: %w", name, i, err)
+		}
+		parsed = append(parsed, pattern)
+	}
+	return parsed, nil
+}
+
+// check is for the times and the parties of verified claims. A token without an
+// audience is for everyone who trusts its issuer; one with an audience is refused
+// by who is not in it, and so by who has no name at all (RFC 7519, section 4.1.3).
+func (v *Verifier) check(c claims, now time.Time) error {
+	switch {
+	case v.issuer != "" && c.issuer != v.issuer:
+		return invalid("iss is not the issuer that is trusted here")
+	case v.audience != "" && !slices.Contains(c.audience, v.audience):
+		return invalid("aud does not name this server")
+	case v.audience == "" && c.audienceGiven:
+		return invalid("aud names an audience, and this server was given none to be")
+	case now.Before(c.notBefore.Add(-v.leeway)):
+		return invalid("the token is not valid yet: nbf is in the future")
+	case now.Before(c.issuedAt.Add(-v.leeway)):
+		return invalid("iat is in the future")
+	case !now.Before(c.expires.Add(v.leeway)):
+		return errExpired
+	}
+	return nil
+}

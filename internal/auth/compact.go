@@ -1,0 +1,78 @@
+package auth
+
+import (
+	"encoding/base64"
+	"errors"
+	"slices"
+	"strings"
+)
+
+// MaxTokenBytes is the longest token that is looked at. Cookies end at half of it.
+const MaxTokenBytes = 8 << 10
+
+// compact is a token taken apart (RFC 7515, section 3.1), its signature not yet
+// verified.
+type compact struct {
+	algorithm, kid  string
+	kidGiven        bool
+	signed          string // the part that the signature is for
+	body, signature []byte
+}
+
+// maxKidBytes is more than any thumbprint has.
+const maxKidBytes = 255
+
+// parseCompact errs in constant words: nobody vouches yet for what is in there.
+func parseCompact(token string) (c compact, err error) {
+	if len(token) > MaxTokenBytes {
+		return c, errors.New("the token is longer than 8192 bytes")
+	}
+	parts := strings.Split(token, ".")
+	switch {
+	case len(parts) == 5:
+		return c, errors.New("the token is encrypted (JWE); a signed one (JWS) is needed")
+	case len(parts) != 3:
+		return c, errors.New("the token has not the three parts of a JWT")
+	case parts[2] == "":
+		return c, errors.New("the token is not signed")
+	}
+	var decoded [3][]byte
+	for i, part := range parts {
+		if decoded[i], err = decode(part); err != nil {
+			return c, errors.New("the token is not base64url without padding")
+		}
+	}
+	header, err := parseObject(decoded[0])
+	if err != nil {
+		return c, errors.New("the token's header is not a JSON object with each name once")
+	}
+	// An extension that must be understood (RFC 7515, section 4.1.11): none is.
+	if _, given := header["crit"]; given {
+		return c, errors.New("the token's header has crit, which is not supported")
+	}
+	// So that what the issuer signed for another use is not taken for an access
+	// token (RFC 8725, section 3.11): a logout token, a proof of possession.
+	if kind, given, err := optional[string](header, "typ"); err != nil || given && !slices.Contains(types, strings.ToLower(kind)) {
+		return c, errors.New("the token's typ is not supported; allowed are none, JWT and at+jwt")
+	}
+	if c.algorithm, _, err = optional[string](header, "alg"); err != nil || c.algorithm == "" {
+		return c, errors.New("the token's header has no alg")
+	}
+	if c.kid, c.kidGiven, err = optional[string](header, "kid"); err != nil || len(c.kid) > maxKidBytes {
+		return c, errors.New("the token's kid is not a string of at most 255 bytes")
+	}
+	c.signed = token[:len(parts[0])+1+len(parts[1])]
+	c.body, c.signature = decoded[1], decoded[2]
+	return c, nil
+}
+
+var types = []string{"jwt", "application/jwt", "at+jwt", "application/at+jwt"}
+
+// decode is base64url as RFC 7515 writes it, one text for one value: encoding/base64
+// passes over line breaks, and unless it is strict over the last bits too.
+func decode(part string) ([]byte, error) {
+	if strings.ContainsAny(part, "\r\n") {
+		return nil, errors.New("a line break")
+	}
+	return base64.RawURLEncoding.Strict().DecodeString(part)
+}

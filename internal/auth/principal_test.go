@@ -1,0 +1,144 @@
+package auth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/outbox"
+)
+
+func logger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
+
+func TestPrincipal_MayWhatItsTokenGrants(t *testing.T) {
+	p := accepted(t, newVerifier(t, nil), hs(granting(`{"subscribe":["user/42/**","public/*","a","a/*/**"],"publish":["audit/*","x/**"]}`)))
+	for pattern, want := range map[outbox.Pattern]bool{
+		"user/42": true, "user/42/a/b": true, "user/42/*": true, "user/42/**": true, "user/42/*/**": true,
+		"public/a": true, "public/*": true, "a": true, "a/**": true, "a/*": true, "a/*/b/**": true,
+
+		"**": false, "*": false, "*/*": false, "*/42": false, "user": false, "user/*": false, "user/**": false, "user/*/**": false,
+		"user/43": false, "user/421": false, "User/42": false, "user/42 ": false, "user/4": false, "user/４２": false,
+		"public": false, "public/**": false, "public/*/*": false, "*/**": false, "audit/a": false, "x/y": false,
+	} {
+		err := p.MaySubscribe(pattern)
+		if (err == nil) != want {
+			t.Errorf("subscribe to %s: %v", pattern, err)
+		}
+		var refusal *auth.Refusal
+		if !want && (!errors.As(err, &refusal) || refusal.Status != 403 || refusal.Code != "insufficient_scope" || !strings.Contains(refusal.Detail, fmt.Sprintf("%q", pattern))) {
+			t.Errorf("%s: %+v", pattern, refusal)
+		}
+	}
+	for topic, want := range map[string]bool{
+		"audit/a": true, "x": true, "x/y/z": true,
+		"audit": false, "audit/a/b": false, "user/42": false, "y": false, "": false, "xx": false, "X/y": false,
+	} {
+		if err := p.MayPublish(topic); (err == nil) != want || err != nil && !strings.Contains(err.Error(), fmt.Sprintf("%q", topic)) {
+			t.Errorf("publish on %q: %v", topic, err)
+		}
+	}
+	if err := p.MayPublish(strings.Repeat("\r\n", 1<<20)); err == nil || len(err.Error()) > 2000 || strings.ContainsAny(err.Error(), "\r\n") {
+		t.Error("a long topic is told at length")
+	}
+	if p.MayAdmin() == nil {
+		t.Error("anyone is admin")
+	}
+}
+
+// No grant is no access: nothing is open to all by default.
+func TestPrincipal_WithoutGrantsMayNothing(t *testing.T) {
+	for _, claims := range []string{bare(expIn(time.Hour)), granting(`{}`), granting(`{"subscribe":[],"publish":[],"admin":false}`)} {
+		p := accepted(t, newVerifier(t, nil), hs(claims))
+		if p.MaySubscribe("a") == nil || p.MaySubscribe("**") == nil || p.MayPublish("a") == nil || p.MayAdmin() == nil {
+			t.Errorf("%s lets in", claims)
+		}
+	}
+	var nobody auth.Principal
+	if nobody.MaySubscribe("a") == nil || nobody.MayPublish("a") == nil || nobody.MayAdmin() == nil || nobody.Trusted() == nil {
+		t.Error("the zero principal lets in")
+	}
+}
+
+func TestPrincipal_EndsWithItsToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		v := newVerifier(t, func(c *auth.Config) { c.Leeway = 10 * time.Second })
+		token := hs(bare(expIn(time.Minute)))
+		p := accepted(t, v, token)
+		ctx, stop := p.While(t.Context())
+		defer stop()
+		other, stopOther := p.While(t.Context())
+		stopOther()
+		if !errors.Is(context.Cause(other), context.Canceled) {
+			t.Errorf("stopped: %v", context.Cause(other))
+		}
+
+		time.Sleep(69 * time.Second)
+		synctest.Wait()
+		if err := errors.Join(p.Trusted(), ctx.Err()); err != nil {
+			t.Error(err)
+		}
+		accepted(t, v, token) // what is let in now is not ended at once
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if !errors.Is(context.Cause(ctx), auth.ErrExpired) || !errors.Is(p.Trusted(), auth.ErrExpired) {
+			t.Errorf("ended with %v; %v", context.Cause(ctx), p.Trusted())
+		}
+		refused(t, v, token, "expired")
+		again, stopAgain := p.While(t.Context())
+		defer stopAgain()
+		if !errors.Is(context.Cause(again), auth.ErrExpired) {
+			t.Errorf("begun when over: %v", context.Cause(again))
+		}
+	})
+}
+
+func TestNew_ReportsAllMistakes(t *testing.T) {
+	for says, config := range map[string]auth.Config{
+		"no key is given":  {},
+		"leeway is 1h0m0s": {Keys: keys(), Leeway: time.Hour},
+		"refresh is 1s":    {JWKS: "https://issuer/", Refresh: time.Second},
+		`scheme "file"`:    {JWKS: "file:///etc/passwd"},
+		`scheme ""`:        {JWKS: "issuer/keys"},
+		"without a host":   {JWKS: "https:///keys"},
+		"is not a URL":     {JWKS: "https://user:hunter2@[/"},
+		"65 keys":          {Keys: make([]*auth.Key, 65)},
+		"leeway is 6m0s, at most 5m0s is allowed\nno key": {Leeway: 6 * time.Minute},
+	} {
+		if _, err := auth.New(config); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%v, want something about %q", err, says)
+		}
+	}
+}
+
+// The most that a token can carry, asked for the most that a request can ask.
+func BenchmarkPrincipal_MaySubscribeWorst(b *testing.B) {
+	var granted, asked []outbox.Pattern
+	for i := range 24 { // fills 8 kB
+		granted = append(granted, outbox.Pattern(strings.Repeat("*/", 120)+fmt.Sprintf("x%02x", i)))
+	}
+	for i := range 256 {
+		asked = append(asked, outbox.Pattern(strings.Repeat("*/", 120)+fmt.Sprintf("y%02x/**", i)))
+	}
+	token, err := auth.Mint(must(auth.ParseSecret(secret)), auth.Claims{Subscribe: granted}, time.Hour)
+	if err != nil {
+		b.Fatal(err)
+	}
+	p, err := newVerifier(b, nil).Verify(b.Context(), token)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		for _, pattern := range asked {
+			if p.MaySubscribe(pattern) == nil {
+				b.Fatal("granted")
+			}
+		}
+	}
+}

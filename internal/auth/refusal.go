@@ -1,0 +1,82 @@
+package auth
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+)
+
+// What a caller tells apart of refusals, by errors.Is.
+var (
+	// ErrNoToken: the request has none at all.
+	ErrNoToken = errors.New("no token")
+	// ErrExpired: the token was good, and is over.
+	ErrExpired = errors.New("token expired")
+	// ErrWithdrawn: the key that signed the token is no longer in the JWKS.
+	ErrWithdrawn = errors.New("key withdrawn")
+	// ErrKeysUnavailable: whether the token is good can't be told now, since the
+	// JWKS was not fetched.
+	ErrKeysUnavailable = errors.New("keys unavailable")
+)
+
+// Refusal is the error of everything here that refuses a request.
+type Refusal struct {
+	// Status is 400 for a request that can't be read, 401 without a good token,
+	// 403 for what the token does not grant, 503 when nobody can tell.
+	Status int
+	// Code is the error code of RFC 6750, section 3.1; empty without a token and
+	// for 503.
+	Code string
+	// Detail says to the client what is wrong and what is allowed. It quotes
+	// verified claims at most, never a token, a signature or a secret.
+	Detail string
+
+	is error
+}
+
+func (r *Refusal) Error() string { return r.Detail }
+
+// Unwrap is one of the package's errors, if one fits.
+func (r *Refusal) Unwrap() error { return r.is }
+
+// Challenge is the value for the header WWW-Authenticate (RFC 6750, section 3),
+// empty where none belongs.
+func (r *Refusal) Challenge() string {
+	switch {
+	case r.Status == http.StatusServiceUnavailable:
+		return ""
+	case r.Code == "":
+		return "Bearer"
+	}
+	// The section allows these characters only; a quote would end the value, and a
+	// line break the header.
+	description := strings.Map(func(c rune) rune {
+		switch {
+		case c == '"' || c == '\\':
+			return '\''
+		case c < ' ' || c > '~':
+			return '?'
+		}
+		return c
+	}, r.Detail)
+	return `Bearer error="` + r.Code + `", error_description="` + description + `"`
+}
+
+func badRequest(detail string) error {
+	return &Refusal{Status: http.StatusBadRequest, Code: "invalid_request", Detail: detail}
+}
+
+func invalid(detail string) error {
+	return &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: detail}
+}
+
+func notGranted(detail string) error {
+	return &Refusal{Status: http.StatusForbidden, Code: "insufficient_scope", Detail: detail}
+}
+
+var (
+	errNoToken     = &Refusal{Status: http.StatusUnauthorized, Detail: "a token is needed", is: ErrNoToken}
+	errExpired     = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the token has expired", is: ErrExpired}
+	errWithdrawn   = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the key that signed the token was withdrawn", is: ErrWithdrawn}
+	errUnavailable = &Refusal{Status: http.StatusServiceUnavailable, Detail: "the keys to verify tokens are not available", is: ErrKeysUnavailable}
+)

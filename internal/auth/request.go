@@ -1,0 +1,88 @@
+package auth
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Cookie is the name of the cookie that carries a token.
+const Cookie = "outcrier_token"
+
+// Source is where a request carries its token.
+type Source int
+
+// Of several that carry the same token, the first of these counts.
+const (
+	// FromHeader is Authorization: Bearer. No other site's page can send it
+	// unless CORS lets it.
+	FromHeader Source = iota + 1
+	// FromCookie is what a browser sends by itself, also when a page of another
+	// site made it: requests that change something need a check of their origin.
+	FromCookie
+	// FromQuery is ?token=, which ends up in logs and histories.
+	FromQuery
+)
+
+// RequestToken finds the token that a request carries: in Authorization, in the
+// cookie outcrier_token, or with query true in ?token=. Else it returns a *Refusal:
+// ErrNoToken without one, 400 for what can't be read, and for tokens that differ,
+// since whoever chose between them would some day choose the attacker's. Whether
+// the token is good is Verify's to say.
+func RequestToken(r *http.Request, query bool) (string, Source, error) {
+	token, source, err := HeaderToken(r)
+	if err != nil {
+		return "", 0, err
+	}
+	carry := func(other string, from Source) bool {
+		if token == "" {
+			token, source = other, from
+		}
+		return token == other
+	}
+	const differ = "the request carries several different tokens: give one"
+	for _, cookie := range r.CookiesNamed(Cookie) {
+		// Empty is what is left of one taken back.
+		if cookie.Value != "" && !carry(cookie.Value, FromCookie) {
+			return "", 0, badRequest(differ)
+		}
+	}
+	// Values that a lenient reading leaves out could hide a second token.
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return "", 0, badRequest("the query is not well-formed")
+	}
+	for _, value := range values["token"] {
+		switch {
+		case !query:
+			return "", 0, badRequest("a token in the query is not allowed here: send it in Authorization, or as a cookie")
+		case value == "":
+			return "", 0, badRequest("the token in the query is empty")
+		case !carry(value, FromQuery):
+			return "", 0, badRequest(differ)
+		}
+	}
+	if token == "" {
+		return "", 0, errNoToken
+	}
+	return token, source, nil
+}
+
+// HeaderToken is the token of Authorization alone, empty without one: for who sets
+// the cookie, and gets the old one beside the new token.
+func HeaderToken(r *http.Request) (string, Source, error) {
+	fields := r.Header.Values("Authorization")
+	switch {
+	case len(fields) == 0:
+		return "", 0, nil
+	case len(fields) > 1:
+		return "", 0, badRequest("Authorization is given more than once")
+	}
+	scheme, token, _ := strings.Cut(fields[0], " ")
+	token = strings.Trim(token, " ")
+	// RFC 6750, section 2.1: one token68, no parameters.
+	if !strings.EqualFold(scheme, "Bearer") || token == "" || strings.ContainsAny(token, " \t,\"") {
+		return "", 0, badRequest("Authorization must be Bearer and a token")
+	}
+	return token, FromHeader, nil
+}
