@@ -49,7 +49,8 @@ func (h *handlers) stream(c echo.Context, request sse.Request) error {
 	}
 	if r := c.Request(); r.ProtoMajor == 1 && r.TLS == nil && h.Streamer.Running() {
 		if socket := takeOver(response); socket != nil {
-			h.Streamer.Serve(ctx, socket, request, ended)
+			// The request ends here, the stream does not.
+			h.Streamer.Serve(context.WithoutCancel(ctx), socket, request, ended)
 			return nil
 		}
 	}

@@ -58,8 +58,11 @@ type parked struct {
 	state atomic.Uint32
 	// wrote is when the last byte was sent, since the crew began.
 	wrote atomic.Int64
-	// left is closed when the reader has left.
-	left chan struct{}
+	// over is closed when the stream is to end wherever it is, because of why.
+	over chan struct{}
+	why  atomic.Pointer[error]
+	// uncancel, when not nil, has the stream forget the context it came with.
+	uncancel func() bool
 	// place is where it stands in the crew's streams; under its lock.
 	place int
 }
@@ -69,14 +72,14 @@ const (
 	// hand of the crew, or has one.
 	stateParked uint32 = 1 << iota
 	stateCalled
-	// Why it is called: frames wait, a heartbeat is due, the server drains, the
-	// reader has left.
+	// Why it is called: frames wait, a heartbeat is due, the server drains, it is
+	// over.
 	callFrames
 	callBeat
 	callDrain
-	callLeft
+	callOver
 
-	calls = callFrames | callBeat | callDrain | callLeft
+	calls = callFrames | callBeat | callDrain | callOver
 )
 
 // errParked is what a stream's goroutine ends with when the stream does not.
@@ -136,7 +139,6 @@ func (s *Streamer) Running() bool {
 
 // enter comes before all else for a stream on a Connection, leave after all.
 func (c *crew) enter(t *stream) error {
-	t.left = make(chan struct{})
 	c.mu.Lock()
 	t.place = len(c.streams)
 	c.streams = append(c.streams, t)
@@ -159,17 +161,19 @@ func (c *crew) leave(t *stream) {
 	_ = t.conn.Close() // nothing more is to be sent
 }
 
-// hasLeft ends the stream, wherever it is.
-func (t *stream) hasLeft() {
-	if t.call(callLeft) {
-		close(t.left)
+func (t *stream) hasLeft() { t.endNow(ErrLeft) }
+
+// endNow ends the stream, wherever it is. The first reason counts.
+func (t *stream) endNow(why error) {
+	if t.why.CompareAndSwap(nil, &why) {
+		close(t.over)
+		t.call(callOver)
 	}
 }
 
 // call tells a parked stream's hand why it is needed, and finds it one. A stream
-// with a goroutine of its own finds the reason when it would park. It returns
-// false when the reason was given before, and not yet answered.
-func (t *stream) call(why uint32) bool {
+// with a goroutine of its own finds the reason when it would park.
+func (t *stream) call(why uint32) {
 	for {
 		old := t.state.Load()
 		called := old&(stateParked|stateCalled) == stateParked
@@ -183,7 +187,7 @@ func (t *stream) call(why uint32) bool {
 		if called {
 			t.crew.call(t)
 		}
-		return old&why == 0
+		return
 	}
 }
 
@@ -275,8 +279,11 @@ type hand struct {
 // turn does what a parked stream was called for.
 func (h *hand) turn(ctx context.Context, t *stream) {
 	why := t.state.And(^(callFrames | callBeat))
-	if why&callLeft != 0 {
-		t.finish(ctx, ErrLeft)
+	if why&callOver != 0 {
+		over := *t.why.Load()
+		t.buf = appendGoodbye(h.buf[:0], over, t.Retry)
+		_, _ = t.tryWrite() // it is for a reader who may not be there
+		t.finish(ctx, over)
 		return
 	}
 	frames, state, more := t.sub.take(h.frames[:0])

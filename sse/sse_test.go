@@ -272,6 +272,7 @@ type client struct {
 	t      *testing.T
 	wire   *wire
 	cancel context.CancelCauseFunc
+	expire context.CancelCauseFunc
 	ended  chan error
 	read   int // events that were looked at
 }
@@ -282,7 +283,7 @@ func (s *server) open(t *testing.T, request Request) *client {
 		request.Filter.Topics = []outbox.Pattern{"a"}
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	c := &client{t: t, wire: &wire{}, cancel: cancel, ended: make(chan error, 1)}
+	c := &client{t: t, wire: &wire{}, cancel: cancel, expire: cancel, ended: make(chan error, 1)}
 	var w Writer = c.wire
 	if s.parks {
 		w = parkable{c.wire}

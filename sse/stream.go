@@ -37,14 +37,17 @@ type stream struct {
 
 // Serve writes a stream until it ends, and then calls ended, once, with the
 // reason: the cause of ctx, a failed write, ErrStalled, ErrDraining, ErrLeft or
-// ErrFull. When w is a Socket, Serve returns as soon as the stream is live, ctx
-// matters until then only, and ended may be called by another goroutine. The
-// headers were sent before, or are what the Socket begins with.
+// ErrFull. A cause that is a Goodbye is told to the reader. When w is a Socket,
+// Serve returns as soon as the stream is live, and ended is called by another
+// goroutine. The headers were sent before, or are what the Socket begins with.
 func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended func(error)) {
 	refused := s.enter()
 	t := &stream{Streamer: s, w: w, request: request, draining: s.draining, heartbeat: time.NewTimer(s.Heartbeat), ended: ended}
 	if conn, ok := w.(connection); ok {
-		t.conn = conn
+		t.conn, t.over = conn, make(chan struct{})
+		if ctx.Done() != nil {
+			t.uncancel = context.AfterFunc(ctx, func() { t.endNow(context.Cause(ctx)) })
+		}
 		if err := s.crew.enter(t); err != nil {
 			t.finish(ctx, err)
 			return
@@ -69,6 +72,9 @@ func (t *stream) finish(ctx context.Context, err error) {
 		t.sub.Close()
 	}
 	if t.conn != nil {
+		if t.uncancel != nil {
+			t.uncancel()
+		}
 		t.crew.leave(t)
 	}
 	t.leave()
@@ -267,10 +273,10 @@ func (t *stream) follow(ctx context.Context) error {
 			t.endLater()
 		case <-t.end:
 			return t.goodbye(ErrDraining)
-		case <-t.left:
-			return ErrLeft
+		case <-t.over:
+			return t.goodbye(*t.why.Load())
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return t.goodbye(context.Cause(ctx))
 		}
 	}
 }
@@ -312,8 +318,11 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 		var err error
 		select {
 		case err = <-done:
-			if err == nil || ctx.Err() != nil {
-				return err
+			switch {
+			case err == nil:
+				return nil
+			case ctx.Err() != nil:
+				return t.goodbye(context.Cause(ctx))
 			}
 			pause := retry.NextBackOff()
 			t.Log.WarnContext(ctx, "stream waits for the database", "to", what, "err", err, "retry_in", pause)
@@ -326,14 +335,14 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 			if err := t.flush(); err != nil {
 				return err
 			}
-		case <-t.left:
-			return ErrLeft
+		case <-t.over:
+			return t.goodbye(*t.why.Load())
 		case <-t.draining:
 			t.endLater()
 		case <-t.end:
 			return t.goodbye(ErrDraining)
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return t.goodbye(context.Cause(ctx))
 		}
 	}
 }

@@ -235,6 +235,27 @@ func TestStream_DrainEndsStreamsOneByOne(t *testing.T) {
 	})
 }
 
+// Whoever cancels a stream with a Goodbye has its reader told why.
+func TestStream_SaysWhyItIsCancelled(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *server) {
+		expired := &Goodbye{"token_expired", "the token has expired"}
+		live := s.open(t, Request{})
+		live.next()
+		s.past.err = errors.New("gone")
+		waiting := s.open(t, Request{From: From{Earliest: true}})
+		waiting.next()
+		for _, c := range []*client{waiting, live} {
+			c.expire(expired)
+			if err := <-c.ended; !errors.Is(err, expired) {
+				t.Error(err)
+			}
+			if events := c.next(); len(events) != 1 || events[0].Type != "outcrier.goodbye" || events[0].Data != `{"reason":"token_expired"}` {
+				t.Errorf("it says %+v", events)
+			}
+		}
+	})
+}
+
 func TestStream_TooManyAreTurnedAway(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
 		s.MaxStreams = 2

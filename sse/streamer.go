@@ -74,14 +74,25 @@ type From struct {
 	Earliest bool
 }
 
+// Goodbye is why a stream ends that is told so, by the event outcrier.goodbye: an
+// error to cancel the context of a stream with.
+type Goodbye struct {
+	// Reason is a word for programs, like "token_expired".
+	Reason string
+	// Text is for people.
+	Text string
+}
+
+func (g *Goodbye) Error() string { return g.Text }
+
 // Why a stream ended.
 var (
 	// ErrStalled: the reader took nothing for the stall time.
 	ErrStalled = errors.New("the reader made no progress within the stall time")
 	// ErrDraining: the server drains.
-	ErrDraining = errors.New("the server drains")
+	ErrDraining error = &Goodbye{"drain", "the server drains"}
 	// ErrFull: MaxStreams were open already.
-	ErrFull = errors.New("too many streams are open")
+	ErrFull error = &Goodbye{"full", "too many streams are open"}
 	// ErrLeft: the reader closed the connection.
 	ErrLeft = errors.New("the reader left")
 )

@@ -48,19 +48,19 @@ func (t *stream) endLater() {
 	t.draining, t.end = nil, time.After(rand.N(t.DrainTime+1))
 }
 
-// goodbye tells why the stream ends, and when to come back.
+// goodbye tells why the stream ends, and when to come back, if why is a Goodbye.
 func (t *stream) goodbye(why error) error {
 	t.buf = appendGoodbye(t.buf, why, t.Retry)
 	return errors.Join(why, t.flush())
 }
 
 func appendGoodbye(dst []byte, why error, retry time.Duration) []byte {
-	reason := "drain"
-	if errors.Is(why, ErrFull) {
-		reason = "full"
+	var g *Goodbye
+	if !errors.As(why, &g) {
+		return dst
 	}
 	dst = appendRetry(dst, retry)
-	return fmt.Appendf(dst, "event: outcrier.goodbye\ndata: {\"reason\":%q}\n\n", reason)
+	return fmt.Appendf(dst, "event: outcrier.goodbye\ndata: {\"reason\":%q}\n\n", g.Reason)
 }
 
 // event puts one of the server's own events into the buffer.
