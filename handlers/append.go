@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -20,7 +21,7 @@ import (
 
 // append is POST /events: one event or an array of them, each in CloudEvents'
 // JSON format or our own, all appended in one transaction.
-func (h *handlers) append(c echo.Context) error {
+func (h *handlers) append(c echo.Context, who caller) error {
 	if h.Streamer.Draining() {
 		return fault(http.StatusServiceUnavailable, "the server drains")
 	}
@@ -29,15 +30,13 @@ func (h *handlers) append(c echo.Context) error {
 	if err != nil || !slices.Contains(mediaTypes, media) {
 		return fault(http.StatusUnsupportedMediaType, fmt.Sprintf("Content-Type must be one of %q", mediaTypes))
 	}
-	// For this body only: a server-wide limit would end streams.
-	control := http.NewResponseController(c.Response().Writer)
-	_ = control.SetReadDeadline(time.Now().Add(bodyTime))
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), request.Body, h.MaxBody))
-	_ = control.SetReadDeadline(time.Time{})
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
 		return fault(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", h.MaxBody))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fault(http.StatusRequestTimeout, fmt.Sprintf("the body did not come within %s", h.Access.Limits.BodyTime))
 	case err != nil:
 		return fault(http.StatusBadRequest, "the body could not be read")
 	case !utf8.Valid(body):
@@ -47,6 +46,14 @@ func (h *handlers) append(c echo.Context) error {
 	if err != nil {
 		return fault(http.StatusBadRequest, err.Error())
 	}
+	if err := who.mayPublish(drafts); err != nil {
+		return err
+	}
+	if err := h.mayNow(c, who, drafts); err != nil {
+		return err
+	}
+	// The deadline of the body would end the request.
+	_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{})
 	ids, err := h.Append(request.Context(), drafts)
 	if reason, refused := outbox.Refused(err); refused {
 		return fault(http.StatusUnprocessableEntity, reason)
@@ -59,9 +66,6 @@ func (h *handlers) append(c echo.Context) error {
 }
 
 var mediaTypes = []string{"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"}
-
-// bodyTime is how long a body may take to come.
-const bodyTime = 30 * time.Second
 
 // Appended is the answer to an append.
 type Appended struct {

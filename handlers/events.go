@@ -19,22 +19,28 @@ import (
 )
 
 // events is GET /events: a stream, or for those who ask for JSON a long poll.
-func (h *handlers) events(c echo.Context) error {
+func (h *handlers) events(c echo.Context, who caller) error {
+	if c.Request().ContentLength != 0 {
+		return fault(http.StatusBadRequest, "a body is not read here; topics and all else belong in the query")
+	}
 	poll, err := wantsJSON(c.Request().Header.Values(echo.HeaderAccept))
 	if err != nil {
 		return err
 	}
-	request, err := parseRequest(c, poll)
+	request, err := h.parseRequest(c, poll)
 	if err != nil {
 		return fault(http.StatusBadRequest, err.Error())
 	}
-	if poll {
-		return h.poll(c, request)
+	if err := who.maySubscribe(request.Filter.Topics); err != nil {
+		return err
 	}
-	return h.stream(c, request)
+	if poll {
+		return h.poll(c, who, request)
+	}
+	return h.stream(c, who, request)
 }
 
-func (h *handlers) stream(c echo.Context, request sse.Request) error {
+func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error {
 	ctx, response := c.Request().Context(), c.Response()
 	header := response.Header()
 	header.Set(echo.HeaderContentType, "text/event-stream")
@@ -42,15 +48,25 @@ func (h *handlers) stream(c echo.Context, request sse.Request) error {
 	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
 	// nginx buffers answers unless told not to.
 	header.Set("X-Accel-Buffering", "no")
+	if !h.enter(who) {
+		h.refused(c, http.StatusTooManyRequests, errTooMany, errTooMany.Text)
+		return c.Blob(http.StatusOK, header.Get(echo.HeaderContentType), sse.Refuse(errTooMany, tooManyRetry))
+	}
 	started := time.Now()
-	log, remote := h.Log, c.Request().RemoteAddr // c is another request's by the time a stream ends
-	ended := func(why error) {
-		log.Info("stream ended", "why", why, "lasted", time.Since(started).Round(time.Millisecond), "topics", len(request.Filter.Topics), "remote", remote)
+	topics := len(request.Filter.Topics)
+	// c is another request's by the time a stream ends.
+	ended := func(stop func()) func(error) {
+		return func(why error) {
+			stop()
+			h.leave(who)
+			h.Log.Info("stream ended", "why", why, "lasted", time.Since(started).Round(time.Millisecond), "topics", topics, "subject", who.Subject, "address", who.address)
+		}
 	}
 	if r := c.Request(); r.ProtoMajor == 1 && r.TLS == nil && h.Streamer.Running() {
 		if socket := takeOver(response); socket != nil {
 			// The request ends here, the stream does not.
-			h.Streamer.Serve(context.WithoutCancel(ctx), socket, request, ended)
+			ctx, stop := who.while(context.WithoutCancel(ctx))
+			h.Streamer.Serve(ctx, socket, request, ended(stop))
 			return nil
 		}
 	}
@@ -58,9 +74,15 @@ func (h *handlers) stream(c echo.Context, request sse.Request) error {
 	// stream. From here on the writer beneath echo's is used: echo's Flush
 	// discards errors.
 	response.WriteHeader(http.StatusOK)
-	h.Streamer.Serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, request, ended)
+	ctx, stop := who.while(ctx)
+	h.Streamer.Serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, request, ended(stop))
 	return nil
 }
+
+// tooManyRetry is the mean time after which a stream too many is to try again. It
+// is answered 200 nevertheless: any other status would end an EventSource for
+// good, also when the user closes the tabs that were too many.
+const tooManyRetry = 30 * time.Second
 
 // takeOver takes the connection from net/http, which would keep a goroutine and
 // two buffers for it. It returns nil if that can't be.
@@ -91,7 +113,7 @@ type responseWriter struct {
 // Flush tells which of the two embedded is meant.
 func (w responseWriter) Flush() error { return w.ResponseController.Flush() }
 
-func (h *handlers) poll(c echo.Context, request sse.Request) error {
+func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 	limit, err := number(c.QueryParam("limit"), 500, 1, 1000)
 	if err != nil {
 		return fault(http.StatusBadRequest, "limit "+err.Error())
@@ -100,12 +122,20 @@ func (h *handlers) poll(c echo.Context, request sse.Request) error {
 	if err != nil {
 		return fault(http.StatusBadRequest, "wait "+err.Error())
 	}
-	ctx, cancel := context.WithTimeoutCause(c.Request().Context(), wait+10*time.Second, errUnavailable)
+	if !h.enter(who) {
+		return tooMany(c, tooManyRetry, errTooMany.Text)
+	}
+	defer h.leave(who)
+	trusted, stop := who.whilePolling(c.Request().Context())
+	defer stop()
+	ctx, cancel := context.WithTimeoutCause(trusted, wait+10*time.Second, errUnavailable)
 	defer cancel()
 	polled, err := h.Streamer.Poll(ctx, request, limit, wait)
 	switch {
 	case c.Request().Context().Err() != nil:
 		return nil // nobody is left to answer
+	case trusted.Err() != nil:
+		return context.Cause(trusted)
 	case err != nil:
 		h.Log.WarnContext(ctx, "poll failed", "err", err)
 		return fault(http.StatusServiceUnavailable, unavailable(err))
@@ -150,18 +180,18 @@ func wantsJSON(accept []string) (bool, error) {
 	return false, fault(http.StatusNotAcceptable, "allowed in Accept are text/event-stream for a stream and application/json for a long poll")
 }
 
-// A stream follows at most this many topics.
-const maxTopics = 256
-
 // lastEventID are the names under which polyfills send the last id in the query.
 var lastEventID = []string{"last_event_id", "lastEventId", "Last-Event-ID"}
 
 // parseRequest reads the query. What it does not know it refuses: a misspelt
 // filter must not become a stream that stays mute.
-func parseRequest(c echo.Context, poll bool) (request sse.Request, err error) {
+func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request, err error) {
 	known := slices.Concat([]string{"topic", "type", "from", "format", "names"}, lastEventID)
 	if poll {
 		known = append(known, "after", "wait", "limit")
+	}
+	if h.Access.QueryToken {
+		known = append(known, "token")
 	}
 	// echo's own reading leaves out what it can't read.
 	query, err := url.ParseQuery(c.Request().URL.RawQuery)
@@ -176,8 +206,8 @@ func parseRequest(c echo.Context, poll bool) (request sse.Request, err error) {
 			return request, fmt.Errorf("query parameter %s is given %d times, allowed is once", name, len(values))
 		}
 	}
-	if n := max(len(query["topic"]), len(query["type"])); n > maxTopics {
-		return request, fmt.Errorf("%d topics or types, at most %d are allowed", n, maxTopics)
+	if n := max(len(query["topic"]), len(query["type"])); n > h.Access.Limits.Topics {
+		return request, fmt.Errorf("%d topics or types, at most %d are allowed", n, h.Access.Limits.Topics)
 	}
 	if len(query["topic"]) == 0 {
 		return request, errors.New(`no topic: name at least one, as topic=user/42 or, with patterns, topic=user/* or topic=user/**`)

@@ -122,7 +122,7 @@ func TestEvents_UnknownRoutesAndMethods(t *testing.T) {
 func TestHome_HasEveryOtherPathAndNoOtherMethod(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	server := httptest.NewServer(handlers.New(handlers.Config{
-		Streamer: sse.NewStreamer(sse.NewHub(&sse.Ring{}), log), TailStatus: new(outbox.Tail).Status, Log: log,
+		Streamer: sse.NewStreamer(sse.NewHub(&sse.Ring{}), log), TailStatus: new(outbox.Tail).Status, Log: log, Access: handlers.Access{Open: true},
 		Home: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
 	}))
 	defer server.Close()

@@ -3,12 +3,16 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
+	"strings"
+	"sync/atomic"
 
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
+	"golang.org/x/time/rate"
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
@@ -22,6 +26,8 @@ type Config struct {
 	Append func(ctx context.Context, drafts []outbox.Draft) ([]int64, error)
 	// TailStatus is the state of the tail.
 	TailStatus func() outbox.Status
+	// Access is who may.
+	Access Access
 	// Home serves every path that is not Outcrier's; nil for 404.
 	Home http.Handler
 	// MaxBody is the largest request body in bytes.
@@ -31,7 +37,16 @@ type Config struct {
 
 // New returns the handler of all routes.
 func New(config Config) http.Handler {
-	h := &handlers{config}
+	access, limits := &config.Access, &config.Access.Limits
+	limits.Topics = cmp.Or(limits.Topics, defaultTopics)
+	limits.BodyTime = cmp.Or(limits.BodyTime, defaultBodyTime)
+	if access.Refusals == nil {
+		access.Refusals = new(Refusals)
+	}
+	h := &handlers{
+		Config: config, sites: newSites(access.Origins), logged: newLogged(), pace: newPace(limits.PublishRate),
+		principals: newQuota(limits.StreamsPerPrincipal), addresses: newQuota(limits.StreamsPerAddress),
+	}
 	e := echo.New()
 	e.HTTPErrorHandler = h.problem
 	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{
@@ -40,29 +55,33 @@ func New(config Config) http.Handler {
 			config.Log.ErrorContext(c.Request().Context(), "handler panicked", "err", err, "path", c.Path(), "stack", string(stack))
 			return err
 		},
-	}))
-	e.Use(func(next echo.HandlerFunc) echo.HandlerFunc {
-		return func(c echo.Context) error {
-			c.Response().Header().Set("X-Content-Type-Options", "nosniff")
-			return next(c)
-		}
-	})
+	}), h.shield, h.cors)
 
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
 		// Home gets no other path's methods.
-		for path, allowed := range map[string]string{"/events": "GET, POST", "/healthz": "GET", "/readyz": "GET"} {
+		for _, path := range []string{"/events", "/session", "/healthz", "/readyz"} {
+			methods := cmp.Or(strings.Join(resources[path], ", "), http.MethodGet)
 			e.Any(path, func(c echo.Context) error {
-				c.Response().Header().Set(echo.HeaderAllow, allowed)
+				c.Response().Header().Set(echo.HeaderAllow, methods)
 				return echo.ErrMethodNotAllowed
 			})
 		}
 	}
-	e.GET("/events", h.events)
-	e.POST("/events", h.append)
+	e.GET("/events", h.as(h.events))
+	e.POST("/events", h.as(h.append))
+	e.POST("/session", h.signIn)
+	e.DELETE("/session", h.signOut)
 	e.GET("/healthz", h.healthz)
 	e.GET("/readyz", h.readyz)
 	return e
 }
 
-type handlers struct{ Config }
+type handlers struct {
+	Config
+	sites                 sites
+	principals, addresses *quota
+	pace                  *pace
+	logged                *rate.Limiter
+	unlogged              atomic.Int64
+}

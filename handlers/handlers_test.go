@@ -33,6 +33,9 @@ type node struct {
 	pool          *pgxpool.Pool
 	streamer      *sse.Streamer
 	tail          *outbox.Tail
+	// access lets everyone in, by default.
+	access handlers.Access
+	log    *slog.Logger
 	// start starts the server: plainly, by default.
 	start func(*httptest.Server)
 }
@@ -43,17 +46,18 @@ const maxBody = 1 << 16
 // differ in.
 func newNode(t *testing.T, change func(*node)) *node {
 	t.Helper()
-	n := &node{database: outboxtest.URL(t), start: (*httptest.Server).Start}
+	n := &node{database: outboxtest.URL(t), start: (*httptest.Server).Start, access: handlers.Access{Open: true}}
 	n.pool = outboxtest.Pool(t, n.database)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	n.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: n.pool}})
-	n.tail = &outbox.Tail{URL: n.database, Start: hub.Start, Deliver: hub.Deliver, Log: log}
-	n.streamer = sse.NewStreamer(hub, log)
+	n.tail = &outbox.Tail{URL: n.database, Start: hub.Start, Deliver: hub.Deliver}
+	n.streamer = sse.NewStreamer(hub, nil)
 	if change != nil {
 		change(n)
 	}
+	n.tail.Log, n.streamer.Log = n.log, n.log
 	server := httptest.NewUnstartedServer(handlers.New(handlers.Config{
-		Streamer: n.streamer, TailStatus: n.tail.Status, MaxBody: maxBody, Log: log,
+		Streamer: n.streamer, TailStatus: n.tail.Status, MaxBody: maxBody, Log: n.log, Access: n.access,
 		Append: func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
 			err = pgx.BeginFunc(ctx, n.pool, func(tx pgx.Tx) error {
 				ids, err = outbox.Append(ctx, tx, drafts...)

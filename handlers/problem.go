@@ -6,6 +6,8 @@ import (
 	"net/http"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/outcrier/outcrier/internal/auth"
 )
 
 // Problem is the body of every error answer: problem JSON (RFC 9457).
@@ -36,17 +38,30 @@ func (h *handlers) problem(err error, c echo.Context) {
 			detail = text
 		}
 	}
-	request := c.Request()
+	request, header := c.Request(), c.Response().Header()
+	var refusal *auth.Refusal
+	if errors.As(err, &refusal) {
+		status, detail = refusal.Status, refusal.Detail
+		if challenge := refusal.Challenge(); challenge != "" {
+			header.Set(echo.HeaderWWWAuthenticate, challenge)
+		}
+	}
+	h.refused(c, status, err, detail)
 	switch {
 	case status == http.StatusNotFound && detail == "":
 		detail = "no such path: " + request.URL.Path
 	case status == http.StatusMethodNotAllowed && detail == "":
-		detail = request.Method + " is not allowed here; allowed are: " + c.Response().Header().Get(echo.HeaderAllow)
-	case status >= 500:
+		detail = request.Method + " is not allowed here; allowed are: " + header.Get(echo.HeaderAllow)
+	case status >= 500 && refusal == nil:
 		h.Log.ErrorContext(request.Context(), "request failed", "method", request.Method, "path", request.URL.Path, "status", status, "err", err)
 	}
 	if status == http.StatusServiceUnavailable {
-		c.Response().Header().Set(echo.HeaderRetryAfter, "2")
+		header.Set(echo.HeaderRetryAfter, "2")
+	}
+	header.Set(echo.HeaderCacheControl, "no-store")
+	if request.ContentLength != 0 && request.ProtoMajor == 1 {
+		// net/http would wait for the rest of the body before it sends an answer.
+		header.Set(echo.HeaderConnection, "close")
 	}
 	body, _ := json.Marshal(Problem{"about:blank", http.StatusText(status), status, detail}) // strings and a number
 	if request.Method == http.MethodHead {

@@ -48,7 +48,7 @@ func startNode(t *testing.T, database string, log *slog.Logger, tail *outbox.Tai
 	streamer := sse.NewStreamer(hub, log)
 	streamer.Heartbeat = 200 * time.Millisecond
 	n := &node{tail: tail, hub: hub, server: &http.Server{
-		Handler: handlers.New(handlers.Config{Streamer: streamer, TailStatus: tail.Status, Log: log}),
+		Handler: handlers.New(handlers.Config{Streamer: streamer, TailStatus: tail.Status, Log: log, Access: handlers.Access{Open: true}}),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			_ = c.(*net.TCPConn).SetWriteBuffer(16 << 10)
 			return ctx

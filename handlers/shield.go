@@ -1,0 +1,53 @@
+package handlers
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// policy is that of every answer which sets none of its own. No answer here is to
+// be rendered: one that is, by whatever mistake, may do nothing.
+const policy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+// shield is before all routes: what browsers are told with every answer, and the
+// limits of a request that hold whatever it asks for.
+func (h *handlers) shield(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		request, header := c.Request(), c.Response().Header()
+		header.Set("X-Content-Type-Options", "nosniff")
+		header.Set("Content-Security-Policy", policy)
+		header.Set("Referrer-Policy", "no-referrer") // the query may hold a token
+		header.Set("Cross-Origin-Resource-Policy", "same-origin")
+		if request.TLS != nil && !isLoopback(request.Host) {
+			header.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		if request.ContentLength != 0 {
+			// Each read of the body, also that of what a handler leaves.
+			_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Now().Add(h.Access.Limits.BodyTime))
+		}
+		if most := h.Access.Limits.URLBytes; most > 0 && len(request.RequestURI) > most {
+			return fault(http.StatusRequestURITooLong, fmt.Sprintf("path and query may have at most %d bytes", most))
+		}
+		// A name of an attacker can be made to resolve to loopback, and then a page
+		// of that name is not of another origin (DNS rebinding).
+		if h.Access.Open && !isLoopback(request.Host) {
+			return fault(http.StatusMisdirectedRequest, "this server needs no token, and so answers only to localhost and addresses of loopback")
+		}
+		return next(c)
+	}
+}
+
+// isLoopback tells of a host, with or without a port.
+func isLoopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return host == "localhost" || err == nil && address.IsLoopback()
+}
