@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -18,6 +21,7 @@ import (
 // the schema's to check; only what has to be given is checked here.
 type appendConfig struct {
 	DatabaseSettings
+	RemoteSettings
 	Topic     string            `flag:"topic" help:"what clients select on, like user/42"`
 	Type      string            `flag:"type" help:"what happened, like audit.approved"`
 	Payload   string            `flag:"payload" default:"-" secret:"true" help:"its JSON; - reads standard input"`
@@ -33,8 +37,8 @@ func appendCommand(p process) *cobra.Command {
 }
 
 func (c *appendConfig) check(r *report) {
+	c.RemoteSettings.check(r, &c.DatabaseURL)
 	c.DatabaseSettings.check(r)
-	r.require("database-url", c.DatabaseURL)
 	r.require("topic", c.Topic)
 	r.require("type", c.Type)
 	if _, nameless := c.Headers[""]; nameless {
@@ -73,20 +77,66 @@ func runAppend(ctx context.Context, p process, c appendConfig) error {
 	if err != nil {
 		return err
 	}
+	draft := outbox.Draft{
+		Topic: c.Topic, Type: c.Type, Payload: payload, Source: c.Source,
+		Headers: c.Headers, DedupKey: c.DedupKey, DeliverAt: c.DeliverAt,
+	}
+	if c.URL != "" {
+		return c.post(ctx, p.stdout, draft)
+	}
 	conn, err := pgx.Connect(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		ids, err := outbox.Append(ctx, tx, outbox.Draft{
-			Topic: c.Topic, Type: c.Type, Payload: payload, Source: c.Source,
-			Headers: c.Headers, DedupKey: c.DedupKey, DeliverAt: c.DeliverAt,
-		})
+		ids, err := outbox.Append(ctx, tx, draft)
 		if err != nil {
 			return err
 		}
 		_, err = fmt.Fprintln(p.stdout, ids[0])
 		return err
 	})
+}
+
+// post appends by way of a server.
+func (c appendConfig) post(ctx context.Context, stdout io.Writer, draft outbox.Draft) error {
+	target, err := url.JoinPath(c.URL, "events")
+	if err != nil {
+		return err
+	}
+	event := map[string]any{"topic": draft.Topic, "type": draft.Type, "source": draft.Source, "dedup_key": draft.DedupKey}
+	if draft.Headers != nil {
+		event["headers"] = draft.Headers
+	}
+	if !draft.DeliverAt.IsZero() {
+		event["deliver_at"] = draft.DeliverAt
+	}
+	body, err := json.Marshal(event)
+	if err != nil {
+		return err
+	}
+	// Behind the rest as it is: encoding/json would take out its white space.
+	body = fmt.Appendf(body[:len(body)-1], `,"payload":%s}`, draft.Payload)
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	c.authorize(request)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	var answer struct {
+		IDs    []int64
+		Detail string
+	}
+	_ = json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(&answer) // a proxy may answer with anything
+	if response.StatusCode != http.StatusCreated || len(answer.IDs) != 1 {
+		return fmt.Errorf("the server answers %s: %s", response.Status, answer.Detail)
+	}
+	_, err = fmt.Fprintln(stdout, answer.IDs[0])
+	return err
 }

@@ -11,7 +11,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const dsn = "postgres://u:secret@db.example:5432/app"
+const (
+	dsn = "postgres://u:secret@db.example:5432/app"
+	// secret is what tokens of the tests are signed with.
+	secret = "correct horse battery staple, 32 bytes and more"
+)
 
 // loaded is the config that a command would run with, and the error that it
 // would end with instead.
@@ -41,7 +45,7 @@ func mustLoad[C any, P interface {
 }
 
 func TestConfig_DefaultsAreAsDocumented(t *testing.T) {
-	got := mustLoad[serveConfig](t, nil, "--database-url", dsn, "--node", "a1")
+	got := mustLoad[serveConfig](t, nil, "--database-url", dsn, "--node", "a1", "--jwt-secret", secret)
 	want := serveConfig{
 		DatabaseSettings: DatabaseSettings{DatabaseURL: dsn},
 		ServerSettings: ServerSettings{
@@ -58,10 +62,26 @@ func TestConfig_DefaultsAreAsDocumented(t *testing.T) {
 			Queue:      256,
 			Ring:       64 << 20,
 			MaxStreams: 20_000,
-			Pool:       8,
-			MaxBody:    4 << 20,
-			Retention:  7 * 24 * time.Hour,
+			LimitSettings: LimitSettings{
+				StreamsPerPrincipal: 100,
+				StreamsPerAddress:   1000,
+				MaxTopics:           256,
+				PublishRate:         1000,
+				MaxBody:             4 << 20,
+				BodyTime:            30 * time.Second,
+				MaxURL:              32 << 10,
+				MaxHeader:           64 << 10,
+				HeaderTime:          5 * time.Second,
+			},
+			ProxySettings: ProxySettings{ProxyHeader: "X-Forwarded-For"},
+			Pool:          8,
+			Retention:     7 * 24 * time.Hour,
 		},
+		AccessSettings: AccessSettings{KeySettings: KeySettings{
+			JWTSecret:   secret,
+			JWKSRefresh: 5 * time.Minute,
+			JWTLeeway:   30 * time.Second,
+		}},
 		LogSettings: LogSettings{LogLevel: "info", LogFormat: "text"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -107,7 +127,6 @@ func TestConfig_AllMistakesAreReportedTogether(t *testing.T) {
 	want := strings.TrimSpace(`
 11 settings are wrong
   --database-url (OUTCRIER_DATABASE_URL, DATABASE_URL): has to be given; --dev brings up a private Postgres without it
-  --listen (OUTCRIER_LISTEN): "0.0.0.0:8080": want host:port with 127.0.0.1, [::1] or localhost as the host: there is no authentication yet, and other addresses can be reached from other machines
   --direct-url (OUTCRIER_DIRECT_URL): the value given (not shown): want postgres://user:password@host:5432/name, or host=… dbname=…; files that it names have to be readable
   --migrate (OUTCRIER_MIGRATE): "perhaps": want true or false
   --node (OUTCRIER_NODE): "a b": want 1 to 63 letters, digits, ".", "_" or "-", the first a letter or digit
@@ -116,7 +135,8 @@ func TestConfig_AllMistakesAreReportedTogether(t *testing.T) {
   --heartbeat (OUTCRIER_HEARTBEAT): "soon": want a duration like 250ms, 30s or 1h30m, 100ms to 5m
   --queue (OUTCRIER_QUEUE): "1.5": want a whole number, 1 to 65536
   --max-body (OUTCRIER_MAX_BODY): "4MB": want a number of bytes like 65536, 512KiB or 4MiB, 1KiB to 128MiB
-  --retention (OUTCRIER_RETENTION): "1h": want 0, or 24h or more`)
+  --retention (OUTCRIER_RETENTION): "1h": want 0, or 24h or more
+  --jwt-secret (OUTCRIER_JWT_SECRET): has to be given, or --jwt-secret-file, --jwt-key-file or --jwks-url: without a key nobody could be let in; --dev needs none, on loopback only`)
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("error (-want +got):\n%s", diff)
 	}
@@ -124,7 +144,19 @@ func TestConfig_AllMistakesAreReportedTogether(t *testing.T) {
 
 func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 	serve := func(t *testing.T, args ...string) error {
-		_, err := loaded[serveConfig](t, nil, append([]string{"--database-url", dsn}, args...)...)
+		_, err := loaded[serveConfig](t, nil, append([]string{"--database-url", dsn, "--jwt-secret", secret}, args...)...)
+		return err
+	}
+	dev := func(t *testing.T, args ...string) error {
+		_, err := loaded[serveConfig](t, nil, append([]string{"--dev"}, args...)...)
+		return err
+	}
+	demo := func(t *testing.T, args ...string) error {
+		_, err := loaded[demoConfig](t, nil, args...)
+		return err
+	}
+	mint := func(t *testing.T, args ...string) error {
+		_, err := loaded[tokenConfig](t, nil, args...)
 		return err
 	}
 	add := func(t *testing.T, args ...string) error {
@@ -147,8 +179,44 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		{serve, []string{"--listen", "127.0.0.1:0"}, ""},
 		{serve, []string{"--listen", "[::1]:8080"}, ""},
 		{serve, []string{"--listen", "localhost:8080"}, ""},
-		{serve, []string{"--listen", ":8080"}, "there is no authentication yet"},
-		{serve, []string{"--listen", "db.example:8080"}, "there is no authentication yet"},
+		{serve, []string{"--listen", ":8080"}, ""},
+		{serve, []string{"--listen", "db.example:8080"}, ""},
+		{dev, []string{"--listen", ":8080"}, "no token is needed there"},
+		{dev, []string{"--listen", "db.example:8080"}, "no token is needed there"},
+		{dev, []string{"--listen", "127.0.0.1:8080"}, ""},
+		{dev, []string{"--listen", ":8080", "--jwt-secret", secret}, ""},
+		{demo, []string{"--listen", "0.0.0.0:8080"}, "no token is needed there"},
+		{demo, []string{"--jwt-secret", secret}, "unknown flag"},
+		{serve, []string{"--debug", ":6060"}, "no token is needed there"},
+		{serve, []string{"--jwt-secret", ""}, "--jwt-secret (OUTCRIER_JWT_SECRET): has to be given, or --jwt-secret-file, --jwt-key-file or --jwks-url"},
+		{serve, []string{"--jwt-secret", "short"}, "the value given (not shown): the secret has 5 bytes, at least 32 are needed"},
+		{serve, []string{"--jwt-secret-file", "/nowhere"}, "no such file"},
+		{serve, []string{"--jwt-key-file", "/nowhere"}, "no such file"},
+		{serve, []string{"--jwt-key-file", "settings.go"}, "not a PEM file"},
+		{serve, []string{"--jwks-url", "ftp://issuer.example/keys"}, "allowed are https and http"},
+		{serve, []string{"--jwks-refresh", "1s"}, "want 10s to 24h"},
+		{serve, []string{"--jwt-leeway", "1h"}, "want 0s to 5m"},
+		{serve, []string{"--allow-origin", "https://app.example.com", "--allow-origin", "http://localhost:3000"}, ""},
+		{serve, []string{"--allow-origin", "*"}, `"*" can't be`},
+		{serve, []string{"--allow-origin", "https://*.example.com"}, `"*" can't be`},
+		{serve, []string{"--allow-origin", "null"}, "sandboxed"},
+		{serve, []string{"--allow-origin", "https://app.example.com/"}, "nothing behind it"},
+		{serve, []string{"--allow-origin", "app.example.com"}, "want scheme://host"},
+		{serve, []string{"--trust-proxy", "10.0.0.0/8", "--trust-proxy", "::1"}, ""},
+		{serve, []string{"--trust-proxy", "proxy"}, "want a network like 10.0.0.0/8"},
+		{serve, []string{"--proxy-header", "X-Real-IP"}, "want X-Forwarded-For or Forwarded"},
+		{serve, []string{"--tls-cert", "cert.pem"}, "want it and --tls-key"},
+		{serve, []string{"--tls-cert", "/nowhere", "--tls-key", "/nowhere"}, "no such file"},
+		{serve, []string{"--autocert-host", "events.example.com"}, "--autocert-cache (OUTCRIER_AUTOCERT_CACHE): has to be given"},
+		{serve, []string{"--autocert-host", "192.0.2.1", "--autocert-cache", "/tmp"}, "want a name like"},
+		{serve, []string{"--autocert-host", "*.example.com", "--autocert-cache", "/tmp"}, "want a name like"},
+		{serve, []string{"--autocert-host", "events.example.com", "--autocert-cache", "/tmp", "--h2c"}, "is for plain HTTP"},
+		{mint, []string{"--jwt-secret", secret}, ""},
+		{mint, nil, "want one of it, --jwt-secret-file and --jwt-private-key-file"},
+		{mint, []string{"--jwt-secret", secret, "--jwt-private-key-file", "k.pem"}, "want one of it"},
+		{mint, []string{"--jwt-secret", secret, "--subscribe", "a//b"}, "empty segments"},
+		{mint, []string{"--jwt-private-key-file", "settings.go"}, "not a PEM file"},
+		{add, []string{"--url", "http://h"}, "not both"},
 		{serve, []string{"--listen", "127.0.0.1"}, "want host:port"},
 		{serve, []string{"--listen", "127.0.0.1:http"}, "want a port from 0 to 65535"},
 		{serve, []string{"--wake", "POLL"}, ""},
@@ -199,12 +267,16 @@ func TestConfig_SecretsAreNeverRepeated(t *testing.T) {
 		"host=db.example password='secret",
 		"postgres://u:secret@db.example/app?sslmode=secret",
 	} {
-		_, err := loaded[serveConfig](t, []string{"DATABASE_URL=" + bad})
+		_, err := loaded[serveConfig](t, []string{"DATABASE_URL=" + bad, "OUTCRIER_JWT_SECRET=" + secret})
 		if err == nil || strings.Contains(err.Error(), "secret") {
 			t.Errorf("database URL %q: error %v, want one without the password", bad, err)
 		}
 	}
-	_, err := loaded[tailConfig](t, nil, "--url", "ftp://h/?token=secret")
+	_, err := loaded[serveConfig](t, nil, "--database-url", dsn, "--jwt-secret", "hunter2", "--jwks-url", "ftp://u:hunter2@issuer/")
+	if err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("error %v, want one without the keys", err)
+	}
+	_, err = loaded[tailConfig](t, nil, "--url", "ftp://h/?token=secret")
 	if err == nil || strings.Contains(err.Error(), "secret") {
 		t.Errorf("error %v, want one without the token", err)
 	}
@@ -220,7 +292,7 @@ func TestConfig_MigratesByDefaultInDemoAndDevModeOnly(t *testing.T) {
 		{[]string{"--migrate"}, true},
 		{[]string{"--dev", "--migrate=false"}, false},
 	} {
-		got := mustLoad[serveConfig](t, []string{"DATABASE_URL=" + dsn}, tt.args...)
+		got := mustLoad[serveConfig](t, []string{"DATABASE_URL=" + dsn, "OUTCRIER_JWT_SECRET=" + secret}, tt.args...)
 		if got.Migrate != tt.want {
 			t.Errorf("serve %v migrates: %v", tt.args, got.Migrate)
 		}
@@ -239,8 +311,23 @@ func TestConfig_DemoIsServeInDevMode(t *testing.T) {
 	if demo.Traffic != 2.5 {
 		t.Errorf("traffic %v, want 2.5", demo.Traffic)
 	}
-	if diff := cmp.Diff(mustLoad[serveConfig](t, environ, "--dev"), demo.serve()); diff != "" {
+	serve := mustLoad[serveConfig](t, environ, "--dev")
+	serve.KeySettings = KeySettings{} // the demo has no keys, and no defaults for them
+	if diff := cmp.Diff(serve, demo.serve()); diff != "" {
 		t.Errorf("settings (-serve --dev, +demo):\n%s", diff)
+	}
+}
+
+func TestConfig_DevModeDoesNotLimitItsOneClient(t *testing.T) {
+	dev := mustLoad[serveConfig](t, nil, "--dev")
+	if l := dev.LimitSettings; l.StreamsPerAddress != 0 || l.StreamsPerPrincipal != 0 || l.PublishRate != 0 || l.MaxTopics == 0 {
+		t.Errorf("%+v", l)
+	}
+	if got := mustLoad[demoConfig](t, nil, "--max-streams-per-address", "7").StreamsPerAddress; got != 7 {
+		t.Errorf("%d, want what was given", got)
+	}
+	if got := mustLoad[serveConfig](t, nil, "--dev", "--jwt-secret", secret).StreamsPerAddress; got != 1000 {
+		t.Errorf("%d with keys, want the default", got)
 	}
 }
 

@@ -17,7 +17,7 @@ func demoCommand(p process) *cobra.Command {
 
 func (c *demoConfig) check(r *report) {
 	c.DatabaseSettings.check(r)
-	c.ServerSettings.check(r, c.DatabaseURL)
+	c.ServerSettings.check(r, c.DatabaseURL, true)
 	if !r.given("migrate") {
 		c.Migrate = true
 	}

@@ -79,6 +79,7 @@ OUTCRIER_DATABASE_URL is not given.`
 		migrateCommand(p),
 		appendCommand(p),
 		tailCommand(p),
+		tokenCommand(p),
 		benchCommand(p),
 	)
 	return root

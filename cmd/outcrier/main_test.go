@@ -30,8 +30,8 @@ func TestRun_MistakesExitWithTwoAndSayWhereHelpIs(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "outcrier: no command given, want append, bench, demo, migrate, serve or tail\nSee 'outcrier --help'.\n"},
-		{[]string{"server"}, "outcrier: unknown command \"server\", want append, bench, demo, migrate, serve or tail\nSee 'outcrier --help'.\n"},
+		{nil, "outcrier: no command given, want append, bench, demo, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
+		{[]string{"server"}, "outcrier: unknown command \"server\", want append, bench, demo, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
 		{[]string{"migrate"}, "outcrier migrate: no command given, want down, status or up\nSee 'outcrier migrate --help'.\n"},
 		{[]string{"migrate", "sideways"}, "outcrier migrate: unknown command \"sideways\", want down, status or up\nSee 'outcrier migrate --help'.\n"},
 		{[]string{"serve", "now"}, "outcrier serve: unexpected argument \"now\", settings are given as --name value\nSee 'outcrier serve --help'.\n"},
@@ -123,6 +123,7 @@ func TestSettings_DefaultsAreAllowed(t *testing.T) {
 	mustLoad[migrateUpConfig](t, nil, "--database-url", dsn)
 	mustLoad[appendConfig](t, nil, "--database-url", dsn, "--topic", "t", "--type", "a")
 	mustLoad[tailConfig](t, nil, "--database-url", dsn)
+	mustLoad[tokenConfig](t, nil, "--jwt-secret", secret)
 }
 
 func TestUnknownVariables_AreThoseOfNoCommand(t *testing.T) {

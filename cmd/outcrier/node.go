@@ -79,9 +79,14 @@ func (n node) run(ctx context.Context) error {
 	streamer := sse.NewStreamer(hub, n.log)
 	streamer.Node, streamer.Heartbeat, streamer.Stall = n.Node, n.Heartbeat, n.Stall
 	streamer.Retry, streamer.DrainTime, streamer.MaxStreams = n.Retry, n.Drain, n.MaxStreams
+	access, err := n.access(n.log)
+	if err != nil {
+		return err
+	}
+	access.Open, access.Proxies, access.Limits = n.open(), n.proxies(), n.limits()
 	surface := handlers.Config{
 		Streamer: streamer, Append: appender(pool), TailStatus: tail.Status,
-		MaxBody: int64(n.MaxBody), Log: n.log,
+		Access: access, MaxBody: int64(n.MaxBody), Log: n.log,
 	}
 	var business *demo.Demo
 	if n.demo {
@@ -103,11 +108,20 @@ func (n node) run(ctx context.Context) error {
 	if business != nil && n.traffic > 0 {
 		group.Go(func() error { return business.Traffic(work, n.traffic) })
 	}
+	if access.Tokens != nil {
+		group.Go(func() error { return access.Tokens.Run(work) })
+	}
 	if n.Debug != "" {
 		group.Go(func() error { return serveProfiles(work, n.Debug) })
 	}
 	server := newServer(handlers.New(surface), n.log)
-	group.Go(func() error { return server.Serve(listener) })
+	server.ReadHeaderTimeout, server.MaxHeaderBytes = n.HeaderTime, int(n.MaxHeader)
+	server.Protocols = n.protocols()
+	if server.TLSConfig = n.TLSSettings.config(n.log); server.TLSConfig != nil {
+		group.Go(func() error { return server.ServeTLS(listener, "", "") })
+	} else {
+		group.Go(func() error { return server.Serve(listener) })
+	}
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -196,12 +210,7 @@ func newServer(handler http.Handler, log *slog.Logger) *server {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			if tcp, ok := conn.(*net.TCPConn); ok {
-				_ = tcp.SetWriteBuffer(sendBuffer) // without it the stream works too
-			}
-			return ctx
-		},
+		ConnContext:       boundBuffer,
 		ConnState: func(conn net.Conn, state http.ConnState) {
 			if state == http.StateNew {
 				s.fresh.Store(conn, nil)
@@ -240,12 +249,22 @@ func drain(streamer *sse.Streamer, s *server, over time.Duration) error {
 
 // announce prints what to paste where.
 func (n node) announce(address net.Addr, private *pgserver.Server) {
-	n.log.Info("serving", "address", address.String(), "node", n.Node)
+	n.log.Info("serving", "address", address.String(), "node", n.Node, "tls", n.enabled())
+	if !n.enabled() && len(n.TrustProxies) == 0 && notLoopback(address.String()) != "" {
+		n.log.Warn("tokens travel unencrypted: give --tls-cert, --autocert-host, or --trust-proxy for the proxy that encrypts")
+	}
 	if !n.Dev {
 		return
 	}
 	base := "http://" + address.String()
-	lines := []string{fmt.Sprintf("stream curl -N '%s/events?topic=**'", base)}
+	if n.enabled() {
+		base = "https://" + address.String()
+	}
+	header, mode := "", "dev mode: on loopback only, and no token is needed"
+	if !n.open() {
+		header, mode = `-H "Authorization: Bearer $OUTCRIER_TOKEN" `, "dev mode: a token is needed, since a key was given; outcrier token mints one"
+	}
+	lines := []string{fmt.Sprintf("stream curl -N %s'%s/events?topic=**'", header, base)}
 	if n.demo {
 		lines = append([]string{"page " + base + "/"}, lines...)
 	}
@@ -254,7 +273,7 @@ func (n node) announce(address net.Addr, private *pgserver.Server) {
 		url, _, _ := strings.Cut(private.URL(""), "?")
 		lines = append(lines, "psql "+url)
 	}
-	for _, line := range append(lines, "dev mode: on loopback only, and no token is needed") {
+	for _, line := range append(lines, mode) {
 		_, _ = io.WriteString(n.stdout, line+"\n") // nobody may be reading
 	}
 }

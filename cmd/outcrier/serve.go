@@ -6,9 +6,11 @@ import "github.com/spf13/cobra"
 type serveConfig struct {
 	DatabaseSettings
 	ServerSettings
-	// Dev needs no token from clients, and a private Postgres stands in for
-	// the database that wasn't given.
-	Dev bool `flag:"dev" help:"for development: no tokens, and a private Postgres where no database URL is given"`
+	AccessSettings
+	TLSSettings
+	// Dev needs no token from clients unless there are keys to verify them with,
+	// and a private Postgres stands in for the database that wasn't given.
+	Dev bool `flag:"dev" help:"for development: no tokens, on loopback only, unless keys are given, and a private Postgres where no database URL is given"`
 	LogSettings
 }
 
@@ -16,11 +18,19 @@ func serveCommand(p process) *cobra.Command {
 	return newCommand(p, "serve", "Serve the outbox as streams, until a signal ends it", runServe)
 }
 
+// open says whether no token is needed.
+func (c serveConfig) open() bool { return c.Dev && !c.configured() }
+
 func (c *serveConfig) check(r *report) {
 	c.DatabaseSettings.check(r)
-	c.ServerSettings.check(r, c.DatabaseURL)
+	c.ServerSettings.check(r, c.DatabaseURL, c.open())
+	c.AccessSettings.check(r)
+	c.TLSSettings.check(r)
 	if c.DatabaseURL == "" && !c.Dev {
 		r.reject("database-url", "has to be given; --dev brings up a private Postgres without it")
+	}
+	if !c.Dev && !c.configured() {
+		r.reject("jwt-secret", "has to be given, or --jwt-secret-file, --jwt-key-file or --jwks-url: without a key nobody could be let in; --dev needs none, on loopback only")
 	}
 	if !r.given("migrate") {
 		c.Migrate = c.Dev

@@ -59,7 +59,7 @@ func (l LogSettings) logger(w io.Writer) *slog.Logger {
 // ServerSettings is what a node needs to know.
 type ServerSettings struct {
 	// Listen is host:port. Port 0 picks a free one.
-	Listen string `flag:"listen" default:"127.0.0.1:8080" help:"the address to serve HTTP on, on loopback"`
+	Listen string `flag:"listen" default:"127.0.0.1:8080" help:"the address to serve HTTP on; in dev mode, on loopback"`
 	// DirectURL is never empty where DatabaseURL isn't.
 	DirectURL string        `flag:"direct-url" secret:"true" help:"the same database without a pooler between, for LISTEN; by default the database URL"`
 	Data      string        `flag:"data" help:"the folder of the private Postgres that runs where no database URL is given; by default one of this user's"`
@@ -75,11 +75,12 @@ type ServerSettings struct {
 	Queue     int           `flag:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
 	Ring      byteSize      `flag:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
 	// MaxStreams is of this node, not of all.
-	MaxStreams int           `flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
-	Pool       int           `flag:"pool" default:"8" allow:"1..1000" help:"the database connections for replay and appends"`
-	MaxBody    byteSize      `flag:"max-body" default:"4MiB" allow:"1KiB..128MiB" help:"the largest body of a request"`
-	Debug      string        `flag:"debug" help:"an address on loopback to serve Go's profiles at, like 127.0.0.1:6060; none by default"`
-	Retention  time.Duration `flag:"retention" default:"168h" allow:"0|24h.." help:"the age at which events are removed; 0 keeps them for ever"`
+	MaxStreams int `flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
+	LimitSettings
+	ProxySettings
+	Pool      int           `flag:"pool" default:"8" allow:"1..1000" help:"the database connections for replay and appends"`
+	Debug     string        `flag:"debug" help:"an address on loopback to serve Go's profiles at, like 127.0.0.1:6060; none by default"`
+	Retention time.Duration `flag:"retention" default:"168h" allow:"0|24h.." help:"the age at which events are removed; 0 keeps them for ever"`
 }
 
 // maxNodeName is the length in bytes that a host's name is cut to.
@@ -87,10 +88,17 @@ const maxNodeName = 63
 
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
-func (s *ServerSettings) check(r *report, databaseURL string) {
-	if problem := notLoopback(s.Listen); problem != "" {
+// check takes open for a server that needs no token.
+func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
+	if open {
+		s.withoutPrincipals(r)
+	}
+	if problem := notLoopback(s.Listen); open && problem != "" {
+		r.reject("listen", "%s", problem)
+	} else if problem := notAddress(s.Listen); problem != "" {
 		r.reject("listen", "%s", problem)
 	}
+	s.ProxySettings.check(r)
 	if s.Debug != "" {
 		if problem := notLoopback(s.Debug); problem != "" {
 			r.reject("debug", "%s", problem)
@@ -114,20 +122,32 @@ func (s *ServerSettings) check(r *report, databaseURL string) {
 	}
 }
 
-// notLoopback is what is wrong with an address to listen on, "" for nothing.
-func notLoopback(address string) string {
-	const want = "want host:port with 127.0.0.1, [::1] or localhost as the host"
-	host, port, err := net.SplitHostPort(address)
+// notAddress is what is wrong with an address to listen on, "" for nothing.
+func notAddress(address string) string {
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
-		return want
+		return "want host:port, or :port for all addresses"
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return "want a port from 0 to 65535 behind the host"
 	}
+	return ""
+}
+
+// notLoopback is what is wrong with an address for what needs no token.
+func notLoopback(address string) string {
+	const want = "want host:port with 127.0.0.1, [::1] or localhost as the host"
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return want
+	}
+	if problem := notAddress(address); problem != "" {
+		return problem
+	}
 	if host == "localhost" || net.ParseIP(host).IsLoopback() {
 		return ""
 	}
-	return want + ": there is no authentication yet, and other addresses can be reached from other machines"
+	return want + ": no token is needed there, and other addresses can be reached from other machines"
 }
 
 // newNodeName is different at each call, so that a node that is restarted is

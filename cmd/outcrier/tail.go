@@ -25,7 +25,7 @@ import (
 // and URL is not empty.
 type tailConfig struct {
 	DatabaseSettings
-	URL    string   `flag:"url" secret:"true" help:"a server to follow in place of the database, like http://127.0.0.1:8080"`
+	RemoteSettings
 	Topics []string `flag:"topic" default:"**" envSeparator:"\n" help:"the topic to follow, exact or a pattern"`
 	Types  []string `flag:"type" envSeparator:"\n" help:"the type to show, exact or with a final *; all by default"`
 	From   string   `flag:"from" default:"now" help:"where to begin: now, earliest, a position, a time (RFC 3339) or a duration back like 1h"`
@@ -38,25 +38,8 @@ func tailCommand(p process) *cobra.Command {
 }
 
 func (c *tailConfig) check(r *report) {
-	// A URL on the command line is meant, whatever the environment holds for
-	// the other commands.
-	switch {
-	case c.DatabaseURL == "" && c.URL == "":
-		r.reject("url", "has to be given, or --database-url")
-	case c.DatabaseURL == "" || c.URL == "":
-	case r.origins["url"] > r.origins["database-url"]:
-		c.DatabaseURL = ""
-	case r.origins["url"] < r.origins["database-url"]:
-		c.URL = ""
-	default:
-		r.reject("url", "want either it or --database-url, not both")
-	}
+	c.RemoteSettings.check(r, &c.DatabaseURL)
 	c.DatabaseSettings.check(r)
-	if c.URL != "" {
-		if u, err := url.Parse(c.URL); err != nil || u.Host == "" || !slices.Contains([]string{"http", "https"}, u.Scheme) {
-			r.reject("url", "want http://host:port or https://host:port")
-		}
-	}
 	if slices.Contains(c.Topics, "") {
 		r.reject("topic", "none can be empty")
 	}
@@ -85,6 +68,7 @@ func runTail(ctx context.Context, p process, c tailConfig) error {
 	server := newServer(handlers.New(handlers.Config{
 		Streamer: sse.NewStreamer(hub, p.log),
 		Append:   appender(pool), TailStatus: tail.Status, Log: p.log,
+		Access: handlers.Access{Open: true}, // on loopback
 	}), p.log)
 	group, work := errgroup.WithContext(ctx)
 	group.Go(func() error { return tail.Run(work) })
@@ -106,7 +90,7 @@ func (c tailConfig) follow(ctx context.Context, p process, base string) error {
 	}
 	retry := backoff.NewExponentialBackOff()
 	for {
-		polled, err := poll(ctx, base, query)
+		polled, err := c.poll(ctx, base, query)
 		var refused *refusedError
 		switch {
 		case ctx.Err() != nil:
@@ -142,7 +126,7 @@ type refusedError struct{ detail string }
 func (e *refusedError) Error() string { return e.detail }
 
 // poll asks once.
-func poll(ctx context.Context, base string, query url.Values) (polled sse.Polled, err error) {
+func (c tailConfig) poll(ctx context.Context, base string, query url.Values) (polled sse.Polled, err error) {
 	target, err := url.JoinPath(base, "events")
 	if err != nil {
 		return polled, err
@@ -152,6 +136,7 @@ func poll(ctx context.Context, base string, query url.Values) (polled sse.Polled
 		return polled, err
 	}
 	request.Header.Set("Accept", "application/json")
+	c.authorize(request)
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		return polled, err

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/outcrier/outcrier/handlers"
+)
+
+// AccessSettings says who may, besides whose tokens are good.
+type AccessSettings struct {
+	KeySettings
+	QueryToken   bool     `flag:"query-token" help:"take tokens from ?token= too; proxies log them, and browsers keep them in their history"`
+	AllowOrigins []string `flag:"allow-origin" envSeparator:"\n" help:"another origin whose pages may read streams, and act with their user's cookie, like https://app.example.com"`
+}
+
+func (a AccessSettings) check(r *report) {
+	a.KeySettings.check(r)
+	for _, origin := range a.AllowOrigins {
+		if _, err := handlers.ParseOrigin(origin); err != nil {
+			r.reject("allow-origin", "%v", err)
+		}
+	}
+}
+
+// access is for settings that check has found to be good.
+func (a AccessSettings) access(log *slog.Logger) (access handlers.Access, err error) {
+	access.QueryToken = a.QueryToken
+	for _, text := range a.AllowOrigins {
+		origin, err := handlers.ParseOrigin(text)
+		if err != nil {
+			return access, err
+		}
+		access.Origins = append(access.Origins, origin)
+	}
+	if a.configured() {
+		access.Tokens, err = a.verifier(log)
+	}
+	return access, err
+}
+
+// ProxySettings says who speaks for clients.
+type ProxySettings struct {
+	TrustProxies []string `flag:"trust-proxy" envSeparator:"\n" help:"the network of proxies that are believed about a client's address and TLS, like 10.0.0.0/8"`
+	ProxyHeader  string   `flag:"proxy-header" default:"X-Forwarded-For" allow:"X-Forwarded-For|Forwarded" help:"the header that they set, and clients can't: X-Forwarded-For, with X-Forwarded-Proto, or Forwarded"`
+}
+
+func (p ProxySettings) check(r *report) {
+	for _, text := range p.TrustProxies {
+		if _, err := parseNetwork(text); err != nil {
+			r.reject("trust-proxy", "want a network like 10.0.0.0/8, or an address")
+		}
+	}
+}
+
+func (p ProxySettings) proxies() handlers.Proxies {
+	proxies := handlers.Proxies{Forwarded: p.ProxyHeader == "Forwarded"}
+	for _, text := range p.TrustProxies {
+		if network, err := parseNetwork(text); err == nil { // as check has found
+			proxies.Networks = append(proxies.Networks, network)
+		}
+	}
+	return proxies
+}
+
+// parseNetwork takes a single address for a network too.
+func parseNetwork(text string) (netip.Prefix, error) {
+	if address, err := netip.ParseAddr(text); err == nil {
+		return netip.PrefixFrom(address, address.BitLen()), nil
+	}
+	network, err := netip.ParsePrefix(text)
+	return network.Masked(), err
+}
+
+// LimitSettings says how much of a node one client may use up. In dev mode, where
+// all clients are one, those per client are off unless they are given.
+type LimitSettings struct {
+	StreamsPerPrincipal int           `flag:"max-streams-per-principal" default:"100" allow:"0..1000000" help:"the streams and polls that may be open at a time for one subject of tokens; 0 for no limit, as in dev mode"`
+	StreamsPerAddress   int           `flag:"max-streams-per-address" default:"1000" allow:"0..1000000" help:"the same for one address, or network of 64 bits in IPv6"`
+	MaxTopics           int           `flag:"max-topics" default:"256" allow:"1..10000" help:"the topics that a stream may name, and as many types"`
+	PublishRate         float64       `flag:"publish-rate" default:"1000" allow:"0..1000000" help:"the events per second that one subject may publish by HTTP; 0 for no limit, as in dev mode"`
+	MaxBody             byteSize      `flag:"max-body" default:"4MiB" allow:"1KiB..128MiB" help:"the largest body of a request"`
+	BodyTime            time.Duration `flag:"body-time" default:"30s" allow:"1s..10m" help:"the time that a body may take to come"`
+	MaxURL              byteSize      `flag:"max-url" default:"32KiB" allow:"1KiB..1MiB" help:"the longest path of a request with its query"`
+	MaxHeader           byteSize      `flag:"max-header" default:"64KiB" allow:"4KiB..1MiB" help:"the largest header of a request, its path and query included"`
+	HeaderTime          time.Duration `flag:"header-time" default:"5s" allow:"100ms..1m" help:"the time that a header may take to come, and a TLS handshake"`
+}
+
+// withoutPrincipals turns off what was not asked for and can't tell clients apart.
+func (l *LimitSettings) withoutPrincipals(r *report) {
+	for flag, limit := range map[string]*int{"max-streams-per-principal": &l.StreamsPerPrincipal, "max-streams-per-address": &l.StreamsPerAddress} {
+		if !r.given(flag) {
+			*limit = 0
+		}
+	}
+	if !r.given("publish-rate") {
+		l.PublishRate = 0
+	}
+}
+
+func (l LimitSettings) limits() handlers.Limits {
+	return handlers.Limits{
+		StreamsPerPrincipal: l.StreamsPerPrincipal, StreamsPerAddress: l.StreamsPerAddress,
+		Topics: l.MaxTopics, URLBytes: int(l.MaxURL), BodyTime: l.BodyTime, PublishRate: l.PublishRate,
+	}
+}

@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/outcrier/outcrier/internal/auth"
+)
+
+// KeySettings says whose tokens are good.
+type KeySettings struct {
+	JWTSecret     string   `flag:"jwt-secret" secret:"true" help:"the secret of tokens signed with HS256, at least 32 bytes; better in its variable or a file than on the command line"`
+	JWTSecretFile string   `flag:"jwt-secret-file" help:"a file with that secret, without the line break at its end"`
+	JWTKeyFiles   []string `flag:"jwt-key-file" envSeparator:"\n" help:"a PEM file of public keys, RSA, P-256 or Ed25519, of tokens signed with RS256, ES256 or EdDSA"`
+	// JWKSURL can have a password.
+	JWKSURL     string        `flag:"jwks-url" secret:"true" help:"where the issuer publishes its keys, like https://issuer.example.com/.well-known/jwks.json"`
+	JWKSRefresh time.Duration `flag:"jwks-refresh" default:"5m" allow:"10s..24h" help:"the time after which they are fetched anew"`
+	JWTIssuer   string        `flag:"jwt-issuer" help:"the iss that a token must have; any by default"`
+	JWTAudience string        `flag:"jwt-audience" help:"the name of this server that a token must have in aud; by default it must have no aud"`
+	JWTLeeway   time.Duration `flag:"jwt-leeway" default:"30s" allow:"0s..5m" help:"how far the clocks of issuer and server may be apart"`
+}
+
+// configured says whether tokens can be verified.
+func (k KeySettings) configured() bool {
+	return k.JWTSecret != "" || k.JWTSecretFile != "" || len(k.JWTKeyFiles) > 0 || k.JWKSURL != ""
+}
+
+func (k KeySettings) check(r *report) {
+	_ = k.keys(func(flag string, err error) { r.reject(flag, "%v", err) })
+	if k.JWKSURL != "" {
+		if _, err := auth.New(auth.Config{JWKS: k.JWKSURL}); err != nil {
+			r.reject("jwks-url", "want https://host/path: %v", err)
+		}
+	}
+}
+
+// keys reads the keys of the configuration. Its errors show none.
+func (k KeySettings) keys(reject func(flag string, err error)) (keys []*auth.Key) {
+	add := func(flag string, more []*auth.Key, err error) {
+		if err != nil {
+			reject(flag, err)
+		}
+		keys = append(keys, more...)
+	}
+	if k.JWTSecret != "" {
+		key, err := auth.ParseSecret([]byte(k.JWTSecret))
+		add("jwt-secret", []*auth.Key{key}, err)
+	}
+	if k.JWTSecretFile != "" {
+		key, err := readKey(k.JWTSecretFile, parseSecretFile)
+		add("jwt-secret-file", []*auth.Key{key}, err)
+	}
+	for _, name := range k.JWTKeyFiles {
+		more, err := readKey(name, auth.ParsePublicKeys)
+		add("jwt-key-file", more, err)
+	}
+	return keys
+}
+
+func readKey[K any](name string, parse func([]byte) (K, error)) (K, error) {
+	text, err := os.ReadFile(name) //nolint:gosec // whoever starts the process says which
+	if err != nil {
+		var none K
+		return none, err
+	}
+	return parse(text)
+}
+
+// parseSecretFile takes off the line break that editors and openssl put behind.
+func parseSecretFile(text []byte) (*auth.Key, error) {
+	return auth.ParseSecret(bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r")))
+}
+
+// verifier is for keys that check has found to be good.
+func (k KeySettings) verifier(log *slog.Logger) (*auth.Verifier, error) {
+	var wrong []error
+	keys := k.keys(func(flag string, err error) { wrong = append(wrong, fmt.Errorf("--%s: %w", flag, err)) })
+	if wrong != nil {
+		return nil, errors.Join(wrong...)
+	}
+	config := auth.Config{
+		Keys: keys, JWKS: k.JWKSURL, Refresh: k.JWKSRefresh, Issuer: k.JWTIssuer, Audience: k.JWTAudience,
+		Leeway: k.JWTLeeway, Log: log,
+	}
+	if config.Leeway == 0 {
+		config.Leeway = -1 // none; its 0 is the default
+	}
+	return auth.New(config)
+}

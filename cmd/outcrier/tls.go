@@ -1,0 +1,94 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+
+	"golang.org/x/crypto/acme"
+	"golang.org/x/crypto/acme/autocert"
+)
+
+// TLSSettings says what is spoken on connections: TLS, with HTTP/1.1 and HTTP/2, or
+// without it HTTP/1.1.
+type TLSSettings struct {
+	TLSCert           string   `flag:"tls-cert" help:"a PEM file with the certificate, and those between it and the root; read anew when it changes"`
+	TLSKey            string   `flag:"tls-key" help:"a PEM file with its private key"`
+	AutocertHosts     []string `flag:"autocert-host" envSeparator:"\n" help:"a name of this server to get a certificate for, on port 443, from Let's Encrypt, whose terms you accept thereby"`
+	AutocertCache     string   `flag:"autocert-cache" help:"the folder that those certificates are kept in"`
+	AutocertEmail     string   `flag:"autocert-email" help:"where the authority writes to when there is trouble with a certificate"`
+	AutocertDirectory string   `flag:"autocert-directory" help:"the directory of another authority (ACME), like https://acme-staging-v02.api.letsencrypt.org/directory"`
+	H2C               bool     `flag:"h2c" help:"speak HTTP/2 without TLS too, to a proxy that does"`
+}
+
+// enabled says whether connections are encrypted.
+func (s TLSSettings) enabled() bool { return s.TLSCert != "" || len(s.AutocertHosts) > 0 }
+
+func (s TLSSettings) check(r *report) {
+	switch {
+	case (s.TLSCert == "") != (s.TLSKey == ""):
+		r.reject("tls-cert", "want it and --tls-key, or neither")
+	case s.TLSCert != "" && len(s.AutocertHosts) > 0:
+		r.reject("autocert-host", "want either it or --tls-cert")
+	case s.TLSCert != "":
+		if _, err := tls.LoadX509KeyPair(s.TLSCert, s.TLSKey); err != nil {
+			r.reject("tls-cert", "%v", err)
+		}
+	}
+	if len(s.AutocertHosts) > 0 && s.AutocertCache == "" {
+		r.reject("autocert-cache", "has to be given: authorities limit how often they issue a certificate")
+	}
+	for _, host := range s.AutocertHosts {
+		if net.ParseIP(host) != nil || !strings.Contains(host, ".") || strings.ContainsAny(host, "*:/") {
+			r.reject("autocert-host", "want a name like events.example.com, without a port")
+		}
+	}
+	if s.H2C && s.enabled() {
+		r.reject("h2c", "is for plain HTTP: with TLS, HTTP/2 is spoken anyway")
+	}
+}
+
+// config is for tls.Server, nil without TLS.
+func (s TLSSettings) config(log *slog.Logger) *tls.Config {
+	switch {
+	case len(s.AutocertHosts) > 0:
+		manager := &autocert.Manager{
+			Prompt: autocert.AcceptTOS, Email: s.AutocertEmail, Cache: autocert.DirCache(s.AutocertCache),
+			// Without it any name that a client sends would have a certificate
+			// asked for, until the authority refuses more.
+			HostPolicy: autocert.HostWhitelist(s.AutocertHosts...),
+			Client:     &acme.Client{DirectoryURL: cmp.Or(s.AutocertDirectory, autocert.DefaultACMEDirectory)},
+		}
+		config := manager.TLSConfig()
+		config.MinVersion = tls.VersionTLS12
+		return config
+	case s.TLSCert != "":
+		files := &certificate{cert: s.TLSCert, key: s.TLSKey, log: log}
+		return &tls.Config{GetCertificate: files.get, MinVersion: tls.VersionTLS12}
+	}
+	return nil
+}
+
+// protocols are those that the server speaks.
+func (s TLSSettings) protocols() *http.Protocols {
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(s.enabled())
+	protocols.SetUnencryptedHTTP2(s.H2C)
+	return protocols
+}
+
+// boundBuffer bounds what the kernel holds for the reader of a connection.
+func boundBuffer(ctx context.Context, conn net.Conn) context.Context {
+	if encrypted, ok := conn.(*tls.Conn); ok {
+		conn = encrypted.NetConn()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer) // without it the stream works too
+	}
+	return ctx
+}

@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// tokenConfig is the settings of "outcrier token".
+type tokenConfig struct {
+	Subject        string        `flag:"subject" help:"whose token it is: its sub"`
+	Subscribe      []string      `flag:"subscribe" envSeparator:"\n" help:"the topic that it grants to subscribe to, exact or a pattern"`
+	Publish        []string      `flag:"publish" envSeparator:"\n" help:"the topic that it grants to publish on, exact or a pattern"`
+	Admin          bool          `flag:"admin" help:"grant what admins may"`
+	TTL            time.Duration `flag:"ttl" default:"1h" allow:"1s..87600h" help:"how long it is good for"`
+	JWTSecret      string        `flag:"jwt-secret" secret:"true" help:"the secret to sign it with, as the server has it"`
+	JWTSecretFile  string        `flag:"jwt-secret-file" help:"a file with that secret"`
+	JWTPrivateFile string        `flag:"jwt-private-key-file" help:"a PEM file of a private key to sign it with, whose public key the server has"`
+	JWTKeyID       string        `flag:"jwt-key-id" help:"the kid of the key; none by default"`
+	JWTIssuer      string        `flag:"jwt-issuer" help:"its iss"`
+	JWTAudience    string        `flag:"jwt-audience" help:"its aud"`
+	LogSettings
+}
+
+func tokenCommand(p process) *cobra.Command {
+	cmd := newCommand(p, "token", "Mint a token for development, and print it", runToken)
+	cmd.Long = `Mints a token with the key that a server verifies with, and prints it:
+
+  export OUTCRIER_JWT_SECRET=$(openssl rand -hex 32)
+  export OUTCRIER_TOKEN=$(outcrier token --subject ann --subscribe 'user/42/**')
+
+An application mints its own tokens, with a JWT library and the same claims.`
+	return cmd
+}
+
+func (c *tokenConfig) check(r *report) {
+	given := 0
+	for _, source := range []string{c.JWTSecret, c.JWTSecretFile, c.JWTPrivateFile} {
+		if source != "" {
+			given++
+		}
+	}
+	if given != 1 {
+		r.reject("jwt-secret", "want one of it, --jwt-secret-file and --jwt-private-key-file")
+		return
+	}
+	if flag, _, err := c.key(); err != nil {
+		r.reject(flag, "%v", err)
+	}
+	for flag, topics := range map[string][]string{"subscribe": c.Subscribe, "publish": c.Publish} {
+		if _, err := parsePatterns(topics); err != nil {
+			r.reject(flag, "%v", err)
+		}
+	}
+}
+
+// key is what to sign with, and the setting that it is from.
+func (c tokenConfig) key() (flag string, key *auth.Key, err error) {
+	switch {
+	case c.JWTSecret != "":
+		flag = "jwt-secret"
+		key, err = auth.ParseSecret([]byte(c.JWTSecret))
+	case c.JWTSecretFile != "":
+		flag = "jwt-secret-file"
+		key, err = readKey(c.JWTSecretFile, parseSecretFile)
+	default:
+		flag = "jwt-private-key-file"
+		key, err = readKey(c.JWTPrivateFile, auth.ParsePrivateKey)
+	}
+	if err == nil {
+		key.ID = c.JWTKeyID
+	}
+	return flag, key, err
+}
+
+func parsePatterns(texts []string) (patterns []outbox.Pattern, err error) {
+	for _, text := range texts {
+		pattern, err := outbox.ParsePattern(text)
+		if err != nil {
+			return nil, err
+		}
+		patterns = append(patterns, pattern)
+	}
+	return patterns, nil
+}
+
+func runToken(_ context.Context, p process, c tokenConfig) error {
+	_, key, err := c.key()
+	subscribe, err1 := parsePatterns(c.Subscribe)
+	publish, err2 := parsePatterns(c.Publish)
+	if err := errors.Join(err, err1, err2); err != nil {
+		return err
+	}
+	token, err := auth.Mint(key, auth.Claims{
+		Subject: c.Subject, Issuer: c.JWTIssuer, Audience: c.JWTAudience,
+		Subscribe: subscribe, Publish: publish, Admin: c.Admin,
+	}, c.TTL)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(p.stdout, token)
+	return err
+}
