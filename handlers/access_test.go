@@ -44,11 +44,16 @@ var ann = mint("ann", time.Hour, "a/**")
 
 func bearer(token string) []string { return []string{"Authorization", "Bearer " + token} }
 
-// closed is a node that needs tokens.
+// closedAccess needs tokens.
+func closedAccess() handlers.Access {
+	return handlers.Access{Tokens: must(auth.New(auth.Config{Keys: []*auth.Key{tokenKey}, Leeway: -1})), Refusals: new(handlers.Refusals)}
+}
+
+// closed is a node that does.
 func closed(t *testing.T, change func(*handlers.Access)) *node {
 	t.Helper()
 	return newNode(t, func(n *node) {
-		n.access = handlers.Access{Tokens: must(auth.New(auth.Config{Keys: []*auth.Key{tokenKey}, Leeway: -1})), Refusals: new(handlers.Refusals)}
+		n.access = closedAccess()
 		if change != nil {
 			change(&n.access)
 		}

@@ -55,7 +55,7 @@ func (h *handlers) signOut(c echo.Context) error {
 // a browser send.
 func (h *handlers) setCookie(c echo.Context, token string, seconds int) {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	c.SetCookie(&http.Cookie{
+	c.SetCookie(&http.Cookie{ //nolint:gosec // Secure where the client came by TLS: without it the browser would not keep it
 		Name: auth.Cookie, Value: token, Path: "/", MaxAge: seconds,
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: h.Access.Proxies.peer(c.Request()).https,
 	})

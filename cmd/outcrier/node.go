@@ -117,7 +117,7 @@ func (n node) run(ctx context.Context) error {
 	server := newServer(handlers.New(surface), n.log)
 	server.ReadHeaderTimeout, server.MaxHeaderBytes = n.HeaderTime, int(n.MaxHeader)
 	server.Protocols = n.protocols()
-	if server.TLSConfig = n.TLSSettings.config(n.log); server.TLSConfig != nil {
+	if server.TLSConfig = n.tlsConfig(n.log); server.TLSConfig != nil {
 		group.Go(func() error { return server.ServeTLS(listener, "", "") })
 	} else {
 		group.Go(func() error { return server.Serve(listener) })

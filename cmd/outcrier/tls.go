@@ -52,8 +52,8 @@ func (s TLSSettings) check(r *report) {
 	}
 }
 
-// config is for tls.Server, nil without TLS.
-func (s TLSSettings) config(log *slog.Logger) *tls.Config {
+// tlsConfig is for tls.Server, nil without TLS.
+func (s TLSSettings) tlsConfig(log *slog.Logger) *tls.Config {
 	switch {
 	case len(s.AutocertHosts) > 0:
 		manager := &autocert.Manager{

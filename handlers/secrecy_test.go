@@ -1,0 +1,121 @@
+package handlers_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/sse/ssetest"
+)
+
+var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
+
+// lines is a log that may be written to by many.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// Whatever is asked, well or badly, the log has no token and no payload, and no
+// line that the server did not begin.
+func TestAccess_LogHasNoSecretsAndNoForgedLines(t *testing.T) {
+	for name, handler := range map[string]func(io.Writer) slog.Handler{
+		"text": func(w io.Writer) slog.Handler {
+			return slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
+		},
+		"json": func(w io.Writer) slog.Handler {
+			return slog.NewJSONHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log lines
+			n := newNode(t, func(n *node) {
+				n.log = slog.New(handler(&log))
+				n.access = closedAccess()
+				n.access.QueryToken = true
+				n.access.Limits.StreamsPerPrincipal = 1
+			})
+			const forged = `level=ERROR msg="forged"` + "\n" + `{"level":"ERROR","msg":"forged"}`
+			subject := `ann" level=ERROR msg="forged`
+			token := mint(subject, time.Hour, "a/**")
+			short := mint(subject, time.Second, "a/**")
+			c := ssetest.Open(t, n.events("topic=a&token="+short), "User-Agent", "x\tforged")
+			c.Until("outcrier.live")
+			ssetest.Open(t, n.events("topic=a"), bearer(token)...).End() // one too many
+			c.End()                                                      // with its token
+			n.post(t, `{"topic":"a","type":"t","payload":"hunter2"}`, bearer(token)...).ids(t)
+			n.post(t, `{"topic":"a","type":"t","payload":"hunter2`, bearer(token)...)
+			n.post(t, `{"topic":"a\n`+"forged"+`","type":"t","payload":"hunter2"}`, bearer(token)...)
+			n.post(t, `{"topic":"b\n`+"forged"+`","type":"t","payload":"hunter2"}`, bearer(token)...)
+			for _, bad := range []string{
+				"topic=b&token=" + token, "topic=" + q("b/\u2028"+"forged") + "&token=" + token, "topic=" + q(forged) + "&token=" + token,
+				"topic=a&token=" + token[:len(token)-4], "topic=a&token=" + token + "x", "topic=a&token=" + token + "&x=%zz", "topic=a&Token=" + token,
+				"topic=a&token=" + short, "topic=a&token=hunter2", "topic=a&token=" + token + "&token=" + short, q(forged) + "=1&token=" + token,
+			} {
+				for _, accept := range []string{stream, jsonAll} {
+					do(t, "GET", n.events(bad), "", "Accept", accept, "User-Agent", "forged", "Referer", n.events(bad))
+				}
+			}
+			do(t, "GET", n.events("topic=a"), "", "Cookie", "outcrier_token="+token+"; outcrier_token="+short)
+			do(t, "GET", n.url+"/"+q(forged)+"?token="+token, "")
+			do(t, "POST", n.url+"/session", "", bearer(token)...)
+			do(t, "POST", n.url+"/session", "", bearer(short)...)
+			_, _ = n.send(t, "GET /events?token="+token+" HTTP/1.1\r\nHost: x\r\nX: "+token+"\r\nBad Header: "+token+"\r\n\r\n")
+			text := log.String()
+			if !strings.Contains(text, "request refused") || !strings.Contains(text, "stream ended") {
+				t.Errorf("it was not logged:\n%s", text)
+			}
+			for _, secret := range []string{token[:40], token[len(token)-20:], short[len(short)-20:], "hunter2"} {
+				if strings.Contains(text, secret) {
+					t.Errorf("the log has %s", secret)
+				}
+			}
+			for line := range strings.Lines(text) {
+				if name == "json" {
+					var entry struct{ Level, Msg string }
+					if err := json.Unmarshal([]byte(line), &entry); err != nil || entry.Level == "ERROR" {
+						t.Errorf("a line is forged: %s", line)
+					}
+				} else if !strings.HasPrefix(line, "time=") || strings.Contains(quoted.ReplaceAllString(line, ""), "ERROR") {
+					t.Errorf("a line is forged: %s", line)
+				}
+			}
+		})
+	}
+}
+
+// Who is refused again and again fills no disk.
+func TestAccess_RefusalsAreLoggedAtABoundedRate(t *testing.T) {
+	var log lines
+	n := newNode(t, func(n *node) {
+		n.log = slog.New(slog.NewTextHandler(&log, nil))
+		n.access = closedAccess()
+	})
+	for range 200 {
+		do(t, "GET", n.events("topic=a"), "").wantProblem(t, 401)
+	}
+	if got := strings.Count(log.String(), "request refused"); got < 20 || got > 40 {
+		t.Errorf("%d lines", got)
+	}
+	if got := n.access.Refusals.NoToken.Load(); got != 200 {
+		t.Errorf("%d counted", got)
+	}
+}
