@@ -24,7 +24,7 @@ func (h *handlers) shield(next echo.HandlerFunc) echo.HandlerFunc {
 		header.Set("Content-Security-Policy", policy)
 		header.Set("Referrer-Policy", "no-referrer") // the query may hold a token
 		header.Set("Cross-Origin-Resource-Policy", "same-origin")
-		if request.TLS != nil && !isLoopback(request.Host) {
+		if request.TLS != nil && !IsLoopback(request.Host) {
 			header.Set("Strict-Transport-Security", "max-age=31536000")
 		}
 		if request.ContentLength != 0 {
@@ -36,15 +36,16 @@ func (h *handlers) shield(next echo.HandlerFunc) echo.HandlerFunc {
 		}
 		// A name of an attacker can be made to resolve to loopback, and then a page
 		// of that name is not of another origin (DNS rebinding).
-		if h.Access.Open && !isLoopback(request.Host) {
+		if h.Access.Open && !IsLoopback(request.Host) {
 			return fault(http.StatusMisdirectedRequest, "this server needs no token, and so answers only to localhost and addresses of loopback")
 		}
 		return next(c)
 	}
 }
 
-// isLoopback tells of a host, with or without a port.
-func isLoopback(host string) bool {
+// IsLoopback tells whether a request's Host, with or without a port, is a name that
+// only this machine's own can mean.
+func IsLoopback(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"time"
+
+	"github.com/outcrier/outcrier/handlers"
 )
 
 // serveProfiles serves Go's profiles at an address of their own until ctx ends: they
@@ -21,11 +23,23 @@ func serveProfiles(ctx context.Context, address string) error {
 	if err != nil {
 		return err
 	}
-	server := http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	server := http.Server{Handler: onLoopback(mux), ReadHeaderTimeout: 5 * time.Second}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// onLoopback keeps out pages whose name was made to resolve to loopback: heaps hold
+// what users were sent.
+func onLoopback(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !handlers.IsLoopback(r.Host) {
+			http.Error(w, "this is for loopback", http.StatusMisdirectedRequest)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }
