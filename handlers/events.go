@@ -52,21 +52,10 @@ func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error
 		h.refused(c, http.StatusTooManyRequests, errTooMany, errTooMany.Text)
 		return c.Blob(http.StatusOK, header.Get(echo.HeaderContentType), sse.Refuse(errTooMany, tooManyRetry))
 	}
-	started := time.Now()
-	topics := len(request.Filter.Topics)
-	// c is another request's by the time a stream ends.
-	ended := func(stop func()) func(error) {
-		return func(why error) {
-			stop()
-			h.leave(who)
-			h.Log.Info("stream ended", "why", why, "lasted", time.Since(started).Round(time.Millisecond), "topics", topics, "subject", who.Subject, "address", who.address)
-		}
-	}
 	if r := c.Request(); r.ProtoMajor == 1 && r.TLS == nil && h.Streamer.Running() {
 		if socket := takeOver(response); socket != nil {
 			// The request ends here, the stream does not.
-			ctx, stop := who.while(context.WithoutCancel(ctx))
-			h.Streamer.Serve(ctx, socket, request, ended(stop))
+			h.serve(context.WithoutCancel(ctx), socket, who, request)
 			return nil
 		}
 	}
@@ -74,9 +63,22 @@ func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error
 	// stream. From here on the writer beneath echo's is used: echo's Flush
 	// discards errors.
 	response.WriteHeader(http.StatusOK)
-	ctx, stop := who.while(ctx)
-	h.Streamer.Serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, request, ended(stop))
+	h.serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, who, request)
 	return nil
+}
+
+// serve serves the stream of a caller who has a place, until it ends or their token
+// does.
+func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request sse.Request) {
+	ctx, stop := who.while(ctx)
+	started, topics := time.Now(), len(request.Filter.Topics)
+	place := caller{account: who.account, address: who.address} // not the grants: streams are many, and last
+	subject := who.Subject
+	h.Streamer.Serve(ctx, w, request, func(why error) {
+		stop()
+		h.leave(place)
+		h.Log.Info("stream ended", "why", why, "lasted", time.Since(started).Round(time.Millisecond), "topics", topics, "subject", subject, "address", place.address)
+	})
 }
 
 // tooManyRetry is the mean time after which a stream too many is to try again. It

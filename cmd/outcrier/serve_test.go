@@ -232,12 +232,18 @@ func TestServe_TLSReadsANewCertificateWithoutARestart(t *testing.T) {
 	defer transport.CloseIdleConnections()
 	request := must(http.NewRequestWithContext(t.Context(), http.MethodGet, "https://"+s.address+"/events?topic=a", nil))
 	request.Host = "two.example.com"
-	response := must(transport.RoundTrip(request))
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer response.Body.Close()
 	if response.ProtoMajor != 2 || response.StatusCode != 401 || response.Header.Get("Strict-Transport-Security") == "" {
 		t.Errorf("%s %s %v", response.Proto, response.Status, response.Header)
 	}
-	plain := must(http.Get("http://" + s.address + "/healthz")) //nolint:noctx // of the test
+	plain, err := http.Get("http://" + s.address + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer plain.Body.Close()
 	if plain.StatusCode != 400 {
 		t.Errorf("without TLS: %s", plain.Status)
@@ -252,7 +258,10 @@ func TestServe_H2CWhereAsked(t *testing.T) {
 		transport := &http.Transport{Protocols: protocols}
 		defer transport.CloseIdleConnections()
 		request := must(http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.address+"/healthz", nil))
-		response := must(transport.RoundTrip(request))
+		response, err := transport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer response.Body.Close()
 		if response.ProtoMajor != major || response.StatusCode != 200 {
 			t.Errorf("%s %s", response.Proto, response.Status)
