@@ -62,7 +62,7 @@ func BenchmarkFanOut(b *testing.B) {
 				ctx, stop := context.WithCancel(context.Background())
 				running := make(chan error)
 				go func() { running <- s.run(ctx, nil) }()
-				defer func() { stop(); <-running }()
+				defer func() { stop(); <-running }() //nolint:errcheck // it ends as it was told to
 				for !s.Running() {
 					time.Sleep(time.Millisecond)
 				}
@@ -127,7 +127,7 @@ func BenchmarkResume(b *testing.B) {
 	ctx, stop := context.WithCancel(context.Background())
 	running := make(chan error)
 	go func() { running <- s.run(ctx, nil) }()
-	defer func() { stop(); <-running }()
+	defer func() { stop(); <-running }() //nolint:errcheck // it ends as it was told to
 	for !s.Running() {
 		time.Sleep(time.Millisecond)
 	}
