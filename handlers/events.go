@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,7 +21,7 @@ import (
 
 // events is GET /events: a stream, or for those who ask for JSON a long poll.
 func (h *handlers) events(c echo.Context, who caller) error {
-	if c.Request().ContentLength != 0 {
+	if hasBody(c) {
 		return fault(http.StatusBadRequest, "a body is not read here; topics and all else belong in the query")
 	}
 	poll, err := wantsJSON(c.Request().Header.Values(echo.HeaderAccept))
@@ -79,6 +80,18 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request 
 		h.leave(place)
 		h.Log.Info("stream ended", "why", why, "lasted", time.Since(started).Round(time.Millisecond), "topics", topics, "subject", subject, "address", place.address)
 	})
+}
+
+// hasBody tells whether there is a body. Some proxies announce one in chunks, and
+// send none.
+func hasBody(c echo.Context) bool {
+	request := c.Request()
+	if request.ContentLength >= 0 {
+		return request.ContentLength > 0
+	}
+	_, err := io.ReadFull(request.Body, make([]byte, 1))
+	_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{}) // the body's, not the stream's
+	return !errors.Is(err, io.EOF)
 }
 
 // tooManyRetry is the mean time after which a stream too many is to try again. It
