@@ -30,10 +30,16 @@ type server struct {
 // start starts the demo on a free port, and ends it with the test.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
+	return startAs(t, "demo", args...)
+}
+
+// startAs does so with another command that serves.
+func startAs(t *testing.T, command string, args ...string) *server {
+	t.Helper()
 	if err := track(); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{base: "http://127.0.0.1:0", args: append([]string{"demo", "--drain", "0s"}, args...)}
+	s := &server{base: "http://127.0.0.1:0", args: append([]string{command, "--drain", "0s"}, args...)}
 	s.restart(t)
 	t.Cleanup(func() { s.stop(t) })
 	return s
@@ -62,10 +68,10 @@ func (s *server) restart(t *testing.T) {
 	defer giveUp.Stop()
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		switch key, value, _ := strings.Cut(lines.Text(), " "); key {
-		case "page":
-			s.base = strings.TrimSuffix(value, "/")
 		case "stream":
 			s.stream = value
+			_, url, _ := strings.Cut(value, "'")
+			s.base, _, _ = strings.Cut(url, "/events")
 		case "psql":
 			s.psql = lines.Text()
 		case "dev": // the last line
