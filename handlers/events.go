@@ -4,18 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -193,128 +189,4 @@ func wantsJSON(accept []string) (bool, error) {
 		return false, nil
 	}
 	return false, fault(http.StatusNotAcceptable, "allowed in Accept are text/event-stream for a stream and application/json for a long poll")
-}
-
-// lastEventID are the names under which polyfills send the last id in the query.
-var lastEventID = []string{"last_event_id", "lastEventId", "Last-Event-ID"}
-
-// parseRequest reads the query. What it does not know it refuses: a misspelt
-// filter must not become a stream that stays mute.
-func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request, err error) {
-	known := slices.Concat([]string{"topic", "type", "from", "format", "names"}, lastEventID)
-	if poll {
-		known = append(known, "after", "wait", "limit")
-	}
-	if h.Access.QueryToken {
-		known = append(known, "token")
-	}
-	// echo's own reading leaves out what it can't read.
-	query, err := url.ParseQuery(c.Request().URL.RawQuery)
-	if err != nil {
-		return request, fmt.Errorf("the query is not well-formed: %w", err)
-	}
-	for name, values := range query {
-		if !slices.Contains(known, name) {
-			return request, fmt.Errorf("unknown query parameter %q; allowed are %s", name, strings.Join(known, ", "))
-		}
-		if len(values) > 1 && name != "topic" && name != "type" {
-			return request, fmt.Errorf("query parameter %s is given %d times, allowed is once", name, len(values))
-		}
-	}
-	if n := max(len(query["topic"]), len(query["type"])); n > h.Access.Limits.Topics {
-		return request, fmt.Errorf("%d topics or types, at most %d are allowed", n, h.Access.Limits.Topics)
-	}
-	if len(query["topic"]) == 0 {
-		return request, errors.New(`no topic: name at least one, as topic=user/42 or, with patterns, topic=user/* or topic=user/**`)
-	}
-	for _, text := range query["topic"] {
-		pattern, err := outbox.ParsePattern(text)
-		if err != nil {
-			return request, err
-		}
-		request.Filter.Topics = append(request.Filter.Topics, pattern)
-	}
-	for _, text := range query["type"] {
-		kind, err := outbox.ParseType(text)
-		if err != nil {
-			return request, err
-		}
-		request.Filter.Types = append(request.Filter.Types, kind)
-	}
-	switch format := query.Get("format"); format {
-	case "", "cloudevents":
-	case "payload":
-		request.Format |= sse.Payload
-	default:
-		return request, fmt.Errorf("format %q is not known; allowed are cloudevents and payload", format)
-	}
-	switch names := query.Get("names"); names {
-	case "", "type":
-	case "message":
-		request.Format |= sse.Unnamed
-	default:
-		return request, fmt.Errorf("names %q is not known; allowed are type and message", names)
-	}
-	request.From, err = parseFrom(c)
-	request.Filter.Since = request.From.Since
-	return request, err
-}
-
-// parseFrom finds where to start. The header wins: a browser that reconnects
-// sends it, with the URL as it was first.
-func parseFrom(c echo.Context) (sse.From, error) {
-	if id := c.Request().Header.Get("Last-Event-ID"); id != "" {
-		return sse.From{Position: id}, nil
-	}
-	for _, name := range append(lastEventID, "after") {
-		if id := c.QueryParam(name); id != "" {
-			return sse.From{Position: id}, nil
-		}
-	}
-	from := c.QueryParam("from")
-	switch from {
-	case "", "now":
-		return sse.From{}, nil
-	case "earliest":
-		return sse.From{Earliest: true}, nil
-	}
-	if back, err := time.ParseDuration(from); err == nil {
-		if back <= 0 {
-			return sse.From{}, fmt.Errorf("from=%s: a duration back must be positive", from)
-		}
-		return sse.From{Since: time.Now().Add(-back)}, nil
-	}
-	if at, err := time.Parse(time.RFC3339Nano, from); err == nil {
-		return sse.From{Since: at}, nil
-	}
-	if id, _, found := strings.Cut(from, "."); found {
-		if _, err := strconv.ParseInt(id, 10, 64); err == nil {
-			return sse.From{Position: from}, nil
-		}
-	}
-	return sse.From{}, fmt.Errorf(`from=%.100q is not known; allowed are "now", "earliest", a position, an RFC 3339 time like 2026-11-22T02:00:00Z, or a duration back like 1h`, from)
-}
-
-// number parses a whole number within bounds.
-func number(text string, otherwise, least, most int) (int, error) {
-	if text == "" {
-		return otherwise, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < least || n > most {
-		return 0, fmt.Errorf("must be a whole number from %d to %d, not %.100q", least, most, text)
-	}
-	return n, nil
-}
-
-// duration parses a duration up to most; "0" needs no unit.
-func duration(text string, otherwise, most time.Duration) (time.Duration, error) {
-	if text == "" {
-		return otherwise, nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 || d > most {
-		return 0, fmt.Errorf("must be a duration from 0 to %s, like 25s, not %.100q", most, text)
-	}
-	return d, nil
 }

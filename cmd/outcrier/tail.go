@@ -147,7 +147,7 @@ func (c tailConfig) poll(ctx context.Context, base string, query url.Values) (po
 		var problem struct{ Detail string }
 		_ = body.Decode(&problem) // a proxy may answer with anything
 		err := fmt.Errorf("the server answers %s: %s", response.Status, problem.Detail)
-		if response.StatusCode < http.StatusInternalServerError {
+		if response.StatusCode < http.StatusInternalServerError && response.StatusCode != http.StatusTooManyRequests {
 			return polled, &refusedError{err.Error()}
 		}
 		return polled, err

@@ -1,0 +1,85 @@
+package handlers
+
+import (
+	"context"
+	"errors"
+
+	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse"
+)
+
+// caller is who sent a request.
+type caller struct {
+	auth.Principal
+	// open: all is granted, there is no principal.
+	open bool
+	// account is what is counted as one principal; empty where there is none.
+	account string
+	// address is what is counted as one client.
+	address string
+}
+
+func (w caller) maySubscribe(topics []outbox.Pattern) error {
+	if w.open {
+		return nil
+	}
+	for _, topic := range topics {
+		if err := w.MaySubscribe(topic); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w caller) mayPublish(drafts []outbox.Draft) error {
+	if w.open {
+		return nil
+	}
+	for _, draft := range drafts {
+		if err := w.MayPublish(draft.Topic); err != nil {
+			return err
+		}
+	}
+	return w.Trusted() // the body had time to come, and the token to expire
+}
+
+// while ends with ctx, or with what lets the caller read; its cause is then an
+// sse.Goodbye. The function must be called.
+func (w caller) while(ctx context.Context) (context.Context, func()) {
+	if w.open {
+		return ctx, func() {}
+	}
+	trusted, stop := w.While(ctx)
+	ctx, end := context.WithCancelCause(ctx)
+	forget := context.AfterFunc(trusted, func() { end(farewell(context.Cause(trusted))) })
+	return ctx, func() {
+		forget()
+		stop()
+		end(nil)
+	}
+}
+
+func (w caller) whilePolling(ctx context.Context) (context.Context, context.CancelFunc) {
+	if w.open {
+		return ctx, func() {}
+	}
+	return w.While(ctx)
+}
+
+var (
+	errTokenExpired error = &sse.Goodbye{Reason: "token_expired", Text: "the token has expired"}
+	errKeyWithdrawn error = &sse.Goodbye{Reason: "key_withdrawn", Text: "the key that signed the token was withdrawn"}
+	errTooMany            = &sse.Goodbye{Reason: "too_many", Text: "too many streams are open for this principal or address"}
+)
+
+// farewell is what a reader is told of the end of a token.
+func farewell(cause error) error {
+	switch {
+	case errors.Is(cause, auth.ErrExpired):
+		return errTokenExpired
+	case errors.Is(cause, auth.ErrWithdrawn):
+		return errKeyWithdrawn
+	}
+	return cause
+}
