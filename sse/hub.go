@@ -50,7 +50,8 @@ const (
 
 // NewHub makes a hub that waits for its Start, and feeds the ring.
 func NewHub(ring *Ring) *Hub {
-	ring.slots = make(chan struct{}, cmp.Or(ring.Replays, 4))
+	replays := cmp.Or(ring.Replays, 4)
+	ring.slots, ring.lanes = make(chan struct{}, replays), make(chan struct{}, replays)
 	return &Hub{
 		Ring: ring, QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
 		started: make(chan struct{}), subscribed: map[*Subscription]struct{}{}, index: newIndex(),

@@ -479,17 +479,17 @@ func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
 				return nil
 			}
 			s.past.replay = nil
-			s.past.events = s.past.events[900:]
+			s.past.events = s.past.events[1100:]
 			s.past.gap = func(outbox.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.Trimmed, Since: epoch} }
 			return outbox.ErrTrimmed
 		}
 		c := s.open(t, Request{From: From{Earliest: true}})
 		events := c.next()
-		if got := ids(events); !slices.Equal(got, append(numbers(1, 500), numbers(901, 1200)...)) {
+		if got := ids(events); !slices.Equal(got, append(numbers(1, 1064), numbers(1101, 1200)...)) {
 			t.Errorf("%d events are given: %v", len(got), got)
 		}
 		i := slices.IndexFunc(events[1:], func(e ssetest.Event) bool { return e.Type == "outcrier.hello" }) + 1
-		if i != 501 || hello(t, events[i]).Reason != string(outbox.Trimmed) {
+		if i != 1065 || hello(t, events[i]).Reason != string(outbox.Trimmed) {
 			t.Errorf("the gap is told at %d: %+v", i, events[i])
 		}
 	})
