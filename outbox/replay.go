@@ -98,11 +98,7 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 	var trim *int64
 	size, read := 0, 0
 	for size < pageBytes && rows.Next() {
-		var r row
-		if err := r.scan(rows, &trim); err != nil {
-			return Page{}, err
-		}
-		event, err := r.event()
+		event, err := scanEvent(rows, &trim)
 		if err != nil {
 			return Page{}, err
 		}
