@@ -39,7 +39,8 @@ type Tail struct {
 	Deliver func(Read)
 	// Wake is WakeBell by default.
 	Wake Wake
-	// Turn is the pause between reads while events flow: 10 ms by default.
+	// Turn is the pause between reads while events flow, more than a hundred a
+	// second: 10 ms by default. Fewer are delivered as they come.
 	Turn time.Duration
 	// IdleTurn is the longest time without a look at the table, a net under
 	// the bell: 1 s by default.
