@@ -36,7 +36,7 @@ const (
 	// A small page is about what a socket's buffers take.
 	smallPage = 64
 	// A large one is worth a query. Its bytes are bounded by the table's reader.
-	largePage = 1000
+	largePage = 2000
 	// A reader keeps up who has taken a page within this time.
 	promptly = 250 * time.Millisecond
 )
