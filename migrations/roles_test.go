@@ -83,6 +83,8 @@ const state = `SELECT md5(concat_ws('|',
 	(SELECT json_agg(h) FROM outbox_histories AS h),
 	(SELECT json_agg(t) FROM outbox_trim AS t),
 	(SELECT json_agg(w) FROM outbox_turn AS w),
+	(SELECT json_agg(s ORDER BY run, stream) FROM outbox_stream AS s),
+	(SELECT json_agg(n ORDER BY run) FROM outbox_node AS n),
 	(SELECT row(a.last_value, a.is_called, b.last_value, b.is_called) FROM outbox_bell_asked AS a, outbox_bell_answered AS b),
 	(SELECT json_agg(row(relname, relacl, relowner, relrowsecurity) ORDER BY relname) FROM pg_class WHERE relnamespace = 'public'::regnamespace),
 	(SELECT json_agg(row(attrelid, attname, attacl) ORDER BY attrelid, attnum) FROM pg_attribute WHERE attacl IS NOT NULL),
@@ -179,6 +181,13 @@ var attacks = []struct{ who, what, sql, code string }{
 	{"writer", "our function unguarded", `ALTER FUNCTION outbox_append(text, text, json, text, jsonb, text, timestamptz) RESET ALL`, denied},
 	{"writer", "the server's connections cut", `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename <> current_user AND datname = current_database()`, denied},
 
+	{"writer", "who was sent what", `SELECT FROM outbox_receipts`, denied},
+	{"writer", "a stream forged", `INSERT INTO outbox_stream (run, stream) VALUES (1, 1)`, denied},
+	{"writer", "a stream recorded", `SELECT outbox_record(1, 'n', now(), '[]')`, denied},
+	{"writer", "a node that is there", `SELECT outbox_beat(1, 'n', 1, NULL, NULL)`, denied},
+
+	{"reader", "the audit's own table", `SELECT FROM outbox_stream`, denied},
+	{"reader", "the audit changed", `UPDATE outbox_receipts SET subject = 'x'`, "55000"}, // object_not_in_prerequisite_state: a join
 	{"reader", "an append", `INSERT INTO outbox (topic, type) VALUES ('a', 't')`, denied},
 	{"reader", "an append by function", `SELECT outbox_append('a', 't')`, denied},
 	{"reader", "many by function", `SELECT outbox_append_all('{a}', '{t}', '{1}', '{/}', '{NULL}', '{NULL}', '{NULL}')`, denied},
@@ -206,12 +215,17 @@ var attacks = []struct{ who, what, sql, code string }{
 	{"server", "the keys", `SELECT FROM outbox_dedup`, denied},
 	{"server", "an answer to what was not asked", `SELECT setval('outbox_bell_answered', 9223372036854775807)`, denied},
 	{"server", "tickets set", `SELECT setval('outbox_bell_asked', 1)`, denied},
+	{"server", "the audit changed", `UPDATE outbox_stream SET subject = 'x'`, denied},
+	{"server", "the audit erased", `DELETE FROM outbox_stream`, denied},
+	{"server", "a node taken off", `DELETE FROM outbox_node`, denied},
 	{"server", "an id", `SELECT nextval('outbox_id_seq')`, denied},
 	{"server", "the schema", `CREATE TABLE public.outbox_2001_01_01 ()`, denied},
 
 	{"stranger", "an append", `INSERT INTO outbox (topic, type) VALUES ('a', 't')`, denied},
 	{"stranger", "an append by function", `SELECT outbox_append('a', 't')`, denied},
 	{"stranger", "reading", `SELECT FROM outbox`, denied},
+	{"stranger", "who was sent what", `SELECT FROM outbox_receipts`, denied},
+	{"stranger", "a stream recorded", `SELECT outbox_record(1, 'n', now(), '[]')`, denied},
 	{"stranger", "a position", `SELECT outbox_position()`, denied},
 	{"stranger", "the history dropped", `SELECT outbox_retain('0')`, denied},
 	{"stranger", "the bell silenced", `SELECT outbox_bell_answer(1)`, denied},
@@ -226,6 +240,7 @@ func TestRoles_Attacks(t *testing.T) {
 	exec(t, conns["writer"], `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 't', 'k1')`)
 	exec(t, conns["writer"], `SELECT outbox_append('a', 't', deliver_at => now() + interval '1 hour')`)
 	exec(t, conns["server"], `SELECT nextval('outbox_bell_asked')`)
+	exec(t, conns["server"], `SELECT outbox_beat(1, 'n', 0, NULL, NULL)`)
 	before := ask[string](t, g.admin, state)
 	for _, attack := range attacks {
 		t.Run(attack.who+"/"+attack.what, func(t *testing.T) {
@@ -375,6 +390,8 @@ func TestRoles_ServerServes(t *testing.T) {
 	}
 	group.Go(func() { _ = tail.Run(ctx) })
 	group.Go(func() { _ = outbox.Schedule{Pool: pool, Log: log}.Run(ctx) })
+	audit := &outbox.Audit{Pool: pool, Node: "n", Log: log}
+	group.Go(func() { _ = audit.Run(ctx) })
 	start := within(t, started)
 	awaitBell := func() {
 		t.Helper()
@@ -461,6 +478,16 @@ func TestRoles_ServerServes(t *testing.T) {
 	}
 	if got := strings.Join(replayed, " "); got != "present written due rung posted" {
 		t.Errorf("replayed are %s", got)
+	}
+	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Filter: outbox.Filter{Topics: []outbox.Pattern{"*"}}, From: earliest})
+	record.Progress(now, len(replayed), now.EventID)
+	record.Closed("left")
+	auditor := connect(t, g.reader)
+	for deadline := time.Now().Add(10 * time.Second); ask[int](t, auditor, `SELECT count(*) FROM outbox_receipts WHERE subject = 'ann'`) != len(replayed); {
+		if time.Now().After(deadline) {
+			t.Fatal("the receipts are not those of what was replayed")
+		}
+		time.Sleep(10 * time.Millisecond)
 	}
 }
 
