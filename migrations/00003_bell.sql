@@ -21,20 +21,30 @@ RETURN 'outbox_' || 'outbox_bell_asked'::regclass::oid;
 -- The notification carries the ticket and no data: the table is the truth.
 -- NOTIFY makes PREPARE TRANSACTION fail, so a session that uses two-phase commit
 -- says SET outbox.bell = 'off'; the tail's idle turn finds its events.
+--
+-- Every append pays for this function. To set and reset the search_path would be
+-- nine tenths of its price, so it has none and names everything with its schema,
+-- operators too: whatever the writer's path says, nothing else is called.
 -- +goose StatementBegin
-CREATE FUNCTION outbox_ring() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
-DECLARE
-    asked bigint := pg_sequence_last_value('outbox_bell_asked');
+DO $migration$
 BEGIN
-    IF asked > coalesce(pg_sequence_last_value('outbox_bell_answered'), 0)
-        AND current_setting('outbox.bell', true) IS DISTINCT FROM 'off'
-    THEN
-        PERFORM pg_notify(outbox_bell_channel(), asked::text);
-    END IF;
-    RETURN NULL;
+    EXECUTE format($function$
+        CREATE FUNCTION outbox_ring() RETURNS trigger
+        LANGUAGE plpgsql SECURITY DEFINER AS $$
+        DECLARE
+            asked bigint := pg_catalog.pg_sequence_last_value(%1$L::pg_catalog.regclass);
+        BEGIN
+            IF asked OPERATOR(pg_catalog.>) coalesce(pg_catalog.pg_sequence_last_value(%2$L::pg_catalog.regclass), 0)
+                AND coalesce(pg_catalog.current_setting('outbox.bell', true), '') OPERATOR(pg_catalog.<>) 'off'
+            THEN
+                PERFORM pg_catalog.pg_notify(%3$I.outbox_bell_channel(), asked::pg_catalog.text);
+            END IF;
+            RETURN NULL;
+        END
+        $$
+    $function$, format('%I.outbox_bell_asked', current_schema()), format('%I.outbox_bell_answered', current_schema()), current_schema());
 END
-$$;
+$migration$;
 -- +goose StatementEnd
 
 -- Once a statement, not once a row. An INSERT straight into a partition fires

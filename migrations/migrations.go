@@ -17,7 +17,7 @@ import (
 	"github.com/pressly/goose/v3/lock"
 )
 
-//go:embed *.sql
+//go:embed 0*.sql
 var files embed.FS
 
 // versionTable keeps goose's versions apart from an application's own.
@@ -52,13 +52,19 @@ type Status struct {
 }
 
 // Up applies what is missing. Several nodes may call it at once: one migrates,
-// the others wait for it, a minute at most.
+// the others wait for it, a minute at most. Where the outbox has roles, they are
+// granted what came new.
 func (m Migrations) Up(ctx context.Context) error {
-	return m.with(ctx, func(p *goose.Provider) error {
-		applied, err := p.Up(ctx)
+	var applied []*goose.MigrationResult
+	err := m.with(ctx, func(p *goose.Provider) (err error) {
+		applied, err = p.Up(ctx)
 		m.logAll(ctx, "migrated up", applied)
 		return err
 	})
+	if err != nil || len(applied) == 0 {
+		return err
+	}
+	return m.renewRoles(ctx)
 }
 
 // Down takes everything back, events included.

@@ -242,3 +242,39 @@ func TestUp_SaysWhatIsMissing(t *testing.T) {
 		t.Error("without a URL it succeeds")
 	}
 }
+
+// The bell's trigger sets no search_path, because that would cost every append.
+// Whatever a writer's path says, it calls what it means.
+func TestRing_CallsNothingOfTheWriters(t *testing.T) {
+	address, conn := empty(t)
+	exec(t, conn, `CREATE SCHEMA "it's the ""outbox"""`)
+	up(t, migrations.Migrations{URL: with(t, address, "search_path", `"it's the ""outbox"""`)})
+	exec(t, conn, `
+		CREATE SCHEMA evil;
+		CREATE FUNCTION evil.raise() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'called as %', current_user; END $$;
+		CREATE FUNCTION evil.compare(bigint, bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
+		CREATE FUNCTION evil.compare(bigint, integer) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
+		CREATE FUNCTION evil.compare(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
+		CREATE OPERATOR evil.> (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = evil.compare);
+		CREATE OPERATOR evil.> (LEFTARG = bigint, RIGHTARG = integer, FUNCTION = evil.compare);
+		CREATE OPERATOR evil.<> (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.compare);
+		CREATE FUNCTION evil.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
+		CREATE FUNCTION evil.current_setting(text, boolean) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
+		CREATE FUNCTION evil.pg_sequence_last_value(regclass) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
+		CREATE FUNCTION evil.outbox_bell_channel() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
+		CREATE SEQUENCE evil.outbox_bell_asked;
+		CREATE SEQUENCE evil.outbox_bell_answered;
+		SET search_path = evil, pg_catalog`)
+	for _, asked := range []bool{false, true} {
+		if asked {
+			exec(t, conn, `SELECT nextval('"it''s the ""outbox""".outbox_bell_asked')`)
+		}
+		// A session plans the function once, under the path of then.
+		writer := connect(t, address)
+		exec(t, writer, `SET search_path = evil, pg_catalog`)
+		exec(t, writer, `INSERT INTO "it's the ""outbox""".outbox (topic, type) VALUES ('a', 't')`)
+	}
+	if rows := ask[int](t, conn, `SELECT count(*) FROM "it's the ""outbox""".outbox`); rows != 2 {
+		t.Errorf("%d rows are stored", rows)
+	}
+}

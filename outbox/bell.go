@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // bell is a tail's side of the adaptive bell: writers ring only when a tail has
@@ -31,6 +32,8 @@ type bell struct {
 	rangAt  time.Time
 	proven  bool
 	silence bool // was told to the log
+
+	rung int64 // the newest ticket that was rung with and is to be answered
 }
 
 const (
@@ -93,19 +96,25 @@ type ticket struct {
 	fence  []uint64
 }
 
-// ask draws a ticket and then an xid of its own. The xid is what makes the fence
-// whole: a snapshot taken afterwards lists every transaction before it that is
-// still open, while a snapshot alone may leave out running transactions beyond
+// askSQL draws a ticket and then an xid of its own. The xid is what makes the
+// fence whole: a snapshot taken afterwards lists every transaction before it that
+// is still open, while a snapshot alone may leave out running transactions beyond
 // the latest completed one. They are two transactions, because nextval may
 // assign its transaction's xid before the ticket can be seen, and a writer that
-// came in between would have a larger one.
+// came in between would have a larger one. In one round trip all the same: what
+// follows a COMMIT in a simple query is a transaction of its own.
+const askSQL = `BEGIN; SELECT nextval('outbox_bell_asked'); COMMIT; SELECT pg_current_xact_id()`
+
+// ask draws a ticket. The rings heard by then are old: whoever rang has committed,
+// and the read that follows will see it.
 func (b *bell) ask(ctx context.Context) (*ticket, error) {
-	var number int64
-	if err := b.conn.QueryRow(ctx, `SELECT nextval('outbox_bell_asked')`).Scan(&number); err != nil {
+	b.take(ctx)
+	results, err := b.conn.PgConn().Exec(ctx, askSQL).ReadAll()
+	if err != nil {
 		return nil, err
 	}
 	t := &ticket{}
-	err := b.conn.QueryRow(ctx, `SELECT pg_current_xact_id()`).Scan(&t.xid)
+	t.xid, err = strconv.ParseUint(string(results[len(results)-1].Rows[0][0]), 10, 64)
 	return t, err
 }
 
@@ -123,11 +132,11 @@ func (t *ticket) clear(xip []uint64) bool {
 	return len(t.fence) == 0
 }
 
-// wait waits for the bell, d at most, and answers what it hears: the ticket that
-// was rung with, never the newest drawn, whose owner may still be asleep. It takes
-// all that has come by then; answered one by one, old notifications could keep it
-// from ever reaching the ticket that writers ring with now.
+// wait waits for the bell, d at most.
 func (b *bell) wait(ctx context.Context, d time.Duration) (rang bool, err error) {
+	if b.take(ctx) {
+		return true, nil
+	}
 	deadline, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	heard, err := b.conn.WaitForNotification(deadline)
@@ -137,26 +146,42 @@ func (b *bell) wait(ctx context.Context, d time.Duration) (rang bool, err error)
 		}
 		return false, err
 	}
+	b.note(heard)
+	return true, nil
+}
+
+// take takes what the connection has heard beside its last answer.
+func (b *bell) take(ctx context.Context) (rang bool) {
 	arrived, stop := context.WithCancel(ctx)
 	stop() // what has been received is returned all the same
-	var answered int64
 	for {
-		newest := answered
-		for heard != nil {
-			if heard.Payload == b.proof {
-				b.proof, b.proven, b.silence = "", true, false
-			} else if number, err := strconv.ParseInt(heard.Payload, 10, 64); err == nil {
-				newest = max(newest, number)
-			}
-			heard, _ = b.conn.WaitForNotification(arrived)
+		heard, _ := b.conn.WaitForNotification(arrived)
+		if heard == nil {
+			return rang
 		}
-		if newest == answered {
-			return true, nil
-		}
-		if _, err := b.conn.Exec(ctx, `SELECT outbox_bell_answer($1)`, newest); err != nil {
-			return true, err
-		}
-		answered = newest
-		heard, _ = b.conn.WaitForNotification(arrived)
+		b.note(heard)
+		rang = true
 	}
+}
+
+func (b *bell) note(heard *pgconn.Notification) {
+	if heard.Payload == b.proof {
+		b.proof, b.proven, b.silence = "", true, false
+	} else if number, err := strconv.ParseInt(heard.Payload, 10, 64); err == nil {
+		b.rung = max(b.rung, number)
+	}
+}
+
+// answer silences the bell for the newest ticket that was rung with, never the
+// newest drawn, whose owner may still be asleep. It answers for all that has come
+// by then; answered one by one, old notifications could keep it from ever reaching
+// the ticket that writers ring with now.
+func (b *bell) answer(ctx context.Context) error {
+	b.take(ctx)
+	if b.rung == 0 {
+		return nil
+	}
+	_, err := b.conn.Exec(ctx, `SELECT outbox_bell_answer($1)`, b.rung)
+	b.rung = 0
+	return err
 }

@@ -33,7 +33,9 @@ const (
 	answerNewest      fault = "the newest ticket answered"
 	answerOwn         fault = "the own ticket answered without a notification"
 	answerNone        fault = "no ticket answered"
-	keptTicket        fault = "a ticket kept when woken"
+	keptTicket        fault = "a ticket kept when woken, as if nobody answered it"
+	keptAwake         fault = "a ticket kept while events flow"
+	lateTake          fault = "old rings passed over once the ticket is drawn"
 	restartTicket     fault = "a ticket kept over a lost connection"
 	triggerBeforeXID  fault = "a trigger that runs before its transaction has an xid"
 )
@@ -79,9 +81,9 @@ type modelTail struct {
 	ticket ticketState
 	own    uint8 // the xid drawn after the ticket, until the fence is made
 	number uint8 // of the ticket, for answerOwn
-	heard  uint8
-	unread bool // a committed row is not read
-	deaf   bool // has not said LISTEN, for lateListen and lastListen
+	heard  uint8 // the newest ticket rung with, to be answered
+	unread bool  // a committed row is not read
+	deaf   bool  // has not said LISTEN, for lateListen and lastListen
 	queue  [3]uint8
 }
 
@@ -90,7 +92,8 @@ type tailAt uint8
 const (
 	tailDown tailAt = iota
 	tailReading
-	tailPausing   // awake, between two reads
+	tailPausing   // for its fence, between two reads
+	tailFlowing   // events flow: it stays awake, and answers
 	tailAsking    // no ticket yet
 	tailDrawing   // nextval's transaction has an xid, its ticket can't be seen yet
 	tailDrawn     // the ticket can be seen, nextval's transaction is open
@@ -187,18 +190,19 @@ func (m bellModel) writerSteps(s modelState, i int, yield modelStep) {
 
 // tailSteps follows Tail.session, Tail.follow and bell.
 func (m bellModel) tailSteps(s modelState, i int, yield modelStep) {
+	before := s
 	if s.tails[i].at != tailDown && s.crashes > 0 {
 		crashed := s
 		m.crash(&crashed, i)
 		yield(tailNames[i], "crashes", crashed)
 	}
 	if t := s.tails[i]; t.queue[0] != 0 && (t.at == tailAsleep || t.at == tailPausing) {
-		notified, heard := s, t.queue[0]
-		notified.tails[i].queue = [3]uint8{t.queue[1], t.queue[2]}
-		if m.fault == answerNewest {
-			heard = s.asked
+		notified := s
+		m.hear(&notified, i)
+		notified.tails[i].at = tailReading
+		if m.fault != keptTicket {
+			notified.dropTicket(i)
 		}
-		m.answer(&notified, i, heard)
 		yield(tailNames[i], "is notified", notified)
 	}
 	t, what := &s.tails[i], ""
@@ -209,7 +213,22 @@ func (m bellModel) tailSteps(s modelState, i int, yield modelStep) {
 			t.deaf, what = true, "connects"
 		}
 	case tailReading, tailPausing:
-		what = m.read(&s, i)
+		calm := s
+		yield(tailNames[i], m.read(&calm, i), calm)
+		t.unread, t.at, what = false, tailFlowing, "reads, and sees events flow"
+		if m.fault == answerOwn {
+			t.heard = max(t.heard, t.number)
+		}
+		if m.fault != keptAwake {
+			s.dropTicket(i)
+		}
+	case tailFlowing:
+		if m.answers(&s, i) {
+			t.at = tailAnswering
+		} else {
+			t.at, t.heard = tailReading, 0
+		}
+		what = "compares the ticket heard"
 	case tailAsking:
 		if m.walledNextval {
 			walled := s
@@ -252,50 +271,68 @@ func (m bellModel) tailSteps(s modelState, i int, yield modelStep) {
 		return
 	case tailAnswering:
 		s.answered = t.heard
-		m.wake(&s, i)
-		what = "answers"
+		t.at, t.heard, what = tailReading, 0, "answers"
 	}
 	yield(tailNames[i], what, s)
+	m.take(before, i, yield)
+}
+
+// take is what a tail hears without waiting for it: before it answers, and before it
+// draws a ticket, which is answer enough to those who rang with older ones.
+func (m bellModel) take(s modelState, i int, yield modelStep) {
+	t := &s.tails[i]
+	late := m.fault == lateTake && t.at == tailNumbering
+	if t.queue[0] != 0 && (t.at == tailFlowing || t.at == tailAsking || late) {
+		m.hear(&s, i)
+		if late {
+			t.heard = 0
+		}
+		yield(tailNames[i], "hears a ring", s)
+	}
+}
+
+func (m bellModel) hear(s *modelState, i int) {
+	t := &s.tails[i]
+	heard := t.queue[0]
+	if m.fault == answerNewest {
+		heard = s.asked
+	}
+	t.heard, t.queue = max(t.heard, heard), [3]uint8{t.queue[1], t.queue[2]}
 }
 
 // draw is the moment when a ticket can be seen.
 func (m bellModel) draw(s *modelState, i int) {
 	s.asked++
-	s.tails[i].ticket = freshTicket
+	s.tails[i].ticket, s.tails[i].heard = freshTicket, 0
 	if m.fault == answerOwn {
 		s.tails[i].number = s.asked
 	}
 }
 
-// read is one turn of Tail.follow, up to its wait.
+// read is one turn of Tail.follow while events come now and then, up to its wait.
 func (m bellModel) read(s *modelState, i int) string {
-	t := &s.tails[i]
+	t, what := &s.tails[i], "reads nothing"
+	if t.unread {
+		t.unread, what = false, "reads a row"
+	}
 	switch {
-	case t.unread:
-		t.unread, t.at = false, tailPausing
-		own := t.number
-		s.dropTicket(i)
-		if own != 0 {
-			m.answer(s, i, own)
-		}
-		return "reads a row"
 	case t.ticket == noTicket:
 		t.at = tailAsking
-		return "reads nothing"
+		return what
 	case t.ticket == freshTicket && m.fault != noFence:
 		m.fence(s, i)
 	}
 	for tx := range s.open {
 		if tx.holds&(1<<i) != 0 {
 			t.at = tailPausing
-			return "reads nothing and waits for its fence"
+			return what + " and waits for its fence"
 		}
 	}
 	t.at = tailAsleep
 	if t.deaf {
 		t.at = tailDawdling
 	}
-	return "reads nothing and goes to sleep"
+	return what + " and goes to sleep"
 }
 
 // fence is made by the tail's own code, of what a snapshot lists: transactions
@@ -322,20 +359,9 @@ func (m bellModel) fence(s *modelState, i int) {
 	t.ticket, t.own = fencedTicket, 0
 }
 
-// answer is the first half of outbox_bell_answer: another may come in between.
-func (m bellModel) answer(s *modelState, i int, number uint8) {
-	if number > s.answered && m.fault != answerNone {
-		s.tails[i].heard, s.tails[i].at = number, tailAnswering
-		return
-	}
-	m.wake(s, i)
-}
-
-func (m bellModel) wake(s *modelState, i int) {
-	s.tails[i].heard, s.tails[i].at = 0, tailReading
-	if m.fault != keptTicket {
-		s.dropTicket(i)
-	}
+// answers is the first half of outbox_bell_answer: another may come in between.
+func (m bellModel) answers(s *modelState, i int) bool {
+	return s.tails[i].heard > s.answered && m.fault != answerNone
 }
 
 // crash ends a tail's connection. Its transaction ends too, but an answer that
@@ -474,7 +500,8 @@ func (m bellModel) broken(s modelState) string {
 		s = m.last(s, writerNames[0])
 	}
 	for i := range m.tails {
-		for t := &s.tails[i]; t.at == tailAnswering || t.at == tailAsleep && t.queue[0] != 0; {
+		// Awake again, and as if events flowed, the tail answers.
+		for t := &s.tails[i]; t.at == tailAsleep && t.queue[0] != 0 || t.at != tailAsleep && t.heard != 0; {
 			s = m.last(s, tailNames[i])
 		}
 		if s.tails[i].at == tailAsleep {
@@ -557,10 +584,11 @@ func TestBell_NoWakeUpIsLost(t *testing.T) {
 func TestBell_ModelFindsBrokenProtocols(t *testing.T) {
 	one := bellModel{tails: 1, writers: 1, transactions: 1, crashes: 1, walledNextval: true}
 	two := bellModel{tails: 2, writers: 1, transactions: 1, crashes: 1, walledNextval: true}
+	twice := bellModel{tails: 2, writers: 1, transactions: 1, crashes: 2}
 	for f, m := range map[fault]bellModel{
 		noFence: one, noOwnXID: one, oneTransaction: one, triggerBeforeXID: one, noReadAfterTicket: one,
-		lateListen: two, lastListen: one, keptTicket: one, restartTicket: one,
-		answerNewest: two, answerOwn: two, answerNone: one,
+		lateListen: two, lastListen: one, keptTicket: two, keptAwake: one, restartTicket: twice,
+		answerNewest: two, answerOwn: two, answerNone: one, lateTake: two,
 	} {
 		t.Run(string(f), func(t *testing.T) {
 			m.fault = f

@@ -28,30 +28,19 @@ type Event struct {
 	CreatedAt time.Time
 }
 
-// eventColumns are an event's columns, in the order in which scanEvent's
-// targets take them.
+// eventColumns are an event's columns, in the order in which scanEvent takes them.
 const eventColumns = `xid, id, topic, type, payload, source, headers, created_at`
 
-// row scans one row of eventColumns, any of which may be NULL.
-type row struct {
-	xid                 *uint64
-	id                  *int64
-	topic, kind, source *string
-	payload, headers    []byte
-	createdAt           *time.Time
-}
-
-func (r *row) scan(rows pgx.Rows, more ...any) error {
-	return rows.Scan(append([]any{&r.xid, &r.id, &r.topic, &r.kind, &r.payload, &r.source, &r.headers, &r.createdAt}, more...)...)
-}
-
-func (r *row) event() (Event, error) {
-	e := Event{
-		ID: *r.id, XID: *r.xid, Topic: *r.topic, Type: *r.kind, Source: *r.source,
-		Payload: r.payload, CreatedAt: r.createdAt.UTC(),
+// scanEvent scans a row of eventColumns and what comes after them.
+func scanEvent(rows pgx.Rows, more ...any) (e Event, err error) {
+	var payload, headers []byte
+	err = rows.Scan(append([]any{&e.XID, &e.ID, &e.Topic, &e.Type, &payload, &e.Source, &headers, &e.CreatedAt}, more...)...)
+	if err != nil {
+		return Event{}, err
 	}
-	if r.headers != nil {
-		if err := json.Unmarshal(r.headers, &e.Headers); err != nil {
+	e.Payload, e.CreatedAt = payload, e.CreatedAt.UTC()
+	if headers != nil {
+		if err := json.Unmarshal(headers, &e.Headers); err != nil {
 			return Event{}, fmt.Errorf("headers of event %d: %w", e.ID, err)
 		}
 	}

@@ -88,8 +88,8 @@ func (h *history) visible(match func(Event) bool) []Event {
 func (h *history) read(t *rapid.T, from Position) Read {
 	r := snapshotRow{snapshot: h.snapshot()}
 	for _, e := range h.committed {
-		if e.XID > from.Given.Max && (r.xid == nil || e.XID >= *r.xid) {
-			r.xid, r.id, r.createdAt = &e.XID, &e.ID, &time.Time{}
+		if e.XID > from.Given.Max && e.XID >= r.xid {
+			r.xid, r.id, r.createdAt = e.XID, e.ID, time.Time{}
 		}
 	}
 	to, _, err := advance(from, r)

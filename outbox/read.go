@@ -47,28 +47,49 @@ func (r *Read) End() Position {
 	return r.At(len(r.Events) - 1)
 }
 
-// readSQL is the difference of two snapshots in one statement, and so in one
-// snapshot: first a row about the snapshot itself, then the events that it sees
-// and the set ($1, $2) does not hold. There are two legs, because one condition
-// over both can't use the index; and no lower bound on the id, because a
-// transaction can be absent from a snapshot's list of those in progress (its
-// xmax is only the latest completed + 1) and own smaller ids than any seen.
-const readSQL = `
+// A read is the difference of two snapshots in one statement, and so in one
+// snapshot: a row about the snapshot itself, and the events that it sees and the
+// set ($1, $2) does not hold. There are two legs, because one condition over both
+// can't use the index; and no lower bound on the id, because a transaction can be
+// absent from a snapshot's list of those in progress (its xmax is only the latest
+// completed + 1) and own smaller ids than any seen.
+const (
+	newLeg  = `SELECT ` + eventColumns + `, 0, '', 0 FROM outbox WHERE xid > $1`
+	lateLeg = `SELECT ` + eventColumns + `, 0, '', 0 FROM outbox WHERE xid = ANY($2::xid8[]) AND xid <= $1`
+
+	aboutColumns = `pg_current_snapshot()::text AS snapshot, coalesce((SELECT max(trim) FROM outbox_trim), 0) AS trim`
+)
+
+// longSQL streams any number of events by id, behind the row about the snapshot.
+const longSQL = `
 WITH newest AS MATERIALIZED (
 	SELECT xid, id, created_at FROM outbox WHERE xid > $1 ORDER BY xid DESC, id DESC LIMIT 1
 )
-SELECT n.xid, NULL::bigint AS id, NULL AS topic, NULL AS type, NULL::json AS payload, NULL AS source, NULL::jsonb AS headers,
-	n.created_at, n.id AS newest, pg_current_snapshot()::text AS snapshot, (SELECT max(trim) FROM outbox_trim) AS trim
+SELECT coalesce(n.xid, '0') AS xid, '-9223372036854775808'::bigint AS id, '' AS topic, '' AS type, NULL::json AS payload, '' AS source, NULL::jsonb AS headers,
+	coalesce(n.created_at, 'epoch') AS created_at, coalesce(n.id, 0) AS newest, ` + aboutColumns + `
 FROM (SELECT 1) AS one LEFT JOIN newest AS n ON true
-UNION ALL
-SELECT ` + eventColumns + `, NULL, NULL, NULL FROM outbox WHERE xid > $1
-UNION ALL
-SELECT ` + eventColumns + `, NULL, NULL, NULL FROM outbox WHERE xid = ANY($2::xid8[]) AND xid <= $1
-ORDER BY id NULLS FIRST, xid`
+UNION ALL ` + newLeg + ` UNION ALL ` + lateLeg + `
+ORDER BY id, xid`
 
-// hereSQL is readSQL's first row alone, for the empty set: where a tail starts.
+// shortSQL gives no more than a few, and leaves it to the tail to order them and to
+// find the newest: each scan of the table visits every partition, and for a few
+// events that is most of the time that a read takes. For the same reason the second
+// leg is only in shortLateSQL, for a set with exceptions.
+const (
+	shortSQL     = shortHead + newLeg + shortLimit
+	shortLateSQL = shortHead + newLeg + ` UNION ALL ` + lateLeg + shortLimit
+
+	shortHead = `
+SELECT '0'::xid8 AS xid, 0::bigint AS id, '' AS topic, '' AS type, NULL::json AS payload, '' AS source, NULL::jsonb AS headers,
+	'epoch'::timestamptz AS created_at, 0::bigint AS newest, ` + aboutColumns + `
+UNION ALL `
+	shortLimit  = ` LIMIT 34` // the row about the snapshot, shortEvents, and one more
+	shortEvents = 32
+)
+
+// hereSQL is longSQL's first row alone, for the empty set: where a tail starts.
 const hereSQL = `
-SELECT n.xid, n.created_at, n.id, pg_current_snapshot()::text, (SELECT max(trim) FROM outbox_trim)
+SELECT coalesce(n.xid, '0'), coalesce(n.id, 0), coalesce(n.created_at, 'epoch'), ` + aboutColumns + `
 FROM (SELECT 1) AS one LEFT JOIN LATERAL (
 	SELECT xid, id, created_at FROM outbox ORDER BY xid DESC, id DESC LIMIT 1
 ) AS n ON true`
@@ -82,8 +103,19 @@ const (
 // read reads what is new since from and hands it to deliver, part by part. It
 // returns the position after it and the transactions in progress in its
 // snapshot, ascending. An error after the first part leaves a read unfinished.
-func read(ctx context.Context, conn *pgx.Conn, from Position, deliver func(Read)) (to Position, xip []uint64, err error) {
-	rows, err := conn.Query(ctx, readSQL, from.Given.Max, from.Given.Except)
+// Where a few events at most are expected, it first tries to read no more.
+func read(ctx context.Context, conn *pgx.Conn, from Position, few bool, deliver func(Read)) (to Position, xip []uint64, err error) {
+	if few {
+		part, xip, err := readFew(ctx, conn, from)
+		if err != nil {
+			return from, nil, err
+		}
+		if part.Last {
+			deliver(part)
+			return part.To, xip, nil
+		}
+	}
+	rows, err := conn.Query(ctx, longSQL, from.Given.Max, from.Given.Except)
 	if err != nil {
 		return from, nil, err
 	}
@@ -92,23 +124,16 @@ func read(ctx context.Context, conn *pgx.Conn, from Position, deliver func(Read)
 	part := Read{From: from, First: true}
 	size := 0
 	for rows.Next() {
-		var r row
-		var newest, trim *int64
-		var snapshot *string
-		if err := r.scan(rows, &newest, &snapshot, &trim); err != nil {
+		event, about, err := scanRead(rows)
+		if err != nil {
 			return from, nil, err
 		}
-		if snapshot != nil {
-			to, xip, err = advance(from, snapshotRow{r.xid, newest, r.createdAt, *snapshot, trim})
-			if err != nil {
+		if about != nil {
+			if to, xip, err = advance(from, *about); err != nil {
 				return from, nil, err
 			}
 			part.To = to
 			continue
-		}
-		event, err := r.event()
-		if err != nil {
-			return from, nil, err
 		}
 		if len(part.Events) >= partEvents || size > partBytes {
 			deliver(part)
@@ -120,32 +145,92 @@ func read(ctx context.Context, conn *pgx.Conn, from Position, deliver func(Read)
 	if err := rows.Err(); err != nil {
 		return from, nil, err
 	}
-	if len(part.Events) > 0 {
-		to.EventID = max(to.EventID, part.Events[len(part.Events)-1].ID)
-	}
-	part.To, part.Last = to, true
+	part.end(to)
 	deliver(part)
-	return to, xip, nil
+	return part.To, xip, nil
+}
+
+// readFew returns a read of at most shortEvents, which is whole; or one that is
+// not the last part and to be forgotten.
+func readFew(ctx context.Context, conn *pgx.Conn, from Position) (part Read, xip []uint64, err error) {
+	query, args := shortSQL, []any{from.Given.Max}
+	if len(from.Given.Except) > 0 {
+		query, args = shortLateSQL, append(args, from.Given.Except)
+	}
+	rows, err := conn.Query(ctx, query, args...)
+	if err != nil {
+		return part, nil, err
+	}
+	defer rows.Close()
+	part = Read{From: from, First: true}
+	var snapshot snapshotRow
+	size := 0
+	for rows.Next() {
+		event, about, err := scanRead(rows)
+		if err != nil {
+			return part, nil, err
+		}
+		if about != nil {
+			snapshot = *about
+			continue
+		}
+		part.Events = append(part.Events, event)
+		size += event.size()
+	}
+	if err := rows.Err(); err != nil || len(part.Events) > shortEvents || size > partBytes {
+		return part, nil, err
+	}
+	slices.SortFunc(part.Events, func(a, b Event) int { return cmp.Compare(a.ID, b.ID) })
+	for _, e := range part.Events {
+		if e.XID > from.Given.Max && e.XID >= snapshot.xid {
+			snapshot.xid, snapshot.id, snapshot.createdAt = e.XID, e.ID, e.CreatedAt
+		}
+	}
+	to, xip, err := advance(from, snapshot)
+	if err != nil {
+		return part, nil, err
+	}
+	part.end(to)
+	return part, xip, nil
+}
+
+// end makes r the last part of a read that ends at to.
+func (r *Read) end(to Position) {
+	if len(r.Events) > 0 {
+		to.EventID = max(to.EventID, r.Events[len(r.Events)-1].ID)
+	}
+	r.To, r.Last = to, true
+}
+
+// scanRead scans a row of a read: an event, or the one about the snapshot.
+func scanRead(rows pgx.Rows) (event Event, about *snapshotRow, err error) {
+	var s snapshotRow
+	event, err = scanEvent(rows, &s.id, &s.snapshot, &s.trim)
+	if s.snapshot == "" {
+		return event, nil, err
+	}
+	s.xid, s.createdAt = event.XID, event.CreatedAt
+	return Event{}, &s, err
 }
 
 // here is the position of a fresh snapshot, of which nothing is delivered.
 func here(ctx context.Context, conn *pgx.Conn, history uint32) (Position, error) {
 	var r snapshotRow
-	if err := conn.QueryRow(ctx, hereSQL).Scan(&r.xid, &r.createdAt, &r.id, &r.snapshot, &r.trim); err != nil {
+	if err := conn.QueryRow(ctx, hereSQL).Scan(&r.xid, &r.id, &r.createdAt, &r.snapshot, &r.trim); err != nil {
 		return Position{}, err
 	}
 	position, _, err := advance(Position{History: history}, r)
 	return position, err
 }
 
-// snapshotRow is what a read says of its snapshot; the first three are nil when
-// nothing is newer than the set read from.
+// snapshotRow is what a read says of its snapshot; the first three are zero when
+// nothing is newer than the set read from, and trim when nothing was removed.
 type snapshotRow struct {
-	xid       *uint64
-	id        *int64
-	createdAt *time.Time
+	xid       uint64
+	id        int64
+	createdAt time.Time
 	snapshot  string
-	trim      *int64
+	trim      int64
 }
 
 // advance is the position of r's snapshot, given the one before it.
@@ -155,12 +240,12 @@ func advance(from Position, r snapshotRow) (to Position, xip []uint64, err error
 		return from, nil, err
 	}
 	to = from
-	if r.xid != nil {
-		to.Anchor = newAnchor(*r.xid, *r.id, *r.createdAt)
-		to.EventID = max(to.EventID, *r.id)
+	if r.xid != 0 {
+		to.Anchor = newAnchor(r.xid, r.id, r.createdAt)
+		to.EventID = max(to.EventID, r.id)
 	}
-	if r.trim != nil {
-		to.Trim = *r.trim
+	if r.trim != 0 {
+		to.Trim = r.trim
 	}
 	to.Given = newSet(to.Anchor.XID, xip)
 	return to, xip, nil

@@ -146,7 +146,7 @@ func (r Reader) Before(ctx context.Context, t time.Time) (Position, error) { ret
 // beforeSQL finds the event with the largest xid below that of every event since
 // $1: what is up to its transaction, and visible, is older.
 const beforeSQL = `
-SELECT a.xid, a.id, a.created_at, pg_current_snapshot()::text, (SELECT max(trim) FROM outbox_trim), h.history
+SELECT coalesce(a.xid, '0'), coalesce(a.id, 0), coalesce(a.created_at, 'epoch'), ` + aboutColumns + `, h.history
 FROM (SELECT history FROM outbox_histories ORDER BY began_at DESC LIMIT 1) AS h
 CROSS JOIN LATERAL (
 	SELECT min(xid) AS xid FROM (SELECT xid FROM outbox WHERE created_at >= $1 OFFSET 0) AS s

@@ -2,6 +2,8 @@ package outbox_test
 
 import (
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +14,7 @@ import (
 )
 
 // replay gives the ids from one position to another, in pages of limit.
-func replay(t *testing.T, reader outbox.Reader, from, to outbox.Position, filter outbox.Filter, limit int) (ids []int64) {
+func replay(t testing.TB, reader outbox.Reader, from, to outbox.Position, filter outbox.Filter, limit int) (ids []int64) {
 	t.Helper()
 	for _, leg := range from.Legs(to) {
 		for {
@@ -39,7 +41,7 @@ func replay(t *testing.T, reader outbox.Reader, from, to outbox.Position, filter
 }
 
 // here is the present position, as SQL gives it.
-func here(t *testing.T, db database) outbox.Position {
+func here(t testing.TB, db database) outbox.Position {
 	t.Helper()
 	p, err := outbox.ParsePosition(ask1[string](t, db, `SELECT outbox_position()`))
 	if err != nil {
@@ -48,7 +50,7 @@ func here(t *testing.T, db database) outbox.Position {
 	return p
 }
 
-func earliest(t *testing.T, reader outbox.Reader) outbox.Position {
+func earliest(t testing.TB, reader outbox.Reader) outbox.Position {
 	t.Helper()
 	p, err := reader.Earliest(t.Context())
 	if err != nil {
@@ -157,6 +159,41 @@ func TestReplay_SelectsAndPages(t *testing.T) {
 		for _, limit := range []int{1, 2, 7, 1000} {
 			if got := replay(t, reader, start, end, filter, limit); !slices.Equal(got, want) {
 				t.Errorf("%v %v by %d: %v, want %v", filter.Topics, filter.Types, limit, got, want)
+			}
+		}
+	}
+}
+
+// Topics of which there are many are looked for in another way than a few.
+func TestReplay_OfManyTopicsAndOfManyEvents(t *testing.T) {
+	pool := outboxtest.New(t)
+	reader := outbox.Reader{Pool: pool}
+	late := begin(t, pool)
+	owed := add(t, late, "busy")
+	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'busy', 'before' FROM generate_series(1, 10100)`)
+	start := here(t, pool)
+	var busy, all20, under7 []int64
+	for i := range 20 {
+		for _, topic := range []string{"user/" + strconv.Itoa(i), "user/" + strconv.Itoa(i) + "/a", "busy"} {
+			id := addNow(t, pool, topic, 1)[0]
+			switch {
+			case topic == "busy":
+				busy = append(busy, id)
+			case !strings.HasSuffix(topic, "/a"):
+				all20 = append(all20, id)
+			}
+			if strings.HasPrefix(topic+"/", "user/7/") {
+				under7 = append(under7, id)
+			}
+		}
+	}
+	commit(t, late)
+	busy = append([]int64{owed}, busy...)
+	end := here(t, pool)
+	for topic, want := range map[outbox.Pattern][]int64{"busy": busy, "busy/**": busy, "user/*": all20, "user/7/**": under7, "user/7/*": under7[1:]} {
+		for _, limit := range []int{3, 1000} {
+			if got := replay(t, reader, start, end, all(topic), limit); !slices.Equal(got, want) {
+				t.Errorf("%s by %d: %v, want %v", topic, limit, got, want)
 			}
 		}
 	}

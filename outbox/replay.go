@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/jackc/pgx/v5"
@@ -19,10 +20,12 @@ type Page struct {
 	Done bool
 }
 
-// A page of a replay holds about this many bytes, and this many events at most.
+// A page of a replay holds about this many bytes, and this many events at most: of
+// small ones a page's worth, and no more, since what is behind a full page has been
+// read for nothing.
 const (
 	pageBytes  = 1 << 20
-	pageEvents = 1000
+	pageEvents = 2000
 )
 
 // lowestSQL finds the smallest id of a leg. The legs of the query and the fences
@@ -37,17 +40,24 @@ SELECT min(id) FROM (
 
 const legCondition = `o.id > $5 AND (o.xid > $1 OR o.xid = ANY ($2::xid8[])) AND o.xid <= $3 AND o.xid <> ALL ($4::xid8[]) AND o.created_at >= $7`
 
-// topicsSQL is a page for exact topics: each by its own index, merged by id.
+// topicsSQL is a page for known topics: each by its own index, merged by id.
 const topicsSQL = `
 SELECT ` + eventColumns + `, (SELECT max(trim) FROM outbox_trim) FROM unnest($8::text[]) AS t(name) CROSS JOIN LATERAL (
-	SELECT o.* FROM outbox AS o WHERE o.topic = t.name AND ` + legCondition + ` ORDER BY o.id LIMIT $6
+	SELECT ` + eventColumns + ` FROM outbox AS o WHERE o.topic = t.name AND ` + legCondition + ` ORDER BY o.id LIMIT $6
 ) AS e ORDER BY id LIMIT $6`
 
-// patternsSQL is a page for patterns, as regular expressions, by id.
-const patternsSQL = `
+// allSQL is a page for all topics, and patternsSQL one for patterns that match more
+// topics than can be listed, and some events beside: both go by id.
+const (
+	allSQL = `
 SELECT ` + eventColumns + `, (SELECT max(trim) FROM outbox_trim) FROM outbox AS o
-WHERE ` + legCondition + ` AND (o.topic = ANY ($8::text[]) OR o.topic ~ ANY ($9::text[]))
+WHERE ` + legCondition + ` ORDER BY id LIMIT $6`
+
+	patternsSQL = `
+SELECT ` + eventColumns + `, (SELECT max(trim) FROM outbox_trim) FROM outbox AS o
+WHERE ` + legCondition + ` AND (o.topic = ANY ($8::text[]) OR o.topic LIKE ANY ($9::text[]))
 ORDER BY id LIMIT $6`
+)
 
 // ErrTrimmed is returned for a leg of which events have been removed since its
 // start was verified.
@@ -63,29 +73,56 @@ func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit int) (
 	}
 	defer conn.Release()
 
+	topics, known, err := list(ctx, conn.Conn(), filter.Topics)
+	if err != nil {
+		return Page{}, fmt.Errorf("list the topics of a replay: %w", err)
+	}
 	from, to := leg.From.Given, leg.To.Given
 	args := []any{from.Max, from.Except, to.Max, to.Except}
-	if leg.After == 0 {
-		var lowest *int64
-		if err := conn.QueryRow(ctx, lowestSQL, args...).Scan(&lowest); err != nil {
+	after := leg.After
+	if after == 0 {
+		if after, err = start(ctx, conn.Conn(), leg, topics, known); err != nil {
 			return Page{}, fmt.Errorf("find the start of a replay: %w", err)
 		}
-		if lowest == nil {
-			return Page{Done: true}, r.untrimmed(ctx, conn.Conn(), leg)
-		}
-		leg.After = *lowest - 1
 	}
 	limit = min(limit, pageEvents)
-	exact, patterns := split(filter.Topics)
-	query, args := topicsSQL, append(args, leg.After, limit, filter.Since, exact)
-	if len(patterns) > 0 {
-		query, args = patternsSQL, append(args, patterns)
+	query, args := topicsSQL, append(args, after, limit, filter.Since)
+	switch {
+	case known:
+		args = append(args, topics)
+	case slices.Contains(filter.Topics, "**"):
+		query = allSQL
+	default:
+		exact, patterns := split(filter.Topics)
+		query, args = patternsSQL, append(args, exact, patterns)
 	}
 	page, err := r.page(ctx, conn.Conn(), leg, filter, limit, query, args)
 	if err != nil {
 		return Page{}, fmt.Errorf("replay: %w", err)
 	}
 	return page, nil
+}
+
+// start is an id below all of the leg's, and as far as is cheap to find above what
+// does not matter.
+func start(ctx context.Context, conn *pgx.Conn, leg Leg, topics []string, known bool) (int64, error) {
+	from, to := leg.From.Given, leg.To.Given
+	if from.Max == 0 {
+		return math.MinInt64, nil
+	}
+	if known {
+		if few, err := rare(ctx, conn, topics); few || err != nil {
+			return math.MinInt64, err
+		}
+	}
+	var lowest *int64
+	if err := conn.QueryRow(ctx, lowestSQL, from.Max, from.Except, to.Max, to.Except).Scan(&lowest); err != nil {
+		return 0, err
+	}
+	if lowest == nil {
+		return math.MaxInt64, nil
+	}
+	return *lowest - 1, nil
 }
 
 func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter, limit int, query string, args []any) (Page, error) {
@@ -98,11 +135,7 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 	var trim *int64
 	size, read := 0, 0
 	for size < pageBytes && rows.Next() {
-		var r row
-		if err := r.scan(rows, &trim); err != nil {
-			return Page{}, err
-		}
-		event, err := r.event()
+		event, err := scanEvent(rows, &trim)
 		if err != nil {
 			return Page{}, err
 		}
@@ -139,14 +172,14 @@ func (r Reader) untrimmed(ctx context.Context, conn *pgx.Conn, leg Leg) error {
 	return nil
 }
 
-// split parts exact topics from patterns, these as regular expressions.
+// split parts exact topics from patterns, these as LIKE has them.
 func split(topics []Pattern) (exact, patterns []string) {
 	exact, patterns = []string{}, []string{}
 	for _, p := range topics {
 		if p.Exact() {
 			exact = append(exact, string(p))
 		} else {
-			patterns = append(patterns, p.regexp())
+			patterns = append(patterns, p.like())
 		}
 	}
 	slices.Sort(exact)

@@ -39,7 +39,8 @@ type Tail struct {
 	Deliver func(Read)
 	// Wake is WakeBell by default.
 	Wake Wake
-	// Turn is the pause between reads while events flow: 10 ms by default.
+	// Turn is the pause between reads while events flow, more than a hundred a
+	// second: 10 ms by default. Fewer are delivered as they come.
 	Turn time.Duration
 	// IdleTurn is the longest time without a look at the table, a net under
 	// the bell: 1 s by default.
@@ -169,38 +170,43 @@ func (t *Tail) warnCache(ctx context.Context, conn *pgx.Conn) {
 // A polling tail looks at least this often.
 const pollTurn = 100 * time.Millisecond
 
-// follow reads in turns while events flow, and asks for the bell when they stop.
+// follow reads in turns while events flow, and sleeps until the bell rings while
+// they are few.
 func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 	pause := t.Turn
+	var flow flow
 	var asked *ticket
-	asleep, rang := false, false
+	flowing, asleep := false, false
 	for {
 		if b != nil {
 			b.prove(ctx, t.URL)
 		}
-		events, xip, err := t.read(ctx, conn)
+		events, xip, err := t.read(ctx, conn, !flowing)
 		if err != nil {
 			return err
 		}
 		overslept := asleep && events > 0
 		asleep = false
-		switch {
-		case events > 0:
-			pause, asked = t.Turn, nil
-		case b == nil || !b.proven:
-			pause = min(pause*2, pollTurn, t.IdleTurn)
-		case asked == nil && rang:
-			// An old ring, whose event has been read: to ask again at once
-			// would have the writers ring on.
+		if events > 0 {
 			pause = t.Turn
-		case asked == nil:
+		}
+		flowing = flow.after(time.Now(), events)
+		bell := b != nil && b.proven
+		switch {
+		case bell && (flowing || overslept):
+			// To ask would have every writer ring.
+			pause, asked = t.Turn, nil
+			if err := b.answer(ctx); err != nil {
+				return fmt.Errorf("answer the bell: %w", err)
+			}
+		case bell && asked == nil:
 			if asked, err = b.ask(ctx); err != nil {
 				return fmt.Errorf("ask for the bell: %w", err)
 			}
 			continue
-		case asked.clear(xip):
+		case bell && asked.clear(xip):
 			pause, asleep = t.IdleTurn, true
-		default:
+		case events == 0:
 			pause = min(pause*2, pollTurn, t.IdleTurn)
 		}
 		t.note(func(s *Status) {
@@ -208,7 +214,7 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 			s.Listening = t.Wake == WakePoll || b.proven
 		})
 
-		if b == nil {
+		if b == nil || flowing {
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
@@ -216,7 +222,8 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 			}
 			continue
 		}
-		if rang, err = b.wait(ctx, pause); err != nil {
+		rang, err := b.wait(ctx, pause)
+		if err != nil {
 			return fmt.Errorf("wait for the bell: %w", err)
 		}
 		if overslept && !rang {
@@ -232,13 +239,13 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 const readSilence = 10 * time.Second
 
 // read reads once and delivers.
-func (t *Tail) read(ctx context.Context, conn *pgx.Conn) (events int, xip []uint64, err error) {
+func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, xip []uint64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watchdog := time.AfterFunc(readSilence, func() { cancel(errors.New("the database does not answer")) })
 	defer watchdog.Stop()
 
-	to, xip, err := read(ctx, conn, t.position, func(r Read) {
+	to, xip, err := read(ctx, conn, t.position, few, func(r Read) {
 		watchdog.Reset(readSilence)
 		t.continuing = r.Last
 		events += len(r.Events)

@@ -59,11 +59,21 @@ func (c *collector) started() int {
 func (c *collector) wantIDs(t *testing.T, tail *outbox.Tail, want []int64) {
 	t.Helper()
 	eventually(t, func() bool { return len(c.ids()) >= len(want) })
-	reads := tail.Status().Reads
-	eventually(t, func() bool { return tail.Status().Reads > reads+1 })
+	readAgain(t, tail)
 	if got := c.ids(); !slices.Equal(got, want) {
 		t.Fatalf("delivered are %v, want %v", got, want)
 	}
+}
+
+// readAgain waits until the tail has begun another read, and ended it.
+func readAgain(t *testing.T, tail *outbox.Tail) {
+	t.Helper()
+	conn := connection(t, tail.URL)
+	reads := tail.Status().Reads
+	eventually(t, func() bool {
+		exec(t, conn, `SELECT pg_notify(outbox_bell_channel(), 'wake up')`)
+		return tail.Status().Reads > reads+1
+	})
 }
 
 // follow runs a tail until the test ends.
@@ -91,7 +101,7 @@ func follow(t *testing.T, tail *outbox.Tail) *collector {
 	return c
 }
 
-func eventually(t *testing.T, what func() bool) {
+func eventually(t testing.TB, what func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !what(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -216,8 +226,7 @@ func TestTail_DeliversOnceHoweverRowsAreWritten(t *testing.T) {
 			c := follow(t, tail)
 			want := write(t, outboxtest.Pool(t, url))
 			eventually(t, func() bool { return len(c.ids()) >= len(want) })
-			reads := tail.Status().Reads
-			eventually(t, func() bool { return tail.Status().Reads > reads+1 })
+			readAgain(t, tail)
 			got := c.ids()
 			slices.Sort(got)
 			slices.Sort(want)
@@ -264,7 +273,7 @@ func TestTail_SurvivesLostConnections(t *testing.T) {
 	eventually(t, func() bool { return len(c.ids()) == len(want) })
 	for range 2 {
 		if n := ask1[int](t, connection(t, url), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-			WHERE datname = current_database() AND query LIKE '%WITH newest ' || 'AS%'`); n != 1 {
+			WHERE datname = current_database() AND query LIKE '%AS ' || 'snapshot%'`); n != 1 {
 			t.Errorf("%d connections were ended", n)
 		}
 		want = append(want, addNow(t, pool, "a", 2)...)
@@ -318,6 +327,48 @@ func TestTail_LongReadKeepsOrderAndPositions(t *testing.T) {
 	}
 }
 
+// However a read is made, it holds the same events and ends at the same position.
+func TestTail_ReadsOfFewAndOfManyAreTheSame(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool, conn := outboxtest.Pool(t, url), connection(t, url)
+	one, two := begin(t, pool), begin(t, pool)
+	add(t, one, "one")
+	from := here(t, pool)
+	check := func(events int) (to outbox.Position) {
+		t.Helper()
+		var want []int64
+		for _, few := range []bool{false, true} {
+			var reads []outbox.Read
+			end, _, err := outbox.ReadOnce(t.Context(), conn, from, few, func(r outbox.Read) { reads = append(reads, r) })
+			if err != nil || len(reads) != 1 {
+				t.Fatalf("%d reads, %v", len(reads), err)
+			}
+			var ids []int64
+			for _, e := range reads[0].Events {
+				ids = append(ids, e.ID)
+			}
+			if !few {
+				want, to = ids, end
+			}
+			if len(ids) != events || !slices.Equal(ids, want) || !slices.IsSorted(ids) || end.String() != to.String() || !reads[0].First || !reads[0].Last {
+				t.Errorf("few %v: %v to %s, want %d, %v to %s", few, ids, end, events, want, to)
+			}
+		}
+		return to
+	}
+	check(0)
+	add(t, two, "two")
+	addNow(t, pool, "a", 2)
+	commit(t, one)
+	from = check(3)
+	commit(t, two)
+	check(1)
+	addNow(t, pool, "a", 31)
+	check(32)
+	addNow(t, pool, "a", 1)
+	check(33)
+}
+
 // Parts that were delivered can't be taken back: what a tail reads that was cut
 // off in mid-read does not continue them.
 func TestTail_StartsAnewWhenCutOffWithinARead(t *testing.T) {
@@ -330,7 +381,7 @@ func TestTail_StartsAnewWhenCutOffWithinARead(t *testing.T) {
 		}
 		once.Do(func() {
 			exec(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-				WHERE datname = current_database() AND query LIKE '%WITH newest ' || 'AS%'`)
+				WHERE datname = current_database() AND query LIKE '%AS ' || 'snapshot%'`)
 		})
 	}}
 	c := follow(t, tail)

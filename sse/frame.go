@@ -103,11 +103,14 @@ func appendBody(dst []byte, e *outbox.Event, format Format) []byte {
 		dst = append(dst, e.Type...)
 		dst = append(dst, '\n')
 	}
-	data := []byte(e.Payload)
-	if format&Payload == 0 {
-		data = appendEnvelope(make([]byte, 0, 256+len(data)), e)
+	field := len(dst)
+	dst = append(dst, "data: "...)
+	data := len(dst)
+	dst = append(appendJSONData(dst, e, format), '\n')
+	if written := dst[data : len(dst)-1]; bytes.IndexByte(written, '\n') >= 0 || bytes.IndexByte(written, '\r') >= 0 {
+		dst = appendData(dst[:field], slices.Clone(written))
 	}
-	return append(appendData(dst, data), '\n')
+	return append(dst, '\n')
 }
 
 // appendData appends data as one field a line. A reader ends a line at CR, LF
@@ -144,12 +147,24 @@ func appendEnvelope(dst []byte, e *outbox.Event) []byte {
 	dst = append(dst, `,"topic":`...)
 	dst = appendString(dst, e.Topic)
 	dst = append(dst, `,"time":"`...)
-	dst = e.CreatedAt.AppendFormat(dst, "2006-01-02T15:04:05.000000Z")
+	dst = appendTime(dst, e.CreatedAt)
 	dst = append(dst, `","datacontenttype":"application/json"`...)
 	dst = appendHeaders(dst, e.Headers)
 	dst = append(dst, `,"data":`...)
 	dst = append(dst, e.Payload...)
 	return append(dst, '}')
+}
+
+// appendTime appends a time of UTC with all its microseconds (RFC 3339). The
+// standard library is fast for whole seconds.
+func appendTime(dst []byte, t time.Time) []byte {
+	dst = t.AppendFormat(dst, time.RFC3339)
+	dst = append(dst[:len(dst)-len("Z")], '.')
+	micros := t.Nanosecond() / 1000
+	for unit := 100_000; unit > 0; unit /= 10 {
+		dst = append(dst, '0'+byte(micros/unit%10))
+	}
+	return append(dst, 'Z')
 }
 
 // reserved are the names that a header can't take.

@@ -39,6 +39,8 @@ type Hub struct {
 	index        index
 	// called are the subscriptions whose readers are to be called.
 	called []*Subscription
+	// hand is the tail's own goroutine's.
+	hand hand
 }
 
 // Queues of a subscription are bounded by these unless the hub says otherwise:
@@ -50,7 +52,8 @@ const (
 
 // NewHub makes a hub that waits for its Start, and feeds the ring.
 func NewHub(ring *Ring) *Hub {
-	ring.slots = make(chan struct{}, cmp.Or(ring.Replays, 4))
+	replays := cmp.Or(ring.Replays, 4)
+	ring.slots, ring.lanes = make(chan struct{}, replays), make(chan struct{}, replays)
 	return &Hub{
 		Ring: ring, QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
 		started: make(chan struct{}), subscribed: map[*Subscription]struct{}{}, index: newIndex(),
@@ -75,12 +78,24 @@ func (h *Hub) Start(p outbox.Position) {
 	}
 }
 
-// Readers are called while the rest of a crowd is still being queued for.
-const callEvery = 128
+const (
+	// Readers are called while the rest of a crowd is still being queued for.
+	callEvery = 128
+	// So few parked streams are written to at once: to wake another goroutine
+	// for it takes longer.
+	callFew = 4
+)
 
 // Deliver hands a part of a read to whoever follows its events. Only the tail
 // calls it, and it does not block.
 func (h *Hub) Deliver(r outbox.Read) {
+	for _, s := range h.deliver(r) {
+		s.callNow(&h.hand)
+	}
+}
+
+// deliver queues, and calls the readers, but for the few that it returns.
+func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if r.First {
@@ -102,10 +117,15 @@ func (h *Hub) Deliver(r outbox.Read) {
 		f = &frames[i]
 		h.index.each(f.Event.Topic, push)
 	}
+	if len(h.called) <= callFew {
+		few = h.called
+		h.called = nil
+	}
 	h.call()
 	if h.delivered = r.To; !r.Last && len(frames) > 0 {
 		h.delivered = f.Position()
 	}
+	return few
 }
 
 func (h *Hub) call() {

@@ -144,6 +144,50 @@ func TestRing_ReadsFewPagesAtATime(t *testing.T) {
 	})
 }
 
+// Readers who take nothing, however many, hold no large pages but a few.
+func TestReplay_HoldsLargePagesForFew(t *testing.T) {
+	fromTable(t, func(t *testing.T, s *server) {
+		s.commit("a", 5000)
+		var mu sync.Mutex
+		events := 0
+		s.Hub.Ring.Past = limited{s.past, func(limit int) {
+			mu.Lock()
+			defer mu.Unlock()
+			events += limit
+		}}
+		const readers = 50
+		for range readers {
+			s.openOn(t, &wire{most: 40_000, blocked: make(chan struct{})}, Request{From: From{Earliest: true}})
+		}
+		time.Sleep(s.Stall / 2)
+		mu.Lock()
+		defer mu.Unlock()
+		// Each has taken up to two small pages and is stuck with another; the
+		// few have two large ones.
+		if most := readers*3*smallPage + cap(s.Hub.Ring.lanes)*2*largePage; events > most {
+			t.Errorf("%d readers who are stuck had %d events read, want at most %d", readers, events, most)
+		}
+		if len(s.Hub.Ring.lanes) == 0 {
+			t.Error("nobody was given a lane: the test tests nothing")
+		}
+		time.Sleep(s.Stall)
+		if s.Open() != 0 || len(s.Hub.Ring.lanes) != 0 {
+			t.Errorf("%d are open, %d lanes taken", s.Open(), len(s.Hub.Ring.lanes))
+		}
+	})
+}
+
+// limited is a table that tells how much is asked of it.
+type limited struct {
+	Past
+	ask func(limit int)
+}
+
+func (p limited) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error) {
+	p.ask(limit)
+	return p.Past.Replay(ctx, leg, filter, limit)
+}
+
 // slow is a table that takes its time.
 type slow struct {
 	Past

@@ -29,8 +29,9 @@ type Ring struct {
 	// to what is live.
 	Replays int
 
-	// slots has a token for each page that is being read.
-	slots chan struct{}
+	// slots has a token for each page that is being read, lanes for each replay
+	// with large pages.
+	slots, lanes chan struct{}
 
 	mu sync.RWMutex
 	// base is the position before the oldest read held, end the one after the

@@ -202,6 +202,7 @@ type wire struct {
 	blocked  chan struct{} // until it is closed, nothing can be written
 	deadline time.Time
 	err      error
+	most     int // what Write takes while it is blocked
 	left     func()
 	room     int // what TryWrite takes while it is blocked
 	closed   bool
@@ -240,8 +241,10 @@ func (w parkable) Close() error {
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	blocked, deadline := w.blocked, w.deadline
+	w.most -= len(p)
+	free := w.most >= 0
 	w.mu.Unlock()
-	if blocked != nil {
+	if blocked != nil && !free {
 		select {
 		case <-blocked:
 		case <-time.After(time.Until(deadline)):
@@ -279,11 +282,15 @@ type client struct {
 
 // open serves a stream in the test's bubble.
 func (s *server) open(t *testing.T, request Request) *client {
+	return s.openOn(t, &wire{}, request)
+}
+
+func (s *server) openOn(t *testing.T, wire *wire, request Request) *client {
 	if request.Filter.Topics == nil {
 		request.Filter.Topics = []outbox.Pattern{"a"}
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
-	c := &client{t: t, wire: &wire{}, cancel: cancel, expire: cancel, ended: make(chan error, 1)}
+	c := &client{t: t, wire: wire, cancel: cancel, expire: cancel, ended: make(chan error, 1)}
 	var w Writer = c.wire
 	if s.parks {
 		w = parkable{c.wire}

@@ -1,7 +1,6 @@
 package sse
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -177,16 +176,17 @@ func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.
 	return given, err
 }
 
-// replayPage is how many events a stream asks for at a time.
-const replayPage = 500
-
 // replay sends what w holds and the stream was not given, page by page, and joins
 // the stream to the hub there.
 func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pages := pages{stream: t}
+	defer pages.close()
 	legs := given.Legs(w)
 	for len(legs) > 0 {
 		leg := legs[0]
-		frames, after, done, err := t.page(ctx, leg)
+		page, err := pages.next(ctx, leg)
 		if errors.Is(err, outbox.ErrTrimmed) {
 			if given, err = t.rejudge(ctx, given, w); err != nil {
 				return err
@@ -197,45 +197,29 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 		if err != nil {
 			return err
 		}
-		for _, f := range frames {
+		for _, f := range page.frames {
+			given = leg.At(f.Event.ID)
 			if err := t.room(f.size(t.request.Format)); err != nil {
 				return err
 			}
-			given = leg.At(f.Event.ID)
 			t.buf = f.appendAt(t.buf, given, t.request.Format)
 			t.told = given
 		}
-		if legs[0].After = after; done {
+		for i := range page.events {
+			e := &page.events[i]
+			given = leg.At(e.ID)
+			if err := t.room(len(e.Payload)); err != nil {
+				return err
+			}
+			t.buf = appendBody(appendID(t.buf, given), e, t.request.Format)
+			t.told = given
+		}
+		if legs[0].After = page.after; page.done {
 			given, legs = leg.To, legs[1:]
 		}
 	}
 	t.joined = join(given, w)
 	return nil
-}
-
-// page reads a page of a leg, from memory if it is there, else from the table.
-func (t *stream) page(ctx context.Context, leg outbox.Leg) (frames []*Frame, after int64, done bool, err error) {
-	if frames, done, ok := t.Hub.Ring.page(leg, t.request.Filter, replayPage); ok {
-		if len(frames) > 0 {
-			leg.After = frames[len(frames)-1].Event.ID
-		}
-		return frames, leg.After, done, nil
-	}
-	var page outbox.Page
-	var trimmed error
-	err = t.persist(ctx, "replay", func(ctx context.Context) (err error) {
-		page, err = t.Hub.Ring.replayTable(ctx, leg, t.request.Filter, replayPage)
-		if trimmed = nil; errors.Is(err, outbox.ErrTrimmed) {
-			trimmed, err = err, nil
-		}
-		return err
-	})
-	read := make([]Frame, len(page.Events))
-	for i := range read {
-		read[i].Event = &page.Events[i]
-		frames = append(frames, &read[i])
-	}
-	return frames, page.After, page.Done, cmp.Or(err, trimmed)
 }
 
 // always is a channel from which there is always something to receive.

@@ -473,23 +473,23 @@ func TestStream_IsToldOfAGapThatOpensInMidStream(t *testing.T) {
 // Retention overtakes a replay: a gap, and then what is left.
 func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
-		s.commit("a", 1200)
+		s.commit("a", 3000)
 		s.past.replay = func(leg outbox.Leg) error {
 			if leg.After < 500 {
 				return nil
 			}
 			s.past.replay = nil
-			s.past.events = s.past.events[900:]
+			s.past.events = s.past.events[2500:]
 			s.past.gap = func(outbox.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.Trimmed, Since: epoch} }
 			return outbox.ErrTrimmed
 		}
 		c := s.open(t, Request{From: From{Earliest: true}})
 		events := c.next()
-		if got := ids(events); !slices.Equal(got, append(numbers(1, 500), numbers(901, 1200)...)) {
+		if got := ids(events); !slices.Equal(got, append(numbers(1, 2064), numbers(2501, 3000)...)) {
 			t.Errorf("%d events are given: %v", len(got), got)
 		}
 		i := slices.IndexFunc(events[1:], func(e ssetest.Event) bool { return e.Type == "outcrier.hello" }) + 1
-		if i != 501 || hello(t, events[i]).Reason != string(outbox.Trimmed) {
+		if i != 2065 || hello(t, events[i]).Reason != string(outbox.Trimmed) {
 			t.Errorf("the gap is told at %d: %+v", i, events[i])
 		}
 	})

@@ -80,6 +80,19 @@ func (s *Subscription) call() {
 	if s.stream != nil {
 		s.stream.call(callFrames)
 	}
+	s.signal()
+}
+
+// callNow is call, but does itself what a parked stream is called for.
+func (s *Subscription) callNow(h *hand) {
+	if t := s.stream; t != nil && t.called(callFrames) {
+		t.crew.turn(h, t)
+		return
+	}
+	s.signal()
+}
+
+func (s *Subscription) signal() {
 	select {
 	case s.wake <- struct{}{}:
 	default:

@@ -32,8 +32,8 @@ func TestRun_MistakesExitWithTwoAndSayWhereHelpIs(t *testing.T) {
 	}{
 		{nil, "outcrier: no command given, want append, bench, demo, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
 		{[]string{"server"}, "outcrier: unknown command \"server\", want append, bench, demo, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
-		{[]string{"migrate"}, "outcrier migrate: no command given, want down, status or up\nSee 'outcrier migrate --help'.\n"},
-		{[]string{"migrate", "sideways"}, "outcrier migrate: unknown command \"sideways\", want down, status or up\nSee 'outcrier migrate --help'.\n"},
+		{[]string{"migrate"}, "outcrier migrate: no command given, want down, roles, status or up\nSee 'outcrier migrate --help'.\n"},
+		{[]string{"migrate", "sideways"}, "outcrier migrate: unknown command \"sideways\", want down, roles, status or up\nSee 'outcrier migrate --help'.\n"},
 		{[]string{"serve", "now"}, "outcrier serve: unexpected argument \"now\", settings are given as --name value\nSee 'outcrier serve --help'.\n"},
 		{[]string{"serve", "--trun", "1s"}, "outcrier serve: unknown flag: --trun\nSee 'outcrier serve --help'.\n"},
 		{[]string{"serve", "--turn"}, "outcrier serve: flag needs an argument: --turn\nSee 'outcrier serve --help'.\n"},
@@ -121,6 +121,7 @@ func TestSettings_DefaultsAreAllowed(t *testing.T) {
 	mustLoad[demoConfig](t, nil)
 	mustLoad[migrateConfig](t, nil, "--database-url", dsn)
 	mustLoad[migrateUpConfig](t, nil, "--database-url", dsn)
+	mustLoad[migrateRolesConfig](t, nil, "--database-url", dsn)
 	mustLoad[appendConfig](t, nil, "--database-url", dsn, "--topic", "t", "--type", "a")
 	mustLoad[tailConfig](t, nil, "--database-url", dsn)
 	mustLoad[tokenConfig](t, nil, "--jwt-secret", secret)

@@ -22,11 +22,19 @@ type migrateUpConfig struct {
 	LogSettings
 }
 
+// migrateRolesConfig is the settings of "outcrier migrate roles".
+type migrateRolesConfig struct {
+	DatabaseSettings
+	Print bool `flag:"print" help:"print the SQL instead, for somebody with more rights to run it with psql"`
+	LogSettings
+}
+
 func migrateCommand(p process) *cobra.Command {
 	migrate := newGroup("migrate", "Bring the schema of the outbox up or down, or show where it is")
 	migrate.AddCommand(
 		newCommand(p, "up", "Apply all migrations that the database hasn't yet", runMigrateUp),
 		newCommand(p, "down", "Undo all migrations: the outbox and its events are dropped", runMigrateDown),
+		newCommand(p, "roles", "Make the roles outbox_writer, outbox_reader and outbox_server, and grant each what it needs", runMigrateRoles),
 		newCommand(p, "status", "List the migrations, and whether each is applied", runMigrateStatus),
 	)
 	return migrate
@@ -42,12 +50,30 @@ func (c *migrateUpConfig) check(r *report) {
 	r.require("database-url", c.DatabaseURL)
 }
 
+func (c *migrateRolesConfig) check(r *report) {
+	c.DatabaseSettings.check(r)
+	r.require("database-url", c.DatabaseURL)
+}
+
 func runMigrateUp(ctx context.Context, p process, c migrateUpConfig) error {
 	return migrations.Migrations{URL: c.DatabaseURL, PayloadLimit: int(c.PayloadLimit), Log: p.log}.Up(ctx)
 }
 
 func runMigrateDown(ctx context.Context, p process, c migrateConfig) error {
 	return migrations.Migrations{URL: c.DatabaseURL, Log: p.log}.Down(ctx)
+}
+
+func runMigrateRoles(ctx context.Context, p process, c migrateRolesConfig) error {
+	m := migrations.Migrations{URL: c.DatabaseURL, Log: p.log}
+	if !c.Print {
+		return m.Roles(ctx)
+	}
+	text, err := m.RolesSQL(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(p.stdout, text)
+	return err
 }
 
 func runMigrateStatus(ctx context.Context, p process, c migrateConfig) error {

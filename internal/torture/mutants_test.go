@@ -20,9 +20,10 @@ type edit struct{ file, old, new string }
 // this one could be.
 var mutants = []mutant{
 	{"deliver by id > last", []edit{
-		{"outbox/read.go", "NULL, NULL, NULL FROM outbox WHERE xid > $1\n", "NULL, NULL, NULL FROM outbox WHERE id > $3\n"},
+		{"outbox/read.go", "FROM outbox WHERE xid > $1`", "FROM outbox WHERE id > $3 AND $1::xid8 IS NOT NULL`"},
 		{"outbox/read.go", "WHERE xid = ANY($2::xid8[]) AND xid <= $1", "WHERE xid = ANY($2::xid8[]) AND false"},
 		{"outbox/read.go", "from.Given.Max, from.Given.Except)", "from.Given.Max, from.Given.Except, from.EventID)"},
+		{"outbox/read.go", "	if few {\n", "	if false {\n"},
 	}},
 	{"the snapshot's xmax as M", []edit{
 		{
@@ -32,11 +33,13 @@ var mutants = []mutant{
 		{"outbox/position.go", "	if p.Anchor.XID != top {\n", "	if p.Anchor.XID > top {\n"},
 	}},
 	{"a lower bound on id", []edit{
-		{"outbox/read.go", "NULL, NULL, NULL FROM outbox WHERE xid > $1\n", "NULL, NULL, NULL FROM outbox WHERE xid > $1 AND id > $3\n"},
+		{"outbox/read.go", "FROM outbox WHERE xid > $1`", "FROM outbox WHERE xid > $1 AND id > $3`"},
 		{"outbox/read.go", "from.Given.Max, from.Given.Except)", "from.Given.Max, from.Given.Except, from.EventID)"},
+		{"outbox/read.go", "	if few {\n", "	if false {\n"},
 	}},
 	{"order by xid", []edit{
-		{"outbox/read.go", "ORDER BY id NULLS FIRST, xid`", "ORDER BY snapshot IS NULL, xid, id`"},
+		{"outbox/read.go", "ORDER BY id, xid`", "ORDER BY snapshot = '', xid, id`"},
+		{"outbox/read.go", "return cmp.Compare(a.ID, b.ID) })", "return cmp.Or(cmp.Compare(a.XID, b.XID), cmp.Compare(a.ID, b.ID)) })"},
 	}},
 	{"no position within a read", []edit{
 		{"sse/frame.go", "	if !f.ends {\n", "	if f.serial < 0 {\n"},

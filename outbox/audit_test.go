@@ -1,0 +1,449 @@
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"pgregory.net/rapid"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+func newAudit(t testing.TB, pool *pgxpool.Pool, node string) *outbox.Audit {
+	return &outbox.Audit{Pool: pool, Node: node, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+}
+
+// turn writes all that there is to write.
+func turn(t testing.TB, a *outbox.Audit, run int64) {
+	t.Helper()
+	if err := a.Turn(t.Context(), run, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSQLMatches_IsThePatterns(t *testing.T) {
+	pool := outboxtest.New(t)
+	segment := rapid.SampledFrom([]string{"a", "b", "ab", "é", "A", ".", "a.b", "a+", "[ab]", "(a|b)", `\`, `\a`, `\d`, "$", "^a", "{1}", "a?", "(?i)a", "%", "_", " "})
+	topic := rapid.Custom(func(t *rapid.T) string {
+		return strings.Join(rapid.SliceOfN(segment, 1, 4).Draw(t, "segments"), "/")
+	})
+	pattern := rapid.Custom(func(t *rapid.T) string {
+		text := strings.Join(rapid.SliceOfN(rapid.OneOf(segment, rapid.Just("*")), 0, 4).Draw(t, "segments"), "/")
+		if text == "" || rapid.Bool().Draw(t, "rest") {
+			text = strings.TrimPrefix(text+"/**", "/")
+		}
+		return text
+	})
+	rapid.Check(t, func(r *rapid.T) {
+		patterns := rapid.SliceOfN(pattern, 20, 20).Draw(r, "patterns")
+		topics := rapid.SliceOfN(topic, 20, 20).Draw(r, "topics")
+		got := ask[bool](t, pool, `SELECT outbox_matches(topic, pattern) FROM unnest($1::text[]) WITH ORDINALITY AS p(pattern, i)
+			CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS t(topic, j) ORDER BY i, j`, patterns, topics)
+		for i, text := range patterns {
+			if _, err := outbox.ParsePattern(text); err != nil {
+				r.Fatal(err)
+			}
+			for j, topic := range topics {
+				if want := outbox.Pattern(text).Match(topic); got[i*len(topics)+j] != want {
+					r.Fatalf("%s matches %s: SQL says %v, Go %v", text, topic, !want, want)
+				}
+			}
+		}
+	})
+}
+
+// The receipts of a random history are those that the positions claim: streams
+// begin and stand anywhere, in the middle of a read too, beside transactions that
+// are open and events that are committed late.
+func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	type event struct {
+		xid         uint64
+		id          int64
+		topic, kind string
+		at          time.Time
+	}
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	topics, kinds := []string{"a", "a/1", "a/2", "b", "b/1/x"}, []string{"k", "k.l", "m"}
+	var open []pgx.Tx
+	positions := []outbox.Position{here(t, pool)}
+	for range 60 {
+		switch n := random.IntN(10); {
+		case n < 3:
+			open = append(open, begin(t, connection(t, url)))
+		case n < 4:
+			addNow(t, pool, "b", 1)
+		case n < 8 && len(open) > 0:
+			exec(t, open[random.IntN(len(open))], `INSERT INTO outbox (topic, type) VALUES ($1, $2)`,
+				topics[random.IntN(len(topics))], kinds[random.IntN(len(kinds))])
+		case len(open) > 0:
+			i := random.IntN(len(open))
+			commit(t, open[i])
+			open = slices.Delete(open, i, i+1)
+			positions = append(positions, here(t, pool))
+		}
+	}
+	for _, tx := range open {
+		commit(t, tx)
+	}
+	positions = append(positions, here(t, pool))
+
+	rows, _ := pool.Query(t.Context(), `SELECT xid, id, topic, type, created_at FROM outbox ORDER BY id`)
+	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e event, err error) {
+		return e, row.Scan(&e.xid, &e.id, &e.topic, &e.kind, &e.at)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	audit, reader := newAudit(t, pool, "n"), outbox.Reader{Pool: pool}
+	patterns := []outbox.Pattern{"**", "a/*", "a/**", "b", "b/*/x", "none"}
+	var want []string
+	for i := range 150 {
+		begins := random.IntN(len(positions))
+		from, to := positions[begins], positions[begins+random.IntN(len(positions)-begins)]
+		filter := outbox.Filter{Topics: []outbox.Pattern{patterns[random.IntN(len(patterns))], patterns[random.IntN(len(patterns))]}}
+		if random.IntN(2) == 0 {
+			filter.Types = []string{[]string{"k", "k*", "*", "m"}[random.IntN(4)]}
+		}
+		live, stands := to, to
+		// Half of them stand within what they are replayed.
+		if legs := from.Legs(to); len(legs) > 0 && random.IntN(2) == 0 {
+			page, err := reader.Replay(t.Context(), legs[0], outbox.Filter{Topics: all("**").Topics}, 1000)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page.Events) > 0 {
+				stands = legs[0].At(page.Events[random.IntN(len(page.Events))].ID)
+			}
+		}
+		if random.IntN(3) == 0 && begins > 0 {
+			// A reader that had come only so far in a replay of its own.
+			if legs := positions[0].Legs(from); len(legs) > 0 {
+				from = legs[0].At(events[random.IntN(len(events))].id)
+				for _, leg := range from.Legs(to) {
+					stands = leg.To
+				}
+				live = stands
+			}
+		}
+		since := random.IntN(3) == 0
+		if since {
+			filter.Since = events[random.IntN(len(events))].at
+			live = positions[begins+random.IntN(len(positions)-begins)]
+		}
+		record := audit.Opened(outbox.StreamOpened{Subject: fmt.Sprint(i), Filter: filter, From: from})
+		reached := since && random.IntN(2) == 0
+		if reached {
+			record.Live(live)
+		}
+		record.Progress(stands, 1, stands.EventID)
+		if i%2 == 0 {
+			record.Closed("left")
+		}
+		for _, e := range events {
+			replayed := !reached || live.Has(e.xid, e.id)
+			if filter.Match(e.topic, e.kind) && stands.Has(e.xid, e.id) && !from.Has(e.xid, e.id) &&
+				(!since || !replayed || !e.at.Before(filter.Since)) {
+				want = append(want, fmt.Sprintf("%d to %d", e.id, i))
+			}
+		}
+	}
+	turn(t, audit, 1)
+	got := ask[string](t, pool, `SELECT id || ' to ' || subject FROM outbox_receipts`)
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("%d receipts, want %d\n%v\n%v", len(got), len(want), got, want)
+	}
+	if len(want) < 100 {
+		t.Errorf("only %d receipts to tell by", len(want))
+	}
+	if wrong := ask[int](t, pool, `SELECT count(*) FROM outbox_receipts WHERE sent_after > sent_before`)[0]; wrong > 0 {
+		t.Errorf("%d were sent before they could be", wrong)
+	}
+}
+
+func TestAudit_TellsAStreamsLife(t *testing.T) {
+	pool := outboxtest.New(t)
+	from := here(t, pool)
+	audit := newAudit(t, pool, "n1")
+	audit.State = func() (outbox.Position, time.Duration) { return from, 1500 * time.Millisecond }
+	before := ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
+	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Remote: "192.0.2.1:99", Filter: all("a/**"), From: from})
+	after := ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
+	turn(t, audit, 7)
+	if got := ask1[string](t, pool, `SELECT concat_ws(' ', node, streams, lag, position) FROM outbox_node`); got != "n1 1 00:00:01.5 "+from.String() {
+		t.Errorf("node %s", got)
+	}
+	const row = `SELECT concat_ws(' ', run, stream, node, subject, remote, topics, types, events, last_event, closed_at IS NOT NULL, why) FROM outbox_stream`
+	if got, want := ask1[string](t, pool, row), "7 1 n1 ann 192.0.2.1:99 {a/**} {} 0 f"; got != want {
+		t.Errorf("opened: %s, want %s", got, want)
+	}
+	id := addNow(t, pool, "a/1", 1)[0]
+	sent := here(t, pool)
+	record.Progress(sent, 1, id)
+	sentBy := ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
+	turn(t, audit, 7)
+	if got, want := ask1[string](t, pool, row), fmt.Sprintf("7 1 n1 ann 192.0.2.1:99 {a/**} {} 1 %d f", id); got != want {
+		t.Errorf("sent: %s, want %s", got, want)
+	}
+	record.Closed("stalled")
+	turn(t, audit, 7)
+	if got, want := ask1[string](t, pool, row), fmt.Sprintf("7 1 n1 ann 192.0.2.1:99 {a/**} {} 1 %d t stalled", id); got != want {
+		t.Errorf("closed: %s, want %s", got, want)
+	}
+	var opened, stood, closed time.Time
+	var position string
+	if err := pool.QueryRow(t.Context(), `SELECT opened_at, stood_at, closed_at, position FROM outbox_stream`).Scan(&opened, &stood, &closed, &position); err != nil {
+		t.Fatal(err)
+	}
+	if opened.Before(before.Add(-time.Second)) || opened.After(after) || stood.Before(opened) || stood.After(sentBy.Add(time.Second)) || closed.Before(stood) {
+		t.Errorf("opened %v (between %v and %v), stood %v (sent by %v), closed %v", opened, before, after, stood, sentBy, closed)
+	}
+	if position != sent.String() {
+		t.Errorf("it stood at %s, want %s", position, sent)
+	}
+	// What has ended is not told differently afterwards, whoever writes.
+	again := newAudit(t, pool, "n1")
+	again.Opened(outbox.StreamOpened{Subject: "mallory", From: from})
+	turn(t, again, 7)
+	if got := ask1[string](t, pool, `SELECT subject || why FROM outbox_stream`); got != "annstalled" {
+		t.Errorf("it was told anew: %s", got)
+	}
+}
+
+// An open stream's row is not written at each event.
+func TestAudit_WritesOpenStreamsNowAndThen(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit := newAudit(t, pool, "n")
+	record := audit.Opened(outbox.StreamOpened{Filter: all("**"), From: here(t, pool)})
+	turn(t, audit, 1)
+	id := addNow(t, pool, "a", 1)[0]
+	record.Progress(here(t, pool), 1, id)
+	if err := audit.Turn(t.Context(), 1, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if n := ask1[int](t, pool, `SELECT events FROM outbox_stream`); n != 0 {
+		t.Errorf("%d events are told of at once", n)
+	}
+	record.Closed("left")
+	if err := audit.Turn(t.Context(), 1, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_receipts WHERE id = $1`, id); n != 1 {
+		t.Errorf("%d receipts when it has ended", n)
+	}
+}
+
+func TestAudit_StreamsOfALostNodeAreClosed(t *testing.T) {
+	pool := outboxtest.New(t)
+	lost, other := newAudit(t, pool, "a"), newAudit(t, pool, "b")
+	from := here(t, pool)
+	open := lost.Opened(outbox.StreamOpened{Subject: "open", From: from})
+	lost.Opened(outbox.StreamOpened{Subject: "closed", From: from}).Closed("left")
+	other.Opened(outbox.StreamOpened{Subject: "other", From: from})
+	turn(t, lost, 1)
+	turn(t, other, 2)
+	const told = `SELECT string_agg(concat_ws(' ', subject, why), ', ' ORDER BY subject) FROM outbox_stream`
+	if got := ask1[string](t, pool, told); got != "closed left, open, other" {
+		t.Fatalf("streams: %s", got)
+	}
+	exec(t, pool, `UPDATE outbox_node SET seen_at = now() - interval '31 seconds' WHERE run = 1`)
+	turn(t, other, 2)
+	if got := ask1[string](t, pool, told); got != "closed left, open node lost, other" {
+		t.Errorf("when it is lost: %s", got)
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_node`); n != 1 {
+		t.Errorf("%d nodes", n)
+	}
+	// It had only been cut off.
+	turn(t, lost, 1)
+	if got := ask1[string](t, pool, told); got != "closed left, open, other" {
+		t.Errorf("when it is back: %s", got)
+	}
+	open.Closed("drain")
+	turn(t, lost, 1)
+	if got := ask1[string](t, pool, told); got != "closed left, open drain, other" {
+		t.Errorf("in the end: %s", got)
+	}
+}
+
+func TestAudit_RunWritesAndLeavesNothingOpen(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit := newAudit(t, pool, "n")
+	ctx, cancel := context.WithCancelCause(context.Background())
+	over, ended := errors.New("over"), make(chan error)
+	go func() { ended <- audit.Run(ctx) }()
+	from := here(t, pool)
+	for i := range 2500 { // more than a batch
+		record := audit.Opened(outbox.StreamOpened{Subject: fmt.Sprint(i), From: from})
+		if i > 0 {
+			record.Closed("left")
+		}
+	}
+	eventually(t, func() bool {
+		return ask1[int](t, pool, `SELECT count(*) FROM outbox_stream WHERE subject = '0' OR why = 'left'`) == 2500
+	})
+	audit.Opened(outbox.StreamOpened{Subject: "last", From: from}).Closed("drain")
+	cancel(over)
+	if err := <-ended; !errors.Is(err, over) {
+		t.Errorf("it ended by %v", err)
+	}
+	if got := ask[string](t, pool, `SELECT subject || ' ' || why FROM outbox_stream WHERE why <> 'left' ORDER BY subject`); !slices.Equal(got, []string{"0 node stopped", "last drain"}) {
+		t.Errorf("in the end: %v", got)
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_node`); n != 0 {
+		t.Errorf("%d nodes", n)
+	}
+}
+
+func TestAudit_KeepsWhatCanNotBeWrittenWithinItsBacklog(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit := newAudit(t, pool, "n")
+	audit.Backlog = 10
+	from := here(t, pool)
+	exec(t, pool, `ALTER TABLE outbox_stream RENAME TO outbox_away`)
+	open := audit.Opened(outbox.StreamOpened{Subject: "open", From: from})
+	for range 15 {
+		audit.Opened(outbox.StreamOpened{Subject: "ended", From: from}).Closed("left")
+	}
+	for range 2 {
+		if err := audit.Turn(t.Context(), 1, 0); err == nil {
+			t.Fatal("it could be written")
+		}
+	}
+	if n := audit.Dropped(); n != 5 {
+		t.Errorf("%d are dropped, want 5", n)
+	}
+	exec(t, pool, `ALTER TABLE outbox_away RENAME TO outbox_stream`)
+	turn(t, audit, 1)
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_stream`); n != 11 {
+		t.Errorf("%d are written when it can be, want 11", n)
+	}
+	open.Closed("left")
+	turn(t, audit, 1)
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_stream WHERE closed_at IS NULL`); n != 0 {
+		t.Errorf("%d are open", n)
+	}
+}
+
+// What a stranger sends in a token or a header can't keep the others' records
+// from being written.
+func TestAudit_TakesAnyText(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit := newAudit(t, pool, "n\x00\xff")
+	from, wrong := here(t, pool), here(t, pool)
+	wrong.Given.Max = 1 << 63
+	for _, subject := range []string{"a\x00b", "\xff\xfe", strings.Repeat("é", 2000), `\u0000`, "'; DROP TABLE outbox"} {
+		audit.Opened(outbox.StreamOpened{Subject: subject, Remote: subject, Filter: all(outbox.Pattern(subject)), From: from}).Closed(subject)
+	}
+	audit.Opened(outbox.StreamOpened{Subject: "wrong", From: wrong})
+	turn(t, audit, 1)
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_stream`); n != 5 || audit.Dropped() != 1 {
+		t.Errorf("%d are written and %d dropped, want 5 and 1", n, audit.Dropped())
+	}
+	turn(t, audit, 1)
+	if audit.Dropped() != 1 {
+		t.Error("it was dropped twice")
+	}
+}
+
+func TestAudit_NoneIsNoTrouble(t *testing.T) {
+	var audit *outbox.Audit
+	record := audit.Opened(outbox.StreamOpened{})
+	record.Live(outbox.Position{})
+	record.Progress(outbox.Position{}, 1, 1)
+	record.Closed("left")
+}
+
+// Sets of one history say nothing of another.
+func TestAudit_AnotherHistoryBeginsAnew(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit := newAudit(t, pool, "n")
+	record := audit.Opened(outbox.StreamOpened{Filter: all("**"), From: here(t, pool)})
+	addNow(t, pool, "a", 2)
+	exec(t, pool, `UPDATE outbox_histories SET system_identifier = 1`)
+	exec(t, pool, `SELECT outbox_settle()`)
+	turn(t, audit, 1)
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_receipts`); n != 0 {
+		t.Errorf("%d receipts of another history", n)
+	}
+	record.Progress(here(t, pool), 0, 0)
+	id := addNow(t, pool, "a", 1)[0]
+	record.Progress(here(t, pool), 1, id)
+	turn(t, audit, 1)
+	if got := ask[int64](t, pool, `SELECT id FROM outbox_receipts`); !slices.Equal(got, []int64{id}) {
+		t.Errorf("receipts of %v, want %d", got, id)
+	}
+}
+
+func TestRetention_TakesStreamsThatEndedBeforeTheOldestEvent(t *testing.T) {
+	pool := outboxtest.New(t)
+	pastPartition(t, pool, 20, 1)
+	addNow(t, pool, "a", 1)
+	audit := newAudit(t, pool, "n")
+	for _, subject := range []string{"long ago", "lately", "open"} {
+		audit.Opened(outbox.StreamOpened{Subject: subject, From: here(t, pool)})
+	}
+	turn(t, audit, 1)
+	exec(t, pool, `UPDATE outbox_stream SET why = 'left', closed_at = now() - CASE subject WHEN 'lately' THEN interval '1 second' ELSE interval '2 days' END WHERE subject <> 'open'`)
+	left := func() []string { return ask[string](t, pool, `SELECT subject FROM outbox_stream ORDER BY subject`) }
+	if _, err := pool.Exec(t.Context(), `SELECT outbox_retain('100 years')`); err != nil {
+		t.Fatal(err)
+	}
+	if got := left(); len(got) != 3 {
+		t.Errorf("while their events are held there are left %v", got)
+	}
+	retain(t, pool)
+	eventually(t, func() bool { retain(t, pool); return slices.Equal(left(), []string{"lately", "open"}) })
+}
+
+// fillStreams makes n streams, one a transaction apart, that were open for the
+// length of 100.
+func fillStreams(t testing.TB, pool *pgxpool.Pool, n int) {
+	t.Helper()
+	exec(t, pool, `INSERT INTO outbox_stream (run, stream, node, subject, remote, topics, types, history, from_position, from_seen,
+			position, seen, stood_at, events, opened_at, closed_at, why)
+		SELECT 1, n, 'n', 'user' || n % 1000, '192.0.2.1', ARRAY['user/' || n % 1000 || '/**'], '{}', h.history, 'p',
+			ROW((x + n)::text::xid8, '{}', NULL, NULL, n)::outbox_seen, 'p', ROW((x + n + 100)::text::xid8, '{}', NULL, NULL, n)::outbox_seen,
+			now(), 1, now(), now(), 'left'
+		FROM generate_series(1, $1::int) AS n, (SELECT history FROM outbox_histories) AS h, (SELECT max(xid)::text::bigint - 101 AS x FROM outbox) AS o`, n)
+	exec(t, pool, `ANALYZE outbox_stream`)
+}
+
+func TestReceipts_AreFoundByIndex(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	id := addNow(t, pool, "user/7/x", 1)[0]
+	fillStreams(t, pool, 5000)
+	for name, db := range map[string]database{"the server's": pool, "anybody's": connection(t, url)} {
+		plan := strings.Join(ask[string](t, db, fmt.Sprintf(`EXPLAIN (ANALYZE, TIMING off) SELECT subject FROM outbox_receipts WHERE id = %d`, id)), "\n")
+		if !strings.Contains(plan, "outbox_stream_span") || strings.Contains(plan, "Seq Scan on outbox_stream") {
+			t.Errorf("in %s session:\n%s", name, plan)
+		}
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_receipts WHERE id = $1`, id); n != 1 {
+		t.Errorf("%d receipts, want one: of the hundred streams that were open, user 7's", n)
+	}
+}
+
+func BenchmarkAudit_Progress(b *testing.B) {
+	audit := &outbox.Audit{}
+	record := audit.Opened(outbox.StreamOpened{})
+	for b.Loop() {
+		record.Progress(outbox.Position{}, 1, 1)
+	}
+}

@@ -1,0 +1,83 @@
+package outbox
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// A replay goes by the index on topics where it knows which topics it wants: the
+// walk by id, through all that others were sent, is for patterns of many topics.
+const (
+	// A pattern's topics are listed if they are at most this many.
+	listedTopics = 8
+	// Topics with at most this many events, held at all, need no better start
+	// than their first.
+	rareEvents = 10_000
+)
+
+// listSQL hops from topic to topic by the index.
+const listSQL = `
+WITH RECURSIVE topics (name) AS (
+	(SELECT topic FROM outbox WHERE topic >= $1 AND topic < $2 ORDER BY topic LIMIT 1)
+	UNION ALL
+	SELECT (SELECT topic FROM outbox WHERE topic > topics.name AND topic < $2 ORDER BY topic LIMIT 1)
+	FROM topics WHERE topics.name IS NOT NULL
+)
+SELECT name FROM topics WHERE name IS NOT NULL LIMIT $3`
+
+// list returns the topics that the patterns select, sorted, or known is false when
+// they are too many to list. Topics that come later are not in the leg.
+func list(ctx context.Context, conn *pgx.Conn, patterns []Pattern) (topics []string, known bool, err error) {
+	topics = []string{}
+	for _, p := range patterns {
+		if p.Exact() {
+			topics = append(topics, string(p))
+			continue
+		}
+		low, high, bounded := p.bounds()
+		if !bounded {
+			return nil, false, nil
+		}
+		rows, _ := conn.Query(ctx, listSQL, low, high, listedTopics+1) // CollectRows has the error
+		names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil || len(names) > listedTopics {
+			return nil, false, err
+		}
+		for _, name := range names {
+			if p.Match(name) {
+				topics = append(topics, name)
+			}
+		}
+	}
+	slices.Sort(topics)
+	return slices.Compact(topics), true, nil
+}
+
+// bounds are such that the pattern selects only topics from low on and below high,
+// in the order of bytes; there are none for one that begins with "*".
+func (p Pattern) bounds() (low, high string, bounded bool) {
+	head, _, _ := strings.Cut(string(p), "*")
+	if head == "" {
+		return "", "", false
+	}
+	stem := strings.TrimSuffix(head, "/")
+	if strings.HasSuffix(string(p), "/**") && len(p) == len(head)+2 {
+		return stem, stem + "0", true // which follows "/"
+	}
+	return head, stem + "0", true
+}
+
+const rareSQL = `
+SELECT count(*) <= $2 FROM (
+	SELECT FROM unnest($1::text[]) AS t(name) CROSS JOIN LATERAL (
+		SELECT FROM outbox WHERE topic = t.name LIMIT $2 + 1
+	) AS e LIMIT $2 + 1
+) AS events`
+
+func rare(ctx context.Context, conn *pgx.Conn, topics []string) (few bool, err error) {
+	err = conn.QueryRow(ctx, rareSQL, topics, int64(rareEvents)).Scan(&few)
+	return few, err
+}

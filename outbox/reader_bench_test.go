@@ -1,0 +1,85 @@
+package outbox_test
+
+import (
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// BenchmarkReader_Replay is what a reader missed in a long absence, of a million
+// events of 200 bytes in five days' partitions, beside a COPY of the same rows.
+func BenchmarkReader_Replay(b *testing.B) {
+	const held, missed = 1_000_000, 100_000
+	const page = 500 // as streams ask for
+	url := outboxtest.URL(b)
+	pool := outboxtest.Pool(b, url)
+	hold(b, pool, held)
+	reader := outbox.Reader{Pool: pool}
+	end := here(b, pool)
+	earliest := earliest(b, reader)
+	since := ask1[time.Time](b, pool, `SELECT created_at FROM outbox WHERE id = $1`, held-missed+1)
+	last, err := reader.Before(b.Context(), since)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, reads := range []struct {
+		name   string
+		from   outbox.Position
+		filter outbox.Filter
+		rows   string
+	}{
+		{"all", last, all("**"), fmt.Sprintf("id > %d", held-missed)},
+		{"topic", earliest, all("busy"), "topic = 'busy'"},
+		{"pattern", last, all("user/*"), fmt.Sprintf("id > %d AND topic ^@ 'user/'", held-missed)},
+		{"rare_topic", earliest, all("rare/1/a"), "topic = 'rare/1/a'"},
+		{"rare_pattern", earliest, all("rare/1/*"), "topic ^@ 'rare/1/'"},
+		{"none", last, all("nothing"), "topic = 'nothing'"},
+	} {
+		rows := ask1[int](b, pool, `SELECT count(*)::int FROM outbox WHERE `+reads.rows)
+		b.Run(reads.name+"/copy", func(b *testing.B) {
+			conn := connection(b, url)
+			for b.Loop() {
+				_, err := conn.PgConn().CopyTo(b.Context(), io.Discard, `COPY (SELECT xid, id, topic, type, payload, source, headers, created_at
+					FROM outbox WHERE `+reads.rows+` ORDER BY id) TO STDOUT`)
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N*rows)/b.Elapsed().Seconds(), "events/s")
+		})
+		b.Run(reads.name+"/replay", func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if n := len(replay(b, reader, reads.from, end, reads.filter, page)); n != rows {
+					b.Fatalf("%d events, want %d", n, rows)
+				}
+			}
+			b.ReportMetric(float64(b.N*rows)/b.Elapsed().Seconds(), "events/s")
+		})
+	}
+}
+
+// hold fills five days with n events: a tenth on one busy topic, a few on rare
+// ones, the rest on those of a thousand users; 2,500 in a transaction.
+func hold(b *testing.B, pool *pgxpool.Pool, n int) {
+	b.Helper()
+	for day := range 5 {
+		pastPartition(b, pool, day+1, 0)
+	}
+	exec(b, pool, `ALTER TABLE outbox DROP CONSTRAINT outbox_topic, DROP CONSTRAINT outbox_type, DROP CONSTRAINT outbox_source,
+		DROP CONSTRAINT outbox_headers, DROP CONSTRAINT outbox_payload`)
+	// Their xids are some that were there before.
+	exec(b, pool, `INSERT INTO outbox (xid, topic, type, payload, created_at)
+		SELECT (3 + (n - 1) / 2500)::text::xid8,
+			CASE WHEN n % 100000 = 7 THEN 'rare/1/a' WHEN n % 10 = 3 THEN 'busy' ELSE 'user/' || n % 1000 END,
+			'user.changed', `+payload200+`,
+			date_trunc('day', now(), 'UTC') - interval '5 days' + n * (interval '5 days' / $1::int)
+		FROM generate_series(1, $1::int) AS n`, n)
+	exec(b, pool, `VACUUM ANALYZE outbox`)
+}

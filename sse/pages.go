@@ -1,0 +1,109 @@
+package sse
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// pages are those of one replay, in their order. What they hold is bounded
+// whatever the readers do: a page is small, save for a few replays at a time whose
+// readers have shown that they keep up. Those get large ones, of which the next is
+// read while the last is written.
+type pages struct {
+	*stream
+	// lane is true while the replay is one of the few.
+	lane bool
+	// ahead, when not nil, will have the next page.
+	ahead chan page
+	// asked is when the last page was handed out.
+	asked time.Time
+}
+
+// page is a stretch of a leg: frames from memory, or events from the table.
+type page struct {
+	frames []*Frame
+	events []outbox.Event
+	after  int64
+	done   bool
+	err    error
+}
+
+const (
+	// A small page is about what a socket's buffers take.
+	smallPage = 64
+	// A large one is worth a query. Its bytes are bounded by the table's reader.
+	largePage = 2000
+	// A reader keeps up who has taken a page within this time.
+	promptly = 250 * time.Millisecond
+)
+
+// next is the page of leg that follows the last one.
+func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error) {
+	limit := p.limit()
+	if frames, done, ok := p.Hub.Ring.page(leg, p.request.Filter, largePage); ok {
+		p.ahead = nil // what was read ahead is in the ring by now
+		next = page{frames: frames, after: leg.After, done: done}
+		if n := len(frames); n > 0 {
+			next.after = frames[n-1].Event.ID
+		}
+		return next, nil
+	}
+	err = p.persist(ctx, "replay", func(ctx context.Context) error {
+		if p.ahead == nil {
+			next = p.read(ctx, leg, limit)
+		} else {
+			select {
+			case next = <-p.ahead:
+				p.ahead = nil
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
+		if errors.Is(next.err, outbox.ErrTrimmed) {
+			return nil // to try again would not help
+		}
+		return next.err
+	})
+	if p.asked = time.Now(); err == nil && next.err == nil && p.lane && !next.done {
+		leg.After = next.after
+		p.ahead = make(chan page, 1)
+		go func(ahead chan<- page) { ahead <- p.read(ctx, leg, largePage) }(p.ahead)
+	}
+	return next, cmp.Or(err, next.err)
+}
+
+// limit is how many events the next page may have.
+func (p *pages) limit() int {
+	prompt := !p.asked.IsZero() && time.Since(p.asked) < promptly
+	switch {
+	case p.lane && !prompt:
+		p.close()
+	case !p.lane && prompt:
+		select {
+		case p.Hub.Ring.lanes <- struct{}{}:
+			p.lane = true
+		default:
+		}
+	}
+	if p.lane {
+		return largePage
+	}
+	return smallPage
+}
+
+func (p *pages) read(ctx context.Context, leg outbox.Leg, limit int) page {
+	read, err := p.Hub.Ring.replayTable(ctx, leg, p.request.Filter, limit)
+	return page{events: read.Events, after: read.After, done: read.Done, err: err}
+}
+
+// close comes after the last page.
+func (p *pages) close() {
+	if p.lane {
+		p.lane = false
+		<-p.Hub.Ring.lanes
+	}
+}
