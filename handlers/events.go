@@ -12,6 +12,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -70,7 +71,12 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request 
 	ctx, stop := who.while(ctx)
 	started, topics := time.Now(), len(request.Filter.Topics)
 	place := caller{account: who.account, address: who.address} // not the grants: streams are many, and last
-	subject := who.Subject
+	subject, filter := who.Subject, request.Filter
+	if h.Audit != nil {
+		request.Record = func(from outbox.Position) *outbox.StreamRecord {
+			return h.Audit.Opened(outbox.StreamOpened{Subject: subject, Remote: place.address, Filter: filter, From: from})
+		}
+	}
 	h.Streamer.Serve(ctx, w, request, func(why error) {
 		stop()
 		h.leave(place)

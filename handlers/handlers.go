@@ -28,6 +28,8 @@ type Config struct {
 	TailStatus func() outbox.Status
 	// Access is who may.
 	Access Access
+	// Audit, when not nil, records the streams.
+	Audit *outbox.Audit
 	// Home serves every path that is not Outcrier's; nil for 404.
 	Home http.Handler
 	// MaxBody is the largest request body in bytes.

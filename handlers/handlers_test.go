@@ -35,6 +35,7 @@ type node struct {
 	tail          *outbox.Tail
 	// access lets everyone in, by default.
 	access handlers.Access
+	audit  *outbox.Audit
 	log    *slog.Logger
 	// start starts the server: plainly, by default.
 	start func(*httptest.Server)
@@ -57,7 +58,7 @@ func newNode(t *testing.T, change func(*node)) *node {
 	}
 	n.tail.Log, n.streamer.Log = n.log, n.log
 	server := httptest.NewUnstartedServer(handlers.New(handlers.Config{
-		Streamer: n.streamer, TailStatus: n.tail.Status, MaxBody: maxBody, Log: n.log, Access: n.access,
+		Streamer: n.streamer, TailStatus: n.tail.Status, MaxBody: maxBody, Log: n.log, Access: n.access, Audit: n.audit,
 		Append: func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
 			err = pgx.BeginFunc(ctx, n.pool, func(tx pgx.Tx) error {
 				ids, err = outbox.Append(ctx, tx, drafts...)

@@ -22,7 +22,8 @@ type stream struct {
 	// joined is where the stream stands in the hub's frames, once it is live.
 	joined handover
 	// told is the last id that the reader was sent.
-	told      outbox.Position
+	told outbox.Position
+	recorded
 	heartbeat *time.Timer
 	// draining is the Streamer's until the stream has noticed; then end is due
 	// when it must end.
@@ -83,6 +84,7 @@ func (t *stream) finish(ctx context.Context, err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		err = ErrStalled
 	}
+	t.closeRecord(err)
 	t.ended(err)
 }
 
@@ -105,6 +107,9 @@ func (t *stream) run(ctx context.Context, refused error) error {
 	}
 	if err := t.replay(ctx, given, w); err != nil {
 		return err
+	}
+	if !t.request.Filter.Since.IsZero() {
+		t.record.Live(t.joined.at)
 	}
 	t.request.From, t.request.Filter.Since = From{}, time.Time{} // where it started, no more
 	t.event("live", t.joined.at, struct{}{})
@@ -158,6 +163,9 @@ func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position,
 			return given, err
 		}
 	}
+	if t.request.Record != nil {
+		t.record, t.request.Record = t.request.Record(given), nil
+	}
 	t.greet(given, t.request.From.Position != "", gap)
 	return given, nil
 }
@@ -198,21 +206,23 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 			return err
 		}
 		for _, f := range page.frames {
-			given = leg.At(f.Event.ID)
 			if err := t.room(f.size(t.request.Format)); err != nil {
 				return err
 			}
+			given = leg.At(f.Event.ID)
 			t.buf = f.appendAt(t.buf, given, t.request.Format)
 			t.told = given
+			t.count(f.Event)
 		}
 		for i := range page.events {
 			e := &page.events[i]
-			given = leg.At(e.ID)
 			if err := t.room(len(e.Payload)); err != nil {
 				return err
 			}
+			given = leg.At(e.ID)
 			t.buf = appendBody(appendID(t.buf, given), e, t.request.Format)
 			t.told = given
+			t.count(e)
 		}
 		if legs[0].After = page.after; page.done {
 			given, legs = leg.To, legs[1:]
@@ -277,6 +287,7 @@ func (t *stream) put(frames []*Frame) {
 			t.buf = f.appendTo(t.buf, t.request.Format)
 		}
 		t.told = t.joined.at
+		t.count(f.Event)
 	}
 }
 

@@ -61,6 +61,9 @@ type Request struct {
 	Filter outbox.Filter
 	Format Format
 	From   From
+	// Record, when not nil, begins the audit's record of the stream: from is
+	// what the reader had been given before.
+	Record func(from outbox.Position) *outbox.StreamRecord
 }
 
 // From is where a stream starts. The zero value is now: behind what this node has

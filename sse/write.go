@@ -121,9 +121,10 @@ func (t *stream) write(p []byte) error {
 		err = t.w.Flush()
 	}
 	if err != nil {
+		t.torn = true
 		return fmt.Errorf("write to a stream: %w", err)
 	}
 	t.heartbeat.Reset(t.Heartbeat)
-	t.wrote.Store(int64(time.Since(t.crew.began)))
+	t.written()
 	return nil
 }

@@ -60,7 +60,7 @@ func TestConfig_DefaultsAreAsDocumented(t *testing.T) {
 			Drain:      5 * time.Second,
 			Retry:      3 * time.Second,
 			Queue:      256,
-			Ring:       64 << 20,
+			Ring:       64 << 20, Audit: true,
 			MaxStreams: 20_000,
 			LimitSettings: LimitSettings{
 				StreamsPerPrincipal: 100,

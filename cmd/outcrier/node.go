@@ -88,6 +88,9 @@ func (n node) run(ctx context.Context) error {
 		Streamer: streamer, Append: appender(pool), TailStatus: tail.Status,
 		Access: access, MaxBody: int64(n.MaxBody), Log: n.log,
 	}
+	if n.Audit {
+		surface.Audit = &outbox.Audit{Pool: pool, Node: n.Node, State: state(tail, hub), Log: n.log}
+	}
 	var business *demo.Demo
 	if n.demo {
 		if err := demo.Migrate(ctx, pool); err != nil {
@@ -107,6 +110,9 @@ func (n node) run(ctx context.Context) error {
 	group.Go(func() error { return outbox.Retention{Pool: pool, Keep: n.Retention, Log: n.log}.Run(work) })
 	if business != nil && n.traffic > 0 {
 		group.Go(func() error { return business.Traffic(work, n.traffic) })
+	}
+	if surface.Audit != nil {
+		group.Go(func() error { return surface.Audit.Run(work) })
 	}
 	if access.Tokens != nil {
 		group.Go(func() error { return access.Tokens.Run(work) })
@@ -177,6 +183,19 @@ func newPool(url string, connections int) (*pgxpool.Pool, error) {
 	config.MaxConns = int32(connections)
 	// Connections are made when they are needed: the database may be gone.
 	return pgxpool.NewWithConfig(context.Background(), config)
+}
+
+// state is what a node says of itself: where it stands, and for how long its tail
+// has not followed.
+func state(tail *outbox.Tail, hub *sse.Hub) func() (outbox.Position, time.Duration) {
+	following := time.Now()
+	return func() (outbox.Position, time.Duration) {
+		now := time.Now()
+		if tail.Status().Following {
+			following = now
+		}
+		return hub.Position(), now.Sub(following)
+	}
 }
 
 // appender appends in a transaction of its own, for those who come by HTTP.

@@ -119,6 +119,9 @@ func TestHistory_XidsReusedAfterACrash(t *testing.T) {
 		a.add("a", i+1)
 	}
 	caughtUp(t, url, n)
+	// The tail has asked for the bell, and so has no cause to write.
+	reads := n.tail.Status().Reads
+	wait(t, func() bool { return n.tail.Status().Reads > reads+3 })
 	var before uint64
 	for range 50 { // nothing of these reaches the disk
 		a.run(`BEGIN`, `SELECT pg_current_xact_id()`, `ROLLBACK`)
@@ -126,7 +129,7 @@ func TestHistory_XidsReusedAfterACrash(t *testing.T) {
 	if err := a.conn.QueryRow(t.Context(), `SELECT pg_snapshot_xmax(pg_current_snapshot())`).Scan(&before); err != nil {
 		t.Fatal(err)
 	}
-	reads := n.tail.Status().Reads
+	reads = n.tail.Status().Reads
 	wait(t, func() bool { return n.tail.Status().Reads > reads+1 })
 	if err := server.Kill(); err != nil {
 		t.Fatal(err)

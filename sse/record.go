@@ -1,0 +1,70 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// recorded is the part of a stream that keeps its record for the audit: what was
+// written, noted now and then, and in the end. A stream without a record keeps
+// none.
+type recorded struct {
+	record *outbox.StreamRecord
+	// events were put into the buffer since the last note, the last of them last.
+	events int
+	last   int64
+	// noted is when the last note was, since the crew began.
+	noted time.Duration
+	// torn is set when a write failed: what of it arrived is not known.
+	torn bool
+}
+
+// noteEvery is how old the record of a stream that is sent events may get.
+const noteEvery = 5 * time.Second
+
+func (t *stream) count(e *outbox.Event) {
+	t.events++
+	t.last = e.ID
+}
+
+// written takes note of a write that has left whole.
+func (t *stream) written() {
+	now := time.Since(t.crew.began)
+	t.wrote.Store(int64(now))
+	if t.events > 0 && now-t.noted >= noteEvery {
+		t.note(now)
+	}
+}
+
+func (t *stream) note(now time.Duration) {
+	t.record.Progress(t.told, t.events, t.last)
+	t.events, t.noted = 0, now
+}
+
+// closeRecord ends the record. What was in a write that failed is not noted: a
+// receipt less, rather than one too many.
+func (t *stream) closeRecord(why error) {
+	if t.events > 0 && !t.torn {
+		t.note(t.noted)
+	}
+	t.record.Closed(reason(why, t.torn))
+}
+
+// reason is a word for why a stream ended.
+func reason(why error, torn bool) string {
+	var goodbye *Goodbye
+	switch {
+	case errors.As(why, &goodbye):
+		return goodbye.Reason
+	case errors.Is(why, ErrStalled):
+		return "stalled"
+	case errors.Is(why, ErrLeft), errors.Is(why, context.Canceled):
+		return "left"
+	case torn:
+		return "lost"
+	}
+	return "failed"
+}
