@@ -28,6 +28,11 @@ func main() {
 	// The first signal asks for an orderly end. From then on signals have their
 	// default effect again, so that a second one kills an end that hangs.
 	context.AfterFunc(ctx, stop)
+	if os.Getenv("GOGC") == "" {
+		// Most of what a server holds are streams, and they hold still: by
+		// default half of its memory would be room for garbage.
+		debug.SetGCPercent(40)
+	}
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
