@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http/httptest"
 	"slices"
 	"testing"
@@ -92,7 +93,9 @@ func (n *node) runAudit(t *testing.T) (stop func()) {
 		if !stopped {
 			stopped = true
 			cancel()
-			<-done
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Errorf("the audit ended with %v", err)
+			}
 		}
 	}
 	t.Cleanup(stop)
