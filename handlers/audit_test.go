@@ -60,6 +60,7 @@ func TestAudit_RecordsWhatAStreamWasSent(t *testing.T) {
 					break
 				}
 			}
+			n.seen(t, 4)
 			late := ssetest.Open(t, n.events("topic=a&topic=b"))
 			late.Until("outcrier.live")
 			n.add(t, "b")
