@@ -190,3 +190,30 @@ func TestStreamer_RunEndsAllStreams(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Whoever is told that a stream has ended may take their time: others are served
+// meanwhile.
+func TestCrew_DoesNotWaitForWhoIsToldOfAnEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(0)
+		s.parks = true
+		ctx, stop := context.WithCancelCause(context.Background())
+		running := make(chan error)
+		go func() { running <- s.run(ctx, nil) }()
+		synctest.Wait()
+		told := make(chan struct{})
+		for range 20 {
+			w := &wire{}
+			go s.Serve(ctx, parkable{w}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(error) { <-told })
+			synctest.Wait()
+			w.left()
+		}
+		c := s.open(t, Request{})
+		c.next()
+		s.commit("a", 3)
+		c.wantIDs(numbers(1, 3)...)
+		close(told)
+		stop(errStopped)
+		<-running //nolint:errcheck // other tests look at it
+	})
+}

@@ -85,7 +85,12 @@ func (t *stream) finish(ctx context.Context, err error) {
 		err = ErrStalled
 	}
 	t.closeRecord(err)
-	t.ended(err)
+	if t.conn == nil {
+		t.ended(err)
+		return
+	}
+	// Not by a hand of the crew: ended may wait, for a log that nobody reads.
+	go t.ended(err)
 }
 
 // run is the life of a stream, in its order.
