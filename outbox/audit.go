@@ -160,6 +160,13 @@ func (r *StreamRecord) Progress(p Position, events int, last int64) {
 	r.changes++
 }
 
+// Sent is how many events were noted so far, and the id of the last.
+func (r *StreamRecord) Sent() (events, last int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.events, r.last
+}
+
 // Closed ends the record, once, and says why the stream ended.
 func (r *StreamRecord) Closed(why string) {
 	if r == nil {

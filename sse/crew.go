@@ -140,7 +140,7 @@ func (s *Streamer) Running() bool {
 	return s.crew.running
 }
 
-// enter comes before all else for a stream on a Connection, leave after all.
+// enter comes before all else for a stream on a connection, leave after all.
 func (c *crew) enter(t *stream) error {
 	c.mu.Lock()
 	t.place = len(c.streams)
@@ -330,9 +330,12 @@ func (t *stream) tryWrite() (n int, err error) {
 	}
 	n, err = t.conn.TryWrite(t.buf)
 	if err != nil {
+		t.torn = true
 		return n, fmt.Errorf("write to a stream: %w", err)
 	}
-	t.wrote.Store(int64(time.Since(t.crew.began)))
+	if n == len(t.buf) {
+		t.written()
+	}
 	return n, nil
 }
 

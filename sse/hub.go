@@ -9,8 +9,9 @@ import (
 )
 
 // Hub hands the tail's reads to the subscriptions that follow them. It waits
-// for no reader: a subscription whose queue is full turns behind and goes back
-// to replay from its own position.
+// for no reader: a subscription whose queue is full lags, and recalls what it missed
+// from the ring; when the ring has let go of that, it is behind and goes back to
+// replay from its own position.
 //
 // Its position W is what joins replay to live without a hole or a repeat: a
 // subscription registers and copies W under one lock, everything after W is

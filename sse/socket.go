@@ -17,7 +17,7 @@ type Socket struct {
 	fd int
 	// head is written before all else.
 	head []byte
-	// unwatch, when not nil, ends what Watch began.
+	// unwatch, when not nil, ends what watch began.
 	unwatch func()
 }
 

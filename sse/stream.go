@@ -13,7 +13,7 @@ import (
 )
 
 // stream is one stream while it is served. One goroutine at a time has it: its
-// own, or that of a crew which serves it in passing; see park.
+// own, or a hand of the crew; see park.
 type stream struct {
 	*Streamer
 	w       Writer
