@@ -29,10 +29,13 @@ func TestRecord_FollowsWhatIsWritten(t *testing.T) {
 		}
 		time.Sleep(noteEvery + time.Second)
 		c.wire.mu.Lock()
-		c.wire.err = errors.New("gone")
+		gone := errors.New("gone")
+		c.wire.err = gone
 		c.wire.mu.Unlock()
 		s.commit("a", 1)
-		<-c.ended
+		if why := <-c.ended; !errors.Is(why, gone) {
+			t.Errorf("it ended with %v", why)
+		}
 		if n, last := record.Sent(); n != 3 || last != 3 {
 			t.Errorf("after a write that failed %d events are noted, the last is %d; 3 were sent", n, last)
 		}
