@@ -170,13 +170,16 @@ func (t *Tail) warnCache(ctx context.Context, conn *pgx.Conn) {
 // A polling tail looks at least this often.
 const pollTurn = 100 * time.Millisecond
 
+// vainTurn is the pause between looks for which the bell was rung in vain.
+const vainTurn = 10 * time.Millisecond
+
 // follow reads in turns while events flow, and sleeps until the bell rings while
 // they are few.
 func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 	pause := t.Turn
 	var flow flow
 	var asked *ticket
-	flowing, asleep := false, false
+	flowing, asleep, woken := false, false, false
 	for {
 		if b != nil {
 			b.prove(ctx, t.URL)
@@ -188,7 +191,7 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 		overslept := asleep && events > 0
 		asleep = false
 		if events > 0 {
-			pause = t.Turn
+			pause, woken = t.Turn, false
 		}
 		flowing = flow.after(time.Now(), events)
 		bell := b != nil && b.proven
@@ -229,8 +232,17 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 		if overslept && !rang {
 			t.note(func(s *Status) { s.Caught += int64(events) })
 		}
+		if rang && woken {
+			// Rung for nothing, and again: whoever does that costs a hundred looks
+			// a second, and no more.
+			select {
+			case <-time.After(min(t.Turn, vainTurn)):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+		}
 		if rang {
-			pause, asked, asleep = t.Turn, nil, false
+			pause, asked, asleep, woken = t.Turn, nil, false, true
 		}
 	}
 }
