@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -71,17 +72,25 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request 
 	ctx, stop := who.while(ctx)
 	started, topics := time.Now(), len(request.Filter.Topics)
 	place := caller{account: who.account, address: who.address} // not the grants: streams are many, and last
-	subject, filter := who.Subject, request.Filter
-	if h.Audit != nil {
-		request.Record = func(from outbox.Position) *outbox.StreamRecord {
-			return h.Audit.Opened(outbox.StreamOpened{Subject: subject, Remote: place.address, Filter: filter, From: from})
-		}
-	}
+	subject := who.Subject
+	request.Record = h.recorded(who, request.Filter)
 	h.Streamer.Serve(ctx, w, request, func(why error) {
 		stop()
 		h.leave(place)
 		h.Log.Info("stream ended", "why", why, "lasted", time.Since(started).Round(time.Millisecond), "topics", topics, "subject", subject, "address", place.address)
 	})
+}
+
+// recorded begins the audit's record of a stream or poll that begins now; nil where
+// there is no audit.
+func (h *handlers) recorded(who caller, filter outbox.Filter) func(outbox.Position) *outbox.StreamRecord {
+	if h.Audit == nil {
+		return nil
+	}
+	began, subject, address := time.Now(), who.Subject, who.address
+	return func(from outbox.Position) *outbox.StreamRecord {
+		return h.Audit.Opened(outbox.StreamOpened{Subject: subject, Remote: address, Filter: filter, From: from, At: began})
+	}
 }
 
 // hasBody tells whether there is a body. Some proxies announce one in chunks, and
@@ -147,6 +156,7 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(trusted, wait+10*time.Second, errUnavailable)
 	defer cancel()
+	request.Record = h.recorded(who, request.Filter)
 	polled, err := h.Streamer.Poll(ctx, request, limit, wait)
 	switch {
 	case c.Request().Context().Err() != nil:
@@ -157,8 +167,18 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 		h.Log.WarnContext(ctx, "poll failed", "err", err)
 		return fault(http.StatusServiceUnavailable, unavailable(err))
 	}
-	c.Response().Header().Set(echo.HeaderCacheControl, "no-store, no-transform")
-	return c.JSONBlob(http.StatusOK, polled.AppendJSON(nil))
+	answer := polled.AppendJSON(nil)
+	header := c.Response().Header()
+	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
+	header.Set(echo.HeaderContentLength, strconv.Itoa(len(answer)))
+	if err := c.JSONBlob(http.StatusOK, answer); err != nil {
+		return err
+	}
+	// What is on record as sent has left.
+	if h.Audit != nil && http.NewResponseController(c.Response().Writer).Flush() == nil {
+		polled.Sent()
+	}
+	return nil
 }
 
 var errUnavailable = errors.New("the database did not answer in time")

@@ -22,6 +22,9 @@ import (
 // which streams an event was sent to; migration 00007_audit.sql argues why. It
 // also is the node's heartbeat in outbox_node.
 //
+// A long poll that gave events is on record as a stream that has ended; one that
+// gave none is not.
+//
 // Streams only leave word of what they do, in memory; Run writes it, once a
 // second, in batches. A crash loses the last second. While the database is gone
 // what streams do is kept, an open stream in constant space, and Backlog bounds
@@ -72,6 +75,8 @@ type StreamOpened struct {
 	// From is what the reader had been given before: the stream's first
 	// position, as it stands behind its verification.
 	From Position
+	// At is when it was opened, if that was not just now.
+	At time.Time
 }
 
 // StreamRecord is the audit's record of one stream. One goroutine at a time may
@@ -111,8 +116,10 @@ func (a *Audit) Opened(s StreamOpened) *StreamRecord {
 	if a == nil {
 		return nil
 	}
-	r := &StreamRecord{audit: a, opened: s, position: s.From, at: time.Now(), changes: 1}
-	r.stood = r.at
+	r := &StreamRecord{audit: a, opened: s, position: s.From, at: s.At, stood: time.Now(), changes: 1}
+	if r.at.IsZero() {
+		r.at = r.stood
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.streams == nil {
