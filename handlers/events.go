@@ -41,16 +41,11 @@ func (h *handlers) events(c echo.Context, who caller) error {
 
 func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error {
 	ctx, response := c.Request().Context(), c.Response()
-	header := response.Header()
-	header.Set(echo.HeaderContentType, "text/event-stream")
-	// no-transform: a proxy that compresses holds events back.
-	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
-	// nginx buffers answers unless told not to.
-	header.Set("X-Accel-Buffering", "no")
 	if !h.enter(who) {
 		h.refused(c, http.StatusTooManyRequests, errTooMany, errTooMany.Text)
-		return c.Blob(http.StatusOK, header.Get(echo.HeaderContentType), sse.Refuse(errTooMany, tooManyRetry))
+		return turnAway(c, errTooMany, tooManyRetry)
 	}
+	streamHeader(response.Header())
 	if r := c.Request(); r.ProtoMajor == 1 && r.TLS == nil && h.Streamer.Running() {
 		if socket := takeOver(response); socket != nil {
 			// The request ends here, the stream does not.
@@ -64,6 +59,22 @@ func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error
 	response.WriteHeader(http.StatusOK)
 	h.serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, who, request)
 	return nil
+}
+
+func streamHeader(header http.Header) {
+	header.Set(echo.HeaderContentType, "text/event-stream")
+	// no-transform: a proxy that compresses holds events back.
+	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
+	// nginx buffers answers unless told not to.
+	header.Set("X-Accel-Buffering", "no")
+}
+
+// turnAway answers who asked for a stream with one that ends at once, and says when
+// to come back, on average: any other status than 200 would end an EventSource for
+// good.
+func turnAway(c echo.Context, why *sse.Goodbye, retry time.Duration) error {
+	streamHeader(c.Response().Header())
+	return c.Blob(http.StatusOK, c.Response().Header().Get(echo.HeaderContentType), sse.Refuse(why, retry))
 }
 
 // serve serves the stream of a caller who has a place, until it ends or their token
@@ -105,9 +116,8 @@ func hasBody(c echo.Context) bool {
 	return !errors.Is(err, io.EOF)
 }
 
-// tooManyRetry is the mean time after which a stream too many is to try again. It
-// is answered 200 nevertheless: any other status would end an EventSource for
-// good, also when the user closes the tabs that were too many.
+// tooManyRetry is the mean time after which a stream too many is to try again: the
+// user may have closed the tabs that were too many.
 const tooManyRetry = 30 * time.Second
 
 // takeOver takes the connection from net/http, which would keep a goroutine and
