@@ -171,13 +171,17 @@ func (t *Tail) warnCache(ctx context.Context, conn *pgx.Conn) {
 // A polling tail looks at least this often.
 const pollTurn = 100 * time.Millisecond
 
+// vainTurn is the shortest time between looks for which the bell was rung in vain.
+const vainTurn = 10 * time.Millisecond
+
 // follow reads in turns while events flow, and sleeps until the bell rings while
 // they are few.
 func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 	pause := t.Turn
 	var flow flow
 	var asked *ticket
-	flowing, asleep := false, false
+	flowing, asleep, woken := false, false, false
+	var vain time.Time // when the bell was last rung for nothing
 	for {
 		if b != nil {
 			b.prove(ctx, t.URL)
@@ -188,9 +192,13 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 		}
 		overslept := asleep && events > 0
 		asleep = false
-		if events > 0 {
+		switch {
+		case events > 0:
 			pause = t.Turn
+		case woken:
+			vain = time.Now()
 		}
+		woken = false
 		flowing = flow.after(time.Now(), events)
 		if b != nil && !flowing {
 			if flowing, err = b.crowded(ctx); err != nil {
@@ -239,7 +247,14 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 			t.note(func(s *Status) { s.Caught += int64(events) })
 		}
 		if rang {
-			pause, asked, asleep = t.Turn, nil, false
+			pause, asked, asleep, woken = t.Turn, nil, false, true
+			// Whoever rings for nothing costs a hundred looks a second, and no
+			// more.
+			select {
+			case <-time.After(time.Until(vain.Add(vainTurn))):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
 		}
 	}
 }
