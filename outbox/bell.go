@@ -34,6 +34,9 @@ type bell struct {
 	silence bool // was told to the log
 
 	rung int64 // the newest ticket that was rung with and is to be answered
+
+	unheard bool // a proof was not heard, and none since
+	counts  BellCounts
 }
 
 const (
@@ -62,7 +65,7 @@ func (b *bell) prove(ctx context.Context, url string) {
 	pending := b.proof != ""
 	switch {
 	case pending && time.Since(b.rangAt) > proofWait:
-		b.proof, b.proven = "", false
+		b.proof, b.proven, b.unheard = "", false, true
 		if !b.silence {
 			b.silence = true
 			b.log.WarnContext(ctx, "listen is not heard: a transaction pooler or a replica stands between; polling until the tail has a direct connection")
@@ -109,6 +112,7 @@ const askSQL = `BEGIN; SELECT nextval('outbox_bell_asked'); COMMIT; SELECT pg_cu
 // and the read that follows will see it.
 func (b *bell) ask(ctx context.Context) (*ticket, error) {
 	b.take(ctx)
+	b.counts.Asked++
 	results, err := b.conn.PgConn().Exec(ctx, askSQL).ReadAll()
 	if err != nil {
 		return nil, err
@@ -166,8 +170,10 @@ func (b *bell) take(ctx context.Context) (rang bool) {
 
 func (b *bell) note(heard *pgconn.Notification) {
 	if heard.Payload == b.proof {
-		b.proof, b.proven, b.silence = "", true, false
+		b.proof, b.proven, b.silence, b.unheard = "", true, false, false
+		b.counts.Proofs++
 	} else if number, err := strconv.ParseInt(heard.Payload, 10, 64); err == nil {
+		b.counts.Rang++
 		b.rung = max(b.rung, number)
 	}
 }
@@ -181,6 +187,7 @@ func (b *bell) answer(ctx context.Context) error {
 	if b.rung == 0 {
 		return nil
 	}
+	b.counts.Answered++
 	_, err := b.conn.Exec(ctx, `SELECT outbox_bell_answer($1)`, b.rung)
 	b.rung = 0
 	return err

@@ -91,6 +91,7 @@ func (n node) run(ctx context.Context) error {
 	if n.Audit {
 		surface.Audit = &outbox.Audit{Pool: pool, Node: n.Node, State: state(tail, hub), Log: n.log}
 	}
+	measured := n.measure(&surface, tail, pool)
 	var business *demo.Demo
 	if n.demo {
 		if err := demo.Migrate(ctx, pool); err != nil {
@@ -116,6 +117,9 @@ func (n node) run(ctx context.Context) error {
 	}
 	if access.Tokens != nil {
 		group.Go(func() error { return access.Tokens.Run(work) })
+	}
+	if n.metricsApart() {
+		group.Go(func() error { return serveApart(work, n.Metrics, measured) })
 	}
 	if n.Debug != "" {
 		group.Go(func() error { return serveProfiles(work, n.Debug) })
