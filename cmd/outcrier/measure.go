@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"net/http"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel"
 
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/internal/metrics"
+	"github.com/outcrier/outcrier/internal/tracing"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -30,4 +34,20 @@ func (n node) measure(surface *handlers.Config, tail *outbox.Tail, pool *pgxpool
 	}
 	surface.Metrics, surface.MetricsOpen = handler, n.Metrics == "open"
 	return handler
+}
+
+// trace begins tracing where the environment asks for it; stop sends what is left.
+func (n node) trace(ctx context.Context) (traced *tracing.Tracing, stop func(), err error) {
+	traced, err = tracing.Start(ctx, func(name string) string { return variable(n.environ, name) }, version(), n.Node)
+	if err != nil || traced == nil {
+		return nil, func() {}, err
+	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { n.log.Warn("traces not sent", "err", err) }))
+	return traced, func() {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer cancel()
+		if err := traced.Stop(ending); err != nil {
+			n.log.Warn("the last traces were not sent", "err", err)
+		}
+	}, nil
 }
