@@ -53,6 +53,11 @@ func (n node) run(ctx context.Context) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	defer listener.Close()
+	traced, stopTracing, err := n.trace(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	private, err := n.database(ctx)
 	if err != nil {
 		return err
@@ -70,11 +75,6 @@ func (n node) run(ctx context.Context) error {
 	}
 	defer pool.Close()
 
-	traced, stopTracing, err := n.trace(ctx)
-	if err != nil {
-		return err
-	}
-	defer stopTracing()
 	hub := sse.NewHub(&sse.Ring{Past: traced.Past(outbox.Reader{Pool: pool}), Bytes: int(n.Ring), Replays: max(1, n.Pool/2)})
 	hub.QueueFrames = n.Queue
 	tail := &outbox.Tail{
