@@ -61,7 +61,10 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 	eventually(t, func() bool {
 		return sample(t, all(), `outcrier_listen_state{state="proven"}`) == 1
 	})
-	stream := must(http.Get("http://" + s.address + "/events?topic=secret/topic/**"))
+	stream, err := http.Get("http://" + s.address + "/events?topic=secret/topic/**")
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer stream.Body.Close()
 	heard := make(chan bool)
 	go func() {
@@ -75,7 +78,10 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 	}()
 	for _, name := range []string{"first", "second", "third"} {
 		body := `{"topic":"secret/topic/` + name + `","type":"secret.type","payload":{"n":"` + name + `"}}`
-		response := must(http.Post("http://"+s.address+"/events", "application/json", strings.NewReader(body)))
+		response, err := http.Post("http://"+s.address+"/events", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
 		_ = response.Body.Close()
 		if response.StatusCode != 201 {
 			t.Fatal(response.Status)

@@ -70,7 +70,10 @@ func TestTrace_GoesWithTheEvent(t *testing.T) {
 	request := must(http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+s.address+"/events", strings.NewReader(body)))
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("traceparent", "00-"+trace+"-"+caller+"-01")
-	response := must(http.DefaultClient.Do(request))
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
 	_ = response.Body.Close()
 	if response.StatusCode != 201 {
 		t.Fatal(response.Status)
@@ -91,7 +94,10 @@ func TestTrace_GoesWithTheEvent(t *testing.T) {
 
 	poll := must(http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+s.address+"/events?topic=a&from=earliest&wait=0", nil))
 	poll.Header.Set("Accept", "application/json")
-	answer := must(http.DefaultClient.Do(poll))
+	answer, err := http.DefaultClient.Do(poll)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer answer.Body.Close()
 	var polled sse.Polled
 	if err := json.NewDecoder(answer.Body).Decode(&polled); err != nil || len(polled.Events) != 2 {

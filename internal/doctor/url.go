@@ -109,7 +109,7 @@ func (v *visit) open(ctx context.Context, after string) *stream {
 	answered := make(chan answer, 1)
 	ctx, cancel := context.WithCancel(ctx)
 	go func() {
-		response, err := v.do(ctx, http.MethodGet, "/events?topic="+url.QueryEscape(v.topic), nil, headers)
+		response, err := v.do(ctx, http.MethodGet, "/events?topic="+url.QueryEscape(v.topic), nil, headers) //nolint:bodyclose // the stream closes it
 		answered <- answer{response, err}
 	}()
 	var a answer
