@@ -61,7 +61,7 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 	eventually(t, func() bool {
 		return sample(t, all(), `outcrier_listen_state{state="proven"}`) == 1
 	})
-	stream, err := http.Get("http://" + s.address + "/events?topic=secret/topic/**")
+	stream, err := http.Get("http://" + s.address + "/events?topic=secret/topic/**") //nolint:bodyclose // it is, by the defer
 	if err != nil {
 		t.Fatal(err)
 	}
