@@ -62,6 +62,8 @@ func (h *handlers) append(c echo.Context, who caller) error {
 		h.Log.ErrorContext(request.Context(), "append failed", "err", err)
 		return fault(http.StatusServiceUnavailable, "the events were not appended: the database is not available")
 	}
+	h.Traffic.Appends.Add(1)
+	h.Traffic.Appended.Add(int64(len(ids)))
 	return c.JSON(http.StatusCreated, Appended{ids})
 }
 

@@ -44,6 +44,13 @@ func (w caller) mayPublish(drafts []outbox.Draft) error {
 	return w.Trusted() // the body had time to come, and the token to expire
 }
 
+func (w caller) mayAdmin() error {
+	if w.open {
+		return nil
+	}
+	return w.MayAdmin()
+}
+
 // while ends with ctx, or with what lets the caller read; its cause is then an
 // sse.Goodbye. The function must be called.
 func (w caller) while(ctx context.Context) (context.Context, func()) {

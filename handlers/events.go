@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -49,7 +50,7 @@ func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error
 	if r := c.Request(); r.ProtoMajor == 1 && r.TLS == nil && h.Streamer.Running() {
 		if socket := takeOver(response); socket != nil {
 			// The request ends here, the stream does not.
-			h.serve(context.WithoutCancel(ctx), socket, who, request)
+			h.serve(context.WithoutCancel(ctx), socket, who, request, &h.Traffic.HTTP1)
 			return nil
 		}
 	}
@@ -57,7 +58,7 @@ func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error
 	// stream. From here on the writer beneath echo's is used: echo's Flush
 	// discards errors.
 	response.WriteHeader(http.StatusOK)
-	h.serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, who, request)
+	h.serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, who, request, h.Traffic.over(c.Request()))
 	return nil
 }
 
@@ -78,8 +79,9 @@ func turnAway(c echo.Context, why *sse.Goodbye, retry time.Duration) error {
 }
 
 // serve serves the stream of a caller who has a place, until it ends or their token
-// does.
-func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request sse.Request) {
+// does. It is one of open meanwhile.
+func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request sse.Request, open *atomic.Int64) {
+	open.Add(1)
 	ctx, stop := who.while(ctx)
 	started, topics := time.Now(), len(request.Filter.Topics)
 	place := caller{account: who.account, address: who.address} // not the grants: streams are many, and last
@@ -87,6 +89,7 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request 
 	request.Record = h.recorded(who, request.Filter)
 	h.Streamer.Serve(ctx, w, request, func(why error) {
 		stop()
+		open.Add(-1)
 		h.leave(place)
 		h.Log.Info("stream ended", "why", why, "lasted", time.Since(started).Round(time.Millisecond), "topics", topics, "subject", subject, "address", place.address)
 	})
@@ -162,6 +165,8 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 		return tooMany(c, tooManyRetry, errTooMany.Text)
 	}
 	defer h.leave(who)
+	h.Traffic.Polls.Add(1)
+	defer h.Traffic.Polls.Add(-1)
 	trusted, stop := who.whilePolling(c.Request().Context())
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(trusted, wait+10*time.Second, errUnavailable)

@@ -32,6 +32,12 @@ type Config struct {
 	Audit *outbox.Audit
 	// Home serves every path that is not Outcrier's; nil for 404.
 	Home http.Handler
+	// Metrics, when not nil, answers GET /metrics: to who may do what admins may, and
+	// to everyone where MetricsOpen.
+	Metrics     http.Handler
+	MetricsOpen bool
+	// Traffic is counted here, if it is not nil.
+	Traffic *Traffic
 	// MaxBody is the largest request body in bytes.
 	MaxBody int64
 	Log     *slog.Logger
@@ -44,6 +50,9 @@ func New(config Config) http.Handler {
 	limits.BodyTime = cmp.Or(limits.BodyTime, defaultBodyTime)
 	if access.Refusals == nil {
 		access.Refusals = new(Refusals)
+	}
+	if config.Traffic == nil {
+		config.Traffic = new(Traffic)
 	}
 	h := &handlers{
 		Config: config, sites: newSites(access.Origins), logged: newLogged(), pace: newPace(limits.PublishRate),
@@ -62,7 +71,7 @@ func New(config Config) http.Handler {
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
 		// Home gets no other path's methods.
-		for _, path := range []string{"/events", "/session", "/healthz", "/readyz"} {
+		for _, path := range []string{"/events", "/session", "/healthz", "/readyz", "/metrics"} {
 			methods := cmp.Or(strings.Join(resources[path], ", "), http.MethodGet)
 			e.Any(path, func(c echo.Context) error {
 				c.Response().Header().Set(echo.HeaderAllow, methods)
@@ -76,6 +85,13 @@ func New(config Config) http.Handler {
 	e.DELETE("/session", h.signOut)
 	e.GET("/healthz", h.healthz)
 	e.GET("/readyz", h.readyz)
+	switch {
+	case config.Metrics == nil:
+	case config.MetricsOpen:
+		e.GET("/metrics", h.metricsOpen)
+	default:
+		e.GET("/metrics", h.as(h.metrics))
+	}
 	return e
 }
 

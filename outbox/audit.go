@@ -201,6 +201,21 @@ func (r *StreamRecord) Closed(why string) {
 	}
 }
 
+// AuditStats is the state of an Audit at one moment.
+type AuditStats struct {
+	// Waiting are the streams that have ended and are not written yet.
+	Waiting int
+	// Dropped counts the streams whose end was not recorded, since the start.
+	Dropped int64
+}
+
+// Stats is the state now.
+func (a *Audit) Stats() AuditStats {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return AuditStats{Waiting: len(a.streams) - a.open, Dropped: a.dropped}
+}
+
 // Dropped counts the streams whose end was not recorded, since the start.
 func (a *Audit) Dropped() int64 {
 	a.mu.Lock()

@@ -45,6 +45,9 @@ type bell struct {
 	// tail last looked whether writers wait.
 	overtaken bool
 	looked    time.Time
+
+	unheard bool // a proof was not heard, and none since
+	counts  BellCounts
 }
 
 const (
@@ -75,7 +78,7 @@ func (b *bell) prove(ctx context.Context, url string) {
 	pending := b.proof != ""
 	switch {
 	case pending && time.Since(b.rangAt) > proofWait:
-		b.proof, b.proven = "", false
+		b.proof, b.proven, b.unheard = "", false, true
 		if !b.silence {
 			b.silence = true
 			b.log.WarnContext(ctx, "listen is not heard: a transaction pooler or a replica stands between; polling until the tail has a direct connection")
@@ -122,6 +125,7 @@ const askSQL = `BEGIN; SELECT nextval('outbox_bell_asked'); COMMIT; SELECT pg_cu
 // and the read that follows will see it.
 func (b *bell) ask(ctx context.Context) (*ticket, error) {
 	b.take(ctx)
+	b.counts.Asked++
 	results, err := b.conn.PgConn().Exec(ctx, askSQL).ReadAll()
 	if err != nil {
 		return nil, err
@@ -214,11 +218,14 @@ func (b *bell) note(payload string) {
 	number, err := strconv.ParseInt(payload, 10, 64)
 	switch {
 	case payload == b.proof && payload != "":
-		b.proof, b.proven, b.silence = "", true, false
+		b.proof, b.proven, b.silence, b.unheard = "", true, false, false
+		b.counts.Proofs++
 	case err != nil:
 	case number > b.known:
 		b.beyond = true
+		b.counts.Rang++
 	default:
+		b.counts.Rang++
 		b.rung = max(b.rung, number)
 		b.overtaken = b.overtaken || number < b.known
 	}
@@ -236,6 +243,7 @@ func (b *bell) answer(ctx context.Context) error {
 			return err
 		}
 		b.rung = 0
+		b.counts.Answered++
 	}
 	if b.beyond {
 		b.beyond = false

@@ -105,6 +105,10 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	if ctx.Err() != nil {
 		return Polled{}, context.Cause(ctx)
 	}
+	s.counts.polls.Add(1)
+	if gap != nil {
+		s.counts.gap(gap.Reason)
+	}
 	polled := Polled{Events: p.events, Position: given.String(), Gap: gapData(gap)}
 	if request.Record != nil && len(p.events) > 0 {
 		polled.sent = func() { p.record(given) }

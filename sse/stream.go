@@ -85,6 +85,7 @@ func (t *stream) finish(ctx context.Context, err error) {
 		err = ErrStalled
 	}
 	t.closeRecord(err)
+	t.counts.ended(reason(err, t.torn))
 	if t.conn == nil {
 		t.ended(err)
 		return
@@ -197,6 +198,9 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 	pages := pages{stream: t}
 	defer pages.close()
 	legs := given.Legs(w)
+	if len(legs) > 0 {
+		t.counts.replays.Add(1)
+	}
 	for len(legs) > 0 {
 		leg := legs[0]
 		page, err := pages.next(ctx, leg)
@@ -292,7 +296,9 @@ func (t *stream) put(frames []*Frame) {
 			t.buf = f.appendTo(t.buf, t.request.Format)
 		}
 		t.told = t.joined.at
-		t.count(f.Event)
+		if t.count(f.Event); t.since == 0 {
+			t.since = f.read.at.Sub(t.crew.began)
+		}
 	}
 }
 

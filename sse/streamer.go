@@ -46,6 +46,7 @@ type Streamer struct {
 	drain    sync.Once
 	draining chan struct{}
 	crew     crew
+	counts   counts
 }
 
 // NewStreamer makes a Streamer with the defaults.

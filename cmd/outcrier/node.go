@@ -53,6 +53,11 @@ func (n node) run(ctx context.Context) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	defer listener.Close()
+	traced, stopTracing, err := n.trace(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	private, err := n.database(ctx)
 	if err != nil {
 		return err
@@ -70,10 +75,10 @@ func (n node) run(ctx context.Context) error {
 	}
 	defer pool.Close()
 
-	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}, Bytes: int(n.Ring), Replays: max(1, n.Pool/2)})
+	hub := sse.NewHub(&sse.Ring{Past: traced.Past(outbox.Reader{Pool: pool}), Bytes: int(n.Ring), Replays: max(1, n.Pool/2)})
 	hub.QueueFrames = n.Queue
 	tail := &outbox.Tail{
-		URL: n.DirectURL, Start: hub.Start, Deliver: hub.Deliver,
+		URL: n.DirectURL, Start: hub.Start, Deliver: traced.Deliver(hub.Deliver),
 		Wake: outbox.Wake(n.Wake), Turn: n.Turn, IdleTurn: n.IdleTurn, Log: n.log,
 	}
 	streamer := sse.NewStreamer(hub, n.log)
@@ -85,12 +90,13 @@ func (n node) run(ctx context.Context) error {
 	}
 	access.Open, access.Proxies, access.Limits = n.open(), n.proxies(), n.limits()
 	surface := handlers.Config{
-		Streamer: streamer, Append: appender(pool), TailStatus: tail.Status,
+		Streamer: streamer, Append: traced.Append(appender(pool)), TailStatus: tail.Status,
 		Access: access, MaxBody: int64(n.MaxBody), Log: n.log,
 	}
 	if n.Audit {
 		surface.Audit = &outbox.Audit{Pool: pool, Node: n.Node, State: state(tail, hub), Log: n.log}
 	}
+	measured := n.measure(&surface, tail, pool)
 	var business *demo.Demo
 	if n.demo {
 		if err := demo.Migrate(ctx, pool); err != nil {
@@ -117,10 +123,13 @@ func (n node) run(ctx context.Context) error {
 	if access.Tokens != nil {
 		group.Go(func() error { return access.Tokens.Run(work) })
 	}
+	if n.metricsApart() {
+		group.Go(func() error { return serveApart(work, n.Metrics, measured) })
+	}
 	if n.Debug != "" {
 		group.Go(func() error { return serveProfiles(work, n.Debug) })
 	}
-	server := newServer(handlers.New(surface), n.log)
+	server := newServer(traced.Handler(handlers.New(surface)), n.log)
 	server.ReadHeaderTimeout, server.MaxHeaderBytes = n.HeaderTime, int(n.MaxHeader)
 	server.Protocols = n.protocols()
 	if server.TLSConfig = n.tlsConfig(n.log); server.TLSConfig != nil {

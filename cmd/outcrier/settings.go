@@ -80,6 +80,7 @@ type ServerSettings struct {
 	LimitSettings
 	ProxySettings
 	Pool      int           `flag:"pool" default:"8" allow:"1..1000" help:"the database connections for replay and appends"`
+	Metrics   string        `flag:"metrics" default:"admin" help:"who may read GET /metrics: admin for those whose token grants that, open for everyone, or an address of its own, like 127.0.0.1:9090, where everyone may who reaches it"`
 	Debug     string        `flag:"debug" help:"an address on loopback to serve Go's profiles at, like 127.0.0.1:6060; none by default"`
 	Retention time.Duration `flag:"retention" default:"168h" allow:"0|24h.." help:"the age at which events are removed; 0 keeps them for ever"`
 }
@@ -105,6 +106,9 @@ func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 			r.reject("debug", "%s", problem)
 		}
 	}
+	if problem := notAddress(s.Metrics); s.metricsApart() && problem != "" {
+		r.reject("metrics", "want admin, open or an address: %s", problem)
+	}
 	rejectUnlessDSN(r, "direct-url", s.DirectURL)
 	switch {
 	case s.DirectURL == "":
@@ -122,6 +126,9 @@ func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 		r.reject("idle-turn", "want at least --turn, %v", s.Turn)
 	}
 }
+
+// metricsApart says whether the metrics have an address of their own.
+func (s ServerSettings) metricsApart() bool { return s.Metrics != "admin" && s.Metrics != "open" }
 
 // notAddress is what is wrong with an address to listen on, "" for nothing.
 func notAddress(address string) string {
