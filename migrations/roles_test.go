@@ -459,7 +459,7 @@ func TestRoles_ServerServes(t *testing.T) {
 	if _, err := reader.Before(t.Context(), time.Now().Add(-time.Hour)); err != nil {
 		t.Error(err)
 	}
-	if _, gap, err := reader.Verify(t.Context(), start); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), start, outbox.Filter{}); gap != nil || err != nil {
 		t.Errorf("%+v, %v", gap, err)
 	}
 	now, err := outbox.ParsePosition(ask[string](t, connect(t, g.server), `SELECT outbox_position()`))
