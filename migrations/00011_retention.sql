@@ -269,7 +269,7 @@ $$;
 -- it.
 -- +goose StatementBegin
 CREATE FUNCTION outbox_drop(keep interval, clock timestamptz DEFAULT now()) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '40ms' SET enable_seqscan = on SET search_path FROM CURRENT AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = on SET search_path FROM CURRENT AS $$
 DECLARE
     past      CONSTANT date := ((clock - keep) AT TIME ZONE 'UTC')::date;
     candidate record;
@@ -301,7 +301,7 @@ BEGIN
     LOOP
         -- Nobody writes into a day that is past. To look at what is removed takes its
         -- time, and so it is done before anything is locked that others need.
-        EXECUTE format('LOCK TABLE %s IN SHARE MODE', candidate.leaf);
+        PERFORM outbox_patiently(format('LOCK TABLE %s IN SHARE MODE', candidate.leaf));
         PERFORM outbox_note(candidate.leaf, NULL, NULL, clock);
         PERFORM outbox_patiently(format('DROP TABLE %s', candidate.leaf));
         RETURN candidate.relname;

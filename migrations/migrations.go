@@ -47,13 +47,6 @@ type Migrations struct {
 	Log *slog.Logger
 }
 
-// Status is one migration: its version, file, and whether it is applied.
-type Status struct {
-	Version int64
-	File    string
-	Applied bool
-}
-
 // A migration locks what writers need for moments only, and waits for such a lock no
 // longer than lockTimeout, since writers wait behind whoever waits for a lock. It
 // tries again for as long as patience.
@@ -144,19 +137,6 @@ func (m Migrations) dropVersions(ctx context.Context) error {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	return nil
-}
-
-// Status lists all migrations in their order.
-func (m Migrations) Status(ctx context.Context) ([]Status, error) {
-	var list []Status
-	err := m.with(ctx, func(p *goose.Provider) error {
-		found, err := p.Status(ctx)
-		for _, s := range found {
-			list = append(list, Status{s.Source.Version, s.Source.Path, s.State == goose.StateApplied})
-		}
-		return err
-	})
-	return list, err
 }
 
 // with calls fn with a provider whose sessions resolve names in the target

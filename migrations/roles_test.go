@@ -643,7 +643,7 @@ func TestUp_FunctionsThatActAsTheOwnerAreNotForEverybody(t *testing.T) {
 	open := ask[string](t, conn, `SELECT coalesce(string_agg(oid::regprocedure::text, ', '), '') FROM pg_proc
 		WHERE pronamespace = 'public'::regnamespace AND (prosecdef OR prorettype = 'trigger'::regtype)
 			AND (has_function_privilege('public', oid, 'EXECUTE')
-				OR proname <> 'outbox_ring' AND NOT coalesce(array_to_string(proconfig, ',') LIKE 'search_path=%pg_temp', false))`)
+				OR proname <> 'outbox_ring' AND NOT coalesce(array_to_string(proconfig, ',') ~ '(^|,)search_path=[^=]*pg_temp$', false))`)
 	if open != "" {
 		t.Errorf("open to everybody, or without pg_temp last in their search_path: %s", open)
 	}
