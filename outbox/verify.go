@@ -50,7 +50,9 @@ func verify(ctx context.Context, conn *pgx.Conn, p Position, topics []Pattern) (
 	p.Trim = trim
 	switch {
 	case !proven:
-		return p, Trimmed, nil
+		// Told once, it goes on from an anchor that is still known.
+		p.Anchor, err = newestAnchor(ctx, conn)
+		return p, Trimmed, err
 	case !unseen:
 		return p, "", nil
 	}
@@ -64,6 +66,17 @@ func verify(ctx context.Context, conn *pgx.Conn, p Position, topics []Pattern) (
 		return p, Trimmed, nil
 	}
 	return p, "", nil
+}
+
+func newestAnchor(ctx context.Context, conn *pgx.Conn) (Anchor, error) {
+	var xid uint64
+	var id int64
+	var createdAt time.Time
+	err := conn.QueryRow(ctx, `SELECT xid, id, created_at FROM outbox ORDER BY xid DESC, id DESC LIMIT 1`).Scan(&xid, &id, &createdAt)
+	if err != nil {
+		return Anchor{}, fmt.Errorf("verify a position: %w", err)
+	}
+	return newAnchor(xid, id, createdAt), nil
 }
 
 // missedSQL tells whether events of the topics $4, of the patterns $5 that lie from
