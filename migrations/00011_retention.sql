@@ -47,6 +47,7 @@ CREATE TABLE outbox_trim_anchor (
     span       int8range   NOT NULL,
     xids       xid8[]      NOT NULL,
     hashes     int[]       NOT NULL,
+    trim       bigint      NOT NULL,
     trimmed_at timestamptz NOT NULL
 );
 CREATE INDEX outbox_trim_anchor_span ON outbox_trim_anchor USING gist (span);
@@ -133,15 +134,15 @@ BEGIN
     $sql$, source) USING doomed, number, clock;
 
     EXECUTE format($sql$
-        INSERT INTO outbox_trim_anchor (span, xids, hashes, trimmed_at)
+        INSERT INTO outbox_trim_anchor (span, xids, hashes, trim, trimmed_at)
         SELECT int8range(min(xid)::text::bigint, max(xid)::text::bigint, '[]'),
-            array_agg(xid ORDER BY xid), array_agg(hash ORDER BY xid), $2
+            array_agg(xid ORDER BY xid), array_agg(hash ORDER BY xid), $2, $3
         FROM (
             SELECT xid, outbox_anchor(xid, id, created_at) AS hash, (row_number() OVER (ORDER BY xid) - 1) / 100 AS part
             FROM (SELECT DISTINCT ON (xid) xid, id, created_at FROM %s ORDER BY xid, id DESC) AS newest
         ) AS anchors
         GROUP BY part
-    $sql$, source) USING doomed, clock;
+    $sql$, source) USING doomed, number, clock;
     RETURN total.events;
 END
 $$;
@@ -323,7 +324,6 @@ DECLARE
     newest   CONSTANT xid8 := (SELECT xid FROM outbox ORDER BY xid DESC LIMIT 1);
     forgotten bigint := 0;
     removed   bigint;
-    number    bigint;
 BEGIN
     PERFORM FROM outbox_turn WHERE work = 'partitions' FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
@@ -342,25 +342,26 @@ BEGIN
     GET DIAGNOSTICS removed = ROW_COUNT;
     forgotten := forgotten + removed;
 
-    -- Never beyond the newest transaction: a quiet system stands there.
-    SELECT coalesce(max(trim), 0) INTO number FROM outbox_trim;
+    -- Never beyond the newest transaction: a quiet system stands there. The entry's
+    -- number is the last that is forgotten: whoever was told of that, or has been
+    -- there since, needs none of it.
     WITH gone AS (
         DELETE FROM outbox_trim_topic WHERE topic = ANY (ARRAY(
             SELECT topic FROM outbox_trim_topic
             WHERE trimmed_at < clock - outbox_memory() AND topic <> '**' AND xid_max < newest LIMIT at_most))
-        RETURNING events, xid_max
+        RETURNING events, xid_max, trim
     ), anchors AS (
         DELETE FROM outbox_trim_anchor WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM outbox_trim_anchor
             WHERE trimmed_at < clock - outbox_memory() AND upper(span) <= newest::text::bigint LIMIT at_most))
-        RETURNING (upper(span) - 1)::text::xid8 AS xid_max
+        RETURNING (upper(span) - 1)::text::xid8 AS xid_max, trim
     ), folded AS (
-        SELECT sum(events) AS events, max(xid_max) AS xid_max, count(*) AS n
-        FROM (SELECT events, xid_max FROM gone UNION ALL SELECT 0, xid_max FROM anchors) AS g
+        SELECT sum(events) AS events, max(xid_max) AS xid_max, max(trim) AS trim, count(*) AS n
+        FROM (SELECT events, xid_max, trim FROM gone UNION ALL SELECT 0, xid_max, trim FROM anchors) AS g
     ), floor AS (
         INSERT INTO outbox_trim_topic AS t (topic, trim, events, xid_max, xids, ids, below, trimmed_at)
-        SELECT '**', number, events, xid_max, '{}', '{}', xid_max, clock FROM folded WHERE n > 0
-        ON CONFLICT (topic) DO UPDATE SET trim = excluded.trim, events = t.events + excluded.events,
+        SELECT '**', folded.trim, events, xid_max, '{}', '{}', xid_max, clock FROM folded WHERE n > 0
+        ON CONFLICT (topic) DO UPDATE SET trim = greatest(t.trim, excluded.trim), events = t.events + excluded.events,
             xid_max = greatest(t.xid_max, excluded.xid_max), below = greatest(t.below, excluded.below), trimmed_at = excluded.trimmed_at
     )
     SELECT folded.n INTO removed FROM folded;

@@ -10,14 +10,14 @@ import (
 
 // anchorSQL asks what the database knows of a position: the newest event of its
 // anchor's transaction ($1), whether one with its hash ($5) is known to have been
-// removed, the first xid not assigned yet, how far back removals are remembered, the
-// newest entry of outbox_trim, and whether an entry after $2 removed events of any
+// removed, the first xid not assigned yet, up to which xid removals after the entry $2 are
+// forgotten, the newest entry of outbox_trim, and whether an entry after $2 removed events of any
 // topic that the set ($3, $4) does not hold, or may not hold.
 const anchorSQL = `
 SELECT a.id, a.created_at,
 	EXISTS (SELECT FROM outbox_trim_anchor AS r WHERE r.span @> ($1::xid8)::text::bigint AND r.hashes[array_position(r.xids, $1)] = $5),
 	pg_snapshot_xmax(pg_current_snapshot()),
-	coalesce((SELECT below FROM outbox_trim_topic WHERE topic = '**'), '0'),
+	coalesce((SELECT below FROM outbox_trim_topic WHERE topic = '**' AND trim > $2), '0'),
 	(SELECT coalesce(max(trim), 0) FROM outbox_trim),
 	EXISTS (SELECT FROM outbox_trim WHERE trim > $2 AND (xid_max > $3
 		OR EXISTS (SELECT FROM unnest($4::xid8[]) AS x WHERE x BETWEEN xid_min AND xid_max)))
@@ -92,7 +92,7 @@ WITH flying AS MATERIALIZED (
 	SELECT coalesce(array_agg(x), '{}') AS xids FROM unnest($3::xid8[]) AS x
 	WHERE pg_visible_in_snapshot(x, pg_current_snapshot())
 		AND (EXISTS (SELECT FROM outbox_trim_anchor WHERE span @> x::text::bigint AND x = ANY (xids))
-			OR x <= (SELECT below FROM outbox_trim_topic WHERE topic = '**'))
+			OR x <= (SELECT below FROM outbox_trim_topic WHERE topic = '**' AND trim > $1))
 ), lowest AS MATERIALIZED (
 	SELECT coalesce((SELECT min(x) FROM flying, unnest(xids) AS x), (($2::xid8)::text::bigint + 1)::text::xid8) AS xid
 ), selected AS (
