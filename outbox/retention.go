@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,8 @@ const (
 	// busyTurns is for how many turns a lock may not be had until that is worth a
 	// warning.
 	busyTurns = 15
+	// forEver is a century: more is more than there is.
+	forEver = 100 * 365 * 24 * time.Hour
 	// sweptRows is how many rows are removed in one transaction.
 	sweptRows = 5000
 )
@@ -130,9 +133,8 @@ func (r Retention) turn(ctx context.Context) (busy bool, err error) {
 			r.Log.InfoContext(ctx, "past events removed", "pattern", rule.Pattern, "events", swept, "keep", rule.Keep)
 		}
 	}
-	if r.Keep > 0 {
-		until("forget what is past", `outbox_forget($1, coalesce($2, now()))`, func() bool { return n == 0 }, &n, r.Keep, clock)
-	}
+	// Keys are kept for as long as events are, what is remembered of removals is not.
+	until("forget what is past", `outbox_forget($1, coalesce($2, now()))`, func() bool { return n == 0 }, &n, cmp.Or(r.Keep, forEver), clock)
 	return busy, errors.Join(failures...)
 }
 

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,9 +11,9 @@ import (
 
 // anchorSQL asks what the database knows of a position: the newest event of its
 // anchor's transaction ($1), whether one with its hash ($5) is known to have been
-// removed, the first xid not assigned yet, up to which xid removals after the entry $2 are
-// forgotten, the newest entry of outbox_trim, and whether an entry after $2 removed events of any
-// topic that the set ($3, $4) does not hold, or may not hold.
+// removed, the first xid not assigned yet, up to which xid removals after the entry
+// $2 are forgotten, the newest entry of outbox_trim, and whether an entry after $2
+// removed events of any topic that the set ($3, $4) does not hold, or may not hold.
 const anchorSQL = `
 SELECT a.id, a.created_at,
 	EXISTS (SELECT FROM outbox_trim_anchor AS r WHERE r.span @> ($1::xid8)::text::bigint AND r.hashes[array_position(r.xids, $1)] = $5),
@@ -39,42 +40,48 @@ func verify(ctx context.Context, conn *pgx.Conn, p Position, topics []Pattern) (
 		return p, "", fmt.Errorf("verify a position: %w", err)
 	}
 	// Of a transaction whose newest event was removed, others may be left.
-	proven := removed || p.Anchor.XID == 0 || id != nil && newAnchor(p.Anchor.XID, *id, *createdAt) == p.Anchor
-	told := p.Trim
+	live := p.Anchor.XID == 0 || id != nil && newAnchor(p.Anchor.XID, *id, *createdAt) == p.Anchor
+	proven := live || removed
 	switch {
 	case p.Anchor.XID >= next:
 		return p, Ahead, nil
-	case told > trim, !proven && (id != nil || p.Anchor.XID > forgotten):
+	case p.Trim > trim, !proven && (id != nil || p.Anchor.XID > forgotten):
 		return p, OtherHistory, nil
 	}
-	p.Trim = trim
+	reason := Reason("")
 	switch {
 	case !proven:
-		// Told once, it goes on from an anchor that is still known.
-		p.Anchor, err = newestAnchor(ctx, conn)
-		return p, Trimmed, err
-	case !unseen:
-		return p, "", nil
+		reason = Trimmed
+	case unseen:
+		missed, err := missed(ctx, conn, p, topics)
+		if err != nil {
+			return p, "", fmt.Errorf("verify a position: %w", err)
+		}
+		if missed {
+			reason = Trimmed
+		}
 	}
-	p.Trim = told
-	missed, err := missed(ctx, conn, p, topics)
 	p.Trim = trim
-	if err != nil {
-		return p, "", fmt.Errorf("verify a position: %w", err)
+	if !live {
+		// It goes on from an anchor that will be known for longer.
+		if p.Anchor, err = newestAnchor(ctx, conn, p.Anchor); err != nil {
+			return p, "", fmt.Errorf("verify a position: %w", err)
+		}
 	}
-	if missed {
-		return p, Trimmed, nil
-	}
-	return p, "", nil
+	return p, reason, nil
 }
 
-func newestAnchor(ctx context.Context, conn *pgx.Conn) (Anchor, error) {
+// newestAnchor is the newest there is, or else the one given.
+func newestAnchor(ctx context.Context, conn *pgx.Conn, a Anchor) (Anchor, error) {
 	var xid uint64
 	var id int64
 	var createdAt time.Time
 	err := conn.QueryRow(ctx, `SELECT xid, id, created_at FROM outbox ORDER BY xid DESC, id DESC LIMIT 1`).Scan(&xid, &id, &createdAt)
-	if err != nil {
-		return Anchor{}, fmt.Errorf("verify a position: %w", err)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows) || err == nil && xid < a.XID:
+		return a, nil
+	case err != nil:
+		return a, err
 	}
 	return newAnchor(xid, id, createdAt), nil
 }
