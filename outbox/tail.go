@@ -124,7 +124,7 @@ func (t *Tail) begin(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("settle the history: %w", err)
 	}
 	if t.continuing && t.position.History == uint32(history) {
-		reason, _, err := verify(ctx, conn, t.position)
+		_, reason, err := verify(ctx, conn, t.position, nil)
 		if err != nil {
 			return err
 		}
@@ -279,7 +279,7 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 	if to.Trim != from.Trim {
 		// What was removed before it could be read is a gap for whoever
 		// follows; each stream finds out for itself.
-		reason, _, err := verify(ctx, conn, from)
+		_, reason, err := verify(ctx, conn, from, nil)
 		if err == nil && reason != "" {
 			err = fmt.Errorf("the history went on without the tail: %s", reason)
 		}

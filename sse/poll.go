@@ -60,16 +60,24 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 		return Polled{}, err
 	}
 	defer sub.Close()
-	given, gap, err := s.start(ctx, request.From, w)
+	given, gap, err := s.start(ctx, request, w)
 	if err != nil {
 		return Polled{}, err
+	}
+	// A gap that was found stays one, whatever is found later.
+	rejudge := func(given outbox.Position) (outbox.Position, error) {
+		given, found, err := s.judge(ctx, given, request.Filter, w)
+		if gap == nil {
+			gap = found
+		}
+		return given, err
 	}
 	over := time.NewTimer(wait)
 	defer over.Stop()
 	p := poll{request: request, limit: limit, events: []json.RawMessage{}, from: given}
 	for {
 		if given, err = p.replay(ctx, s.Hub.Ring, given, w); errors.Is(err, outbox.ErrTrimmed) {
-			if given, gap, err = s.judge(ctx, given, w); err == nil {
+			if given, err = rejudge(given); err == nil {
 				continue
 			}
 		}
@@ -96,7 +104,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 		}
 		var restarted bool
 		if w, restarted = sub.rejoin(); restarted {
-			if given, gap, err = s.judge(ctx, given, w); err != nil {
+			if given, err = rejudge(given); err != nil {
 				return Polled{}, err
 			}
 			p.from = given

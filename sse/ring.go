@@ -158,12 +158,12 @@ func frameBytes(e *outbox.Event) int {
 
 // Verify judges a position. One whose missing events are all in the ring, and
 // whose anchor is an event that the ring knows, can go on whole.
-func (r *Ring) Verify(ctx context.Context, p outbox.Position) (outbox.Position, *outbox.Gap, error) {
+func (r *Ring) Verify(ctx context.Context, p outbox.Position, filter outbox.Filter) (outbox.Position, *outbox.Gap, error) {
 	if end, ok := r.knows(p); ok {
 		p.Trim = end.Trim
 		return p, nil, nil
 	}
-	return r.Past.Verify(ctx, p)
+	return r.Past.Verify(ctx, p, filter)
 }
 
 func (r *Ring) knows(p outbox.Position) (end outbox.Position, ok bool) {

@@ -162,7 +162,7 @@ func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position,
 	var gap *outbox.Gap
 	if !remembered {
 		err := t.persist(ctx, "find the start", func(ctx context.Context) (err error) {
-			given, gap, err = t.start(ctx, t.request.From, w)
+			given, gap, err = t.start(ctx, t.request, w)
 			return err
 		})
 		if err != nil {
@@ -181,7 +181,7 @@ func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position,
 func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.Position, error) {
 	var gap *outbox.Gap
 	err := t.persist(ctx, "verify a position", func(ctx context.Context) (err error) {
-		given, gap, err = t.judge(ctx, given, w)
+		given, gap, err = t.judge(ctx, given, t.request.Filter, w)
 		return err
 	})
 	if err == nil && gap != nil {

@@ -113,7 +113,9 @@ func (n node) run(ctx context.Context) error {
 	group.Go(func() error { return tail.Run(work) })
 	group.Go(func() error { return streamer.Run(work) })
 	group.Go(func() error { return outbox.Schedule{Pool: pool, Log: n.log}.Run(work) })
-	group.Go(func() error { return outbox.Retention{Pool: pool, Keep: n.Retention, Log: n.log}.Run(work) })
+	group.Go(func() error {
+		return outbox.Retention{Pool: pool, Keep: n.Retention, Rules: n.rules(), Log: n.log}.Run(work)
+	})
 	if business != nil && n.traffic > 0 {
 		group.Go(func() error { return business.Traffic(work, n.traffic) })
 	}
@@ -181,7 +183,28 @@ func (n *node) database(ctx context.Context) (private *pgserver.Server, err erro
 			return nil, err
 		}
 	}
+	if err := n.checkSchema(ctx); err != nil {
+		if private != nil {
+			err = errors.Join(err, private.Stop())
+		}
+		return nil, err
+	}
 	return private, nil
+}
+
+// checkSchema refuses a database whose schema is of another time. One that does not
+// answer is waited for, by those who need it.
+func (n *node) checkSchema(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err := migrations.Migrations{URL: n.DatabaseURL, Log: n.log}.Check(ctx)
+	if errors.Is(err, migrations.ErrIncompatible) {
+		return err
+	}
+	if err != nil {
+		n.log.WarnContext(ctx, "schema not checked", "err", err)
+	}
+	return nil
 }
 
 func newPool(url string, connections int) (*pgxpool.Pool, error) {
