@@ -41,6 +41,7 @@ export function connect(address, options = {}) {
   // The connection itself, of the tab that leads.
   let leads;
   let attempt = new AbortController();
+  let many; // it is for more than this tab
   let flows; // something has come in this attempt
   let heard; // when the last byte came
   let due; // ms from one byte to the next, at most
@@ -218,6 +219,7 @@ export function connect(address, options = {}) {
   async function attend(signal) {
     // The first connection begins where this tab does, others join later.
     const next = await together(!tabs[0]);
+    many = next.tabs[1];
     if (tabs[0] && head && differs(next)) {
       // What was wanted so far is brought up to now, where the new begins.
       await catchUp(asked, 0, signal);
@@ -236,7 +238,7 @@ export function connect(address, options = {}) {
     }
     if (!flows && polling < Infinity) polling = 0;
     // It may be that only what another tab wants is refused.
-    if (final && status > 204 && tabs[1]) return tell({ kind: 'alone' });
+    if (final && status > 204 && many) return tell({ kind: 'alone' });
     if (final) return close({ reason, status, detail });
     const offline = !navigator.onLine;
     wait = offline ? longestPause : soon && !failures ? 0 : (wait ?? backoff(failures));
@@ -262,7 +264,7 @@ export function connect(address, options = {}) {
     try {
       const claims = atob(jwt.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'));
       const left = JSON.parse(claims).exp * 1000 - Date.now();
-      renewal = Date.now() + Math.max(0.9 * left, left - 30_000);
+      renewal = Date.now() + Math.max(left / 2, left - 30_000);
     } catch {
       // Not a JWT: the server says when it is over.
     }
@@ -509,7 +511,7 @@ export function connect(address, options = {}) {
       try {
         if (fits || pattern === type) listener(event);
       } catch (error) {
-        Promise.reject(error); // the page's, and not ours
+        reportError(error); // the page's, and not ours
       }
     }
   }
