@@ -50,11 +50,6 @@ export interface StateChange {
   retryIn?: number;
 }
 
-/** What `outcrier.live` tells: all that was missed has been given. */
-export interface Live {
-  position: string;
-}
-
 /** What `outcrier.gap` tells: events are gone that can't be given any more. Fetch anew what the page shows. */
 export interface Gap {
   /**
@@ -75,7 +70,8 @@ export interface Goodbye {
 /** The module's own events. No event of the table has a type that begins with `outcrier.`. */
 export interface OwnEvents {
   'outcrier.state': StateChange;
-  'outcrier.live': Live;
+  /** The state has become `live`: all that was missed has been given. */
+  'outcrier.live': StateChange;
   'outcrier.gap': Gap;
   'outcrier.goodbye': Goodbye;
 }

@@ -7,14 +7,16 @@
 // (give). Of the tabs that share a connection one leads: it has the connection, and
 // tells the others what comes.
 
-const pageSize = 500; // events in the answer to a poll, the server's default
-const memory = 2048; // ids by which repeats are known
-const longestPause = 30_000; // ms between two attempts
-const pollFor = 300_000; // ms until a stream is tried again
-const planned = {}; // why an attempt is ended that nothing is wrong with
+export function connect(
+  address,
+  { topics = [], types = [], from, token, remember, share, credentials, heartbeat = 15_000, patience = 5_000 } = {},
+) {
+  const pageSize = 500; // events in the answer to a poll, the server's default
+  const memory = 2048; // ids by which repeats are known
+  const longestPause = 30_000; // ms between two attempts
+  const pollFor = 300_000; // ms until a stream is tried again
+  const planned = {}; // why an attempt is ended that nothing is wrong with
 
-export function connect(address, options = {}) {
-  const { topics = [], types = [], from, token, remember, share, credentials, heartbeat = 15_000, patience = 5_000 } = options;
   const url = new URL(address, location.href);
 
   // What the page sees.
@@ -53,7 +55,7 @@ export function connect(address, options = {}) {
   let refused; // why it is not good
 
   // The tabs of this origin that share it.
-  const tab = Math.random().toString(36);
+  const tab = Math.random();
   let version = 0;
   let id; // of the tab with what it wants at present
   let area = share && navigator.locks && JSON.stringify(['outcrier', share, url, types]);
@@ -72,14 +74,19 @@ export function connect(address, options = {}) {
   // --- What the page goes through
 
   function open() {
-    if (page.signal.aborted) return;
+    if (state === 'closed') return;
     session = new AbortController();
     head = position;
     queue = member = undefined;
     tabs = [];
     want();
     ticks = setInterval(tick, 1000);
-    (area ? elect : lead)(session.signal);
+    const { signal } = session;
+    if (!area) return lead(signal);
+    elect(signal).catch(() => {
+      area = undefined; // locks are forbidden here
+      lead(signal);
+    });
   }
 
   function end() {
@@ -96,6 +103,7 @@ export function connect(address, options = {}) {
   // A clock goes on while the machine sleeps: the first tick after it knows.
   function tick() {
     const silent = Date.now() - heard;
+    if (leads) tell('beat');
     if (!leads) {
       if (!member || silent < 3 * heartbeat) return;
       stale = true;
@@ -120,6 +128,7 @@ export function connect(address, options = {}) {
   // The tab that holds the lock of the area leads. Each tab holds another lock, whose
   // name says what the tab wants: so who leads knows what all want that are alive.
   async function elect(signal) {
+    await navigator.locks.query();
     channel = new BroadcastChannel(area);
     channel.onmessage = ({ data }) => (data.kind ? take(data) : leads && check(true));
     await changes;
@@ -156,7 +165,7 @@ export function connect(address, options = {}) {
   }
 
   function want() {
-    id = tab + ++version;
+    id = `${tab} ${++version}`;
     if (!area) return;
     const name = area + JSON.stringify({ id, topics: wanted });
     const { signal } = session;
@@ -188,12 +197,10 @@ export function connect(address, options = {}) {
   async function check(answer) {
     const next = await together();
     if (!leads || !flows || !tabs[0]) return;
-    if (differs(next)) attempt.abort(planned);
-    else if (answer) join(next, head);
-  }
-
-  function differs(next) {
-    return next.tabs.join() !== tabs.join();
+    if (next.tabs.join() !== tabs.join()) {
+      attempt.abort(planned);
+      wake();
+    } else if (answer) join(next, head);
   }
 
   // --- The connection
@@ -220,7 +227,7 @@ export function connect(address, options = {}) {
     // The first connection begins where this tab does, others join later.
     const next = await together(!tabs[0]);
     many = next.tabs[1];
-    if (tabs[0] && head && differs(next)) {
+    if (tabs[0] && head && next.tabs.join() !== tabs.join()) {
       // What was wanted so far is brought up to now, where the new begins.
       await catchUp(asked, 0, signal);
     }
@@ -228,22 +235,22 @@ export function connect(address, options = {}) {
     if (next.asked[0]) return Date.now() < polling ? poll(next, signal) : stream(next, signal);
     flows = true;
     join(next);
-    await new Promise((_, reject) => signal.addEventListener('abort', reject));
+    await sleep(longestPause);
   }
 
-  async function suffer({ reason = 'unreachable', final, status, detail, soon, wait }) {
+  async function suffer({ reason = 'unreachable', final, status, message, detail = message, soon, wait }) {
     if (reason === 'silent' && !flows && !polling) {
       polling = Date.now() + pollFor; // as behind a proxy that buffers
       return;
     }
     if (!flows && polling < Infinity) polling = 0;
     // It may be that only what another tab wants is refused.
-    if (final && status > 204 && many) return tell({ kind: 'alone' });
+    if (final && many) return tell('alone');
     if (final) return close({ reason, status, detail });
-    const offline = !navigator.onLine;
-    wait = offline ? longestPause : soon && !failures ? 0 : (wait ?? backoff(failures));
+    wait = soon && !failures ? 0 : (wait ?? backoff(failures));
     failures++;
-    say(offline ? 'offline' : 'waiting', { reason, status, detail, retryIn: wait });
+    if (!navigator.onLine) wait = longestPause;
+    say(navigator.onLine ? 'waiting' : 'offline', { reason, status, detail, retryIn: wait });
     await sleep(wait);
   }
 
@@ -272,6 +279,7 @@ export function connect(address, options = {}) {
 
   async function ask(topics, query, accept, signal) {
     if (jwt === undefined || refused || Date.now() > renewal) await authorize();
+    heard = Date.now(); // a token may take its time
     const used = jwt;
     const target = new URL(url);
     for (const topic of topics) target.searchParams.append('topic', topic);
@@ -314,13 +322,13 @@ export function connect(address, options = {}) {
         const kind = type.startsWith('outcrier.') ? type.slice(9) : 'event';
         if (kind === 'hello') {
           failures = 0;
-          if (detail.resumed === 'gap') tell({ kind: 'gap', detail });
+          if (detail.resumed === 'gap') tell('gap', detail);
           join(next, at);
           say('replaying');
           check();
           return;
         }
-        tell({ kind, detail, at });
+        tell(kind, detail, at);
         if (kind === 'live') say(kind);
         if (kind === 'goodbye') goodbye = detail.reason;
       },
@@ -332,7 +340,7 @@ export function connect(address, options = {}) {
       flows = true;
       expect(2.5 * heartbeat);
       feed(decoder.decode(value, { stream: true }));
-      tell({ kind: 'beat' });
+      tell('beat');
     }
     const reason = goodbye ?? 'ended';
     const soon = /^(token|key)_/.test(reason);
@@ -359,9 +367,9 @@ export function connect(address, options = {}) {
       expect(1000 * wait + 10_000);
       const page = await askPage(topics, { ...begin(), wait: `${wait}s` }, signal);
       events = page.events;
-      if (page.gap) tell({ kind: 'gap', detail: page.gap });
-      for (const detail of events) tell({ kind: 'event', detail });
-      tell({ kind: 'position', at: page.position });
+      if (page.gap) tell('gap', page.gap);
+      for (const event of events) tell('event', event);
+      tell('position', 0, page.position);
     }
   }
 
@@ -374,40 +382,40 @@ export function connect(address, options = {}) {
   // say tells the state; one that is live stays so until there is trouble.
   function say(now, detail) {
     if (state === 'live' && (now === 'connecting' || now === 'replaying')) return;
-    tell({ kind: 'state', detail: { state: now, via: polling ? 'poll' : 'stream', ...detail } });
+    tell('state', { state: now, via: polling ? 'poll' : 'stream', ...detail });
   }
 
   // join says that the connection is for these tabs from at on, and that it goes on
   // for those who stand where it stood.
   function join(next, at) {
-    tell({ ...next, kind: 'join', since: head, at, told });
+    tell('join', { ...next, since: head, told }, at);
   }
 
-  function tell(news) {
-    news.tab = tab;
+  function tell(kind, detail, at) {
+    const news = { kind, detail, at, tab };
     channel?.postMessage(news);
     take(news);
   }
 
   function take(news) {
-    const { kind, at } = news;
+    const { kind, detail, at } = news;
     if (session.signal.aborted) return;
-    if (kind === 'join' && (member || news.tabs.includes(id))) {
-      if (!member) wake();
+    if (kind === 'join' && (member || detail.tabs.includes(id))) {
+      wake();
       member = true;
-      ({ tab: leader, tabs, asked, told } = news);
+      leader = news.tab;
+      ({ tabs, asked, told } = detail);
       head = at;
     } else if (news.tab !== leader || (!member && !leads)) return; // also of one who led before
     if (!leads) heard = Date.now();
     if (at) head = at;
-    if (kind === 'state') told = news.detail;
+    if (kind === 'state') told = detail;
     if (queue) queue.push(news);
     else handle(news);
   }
 
-  function handle(news) {
-    const { kind, detail, at } = news;
-    if (kind === 'join') return joined(news);
+  function handle({ kind, detail, at, tab: from }) {
+    if (kind === 'join') return joined(detail, at, from);
     if (kind === 'alone') {
       end();
       area = undefined;
@@ -420,10 +428,10 @@ export function connect(address, options = {}) {
     if (kind === 'goodbye') emit('outcrier.goodbye', detail);
   }
 
-  function joined({ at, since, told, ...news }) {
+  function joined(news, at, from) {
     const past = [];
     const where = position ?? start;
-    if (at && news.tab !== tab && where && where !== since) {
+    if (at && from !== tab && where && where !== news.since) {
       past.push([wanted, position ? { last_event_id: where } : { from: where }]);
     }
     if (news.tabs.includes(id)) {
@@ -432,7 +440,7 @@ export function connect(address, options = {}) {
     }
     if (past[0]) return recover(past, at);
     if (at) stand(at);
-    if (told) turn(told);
+    if (news.told) turn(news.told);
   }
 
   // recover gives what the connection does not bring this tab: all until it joined.
@@ -483,6 +491,15 @@ export function connect(address, options = {}) {
     } catch {}
   }
 
+  // covers tells whether a topic is one of a pattern's: "*" stands for one segment, a
+  // final "**" for the rest, which may be empty.
+  function covers(pattern, topic) {
+    const want = pattern.split('/');
+    const have = topic.split('/');
+    const rest = want.at(-1) === '**' && want.pop();
+    return want.every((segment, i) => segment === have[i] || (segment === '*' && i in have)) && (rest || !have[want.length]);
+  }
+
   function give(event) {
     if (!active.some((topic) => covers(topic, event.topic)) || seen.has(event.id)) return;
     seen.add(event.id);
@@ -502,7 +519,7 @@ export function connect(address, options = {}) {
     state = detail.state;
     via = now;
     emit('outcrier.state', { ...detail, via });
-    if (state === 'live' && before !== state) emit('outcrier.live', { position });
+    if (state === 'live' && before !== state) emit('outcrier.live', detail);
   }
 
   function emit(type, event) {
@@ -533,16 +550,13 @@ export function connect(address, options = {}) {
     end();
   }
 
-  const listen = (target, type, listener) => target?.addEventListener(type, listener, page);
-  listen(globalThis, 'online', () => wake());
-  listen(globalThis, 'offline', () => attempt.abort({ reason: 'offline' }));
+  const listen = (type, listener) => addEventListener(type, listener, page);
+  listen('online', () => wake());
+  listen('visibilitychange', () => wake());
+  listen('offline', () => attempt.abort({ reason: 'offline' }));
   // In the back/forward cache a page may hold no lock and no connection.
-  listen(globalThis, 'pagehide', end);
-  listen(globalThis, 'pageshow', ({ persisted }) => persisted && open());
-  listen(globalThis.document, 'visibilitychange', () => {
-    tick();
-    wake();
-  });
+  listen('pagehide', end);
+  listen('pageshow', ({ persisted }) => persisted && open());
   stored((storage, name) => (position = storage.getItem(name) ?? position));
   queueMicrotask(open);
 
@@ -552,10 +566,7 @@ export function connect(address, options = {}) {
     get position() { return position; },
     on,
     once(type, listener) {
-      const never = on(type, (event) => {
-        never();
-        listener(event);
-      });
+      const never = on(type, (event) => listener(event, never()));
       return never;
     },
     off,
@@ -590,7 +601,7 @@ export function parser(dispatch, retry) {
     rest = lines.pop();
     for (const line of lines) {
       if (line) {
-        const [, name, value = ''] = /^([^:]*)(?:: ?(.*))?$/s.exec(line);
+        const [, name, value] = line.match(/^([^:]*):? ?(.*)/s);
         if (name === 'event') type = value;
         if (name === 'data') data += `${value}\n`;
         if (name === 'id' && !value.includes('\0')) id = value;
@@ -601,13 +612,4 @@ export function parser(dispatch, retry) {
       }
     }
   };
-}
-
-// covers tells whether a topic is one of a pattern's: "*" stands for one segment, a
-// final "**" for the rest, which may be empty.
-function covers(pattern, topic) {
-  const want = pattern.split('/');
-  const have = topic.split('/');
-  const rest = want.at(-1) === '**' && want.pop();
-  return want.every((segment, i) => segment === have[i] || (segment === '*' && i in have)) && (rest || !have[want.length]);
 }

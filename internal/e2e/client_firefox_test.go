@@ -71,7 +71,7 @@ func newFirefox(t *testing.T) *firefox {
 // call sends a command and waits for its result.
 func (f *firefox) call(t *testing.T, method string, params any, result any) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), deadline)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*deadline) // the first takes long
 	defer cancel()
 	f.last++
 	if err := wsjson.Write(ctx, f.conn, map[string]any{"id": f.last, "method": method, "params": params}); err != nil {
