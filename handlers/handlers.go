@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 	"golang.org/x/time/rate"
 
+	"github.com/outcrier/outcrier/client"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
@@ -71,7 +72,7 @@ func New(config Config) http.Handler {
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
 		// Home gets no other path's methods.
-		for _, path := range []string{"/events", "/session", "/healthz", "/readyz", "/metrics"} {
+		for _, path := range []string{"/events", "/session", "/healthz", "/readyz", "/metrics", "/client.js", "/client.d.ts"} {
 			methods := cmp.Or(strings.Join(resources[path], ", "), http.MethodGet)
 			e.Any(path, func(c echo.Context) error {
 				c.Response().Header().Set(echo.HeaderAllow, methods)
@@ -91,6 +92,12 @@ func New(config Config) http.Handler {
 		e.GET("/metrics", h.metricsOpen)
 	default:
 		e.GET("/metrics", h.as(h.metrics))
+	}
+	for path, file := range map[string]echo.HandlerFunc{
+		"/client.js":   module("text/javascript; charset=utf-8", client.Script()),
+		"/client.d.ts": module("text/plain; charset=utf-8", client.Types),
+	} {
+		e.Match([]string{http.MethodGet, http.MethodHead}, path, file)
 	}
 	return e
 }
