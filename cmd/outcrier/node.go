@@ -90,7 +90,7 @@ func (n node) run(ctx context.Context) error {
 	}
 	access.Open, access.Proxies, access.Limits = n.open(), n.proxies(), n.limits()
 	surface := handlers.Config{
-		Streamer: streamer, Append: traced.Append(appender(pool)), TailStatus: tail.Status,
+		Streamer: streamer, Append: traced.Append(appender(pool)), Catalogue: outbox.Catalogue{Pool: pool}.List, TailStatus: tail.Status,
 		Access: access, MaxBody: int64(n.MaxBody), Log: n.log,
 	}
 	if n.Audit {
@@ -116,6 +116,7 @@ func (n node) run(ctx context.Context) error {
 	group.Go(func() error {
 		return outbox.Retention{Pool: pool, Keep: n.Retention, Rules: n.rules(), Log: n.log}.Run(work)
 	})
+	group.Go(func() error { return outbox.Stats{Pool: pool, Log: n.log}.Run(work) })
 	if business != nil && n.traffic > 0 {
 		group.Go(func() error { return business.Traffic(work, n.traffic) })
 	}
