@@ -62,7 +62,7 @@ func New(config Config) http.Handler {
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
 		// Home gets no other path's methods.
-		for _, path := range []string{"/events", "/session", "/healthz", "/readyz"} {
+		for _, path := range []string{"/events", "/session", "/healthz", "/readyz", "/openapi.yaml"} {
 			methods := cmp.Or(strings.Join(resources[path], ", "), http.MethodGet)
 			e.Any(path, func(c echo.Context) error {
 				c.Response().Header().Set(echo.HeaderAllow, methods)
@@ -76,6 +76,7 @@ func New(config Config) http.Handler {
 	e.DELETE("/session", h.signOut)
 	e.GET("/healthz", h.healthz)
 	e.GET("/readyz", h.readyz)
+	e.GET("/openapi.yaml", h.describe)
 	return e
 }
 
