@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/chromedp/chromedp"
 )
 
 // TestQuickStart_IsTrueWordForWord follows the README on a fresh clone: its shell
@@ -40,9 +40,9 @@ func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 		}
 		return found
 	}
-	shell, sql := blocks("sh"), blocks("sql")
-	if len(shell) != 3 || len(sql) != 1 {
-		t.Fatalf("the quick start has %d shell blocks, %d of SQL", len(shell), len(sql))
+	shell, sql, console := blocks("sh"), blocks("sql"), blocks("js")
+	if len(shell) != 3 || len(sql) != 1 || len(console) != 1 {
+		t.Fatalf("the quick start has %d shell blocks, %d of SQL, %d for the console", len(shell), len(sql), len(console))
 	}
 	demo, follow, test := shell[0], shell[1], shell[2]
 
@@ -86,12 +86,13 @@ func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 			defer giveUp.Stop()
 			_ = cmd.Wait()
 		})
-		giveUp := time.AfterFunc(4*deadline, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+		giveUp := time.AfterFunc(10*deadline, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 		t.Cleanup(func() { giveUp.Stop() })
 		return bufio.NewScanner(stdout)
 	}
 
 	began := time.Now()
+	took := func(step string) { t.Logf("%v: %s", time.Since(began).Round(100*time.Millisecond), step) }
 	lines := run(paste(demo, dir))
 	printed := map[string]string{}
 	for lines.Scan() {
@@ -104,17 +105,12 @@ func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 	if base == "" || printed["stream"] == "" || printed["psql"] == "" {
 		t.Fatalf("make demo prints %q", printed)
 	}
-	t.Logf("clone and make demo: %v", time.Since(began).Round(time.Millisecond))
+	took("make demo has printed where it is")
 
-	response, err := http.Get(base + "/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := io.ReadAll(response.Body)
-	response.Body.Close()
-	if err != nil || response.StatusCode != http.StatusOK || !strings.Contains(string(page), "<html") {
-		t.Errorf("the page answers %s, %v", response.Status, err)
-	}
+	tab := newTab(t)
+	do(t, tab, chromedp.Navigate(base+"/"))
+	see(t, tab, "a")
+	took("the page is shown")
 
 	const documented = "http://127.0.0.1:8080"
 	if want := strings.ReplaceAll(strings.TrimSpace(follow), documented, base); want != printed["stream"] {
@@ -138,9 +134,19 @@ func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 		t.Fatalf("the stream ends before %q", line)
 	}
 	seen("event: outcrier.live")
-	psql(t, &server{psql: "psql " + printed["psql"]}, sql[0])
+	took("curl follows")
+	insert := func() { psql(t, &server{psql: "psql " + printed["psql"]}, sql[0]) }
+	insert()
 	seen(`"type":"audit.approved","topic":"user/42"`)
-	t.Logf("to the first event of one's own: %v", time.Since(began).Round(time.Millisecond))
+	took("the first event of one's own is in the terminal")
+
+	eval[chromedp.Void](t, tab, `globalThis.logged = []; console.log = (text) => logged.push(text);`)
+	eval[bool](t, tab, console[0]+"; true")
+	eventually(t, "an event of one's own is in the browser", func() bool {
+		insert() // until the stream is open, nobody is told there
+		return strings.Contains(eval[string](t, tab, "logged.join()"), `"data":{"submission": 7}`)
+	})
+	took("and one is in the browser")
 
 	// Of all tests, those of one package: this is one of them.
 	environ = append(environ, "PKG=./sse/ssetest")
