@@ -2,10 +2,12 @@
 # later. Only check reaches for the network, to get the linter once.
 
 GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
 GOLANGCI_LINT := .bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 PKG ?= ./...
 BENCH ?= .
+FUZZTIME ?= 10s
 EVENTS ?= 2000000
 
 # The race detector needs cgo, and that a C compiler.
@@ -34,6 +36,20 @@ check: $(GOLANGCI_LINT) ## format, vet, lint, and a tidy go.mod
 	go vet ./...
 	$(GOLANGCI_LINT) run ./...
 	go mod tidy -diff
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target, one after another; FUZZTIME=10m PKG=./outbox
+	@for package in $$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' $(PKG)); do \
+		targets=$$(go test -list '^Fuzz' $$package) || exit 1; \
+		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 2 $$package || exit 1; \
+		done; \
+	done
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities in what is called; needs vuln.go.dev
+	go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...
 
 .PHONY: bench
 bench: ## run the benchmarks; PKG=./sse BENCH=Fan COUNT=10

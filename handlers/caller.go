@@ -70,6 +70,7 @@ func (w caller) whilePolling(ctx context.Context) (context.Context, context.Canc
 var (
 	errTokenExpired error = &sse.Goodbye{Reason: "token_expired", Text: "the token has expired"}
 	errKeyWithdrawn error = &sse.Goodbye{Reason: "key_withdrawn", Text: "the key that signed the token was withdrawn"}
+	errNoKeys             = &sse.Goodbye{Reason: "keys_unavailable", Text: "the keys to verify tokens are not available"}
 	errTooMany            = &sse.Goodbye{Reason: "too_many", Text: "too many streams are open for this principal or address"}
 )
 

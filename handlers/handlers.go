@@ -28,7 +28,7 @@ type Config struct {
 	TailStatus func() outbox.Status
 	// Access is who may.
 	Access Access
-	// Audit, when not nil, records the streams.
+	// Audit, when not nil, records the streams, and the polls that gave events.
 	Audit *outbox.Audit
 	// Home serves every path that is not Outcrier's; nil for 404.
 	Home http.Handler

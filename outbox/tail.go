@@ -40,7 +40,8 @@ type Tail struct {
 	// Wake is WakeBell by default.
 	Wake Wake
 	// Turn is the pause between reads while events flow, more than a hundred a
-	// second: 10 ms by default. Fewer are delivered as they come.
+	// second, or fewer where writers would wait for each other to ring: 10 ms by
+	// default. Otherwise they are delivered as they come.
 	Turn time.Duration
 	// IdleTurn is the longest time without a look at the table, a net under
 	// the bell: 1 s by default.
@@ -170,13 +171,17 @@ func (t *Tail) warnCache(ctx context.Context, conn *pgx.Conn) {
 // A polling tail looks at least this often.
 const pollTurn = 100 * time.Millisecond
 
+// vainTurn is the shortest time between looks for which the bell was rung in vain.
+const vainTurn = 10 * time.Millisecond
+
 // follow reads in turns while events flow, and sleeps until the bell rings while
 // they are few.
 func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 	pause := t.Turn
 	var flow flow
 	var asked *ticket
-	flowing, asleep := false, false
+	flowing, asleep, woken := false, false, false
+	var vain time.Time // when the bell was last rung for nothing
 	for {
 		if b != nil {
 			b.prove(ctx, t.URL)
@@ -187,10 +192,22 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 		}
 		overslept := asleep && events > 0
 		asleep = false
-		if events > 0 {
+		switch {
+		case events > 0:
 			pause = t.Turn
+		case woken:
+			vain = time.Now()
 		}
+		woken = false
 		flowing = flow.after(time.Now(), events)
+		if b != nil && !flowing {
+			if flowing, err = b.crowded(ctx); err != nil {
+				return fmt.Errorf("look whether writers wait: %w", err)
+			}
+			if flowing {
+				flow.hold(time.Now())
+			}
+		}
 		bell := b != nil && b.proven
 		switch {
 		case bell && (flowing || overslept):
@@ -230,7 +247,14 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 			t.note(func(s *Status) { s.Caught += int64(events) })
 		}
 		if rang {
-			pause, asked, asleep = t.Turn, nil, false
+			pause, asked, asleep, woken = t.Turn, nil, false, true
+			// Whoever rings for nothing costs a hundred looks a second, and no
+			// more.
+			select {
+			case <-time.After(time.Until(vain.Add(vainTurn))):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
 		}
 	}
 }
