@@ -75,7 +75,7 @@ func New(config Config) http.Handler {
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
 		// Home gets no other path's methods.
-		for _, path := range []string{"/events", "/session", "/catalogue", "/healthz", "/readyz", "/metrics", "/client.js", "/client.d.ts"} {
+		for _, path := range []string{"/events", "/session", "/catalogue", "/healthz", "/readyz", "/metrics", "/client.js", "/client.d.ts", "/openapi.yaml"} {
 			methods := cmp.Or(strings.Join(resources[path], ", "), http.MethodGet)
 			e.Any(path, func(c echo.Context) error {
 				c.Response().Header().Set(echo.HeaderAllow, methods)
@@ -105,6 +105,7 @@ func New(config Config) http.Handler {
 	} {
 		e.Match([]string{http.MethodGet, http.MethodHead}, path, file)
 	}
+	e.GET("/openapi.yaml", h.describe)
 	return e
 }
 
