@@ -73,8 +73,12 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request 
 	place := caller{account: who.account, address: who.address} // not the grants: streams are many, and last
 	subject, filter := who.Subject, request.Filter
 	if h.Audit != nil {
+		// Who is on record can be ended by an admin.
+		cancellable, cancel := context.WithCancelCause(ctx)
+		end, forget := func() { cancel(errEnded) }, stop
+		ctx, stop = cancellable, func() { cancel(nil); forget() }
 		request.Record = func(from outbox.Position) *outbox.StreamRecord {
-			return h.Audit.Opened(outbox.StreamOpened{Subject: subject, Remote: place.address, Filter: filter, From: from})
+			return h.Audit.Opened(outbox.StreamOpened{Subject: subject, Remote: place.address, Filter: filter, From: from, End: end})
 		}
 	}
 	h.Streamer.Serve(ctx, w, request, func(why error) {

@@ -30,6 +30,9 @@ type Config struct {
 	Access Access
 	// Audit, when not nil, records the streams.
 	Audit *outbox.Audit
+	// Admin, when not nil, answers at /admin, with the charts of Pulse.
+	Admin *outbox.Admin
+	Pulse *Pulse
 	// Home serves every path that is not Outcrier's; nil for 404.
 	Home http.Handler
 	// MaxBody is the largest request body in bytes.
@@ -76,6 +79,9 @@ func New(config Config) http.Handler {
 	e.DELETE("/session", h.signOut)
 	e.GET("/healthz", h.healthz)
 	e.GET("/readyz", h.readyz)
+	if config.Admin != nil {
+		h.adminRoutes(e)
+	}
 	return e
 }
 

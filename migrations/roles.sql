@@ -82,7 +82,7 @@ GRANT SELECT ON outbox TO outbox_reader;
 -- the owner: it makes and drops no partition but the due one, answers no ticket
 -- that nobody drew, and writes no row that is not an append.
 GRANT SELECT ON outbox, outbox_trim, outbox_histories, outbox_node, outbox_stream TO outbox_server;
-GRANT SELECT (deliver_at) ON outbox_scheduled TO outbox_server;
+GRANT SELECT (id, topic, type, source, deliver_at, created_at) ON outbox_scheduled TO outbox_server;
 GRANT USAGE ON SEQUENCE outbox_bell_asked TO outbox_server;
 GRANT EXECUTE ON FUNCTION
     outbox_append(text, text, json, text, jsonb, text, timestamptz),

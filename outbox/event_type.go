@@ -1,0 +1,99 @@
+package outbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// EventType is what the catalogue says of a type.
+type EventType struct {
+	Type        string  `json:"type"`
+	Code        *string `json:"code"`
+	Title       string  `json:"title"`
+	Description string  `json:"description"`
+	// Severity is info, warning or error; Action is what the client should do.
+	Severity string `json:"severity"`
+	Action   string `json:"action"`
+	// PayloadSchema is a JSON Schema, nil for none.
+	PayloadSchema json.RawMessage `json:"payload_schema"`
+	// UpdatedAt is when it was last changed, by the database's clock.
+	UpdatedAt time.Time `json:"updated_at"`
+}
+
+// What is wrong with a change of the catalogue, beside what Refused tells.
+var (
+	// ErrTypeExists: there is an entry for a type that is to be new, or for its
+	// code.
+	ErrTypeExists = errors.New("the catalogue has an entry of this type or code already")
+	// ErrTypeChanged: somebody else has changed or deleted the entry since it was
+	// read.
+	ErrTypeChanged = errors.New("the entry was changed or deleted meanwhile")
+)
+
+// EventTypes reads the catalogue, sorted by type, 2000 entries at most.
+func (a *Admin) EventTypes(ctx context.Context) ([]EventType, error) {
+	const typesSQL = `
+SELECT type, code, title, description, severity, action, payload_schema, updated_at
+FROM outbox_event_type ORDER BY type LIMIT 2000`
+	return readAll[EventType](ctx, a, typesSQL)
+}
+
+// CreateEventType adds an entry, and returns it as it is now. Errors are those
+// above, and Postgres's own for an entry outside of the limits.
+func (a *Admin) CreateEventType(ctx context.Context, t EventType) (EventType, error) {
+	const createSQL = `
+INSERT INTO outbox_event_type (type, code, title, description, severity, action, payload_schema)
+VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING updated_at`
+	err := a.change(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, createSQL, t.Type, t.Code, t.Title, t.Description, t.Severity, t.Action, t.schema()).Scan(&t.UpdatedAt)
+	})
+	return t, taken(err)
+}
+
+// ChangeEventType changes the entry of t.Type, if it is still as of t.UpdatedAt.
+func (a *Admin) ChangeEventType(ctx context.Context, t EventType) (EventType, error) {
+	const changeSQL = `
+UPDATE outbox_event_type SET code = $2, title = $3, description = $4, severity = $5, action = $6, payload_schema = $7
+WHERE type = $1 AND updated_at = $8 RETURNING updated_at`
+	err := a.change(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, changeSQL, t.Type, t.Code, t.Title, t.Description, t.Severity, t.Action, t.schema(), t.UpdatedAt).Scan(&t.UpdatedAt)
+	})
+	return t, taken(err)
+}
+
+// DeleteEventType deletes an entry, if it is still as of a time. Events of the
+// type stay, and may go on to be appended.
+func (a *Admin) DeleteEventType(ctx context.Context, name string, updatedAt time.Time) error {
+	return a.change(ctx, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `DELETE FROM outbox_event_type WHERE type = $1 AND updated_at = $2`, name, updatedAt)
+		if err == nil && tag.RowsAffected() == 0 {
+			return ErrTypeChanged
+		}
+		return err
+	})
+}
+
+// schema is nil for SQL's NULL.
+func (t EventType) schema() *string {
+	if len(t.PayloadSchema) == 0 || string(t.PayloadSchema) == "null" {
+		return nil
+	}
+	text := string(t.PayloadSchema)
+	return &text
+}
+
+func taken(err error) error {
+	var pg *pgconn.PgError
+	switch {
+	case errors.As(err, &pg) && pg.Code == "23505": // unique_violation
+		return ErrTypeExists
+	case errors.Is(err, pgx.ErrNoRows):
+		return ErrTypeChanged
+	}
+	return err
+}
