@@ -31,7 +31,7 @@ func (h *handlers) adminRoutes(e *echo.Echo) {
 	h.adminRoute(e, "/admin/api/history/:id/receipts", routes{http.MethodGet: h.receipts})
 	h.adminRoute(e, "/admin/api/streams", routes{http.MethodGet: h.streams})
 	h.adminRoute(e, "/admin/api/streams/:run/:stream", routes{http.MethodDelete: h.endStream})
-	h.adminRoute(e, "/admin/api/catalogue", routes{http.MethodGet: h.catalogue, http.MethodPost: h.createType})
+	h.adminRoute(e, "/admin/api/catalogue", routes{http.MethodGet: h.editable, http.MethodPost: h.createType})
 	h.adminRoute(e, "/admin/api/catalogue/:type", routes{http.MethodPut: h.changeType, http.MethodDelete: h.deleteType})
 	h.adminRoute(e, "/admin/api/scheduled", routes{http.MethodGet: h.scheduled})
 	h.adminRoute(e, "/admin/api/scheduled/:id", routes{http.MethodDelete: h.cancel})

@@ -65,16 +65,17 @@ func (h *handlers) cancel(c echo.Context, who caller) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
-// catalogue is GET /admin/api/catalogue.
-func (h *handlers) catalogue(c echo.Context, _ caller) error {
+// editable is GET /admin/api/catalogue: the entries as they are now, with the
+// updated_at that changes them.
+func (h *handlers) editable(c echo.Context, _ caller) error {
 	if _, err := asked(c); err != nil {
 		return err
 	}
-	types, err := h.Admin.EventTypes(c.Request().Context())
+	types, err := h.Catalogue(c.Request().Context())
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, map[string]any{"types": types})
+	return c.JSON(http.StatusOK, Types{append([]outbox.EventType{}, types...)})
 }
 
 // createType is POST /admin/api/catalogue.

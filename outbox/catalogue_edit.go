@@ -2,28 +2,12 @@ package outbox
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
-
-// EventType is what the catalogue says of a type.
-type EventType struct {
-	Type        string  `json:"type"`
-	Code        *string `json:"code"`
-	Title       string  `json:"title"`
-	Description string  `json:"description"`
-	// Severity is info, warning or error; Action is what the client should do.
-	Severity string `json:"severity"`
-	Action   string `json:"action"`
-	// PayloadSchema is a JSON Schema, nil for none.
-	PayloadSchema json.RawMessage `json:"payload_schema"`
-	// UpdatedAt is when it was last changed, by the database's clock.
-	UpdatedAt time.Time `json:"updated_at"`
-}
 
 // What is wrong with a change of the catalogue, beside what Refused tells.
 var (
@@ -35,22 +19,18 @@ var (
 	ErrTypeChanged = errors.New("the entry was changed or deleted meanwhile")
 )
 
-// EventTypes reads the catalogue, sorted by type, 2000 entries at most.
-func (a *Admin) EventTypes(ctx context.Context) ([]EventType, error) {
-	const typesSQL = `
-SELECT type, code, title, description, severity, action, payload_schema, updated_at
-FROM outbox_event_type ORDER BY type LIMIT 2000`
-	return readAll[EventType](ctx, a, typesSQL)
-}
-
 // CreateEventType adds an entry, and returns it as it is now. Errors are those
-// above, and Postgres's own for an entry outside of the limits.
+// above, and those that Refused tells.
 func (a *Admin) CreateEventType(ctx context.Context, t EventType) (EventType, error) {
 	const createSQL = `
 INSERT INTO outbox_event_type (type, code, title, description, severity, action, payload_schema)
 VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING updated_at`
-	err := a.change(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, createSQL, t.Type, t.Code, t.Title, t.Description, t.Severity, t.Action, t.schema()).Scan(&t.UpdatedAt)
+	schema, err := t.schemaText()
+	if err != nil {
+		return t, err
+	}
+	err = a.change(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, createSQL, t.Type, t.Code, t.Title, t.Description, t.Severity, t.Action, schema).Scan(&t.UpdatedAt)
 	})
 	return t, taken(err)
 }
@@ -60,8 +40,12 @@ func (a *Admin) ChangeEventType(ctx context.Context, t EventType) (EventType, er
 	const changeSQL = `
 UPDATE outbox_event_type SET code = $2, title = $3, description = $4, severity = $5, action = $6, payload_schema = $7
 WHERE type = $1 AND updated_at = $8 RETURNING updated_at`
-	err := a.change(ctx, func(tx pgx.Tx) error {
-		return tx.QueryRow(ctx, changeSQL, t.Type, t.Code, t.Title, t.Description, t.Severity, t.Action, t.schema(), t.UpdatedAt).Scan(&t.UpdatedAt)
+	schema, err := t.schemaText()
+	if err != nil {
+		return t, err
+	}
+	err = a.change(ctx, func(tx pgx.Tx) error {
+		return tx.QueryRow(ctx, changeSQL, t.Type, t.Code, t.Title, t.Description, t.Severity, t.Action, schema, t.UpdatedAt).Scan(&t.UpdatedAt)
 	})
 	return t, taken(err)
 }
@@ -78,13 +62,16 @@ func (a *Admin) DeleteEventType(ctx context.Context, name string, updatedAt time
 	})
 }
 
-// schema is nil for SQL's NULL.
-func (t EventType) schema() *string {
+// schemaText is nil for SQL's NULL, and refuses what does not compile.
+func (t EventType) schemaText() (*string, error) {
 	if len(t.PayloadSchema) == 0 || string(t.PayloadSchema) == "null" {
-		return nil
+		return nil, nil
+	}
+	if _, err := CompileSchema(t.PayloadSchema); err != nil {
+		return nil, &SchemaError{Type: t.Type, Draft: -1, Reason: err.Error()}
 	}
 	text := string(t.PayloadSchema)
-	return &text
+	return &text, nil
 }
 
 func taken(err error) error {
