@@ -73,14 +73,14 @@ func (a *Admin) change(ctx context.Context, fn func(pgx.Tx) error) error {
 // readAll reads the rows of one statement, by the order of their columns.
 func readAll[T any](ctx context.Context, a *Admin, query string, args ...any) (list []T, err error) {
 	err = a.read(ctx, func(tx pgx.Tx) error {
-		list, err = collect[T](ctx, tx, query, args...)
+		list, err = rowsOf[T](ctx, tx, query, args...)
 		return err
 	})
 	return list, err
 }
 
-// collect never returns nil without an error, so that it is an array in JSON.
-func collect[T any](ctx context.Context, tx pgx.Tx, query string, args ...any) ([]T, error) {
+// rowsOf never returns nil without an error, so that it is an array in JSON.
+func rowsOf[T any](ctx context.Context, tx pgx.Tx, query string, args ...any) ([]T, error) {
 	rows, err := tx.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err

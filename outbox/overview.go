@@ -103,13 +103,13 @@ func (a *Admin) Overview(ctx context.Context) (o Overview, err error) {
 		if err != nil {
 			return err
 		}
-		if o.Nodes, err = collect[Node](ctx, tx, nodesSQL); err != nil {
+		if o.Nodes, err = rowsOf[Node](ctx, tx, nodesSQL); err != nil {
 			return err
 		}
-		if o.Open, err = collect[OpenTransaction](ctx, tx, openSQL); err != nil {
+		if o.Open, err = rowsOf[OpenTransaction](ctx, tx, openSQL); err != nil {
 			return err
 		}
-		o.Topics, err = collect[TopicStats](ctx, tx, topicsStatsSQL)
+		o.Topics, err = rowsOf[TopicStats](ctx, tx, topicsStatsSQL)
 		return err
 	})
 	return o, err

@@ -77,6 +77,8 @@ const (
 	windowGrowth = 4
 	// A window that took longer is not followed by a larger one.
 	quickWindow = 150 * time.Millisecond
+	// cursorBytes is more than Postgres has connections, as a rule.
+	cursorBytes = 64 << 10
 	// previewChars is how much of a payload a page shows.
 	previewChars = 300
 )
@@ -106,8 +108,9 @@ func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
 	return found, err
 }
 
-// cursorText is an id, and the snapshot of the first page.
-var cursorText = regexp.MustCompile(`^([0-9]{1,18})\.([0-9]{1,19}:[0-9]{1,19}:[0-9,]{0,8000})$`)
+// cursorText is an id, and the snapshot of the first page: as long as there were
+// transactions in flight.
+var cursorText = regexp.MustCompile(`^([0-9]{1,18})\.([0-9]{1,19}:[0-9]{1,19}:[0-9,]*)$`)
 
 func (s *Search) check() (before int64, snapshot string, err error) {
 	if s.Topic != "" {
@@ -132,7 +135,7 @@ func (s *Search) check() (before int64, snapshot string, err error) {
 		return 0, "", nil
 	}
 	parts := cursorText.FindStringSubmatch(s.Cursor)
-	if parts == nil {
+	if parts == nil || len(s.Cursor) > cursorBytes {
 		return 0, "", errors.New("the cursor is none that a page had")
 	}
 	before, err = strconv.ParseInt(parts[1], 10, 64)
@@ -210,7 +213,7 @@ func (p *searched) window(ctx context.Context, tx pgx.Tx, low int64, limit int) 
 	query := `
 SELECT id, created_at, topic, type, source, headers, title, severity, left(payload::text, ` + strconv.Itoa(previewChars) + `), char_length(payload::text)
 FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
-	return collect[Hit](ctx, tx, query, s.args...)
+	return rowsOf[Hit](ctx, tx, query, s.args...)
 }
 
 // statement is the search for ids from low, if it is not 0, to below top, if it
