@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -66,12 +65,16 @@ func (h *handlers) asAdmin(next func(echo.Context, caller) error) echo.HandlerFu
 			}
 		}
 		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-		return adminFault(next(c, who))
+		err := next(c, who)
+		if err != nil && c.Request().Context().Err() != nil {
+			return nil // nobody is left to answer
+		}
+		return h.adminFault(c, err)
 	})
 }
 
 // adminFault is what the admin is told of an error of outbox.
-func adminFault(err error) error {
+func (h *handlers) adminFault(c echo.Context, err error) error {
 	reason, refused := outbox.Refused(err)
 	var known *echo.HTTPError
 	switch {
@@ -83,14 +86,23 @@ func adminFault(err error) error {
 		return fault(http.StatusUnprocessableEntity, reason)
 	case errors.Is(err, outbox.ErrTypeExists), errors.Is(err, outbox.ErrTypeChanged):
 		return fault(http.StatusConflict, err.Error())
-	case errors.Is(err, outbox.ErrTooSlow):
-		return fault(http.StatusServiceUnavailable, "the database did not answer in time: ask for less, or later")
-	case errors.Is(err, outbox.ErrNotMigrated):
-		return fault(http.StatusServiceUnavailable, "the schema is older than this server: run outcrier migrate up")
-	case errors.Is(err, context.Canceled):
-		return err
 	}
-	return echo.NewHTTPError(http.StatusServiceUnavailable, "the database is not available").SetInternal(err)
+	h.Log.WarnContext(c.Request().Context(), "admin's question not answered", "path", c.Path(), "err", err)
+	switch {
+	case errors.Is(err, outbox.ErrTooSlow):
+		return unanswered("the database did not answer in time: ask for less, or later")
+	case errors.Is(err, outbox.ErrNotMigrated):
+		return unanswered("the schema is older than this server: run outcrier migrate up")
+	}
+	return unanswered("the database is not available")
+}
+
+// errLogged marks an error that the log has already, and no more than as a warning:
+// the page asks again every other second.
+var errLogged = errors.New("logged")
+
+func unanswered(detail string) error {
+	return echo.NewHTTPError(http.StatusServiceUnavailable, detail).SetInternal(errLogged)
 }
 
 // asked reads a query of which each parameter is known, and given once.

@@ -71,7 +71,7 @@ func (h *handlers) editable(c echo.Context, _ caller) error {
 	if _, err := asked(c); err != nil {
 		return err
 	}
-	types, err := h.Catalogue(c.Request().Context())
+	types, err := h.Admin.EventTypes(c.Request().Context())
 	if err != nil {
 		return err
 	}

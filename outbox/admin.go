@@ -20,11 +20,13 @@ type Admin struct {
 	pool *pgxpool.Pool
 	// turns has a token for each who may be at the database.
 	turns chan struct{}
+	// searchTime is how long a page of a search may take, about.
+	searchTime time.Duration
 }
 
 // NewAdmin makes an Admin that takes up to two of the pool's connections.
 func NewAdmin(pool *pgxpool.Pool) *Admin {
-	return &Admin{pool: pool, turns: make(chan struct{}, 2)}
+	return &Admin{pool: pool, turns: make(chan struct{}, 2), searchTime: time.Second}
 }
 
 // ErrTooSlow is returned for a question that took longer than is allowed.

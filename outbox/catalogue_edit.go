@@ -19,6 +19,12 @@ var (
 	ErrTypeChanged = errors.New("the entry was changed or deleted meanwhile")
 )
 
+// EventTypes is the whole catalogue, by type.
+func (a *Admin) EventTypes(ctx context.Context) ([]EventType, error) {
+	types, err := Catalogue{Pool: a.pool}.List(ctx)
+	return types, migrated(err)
+}
+
 // CreateEventType adds an entry, and returns it as it is now. Errors are those
 // above, and those that Refused tells.
 func (a *Admin) CreateEventType(ctx context.Context, t EventType) (EventType, error) {

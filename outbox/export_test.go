@@ -1,5 +1,7 @@
 package outbox
 
+import "time"
+
 // Like is the pattern as Postgres gets it.
 func (p Pattern) Like() string { return p.like() }
 
@@ -8,3 +10,6 @@ func (p Pattern) Bounds() (low, high string, bounded bool) { return p.bounds() }
 
 // ReadOnce is one read of a tail, as for few events or for many.
 var ReadOnce = read
+
+// SearchFor has a page of a search take no longer than about d.
+func (a *Admin) SearchFor(d time.Duration) { a.searchTime = d }

@@ -71,7 +71,6 @@ var ErrSearch = errors.New("search")
 const (
 	searchText   = 200
 	searchLimit  = 200
-	searchTime   = time.Second
 	firstWindow  = 1024
 	leastWindow  = 16
 	windowGrowth = 4
@@ -98,7 +97,7 @@ func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
 		if err := tx.QueryRow(ctx, boundsSQL).Scan(&present, &least, &most); err != nil {
 			return err
 		}
-		page := searched{Search: s, least: least, before: before, snapshot: snapshot, top: min(before, most+1)}
+		page := searched{Search: s, time: a.searchTime, least: least, before: before, snapshot: snapshot, top: min(before, most+1)}
 		if page.snapshot == "" {
 			page.snapshot, page.top = present, most+1
 		}
@@ -147,6 +146,7 @@ func inYears(t time.Time) bool { return t.IsZero() || t.Year() >= 1 && t.Year() 
 // searched is a page while it is read.
 type searched struct {
 	Search
+	time time.Duration
 	// least is the smallest id that is held.
 	least int64
 	// before bounds the ids of all but the first page; its snapshot is shown
@@ -161,7 +161,7 @@ func (p *searched) read(ctx context.Context, tx pgx.Tx) (Found, error) {
 	found := Found{Events: []Hit{}, ScannedTo: p.top}
 	began, window := time.Now(), int64(firstWindow)
 	for p.top > p.least && len(found.Events) < p.Limit {
-		if found.Further = time.Since(began) > searchTime; found.Further {
+		if found.Further = time.Since(began) > p.time && p.top < found.ScannedTo; found.Further {
 			break
 		}
 		looked := time.Now()

@@ -51,13 +51,14 @@ export function sync(list, things, keyOf, view) {
 const controls = (node) => [...node.querySelectorAll('a[href], button, input')];
 
 // table is a table whose rows become cards on a narrow screen: so each cell knows
-// its column's name. Columns are [name, class].
+// its column's name. Columns are [name, class]; that of the class act, for buttons,
+// shows no name.
 export function table(label, columns) {
   const body = el('tbody');
   const whole = el(
     'table',
     { 'aria-label': label },
-    el('thead', {}, el('tr', {}, columns.map(([name, kind]) => el('th', { scope: 'col', class: kind }, name)))),
+    el('thead', {}, el('tr', {}, columns.map(([name, kind]) => el('th', { scope: 'col', class: kind }, kind === 'act' ? el('span', { class: 'unseen' }, name) : name)))),
     body,
   );
   const row = (attributes, ...cells) =>

@@ -22,6 +22,7 @@ export default {
   cancel: 'Cancel',
   close: 'Close',
   older: 'Show more',
+  actions: 'Actions',
   loading: 'Reading…',
   none: 'none',
   unknown: 'not known',

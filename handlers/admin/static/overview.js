@@ -18,12 +18,12 @@ export function overview(main, page) {
     open: tile(t('owed'), 'owed'),
     waiting: tile(t('waiting'), 'waiting'),
   };
-  const warnings = el('ul', { class: 'warnings', role: 'alert' });
+  const warnings = el('div', { class: 'warnings', role: 'alert' });
   const seen = el('p', { class: 'soft' });
   const lines = [
-    new Line(t('chart_events'), 'events', (s) => s.events_per_s, figure),
+    new Line(t('chart_events'), 'rate', (s) => s.events_per_s, figure),
     new Line(t('chart_streams'), 'streams', (s) => s.streams, figure),
-    new Line(t('chart_lag'), 'lag', (s) => (s.lag_s < 2.5 ? 0 : s.lag_s), age),
+    new Line(t('chart_lag'), 'lag', (s) => (s.lag_s < 2.5 ? 0 : s.lag_s), (lag) => (lag ? age(lag) : '0')),
   ];
   const perNode = el('ul', { class: 'bars', 'data-testid': 'per-node' });
   const topics = el('ul', { class: 'bars', 'data-testid': 'topics' });
@@ -48,7 +48,7 @@ export function overview(main, page) {
     el('section', { class: 'panel', 'data-testid': 'nodes' }, el('h2', {}, t('nodes')), nodesNone, nodes.whole),
   );
 
-  const warn = (texts) => sync(warnings, texts, (text) => text, (text) => el('li', {}, text));
+  const warn = (texts) => sync(warnings, texts, (text) => text, (text) => el('p', {}, text));
   const show = (o) => {
     page.signedIn(o.subject, o.expires);
     warn([!o.following && t('not_following'), !o.listening && o.following && t('not_listening')].filter(Boolean));

@@ -5,7 +5,7 @@ import { clock, since, t, toward } from './words.js';
 // scheduled shows what waits for its time.
 export function scheduled(main, page) {
   page.title(t('scheduled'));
-  const list = table(t('scheduled'), [[t('due')], [t('type')], [t('topic'), 'wide'], [t('source')], [t('created')], ['', 'act']]);
+  const list = table(t('scheduled'), [[t('due')], [t('type')], [t('topic'), 'wide'], [t('source')], [t('created')], [t('actions'), 'act']]);
   const none = el('p', { class: 'empty' }, t('loading'));
   const more = el('button', { type: 'button', hidden: true, onclick: () => page.attempt(older) }, t('older'));
   main.append(

@@ -16,7 +16,7 @@ export function streams(main, page, query) {
     page.go('streams', { state: state === 'open' ? '' : state, ...Object.fromEntries(new FormData(e.target)) });
   };
   const off = el('p', { class: 'hint', hidden: true });
-  const last = state === 'open' ? ['', 'act'] : [t('why')];
+  const last = state === 'open' ? [t('actions'), 'act'] : [t('why')];
   const list = table(t('streams'), [[t('subject')], [t('follows'), 'wide'], [t('node')], [t('opened')], [t('sent'), 'figure'], last]);
   const none = el('p', { class: 'empty' }, t('loading'));
   const more = el('button', { type: 'button', hidden: true, onclick: () => page.attempt(older) }, t('older'));

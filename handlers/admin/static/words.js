@@ -55,7 +55,7 @@ export function age(seconds) {
   return unit(n < 10 && name === 'second' ? Math.round(n * 10) / 10 : Math.floor(n), name);
 }
 
-const unit = (n, name) => n.toLocaleString(tag(), { style: 'unit', unit: name, unitDisplay: 'short' });
+const unit = (n, name) => n.toLocaleString(language === 'en' ? 'en' : tag(), { style: 'unit', unit: name, unitDisplay: 'short' });
 
 export const since = (at, now = Date.now()) => t('ago', { age: age(Math.max(0, (now - new Date(at)) / 1000)) });
 

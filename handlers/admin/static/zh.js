@@ -22,6 +22,7 @@ export default {
   cancel: '取消',
   close: '关闭',
   older: '显示更多',
+  actions: '操作',
   loading: '读取中…',
   none: '无',
   unknown: '未知',
