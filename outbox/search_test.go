@@ -205,6 +205,9 @@ func TestSearch_PagesAreOfOneMoment(t *testing.T) {
 			<-appended
 		}
 	}
+	for range 8 { // more than a page
+		next()
+	}
 	for range 3 {
 		next()
 		first := search(t, admin, outbox.Search{Topic: "w/*", Limit: 7})

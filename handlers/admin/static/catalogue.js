@@ -35,7 +35,7 @@ export function catalogue(main, page) {
   // edit opens the form for an entry, or for a new one.
   const edit = (entry) => {
     const problem = el('p', { class: 'problem', role: 'alert' });
-    const field = (name, input, hint) => el('label', { class: `field ${name}` }, t(name), input, hint && el('span', { class: 'hint' }, hint));
+    const field = (name, input, hint) => el('label', { class: `field-${name}` }, t(name), input, hint && el('span', { class: 'hint' }, hint));
     const value = (name) => entry?.[name] ?? '';
     const schema = entry?.payload_schema == null ? '' : JSON.stringify(entry.payload_schema, null, 2);
     const description = el('textarea', { name: 'description', rows: 2, maxlength: 4000 });
@@ -76,11 +76,11 @@ export function catalogue(main, page) {
       });
     const form = el('form', { class: 'entry', onsubmit: submit },
       el('h2', { id: 'entry' }, entry ? t('edit_type', { type: entry.type }) : t('new_type')),
-      field('type', el('input', { name: 'type', value: value('type'), required: true, disabled: Boolean(entry), maxlength: 255, spellcheck: 'false', autocomplete: 'off' }), !entry && t('type_hint').split(/ or |或/)[0]),
+      field('type', el('input', { name: 'type', value: value('type'), required: true, disabled: Boolean(entry), maxlength: 255, spellcheck: 'false', autocomplete: 'off' }), t('type_form_hint')),
+      field('code', el('input', { name: 'code', value: value('code'), maxlength: 64, autocomplete: 'off' }), t('code_hint')),
       field('title', el('input', { name: 'title', value: value('title'), required: true, maxlength: 200, autocomplete: 'off' })),
       field('description', description),
       field('severity', severity),
-      field('code', el('input', { name: 'code', value: value('code'), maxlength: 64, autocomplete: 'off' }), t('code_hint')),
       field('action', el('input', { name: 'action', value: entry?.action ?? 'none', list: 'actions', required: true, maxlength: 63, autocomplete: 'off' }), t('action_hint')),
       el('datalist', { id: 'actions' }, actions.map((name) => el('option', { value: name }))),
       field('schema', schemaBox, t('schema_hint')),

@@ -39,6 +39,8 @@ export default {
 
   events_now: 'Events per second',
   lag: 'Lag',
+  newest: 'the newest is {id}',
+  newest_none: 'none is held',
   lag_none: 'Nothing is owed',
   lag_behind: 'a node is behind by {age}',
   lag_overdue: 'a scheduled event is overdue by {age}',
@@ -120,6 +122,7 @@ export default {
   topic_hint: 'user/42, user/* or user/**',
   type: 'Type',
   type_hint: 'audit.approved or audit.*',
+  type_form_hint: 'what happened, like order.packed',
   from: 'From',
   until: 'Until',
   text: 'Payload has',

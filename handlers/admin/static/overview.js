@@ -59,7 +59,7 @@ export function overview(main, page) {
     };
     const here = o.samples.at(-1);
     const live = o.nodes.filter((node) => node.seen_for_s < 30);
-    set('events', here ? figure(here.events_per_s) : '–', '');
+    set('events', here ? figure(here.events_per_s) : '–', o.last_id ? t('newest', { id: o.last_id }) : t('newest_none'));
     const lag = Math.max(o.lag.behind_s < 2.5 ? 0 : o.lag.behind_s, o.lag.overdue_s < 1 ? 0 : o.lag.overdue_s);
     set('lag', lag ? age(lag) : '0', !lag ? t('lag_none') : o.lag.behind_s >= lag ? t('lag_behind', { age: age(lag) }) : t('lag_overdue', { age: age(lag) }), lag);
     const streams = live.length ? live.reduce((sum, node) => sum + node.streams, 0) : (here?.streams ?? 0);

@@ -52,7 +52,7 @@ export function age(seconds) {
   if (seconds < 1 && seconds > 0) return unit(Math.max(1, Math.round(seconds * 1000)), 'millisecond');
   const [name, length] = steps.find(([, length]) => seconds >= length) ?? steps.at(-1);
   const n = seconds / length;
-  return unit(n < 10 && name === 'second' ? Math.round(n * 10) / 10 : Math.floor(n), name);
+  return unit(n < 10 && name !== 'minute' ? Math.floor(n * 10) / 10 : Math.floor(n), name);
 }
 
 const unit = (n, name) => n.toLocaleString(language === 'en' ? 'en' : tag(), { style: 'unit', unit: name, unitDisplay: 'short' });

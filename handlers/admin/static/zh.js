@@ -39,6 +39,8 @@ export default {
 
   events_now: '每秒事件数',
   lag: '延迟',
+  newest: '最新的是 {id}',
+  newest_none: '没有保留任何事件',
   lag_none: '没有未送达的事件',
   lag_behind: '有节点落后 {age}',
   lag_overdue: '有定时事件逾期 {age}',
@@ -120,6 +122,7 @@ export default {
   topic_hint: 'user/42、user/* 或 user/**',
   type: '类型',
   type_hint: 'audit.approved 或 audit.*',
+  type_form_hint: '发生了什么，如 order.packed',
   from: '从',
   until: '至',
   text: '内容包含',
