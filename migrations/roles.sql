@@ -99,6 +99,7 @@ GRANT SELECT (id, topic, type, source, deliver_at, created_at) ON outbox_schedul
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_event_type TO outbox_server;
 GRANT USAGE ON SEQUENCE outbox_bell_asked TO outbox_server;
 GRANT EXECUTE ON FUNCTION
+    outbox_refuse(text, text), -- in the catalogue's checks
     outbox_append(text, text, json, text, jsonb, text, timestamptz),
     outbox_append_all(text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
     outbox_deliver_due(int),

@@ -13,3 +13,10 @@ var ReadOnce = read
 
 // SearchFor has a page of a search take no longer than about d.
 func (a *Admin) SearchFor(d time.Duration) { a.searchTime = d }
+
+// Busy returns when no turn is left.
+func (a *Admin) Busy() {
+	for len(a.turns) < cap(a.turns) {
+		time.Sleep(time.Millisecond)
+	}
+}
