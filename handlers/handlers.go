@@ -34,6 +34,9 @@ type Config struct {
 	Access Access
 	// Audit, when not nil, records the streams, and the polls that gave events.
 	Audit *outbox.Audit
+	// Admin, when not nil, answers at /admin, with the charts of Pulse.
+	Admin *outbox.Admin
+	Pulse *Pulse
 	// Home serves every path that is not Outcrier's; nil for 404.
 	Home http.Handler
 	// Metrics, when not nil, answers GET /metrics: to who may do what admins may, and
@@ -106,6 +109,9 @@ func New(config Config) http.Handler {
 		e.Match([]string{http.MethodGet, http.MethodHead}, path, file)
 	}
 	e.GET("/openapi.yaml", h.describe)
+	if config.Admin != nil {
+		h.adminRoutes(e)
+	}
 	return e
 }
 

@@ -73,7 +73,9 @@ REVOKE ALL ON FUNCTION
     outbox_append_checked(bigint[], text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
     outbox_jsonb(json),
     outbox_count_topics(int),
-    outbox_in_flight()
+    outbox_in_flight(),
+    outbox_end_stream(bigint, bigint, text),
+    outbox_cancel(bigint)
 FROM PUBLIC, outbox_writer, outbox_reader, outbox_server;
 
 -- A writer gives what an event says, and nothing of what makes it one: no xid, no
@@ -101,11 +103,12 @@ GRANT SELECT ON outbox, outbox_event_type TO outbox_reader;
 -- the owner: it makes and drops no partition but the due one, answers no ticket
 -- that nobody drew, and writes no row that is not an append.
 GRANT SELECT ON outbox, outbox_trim, outbox_trim_topic, outbox_trim_anchor, outbox_histories, outbox_node, outbox_stream TO outbox_server;
-GRANT SELECT (deliver_at) ON outbox_scheduled TO outbox_server;
+GRANT SELECT (id, topic, type, source, deliver_at, created_at) ON outbox_scheduled TO outbox_server;
 -- The catalogue is edited by admins, through the server.
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_event_type TO outbox_server;
 GRANT USAGE ON SEQUENCE outbox_bell_asked TO outbox_server;
 GRANT EXECUTE ON FUNCTION
+    outbox_refuse(text, text), -- in the catalogue's checks
     outbox_append(text, text, json, text, jsonb, text, timestamptz),
     outbox_append_all(text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
     outbox_deliver_due(int),
@@ -124,7 +127,9 @@ GRANT EXECUTE ON FUNCTION
     outbox_schema(),
     outbox_schemas(),
     outbox_append_checked(bigint[], text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
-    outbox_count_topics(int)
+    outbox_count_topics(int),
+    outbox_end_stream(bigint, bigint, text),
+    outbox_cancel(bigint)
 TO outbox_server;
 
 -- The views compute with them as whoever reads.

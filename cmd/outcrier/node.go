@@ -92,6 +92,7 @@ func (n node) run(ctx context.Context) error {
 	surface := handlers.Config{
 		Streamer: streamer, Append: traced.Append(appender(pool)), Catalogue: outbox.Catalogue{Pool: pool}.List, TailStatus: tail.Status,
 		Access: access, MaxBody: int64(n.MaxBody), Log: n.log,
+		Admin: outbox.NewAdmin(pool), Pulse: &handlers.Pulse{Streamer: streamer, TailStatus: tail.Status},
 	}
 	if n.Audit {
 		surface.Audit = &outbox.Audit{Pool: pool, Node: n.Node, State: state(tail, hub), Log: n.log}
@@ -120,6 +121,7 @@ func (n node) run(ctx context.Context) error {
 	if business != nil && n.traffic > 0 {
 		group.Go(func() error { return business.Traffic(work, n.traffic) })
 	}
+	group.Go(func() error { return surface.Pulse.Run(work) })
 	if surface.Audit != nil {
 		group.Go(func() error { return surface.Audit.Run(work) })
 	}
@@ -318,7 +320,7 @@ func (n node) announce(address net.Addr, private *pgserver.Server) {
 	}
 	lines := []string{fmt.Sprintf("stream curl -N %s'%s/events?topic=**'", header, base)}
 	if n.demo {
-		lines = append([]string{"page " + base + "/"}, lines...)
+		lines = append([]string{"page " + base + "/", "admin " + base + "/admin"}, lines...)
 	}
 	if private != nil {
 		// Without what stands behind "?", at which some shells stumble.
