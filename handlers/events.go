@@ -101,8 +101,8 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request 
 	})
 }
 
-// recorded begins the audit's record of a stream or poll that begins now, and that end, where it is not nil, ends; nil where
-// there is no audit.
+// recorded begins the audit's record of a stream or poll that begins now; nil where
+// there is no audit. An admin can end it by end, unless that is nil.
 func (h *handlers) recorded(who caller, filter outbox.Filter, end func()) func(outbox.Position) *outbox.StreamRecord {
 	if h.Audit == nil {
 		return nil

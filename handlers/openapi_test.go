@@ -53,7 +53,7 @@ func agrees(t *testing.T, next http.Handler) http.Handler {
 			io.Reader
 			io.Closer
 		}{io.TeeReader(r.Body, &body), r.Body}
-		answer := &answered{ResponseWriter: w, status: http.StatusOK}
+		answer := &answeredBy{ResponseWriter: w, status: http.StatusOK}
 		next.ServeHTTP(answer, r)
 		if err := disagreement(doc, kept, body.Bytes(), answer); err != nil {
 			t.Errorf("%s %.300s answers %d, and openapi.yaml: %v", kept.Method, kept.RequestURI, answer.status, err)
@@ -61,24 +61,24 @@ func agrees(t *testing.T, next http.Handler) http.Handler {
 	})
 }
 
-// answered keeps what was answered.
-type answered struct {
+// answeredBy keeps what was answeredBy.
+type answeredBy struct {
 	http.ResponseWriter
 	status int
 	header http.Header // as it was sent
 	body   bytes.Buffer
 }
 
-func (a *answered) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (a *answeredBy) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-func (a *answered) WriteHeader(status int) {
+func (a *answeredBy) WriteHeader(status int) {
 	if a.header == nil {
 		a.status, a.header = status, a.Header().Clone()
 	}
 	a.ResponseWriter.WriteHeader(status)
 }
 
-func (a *answered) Write(p []byte) (int, error) {
+func (a *answeredBy) Write(p []byte) (int, error) {
 	if a.header == nil {
 		a.header = a.Header().Clone()
 	}
@@ -90,12 +90,12 @@ func (a *answered) Write(p []byte) (int, error) {
 
 // Hijack is how a stream's connection is taken over: what it answers is in the
 // header then.
-func (a *answered) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (a *answeredBy) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	a.header = a.Header().Clone()
 	return http.NewResponseController(a.ResponseWriter).Hijack()
 }
 
-func disagreement(doc *openapi3.T, r *http.Request, body []byte, a *answered) error {
+func disagreement(doc *openapi3.T, r *http.Request, body []byte, a *answeredBy) error {
 	item := doc.Paths.Find(r.URL.EscapedPath()) // as echo routes
 	var operation *openapi3.Operation
 	if item != nil {
