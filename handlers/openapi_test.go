@@ -20,6 +20,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/outbox"
 )
 
 // described is openapi.yaml.
@@ -158,7 +159,12 @@ func TestOpenAPI_HasEveryRouteAndNoOther(t *testing.T) {
 }
 
 // allRoutes is what makes a node have every route that it can have.
-func allRoutes() handlers.Config { return handlers.Config{} }
+func allRoutes() handlers.Config {
+	return handlers.Config{
+		Catalogue: func(context.Context) ([]outbox.EventType, error) { return nil, nil },
+		Metrics:   http.NotFoundHandler(),
+	}
+}
 
 func TestOpenAPI_IsServed(t *testing.T) {
 	content, err := os.ReadFile("openapi.yaml")

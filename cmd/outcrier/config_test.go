@@ -75,6 +75,7 @@ func TestConfig_DefaultsAreAsDocumented(t *testing.T) {
 			},
 			ProxySettings: ProxySettings{ProxyHeader: "X-Forwarded-For"},
 			Pool:          8,
+			Metrics:       "admin",
 			Retention:     7 * 24 * time.Hour,
 		},
 		AccessSettings: AccessSettings{KeySettings: KeySettings{
