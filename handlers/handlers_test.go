@@ -59,7 +59,7 @@ func newNode(t *testing.T, change func(*node)) *node {
 		change(n)
 	}
 	n.tail.Log, n.streamer.Log = n.log, n.log
-	server := httptest.NewUnstartedServer(handlers.New(handlers.Config{
+	server := httptest.NewUnstartedServer(agrees(t, handlers.New(handlers.Config{
 		Streamer: n.streamer, TailStatus: n.tail.Status, MaxBody: maxBody, Log: n.log, Access: n.access, Audit: n.audit, Admin: n.admin,
 		Catalogue: outbox.Catalogue{Pool: n.pool}.List,
 		Append: func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
@@ -69,7 +69,7 @@ func newNode(t *testing.T, change func(*node)) *node {
 			})
 			return ids, err
 		},
-	}))
+	})))
 	n.start(server)
 	n.url = server.URL
 	ctx, stop := context.WithCancel(context.Background())
