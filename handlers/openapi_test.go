@@ -103,7 +103,7 @@ func disagreement(doc *openapi3.T, r *http.Request, body []byte, a *answeredBy) 
 		operation = item.GetOperation(r.Method)
 	}
 	if operation == nil {
-		if a.status < 400 && r.Method != http.MethodOptions {
+		if a.status < 400 && r.Method != http.MethodOptions && !strings.HasPrefix(r.URL.Path, "/admin") { // its page's own
 			return fmt.Errorf("does not know it")
 		}
 		return nil
@@ -162,7 +162,7 @@ func TestOpenAPI_HasEveryRouteAndNoOther(t *testing.T) {
 func allRoutes() handlers.Config {
 	return handlers.Config{
 		Catalogue: func(context.Context) ([]outbox.EventType, error) { return nil, nil },
-		Metrics:   http.NotFoundHandler(),
+		Metrics:   http.NotFoundHandler(), MetricsOpen: true, Admin: outbox.NewAdmin(nil),
 	}
 }
 
