@@ -28,6 +28,7 @@ var described = sync.OnceValues(func() (*openapi3.T, error) {
 	for _, media := range []string{"application/cloudevents+json", "application/cloudevents-batch+json"} {
 		openapi3filter.RegisterBodyDecoder(media, openapi3filter.JSONBodyDecoder)
 	}
+	openapi3filter.RegisterBodyDecoder("text/javascript", openapi3filter.FileBodyDecoder)
 	content, err := os.ReadFile("openapi.yaml")
 	if err != nil {
 		return nil, err
