@@ -52,6 +52,8 @@ type link struct {
 	// left is how many bytes may pass in a direction until the end; none are
 	// counted where it has no entry. Guarded by the proxy's mutex.
 	left map[Direction]int
+	// forgotten holds both directions for good.
+	forgotten bool
 }
 
 // Listen starts a proxy on a free port of loopback that passes connections on to
@@ -84,7 +86,10 @@ func (p *Proxy) Cut() int {
 	n := len(p.links)
 	for l := range p.links {
 		l.reset()
+		delete(p.links, l)
 	}
+	close(p.change) // for those who wait
+	p.change = make(chan struct{})
 	return n
 }
 
@@ -101,6 +106,17 @@ func (p *Proxy) Delay(by time.Duration) { p.set(func(w *weather) { w.delay = by 
 // with Both a black hole, else one half of it. Connections are still accepted.
 // What was held arrives after Heal, as what was sent again does.
 func (p *Proxy) Hold(d Direction) { p.set(func(w *weather) { w.held |= d }) }
+
+// Forget lets nothing pass any more on the connections that there are, and tells
+// neither end, as a firewall does that has lost track of them. New ones are well.
+// Heal does not bring them back.
+func (p *Proxy) Forget() {
+	p.set(func(*weather) {
+		for l := range p.links {
+			l.forgotten = true
+		}
+	})
+}
 
 // Truncate lets each connection, until Heal new ones too, pass n bytes more in a
 // direction and then ends it, in the middle of whatever that is.
@@ -235,7 +251,7 @@ func (p *Proxy) admit(l *link, d Direction, n int) (pass int, whole bool) {
 	if delay := p.now.delay; delay > 0 && n > 0 {
 		p.wait(time.After(delay))
 	}
-	for p.now.held&d != 0 && !p.closed {
+	for (p.now.held&d != 0 || l.forgotten) && !p.closed {
 		if _, there := p.links[l]; !there {
 			break
 		}

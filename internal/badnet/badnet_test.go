@@ -175,6 +175,25 @@ func TestHold_CanBeCut(t *testing.T) {
 	}
 }
 
+func TestForget_LeavesOnlyOldConnectionsSilent(t *testing.T) {
+	p := echo(t)
+	old := dial(t, p)
+	send(t, old, "a")
+	receive(t, old, "a")
+	p.Forget()
+	send(t, old, "into the void")
+	silent(t, old)
+	fresh := dial(t, p)
+	send(t, fresh, "b")
+	receive(t, fresh, "b")
+	p.Heal()
+	silent(t, old)
+	p.Cut()
+	if got := ended(t, old); len(got) > 0 {
+		t.Errorf("%q came through", got)
+	}
+}
+
 func TestTruncate_EndsInTheMiddle(t *testing.T) {
 	p := echo(t)
 	conn := dial(t, p)

@@ -25,7 +25,7 @@ import (
 // long, so that what did not commit is lost with the process.
 var settings = map[string]string{
 	"fsync":                     "off",
-	"max_connections":           "200",
+	"max_connections":           "120",
 	"max_prepared_transactions": "100",
 	"wal_writer_delay":          "10s",
 }
@@ -33,7 +33,20 @@ var settings = map[string]string{
 // startPostgres starts a migrated Postgres that the test may kill.
 func startPostgres(t *testing.T) *pgserver.Server {
 	t.Helper()
-	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: settings})
+	server := runPostgres(t, pgserver.Config{})
+	if err := (migrations.Migrations{URL: server.URL("")}).Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return server
+}
+
+// runPostgres starts a Postgres with what is there.
+func runPostgres(t *testing.T, config pgserver.Config) *pgserver.Server {
+	t.Helper()
+	if config.Settings == nil {
+		config.Settings = settings
+	}
+	server, err := pgserver.Start(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,9 +55,6 @@ func startPostgres(t *testing.T) *pgserver.Server {
 			t.Error(err)
 		}
 	})
-	if err := (migrations.Migrations{URL: server.URL("")}).Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	return server
 }
 
@@ -169,7 +179,7 @@ func run(t *testing.T, c torture) {
 	var readersDone sync.WaitGroup
 	startReader := func(i int, from string) {
 		r := &reader{
-			name: fmt.Sprintf("reader %d", i), filter: filterOf(i, b.topics, chance), from: from, nodes: nodes.get,
+			name: fmt.Sprintf("reader %d", i), filter: filterOf(i, b.topics, chance), from: from, nodes: func() []string { return urls(nodes.get()) },
 			rand: rand.New(rand.NewPCG(seed, uint64(1000+i))), slow: i%5 == 1, longGone: i%7 == 2, steady: &steady,
 		}
 		readers = append(readers, r)
@@ -258,6 +268,14 @@ type cluster struct {
 
 func (c *cluster) set(nodes ...*node) { c.mu.Lock(); defer c.mu.Unlock(); c.nodes = nodes }
 func (c *cluster) get() []*node       { c.mu.Lock(); defer c.mu.Unlock(); return c.nodes }
+
+// urls are where nodes serve.
+func urls(nodes []*node) (list []string) {
+	for _, n := range nodes {
+		list = append(list, n.url)
+	}
+	return list
+}
 
 // filterOf makes filters of all kinds: everything, patterns, and exact topics.
 func filterOf(i int, topics []string, r *rand.Rand) outbox.Filter {
