@@ -31,8 +31,9 @@ type field struct {
 	business         *business
 	readers          []*reader
 	probes           int
-	// lossy is a fault that takes committed events away.
-	lossy bool
+	// lossy is a fault that takes committed events away, anew one after which no
+	// position is good.
+	lossy, anew bool
 
 	steady         atomic.Bool
 	writing        sync.WaitGroup
@@ -222,29 +223,31 @@ func (f *field) suffer(name string, within time.Duration, do func()) {
 	f.windows = append(f.windows, w)
 }
 
-// recover waits until all steady readers have a new probe.
+// recover waits until all steady readers have a new probe. Behind a gap a reader
+// is given only what is appended after it, so probes go on.
 func (f *field) recover(name string, within time.Duration) {
 	f.t.Helper()
-	f.probes++
+	target := f.probes + 1
 	end := time.Now().Add(within)
 	ctx, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()
-	for {
-		err := probe(ctx, f.url, f.probes)
-		if err == nil {
-			break
-		}
-		if time.Now().After(end) {
-			f.t.Fatalf("%s: nothing can be appended within %v: %v", name, within, err)
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	for _, r := range f.readers {
-		for r.steady.Load() && r.probed() < f.probes {
-			if time.Now().After(end) {
-				f.t.Fatalf("%s: %s has not recovered within %v", name, r.name, within)
+	var failed error
+	for again := time.Now(); ; time.Sleep(time.Millisecond) {
+		if now := time.Now(); !now.Before(again) {
+			if failed = probe(ctx, f.url, f.probes+1); failed == nil {
+				f.probes++
 			}
-			time.Sleep(time.Millisecond)
+			again = now.Add(100 * time.Millisecond)
+		}
+		i := slices.IndexFunc(f.readers, func(r *reader) bool { return r.steady.Load() && r.probed() < target })
+		switch {
+		case i < 0 && f.probes >= target:
+			return
+		case time.Now().Before(end):
+		case f.probes < target:
+			f.t.Fatalf("%s: nothing can be appended within %v: %v", name, within, failed)
+		default:
+			f.t.Fatalf("%s: %s has not recovered within %v", name, f.readers[i].name, within)
 		}
 	}
 }

@@ -40,7 +40,7 @@ type reader struct {
 	patience time.Duration
 	// forgiving is a reader that may be told of gaps, and be given what is not
 	// there any more. Behind a gap of another history it begins anew.
-	forgiving bool
+	forgiving atomic.Bool
 	// byPayload, when not nil, counts events by what they carry: ids come again.
 	byPayload map[payload]int
 
@@ -305,7 +305,7 @@ func (r *reader) greet(data []byte) {
 	r.mu.Lock()
 	r.gaps = append(r.gaps, hello.Reason)
 	r.mu.Unlock()
-	if !r.forgiving {
+	if !r.forgiving.Load() {
 		r.fault("hello %s", data)
 	}
 	if hello.Reason != string(outbox.Trimmed) {
@@ -352,7 +352,7 @@ func (r *reader) check(rows []row, ordered bool) []string {
 	if !r.ended {
 		faults = append(faults, r.name+": the end never came")
 	}
-	if extra := r.count - (wanted - lost); extra != 0 && len(faults) == 0 && !r.forgiving {
+	if extra := r.count - (wanted - lost); extra != 0 && len(faults) == 0 && !r.forgiving.Load() {
 		faults = append(faults, fmt.Sprintf("%s: %d events that it should not have had", r.name, extra))
 	}
 	if lost > 0 {

@@ -104,20 +104,20 @@ func seed(t *testing.T) uint64 {
 // and crashes do.
 func TestTorture(t *testing.T) {
 	n := size(t)
-	run(t, torture{events: n, writers: 32, readers: 32, crashes: int(max(2, n/100_000))})
+	let(t, torture{events: n, writers: 32, readers: 32, crashes: int(max(2, n/100_000))})
 }
 
 // TestTorture_IdsOutOfOrder: ids that are drawn long before the insert, by hand
 // or by a cache of the sequence, lose nothing and repeat nothing. Only the order
 // is then the writers' own doing.
 func TestTorture_IdsOutOfOrder(t *testing.T) {
-	run(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, forged: true})
+	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, forged: true})
 }
 
 // TestTorture_BellAlwaysRung: writers who ring for every commit, asked or not, as
 // many notifications as there can be.
 func TestTorture_BellAlwaysRung(t *testing.T) {
-	run(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, ring: `
+	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, ring: `
 		IF current_setting('outbox.bell', true) IS DISTINCT FROM 'off' THEN
 			PERFORM pg_notify(outbox_bell_channel(), coalesce(pg_sequence_last_value('outbox_bell_asked'), 0)::text);
 		END IF;`})
@@ -126,10 +126,10 @@ func TestTorture_BellAlwaysRung(t *testing.T) {
 // TestTorture_BellNeverRung: writers who never ring though the tails rely on it;
 // what they commit is found by the tails' turns alone.
 func TestTorture_BellNeverRung(t *testing.T) {
-	run(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, ring: `NULL;`})
+	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, ring: `NULL;`})
 }
 
-// torture is one run.
+// torture is one run; let it begin.
 type torture struct {
 	events           int64
 	writers, readers int
@@ -139,7 +139,7 @@ type torture struct {
 	ring string
 }
 
-func run(t *testing.T, c torture) {
+func let(t *testing.T, c torture) {
 	seed := seed(t)
 	chance := rand.New(rand.NewPCG(seed, 0))
 	server := startPostgres(t)
