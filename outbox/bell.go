@@ -24,14 +24,15 @@ import (
 type bell struct {
 	conn    *pgx.Conn
 	channel string
+	silence time.Duration // a statement's, at most
 	log     *slog.Logger
 
 	// The bell is proven by ringing it from another connection: behind a
 	// transaction pooler LISTEN succeeds and never hears a thing.
-	proof   string
-	rangAt  time.Time
-	proven  bool
-	silence bool // was told to the log
+	proof  string
+	rangAt time.Time
+	proven bool
+	told   bool // the log was told of silence
 
 	rung int64 // the newest ticket that was rung with and is to be answered
 }
@@ -45,8 +46,10 @@ const (
 
 // listen comes before the first read of a connection: what commits in between is
 // seen by the one or heard by the other.
-func listen(ctx context.Context, conn *pgx.Conn, log *slog.Logger) (*bell, error) {
-	b := &bell{conn: conn, log: log}
+func listen(ctx context.Context, conn *pgx.Conn, silence time.Duration, log *slog.Logger) (*bell, error) {
+	ctx, cancel := within(ctx, silence)
+	defer cancel()
+	b := &bell{conn: conn, silence: silence, log: log}
 	if err := conn.QueryRow(ctx, `SELECT outbox_bell_channel()`).Scan(&b.channel); err != nil {
 		return nil, err
 	}
@@ -63,8 +66,8 @@ func (b *bell) prove(ctx context.Context, url string) {
 	switch {
 	case pending && time.Since(b.rangAt) > proofWait:
 		b.proof, b.proven = "", false
-		if !b.silence {
-			b.silence = true
+		if !b.told {
+			b.told = true
 			b.log.WarnContext(ctx, "listen is not heard: a transaction pooler or a replica stands between; polling until the tail has a direct connection")
 		}
 		return
@@ -79,6 +82,8 @@ func (b *bell) prove(ctx context.Context, url string) {
 }
 
 func (b *bell) ring(ctx context.Context, url string) error {
+	ctx, cancel := within(ctx, b.silence)
+	defer cancel()
 	ringer, err := connect(ctx, url)
 	if err != nil {
 		return err
@@ -109,6 +114,8 @@ const askSQL = `BEGIN; SELECT nextval('outbox_bell_asked'); COMMIT; SELECT pg_cu
 // and the read that follows will see it.
 func (b *bell) ask(ctx context.Context) (*ticket, error) {
 	b.take(ctx)
+	ctx, cancel := within(ctx, b.silence)
+	defer cancel()
 	results, err := b.conn.PgConn().Exec(ctx, askSQL).ReadAll()
 	if err != nil {
 		return nil, err
@@ -166,7 +173,7 @@ func (b *bell) take(ctx context.Context) (rang bool) {
 
 func (b *bell) note(heard *pgconn.Notification) {
 	if heard.Payload == b.proof {
-		b.proof, b.proven, b.silence = "", true, false
+		b.proof, b.proven, b.told = "", true, false
 	} else if number, err := strconv.ParseInt(heard.Payload, 10, 64); err == nil {
 		b.rung = max(b.rung, number)
 	}
@@ -181,6 +188,8 @@ func (b *bell) answer(ctx context.Context) error {
 	if b.rung == 0 {
 		return nil
 	}
+	ctx, cancel := within(ctx, b.silence)
+	defer cancel()
 	_, err := b.conn.Exec(ctx, `SELECT outbox_bell_answer($1)`, b.rung)
 	b.rung = 0
 	return err
