@@ -224,3 +224,16 @@ func probe(ctx context.Context, url string, n int) error {
 	_, err = conn.Exec(ctx, `INSERT INTO outbox (topic, type, payload) VALUES ('`+probeTopic+`', 'torture.probe', $1)`, payload{"probe", n}.String())
 	return err
 }
+
+// attempt runs statements, and gives up soon.
+func attempt(ctx context.Context, url, statement string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	conn, err := connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.Background())
+	_, err = conn.Exec(ctx, statement)
+	return err
+}

@@ -68,7 +68,11 @@ func ownerOf(t *testing.T, server *pgserver.Server) *syscall.Stat_t {
 // t.TempDir is not.
 func openFolder(t *testing.T) string {
 	t.Helper()
-	folder, err := os.MkdirTemp("/tmp", "outcrier-torture-")
+	// In memory where that can be: Postgres syncs a new cluster file by file.
+	folder, err := os.MkdirTemp("/dev/shm", "outcrier-torture-")
+	if err != nil {
+		folder, err = os.MkdirTemp("/tmp", "outcrier-torture-")
+	}
 	must(t, err)
 	must(t, os.Chmod(folder, 0o755))
 	t.Cleanup(func() { os.RemoveAll(folder) })

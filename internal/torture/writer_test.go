@@ -109,7 +109,8 @@ func expected(err error) bool {
 		case "55": // lock_not_available, object_in_use
 			return true
 		}
-		return pg.Code == "42704" // a prepared transaction that somebody else resolved
+		return pg.Code == "42704" || // a prepared transaction that somebody else resolved
+			pg.Code == "23514" && pg.ConstraintName == "" // no partition is there
 	}
 	return true // the connection broke
 }
