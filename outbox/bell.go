@@ -40,8 +40,9 @@ type bell struct {
 const (
 	// A proof that is not heard by then says that LISTEN does not work.
 	proofWait = 2 * time.Second
-	// How often the bell is proven anew.
+	// How often the bell is proven anew, and again while it is not.
 	proofEvery = time.Minute
+	proofAgain = 5 * time.Second
 )
 
 // listen comes before the first read of a connection: what commits in between is
@@ -62,7 +63,10 @@ func listen(ctx context.Context, conn *pgx.Conn, silence time.Duration, log *slo
 // prove rings the bell by a connection of its own when a proof is due, and takes
 // note of one that was not heard.
 func (b *bell) prove(ctx context.Context, url string) {
-	pending := b.proof != ""
+	pending, every := b.proof != "", proofEvery
+	if !b.proven {
+		every = proofAgain
+	}
 	switch {
 	case pending && time.Since(b.rangAt) > proofWait:
 		b.proof, b.proven = "", false
@@ -71,13 +75,13 @@ func (b *bell) prove(ctx context.Context, url string) {
 			b.log.WarnContext(ctx, "listen is not heard: a transaction pooler or a replica stands between; polling until the tail has a direct connection")
 		}
 		return
-	case pending || !b.rangAt.IsZero() && time.Since(b.rangAt) < proofEvery:
+	case pending || !b.rangAt.IsZero() && time.Since(b.rangAt) < every:
 		return
 	}
 	b.rangAt = time.Now()
 	if err := b.ring(ctx, url); err != nil {
 		b.proof = ""
-		b.log.WarnContext(ctx, "the bell can't be proven", "err", err, "retry_in", proofEvery)
+		b.log.WarnContext(ctx, "the bell can't be proven", "err", err, "retry_in", every)
 	}
 }
 

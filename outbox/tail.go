@@ -193,6 +193,9 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 	flowing, asleep := false, false
 	for {
 		if b != nil {
+			if flowing && !b.proven {
+				b.take(ctx) // nobody waits for the bell now, and the proof may be there
+			}
 			b.prove(ctx, t.URL)
 		}
 		events, xip, err := t.read(ctx, conn, !flowing)
