@@ -18,7 +18,7 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// Config is what the handlers are built on. All fields but Home are needed.
+// Config is what the handlers are built on. All fields but Home and Leaving are needed.
 type Config struct {
 	Streamer *sse.Streamer
 	// Append appends all drafts in one transaction of its own and returns their
@@ -26,6 +26,9 @@ type Config struct {
 	Append func(ctx context.Context, drafts []outbox.Draft) ([]int64, error)
 	// TailStatus is the state of the tail.
 	TailStatus func() outbox.Status
+	// Leaving, when not nil, tells that the node is about to drain: it is not
+	// ready then, and serves all the same.
+	Leaving func() bool
 	// Access is who may.
 	Access Access
 	// Audit, when not nil, records the streams.

@@ -28,9 +28,11 @@ type field struct {
 	// database[i] is between the i-th node and Postgres, client[i] between it
 	// and its readers.
 	database, client []*badnet.Proxy
-	business         *business
-	readers          []*reader
-	probes           int
+	// front, when not empty, is where all readers go.
+	front    string
+	business *business
+	readers  []*reader
+	probes   int
 	// lossy is a fault that takes committed events away, anew one after which no
 	// position is good.
 	lossy, anew bool
@@ -192,6 +194,9 @@ func (f *field) follow(r *reader, steady bool) {
 }
 
 func (f *field) addresses() (list []string) {
+	if f.front != "" {
+		return []string{f.front}
+	}
 	for _, network := range f.client {
 		list = append(list, "http://"+network.Address())
 	}

@@ -63,6 +63,14 @@ type reader struct {
 	gaps    []string      // the reasons told
 	away    bool          // it stays away
 	hangUp  func()        // ends its connection
+	refused []string      // connections that could not be had
+}
+
+// ends are the connections that could not be had.
+func (r *reader) ends() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.refused)
 }
 
 // leave hangs up, and stays away until comeBack.
@@ -170,6 +178,11 @@ func (r *reader) connect(ctx context.Context, client *http.Client, base string) 
 	}
 	response, err := client.Do(request)
 	if err != nil {
+		if ctx.Err() == nil {
+			r.mu.Lock()
+			r.refused = append(r.refused, err.Error())
+			r.mu.Unlock()
+		}
 		return err
 	}
 	defer response.Body.Close()
