@@ -35,6 +35,11 @@ type bell struct {
 	told   bool // the log was told of silence
 
 	rung int64 // the newest ticket that was rung with and is to be answered
+	// drawn is the newest ticket of this tail; overtaken is set by a ring with an
+	// older one. looked is when it last looked whether writers wait.
+	drawn     int64
+	overtaken bool
+	looked    time.Time
 }
 
 const (
@@ -43,6 +48,8 @@ const (
 	// How often the bell is proven anew, and again while it is not.
 	proofEvery = time.Minute
 	proofAgain = 5 * time.Second
+	// How often to look whether writers wait, at most.
+	lookEvery = 100 * time.Millisecond
 )
 
 // listen comes before the first read of a connection: what commits in between is
@@ -124,9 +131,34 @@ func (b *bell) ask(ctx context.Context) (*ticket, error) {
 	if err != nil {
 		return nil, err
 	}
+	if b.drawn, err = strconv.ParseInt(string(results[1].Rows[0][0]), 10, 64); err != nil {
+		return nil, err
+	}
 	t := &ticket{}
-	t.xid, err = strconv.ParseUint(string(results[len(results)-1].Rows[0][0]), 10, 64)
+	t.xid, err = strconv.ParseUint(string(results[3].Rows[0][0]), 10, 64)
 	return t, err
+}
+
+// crowdSQL asks whether a transaction waits for the lock on the cluster's
+// notifications, which is that of a database 0 (AsyncExistsPendingNotify and
+// PreCommit_Notify in Postgres's async.c).
+const crowdSQL = `
+SELECT EXISTS (SELECT FROM pg_locks
+	WHERE locktype = 'object' AND database = 0 AND classid = 'pg_database'::regclass AND objid = 0 AND NOT granted)`
+
+// crowded tells whether writers wait for each other because they ring. It looks only
+// when a ring was heard of a writer who had appended before the last ticket was
+// drawn: where they wait in a queue, all are such. Writers on a slow disk or a busy
+// machine could otherwise ring for ever: one at a time they are too few to be a flow.
+func (b *bell) crowded(ctx context.Context) (crowded bool, err error) {
+	if !b.overtaken || time.Since(b.looked) < lookEvery {
+		return false, nil
+	}
+	b.overtaken, b.looked = false, time.Now()
+	ctx, cancel := within(ctx, b.silence)
+	defer cancel()
+	err = b.conn.QueryRow(ctx, crowdSQL).Scan(&crowded)
+	return crowded, err
 }
 
 // clear narrows the fence to the transactions that are still in progress in a
@@ -180,6 +212,7 @@ func (b *bell) note(heard *pgconn.Notification) {
 		b.proof, b.proven, b.told = "", true, false
 	} else if number, err := strconv.ParseInt(heard.Payload, 10, 64); err == nil {
 		b.rung = max(b.rung, number)
+		b.overtaken = b.overtaken || number < b.drawn
 	}
 }
 

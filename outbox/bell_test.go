@@ -5,11 +5,14 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
@@ -136,6 +139,63 @@ func TestBell_WritersDoNotRingWhileTheTailIsAwake(t *testing.T) {
 	if rings > writers*each/5 {
 		t.Errorf("%d commits rang %d times", writers*each, rings)
 	}
+}
+
+// Rings come one at a time: whoever rings holds a lock until its commit has reached
+// the disk. Where that is slow, a crowd of writers who ring makes so few events that
+// the tail could take them for a few writers and have them ring for ever.
+func TestBell_CrowdOfSlowWritersIsLeftInPeace(t *testing.T) {
+	// Only commits that reach the disk can be slow.
+	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: map[string]string{"fsync": "on"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Stop() })
+	url := server.URL("")
+	if err := (migrations.Migrations{URL: url}).Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tail := &outbox.Tail{URL: url}
+	c := follow(t, tail)
+	control := connection(t, url)
+	asleep(t, control, 1)
+
+	const writers = 8
+	ctx, stop := context.WithCancel(t.Context())
+	var commits atomic.Int64
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop()
+	for range writers {
+		conn := connection(t, url)
+		// Each flush takes 50 ms more, and is shared by all who wait for it.
+		exec(t, conn, `SET commit_delay = 50000; SET commit_siblings = 0`)
+		group.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := conn.Exec(context.WithoutCancel(ctx), `INSERT INTO outbox (topic, type) VALUES ('a', 'slow')`); err != nil {
+					t.Error(err)
+					return
+				}
+				commits.Add(1)
+			}
+		})
+	}
+	// They are left in peace when nobody is to ring, for a second on end.
+	const ringing = `SELECT pg_sequence_last_value('outbox_bell_asked') > coalesce(pg_sequence_last_value('outbox_bell_answered'), 0)`
+	began, peace := time.Now(), time.Now()
+	for time.Since(peace) < time.Second {
+		if ask1[bool](t, control, ringing) {
+			peace = time.Now()
+		}
+		if time.Since(began) > 20*time.Second {
+			t.Errorf("%d writers ring for ever: %d commits in 20 seconds", writers, commits.Load())
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	stop()
+	group.Wait()
+	eventually(t, func() bool { return len(c.ids()) == int(commits.Load()) })
 }
 
 // Events that come now and then find the tail asleep, each one, and need not wait

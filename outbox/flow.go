@@ -4,11 +4,14 @@ import "time"
 
 // flow tells whether events flow, or come now and then. It is a bucket that every
 // event fills by one and that drains at flowRate: they flow from when it is full
-// until it is half empty.
+// until it is half empty. They also do for a while after writers were seen to wait
+// for each other because they ring.
 type flow struct {
 	level   float64
 	at      time.Time
 	flowing bool
+	// held is until when they flow whatever the bucket says.
+	held time.Time
 }
 
 const (
@@ -19,6 +22,9 @@ const (
 	flowRate = 100
 	// So many may come at once without being a flow.
 	flowBurst = 10
+	// How long a crowd of writers is left in peace before it is tried again
+	// whether they may ring.
+	flowHold = 10 * time.Second
 )
 
 // after counts events that were read, and tells whether they flow.
@@ -26,6 +32,9 @@ func (f *flow) after(now time.Time, events int) bool {
 	f.level = max(0, f.level-flowRate*now.Sub(f.at).Seconds())
 	f.level = min(flowBurst, f.level+float64(events))
 	f.at = now
-	f.flowing = f.level >= flowBurst || f.flowing && f.level > flowBurst/2
+	f.flowing = f.level >= flowBurst || f.flowing && f.level > flowBurst/2 || now.Before(f.held)
 	return f.flowing
 }
+
+// hold has events flow for a while, however few they are.
+func (f *flow) hold(now time.Time) { f.held, f.flowing = now.Add(flowHold), true }

@@ -32,3 +32,16 @@ func TestFlow_IsMoreThanNowAndThen(t *testing.T) {
 		}
 	}
 }
+
+func TestFlow_IsHeldForAWhile(t *testing.T) {
+	var f flow
+	now := time.Now()
+	f.after(now, 1)
+	f.hold(now)
+	if !f.after(now.Add(flowHold-time.Second), 0) {
+		t.Error("it is not held")
+	}
+	if f.after(now.Add(flowHold), 1) {
+		t.Error("it is held for longer")
+	}
+}

@@ -40,7 +40,8 @@ type Tail struct {
 	// Wake is WakeBell by default.
 	Wake Wake
 	// Turn is the pause between reads while events flow, more than a hundred a
-	// second: 10 ms by default. Fewer are delivered as they come.
+	// second, or fewer where writers would wait for each other to ring: 10 ms by
+	// default. Otherwise they are delivered as they come.
 	Turn time.Duration
 	// IdleTurn is the longest time without a look at the table, a net under
 	// the bell: 1 s by default.
@@ -208,6 +209,14 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 			pause = t.Turn
 		}
 		flowing = flow.after(time.Now(), events)
+		if b != nil && !flowing {
+			if flowing, err = b.crowded(ctx); err != nil {
+				return fmt.Errorf("look whether writers wait: %w", err)
+			}
+			if flowing {
+				flow.hold(time.Now())
+			}
+		}
 		bell := b != nil && b.proven
 		switch {
 		case bell && (flowing || overslept):

@@ -34,30 +34,44 @@ func (c *committer) commit(ctx context.Context) error {
 	return nil
 }
 
-// commitRound lets n writers commit for the time of a round. It returns their rate
-// in commits a second, and how many commits there are, each with one event.
-func (b *bench) commitRound(ctx context.Context, n int, table, topic string) (rate float64, commits int64, err error) {
-	committers := make([]*committer, n)
-	for i := range committers {
+// team is a number of writers with a session each, who commit to one table in
+// turns: they work, and rest while others do.
+type team struct {
+	committers []*committer
+	// prepared is how many commits came before the first turn, worked how long all
+	// turns took.
+	prepared int64
+	worked   time.Duration
+}
+
+// newTeam makes a team of n; the caller closes it. Each has made a commit, which
+// prepares its statements.
+func (b *bench) newTeam(ctx context.Context, n int, table, topic string) (*team, error) {
+	t := &team{}
+	for i := range n {
 		conn, err := b.connect(ctx)
 		if err != nil {
-			return 0, 0, err
+			t.close(ctx)
+			return nil, err
 		}
-		defer conn.Close(context.WithoutCancel(ctx))
 		c := &committer{conn: conn, writer: i, business: b.schema() + ".business", table: table, topic: topic, size: b.Payload}
-		committers[i] = c
-		// The first one prepares its statements, outside of the time.
+		t.committers = append(t.committers, c)
 		if err := c.commit(ctx); err != nil {
-			return 0, 0, err
+			t.close(ctx)
+			return nil, err
 		}
 	}
-	b.checkpoint(ctx)
+	t.prepared = t.commits()
+	return t, nil
+}
+
+// turn lets all commit for a time.
+func (t *team) turn(ctx context.Context, d time.Duration) error {
 	start := time.Now()
-	end := start.Add(b.round())
 	group, work := errgroup.WithContext(ctx)
-	for _, c := range committers {
+	for _, c := range t.committers {
 		group.Go(func() error {
-			for time.Now().Before(end) {
+			for time.Since(start) < d {
 				if err := c.commit(work); err != nil {
 					return err
 				}
@@ -65,17 +79,29 @@ func (b *bench) commitRound(ctx context.Context, n int, table, topic string) (ra
 			return nil
 		})
 	}
-	if err := group.Wait(); err != nil {
-		return 0, 0, err
-	}
-	took := time.Since(start)
-	for _, c := range committers {
-		commits += c.commits
-	}
-	return float64(commits-int64(n)) / took.Seconds(), commits, nil
+	err := group.Wait()
+	t.worked += time.Since(start)
+	return err
 }
 
-// checkpoint has no round pay for the one before. The user of a database that was
+// commits is how many there are, each with one event.
+func (t *team) commits() (n int64) {
+	for _, c := range t.committers {
+		n += c.commits
+	}
+	return n
+}
+
+// rate is how many commits a second there were in the turns.
+func (t *team) rate() float64 { return float64(t.commits()-t.prepared) / t.worked.Seconds() }
+
+func (t *team) close(ctx context.Context) {
+	for _, c := range t.committers {
+		_ = c.conn.Close(context.WithoutCancel(ctx))
+	}
+}
+
+// checkpoint has no run pay for the one before. The user of a database that was
 // given may not be allowed to.
 func (b *bench) checkpoint(ctx context.Context) {
 	if b.target.private == nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"runtime"
 	"strings"
 	"time"
 )
@@ -38,8 +37,8 @@ const connectLimit = 30 * time.Second
 func (e *endpoint) connect(ctx context.Context, n int) (net.Conn, error) {
 	dialer := net.Dialer{Timeout: connectLimit}
 	host, port := e.base.Hostname(), e.base.Port()
-	if ip := net.ParseIP(host); runtime.GOOS == "linux" && ip.IsLoopback() && ip.To4() != nil {
-		dialer.LocalAddr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+n/streamsPerAddress%250))}
+	if ip := net.ParseIP(host); ip.IsLoopback() && ip.To4() != nil {
+		connectFrom(&dialer, net.IPv4(127, 0, 0, byte(1+n/streamsPerAddress%250)))
 	}
 	if port == "" {
 		port = e.base.Scheme // net knows both by name

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // writers measures what the outbox costs those who write: commits a second of
@@ -47,18 +48,17 @@ func (b *bench) oneWriter(ctx context.Context, table string) error {
 	var runs []float64
 	for run := range b.Runs {
 		b.say("writers: 1 writer alone, run %d", run+1)
-		r, err := b.commit(ctx, 1, table, "")
+		rates, _, err := b.commit(ctx, 1, []string{table}, b.topic("elsewhere"))
 		if err != nil {
 			return err
 		}
-		runs = append(runs, r.rate)
+		runs = append(runs, rates[0])
 	}
 	b.report.add(Figure{Measure: "writers", Variant: "1 writer, no trigger", Name: "commits", Unit: "1/s", Runs: runs})
 	return nil
 }
 
-// writersOf makes the rounds of n writers in turns, each run beginning with another
-// variant.
+// writersOf measures n writers of each variant.
 func (b *bench) writersOf(ctx context.Context, n int, quietTable, notifyingTable string) error {
 	const quiet, ours = 0, 1
 	tables := []string{quietTable, "outbox", notifyingTable}
@@ -66,20 +66,15 @@ func (b *bench) writersOf(ctx context.Context, n int, quietTable, notifyingTable
 	rates := make([][]float64, len(tables))
 	var read Count
 	for run := range b.Runs {
-		for turn := range tables {
-			variant := (run + turn) % len(tables)
-			b.say("writers: %d writers, %s, run %d", n, names[variant], run+1)
-			topic := ""
-			if variant == ours {
-				topic = b.topic("writers/%d/%d", n, run)
-			}
-			r, err := b.commit(ctx, n, tables[variant], topic)
-			if err != nil {
-				return err
-			}
-			rates[variant] = append(rates[variant], r.rate)
-			read.add(r.read)
+		b.say("writers: %d writers in turns, run %d", n, run+1)
+		done, given, err := b.commitWitnessed(ctx, n, tables, ours, b.topic("writers/%d/%d", n, run))
+		if err != nil {
+			return err
 		}
+		for variant, rate := range done {
+			rates[variant] = append(rates[variant], rate)
+		}
+		read.add(given)
 	}
 	b.report.Total.add(read)
 	for variant, name := range names {
@@ -95,34 +90,53 @@ func (b *bench) writersOf(ctx context.Context, n int, quietTable, notifyingTable
 	return nil
 }
 
-// committed is what a round of writers came to.
-type committed struct {
-	rate float64 // commits a second
-	read Count
-}
-
-// commit lets n writers commit for a round. With a topic, a stream then reads what
-// they have appended there: after the round, so as not to take of its time.
-func (b *bench) commit(ctx context.Context, n int, table, topic string) (done committed, err error) {
-	if topic == "" {
-		done.rate, _, err = b.commitRound(ctx, n, table, b.topic("elsewhere"))
-		return done, err
-	}
+// commitWitnessed is commit; afterwards, so as not to take of its time, a stream
+// reads what was appended to the table with the number watched.
+func (b *bench) commitWitnessed(ctx context.Context, n int, tables []string, watched int, topic string) (rates []float64, given Count, err error) {
 	witness := newCrowd(b.target.endpoint, 1, func(int) string { return topic }, nil)
 	if err := witness.open(ctx); err != nil {
-		return done, err
+		return nil, given, err
 	}
 	witness.drop()
-	rate, commits, err := b.commitRound(ctx, n, table, topic)
+	rates, commits, err := b.commit(ctx, n, tables, topic)
 	if err != nil {
-		return done, err
+		return nil, given, err
 	}
 	if err := witness.open(ctx); err != nil {
-		return done, err
+		return nil, given, err
 	}
 	defer witness.drop()
-	missing, err := witness.await(ctx, commits)
-	done = committed{rate, witness.count()}
-	done.read.Lost += missing
-	return done, err
+	missing, err := witness.await(ctx, commits[watched])
+	given = witness.count()
+	given.Lost += missing
+	return rates, given, err
+}
+
+// turnTime is short, so that what the machine does beside falls on all alike.
+const turnTime = 500 * time.Millisecond
+
+// commit lets a team of n writers commit to each table for the time of a round, in
+// turns, so that all see the same minute of the machine. It returns their rates in
+// commits a second, and how many commits each table has got.
+func (b *bench) commit(ctx context.Context, n int, tables []string, topic string) (rates []float64, commits []int64, err error) {
+	teams := make([]*team, len(tables))
+	for i, table := range tables {
+		if teams[i], err = b.newTeam(ctx, n, table, topic); err != nil {
+			return nil, nil, err
+		}
+		defer teams[i].close(ctx)
+	}
+	b.checkpoint(ctx)
+	turns := max(1, int(b.round()/turnTime))
+	for turn := range turns {
+		for i := range teams {
+			if err := teams[(turn+i)%len(teams)].turn(ctx, b.round()/time.Duration(turns)); err != nil {
+				return nil, nil, err
+			}
+		}
+	}
+	for _, t := range teams {
+		rates, commits = append(rates, t.rate()), append(commits, t.commits())
+	}
+	return rates, commits, nil
 }
