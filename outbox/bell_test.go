@@ -289,19 +289,17 @@ func TestBell_IsProvenWhileEventsFlow(t *testing.T) {
 	database := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, database)
 	ctx, cancel := context.WithCancel(context.Background())
+	// Whenever the tail has read, there is more.
+	more := func() {
+		_, _ = pool.Exec(ctx, `INSERT INTO outbox (topic, type) SELECT 'a', 'b' FROM generate_series(1, 100)`)
+	}
 	tail := &outbox.Tail{
-		URL: database, Log: slog.New(slog.DiscardHandler), Start: func(outbox.Position) {}, Deliver: func(outbox.Read) {},
+		URL: database, Log: slog.New(slog.DiscardHandler),
+		Start: func(outbox.Position) { more() }, Deliver: func(outbox.Read) { more() },
 	}
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	for range 4 {
-		running.Go(func() {
-			for ctx.Err() == nil {
-				_, _ = pool.Exec(ctx, `INSERT INTO outbox (topic, type) SELECT 'a', 'b' FROM generate_series(1, 100)`)
-			}
-		})
-	}
 	running.Go(func() { _ = tail.Run(ctx) })
 	eventually(t, func() bool { return tail.Status().Listening })
 }
