@@ -29,7 +29,8 @@ func startBalancer(t *testing.T, nodes []*process) (address string) {
 	maxconn 2000
 defaults
 	mode http
-	timeout connect 1s
+	timeout connect 2s
+	timeout check 5s
 	timeout client 1m
 	timeout server 1m
 	retries 3
@@ -42,7 +43,7 @@ backend nodes
 	balance leastconn
 	option httpchk
 	http-check send meth GET uri /readyz ver HTTP/1.1 hdr Host localhost
-	default-server check inter 100ms fall 1 rise 1
+	default-server check inter 150ms fall 1 rise 1
 `, address)
 	for i, n := range nodes {
 		fmt.Fprintf(&config, "\tserver node%d %s\n", i, n.listen)
@@ -77,7 +78,7 @@ backend nodes
 func TestDeploy_LosesNothingBehindHAProxy(t *testing.T) {
 	t.Parallel()
 	server := startPostgres(t)
-	f := newField(t, server.URL(""), 2, "--drain-delay", "400ms", "--drain", "600ms")
+	f := newField(t, server.URL(""), 2, "--drain-delay", "1s", "--drain", "600ms")
 	f.prepare()
 	balancer := startBalancer(t, f.nodes)
 	f.client = nil
@@ -95,7 +96,7 @@ func TestDeploy_LosesNothingBehindHAProxy(t *testing.T) {
 				n.drain()
 				n.start()
 				eventually(t, "a node is ready again", 20*time.Second, n.ready)
-				pause(t.Context(), 300*time.Millisecond) // the balancer takes note
+				pause(t.Context(), time.Second) // the balancer takes note
 			}
 		})
 	}
@@ -113,8 +114,9 @@ func TestDeploy_LosesNothingBehindHAProxy(t *testing.T) {
 
 // post appends until ctx ends or a request fails.
 func post(ctx context.Context, base string) error {
-	for ctx.Err() == nil {
-		response, err := http.Post(base+"/events", "application/json", strings.NewReader(`{"topic":"posted","type":"torture.posted","payload":{}}`))
+	for n := 1; ctx.Err() == nil; n++ {
+		event := fmt.Sprintf(`{"topic":"torture/posted","type":"torture.happened","payload":%s}`, payload{"posted", n})
+		response, err := http.Post(base+"/events", "application/json", strings.NewReader(event))
 		if err != nil {
 			return err
 		}
