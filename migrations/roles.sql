@@ -36,7 +36,7 @@ $roles$;
 
 -- From scratch, and from PUBLIC what default privileges may have given it.
 REVOKE ALL ON
-    outbox, outbox_dedup, outbox_scheduled, outbox_trim, outbox_histories, outbox_turn, outbox_node, outbox_stream,
+    outbox, outbox_dedup, outbox_scheduled, outbox_trim, outbox_trim_topic, outbox_trim_anchor, outbox_histories, outbox_turn, outbox_node, outbox_stream,
     outbox_id_seq, outbox_bell_asked, outbox_bell_answered
 FROM PUBLIC, outbox_writer, outbox_reader, outbox_server;
 REVOKE ALL ON FUNCTION
@@ -56,7 +56,16 @@ REVOKE ALL ON FUNCTION
     outbox_seal(regclass),
     outbox_beat(bigint, text, int, text, interval),
     outbox_record(bigint, text, timestamptz, json),
-    outbox_leave(bigint)
+    outbox_leave(bigint),
+    outbox_forget_history(),
+    outbox_note(regclass, tid[], text, timestamptz),
+    outbox_patiently(text),
+    outbox_day(date),
+    outbox_ahead(int, timestamptz),
+    outbox_drop(interval, timestamptz),
+    outbox_forget(interval, timestamptz),
+    outbox_sweep(text, interval, int, timestamptz),
+    outbox_schema()
 FROM PUBLIC, outbox_writer, outbox_reader, outbox_server;
 
 -- A writer gives what an event says, and nothing of what makes it one: no xid, no
@@ -81,7 +90,7 @@ GRANT SELECT ON outbox TO outbox_reader;
 -- The server reads the outbox itself, and does the rest by functions that act as
 -- the owner: it makes and drops no partition but the due one, answers no ticket
 -- that nobody drew, and writes no row that is not an append.
-GRANT SELECT ON outbox, outbox_trim, outbox_histories, outbox_node, outbox_stream TO outbox_server;
+GRANT SELECT ON outbox, outbox_trim, outbox_trim_topic, outbox_trim_anchor, outbox_histories, outbox_node, outbox_stream TO outbox_server;
 GRANT SELECT (deliver_at) ON outbox_scheduled TO outbox_server;
 GRANT USAGE ON SEQUENCE outbox_bell_asked TO outbox_server;
 GRANT EXECUTE ON FUNCTION
@@ -95,7 +104,12 @@ GRANT EXECUTE ON FUNCTION
     outbox_settle(),
     outbox_beat(bigint, text, int, text, interval),
     outbox_record(bigint, text, timestamptz, json),
-    outbox_leave(bigint)
+    outbox_leave(bigint),
+    outbox_ahead(int, timestamptz),
+    outbox_drop(interval, timestamptz),
+    outbox_forget(interval, timestamptz),
+    outbox_sweep(text, interval, int, timestamptz),
+    outbox_schema()
 TO outbox_server;
 
 -- The views compute with them as whoever reads.

@@ -22,8 +22,13 @@ const appendSQL = `SELECT outbox_append_all($1::text[], $2::text[], $3::json[], 
 // SQLSTATE 23514 and the name of the constraint for a draft outside the
 // limits), wrapped.
 //
+// Where ctx has a span of OpenTelemetry, the append is a child of it, and drafts that
+// have no header traceparent get its.
+//
 // The functions are found by the connection's search_path.
-func Append(ctx context.Context, tx pgx.Tx, drafts ...Draft) ([]int64, error) {
+func Append(ctx context.Context, tx pgx.Tx, drafts ...Draft) (ids []int64, err error) {
+	ctx, drafts, end := traced(ctx, drafts)
+	defer func() { end(err) }()
 	columns, err := columnsOf(drafts)
 	if err != nil {
 		return nil, err
@@ -32,8 +37,7 @@ func Append(ctx context.Context, tx pgx.Tx, drafts ...Draft) ([]int64, error) {
 	if err != nil {
 		return nil, appendError(err, drafts)
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
+	if ids, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err != nil {
 		return nil, appendError(err, drafts)
 	}
 	return ids, nil
@@ -41,7 +45,9 @@ func Append(ctx context.Context, tx pgx.Tx, drafts ...Draft) ([]int64, error) {
 
 // AppendSQL is Append for a transaction of database/sql, opened with pgx's
 // stdlib driver.
-func AppendSQL(ctx context.Context, tx *sql.Tx, drafts ...Draft) ([]int64, error) {
+func AppendSQL(ctx context.Context, tx *sql.Tx, drafts ...Draft) (ids []int64, err error) {
+	ctx, drafts, end := traced(ctx, drafts)
+	defer func() { end(err) }()
 	columns, err := columnsOf(drafts)
 	if err != nil {
 		return nil, err
@@ -51,7 +57,7 @@ func AppendSQL(ctx context.Context, tx *sql.Tx, drafts ...Draft) ([]int64, error
 		return nil, appendError(err, drafts)
 	}
 	defer rows.Close()
-	ids := make([]int64, 0, len(drafts))
+	ids = make([]int64, 0, len(drafts))
 	for rows.Next() {
 		var id int64
 		if err := rows.Scan(&id); err != nil {

@@ -86,6 +86,7 @@ OUTCRIER_DATABASE_URL is not given.`
 		tailCommand(p),
 		tokenCommand(p),
 		benchCommand(p),
+		doctorCommand(p),
 	)
 	return root
 }

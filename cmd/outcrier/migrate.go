@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -9,7 +10,7 @@ import (
 	"github.com/outcrier/outcrier/migrations"
 )
 
-// migrateConfig is the settings of "outcrier migrate down" and "status".
+// migrateConfig is the settings of "outcrier migrate down".
 type migrateConfig struct {
 	DatabaseSettings
 	LogSettings
@@ -26,6 +27,13 @@ type migrateUpConfig struct {
 type migrateRolesConfig struct {
 	DatabaseSettings
 	Print bool `flag:"print" help:"print the SQL instead, for somebody with more rights to run it with psql"`
+	LogSettings
+}
+
+// migrateStatusConfig is the settings of "outcrier migrate status".
+type migrateStatusConfig struct {
+	DatabaseSettings
+	JSON bool `flag:"json" help:"print one JSON object instead"`
 	LogSettings
 }
 
@@ -46,6 +54,11 @@ func (c *migrateConfig) check(r *report) {
 }
 
 func (c *migrateUpConfig) check(r *report) {
+	c.DatabaseSettings.check(r)
+	r.require("database-url", c.DatabaseURL)
+}
+
+func (c *migrateStatusConfig) check(r *report) {
 	c.DatabaseSettings.check(r)
 	r.require("database-url", c.DatabaseURL)
 }
@@ -76,19 +89,14 @@ func runMigrateRoles(ctx context.Context, p process, c migrateRolesConfig) error
 	return err
 }
 
-func runMigrateStatus(ctx context.Context, p process, c migrateConfig) error {
+func runMigrateStatus(ctx context.Context, p process, c migrateStatusConfig) error {
 	list, err := migrations.Migrations{URL: c.DatabaseURL}.Status(ctx)
 	if err != nil {
 		return err
 	}
-	for _, m := range list {
-		state := "pending"
-		if m.Applied {
-			state = "applied"
-		}
-		if _, err := fmt.Fprintf(p.stdout, "%-7s %s\n", state, m.File); err != nil {
-			return err
-		}
+	if c.JSON {
+		return json.NewEncoder(p.stdout).Encode(list)
 	}
-	return nil
+	_, err = fmt.Fprint(p.stdout, list)
+	return err
 }

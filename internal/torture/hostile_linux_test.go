@@ -37,15 +37,21 @@ func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
 	before := residentMemory(t, n)
 
 	ctx, stop := context.WithCancel(t.Context())
-	defer stop()
 	var vanishing sync.WaitGroup
-	defer vanishing.Wait()
 	var hostile []net.Conn
+	defer func() {
+		stop()
+		for _, conn := range hostile {
+			conn.Close()
+		}
+		vanishing.Wait()
+	}()
 	for i := range each {
 		hostile = append(hostile, dialMute(t, n), dialMute(t, n))
 		drip := hostile[2*i]
 		vanishing.Go(func() { // a byte now and then
 			for one := make([]byte, 1); ctx.Err() == nil; pause(ctx, 200*time.Millisecond) {
+				_ = drip.SetReadDeadline(time.Now().Add(time.Second))
 				if _, err := drip.Read(one); err != nil {
 					return
 				}
@@ -70,7 +76,6 @@ func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
 	f.recover("beside hostile readers", 60*time.Second)
 	stop()
 	for i, conn := range hostile {
-		defer conn.Close()
 		// What is in the kernel's buffers comes, and then the end.
 		_ = conn.SetReadDeadline(time.Now().Add(60 * time.Second))
 		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
