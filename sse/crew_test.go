@@ -229,7 +229,9 @@ func TestSocket_OfAStalledReaderIsReset(t *testing.T) {
 	go func() { running <- s.Run(ctx) }()
 	defer func() {
 		stop(errStopped)
-		<-running
+		if err := <-running; !errors.Is(err, errStopped) {
+			t.Error(err)
+		}
 	}()
 	untilRunning(t, s.Streamer)
 	near, far := tcp(t)

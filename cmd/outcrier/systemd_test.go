@@ -62,7 +62,9 @@ func TestSupervisor_IsToldAsSystemdWantsIt(t *testing.T) {
 	}
 	cancel()
 	close(hangs)
-	<-done
+	if err := <-done; err == nil {
+		t.Error("it ends without the cause of its context")
+	}
 }
 
 func TestSupervisor_IsNoneWithoutASocketOrForAnother(t *testing.T) {

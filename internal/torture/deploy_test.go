@@ -192,7 +192,10 @@ func TestDrain_ReadinessTurnsFirst(t *testing.T) {
 	// A second signal is for those who can't wait.
 	n.cmd.Process.Signal(syscall.SIGTERM)
 	select {
-	case <-n.ended:
+	case err := <-n.ended:
+		if err == nil {
+			t.Error("after the second signal it ends as after one")
+		}
 		n.cmd = nil
 	case <-time.After(20 * time.Second):
 		t.Error("the second signal does not end it")

@@ -37,7 +37,6 @@ type field struct {
 	// position is good.
 	lossy, anew bool
 
-	steady         atomic.Bool
 	writing        sync.WaitGroup
 	stopWriting    context.CancelFunc
 	readingDone    sync.WaitGroup

@@ -121,10 +121,12 @@ func (p *process) start() {
 func (p *process) kill() {
 	if p.cmd != nil {
 		p.cmd.Process.Kill()
-		<-p.ended
+		_ = p.wait()
 		p.cmd = nil
 	}
 }
+
+func (p *process) wait() error { return <-p.ended }
 
 // drain is what a deployment does: SIGTERM, and wait for the end.
 func (p *process) drain() {

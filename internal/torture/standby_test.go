@@ -108,7 +108,9 @@ func TestStandby_IsRefused(t *testing.T) {
 		t.Errorf("a tail on a standby says %+v, want %v", status, outbox.ErrStandby)
 	}
 	cancel()
-	<-done
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
+	}
 	if _, err := (outbox.Reader{Pool: outboxtest.Pool(t, standby.URL(""))}).Earliest(t.Context()); !errors.Is(err, outbox.ErrStandby) {
 		t.Errorf("a reader on a standby says %v, want %v", err, outbox.ErrStandby)
 	}
