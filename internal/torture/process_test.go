@@ -64,7 +64,7 @@ func newProcess(t *testing.T, database string, args ...string) *process {
 	log := filepath.Join(logFolder(t), fmt.Sprintf("%s-%s.log", strings.ReplaceAll(t.Name(), "/", "_"), address[strings.LastIndex(address, ":")+1:]))
 	p := &process{t: t, listen: address, url: "http://" + address, log: log, args: append([]string{
 		"serve", "--dev", "--migrate=false", "--database-url", database, "--listen", address,
-		"--retry", "100ms", "--heartbeat", "300ms", "--stall", "2s", "--drain", "300ms", "--ring", "1MiB", "--queue", "64",
+		"--retention", "0", "--retry", "100ms", "--heartbeat", "300ms", "--stall", "2s", "--drain", "300ms", "--ring", "1MiB", "--queue", "64",
 	}, args...)}
 	p.start()
 	t.Cleanup(func() {

@@ -28,6 +28,8 @@ var settings = map[string]string{
 	"max_connections":           "120",
 	"max_prepared_transactions": "100",
 	"wal_writer_delay":          "10s",
+	// For those who look on when nobody else gets in.
+	"superuser_reserved_connections": "20",
 }
 
 // startPostgres starts a migrated Postgres that the test may kill.
