@@ -86,7 +86,13 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request 
 	started, topics := time.Now(), len(request.Filter.Topics)
 	place := caller{account: who.account, address: who.address} // not the grants: streams are many, and last
 	subject := who.Subject
-	request.Record = h.recorded(who, request.Filter)
+	if h.Audit != nil {
+		// Who is on record can be ended by an admin.
+		cancellable, cancel := context.WithCancelCause(ctx)
+		end, forget := func() { cancel(errEnded) }, stop
+		ctx, stop = cancellable, func() { cancel(nil); forget() }
+		request.Record = h.recorded(who, request.Filter, end)
+	}
 	h.Streamer.Serve(ctx, w, request, func(why error) {
 		stop()
 		open.Add(-1)
@@ -96,14 +102,14 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request 
 }
 
 // recorded begins the audit's record of a stream or poll that begins now; nil where
-// there is no audit.
-func (h *handlers) recorded(who caller, filter outbox.Filter) func(outbox.Position) *outbox.StreamRecord {
+// there is no audit. An admin can end it by end, unless that is nil.
+func (h *handlers) recorded(who caller, filter outbox.Filter, end func()) func(outbox.Position) *outbox.StreamRecord {
 	if h.Audit == nil {
 		return nil
 	}
 	began, subject, address := time.Now(), who.Subject, who.address
 	return func(from outbox.Position) *outbox.StreamRecord {
-		return h.Audit.Opened(outbox.StreamOpened{Subject: subject, Remote: address, Filter: filter, From: from, At: began})
+		return h.Audit.Opened(outbox.StreamOpened{Subject: subject, Remote: address, Filter: filter, From: from, At: began, End: end})
 	}
 }
 
@@ -171,7 +177,7 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(trusted, wait+10*time.Second, errUnavailable)
 	defer cancel()
-	request.Record = h.recorded(who, request.Filter)
+	request.Record = h.recorded(who, request.Filter, nil)
 	polled, err := h.Streamer.Poll(ctx, request, limit, wait)
 	switch {
 	case c.Request().Context().Err() != nil:

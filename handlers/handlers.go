@@ -19,12 +19,15 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// Config is what the handlers are built on. All fields but Home and Leaving are needed.
+// Config is what the handlers are built on. All fields are needed, but those that may
+// be nil.
 type Config struct {
 	Streamer *sse.Streamer
 	// Append appends all drafts in one transaction of its own and returns their
 	// ids.
 	Append func(ctx context.Context, drafts []outbox.Draft) ([]int64, error)
+	// Catalogue lists the types of events; nil for none.
+	Catalogue func(ctx context.Context) ([]outbox.EventType, error)
 	// TailStatus is the state of the tail.
 	TailStatus func() outbox.Status
 	// Leaving, when not nil, tells that the node is about to drain: it is not
@@ -34,6 +37,9 @@ type Config struct {
 	Access Access
 	// Audit, when not nil, records the streams, and the polls that gave events.
 	Audit *outbox.Audit
+	// Admin, when not nil, answers at /admin, with the charts of Pulse.
+	Admin *outbox.Admin
+	Pulse *Pulse
 	// Home serves every path that is not Outcrier's; nil for 404.
 	Home http.Handler
 	// Metrics, when not nil, answers GET /metrics: to who may do what admins may, and
@@ -75,7 +81,7 @@ func New(config Config) http.Handler {
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
 		// Home gets no other path's methods.
-		for _, path := range []string{"/events", "/session", "/healthz", "/readyz", "/metrics", "/client.js", "/client.d.ts"} {
+		for _, path := range []string{"/events", "/session", "/catalogue", "/healthz", "/readyz", "/metrics", "/client.js", "/client.d.ts", "/openapi.yaml"} {
 			methods := cmp.Or(strings.Join(resources[path], ", "), http.MethodGet)
 			e.Any(path, func(c echo.Context) error {
 				c.Response().Header().Set(echo.HeaderAllow, methods)
@@ -85,6 +91,9 @@ func New(config Config) http.Handler {
 	}
 	e.GET("/events", h.as(h.events))
 	e.POST("/events", h.as(h.append))
+	if config.Catalogue != nil {
+		e.GET("/catalogue", h.as(h.catalogue))
+	}
 	e.POST("/session", h.signIn)
 	e.DELETE("/session", h.signOut)
 	e.GET("/healthz", h.healthz)
@@ -102,6 +111,10 @@ func New(config Config) http.Handler {
 	} {
 		e.Match([]string{http.MethodGet, http.MethodHead}, path, file)
 	}
+	e.GET("/openapi.yaml", h.describe)
+	if config.Admin != nil {
+		h.adminRoutes(e)
+	}
 	return e
 }
 
@@ -110,6 +123,7 @@ type handlers struct {
 	sites                 sites
 	principals, addresses *quota
 	pace                  *pace
+	types                 types
 	logged                *rate.Limiter
 	unlogged              atomic.Int64
 }

@@ -17,8 +17,8 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// asked is parseRequest of a raw query, as net/http would hand it over.
-func asked(query, lastEventID string, poll, token bool) (sse.Request, error) {
+// parsed is parseRequest of a raw query, as net/http would hand it over.
+func parsed(query, lastEventID string, poll, token bool) (sse.Request, error) {
 	h := &handlers{Config: Config{Access: Access{QueryToken: token, Limits: Limits{Topics: 4}}}}
 	r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/events", RawQuery: query}, Header: http.Header{}}
 	if lastEventID != "" {
@@ -37,7 +37,7 @@ func FuzzQuery(f *testing.F) {
 	f.Add("topic=a;token=x&topic=%zz&Topic=b&topic=%00&from=-1h&topic=a%26topic%3Db", "\x00", true, false)
 	f.Add("topic=%2A%2A&from=2026-11-22T02:00:00Z&lastEventId=&from=now", "x", false, true)
 	f.Fuzz(func(t *testing.T, query, lastEventID string, poll, token bool) {
-		request, err := asked(query, lastEventID, poll, token)
+		request, err := parsed(query, lastEventID, poll, token)
 		if err != nil {
 			says := err.Error()
 			if says == "" || len(says) > 4096+8*len(query) || strings.ContainsAny(says, "\r\n\x00") {
@@ -89,7 +89,7 @@ func FuzzQuery(f *testing.F) {
 		}
 		// What was taken, written anew, is taken for the same. A time back is not
 		// the same a moment later.
-		again, err := asked(values.Encode(), lastEventID, poll, token)
+		again, err := parsed(values.Encode(), lastEventID, poll, token)
 		if err != nil || !slices.Equal(again.Filter.Topics, request.Filter.Topics) || again.Format != request.Format ||
 			again.From.Position != from.Position || again.From.Earliest != from.Earliest || again.From.Since.IsZero() != from.Since.IsZero() {
 			t.Fatalf("%+v the first time, then %+v, %v", request, again, err)
@@ -105,7 +105,7 @@ func FuzzFrom(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, from string) {
 		before := time.Now()
-		request, err := asked(url.Values{"topic": {"a"}, "from": {from}}.Encode(), "", false, false)
+		request, err := parsed(url.Values{"topic": {"a"}, "from": {from}}.Encode(), "", false, false)
 		after := time.Now()
 		got := request.From
 		back, notBack := time.ParseDuration(from)

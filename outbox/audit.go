@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -77,6 +78,9 @@ type StreamOpened struct {
 	From Position
 	// At is when it was opened, if that was not just now.
 	At time.Time
+	// End, when not nil, is called when an admin wants the stream to end, perhaps
+	// more than once. It must not block.
+	End func()
 }
 
 // StreamRecord is the audit's record of one stream. One goroutine at a time may
@@ -277,6 +281,9 @@ func (a *Audit) turn(ctx context.Context, every time.Duration) error {
 	a.mu.Lock()
 	streams := slices.Collect(maps.Values(a.streams))
 	a.mu.Unlock()
+	if err := a.endAsked(ctx); err != nil {
+		return fmt.Errorf("look for streams to end: %w", err)
+	}
 	streams = slices.DeleteFunc(streams, func(r *StreamRecord) bool { return !r.due(every) })
 	for batch := range slices.Chunk(streams, auditBatch) {
 		if ctx.Err() == nil && time.Since(heard) > auditShift && every > 0 {
@@ -304,6 +311,27 @@ func (a *Audit) beat(ctx context.Context) (asked time.Time, err error) {
 	defer cancel()
 	err = a.Pool.QueryRow(ctx, `SELECT outbox_beat($1, $2, $3, $4, $5)`, a.run, clean(a.Node), open, position, lag).Scan(&asked)
 	return asked, err
+}
+
+// endAsked ends the streams of this node that somebody asked to end, at whichever
+// node; see Admin.EndStream. They are asked for again until they are recorded as
+// ended.
+func (a *Audit) endAsked(ctx context.Context) error {
+	const askedSQL = `SELECT stream FROM outbox_stream WHERE run = $1 AND end_asked_at IS NOT NULL AND closed_at IS NULL`
+	rows, err := a.Pool.Query(ctx, askedSQL, a.run)
+	if err != nil {
+		return err
+	}
+	asked, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	for _, number := range asked {
+		a.mu.Lock()
+		r := a.streams[number]
+		a.mu.Unlock()
+		if r != nil && r.opened.End != nil {
+			r.opened.End()
+		}
+	}
+	return err
 }
 
 func (r *StreamRecord) due(every time.Duration) bool {

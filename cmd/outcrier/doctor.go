@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -64,7 +63,7 @@ func runDoctor(ctx context.Context, p process, c doctorConfig) error {
 		}
 	}
 	list := []doctor.Finding{}
-	print := printer{w: p.stdout, coloured: terminal(p.stdout) && variable(p.environ, "NO_COLOR") == ""}
+	print := printer{w: p.stdout, terminal: terminalOf(p.stdout, p.environ)}
 	counts := doctor.Examine(ctx, doctor.Config{
 		DatabaseURL: c.DatabaseURL, DirectURL: c.DirectURL, URL: c.URL, Token: c.Token, Verifier: verifier, Patience: c.Patience,
 		Found: func(f doctor.Finding) {
@@ -96,15 +95,15 @@ func runDoctor(ctx context.Context, p process, c doctorConfig) error {
 // printer prints findings for people: one a line, with what to do beneath it.
 type printer struct {
 	w        io.Writer
-	coloured bool
+	terminal *terminal // nil for none
 }
 
-var colours = map[doctor.Severity]string{doctor.OK: "32", doctor.Advice: "36", doctor.Warning: "33", doctor.Error: "31"}
+var severityColours = map[doctor.Severity]string{doctor.OK: green, doctor.Advice: cyan, doctor.Warning: yellow, doctor.Error: red}
 
 func (p printer) finding(f doctor.Finding) {
 	word := fmt.Sprintf("%-8s", f.Severity)
-	if p.coloured {
-		word = "\x1b[" + colours[f.Severity] + "m" + word + "\x1b[0m"
+	if p.terminal != nil {
+		word = p.terminal.paint(severityColours[f.Severity], word)
 	}
 	fmt.Fprintf(p.w, "%s %-18s %s\n", word, f.Check, printable(f.Text))
 	if f.Remedy != "" {
@@ -115,28 +114,8 @@ func (p printer) finding(f doctor.Finding) {
 	}
 }
 
-// printable keeps what others wrote, like a query, from acting on the terminal.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 {
-			return ' '
-		}
-		return r
-	}, text)
-}
-
 func (p printer) sum(counts map[doctor.Severity]int) {
 	fmt.Fprintf(p.w, "\n%d ok, %d advice, %d warnings, %d errors\n", counts[doctor.OK], counts[doctor.Advice], counts[doctor.Warning], counts[doctor.Error])
-}
-
-// terminal tells whether a person looks at what is written.
-func terminal(w io.Writer) bool {
-	file, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := file.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
 
 func variable(environ []string, name string) string {

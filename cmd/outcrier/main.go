@@ -87,6 +87,7 @@ OUTCRIER_DATABASE_URL is not given.`
 		tokenCommand(p),
 		benchCommand(p),
 		doctorCommand(p),
+		healthCommand(p),
 	)
 	return root
 }

@@ -69,7 +69,45 @@ func (c *migrateRolesConfig) check(r *report) {
 }
 
 func runMigrateUp(ctx context.Context, p process, c migrateUpConfig) error {
-	return migrations.Migrations{URL: c.DatabaseURL, PayloadLimit: int(c.PayloadLimit), Log: p.log}.Up(ctx)
+	progress := newProgress(p.stderr, p.environ)
+	defer progress.end()
+	m := migrations.Migrations{URL: c.DatabaseURL, PayloadLimit: int(c.PayloadLimit), Log: c.logger(progress)}
+	before, err := pending(ctx, m)
+	if err != nil {
+		return err
+	}
+	if before > 0 {
+		progress.say(fmt.Sprintf("apply %s", several(before, "migration")))
+	}
+	if err := m.Up(ctx); err != nil {
+		return err
+	}
+	progress.clear()
+	text := several(before, "migration") + " applied"
+	if before == 0 {
+		text = "nothing to do: all migrations are applied"
+	}
+	_, err = fmt.Fprintln(p.stdout, text)
+	return err
+}
+
+// pending is how many migrations are not applied.
+func pending(ctx context.Context, m migrations.Migrations) (n int, err error) {
+	status, err := m.Status(ctx)
+	for _, migration := range status.Migrations {
+		if migration.AppliedAt == nil {
+			n++
+		}
+	}
+	return n, err
+}
+
+// several is a number of things.
+func several(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 func runMigrateDown(ctx context.Context, p process, c migrateConfig) error {

@@ -92,8 +92,9 @@ func (n node) run(ctx context.Context) error {
 	access.Open, access.Proxies, access.Limits = n.open(), n.proxies(), n.limits()
 	var leaving atomic.Bool
 	surface := handlers.Config{
-		Streamer: streamer, Append: traced.Append(appender(pool)), TailStatus: tail.Status, Leaving: leaving.Load,
+		Streamer: streamer, Append: traced.Append(appender(pool)), Catalogue: outbox.Catalogue{Pool: pool}.List, TailStatus: tail.Status, Leaving: leaving.Load,
 		Access: access, MaxBody: int64(n.MaxBody), Log: n.log,
+		Admin: outbox.NewAdmin(pool), Pulse: &handlers.Pulse{Streamer: streamer, TailStatus: tail.Status},
 	}
 	if n.Audit {
 		surface.Audit = &outbox.Audit{Pool: pool, Node: n.Node, State: state(tail, hub), Log: n.log}
@@ -118,9 +119,11 @@ func (n node) run(ctx context.Context) error {
 	group.Go(func() error {
 		return outbox.Retention{Pool: pool, Keep: n.Retention, Rules: n.rules(), Log: n.log}.Run(work)
 	})
+	group.Go(func() error { return outbox.Stats{Pool: pool, Log: n.log}.Run(work) })
 	if business != nil && n.traffic > 0 {
 		group.Go(func() error { return business.Traffic(work, n.traffic) })
 	}
+	group.Go(func() error { return surface.Pulse.Run(work) })
 	if surface.Audit != nil {
 		group.Go(func() error { return surface.Audit.Run(work) })
 	}
@@ -325,7 +328,7 @@ func (n node) announce(address net.Addr, private *pgserver.Server) {
 	}
 	lines := []string{fmt.Sprintf("stream curl -N %s'%s/events?topic=**'", header, base)}
 	if n.demo {
-		lines = append([]string{"page " + base + "/"}, lines...)
+		lines = append([]string{"page " + base + "/", "admin " + base + "/admin"}, lines...)
 	}
 	if private != nil {
 		// Without what stands behind "?", at which some shells stumble.
