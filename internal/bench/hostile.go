@@ -13,10 +13,11 @@ import (
 const goodReaders = 20
 
 // hostile measures what readers who take nothing cost the others: the latency of
-// good readers without them and beside them, in turns, all on one topic, and what
-// the server holds for them.
+// good readers alone, beside as many who read, and beside hostile ones, in turns,
+// all on one topic, and what the server holds for the hostile ones.
 func (b *bench) hostile(ctx context.Context) error {
-	variants := []string{"alone", fmt.Sprintf("beside %d hostile", b.Hostile)}
+	variants := []string{"alone", fmt.Sprintf("beside %d who read", b.Hostile), fmt.Sprintf("beside %d hostile", b.Hostile)}
+	const beside, hostile = 1, 2
 	found := make([][]delays, len(variants))
 	var memories []float64
 	var read Count
@@ -27,7 +28,14 @@ func (b *bench) hostile(ctx context.Context) error {
 			topic := b.topic("hostile/%d/%d", which, run)
 			var crowd hostileCrowd
 			before, memoryErr := memoryOf(b.pid())
-			if which == 1 {
+			readers := newCrowd(b.target.endpoint, b.Hostile, func(int) string { return topic }, nil)
+			switch which {
+			case beside:
+				b.say("hostile: open %d streams that are read, run %d", b.Hostile, run+1)
+				if err := readers.open(ctx); err != nil {
+					return err
+				}
+			case hostile:
 				b.say("hostile: open %d streams that nobody reads, run %d", b.Hostile, run+1)
 				if err := crowd.open(ctx, b.target.endpoint, b.Hostile, topic); err != nil {
 					crowd.close()
@@ -38,13 +46,14 @@ func (b *bench) hostile(ctx context.Context) error {
 			came, count, err := b.latencyOfGood(ctx, topic)
 			after, err2 := memoryOf(b.pid())
 			crowd.close()
+			readers.drop()
 			if err != nil {
 				return err
 			}
 			read.add(count)
 			found[which] = append(found[which], came)
 			switch {
-			case which == 0:
+			case which != hostile:
 			case memoryErr != nil || err2 != nil:
 				unknown = "not measured: the server's process is not known"
 			default:
@@ -65,13 +74,13 @@ func (b *bench) hostile(ctx context.Context) error {
 		}
 		for which, variant := range variants {
 			f := Figure{Measure: "hostile", Variant: variant, Name: "commit to client " + q.name, Unit: "ms", Runs: at(found[which]), Count: &read}
-			if which == 1 {
-				f.Ratio = &Ratio{To: variants[0], Runs: ratios(at(found[1]), at(found[0]))}
+			if which == hostile {
+				f.Ratio = &Ratio{To: variants[beside], Runs: ratios(at(found[hostile]), at(found[beside]))}
 			}
 			b.report.add(f)
 		}
 	}
-	b.report.add(Figure{Measure: "hostile", Variant: variants[1], Name: "resident memory more than before", Unit: "MB", Runs: memories, Count: &read, Note: unknown})
+	b.report.add(Figure{Measure: "hostile", Variant: variants[hostile], Name: "resident memory more than before", Unit: "MB", Runs: memories, Count: &read, Note: unknown})
 	return nil
 }
 

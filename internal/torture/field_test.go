@@ -284,10 +284,19 @@ func (f *field) end() {
 	for _, r := range f.readers {
 		r.steady.Store(true)
 	}
-	execute(f.t, f.url, `INSERT INTO outbox (topic, type) VALUES ('`+endTopic+`', 'torture.ended')`)
 	stop := time.AfterFunc(time.Minute, f.stopReading)
-	f.readingDone.Wait()
-	stop.Stop()
+	defer stop.Stop()
+	done := make(chan struct{})
+	go func() { defer close(done); f.readingDone.Wait() }()
+	// Again and again, for those who come back to a gap behind it.
+	for reading := true; reading; {
+		execute(f.t, f.url, `INSERT INTO outbox (topic, type) VALUES ('`+endTopic+`', 'torture.ended')`)
+		select {
+		case <-done:
+			reading = false
+		case <-time.After(time.Second):
+		}
+	}
 
 	var rows []row
 	if f.lossy {
