@@ -51,12 +51,13 @@ func versions(t *testing.T) (versions []int64) {
 	return versions
 }
 
-// longestStall is for how long a writer may wait for a migration's locks.
-const longestStall = "100ms"
+// longestStall is for how long a writer may wait for a migration's locks. It is 40 ms
+// by the migrations' own lock_timeout, and what they do under it; the rest is for a
+// machine that is busy with something else.
+const longestStall = "1s"
 
 // From each version there was, up to the newest and down again, while eight write.
-// Postgres itself judges: each waits for no lock longer than is allowed. That the
-// machine was busy with something else does not happen three times in a row.
+// Postgres itself judges: each waits for no lock longer than is allowed.
 func TestUp_WritersGoOn(t *testing.T) {
 	all := versions(t)
 	for _, from := range all[:len(all)-1] {
