@@ -14,6 +14,7 @@ import (
 	"github.com/labstack/echo/v4/middleware"
 	"golang.org/x/time/rate"
 
+	"github.com/outcrier/outcrier/client"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
@@ -62,7 +63,7 @@ func New(config Config) http.Handler {
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
 		// Home gets no other path's methods.
-		for _, path := range []string{"/events", "/session", "/healthz", "/readyz"} {
+		for _, path := range []string{"/events", "/session", "/healthz", "/readyz", "/client.js", "/client.d.ts"} {
 			methods := cmp.Or(strings.Join(resources[path], ", "), http.MethodGet)
 			e.Any(path, func(c echo.Context) error {
 				c.Response().Header().Set(echo.HeaderAllow, methods)
@@ -76,6 +77,12 @@ func New(config Config) http.Handler {
 	e.DELETE("/session", h.signOut)
 	e.GET("/healthz", h.healthz)
 	e.GET("/readyz", h.readyz)
+	for path, file := range map[string]echo.HandlerFunc{
+		"/client.js":   module("text/javascript; charset=utf-8", client.Script()),
+		"/client.d.ts": module("text/plain; charset=utf-8", client.Types),
+	} {
+		e.Match([]string{http.MethodGet, http.MethodHead}, path, file)
+	}
 	return e
 }
 

@@ -23,7 +23,7 @@ var lastEventID = []string{"last_event_id", "lastEventId", "Last-Event-ID"}
 func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request, err error) {
 	known := slices.Concat([]string{"topic", "type", "from", "format", "names"}, lastEventID)
 	if poll {
-		known = append(known, "after", "wait", "limit")
+		known = append(known, "after", "until", "wait", "limit")
 	}
 	if h.Access.QueryToken {
 		known = append(known, "token")
@@ -77,6 +77,12 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	}
 	request.From, err = parseFrom(c)
 	request.Filter.Since = request.From.Since
+	if until := query.Get("until"); until != "" {
+		if _, wrong := outbox.ParsePosition(until); wrong != nil {
+			return request, fmt.Errorf("until=%.100q is not a position; allowed is one that a stream or a poll has given", until)
+		}
+		request.Until = until
+	}
 	return request, err
 }
 

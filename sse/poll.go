@@ -38,12 +38,16 @@ func (p Polled) AppendJSON(dst []byte) []byte {
 }
 
 // Poll gives what the request would get as a stream, limit events at most: at
-// once when there is something, else when there is, or when wait is over.
+// once when there is something, else when there is, or when wait is over. With Until
+// it gives what there is up to there, and does not wait.
 func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait time.Duration) (Polled, error) {
 	refused := s.enter()
 	defer s.leave()
 	if refused != nil {
 		return Polled{}, refused
+	}
+	if request.Until != "" {
+		return s.upTo(ctx, request, limit)
 	}
 	sub, w, err := s.Hub.Subscribe(ctx, request.Filter, request.Format)
 	if err != nil {

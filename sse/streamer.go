@@ -61,6 +61,8 @@ type Request struct {
 	Filter outbox.Filter
 	Format Format
 	From   From
+	// Until, for a poll, is the position to stop at; empty for none.
+	Until string
 	// Record, when not nil, begins the audit's record of the stream: from is
 	// what the reader had been given before.
 	Record func(from outbox.Position) *outbox.StreamRecord

@@ -1,0 +1,67 @@
+package client_test
+
+import (
+	"bytes"
+	"compress/gzip"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/outcrier/outcrier/client"
+)
+
+// TestScript_IsSmall measures what a browser loads.
+func TestScript_IsSmall(t *testing.T) {
+	const most = 4 << 10
+	var zipped bytes.Buffer
+	w, err := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
+	if err == nil {
+		_, err = w.Write(client.Script())
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d bytes, gzipped %d", len(client.Script()), zipped.Len())
+	if zipped.Len() >= most {
+		t.Errorf("the module has %d bytes gzipped, want less than %d", zipped.Len(), most)
+	}
+}
+
+// TestModule runs the module's own tests under node: those of the source, and again
+// with what nodes serve.
+func TestModule(t *testing.T) {
+	node, err := exec.LookPath("node")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("CI is set, but node is not installed")
+		}
+		t.Skip("node is not installed")
+	}
+	dir := t.TempDir()
+	tests, err := os.ReadFile("outcrier.test.js")
+	if err == nil {
+		err = os.WriteFile(dir+"/outcrier.test.js", tests, 0o600)
+	}
+	if err == nil {
+		err = os.WriteFile(dir+"/outcrier.js", client.Script(), 0o600)
+	}
+	if err == nil {
+		err = os.WriteFile(dir+"/package.json", []byte(`{"type": "module"}`), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, in := range map[string]string{"source": ".", "served": dir} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			command := exec.CommandContext(t.Context(), node, "--test", "--test-force-exit", "--test-reporter=spec", "outcrier.test.js")
+			command.Dir = in
+			if out, err := command.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}

@@ -1,0 +1,295 @@
+// Runs under node's test runner: what of the module needs no browser.
+import assert from 'node:assert/strict';
+import http from 'node:http';
+import { afterEach, test } from 'node:test';
+
+// What the module takes from a page.
+globalThis.location = { href: 'http://localhost/' };
+Object.defineProperty(globalThis, 'navigator', { value: { onLine: true }, configurable: true });
+globalThis.addEventListener ??= () => {};
+const reported = [];
+globalThis.reportError = (error) => reported.push(error.message);
+
+const { connect, parser } = await import('./outcrier.js');
+
+// read gives what a parser makes of pieces, with the delays that it was told.
+function read(pieces) {
+  const told = [];
+  const feed = parser((event) => told.push(event), (ms) => told.push(ms));
+  for (const piece of pieces) feed(piece);
+  return told;
+}
+
+const message = (data, id = '', type = 'message') => ({ type, data, id });
+
+test('parser: the hard cases of the standard', () => {
+  for (const [name, text, want] of [
+    ['of the standard, 9.2.6: two lines', 'data: YHOO\ndata: +2\ndata: 10\n\n', [message('YHOO\n+2\n10')]],
+    ['of the standard: comment, ids, no space', ': test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n',
+      [message('first event', '1'), message('second event', ''), message(' third event', '')]],
+    ['of the standard: empty data, and none', 'data\n\ndata\ndata\n\ndata:', [message(''), message('\n')]],
+    ['of the standard: one space is dropped', 'data:test\n\ndata: test\n\n', [message('test'), message('test')]],
+    ['all line ends', 'data: a\rdata: b\r\ndata: c\n\r\n', [message('a\nb\nc')]],
+    ['CR CR ends an event', 'data: a\r\rdata: b\r\r', [message('a'), message('b')]],
+    ['an id with NUL is ignored', 'id: 1\ndata: a\n\nid: 2\0\ndata: b\n\n', [message('a', '1'), message('b', '1')]],
+    ['an id without data stays', 'id: 7\n\ndata: a\n\n', [message('a', '7')]],
+    ['a type is for one event', 'event: t\ndata: a\n\ndata: b\n\n', [message('a', '', 't'), message('b')]],
+    ['a type without data is no event', 'event: t\n\ndata: b\n\n', [message('b')]],
+    ['colons in a value', 'data: a: b:c\nevent:: d\n\n', [message('a: b:c', '', ': d')]],
+    ['unknown fields, and comments', 'dat: a\nData: b\n:data: c\n data: d\ndata: e\n\n', [message('e')]],
+    ['retry, digits only', 'retry: 300\nretry: 3s\nretry: -1\nretry:\nretry: 1.5\nretry: 07\n\n', [300, 7]],
+    ['an event that is not over is none', 'data: a\n\ndata: lost\nid: 3\n', [message('a')]],
+    ['line separators of Unicode are none', 'data: a\u2028b\u2029c\u0085d\n\n', [message('a\u2028b\u2029c\u0085d')]],
+    ['a BOM within', 'data: \ufeffa\n\ufeffdata: b\n\n', [message('\ufeffa')]],
+  ]) {
+    assert.deepEqual(read([text]), want, name);
+    assert.deepEqual(read([...text]), want, `${name}, cut everywhere`);
+    for (let cut = 1; cut < text.length; cut++) {
+      assert.deepEqual(read([text.slice(0, cut), '', text.slice(cut)]), want, `${name}, cut at ${cut}`);
+    }
+  }
+});
+
+test('parser: an event is given with its last line end, not with what follows', () => {
+  for (const end of ['\n\n', '\r\r', '\r\n\r\n', '\r\n\r']) assert.equal(read(['data: a', end]).length, 1, JSON.stringify(end));
+});
+
+// serve answers requests by a script: the nth by its nth function, all others by the last.
+const servers = [];
+async function serve(...script) {
+  const asked = [];
+  const server = http.createServer((request, response) => {
+    const url = new URL(request.url, 'http://localhost');
+    const query = Object.fromEntries(url.searchParams);
+    asked.push({ ...query, topics: url.searchParams.getAll('topic'), token: request.headers.authorization, accept: request.headers.accept, at: Date.now() });
+    script[Math.min(asked.length, script.length) - 1](response, asked.at(-1));
+  });
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  servers.push(server);
+  return { asked, url: `http://127.0.0.1:${server.address().port}/events` };
+}
+
+const streams = [];
+function open(url, options) {
+  const stream = connect(url, { topics: ['a'], ...options });
+  stream.ids = [];
+  stream.states = [];
+  stream.on('*', ({ id }) => stream.ids.push(id));
+  stream.on('outcrier.state', (change) => stream.states.push(change));
+  streams.push(stream);
+  return stream;
+}
+
+afterEach(() => {
+  for (const stream of streams.splice(0)) stream.close();
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+async function until(what, is) {
+  for (const end = Date.now() + 10_000; !is(); await new Promise((done) => setTimeout(done, 5))) {
+    if (Date.now() > end) throw new Error(`not within 10 s: ${what}`);
+  }
+}
+
+const event = (id, topic = 'a', type = 'test.added') => `id: ${id}.p\nevent: ${type}\ndata: ${JSON.stringify({ id: `${id}`, topic, type, data: {} })}\n\n`;
+const hello = (position, more = '"resumed":false') => `: outcrier\nretry: 20\n\nevent: outcrier.hello\nid: ${position}\ndata: {${more},"position":"${position}"}\n\n`;
+const live = (position) => `event: outcrier.live\nid: ${position}\ndata: {}\n\n`;
+const begin = (response, ...text) => {
+  response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+  response.write(text.join(''));
+};
+const stream = (...text) => (response) => begin(response, ...text);
+const ended = (...text) => (response) => {
+  begin(response, ...text);
+  response.end();
+};
+const status = (code, headers = {}, body = '') => (response) => response.writeHead(code, headers).end(body);
+const page = (position, ...ids) => (response) =>
+  response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify({ events: ids.map((id) => ({ id: `${id}`, topic: 'a', type: 't' })), position, gap: null }));
+
+test('goes on from its position, and drops what it had', async () => {
+  const { asked, url } = await serve(ended(hello('0.p'), event(1), event(2), live('2.p')), stream(hello('2.p', '"resumed":true'), event(2), event(3), live('3.p')));
+  const s = open(url, { from: '1h' });
+  await until('three events', () => s.ids.length === 3);
+  assert.deepEqual(s.ids, ['1', '2', '3']);
+  assert.deepEqual([asked[0].from, asked[0].last_event_id], ['1h', undefined]);
+  assert.deepEqual([asked[1].from, asked[1].last_event_id], [undefined, '2.p']);
+  await until('live', () => s.state === 'live');
+  assert.equal(s.position, '3.p');
+});
+
+test('remembers a bounded number of ids', async () => {
+  const many = Array.from({ length: 5000 }, (_, i) => event(i)).join('');
+  const { url } = await serve(stream(hello('0.p'), many, event(4999), event(0), live('0.p')));
+  const s = open(url);
+  await until('live', () => s.state === 'live');
+  assert.equal(s.ids.length, 5001); // 0 is forgotten, 4999 is not
+});
+
+test('on, once, off, clear; what one listener throws concerns no other', async () => {
+  const { url } = await serve(stream(hello('0.p'), event(1, 'a', 'user.in'), event(2, 'a', 'user.out'), event(3, 'a', 'trade.done'), live('3.p')));
+  const s = open(url);
+  const got = [];
+  s.on('user.in', () => { throw new Error('mine'); });
+  s.on('user.in', ({ id }) => got.push(`in ${id}`));
+  s.on('user.*', ({ id }) => got.push(`user ${id}`));
+  s.once('*', ({ id }) => got.push(`once ${id}`));
+  s.on('*', () => got.push('never'))();
+  const off = () => got.push('off');
+  s.on('trade.done', off);
+  s.on('trade.done', () => got.push('off too'));
+  s.off('trade.done', off);
+  s.off('trade.done');
+  await until('live', () => s.state === 'live');
+  assert.deepEqual(got, ['in 1', 'user 1', 'once 1', 'user 2']);
+  assert.deepEqual(reported, ['mine']);
+  s.clear();
+  s.close();
+  assert.equal(s.state, 'closed');
+  assert.equal(s.states.at(-1).state, 'live');
+});
+
+test('a listener that closes the stream gets nothing more', async () => {
+  const { url } = await serve(stream(hello('0.p'), event(1), event(2)));
+  const s = open(url);
+  s.on('*', () => s.close());
+  await until('closed', () => s.state === 'closed');
+  assert.deepEqual(s.ids, ['1']);
+  assert.equal(s.position, '1.p');
+});
+
+test('a gap is told, and its ids may be those of others', async () => {
+  const { url } = await serve(ended(hello('0.p'), event(1)), stream(hello('9.q', '"resumed":"gap","reason":"other_history","since":"2026-11-22T02:00:00Z"'), event(1), live('1.q')));
+  const s = open(url);
+  const gaps = [];
+  s.on('outcrier.gap', (gap) => gaps.push(gap.reason));
+  await until('live', () => s.state === 'live');
+  assert.deepEqual([gaps, s.ids], [['other_history'], ['1', '1']]);
+});
+
+test('refused tokens: another one is asked for, the same one is final', async () => {
+  const { asked, url } = await serve(status(401, { 'Content-Type': 'application/problem+json' }, '{"detail":"the token is not good"}'), stream(hello('0.p'), live('0.p')));
+  let n = 0;
+  const s = open(url, { token: async () => `token-${++n}` });
+  await until('live', () => s.state === 'live');
+  assert.deepEqual(asked.map(({ token }) => token), ['Bearer token-1', 'Bearer token-2']);
+
+  const other = await serve(status(403, {}, '{"detail":"topic \\"a\\" is not granted"}'));
+  const refused = open(other.url, { token: 'the same' });
+  await until('closed', () => refused.state === 'closed');
+  const { reason, status: code, detail } = refused.states.at(-1);
+  assert.deepEqual([reason, code, detail, other.asked.length], ['refused', 403, 'topic "a" is not granted', 1]);
+});
+
+test('a token is renewed before it expires', async () => {
+  const { asked, url } = await serve(stream(hello('0.p'), live('0.p')));
+  let n = 0;
+  const jwt = () => `e30.${btoa(JSON.stringify({ exp: Date.now() / 1000 + 4, n: ++n }))}.x`;
+  const s = open(url, { token: jwt });
+  await until('a second token', () => asked.length === 2);
+  assert.notEqual(asked[0].token, asked[1].token);
+  assert.ok(asked[1].at - asked[0].at < 4000);
+  assert.equal(asked[1].last_event_id, '0.p');
+  assert.deepEqual(s.states.map(({ state }) => state), ['replaying', 'live']);
+});
+
+test('goodbyes: comes back after the time that it was told', async () => {
+  const { asked, url } = await serve(ended('retry: 150\nevent: outcrier.goodbye\ndata: {"reason":"drain"}\n\n'), stream(hello('0.p'), live('0.p')));
+  const s = open(url);
+  await until('live', () => s.state === 'live');
+  assert.ok(asked[1].at - asked[0].at >= 145);
+  assert.deepEqual(s.states.map(({ state, reason }) => `${state} ${reason ?? ''}`.trim()), ['waiting drain', 'connecting', 'replaying', 'live']);
+});
+
+test('failures: full jitter, twice as long each time, and Retry-After', async () => {
+  const { url } = await serve(status(502), status(503, { 'Retry-After': '1' }), status(502));
+  const random = Math.random;
+  Math.random = () => 0.5;
+  try {
+    const s = open(url);
+    await until('three failures', () => s.states.filter(({ state }) => state === 'waiting').length === 3);
+    assert.deepEqual(s.states.filter(({ state }) => state === 'waiting').map(({ retryIn }) => retryIn), [500, 1500, 2000]);
+  } finally {
+    Math.random = random;
+  }
+});
+
+test('what is final: 204 and what the client did wrong', async () => {
+  for (const [code, reason] of [[204, 'stopped'], [400, 'refused'], [405, 'refused'], [414, 'refused']]) {
+    const { asked, url } = await serve(status(code));
+    const s = open(url);
+    await until('closed', () => s.state === 'closed');
+    assert.deepEqual([s.states.at(-1).reason, s.states.at(-1).status, asked.length], [reason, code, 1]);
+  }
+});
+
+test('silence: a stream without a first byte becomes polls, one without a heartbeat comes back', async () => {
+  const nothing = () => {};
+  const { asked, url } = await serve(nothing, page('1.p', 1), page('2.p', 2), nothing);
+  const s = open(url, { patience: 50, from: 'earliest' });
+  await until('two events', () => s.ids.length === 2);
+  assert.deepEqual(asked.slice(0, 3).map(({ accept }) => accept), ['text/event-stream', 'application/json', 'application/json']);
+  assert.deepEqual(asked.slice(1, 3).map(({ from, last_event_id, wait }) => [from, last_event_id, wait]), [['earliest', undefined, '0s'], [undefined, '1.p', '25s']]);
+  assert.deepEqual([s.state, s.via], ['live', 'poll']);
+
+  const other = await serve(stream(hello('0.p'), live('0.p')), stream(hello('0.p'), live('0.p'), event(1)));
+  const quiet = open(other.url, { heartbeat: 100 });
+  await until('an event', () => quiet.ids.length === 1);
+  assert.ok(quiet.states.some(({ state, reason }) => state === 'waiting' && reason === 'silent'));
+});
+
+test('topics: the new ones begin now, the kept ones miss nothing', async () => {
+  const { asked, url } = await serve(
+    stream(hello('0.p'), event(1), live('1.p')),
+    page('5.p', 2), // of the topics there were, up to now
+    stream(hello('5.p', '"resumed":true'), live('5.p'), event(6, 'b')),
+  );
+  const s = open(url);
+  await until('live', () => s.state === 'live');
+  s.add(['b', 'a', 'c/*']);
+  s.drop('c/*');
+  await until('three events', () => s.ids.length === 3);
+  assert.deepEqual(s.ids, ['1', '2', '6']);
+  assert.deepEqual(asked.map(({ topics, last_event_id }) => [topics, last_event_id]), [[['a'], undefined], [['a'], '1.p'], [['a', 'b'], '5.p']]);
+  assert.deepEqual(s.states.map(({ state }) => state), ['replaying', 'live']);
+});
+
+test('topics: the past of a new one is given up to where it joined', async () => {
+  const { asked, url } = await serve(
+    stream(hello('0.p'), live('0.p')),
+    page('5.p'),
+    stream(hello('5.p', '"resumed":true'), live('5.p'), event(6)),
+    page('3.p', 2, 3),
+    page('5.p', 4),
+  );
+  const s = open(url, { topics: ['b'] });
+  await until('live', () => s.state === 'live');
+  s.add('a', { from: 'earliest' });
+  await until('four events', () => s.ids.length === 4);
+  assert.deepEqual(s.ids, ['2', '3', '4', '6']);
+  assert.deepEqual(asked.slice(3).map(({ topics, from, until, last_event_id }) => [topics, from, until, last_event_id]), [[['a'], 'earliest', '5.p', undefined], [['a'], undefined, '5.p', '3.p']]);
+});
+
+test('without topics it waits for some', async () => {
+  const { asked, url } = await serve(stream(hello('0.p'), event(1), live('1.p')));
+  const s = open(url, { topics: [] });
+  await until('idle', () => s.state === 'idle');
+  assert.equal(asked.length, 0);
+  s.add('a');
+  await until('an event', () => s.ids.length === 1);
+});
+
+test('patterns: what covers which topic', async () => {
+  const topics = ['user/42', 'user/42/x', 'user/42/x/y', 'user/7', 'user', 'b/c/d', 'b/x/d', 'b/d'];
+  for (const [pattern, want] of [
+    ['**', topics], ['user/42/**', topics.slice(0, 3)], ['user/*', ['user/42', 'user/7']], ['user/42', ['user/42']], ['b/*/d', ['b/c/d', 'b/x/d']], ['*', ['user']], ['*/*/**', topics.filter((topic) => topic !== 'user')],
+  ]) {
+    const { url } = await serve(stream(hello('0.p'), ...topics.map((topic, i) => event(i, topic)), live('9.p')));
+    const s = open(url, { topics: [pattern] });
+    await until('live', () => s.state === 'live');
+    assert.deepEqual(s.ids.map((id) => topics[id]), want, pattern);
+  }
+});

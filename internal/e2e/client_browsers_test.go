@@ -1,0 +1,111 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	emulation "github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+)
+
+// browser is one of those that the module is tested in. Its tabs share a profile.
+type browser interface {
+	open(t *testing.T, url string) tab
+}
+
+// tab is a page in a browser.
+type tab interface {
+	navigate(t *testing.T, url string)
+	back(t *testing.T)
+	// eval is the value of a JavaScript expression, awaited, as JSON.
+	eval(t *testing.T, expression string) string
+	// offline has the browser say that there is no network, and behave so.
+	offline(t *testing.T, is bool)
+	close(t *testing.T)
+}
+
+// value is what an expression in a tab gives.
+func value[T any](t *testing.T, in tab, expression string) (v T) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(in.eval(t, expression)), &v); err != nil {
+		t.Fatalf("%.200s: %v", expression, err)
+	}
+	return v
+}
+
+// chromium is driven by chromedp.
+type chromium struct{ first context.Context }
+
+func newChromium(t *testing.T) chromium {
+	t.Helper()
+	return chromium{newTab(t)}
+}
+
+func (c chromium) open(t *testing.T, url string) tab {
+	t.Helper()
+	tab := chromiumTab{open(t, c.first)}
+	tab.navigate(t, url)
+	return tab
+}
+
+type chromiumTab struct{ ctx context.Context }
+
+func (c chromiumTab) navigate(t *testing.T, url string) {
+	t.Helper()
+	do(t, c.ctx, chromedp.Navigate(url))
+}
+
+func (c chromiumTab) back(t *testing.T) {
+	t.Helper()
+	// There is no load to wait for, if the page was kept.
+	do(t, c.ctx, func(ctx context.Context, target *chromedp.Target) (none chromedp.Void, err error) {
+		history, err := cdp.Call(ctx, target, page.GetNavigationHistory, cdp.Empty{})
+		if err == nil {
+			_, err = cdp.Call(ctx, target, page.NavigateToHistoryEntry, page.NavigateToHistoryEntryParams{EntryID: history.Entries[history.CurrentIndex-1].ID})
+		}
+		return none, err
+	})
+	eventually(t, "the page is back", func() bool {
+		path, err := chromedp.Run(c.ctx, chromedp.Evaluate[string]("location.pathname"))
+		return err == nil && path == "/page"
+	})
+}
+
+func (c chromiumTab) offline(t *testing.T, is bool) {
+	t.Helper()
+	do(t, c.ctx, func(ctx context.Context, target *chromedp.Target) (none chromedp.Void, err error) {
+		conditions := &emulation.Conditions{Offline: is, DownloadThroughput: -1, UploadThroughput: -1}
+		_, err = cdp.Call(ctx, target, emulation.EmulateNetworkConditionsByRule, emulation.EmulateNetworkConditionsByRuleParams{
+			MatchedNetworkConditions: []*emulation.Conditions{conditions},
+		})
+		if err == nil {
+			_, err = cdp.Call(ctx, target, emulation.OverrideNetworkState, emulation.OverrideNetworkStateParams{
+				Offline: is, DownloadThroughput: -1, UploadThroughput: -1,
+			})
+		}
+		return none, err
+	})
+}
+
+func (c chromiumTab) eval(t *testing.T, expression string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(c.ctx, deadline)
+	defer cancel()
+	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](fmt.Sprintf("(async () => JSON.stringify(await (%s)) ?? 'null')()", expression), chromedp.EvalAwaitPromise))
+	if err != nil {
+		t.Fatalf("%.200s: %v", expression, err)
+	}
+	return text
+}
+
+func (c chromiumTab) close(t *testing.T) {
+	t.Helper()
+	do(t, c.ctx, func(ctx context.Context, target *chromedp.Target) (none chromedp.Void, err error) {
+		_, err = cdp.Call(ctx, target, page.Close, cdp.Empty{})
+		return none, err
+	})
+}

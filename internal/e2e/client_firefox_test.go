@@ -1,0 +1,157 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/coder/websocket/wsjson"
+)
+
+// firefox is a Firefox without a window, driven by WebDriver BiDi
+// (https://www.w3.org/TR/webdriver-bidi/). One command at a time is under way.
+type firefox struct {
+	conn *websocket.Conn
+	last int
+}
+
+// newFirefox starts Firefox with a profile of its own, and ends it with the test.
+func newFirefox(t *testing.T) *firefox {
+	t.Helper()
+	program := need(t, "firefox-esr", "firefox")
+	// Not t.TempDir: Firefox writes to it until it is gone.
+	profile, err := os.MkdirTemp("", "outcrier-e2e-firefox-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(profile) })
+	command := exec.Command(program, "--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0", "about:blank")
+	command.Env = append(os.Environ(), "HOME="+profile, "MOZ_CRASHREPORTER_DISABLE=1")
+	stderr, err := command.StderrPipe()
+	if err == nil {
+		err = command.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		command.Process.Kill()
+		_ = command.Wait()
+	})
+	address := make(chan string, 1)
+	go func() {
+		for lines := bufio.NewScanner(stderr); lines.Scan(); {
+			if _, found, ok := strings.Cut(lines.Text(), "WebDriver BiDi listening on "); ok {
+				address <- found
+			}
+		}
+	}()
+	f := &firefox{}
+	select {
+	case url := <-address:
+		if f.conn, _, err = websocket.Dial(t.Context(), url+"/session", nil); err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(2 * deadline):
+		t.Fatal("Firefox does not say where it listens")
+	}
+	f.conn.SetReadLimit(64 << 20)
+	t.Cleanup(func() { f.conn.CloseNow() })
+	f.call(t, "session.new", map[string]any{"capabilities": map[string]any{}}, nil)
+	return f
+}
+
+// call sends a command and waits for its result.
+func (f *firefox) call(t *testing.T, method string, params any, result any) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*deadline) // the first takes long
+	defer cancel()
+	f.last++
+	if err := wsjson.Write(ctx, f.conn, map[string]any{"id": f.last, "method": method, "params": params}); err != nil {
+		t.Fatalf("%s: %v", method, err)
+	}
+	for {
+		var answer struct {
+			ID             int
+			Type           string
+			Error, Message string
+			Result         json.RawMessage
+		}
+		if err := wsjson.Read(ctx, f.conn, &answer); err != nil {
+			t.Fatalf("%s: %v", method, err)
+		}
+		if answer.Type == "event" || answer.ID != f.last {
+			continue
+		}
+		if answer.Type != "success" {
+			t.Fatalf("%s: %s: %s", method, answer.Error, answer.Message)
+		}
+		if result != nil {
+			if err := json.Unmarshal(answer.Result, result); err != nil {
+				t.Fatalf("%s: %v", method, err)
+			}
+		}
+		return
+	}
+}
+
+func (f *firefox) open(t *testing.T, url string) tab {
+	t.Helper()
+	var created struct{ Context string }
+	f.call(t, "browsingContext.create", map[string]any{"type": "tab"}, &created)
+	tab := &firefoxTab{f, created.Context}
+	tab.navigate(t, url)
+	return tab
+}
+
+type firefoxTab struct {
+	*firefox
+	context string
+}
+
+func (f *firefoxTab) navigate(t *testing.T, url string) {
+	t.Helper()
+	f.call(t, "browsingContext.navigate", map[string]any{"context": f.context, "url": url, "wait": "complete"}, nil)
+}
+
+func (f *firefoxTab) back(t *testing.T) {
+	t.Helper()
+	f.call(t, "browsingContext.traverseHistory", map[string]any{"context": f.context, "delta": -1}, nil)
+}
+
+func (f *firefoxTab) offline(t *testing.T, is bool) {
+	t.Helper()
+	var conditions any
+	if is {
+		conditions = map[string]any{"type": "offline"}
+	}
+	f.call(t, "emulation.setNetworkConditions", map[string]any{"networkConditions": conditions, "contexts": []string{f.context}}, nil)
+}
+
+func (f *firefoxTab) eval(t *testing.T, expression string) string {
+	t.Helper()
+	var answer struct {
+		Type             string
+		Result           struct{ Value string }
+		ExceptionDetails struct{ Text string }
+	}
+	f.call(t, "script.evaluate", map[string]any{
+		"expression": fmt.Sprintf("(async () => JSON.stringify(await (%s)) ?? 'null')()", expression), "target": map[string]any{"context": f.context}, "awaitPromise": true,
+	}, &answer)
+	if answer.Type != "success" {
+		t.Fatalf("%.200s: %s", expression, answer.ExceptionDetails.Text)
+	}
+	return answer.Result.Value
+}
+
+func (f *firefoxTab) close(t *testing.T) {
+	t.Helper()
+	f.call(t, "browsingContext.close", map[string]any{"context": f.context}, nil)
+}

@@ -1,0 +1,83 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// startNginx starts an nginx before a site and the server of its events, with
+// directives for these, and returns its address. It ends with the test.
+func startNginx(t *testing.T, site, events, directives string) string {
+	t.Helper()
+	program := need(t, "nginx", "/usr/sbin/nginx")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	dir := folder(t)
+	config := fmt.Sprintf(`
+		daemon off; master_process off; pid %[1]s/pid; error_log %[1]s/log; events {}
+		http {
+			access_log off;
+			client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/fastcgi;
+			uwsgi_temp_path %[1]s/uwsgi; scgi_temp_path %[1]s/scgi;
+			server {
+				listen %[2]s;
+				location / { proxy_pass %[3]s; }
+				location /events { proxy_pass %[4]s; proxy_http_version 1.1; %[5]s }
+			}
+		}`, dir, address, site, events, directives)
+	file := filepath.Join(dir, "nginx.conf")
+	if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	command := exec.Command(program, "-c", file, "-p", dir)
+	command.Stderr = t.Output()
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		command.Process.Kill()
+		_ = command.Wait()
+	})
+	eventually(t, "nginx listens", func() bool {
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	return "http://" + address
+}
+
+// proxyBuffers goes through a real nginx that buffers: one that is told by the answer
+// not to, and one that does not listen.
+func proxyBuffers(t *testing.T, s *stage) {
+	for via, directives := range map[string]string{
+		"stream": "proxy_buffering on;",
+		"poll":   "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;",
+	} {
+		here := *s
+		here.topic += "-" + via
+		here.site = &site{base: startNginx(t, s.site.base, s.server.base, directives)}
+		in := here.page(t, "patience: 500")
+		isLive(t, in)
+		if got := value[string](t, in, "stream.via"); got != via {
+			t.Errorf("with %s events come by %s, want %s", directives, got, via)
+		}
+		if told := value[bool](t, in, "stream.told.some(([name, told]) => name === 'state' && told.via === 'poll')"); told != (via == "poll") {
+			t.Errorf("with %s the page is told of the fallback: %t", directives, told)
+		}
+		here.add(t, "a", "b")
+		until(t, in, "the page has two events", "stream.ids.length === 2")
+		here.check(t, in, "a", "%", 0)
+		in.close(t)
+	}
+}

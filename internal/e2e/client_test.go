@@ -1,0 +1,511 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+func TestClient_Chromium(t *testing.T) {
+	t.Parallel() // both wait, most of the time
+	situations(t, newChromium(t))
+}
+
+func TestClient_Firefox(t *testing.T) {
+	t.Parallel()
+	situations(t, newFirefox(t))
+}
+
+// situations brings pages of a browser into each situation that the module has to
+// get out of, and compares what they were given with what is held.
+func situations(t *testing.T, browser browser) {
+	database := outboxtest.URL(t)
+	s := startAs(t, "serve", "--dev", "--database-url", database, "--retry", "200ms", "--heartbeat", "1s", "--audit", "--log-level", "warn")
+	net := newNetwork(t, s.base)
+	site := newSite(t, net.base)
+	for _, situation := range []struct {
+		name string
+		run  func(t *testing.T, s *stage)
+	}{
+		{"server restarted", serverRestarted},
+		{"connection refused", connectionRefused},
+		{"proxy answers for the server", proxyAnswers},
+		{"connection falls silent", fallsSilent},
+		{"offline", goesOffline},
+		{"page loaded anew", loadedAnew},
+		{"page put away", putAway},
+		{"topics change", topicsChange},
+		{"gap", tellsGap},
+		{"tabs share", tabsShare},
+		{"a tab that may not", tabMayNot},
+		{"leading tab hangs", leaderHangs},
+		{"token expires", tokenExpires},
+		{"proxy buffers", proxyBuffers},
+	} {
+		t.Run(situation.name, func(t *testing.T) {
+			began := time.Now()
+			situation.run(t, &stage{browser, site, net, s, database, connect(t, database), strings.ReplaceAll(situation.name, " ", "-")})
+			t.Logf("took %v", time.Since(began).Round(time.Millisecond))
+		})
+	}
+}
+
+// stage is what a situation happens on.
+type stage struct {
+	browser  browser
+	site     *site
+	net      *network
+	server   *server
+	database string
+	db       *pgx.Conn
+	// topic is the first segment of the situation's topics.
+	topic string
+}
+
+// page opens a tab whose page listens, to all of the situation's topics unless the
+// options, in JavaScript, say otherwise.
+func (s *stage) page(t *testing.T, options string) tab {
+	t.Helper()
+	in := s.browser.open(t, s.site.base+"/page")
+	s.listen(t, in, options)
+	return in
+}
+
+func (s *stage) listen(t *testing.T, in tab, options string) {
+	t.Helper()
+	if !strings.Contains(options, "topics:") {
+		options = fmt.Sprintf("topics: ['%s/**'], ", s.topic) + options
+	}
+	until(t, in, "the page is there", "!!globalThis.ready")
+	in.eval(t, "void listen({"+options+"})")
+}
+
+// until waits until an expression of a page is true.
+func until(t *testing.T, in tab, what, expression string) {
+	t.Helper()
+	for end := time.Now().Add(deadline); !value[bool](t, in, expression); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s; states %s; told %s", deadline, what, in.eval(t, "stream.states"), in.eval(t, "stream.told"))
+		}
+	}
+}
+
+func isLive(t *testing.T, in tab) {
+	t.Helper()
+	until(t, in, "the page is live", "stream.state === 'live'")
+}
+
+// add appends events on topics beneath the situation's, and returns the ids.
+func (s *stage) add(t *testing.T, topics ...string) {
+	t.Helper()
+	for _, topic := range topics {
+		insert(t, s.db, s.topic+"/"+topic, "test.added", "{}")
+	}
+}
+
+// held are the ids of the situation's events on topics like a pattern.
+func (s *stage) held(t *testing.T, like string) (ids []string) {
+	t.Helper()
+	for _, r := range rows(t, s.database, s.topic+"/"+like) {
+		ids = append(ids, strconv.FormatInt(r.ID, 10))
+	}
+	return ids
+}
+
+// check appends a last event on a topic, waits for it, and compares what the page was
+// given with what is held on topics like a pattern, without the first so many.
+func (s *stage) check(t *testing.T, in tab, last, like string, without int) {
+	t.Helper()
+	s.add(t, last)
+	want := s.held(t, like)[without:]
+	until(t, in, "the page has the last event", fmt.Sprintf("stream.ids.includes(%q)", want[len(want)-1]))
+	s.same(t, in, want)
+}
+
+func (s *stage) same(t *testing.T, in tab, want []string) {
+	t.Helper()
+	if got := value[[]string](t, in, "stream.ids"); !slices.Equal(got, want) {
+		t.Errorf("the page was given\n%v, held are\n%v; states %s", got, want, in.eval(t, "stream.states"))
+	}
+}
+
+func serverRestarted(t *testing.T, s *stage) {
+	in := s.page(t, "")
+	isLive(t, in)
+	s.add(t, "a", "b")
+	s.server.kill()
+	s.add(t, "a", "b", "c")
+	until(t, in, "the page knows", "stream.state === 'waiting'")
+	s.server.restart(t)
+	s.check(t, in, "a", "%", 0)
+	in.close(t)
+}
+
+func connectionRefused(t *testing.T, s *stage) {
+	in := s.page(t, "")
+	isLive(t, in)
+	s.add(t, "a")
+	s.site.close()
+	s.add(t, "b", "c")
+	until(t, in, "the page was refused twice", "stream.told.filter(([name, told]) => told.reason === 'unreachable').length > 1")
+	s.site.open()
+	s.check(t, in, "a", "%", 0)
+	in.close(t)
+}
+
+// proxyAnswers goes through all that a native EventSource would not come back from.
+func proxyAnswers(t *testing.T, s *stage) {
+	in := s.page(t, "")
+	isLive(t, in)
+	for _, answer := range []struct {
+		handler http.HandlerFunc
+		status  int
+		least   int // ms until the next attempt
+	}{
+		{status(502), 502, 0}, {status(503, "Retry-After", "1"), 503, 1000}, {status(429, "Retry-After", "1"), 429, 1000},
+		{status(200, "Content-Type", "text/html"), 200, 0}, {status(404), 404, 0},
+	} {
+		s.add(t, "a")
+		s.site.answer(answer.handler)
+		s.add(t, "b", "c")
+		until(t, in, "the page is told so", fmt.Sprintf("stream.told.some(([, told]) => told.status === %d && told.retryIn >= %d)", answer.status, answer.least))
+		s.site.mend()
+		isLive(t, in)
+	}
+	s.check(t, in, "a", "%", 0)
+	// What is meant to be final is.
+	s.site.answer(status(204))
+	until(t, in, "the page has stopped", "stream.state === 'closed' && stream.told.at(-1)[1].reason === 'stopped'")
+	s.site.mend()
+	s.listen(t, in, "topics: ['a/**/b']")
+	until(t, in, "the page is told what is wrong", `stream.state === 'closed' && stream.told.at(-1)[1].status === 400 && stream.told.at(-1)[1].detail.includes('a/**/b')`)
+	in.close(t)
+}
+
+// fallsSilent has everything vanish that is sent, which neither end notices.
+func fallsSilent(t *testing.T, s *stage) {
+	in := s.page(t, "")
+	isLive(t, in)
+	s.add(t, "a")
+	until(t, in, "the page has an event", "stream.ids.length === 1")
+	s.net.cut()
+	s.add(t, "b", "c")
+	until(t, in, "the page knows", "stream.told.some(([, told]) => told.reason === 'silent')")
+	s.net.hangUp()
+	s.net.mend()
+	s.check(t, in, "a", "%", 0)
+	in.close(t)
+}
+
+func goesOffline(t *testing.T, s *stage) {
+	in := s.page(t, "")
+	isLive(t, in)
+	s.add(t, "a")
+	until(t, in, "the page has an event", "stream.ids.length === 1")
+	in.offline(t, true)
+	s.add(t, "b", "c")
+	until(t, in, "the page knows", "stream.state === 'offline'")
+	in.offline(t, false)
+	s.check(t, in, "a", "%", 0)
+	in.close(t)
+}
+
+func loadedAnew(t *testing.T, s *stage) {
+	in := s.page(t, "remember: 'anew'")
+	isLive(t, in)
+	s.add(t, "a", "b")
+	until(t, in, "the page has two events", "stream.ids.length === 2")
+	s.same(t, in, s.held(t, "%"))
+	for range 2 {
+		before := len(s.held(t, "%"))
+		in.navigate(t, s.site.base+"/elsewhere")
+		s.add(t, "a", "b", "c")
+		in.navigate(t, s.site.base+"/page")
+		s.listen(t, in, "remember: 'anew'")
+		s.check(t, in, "d", "%", before)
+	}
+	in.close(t)
+}
+
+// putAway goes to another page and back: the page may come out of the browser's
+// cache as it was, with the stream that it had.
+func putAway(t *testing.T, s *stage) {
+	in := s.page(t, "share: true")
+	isLive(t, in)
+	s.add(t, "a")
+	until(t, in, "the page has an event", "stream.ids.length === 1")
+	in.navigate(t, s.site.base+"/elsewhere")
+	s.add(t, "b", "c")
+	in.back(t)
+	if !value[bool](t, in, "!!globalThis.stream") {
+		// Firefox keeps no pages while it is driven: the page is told what it would be.
+		s.listen(t, in, "share: true")
+		isLive(t, in)
+		before := len(s.held(t, "%"))
+		in.eval(t, "void dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
+		s.add(t, "b", "c")
+		eventually(t, "the page has no stream", func() bool { return s.streams(t, "**") == 0 })
+		in.eval(t, "void dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
+		s.check(t, in, "a", "%", before)
+		in.close(t)
+		return
+	}
+	s.check(t, in, "a", "%", 0)
+	in.close(t)
+}
+
+// topicsChange adds and drops topics while events are committed on all of them.
+func topicsChange(t *testing.T, s *stage) {
+	topic := func(name string) string { return fmt.Sprintf("'%s/%s'", s.topic, name) }
+	in := s.page(t, "topics: ["+topic("kept")+", "+topic("dropped")+"]")
+	isLive(t, in)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	other := connect(t, s.database)
+	go func() {
+		defer close(stopped)
+		for {
+			for _, name := range []string{"kept", "dropped", "added", "past"} {
+				const insertSQL = `INSERT INTO outbox (topic, type) VALUES ($1, 'test.added')`
+				if _, err := other.Exec(t.Context(), insertSQL, s.topic+"/"+name); err != nil {
+					t.Error(err)
+				}
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	in.eval(t, "void (stream.topics = {}, stream.on('*', (event) => (stream.topics[event.topic] ??= []).push(event.id)))")
+	given := func(name string) []string {
+		return value[[]string](t, in, "stream.topics["+topic(name)+"] ?? []")
+	}
+	until(t, in, "events flow", "stream.ids.length > 5")
+	in.eval(t, "void stream.add("+topic("added")+")")
+	until(t, in, "of the added one too", "stream.topics["+topic("added")+"]?.length > 5")
+	in.eval(t, "void (stream.drop("+topic("dropped")+"), stream.add(["+topic("past")+"], {from: 'earliest'}))")
+	dropped := given("dropped")
+	until(t, in, "of the past one too", "stream.topics["+topic("past")+"]?.length > 20")
+	close(stop)
+	<-stopped
+	s.add(t, "kept", "added", "past")
+	until(t, in, "all is there", fmt.Sprintf("[%s, %s, %s].every((topic) => stream.topics[topic].at(-1) > 0) && ['%s'].every((id) => stream.ids.includes(id))",
+		topic("kept"), topic("added"), topic("past"), strings.Join(s.last(t, "kept", "added", "past"), "','")))
+	for name, whole := range map[string]bool{"kept": true, "past": true, "added": false} {
+		got, want := given(name), s.held(t, name)
+		if name == "kept" { // it was there before the page counted by topics
+			got = nil
+			for _, id := range value[[]string](t, in, "stream.ids") {
+				if slices.Contains(want, id) {
+					got = append(got, id)
+				}
+			}
+		}
+		if !whole {
+			want = want[max(0, len(want)-len(got)):]
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("of %s the page was given\n%v, held are\n%v", name, got, want)
+		}
+	}
+	if after := given("dropped"); len(after) != len(dropped) {
+		t.Errorf("%d events of a dropped topic were given", len(after)-len(dropped))
+	}
+	in.close(t)
+}
+
+func (s *stage) last(t *testing.T, topics ...string) (ids []string) {
+	t.Helper()
+	for _, topic := range topics {
+		held := s.held(t, topic)
+		ids = append(ids, held[len(held)-1])
+	}
+	return ids
+}
+
+// tellsGap begins with positions that can't be resumed.
+func tellsGap(t *testing.T, s *stage) {
+	var now string
+	if err := s.db.QueryRow(t.Context(), `SELECT outbox_position()`).Scan(&now); err != nil {
+		t.Fatal(err)
+	}
+	future, err := outbox.ParsePosition(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := future
+	other.History++
+	future.Given.Max += 1 << 40
+	future.Anchor.XID = future.Given.Max
+	in := s.browser.open(t, s.site.base+"/page")
+	for _, test := range [][2]string{{other.String(), "other_history"}, {future.String(), "ahead"}, {"nonsense", "malformed"}} {
+		before := len(s.held(t, "%"))
+		in.eval(t, fmt.Sprintf("(globalThis.stream?.close(), sessionStorage.clear(), localStorage.setItem('outcrier:gap', %q))", test[0]))
+		s.listen(t, in, "remember: 'gap'")
+		until(t, in, "the page is told of the gap", fmt.Sprintf("stream.told.some(([name, told]) => name === 'gap' && told.reason === %q)", test[1]))
+		isLive(t, in)
+		s.check(t, in, "a", "%", before)
+	}
+	in.close(t)
+}
+
+// streams is how many streams the server has open that name a topic.
+func (s *stage) streams(t *testing.T, topic string) (n int) {
+	t.Helper()
+	const streamsSQL = `SELECT count(*) FROM outbox_stream WHERE closed_at IS NULL AND $1 = ANY(topics)`
+	if err := s.db.QueryRow(t.Context(), streamsSQL, s.topic+"/"+topic).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// tabsShare has three tabs that want different topics, closes the one that leads, and
+// then the next.
+func tabsShare(t *testing.T, s *stage) {
+	want := []string{"a", "b", "both/*"}
+	var tabs []tab
+	for i, topic := range want {
+		in := s.page(t, fmt.Sprintf("share: true, topics: ['%s/%s', '%[1]s/all']", s.topic, topic))
+		isLive(t, in)
+		if via := value[string](t, in, "stream.via"); (via == "tab") != (i > 0) {
+			t.Errorf("events come to tab %d via %s", i, via)
+		}
+		tabs = append(tabs, in)
+	}
+	eventually(t, "the tabs have one stream", func() bool {
+		return s.streams(t, "a") == 1 && s.streams(t, "b") == 1 && s.streams(t, "both/*") == 1 && s.streams(t, "all") == 1
+	})
+	compare := func(leading int) {
+		t.Helper()
+		s.add(t, "a", "b", "both/1", "all", "b", "both/2", "a", "none", "all")
+		last := s.last(t, "all")[0]
+		for i := leading; i < len(tabs); i++ {
+			var held []string
+			for _, r := range rows(t, s.database, s.topic+"/%") {
+				if name := strings.TrimPrefix(r.Topic, s.topic+"/"); name == "all" || name == want[i] || strings.HasPrefix(name, "both/") && i == 2 {
+					held = append(held, strconv.FormatInt(r.ID, 10))
+				}
+			}
+			until(t, tabs[i], fmt.Sprintf("tab %d has the last event", i), fmt.Sprintf("stream.ids.includes(%q)", last))
+			s.same(t, tabs[i], held)
+		}
+	}
+	compare(0)
+	tabs[0].close(t)
+	compare(1)
+	eventually(t, "the tabs left have one stream", func() bool { return s.streams(t, "all") == 1 && s.streams(t, "a") == 0 })
+	// A tab that comes later, from the past, and whose page is loaded anew.
+	past := s.page(t, fmt.Sprintf("share: true, remember: 'tabs', from: 'earliest', topics: ['%s/b', '%[1]s/all']", s.topic))
+	want, tabs = append(want, "b"), append(tabs, past)
+	compare(1)
+	before := len(value[[]string](t, past, "stream.ids"))
+	past.navigate(t, s.site.base+"/elsewhere")
+	s.add(t, "b", "all")
+	tabs[1].close(t)
+	s.add(t, "b", "all")
+	past.navigate(t, s.site.base+"/page")
+	s.listen(t, past, fmt.Sprintf("share: true, remember: 'tabs', from: 'earliest', topics: ['%s/b', '%[1]s/all']", s.topic))
+	isLive(t, past)
+	tabs = tabs[:3]
+	compare(2)
+	var held []string
+	for _, r := range rows(t, s.database, s.topic+"/%") {
+		if strings.HasSuffix(r.Topic, "/b") || strings.HasSuffix(r.Topic, "/all") {
+			held = append(held, strconv.FormatInt(r.ID, 10))
+		}
+	}
+	until(t, past, "the page loaded anew has the last event", fmt.Sprintf("stream.ids.includes(%q)", held[len(held)-1]))
+	s.same(t, past, held[before:])
+	eventually(t, "the tabs left have one stream", func() bool { return s.streams(t, "all") == 1 })
+	tabs[2].close(t)
+	past.close(t)
+}
+
+// tabMayNot has a tab ask for what is refused: the others go on without it.
+func tabMayNot(t *testing.T, s *stage) {
+	good := s.page(t, "share: true")
+	isLive(t, good)
+	s.add(t, "a")
+	bad := s.page(t, "share: true, topics: ['a/**/b']")
+	until(t, bad, "the page is told what is wrong", "stream.state === 'closed' && stream.told.at(-1)[1].status === 400")
+	s.check(t, good, "a", "%", 0)
+	good.close(t)
+	bad.close(t)
+}
+
+// leaderHangs keeps the page that leads busy, for longer than the others bear.
+func leaderHangs(t *testing.T, s *stage) {
+	leader, other := s.page(t, "share: true"), s.page(t, "share: true")
+	isLive(t, leader)
+	isLive(t, other)
+	s.add(t, "a")
+	until(t, other, "the other page has an event", "stream.ids.length === 1")
+	leader.eval(t, "void setTimeout(() => { for (const end = Date.now() + 5000; Date.now() < end; ); })")
+	s.add(t, "b", "c")
+	until(t, other, "the other page has three events", "stream.ids.length === 3")
+	s.check(t, other, "a", "%", 0)
+	s.add(t, "b")
+	s.check(t, leader, "a", "%", 0)
+	s.same(t, other, s.held(t, "%"))
+	leader.close(t)
+	s.check(t, other, "a", "%", 0)
+	other.close(t)
+}
+
+// tokenExpires has tokens that are good for seconds, on a server that wants them.
+func tokenExpires(t *testing.T, s *stage) {
+	const words = "correct horse battery staple, 32 bytes and more"
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(words), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key, err := auth.ParseSecret([]byte(words))
+	if err != nil {
+		t.Fatal(err)
+	}
+	guarded := startAs(t, "serve", "--dev", "--database-url", s.database, "--jwt-secret-file", secret, "--jwt-leeway", "0s", "--retry", "200ms", "--heartbeat", "1s", "--log-level", "error")
+	here := *s
+	here.site = newSite(t, guarded.base)
+	mint := func() string {
+		token, err := auth.Mint(key, auth.Claims{Subject: "ann", Subscribe: []outbox.Pattern{outbox.Pattern(s.topic + "/**")}}, 4*time.Second)
+		if err != nil {
+			t.Errorf("mint a token: %v", err)
+		}
+		return token
+	}
+	here.site.token = mint
+	const token = "token: async () => (await fetch('/token')).text()"
+	in := here.page(t, token)
+	late := here.browser.open(t, here.site.base+"/page")
+	// A clock that is behind: the page learns from the server that its token is over.
+	late.eval(t, "void (Date.now = ((now) => () => now() - 3600_000)(Date.now))")
+	here.listen(t, late, token)
+	isLive(t, in)
+	isLive(t, late)
+	until(t, late, "the page is told that its token expired", "stream.told.filter(([name, told]) => name === 'goodbye' && told.reason === 'token_expired').length > 0")
+	here.add(t, "a", "b")
+	here.check(t, in, "a", "%", 0)
+	here.check(t, late, "a", "%", 0)
+	if said := value[int](t, in, "stream.told.filter(([name]) => name === 'goodbye').length"); said > 0 {
+		t.Errorf("the server said goodbye %d times: the token was not renewed before", said)
+	}
+	// The same token again is not good any more.
+	once := here.page(t, fmt.Sprintf("token: %q", mint()))
+	until(t, once, "the page is refused", "stream.state === 'closed'")
+	for _, in := range []tab{in, late, once} {
+		in.close(t)
+	}
+}

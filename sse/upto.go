@@ -1,0 +1,67 @@
+package sse
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// upTo gives, page by page, what the position Until holds and the reader was not
+// given. The last page has that position, as it was written. So a reader can be
+// joined to another one who stands there: both ends are sets, the same at any node
+// and at any time, and what this node has read does not matter.
+func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled, error) {
+	until, err := outbox.ParsePosition(request.Until)
+	if err != nil {
+		return Polled{}, fmt.Errorf("until: %w", err)
+	}
+	p := poll{request: request, limit: limit, events: []json.RawMessage{}}
+	_, gap, err := s.Hub.Ring.Verify(ctx, until)
+	if err != nil {
+		return Polled{}, err
+	}
+	if gap != nil && gap.Reason != outbox.Trimmed {
+		return Polled{Events: p.events, Position: request.Until, Gap: gapData(gap)}, nil
+	}
+	given, gap, err := s.start(ctx, request.From, until)
+	if err != nil {
+		return Polled{}, err
+	}
+	// All of the read that it stands in the middle of, if it does.
+	whole := until
+	if until.Within != nil {
+		whole.Given, whole.Within = until.Given.Union(*until.Within), nil
+	}
+	legs := given.Legs(whole)
+	for len(legs) > 0 && !p.full() {
+		leg := legs[0]
+		page, err := s.Hub.Ring.Replay(ctx, leg, request.Filter, p.limit-len(p.events))
+		if errors.Is(err, outbox.ErrTrimmed) {
+			if given, gap, err = s.judge(ctx, given, until); err == nil {
+				legs = given.Legs(whole)
+				continue
+			}
+		}
+		if err != nil {
+			return Polled{}, err
+		}
+		for i := range page.Events {
+			e := &page.Events[i]
+			given = leg.At(e.ID)
+			if until.Has(e.XID, e.ID) {
+				p.add(e)
+			}
+		}
+		if legs[0].After = page.After; page.Done {
+			given, legs = leg.To, legs[1:]
+		}
+	}
+	answer := Polled{Events: p.events, Position: request.Until, Gap: gapData(gap)}
+	if len(legs) > 0 {
+		answer.Position = given.String()
+	}
+	return answer, nil
+}
