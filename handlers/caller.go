@@ -32,6 +32,15 @@ func (w caller) maySubscribe(topics []outbox.Pattern) error {
 	return nil
 }
 
+// mayReadCatalogue refuses a token that lets nobody read: what types there are tells
+// something of the business, but to whom one topic is open all types may come.
+func (w caller) mayReadCatalogue() error {
+	if w.open || len(w.Subscribe) > 0 {
+		return nil
+	}
+	return w.MayAdmin()
+}
+
 func (w caller) mayPublish(drafts []outbox.Draft) error {
 	if w.open {
 		return nil

@@ -19,12 +19,15 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// Config is what the handlers are built on. All fields but Home are needed.
+// Config is what the handlers are built on. All fields are needed, but those that may
+// be nil.
 type Config struct {
 	Streamer *sse.Streamer
 	// Append appends all drafts in one transaction of its own and returns their
 	// ids.
 	Append func(ctx context.Context, drafts []outbox.Draft) ([]int64, error)
+	// Catalogue lists the types of events; nil for none.
+	Catalogue func(ctx context.Context) ([]outbox.EventType, error)
 	// TailStatus is the state of the tail.
 	TailStatus func() outbox.Status
 	// Access is who may.
@@ -63,7 +66,7 @@ func New(config Config) http.Handler {
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
 		// Home gets no other path's methods.
-		for _, path := range []string{"/events", "/session", "/healthz", "/readyz", "/client.js", "/client.d.ts"} {
+		for _, path := range []string{"/events", "/session", "/catalogue", "/healthz", "/readyz", "/client.js", "/client.d.ts"} {
 			methods := cmp.Or(strings.Join(resources[path], ", "), http.MethodGet)
 			e.Any(path, func(c echo.Context) error {
 				c.Response().Header().Set(echo.HeaderAllow, methods)
@@ -73,6 +76,9 @@ func New(config Config) http.Handler {
 	}
 	e.GET("/events", h.as(h.events))
 	e.POST("/events", h.as(h.append))
+	if config.Catalogue != nil {
+		e.GET("/catalogue", h.as(h.catalogue))
+	}
 	e.POST("/session", h.signIn)
 	e.DELETE("/session", h.signOut)
 	e.GET("/healthz", h.healthz)
@@ -91,6 +97,7 @@ type handlers struct {
 	sites                 sites
 	principals, addresses *quota
 	pace                  *pace
+	types                 types
 	logged                *rate.Limiter
 	unlogged              atomic.Int64
 }

@@ -59,6 +59,7 @@ func newNode(t *testing.T, change func(*node)) *node {
 	n.tail.Log, n.streamer.Log = n.log, n.log
 	server := httptest.NewUnstartedServer(handlers.New(handlers.Config{
 		Streamer: n.streamer, TailStatus: n.tail.Status, MaxBody: maxBody, Log: n.log, Access: n.access, Audit: n.audit,
+		Catalogue: outbox.Catalogue{Pool: n.pool}.List,
 		Append: func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
 			err = pgx.BeginFunc(ctx, n.pool, func(tx pgx.Tx) error {
 				ids, err = outbox.Append(ctx, tx, drafts...)

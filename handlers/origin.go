@@ -70,8 +70,9 @@ var errCrossSite = fault(http.StatusForbidden, "the request was made by a page o
 // resources are the paths that pages of other origins may be allowed to read, with
 // their methods.
 var resources = map[string][]string{
-	"/events":  {http.MethodGet, http.MethodPost},
-	"/session": {http.MethodPost, http.MethodDelete},
+	"/events":    {http.MethodGet, http.MethodPost},
+	"/session":   {http.MethodPost, http.MethodDelete},
+	"/catalogue": {http.MethodGet},
 }
 
 // sharedHeaders are the request headers that pages of allowed origins may set.

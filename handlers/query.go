@@ -15,6 +15,10 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
+// A window for batches: shorter gains nothing over single events, longer is no
+// stream any more.
+const minBatch, maxBatch = 10 * time.Millisecond, 10 * time.Second
+
 // lastEventID are the names under which polyfills send the last id in the query.
 var lastEventID = []string{"last_event_id", "lastEventId", "Last-Event-ID"}
 
@@ -24,6 +28,8 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	known := slices.Concat([]string{"topic", "type", "from", "format", "names"}, lastEventID)
 	if poll {
 		known = append(known, "after", "until", "wait", "limit")
+	} else {
+		known = append(known, "batch")
 	}
 	if h.Access.QueryToken {
 		known = append(known, "token")
@@ -74,6 +80,12 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 		request.Format |= sse.Unnamed
 	default:
 		return request, fmt.Errorf("names %q is not known; allowed are type and message", names)
+	}
+	if text := query.Get("batch"); text != "" && !poll {
+		request.Batch, err = time.ParseDuration(text)
+		if err != nil || request.Batch < minBatch || request.Batch > maxBatch {
+			return request, fmt.Errorf("batch=%.100q must be a duration from %s to %s, like 250ms", text, minBatch, maxBatch)
+		}
 	}
 	request.From, err = parseFrom(c)
 	request.Filter.Since = request.From.Since

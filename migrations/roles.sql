@@ -37,6 +37,7 @@ $roles$;
 -- From scratch, and from PUBLIC what default privileges may have given it.
 REVOKE ALL ON
     outbox, outbox_dedup, outbox_scheduled, outbox_trim, outbox_histories, outbox_turn, outbox_node, outbox_stream,
+    outbox_event_type, outbox_catalogue, outbox_topic_count, outbox_counted, outbox_counted_partition,
     outbox_id_seq, outbox_bell_asked, outbox_bell_answered
 FROM PUBLIC, outbox_writer, outbox_reader, outbox_server;
 REVOKE ALL ON FUNCTION
@@ -56,7 +57,14 @@ REVOKE ALL ON FUNCTION
     outbox_seal(regclass),
     outbox_beat(bigint, text, int, text, interval),
     outbox_record(bigint, text, timestamptz, json),
-    outbox_leave(bigint)
+    outbox_leave(bigint),
+    outbox_catalogue_changed(),
+    outbox_event_type_updated(),
+    outbox_schemas(),
+    outbox_append_checked(bigint[], text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
+    outbox_jsonb(json),
+    outbox_count_topics(int),
+    outbox_in_flight()
 FROM PUBLIC, outbox_writer, outbox_reader, outbox_server;
 
 -- A writer gives what an event says, and nothing of what makes it one: no xid, no
@@ -70,19 +78,23 @@ GRANT USAGE ON SEQUENCE outbox_id_seq TO outbox_writer;
 GRANT EXECUTE ON FUNCTION
     outbox_refuse(text, text),
     outbox_append(text, text, json, text, jsonb, text, timestamptz),
-    outbox_append_all(text[], text[], json[], text[], jsonb[], text[], timestamptz[])
+    outbox_append_all(text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
+    outbox_schemas(),
+    outbox_append_checked(bigint[], text[], text[], json[], text[], jsonb[], text[], timestamptz[])
 TO outbox_writer;
 
 -- The position is for whoever renders a page, and says nothing of any event.
 GRANT EXECUTE ON FUNCTION outbox_position() TO outbox_writer, outbox_reader, outbox_server;
 
-GRANT SELECT ON outbox TO outbox_reader;
+GRANT SELECT ON outbox, outbox_event_type TO outbox_reader;
 
 -- The server reads the outbox itself, and does the rest by functions that act as
 -- the owner: it makes and drops no partition but the due one, answers no ticket
 -- that nobody drew, and writes no row that is not an append.
 GRANT SELECT ON outbox, outbox_trim, outbox_histories, outbox_node, outbox_stream TO outbox_server;
 GRANT SELECT (deliver_at) ON outbox_scheduled TO outbox_server;
+-- The catalogue is edited by admins, through the server.
+GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_event_type TO outbox_server;
 GRANT USAGE ON SEQUENCE outbox_bell_asked TO outbox_server;
 GRANT EXECUTE ON FUNCTION
     outbox_append(text, text, json, text, jsonb, text, timestamptz),
@@ -95,14 +107,19 @@ GRANT EXECUTE ON FUNCTION
     outbox_settle(),
     outbox_beat(bigint, text, int, text, interval),
     outbox_record(bigint, text, timestamptz, json),
-    outbox_leave(bigint)
+    outbox_leave(bigint),
+    outbox_schemas(),
+    outbox_append_checked(bigint[], text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
+    outbox_count_topics(int)
 TO outbox_server;
 
 -- The views compute with them as whoever reads.
 GRANT EXECUTE ON FUNCTION
     outbox_given(outbox_seen, xid8, bigint),
     outbox_matches(text, text),
-    outbox_selects(text[], text[], text, text)
+    outbox_selects(text[], text[], text, text),
+    outbox_jsonb(json),
+    outbox_in_flight()
 TO outbox_reader, outbox_server;
 
 DO $roles$

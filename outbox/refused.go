@@ -6,10 +6,14 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Refused tells whether an append failed because Postgres does not take the
-// draft as it is, and then why, in words for whoever wrote it. Other failures
+// Refused tells whether an append failed because Postgres, or the catalogue's
+// schema, does not take the draft as it is, and then why, in words for whoever wrote it. Other failures
 // may pass when tried again.
 func Refused(err error) (reason string, refused bool) {
+	var invalid *SchemaError
+	if errors.As(err, &invalid) {
+		return invalid.Error(), true
+	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		return "", false

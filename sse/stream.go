@@ -19,6 +19,8 @@ type stream struct {
 	w       Writer
 	request Request
 	sub     *Subscription
+	// batch, when not nil, has events written in batches.
+	batch *batch
 	// joined is where the stream stands in the hub's frames, once it is live.
 	joined handover
 	// told is the last id that the reader was sent.
@@ -42,7 +44,8 @@ type stream struct {
 // goroutine. The headers were sent before, or are what the Socket begins with.
 func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended func(error)) {
 	refused := s.enter()
-	t := &stream{Streamer: s, w: w, request: request, draining: s.draining, heartbeat: time.NewTimer(s.Heartbeat), ended: ended}
+	batch := newBatch(&request)
+	t := &stream{Streamer: s, w: w, request: request, batch: batch, draining: s.draining, heartbeat: time.NewTimer(s.Heartbeat), ended: ended}
 	if conn, ok := w.(connection); ok {
 		t.conn, t.over = conn, make(chan struct{})
 		if ctx.Done() != nil {
@@ -137,7 +140,11 @@ func (t *stream) subscribe(ctx context.Context) (w outbox.Position, err error) {
 // live follows the hub, and replays when it is behind.
 func (t *stream) live(ctx context.Context) error {
 	for {
-		if err := t.follow(ctx); err != nil {
+		follow := t.follow
+		if t.batch != nil {
+			follow = t.followBatches
+		}
+		if err := follow(ctx); err != nil {
 			return err
 		}
 		// Behind: what was queued is gone, and is replayed from the table.
@@ -211,6 +218,13 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 			return err
 		}
 		for _, f := range page.frames {
+			if t.batch != nil {
+				given = leg.At(f.Event.ID)
+				if err := t.gather(f.Event, given, f.in(t.request.Format).data()); err != nil {
+					return err
+				}
+				continue
+			}
 			if err := t.room(f.size(t.request.Format)); err != nil {
 				return err
 			}
@@ -221,6 +235,13 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 		}
 		for i := range page.events {
 			e := &page.events[i]
+			if t.batch != nil {
+				given = leg.At(e.ID)
+				if err := t.gather(e, given, appendBody(nil, e, t.request.Format)); err != nil {
+					return err
+				}
+				continue
+			}
 			if err := t.room(len(e.Payload)); err != nil {
 				return err
 			}
@@ -228,6 +249,9 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 			t.buf = appendBody(appendID(t.buf, given), e, t.request.Format)
 			t.told = given
 			t.count(e)
+		}
+		if err := t.hand(); err != nil {
+			return err
 		}
 		if legs[0].After = page.after; page.done {
 			given, legs = leg.To, legs[1:]

@@ -63,6 +63,9 @@ type Request struct {
 	From   From
 	// Until, for a poll, is the position to stop at; empty for none.
 	Until string
+	// Batch, when positive, has events that come within so long of each other
+	// written together, as a JSON array.
+	Batch time.Duration
 	// Record, when not nil, begins the audit's record of the stream: from is
 	// what the reader had been given before.
 	Record func(from outbox.Position) *outbox.StreamRecord

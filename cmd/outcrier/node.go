@@ -85,7 +85,7 @@ func (n node) run(ctx context.Context) error {
 	}
 	access.Open, access.Proxies, access.Limits = n.open(), n.proxies(), n.limits()
 	surface := handlers.Config{
-		Streamer: streamer, Append: appender(pool), TailStatus: tail.Status,
+		Streamer: streamer, Append: appender(pool), Catalogue: outbox.Catalogue{Pool: pool}.List, TailStatus: tail.Status,
 		Access: access, MaxBody: int64(n.MaxBody), Log: n.log,
 	}
 	if n.Audit {
@@ -108,6 +108,7 @@ func (n node) run(ctx context.Context) error {
 	group.Go(func() error { return streamer.Run(work) })
 	group.Go(func() error { return outbox.Schedule{Pool: pool, Log: n.log}.Run(work) })
 	group.Go(func() error { return outbox.Retention{Pool: pool, Keep: n.Retention, Log: n.log}.Run(work) })
+	group.Go(func() error { return outbox.Stats{Pool: pool, Log: n.log}.Run(work) })
 	if business != nil && n.traffic > 0 {
 		group.Go(func() error { return business.Traffic(work, n.traffic) })
 	}

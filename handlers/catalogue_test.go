@@ -1,0 +1,83 @@
+package handlers_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/handlers"
+)
+
+func (n *node) catalogue(t *testing.T, headers ...string) (answer, handlers.Types) {
+	t.Helper()
+	a := do(t, "GET", n.url+"/catalogue", "", headers...)
+	var types handlers.Types
+	if a.status == http.StatusOK {
+		if err := json.Unmarshal([]byte(a.body), &types); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return a, types
+}
+
+func TestCatalogue_IsCachedUntilItChanges(t *testing.T) {
+	n := newNode(t, nil)
+	a, types := n.catalogue(t)
+	var names []string
+	for _, one := range types.Types {
+		names = append(names, one.Type)
+	}
+	want := []string{"account.locked", "client.error", "data.synced", "info.updated", "system.maintenance", "trade.executed", "user.logged_in", "user.logged_out"}
+	tag := a.header.Get("ETag")
+	if !slices.Equal(names, want) || tag == "" || !strings.Contains(a.header.Get("Cache-Control"), "max-age=60") {
+		t.Errorf("%d %v: %s", a.status, a.header, a.body)
+	}
+	if again, _ := n.catalogue(t, "If-None-Match", `"other", W/`+tag); again.status != http.StatusNotModified || again.body != "" || again.header.Get("ETag") != tag {
+		t.Errorf("%d %q", again.status, again.body)
+	}
+	if _, err := n.pool.Exec(t.Context(), `UPDATE outbox_event_type SET title = 'Locked' WHERE type = 'account.locked'`); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool {
+		changed, types := n.catalogue(t, "If-None-Match", tag)
+		return changed.status == http.StatusOK && changed.header.Get("ETag") != tag && types.Types[0].Title == "Locked"
+	})
+}
+
+func TestAppend_PayloadOutsideOfItsSchemaIsRefusedWithItsPlace(t *testing.T) {
+	n := newNode(t, nil)
+	_, err := n.pool.Exec(t.Context(), `INSERT INTO outbox_event_type (type, title, payload_schema)
+		VALUES ('order.placed', 'Order placed', '{"properties": {"lines": {"items": {"type": "integer"}}}}')`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.post(t, `[{"topic":"a","type":"order.placed"},{"topic":"a","type":"order.placed","payload":{"lines":[1,"2"]}}]`).
+		wantProblem(t, 422, "/lines/1", "order.placed", "want integer")
+	n.post(t, `{"specversion":"1.0","topic":"a","type":"order.placed","source":"/","data":{"lines":[null]}}`, "Content-Type", "application/cloudevents+json").
+		wantProblem(t, 422, "/lines/0")
+	if n.count(t) != 0 {
+		t.Errorf("%q", n.stored(t))
+	}
+	n.post(t, `{"topic":"a","type":"order.placed","payload":{"lines":[1]}}`).ids(t)
+}
+
+func TestAppend_ScheduledUnderAnIdempotencyKeyIsScheduledOnce(t *testing.T) {
+	n := newNode(t, nil)
+	body := `{"topic":"a","type":"t","deliver_at":"` + time.Now().Add(time.Hour).Format(time.RFC3339) + `"}`
+	first := n.post(t, body, "Idempotency-Key", "k").ids(t)
+	if again := n.post(t, body, "Idempotency-Key", "k").ids(t); !slices.Equal(first, again) || n.count(t) != 1 {
+		t.Errorf("%v, then %v, %d rows", first, again, n.count(t))
+	}
+	n.post(t, `{"topic":"a","type":"t","deliver_at":"2999-01-01T00:00:00Z"}`).wantProblem(t, 422, "100 years")
+}
+
+func TestBatch_IsAQueryOfStreams(t *testing.T) {
+	n := newNode(t, nil)
+	for _, batch := range []string{"x", "0", "-1s", "1ms", "11s", "250"} {
+		do(t, "GET", n.events("topic=a&batch="+batch), "").wantProblem(t, 400, `batch="`+batch+`"`, "10ms to 10s")
+	}
+	do(t, "GET", n.events("topic=a&batch=1s"), "", "Accept", "application/json").wantProblem(t, 400, `"batch"`)
+}

@@ -1,0 +1,173 @@
+package outbox
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+// SchemaError tells that a payload does not match the catalogue's schema of its
+// type. Nothing was sent to Postgres: the transaction can go on.
+type SchemaError struct {
+	Type string
+	// Draft is the index of the draft among those given; -1 when the fault is the
+	// schema's own, which Put refuses.
+	Draft int
+	// Path is where in the payload the fault is, a JSON Pointer (RFC 6901): "" is
+	// the payload itself.
+	Path string
+	// Reason says what is wrong there.
+	Reason string
+}
+
+func (e *SchemaError) Error() string {
+	if e.Draft < 0 {
+		return e.Reason
+	}
+	where := "the payload"
+	if e.Path != "" {
+		where = "the payload at " + e.Path
+	}
+	return fmt.Sprintf("%s does not match the schema of type %q: %s", where, e.Type, e.Reason)
+}
+
+// CompileSchema compiles a JSON Schema as the catalogue has them: of draft
+// 2020-12 unless its $schema names another, formats asserted, patterns as Go's
+// regexp reads them. Nothing is loaded: a $ref reaches what is in the schema, and
+// the metaschemas. The error says what does not compile, and where.
+func CompileSchema(schema []byte) (*jsonschema.Schema, error) {
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
+	if err != nil {
+		return nil, fmt.Errorf("the schema is not JSON: %w", err)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	compiler.UseLoader(nowhere{})
+	if err := compiler.AddResource(schemaURL, document); err != nil {
+		return nil, fmt.Errorf("the schema does not compile: %w", err)
+	}
+	compiled, err := compiler.Compile(schemaURL)
+	if err != nil {
+		return nil, fmt.Errorf("the schema does not compile: %s", strings.ReplaceAll(err.Error(), schemaURL, ""))
+	}
+	return compiled, nil
+}
+
+// schemaURL is the base of what a schema refers to by a relative reference.
+const schemaURL = "outbox:///schema.json"
+
+// nowhere loads nothing: a schema in a table must not make servers and
+// applications fetch addresses or read files.
+type nowhere struct{}
+
+func (nowhere) Load(url string) (any, error) {
+	return nil, fmt.Errorf("%s is not within the schema, and nothing is loaded from elsewhere", url)
+}
+
+// schemas are those of one version of the catalogue, compiled.
+type schemas struct {
+	version int64
+	byType  map[string]*jsonschema.Schema
+	// broken are those that don't compile. They were stored past PutEventType.
+	broken map[string]error
+}
+
+// check finds the first draft that does not pass.
+func (s *schemas) check(drafts []Draft, payloads []string) error {
+	for i, d := range drafts {
+		if err := s.broken[d.Type]; err != nil {
+			return &SchemaError{d.Type, i, "", "no payload can: " + err.Error()}
+		}
+		schema := s.byType[d.Type]
+		if schema == nil {
+			continue
+		}
+		payload, err := jsonschema.UnmarshalJSON(strings.NewReader(payloads[i]))
+		if err != nil {
+			return &SchemaError{d.Type, i, "", "it is not JSON: " + err.Error()}
+		}
+		var invalid *jsonschema.ValidationError
+		if err := schema.Validate(payload); errors.As(err, &invalid) {
+			path, reason := deepest(invalid)
+			return &SchemaError{d.Type, i, path, reason}
+		} else if err != nil {
+			return &SchemaError{d.Type, i, "", err.Error()}
+		}
+	}
+	return nil
+}
+
+// deepest is the first cause that has none of its own, as a JSON Pointer and words.
+func deepest(err *jsonschema.ValidationError) (path, reason string) {
+	for len(err.Causes) > 0 {
+		err = err.Causes[0]
+	}
+	for _, segment := range err.InstanceLocation {
+		path += "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(segment)
+	}
+	if _, always := err.ErrorKind.(*kind.FalseSchema); always {
+		return path, "nothing is allowed there"
+	}
+	return path, err.ErrorKind.LocalizedString(message.NewPrinter(language.English))
+}
+
+// compiled are the last few versions that were met, of whatever databases this
+// process appends to; the newest first. A version is a random number, so that it
+// says of which.
+var compiled struct {
+	sync.Mutex
+	versions []*schemas
+}
+
+// maxVersions bounds what is compiled: an application appends to one outbox as a
+// rule.
+const maxVersions = 8
+
+// noSchemas is the version of every catalogue without any.
+var noSchemas = &schemas{}
+
+func knownSchemas() []*schemas {
+	compiled.Lock()
+	defer compiled.Unlock()
+	return append([]*schemas{noSchemas}, compiled.versions...)
+}
+
+// schemaRow is a row of outbox_schemas.
+type schemaRow struct {
+	version int64
+	kind    *string
+	schema  json.RawMessage
+}
+
+// learn compiles what outbox_schemas gave, and keeps it.
+func learn(rows []schemaRow) *schemas {
+	if len(rows) == 0 || rows[0].version == 0 {
+		return noSchemas
+	}
+	learnt := &schemas{version: rows[0].version, byType: map[string]*jsonschema.Schema{}, broken: map[string]error{}}
+	for _, r := range rows {
+		if r.kind == nil {
+			continue
+		}
+		schema, err := CompileSchema(r.schema)
+		if err != nil {
+			learnt.broken[*r.kind] = err
+			continue
+		}
+		learnt.byType[*r.kind] = schema
+	}
+	compiled.Lock()
+	defer compiled.Unlock()
+	others := slices.DeleteFunc(compiled.versions, func(s *schemas) bool { return s.version == learnt.version })
+	compiled.versions = append([]*schemas{learnt}, others[:min(len(others), maxVersions-1)]...)
+	return learnt
+}

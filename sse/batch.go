@@ -1,0 +1,164 @@
+package sse
+
+import (
+	"context"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// batch gathers the events of a stream that asks for them in batches: one SSE
+// event a window, whose data is a JSON array, and whose id is the position after
+// the last of them. What waits for its window waits in the hub, like what waits for
+// any reader; here only what is being written is gathered.
+type batch struct {
+	window time.Duration
+	// named is set when the SSE event is to be outcrier.batch; else batches arrive
+	// at onmessage.
+	named bool
+
+	// data are the fields data: what the frames of the unnamed format have, so
+	// that nothing is encoded for one stream alone.
+	data []byte
+	// at is the position after the last event, last its id.
+	at     outbox.Position
+	events int
+	last   int64
+}
+
+// A batch has at most so many events, and about so many bytes: a single event may
+// be larger.
+const (
+	batchEvents = 500
+	batchBytes  = 64 << 10
+)
+
+// newBatch is the batch of a stream, nil for one that wants none.
+func newBatch(request *Request) *batch {
+	if request.Batch <= 0 {
+		return nil
+	}
+	b := &batch{window: request.Batch, named: request.Format&Unnamed == 0}
+	request.Format |= Unnamed
+	return b
+}
+
+// gather adds an event to the batch; body is what appendBody makes of it in the
+// unnamed format.
+func (t *stream) gather(e *outbox.Event, at outbox.Position, body []byte) error {
+	b := t.batch
+	if b.events > 0 && (b.events >= batchEvents || len(b.data)+len(body) > batchBytes) {
+		if err := t.hand(); err != nil {
+			return err
+		}
+	}
+	// "data: {…}" and its blank line become a line of the array.
+	const field = "data: "
+	b.data = append(b.data, field...)
+	if b.events == 0 {
+		b.data = append(b.data, '[')
+	} else {
+		b.data = append(b.data, ',')
+	}
+	b.data = append(b.data, body[len(field):len(body)-1]...)
+	b.at, b.last = at, e.ID
+	b.events++
+	return nil
+}
+
+// hand puts the batch into the stream's buffer, if there is anything in it.
+func (t *stream) hand() error {
+	b := t.batch
+	if b == nil || b.events == 0 {
+		return nil
+	}
+	if err := t.room(len(b.data)); err != nil {
+		return err
+	}
+	t.buf = appendID(t.buf, b.at)
+	if b.named {
+		t.buf = append(t.buf, "event: outcrier.batch\n"...)
+	}
+	t.buf = append(t.buf, b.data...)
+	t.buf = append(t.buf, "data: ]\n\n"...)
+	t.told = b.at
+	t.events += b.events
+	t.last = b.last
+	b.events, b.data = 0, b.data[:0]
+	if cap(b.data) > 2*batchBytes {
+		b.data = nil // one very large event
+	}
+	return nil
+}
+
+// followBatches is follow for a stream that wants batches: it takes what the hub
+// hands out when the window is over that began with the first of it. It is never
+// parked: it waits for its own time.
+func (t *stream) followBatches(ctx context.Context) error {
+	window := time.NewTimer(t.batch.window)
+	window.Stop()
+	defer window.Stop()
+	waiting := false
+	for {
+		t.answer()
+		if err := t.flush(); err != nil {
+			return err
+		}
+		select {
+		case <-t.sub.wake:
+			if !waiting {
+				waiting = true
+				window.Reset(t.batch.window)
+			}
+		case <-window.C:
+			waiting = false
+			if isBehind, err := t.takeBatches(); isBehind || err != nil {
+				return err
+			}
+		case <-t.heartbeat.C:
+			t.beat()
+		case <-t.draining:
+			t.endLater()
+		case <-t.end:
+			return t.goodbye(ErrDraining)
+		case <-t.over:
+			return t.goodbye(*t.why.Load())
+		case <-ctx.Done():
+			return t.goodbye(context.Cause(ctx))
+		}
+	}
+}
+
+// takeBatches puts all that waits into the buffer, and tells whether the stream is
+// behind.
+func (t *stream) takeBatches() (isBehind bool, err error) {
+	var frames []*Frame
+	defer func() { t.batch.data = nil }() // a stream that waits holds no buffer
+	for {
+		taken, state, more := t.sub.take(frames[:0])
+		frames = taken
+		for _, f := range frames {
+			if !t.joined.admit(f) {
+				continue
+			}
+			if err := t.gather(f.Event, t.joined.at, f.in(t.request.Format).data()); err != nil {
+				return false, err
+			}
+		}
+		clear(frames)
+		if more && state != behind {
+			continue
+		}
+		if err := t.hand(); err != nil {
+			return false, err
+		}
+		if state == behind {
+			return true, t.flush()
+		}
+		return false, nil
+	}
+}
+
+// data is the part after the id; in the unnamed format the fields data and the
+// blank line.
+func (e *encoded) data() []byte { return e.wire[e.body:] }
