@@ -1,0 +1,53 @@
+import { el } from './dom.js';
+import { known, t } from './words.js';
+
+const shownFor = 6000; // ms
+const most = 3; // at once
+
+// Toasts are what a desk is told in passing. One that needs an answer, or is an
+// error, stays until it is dismissed or settled; the others go after a while, and
+// not while they are looked at.
+export class Toasts {
+  #root;
+  #of = new Map(); // key → li
+
+  constructor(root) {
+    this.#root = root;
+  }
+
+  // show shows {key, severity, title, text, code, stays, button: {action, press}}; one
+  // of the same key gives way.
+  show({ key, severity = 'info', title, text, code, stays = severity === 'error', button }) {
+    this.settle(key);
+    const node = el('div', { class: 'toast', 'data-severity': severity, 'data-toast': key },
+      el('div', { class: 'text' },
+        el('strong', {}, severity !== 'info' && el('span', { class: 'severity' }, known(`severity.${severity}`) ?? severity), title, code && el('code', {}, code)),
+        text && el('span', {}, text)),
+      button && el('button', { type: 'button', class: 'small', 'data-testid': 'action', 'data-action': button.action, onclick: (e) => button.press(e.currentTarget) }, t(`do.${button.action}`)),
+      el('button', { type: 'button', class: 'dismiss', 'aria-label': t('dismiss'), onclick: () => this.settle(key) }, '×'));
+    this.#of.set(key, node);
+    this.#root.append(node);
+    if (!stays) this.#fade(key, node);
+    const passing = [...this.#of].filter(([, other]) => other.dataset.passing);
+    for (const [old] of [...passing, ...this.#of].slice(0, Math.max(0, this.#of.size - most))) this.settle(old);
+  }
+
+  // settle takes a toast away.
+  settle(key) {
+    this.#of.get(key)?.remove();
+    this.#of.delete(key);
+  }
+
+  #fade(key, node) {
+    node.dataset.passing = 'true';
+    let timer = 0;
+    const stay = () => clearTimeout(timer);
+    const go = () => {
+      stay();
+      timer = setTimeout(() => this.#of.get(key) === node && this.settle(key), shownFor);
+    };
+    for (const type of ['mouseenter', 'focusin']) node.addEventListener(type, stay);
+    for (const type of ['mouseleave', 'focusout']) node.addEventListener(type, go);
+    go();
+  }
+}
