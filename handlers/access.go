@@ -3,8 +3,10 @@ package handlers
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -34,6 +36,11 @@ type Access struct {
 func (h *handlers) as(next func(echo.Context, caller) error) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		who, err := h.identify(c.Request())
+		if errors.Is(err, auth.ErrKeysUnavailable) && asksForStream(c.Request()) {
+			// The fault is not the client's, and passes.
+			h.refused(c, http.StatusServiceUnavailable, err, err.Error())
+			return turnAway(c, errNoKeys, keysRetry)
+		}
 		if err != nil {
 			return err
 		}
@@ -41,6 +48,15 @@ func (h *handlers) as(next func(echo.Context, caller) error) echo.HandlerFunc {
 		return next(c, who)
 	}
 }
+
+func asksForStream(r *http.Request) bool {
+	poll, err := wantsJSON(r.Header.Values(echo.HeaderAccept))
+	return r.Method == http.MethodGet && !poll && err == nil
+}
+
+// keysRetry is the mean time after which a stream that nobody can tell the right to
+// is to try again: for unknown keys the JWKS is fetched no more often.
+const keysRetry = 10 * time.Second
 
 // callerKey is where a request's context has its caller, for the log.
 const callerKey = "caller"

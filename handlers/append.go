@@ -62,6 +62,8 @@ func (h *handlers) append(c echo.Context, who caller) error {
 		h.Log.ErrorContext(request.Context(), "append failed", "err", err)
 		return fault(http.StatusServiceUnavailable, "the events were not appended: the database is not available")
 	}
+	h.Traffic.Appends.Add(1)
+	h.Traffic.Appended.Add(int64(len(ids)))
 	return c.JSON(http.StatusCreated, Appended{ids})
 }
 
@@ -81,12 +83,12 @@ const maxDrafts = 1000
 // the key with its index behind it.
 func parseDrafts(body []byte, key string) ([]outbox.Draft, error) {
 	body = bytes.TrimSpace(body)
-	elements := []json.RawMessage{body}
+	var elements []json.RawMessage
 	array := len(body) > 0 && body[0] == '['
-	if array {
-		if err := json.Unmarshal(body, &elements); err != nil {
-			return nil, jsonFault(err)
-		}
+	if !array {
+		elements = []json.RawMessage{body}
+	} else if err := json.Unmarshal(body, &elements); err != nil { // never into one that is the body
+		return nil, jsonFault(err)
 	}
 	switch {
 	case len(elements) == 0:

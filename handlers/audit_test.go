@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http/httptest"
+	"net/url"
 	"slices"
 	"testing"
 	"time"
@@ -80,6 +81,58 @@ func TestAudit_RecordsWhatAStreamWasSent(t *testing.T) {
 				t.Errorf("the first is of %q at %q on %q, %d events: %v", subject, remote, node, events, err)
 			}
 		})
+	}
+}
+
+// A long poll is a way of reading too: one that gave events is on record, one that
+// gave none, was refused or came to nobody is not.
+func TestAudit_RecordsWhatAPollGave(t *testing.T) {
+	n := newNode(t, func(n *node) { n.audit = &outbox.Audit{Pool: n.pool, Node: "n1"} })
+	stopped := n.runAudit(t)
+	began := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
+	poll := func(query string) (polled struct {
+		Events   []json.RawMessage
+		Position string
+	}) {
+		t.Helper()
+		a := do(t, "GET", n.events(query), "", "Accept", jsonAll)
+		if err := json.Unmarshal([]byte(a.body), &polled); a.status != 200 || err != nil {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		return polled
+	}
+	n.add(t, "a")
+	n.add(t, "b")
+	n.add(t, "a")
+	n.seen(t, 3)
+	first := poll("topic=a&from=earliest&wait=0&limit=1")
+	second := poll("topic=a&wait=0&after=" + url.QueryEscape(first.Position))
+	if len(first.Events) != 1 || len(second.Events) != 1 {
+		t.Fatalf("given are %d and %d", len(first.Events), len(second.Events))
+	}
+	poll("topic=a&wait=0&after=" + url.QueryEscape(second.Position)) // nothing
+	if a := do(t, "GET", n.events("topic=a&wait=x"), "", "Accept", jsonAll); a.status != 400 {
+		t.Fatalf("%d", a.status)
+	}
+	// One by a time, and what came while it waited.
+	waiting := make(chan int)
+	go func() {
+		a := do(t, "GET", n.events("topic=c&wait=20s&from="+url.QueryEscape(began)), "", "Accept", jsonAll)
+		waiting <- a.status
+	}()
+	eventually(t, func() bool { return n.streamer.Open() == 1 })
+	n.add(t, "c")
+	if status := <-waiting; status != 200 {
+		t.Fatalf("%d", status)
+	}
+	stopped()
+	if got, want := n.receipts(t), []receipt{{"a", "polled"}, {"a", "polled"}, {"c", "polled"}}; !slices.Equal(got, want) {
+		t.Errorf("on record are %v, want %v", got, want)
+	}
+	var rows, events, wrong int
+	err := n.pool.QueryRow(t.Context(), `SELECT count(*), sum(events), count(*) FILTER (WHERE opened_at > stood_at) FROM outbox_stream`).Scan(&rows, &events, &wrong)
+	if err != nil || rows != 3 || events != 3 || wrong != 0 {
+		t.Errorf("%d rows of %d events, %d with times out of order: %v", rows, events, wrong, err)
 	}
 }
 

@@ -53,6 +53,13 @@ func (w caller) mayPublish(drafts []outbox.Draft) error {
 	return w.Trusted() // the body had time to come, and the token to expire
 }
 
+func (w caller) mayAdmin() error {
+	if w.open {
+		return nil
+	}
+	return w.MayAdmin()
+}
+
 // while ends with ctx, or with what lets the caller read; its cause is then an
 // sse.Goodbye. The function must be called.
 func (w caller) while(ctx context.Context) (context.Context, func()) {
@@ -79,6 +86,7 @@ func (w caller) whilePolling(ctx context.Context) (context.Context, context.Canc
 var (
 	errTokenExpired error = &sse.Goodbye{Reason: "token_expired", Text: "the token has expired"}
 	errKeyWithdrawn error = &sse.Goodbye{Reason: "key_withdrawn", Text: "the key that signed the token was withdrawn"}
+	errNoKeys             = &sse.Goodbye{Reason: "keys_unavailable", Text: "the keys to verify tokens are not available"}
 	errTooMany            = &sse.Goodbye{Reason: "too_many", Text: "too many streams are open for this principal or address"}
 )
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/outbox"
 )
 
 func (n *node) catalogue(t *testing.T, headers ...string) (answer, handlers.Types) {
@@ -80,4 +82,20 @@ func TestBatch_IsAQueryOfStreams(t *testing.T) {
 		do(t, "GET", n.events("topic=a&batch="+batch), "").wantProblem(t, 400, `batch="`+batch+`"`, "10ms to 10s")
 	}
 	do(t, "GET", n.events("topic=a&batch=1s"), "", "Accept", "application/json").wantProblem(t, 400, `"batch"`)
+}
+
+func TestCatalogue_IsForThoseWhoMayReadAnything(t *testing.T) {
+	n := closed(t, nil)
+	writer := must(auth.Mint(tokenKey, auth.Claims{Subject: "w", Publish: []outbox.Pattern{"a"}}, time.Hour))
+	admin := must(auth.Mint(tokenKey, auth.Claims{Subject: "root", Admin: true}, time.Hour))
+	for name, c := range map[string]struct {
+		headers []string
+		status  int
+	}{
+		"nobody": {nil, 401}, "who reads a topic": {bearer(ann), 200}, "who only publishes": {bearer(writer), 403}, "an admin": {bearer(admin), 200},
+	} {
+		if a, _ := n.catalogue(t, c.headers...); a.status != c.status {
+			t.Errorf("%s: %d %s", name, a.status, a.body)
+		}
+	}
 }

@@ -7,7 +7,9 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -40,20 +42,15 @@ func (h *handlers) events(c echo.Context, who caller) error {
 
 func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error {
 	ctx, response := c.Request().Context(), c.Response()
-	header := response.Header()
-	header.Set(echo.HeaderContentType, "text/event-stream")
-	// no-transform: a proxy that compresses holds events back.
-	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
-	// nginx buffers answers unless told not to.
-	header.Set("X-Accel-Buffering", "no")
 	if !h.enter(who) {
 		h.refused(c, http.StatusTooManyRequests, errTooMany, errTooMany.Text)
-		return c.Blob(http.StatusOK, header.Get(echo.HeaderContentType), sse.Refuse(errTooMany, tooManyRetry))
+		return turnAway(c, errTooMany, tooManyRetry)
 	}
+	streamHeader(response.Header())
 	if r := c.Request(); r.ProtoMajor == 1 && r.TLS == nil && h.Streamer.Running() {
 		if socket := takeOver(response); socket != nil {
 			// The request ends here, the stream does not.
-			h.serve(context.WithoutCancel(ctx), socket, who, request)
+			h.serve(context.WithoutCancel(ctx), socket, who, request, &h.Traffic.HTTP1)
 			return nil
 		}
 	}
@@ -61,27 +58,59 @@ func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error
 	// stream. From here on the writer beneath echo's is used: echo's Flush
 	// discards errors.
 	response.WriteHeader(http.StatusOK)
-	h.serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, who, request)
+	h.serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, who, request, h.Traffic.over(c.Request()))
 	return nil
 }
 
+func streamHeader(header http.Header) {
+	header.Set(echo.HeaderContentType, "text/event-stream")
+	// no-transform: a proxy that compresses holds events back.
+	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
+	// nginx buffers answers unless told not to.
+	header.Set("X-Accel-Buffering", "no")
+}
+
+// turnAway answers who asked for a stream with one that ends at once, and says when
+// to come back, on average: any other status than 200 would end an EventSource for
+// good.
+func turnAway(c echo.Context, why *sse.Goodbye, retry time.Duration) error {
+	streamHeader(c.Response().Header())
+	return c.Blob(http.StatusOK, c.Response().Header().Get(echo.HeaderContentType), sse.Refuse(why, retry))
+}
+
 // serve serves the stream of a caller who has a place, until it ends or their token
-// does.
-func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request sse.Request) {
+// does. It is one of open meanwhile.
+func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request sse.Request, open *atomic.Int64) {
+	open.Add(1)
 	ctx, stop := who.while(ctx)
 	started, topics := time.Now(), len(request.Filter.Topics)
 	place := caller{account: who.account, address: who.address} // not the grants: streams are many, and last
-	subject, filter := who.Subject, request.Filter
+	subject := who.Subject
 	if h.Audit != nil {
-		request.Record = func(from outbox.Position) *outbox.StreamRecord {
-			return h.Audit.Opened(outbox.StreamOpened{Subject: subject, Remote: place.address, Filter: filter, From: from})
-		}
+		// Who is on record can be ended by an admin.
+		cancellable, cancel := context.WithCancelCause(ctx)
+		end, forget := func() { cancel(errEnded) }, stop
+		ctx, stop = cancellable, func() { cancel(nil); forget() }
+		request.Record = h.recorded(who, request.Filter, end)
 	}
 	h.Streamer.Serve(ctx, w, request, func(why error) {
 		stop()
+		open.Add(-1)
 		h.leave(place)
 		h.Log.Info("stream ended", "why", why, "lasted", time.Since(started).Round(time.Millisecond), "topics", topics, "subject", subject, "address", place.address)
 	})
+}
+
+// recorded begins the audit's record of a stream or poll that begins now; nil where
+// there is no audit. An admin can end it by end, unless that is nil.
+func (h *handlers) recorded(who caller, filter outbox.Filter, end func()) func(outbox.Position) *outbox.StreamRecord {
+	if h.Audit == nil {
+		return nil
+	}
+	began, subject, address := time.Now(), who.Subject, who.address
+	return func(from outbox.Position) *outbox.StreamRecord {
+		return h.Audit.Opened(outbox.StreamOpened{Subject: subject, Remote: address, Filter: filter, From: from, At: began, End: end})
+	}
 }
 
 // hasBody tells whether there is a body. Some proxies announce one in chunks, and
@@ -96,9 +125,8 @@ func hasBody(c echo.Context) bool {
 	return !errors.Is(err, io.EOF)
 }
 
-// tooManyRetry is the mean time after which a stream too many is to try again. It
-// is answered 200 nevertheless: any other status would end an EventSource for
-// good, also when the user closes the tabs that were too many.
+// tooManyRetry is the mean time after which a stream too many is to try again: the
+// user may have closed the tabs that were too many.
 const tooManyRetry = 30 * time.Second
 
 // takeOver takes the connection from net/http, which would keep a goroutine and
@@ -143,10 +171,13 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 		return tooMany(c, tooManyRetry, errTooMany.Text)
 	}
 	defer h.leave(who)
+	h.Traffic.Polls.Add(1)
+	defer h.Traffic.Polls.Add(-1)
 	trusted, stop := who.whilePolling(c.Request().Context())
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(trusted, wait+10*time.Second, errUnavailable)
 	defer cancel()
+	request.Record = h.recorded(who, request.Filter, nil)
 	polled, err := h.Streamer.Poll(ctx, request, limit, wait)
 	switch {
 	case c.Request().Context().Err() != nil:
@@ -157,8 +188,18 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 		h.Log.WarnContext(ctx, "poll failed", "err", err)
 		return fault(http.StatusServiceUnavailable, unavailable(err))
 	}
-	c.Response().Header().Set(echo.HeaderCacheControl, "no-store, no-transform")
-	return c.JSONBlob(http.StatusOK, polled.AppendJSON(nil))
+	answer := polled.AppendJSON(nil)
+	header := c.Response().Header()
+	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
+	header.Set(echo.HeaderContentLength, strconv.Itoa(len(answer)))
+	if err := c.JSONBlob(http.StatusOK, answer); err != nil {
+		return err
+	}
+	// What is on record as sent has left.
+	if h.Audit != nil && http.NewResponseController(c.Response().Writer).Flush() == nil {
+		polled.Sent()
+	}
+	return nil
 }
 
 var errUnavailable = errors.New("the database did not answer in time")

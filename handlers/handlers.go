@@ -32,10 +32,19 @@ type Config struct {
 	TailStatus func() outbox.Status
 	// Access is who may.
 	Access Access
-	// Audit, when not nil, records the streams.
+	// Audit, when not nil, records the streams, and the polls that gave events.
 	Audit *outbox.Audit
+	// Admin, when not nil, answers at /admin, with the charts of Pulse.
+	Admin *outbox.Admin
+	Pulse *Pulse
 	// Home serves every path that is not Outcrier's; nil for 404.
 	Home http.Handler
+	// Metrics, when not nil, answers GET /metrics: to who may do what admins may, and
+	// to everyone where MetricsOpen.
+	Metrics     http.Handler
+	MetricsOpen bool
+	// Traffic is counted here, if it is not nil.
+	Traffic *Traffic
 	// MaxBody is the largest request body in bytes.
 	MaxBody int64
 	Log     *slog.Logger
@@ -48,6 +57,9 @@ func New(config Config) http.Handler {
 	limits.BodyTime = cmp.Or(limits.BodyTime, defaultBodyTime)
 	if access.Refusals == nil {
 		access.Refusals = new(Refusals)
+	}
+	if config.Traffic == nil {
+		config.Traffic = new(Traffic)
 	}
 	h := &handlers{
 		Config: config, sites: newSites(access.Origins), logged: newLogged(), pace: newPace(limits.PublishRate),
@@ -66,7 +78,7 @@ func New(config Config) http.Handler {
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
 		// Home gets no other path's methods.
-		for _, path := range []string{"/events", "/session", "/catalogue", "/healthz", "/readyz", "/client.js", "/client.d.ts"} {
+		for _, path := range []string{"/events", "/session", "/catalogue", "/healthz", "/readyz", "/metrics", "/client.js", "/client.d.ts", "/openapi.yaml"} {
 			methods := cmp.Or(strings.Join(resources[path], ", "), http.MethodGet)
 			e.Any(path, func(c echo.Context) error {
 				c.Response().Header().Set(echo.HeaderAllow, methods)
@@ -83,11 +95,22 @@ func New(config Config) http.Handler {
 	e.DELETE("/session", h.signOut)
 	e.GET("/healthz", h.healthz)
 	e.GET("/readyz", h.readyz)
+	switch {
+	case config.Metrics == nil:
+	case config.MetricsOpen:
+		e.GET("/metrics", h.metricsOpen)
+	default:
+		e.GET("/metrics", h.as(h.metrics))
+	}
 	for path, file := range map[string]echo.HandlerFunc{
 		"/client.js":   module("text/javascript; charset=utf-8", client.Script()),
 		"/client.d.ts": module("text/plain; charset=utf-8", client.Types),
 	} {
 		e.Match([]string{http.MethodGet, http.MethodHead}, path, file)
+	}
+	e.GET("/openapi.yaml", h.describe)
+	if config.Admin != nil {
+		h.adminRoutes(e)
 	}
 	return e
 }

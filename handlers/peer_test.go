@@ -60,17 +60,33 @@ func TestProxies_BelieveNobodyElse(t *testing.T) {
 	}
 }
 
+// A client is never believed, and of what a proxy passes on only an address that
+// stands there, never one of a proxy's while there is another.
 func FuzzForwarded(f *testing.F) {
 	f.Add(`for="[2001:db8::1]:4711";proto=https, for=10.0.0.1`)
+	f.Add(`192.0.2.9, 203.0.113.7, 10.0.0.3`)
+	f.Add(`for=_hidden, for="10.0.0.1;for=1.2.3.4"`)
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, forwarded := range []bool{false, true} {
 			p := Proxies{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Forwarded: forwarded}
-			r := &http.Request{RemoteAddr: "192.0.2.1:1", Header: http.Header{"Forwarded": {text}, "X-Forwarded-For": {text}}}
-			if p.peer(r).key() != "192.0.2.1" {
-				t.Fatal("a client is believed")
+			r := &http.Request{RemoteAddr: "192.0.2.1:1", Header: http.Header{"Forwarded": {text}, "X-Forwarded-For": {text}, "X-Forwarded-Proto": {text}}}
+			if from := p.peer(r); from.key() != "192.0.2.1" || from.https {
+				t.Fatalf("a client is believed: %+v", from)
 			}
 			r.RemoteAddr = "10.0.0.1:1"
-			p.peer(r).key()
+			from := p.peer(r)
+			if !from.address.IsValid() || from.address.Zone() != "" || from.address.Is4In6() {
+				t.Fatalf("behind the proxy is %+v", from)
+			}
+			if p.trusts(from.address) {
+				continue // nothing but proxies, or what can't be read, stands before it
+			}
+			hops := p.hops(r.Header)
+			for i := len(hops) - 1; hops[i].address != from.address; i-- {
+				if !p.trusts(hops[i].address) {
+					t.Fatalf("%s is believed, behind %s", from.address, hops[i].address)
+				}
+			}
 		}
 	})
 }

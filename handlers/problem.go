@@ -52,7 +52,7 @@ func (h *handlers) problem(err error, c echo.Context) {
 		detail = "no such path: " + request.URL.Path
 	case status == http.StatusMethodNotAllowed && detail == "":
 		detail = request.Method + " is not allowed here; allowed are: " + header.Get(echo.HeaderAllow)
-	case status >= 500 && refusal == nil:
+	case status >= 500 && refusal == nil && !errors.Is(err, errLogged):
 		h.Log.ErrorContext(request.Context(), "request failed", "method", request.Method, "path", request.URL.Path, "status", status, "err", err)
 	}
 	if status == http.StatusServiceUnavailable {

@@ -75,12 +75,13 @@ INSERT INTO outbox_turn (work) VALUES ('count');
 -- for that. It returns whether another one does; NULL while another node counts.
 -- +goose StatementBegin
 CREATE FUNCTION outbox_count_topics(at_most int DEFAULT 1000) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT SET work_mem = '64MB' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     own    CONSTANT xid8 := pg_current_xact_id();
     before record;
     whole  regclass;
 BEGIN
+    PERFORM set_config('work_mem', '64MB', true);
     PERFORM FROM outbox_turn WHERE work = 'count' FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN NULL;

@@ -10,8 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -44,24 +47,29 @@ type Migrations struct {
 	Log *slog.Logger
 }
 
-// Status is one migration: its version, file, and whether it is applied.
-type Status struct {
-	Version int64
-	File    string
-	Applied bool
-}
+// A migration locks what writers need for moments only, and waits for such a lock no
+// longer than lockTimeout, since writers wait behind whoever waits for a lock. It
+// tries again for as long as patience.
+const (
+	lockTimeout = 40 * time.Millisecond
+	patience    = 2 * time.Minute
+)
 
 // Up applies what is missing. Several nodes may call it at once: one migrates,
 // the others wait for it, a minute at most. Where the outbox has roles, they are
-// granted what came new.
+// granted what came new. Appends go on meanwhile. A transaction that appended and
+// stays open keeps it waiting, and after two minutes makes it fail; what was applied
+// by then stays applied.
 func (m Migrations) Up(ctx context.Context) error {
-	var applied []*goose.MigrationResult
-	err := m.with(ctx, func(p *goose.Provider) (err error) {
-		applied, err = p.Up(ctx)
-		m.logAll(ctx, "migrated up", applied)
+	applied := 0
+	err := m.patiently(ctx, func(p *goose.Provider) error {
+		results, err := p.Up(ctx)
+		results = partly(results, err)
+		applied += len(results)
+		m.logAll(ctx, "migrated up", results)
 		return err
 	})
-	if err != nil || len(applied) == 0 {
+	if err != nil || applied == 0 {
 		return err
 	}
 	return m.renewRoles(ctx)
@@ -69,24 +77,66 @@ func (m Migrations) Up(ctx context.Context) error {
 
 // Down takes everything back, events included.
 func (m Migrations) Down(ctx context.Context) error {
-	return m.with(ctx, func(p *goose.Provider) error {
-		undone, err := p.DownTo(ctx, 0)
-		m.logAll(ctx, "migrated down", undone)
+	err := m.patiently(ctx, func(p *goose.Provider) error {
+		results, err := p.DownTo(ctx, 0)
+		m.logAll(ctx, "migrated down", partly(results, err))
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return m.dropVersions(ctx)
 }
 
-// Status lists all migrations in their order.
-func (m Migrations) Status(ctx context.Context) ([]Status, error) {
-	var list []Status
-	err := m.with(ctx, func(p *goose.Provider) error {
-		found, err := p.Status(ctx)
-		for _, s := range found {
-			list = append(list, Status{s.Source.Version, s.Source.Path, s.State == goose.StateApplied})
+// partly is what was done, whether or not something failed then.
+func partly(results []*goose.MigrationResult, err error) []*goose.MigrationResult {
+	var partial *goose.PartialError
+	if errors.As(err, &partial) {
+		return partial.Applied
+	}
+	return results
+}
+
+// patiently tries again while a lock is not to be had.
+func (m Migrations) patiently(ctx context.Context, fn func(*goose.Provider) error) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := m.with(ctx, fn)
+		var pg *pgconn.PgError
+		switch {
+		case !errors.As(err, &pg) || pg.Code != "55P03" && pg.Code != "40P01": // lock_not_available, deadlock_detected
+			return err
+		case time.Now().After(deadline):
+			return fmt.Errorf("%w: for %v a transaction has kept what is to be locked; pg_stat_activity shows the oldest, end it or try again later", err, patience)
 		}
-		return err
+		if m.Log != nil {
+			m.Log.DebugContext(ctx, "table busy, the migration is tried again", "err", err)
+		}
+		select {
+		case <-time.After(lockTimeout + rand.N(200*time.Millisecond)): //nolint:gosec // to be out of step with others, not to be secret
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// dropVersions drops goose's table, if nobody has migrated up again meanwhile.
+func (m Migrations) dropVersions(ctx context.Context) error {
+	err := m.connected(ctx, func(conn *pgx.Conn) error {
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			var version int64
+			err := tx.QueryRow(ctx, `SELECT max(version_id) FROM `+versionTable+`, pg_advisory_xact_lock($1)`, lockID).Scan(&version)
+			if err != nil || version > 0 {
+				return err
+			}
+			_, err = tx.Exec(ctx, `DROP TABLE `+versionTable)
+			return err
+		})
 	})
-	return list, err
+	if err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
 }
 
 // with calls fn with a provider whose sessions resolve names in the target
@@ -99,6 +149,7 @@ func (m Migrations) with(ctx context.Context, fn func(*goose.Provider) error) er
 	if m.PayloadLimit == 0 {
 		m.PayloadLimit = DefaultPayloadLimit
 	}
+	config.RuntimeParams["lock_timeout"] = fmt.Sprint(lockTimeout.Milliseconds())
 	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(m.prepare))
 	defer db.Close()
 	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(1, 60))

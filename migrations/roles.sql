@@ -36,7 +36,7 @@ $roles$;
 
 -- From scratch, and from PUBLIC what default privileges may have given it.
 REVOKE ALL ON
-    outbox, outbox_dedup, outbox_scheduled, outbox_trim, outbox_histories, outbox_turn, outbox_node, outbox_stream,
+    outbox, outbox_dedup, outbox_scheduled, outbox_trim, outbox_trim_topic, outbox_trim_anchor, outbox_histories, outbox_turn, outbox_node, outbox_stream,
     outbox_event_type, outbox_catalogue, outbox_topic_count, outbox_counted, outbox_counted_partition,
     outbox_id_seq, outbox_bell_asked, outbox_bell_answered
 FROM PUBLIC, outbox_writer, outbox_reader, outbox_server;
@@ -58,13 +58,24 @@ REVOKE ALL ON FUNCTION
     outbox_beat(bigint, text, int, text, interval),
     outbox_record(bigint, text, timestamptz, json),
     outbox_leave(bigint),
+    outbox_forget_history(),
+    outbox_note(regclass, tid[], text, timestamptz),
+    outbox_patiently(text),
+    outbox_day(date),
+    outbox_ahead(int, timestamptz),
+    outbox_drop(interval, timestamptz),
+    outbox_forget(interval, timestamptz),
+    outbox_sweep(text, interval, int, timestamptz),
+    outbox_schema(),
     outbox_catalogue_changed(),
     outbox_event_type_updated(),
     outbox_schemas(),
     outbox_append_checked(bigint[], text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
     outbox_jsonb(json),
     outbox_count_topics(int),
-    outbox_in_flight()
+    outbox_in_flight(),
+    outbox_end_stream(bigint, bigint, text),
+    outbox_cancel(bigint)
 FROM PUBLIC, outbox_writer, outbox_reader, outbox_server;
 
 -- A writer gives what an event says, and nothing of what makes it one: no xid, no
@@ -91,12 +102,13 @@ GRANT SELECT ON outbox, outbox_event_type TO outbox_reader;
 -- The server reads the outbox itself, and does the rest by functions that act as
 -- the owner: it makes and drops no partition but the due one, answers no ticket
 -- that nobody drew, and writes no row that is not an append.
-GRANT SELECT ON outbox, outbox_trim, outbox_histories, outbox_node, outbox_stream TO outbox_server;
-GRANT SELECT (deliver_at) ON outbox_scheduled TO outbox_server;
+GRANT SELECT ON outbox, outbox_trim, outbox_trim_topic, outbox_trim_anchor, outbox_histories, outbox_node, outbox_stream TO outbox_server;
+GRANT SELECT (id, topic, type, source, deliver_at, created_at) ON outbox_scheduled TO outbox_server;
 -- The catalogue is edited by admins, through the server.
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_event_type TO outbox_server;
 GRANT USAGE ON SEQUENCE outbox_bell_asked TO outbox_server;
 GRANT EXECUTE ON FUNCTION
+    outbox_refuse(text, text), -- in the catalogue's checks
     outbox_append(text, text, json, text, jsonb, text, timestamptz),
     outbox_append_all(text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
     outbox_deliver_due(int),
@@ -108,9 +120,16 @@ GRANT EXECUTE ON FUNCTION
     outbox_beat(bigint, text, int, text, interval),
     outbox_record(bigint, text, timestamptz, json),
     outbox_leave(bigint),
+    outbox_ahead(int, timestamptz),
+    outbox_drop(interval, timestamptz),
+    outbox_forget(interval, timestamptz),
+    outbox_sweep(text, interval, int, timestamptz),
+    outbox_schema(),
     outbox_schemas(),
     outbox_append_checked(bigint[], text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
-    outbox_count_topics(int)
+    outbox_count_topics(int),
+    outbox_end_stream(bigint, bigint, text),
+    outbox_cancel(bigint)
 TO outbox_server;
 
 -- The views compute with them as whoever reads.

@@ -30,8 +30,13 @@ const schemasSQL = `SELECT version, type, payload_schema FROM outbox_schemas()`
 // type is a *SchemaError; then nothing was sent, and it is for the caller not to
 // commit.
 //
+// Where ctx has a span of OpenTelemetry, the append is a child of it, and drafts that
+// have no header traceparent get its.
+//
 // The functions are found by the connection's search_path.
-func Append(ctx context.Context, tx pgx.Tx, drafts ...Draft) ([]int64, error) {
+func Append(ctx context.Context, tx pgx.Tx, drafts ...Draft) (ids []int64, err error) {
+	ctx, drafts, end := traced(ctx, drafts)
+	defer func() { end(err) }()
 	return appendDrafts(drafts, func(columns ...any) ([]int64, error) {
 		rows, err := tx.Query(ctx, appendSQL, columns...)
 		if err != nil {
@@ -51,7 +56,9 @@ func Append(ctx context.Context, tx pgx.Tx, drafts ...Draft) ([]int64, error) {
 
 // AppendSQL is Append for a transaction of database/sql, opened with pgx's
 // stdlib driver.
-func AppendSQL(ctx context.Context, tx *sql.Tx, drafts ...Draft) ([]int64, error) {
+func AppendSQL(ctx context.Context, tx *sql.Tx, drafts ...Draft) (ids []int64, err error) {
+	ctx, drafts, end := traced(ctx, drafts)
+	defer func() { end(err) }()
 	return appendDrafts(drafts, func(columns ...any) ([]int64, error) {
 		return collect(tx, func(rows *sql.Rows) (id int64, err error) { return id, rows.Scan(&id) }, ctx, appendSQL, columns...)
 	}, func() ([]schemaRow, error) {

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -21,6 +22,9 @@ import (
 // what, from which position to which. From that the view outbox_receipts tells
 // which streams an event was sent to; migration 00007_audit.sql argues why. It
 // also is the node's heartbeat in outbox_node.
+//
+// A long poll that gave events is on record as a stream that has ended; one that
+// gave none is not.
 //
 // Streams only leave word of what they do, in memory; Run writes it, once a
 // second, in batches. A crash loses the last second. While the database is gone
@@ -72,6 +76,11 @@ type StreamOpened struct {
 	// From is what the reader had been given before: the stream's first
 	// position, as it stands behind its verification.
 	From Position
+	// At is when it was opened, if that was not just now.
+	At time.Time
+	// End, when not nil, is called when an admin wants the stream to end, perhaps
+	// more than once. It must not block.
+	End func()
 }
 
 // StreamRecord is the audit's record of one stream. One goroutine at a time may
@@ -100,8 +109,11 @@ const (
 	auditBatch   = 1000
 	auditEvery   = 10 * time.Second
 	auditBacklog = 100_000
-	// auditPatience is how long a turn may take.
+	// auditPatience is how long one statement may take.
 	auditPatience = 20 * time.Second
+	// auditShift is how long a turn writes before it beats again: others take a
+	// node for lost that has not for 30 s.
+	auditShift = 5 * time.Second
 	// auditFarewell is how long a node that stops tries to say so.
 	auditFarewell = 2 * time.Second
 )
@@ -111,8 +123,10 @@ func (a *Audit) Opened(s StreamOpened) *StreamRecord {
 	if a == nil {
 		return nil
 	}
-	r := &StreamRecord{audit: a, opened: s, position: s.From, at: time.Now(), changes: 1}
-	r.stood = r.at
+	r := &StreamRecord{audit: a, opened: s, position: s.From, at: s.At, stood: time.Now(), changes: 1}
+	if r.at.IsZero() {
+		r.at = r.stood
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.streams == nil {
@@ -191,6 +205,21 @@ func (r *StreamRecord) Closed(why string) {
 	}
 }
 
+// AuditStats is the state of an Audit at one moment.
+type AuditStats struct {
+	// Waiting are the streams that have ended and are not written yet.
+	Waiting int
+	// Dropped counts the streams whose end was not recorded, since the start.
+	Dropped int64
+}
+
+// Stats is the state now.
+func (a *Audit) Stats() AuditStats {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return AuditStats{Waiting: len(a.streams) - a.open, Dropped: a.dropped}
+}
+
 // Dropped counts the streams whose end was not recorded, since the start.
 func (a *Audit) Dropped() int64 {
 	a.mu.Lock()
@@ -244,8 +273,6 @@ func (a *Audit) Run(ctx context.Context) error {
 // turn beats, and writes what is new: of open streams, what has not been written
 // for the time every.
 func (a *Audit) turn(ctx context.Context, every time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, auditPatience)
-	defer cancel()
 	asked, err := a.beat(ctx)
 	if err != nil {
 		return fmt.Errorf("beat: %w", err)
@@ -254,8 +281,14 @@ func (a *Audit) turn(ctx context.Context, every time.Duration) error {
 	a.mu.Lock()
 	streams := slices.Collect(maps.Values(a.streams))
 	a.mu.Unlock()
+	if err := a.endAsked(ctx); err != nil {
+		return fmt.Errorf("look for streams to end: %w", err)
+	}
 	streams = slices.DeleteFunc(streams, func(r *StreamRecord) bool { return !r.due(every) })
 	for batch := range slices.Chunk(streams, auditBatch) {
+		if ctx.Err() == nil && time.Since(heard) > auditShift && every > 0 {
+			break // what is left is due in the next turn
+		}
 		if err := a.write(ctx, asked, heard, batch); err != nil {
 			return fmt.Errorf("record %d streams: %w", len(batch), err)
 		}
@@ -274,8 +307,31 @@ func (a *Audit) beat(ctx context.Context) (asked time.Time, err error) {
 	a.mu.Lock()
 	open := a.open
 	a.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, auditPatience)
+	defer cancel()
 	err = a.Pool.QueryRow(ctx, `SELECT outbox_beat($1, $2, $3, $4, $5)`, a.run, clean(a.Node), open, position, lag).Scan(&asked)
 	return asked, err
+}
+
+// endAsked ends the streams of this node that somebody asked to end, at whichever
+// node; see Admin.EndStream. They are asked for again until they are recorded as
+// ended.
+func (a *Audit) endAsked(ctx context.Context) error {
+	const askedSQL = `SELECT stream FROM outbox_stream WHERE run = $1 AND end_asked_at IS NOT NULL AND closed_at IS NULL`
+	rows, err := a.Pool.Query(ctx, askedSQL, a.run)
+	if err != nil {
+		return err
+	}
+	asked, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	for _, number := range asked {
+		a.mu.Lock()
+		r := a.streams[number]
+		a.mu.Unlock()
+		if r != nil && r.opened.End != nil {
+			r.opened.End()
+		}
+	}
+	return err
 }
 
 func (r *StreamRecord) due(every time.Duration) bool {
@@ -295,7 +351,9 @@ func (a *Audit) write(ctx context.Context, asked, heard time.Time, batch []*Stre
 	if err != nil {
 		return err
 	}
-	_, err = a.Pool.Exec(ctx, `SELECT outbox_record($1, $2, $3, $4::json)`, a.run, clean(a.Node), asked, string(encoded))
+	patience, cancel := context.WithTimeout(ctx, auditPatience)
+	defer cancel()
+	_, err = a.Pool.Exec(patience, `SELECT outbox_record($1, $2, $3, $4::json)`, a.run, clean(a.Node), asked, string(encoded))
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23")) {
 		if len(batch) > 1 {

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // bell is a tail's side of the adaptive bell: writers ring only when a tail has
@@ -33,12 +32,22 @@ type bell struct {
 	proven  bool
 	silence bool // was told to the log
 
-	rung int64 // the newest ticket that was rung with and is to be answered
-	// drawn is the newest ticket of this tail; overtaken is set by a ring with an
-	// older one. looked is when it last looked whether writers wait.
-	drawn     int64
+	// known is a ticket that was drawn, as far as this tail knows; rung is the
+	// newest up to it that was rung with and is to be answered. Anyone may notify,
+	// with any number: to answer one that is drawn only later would silence the
+	// bell for a tail that was never woken.
+	known, rung int64
+	// beyond is set when a number above known was rung with: another tail's ticket
+	// may be newer.
+	beyond bool
+
+	// overtaken is set by a ring with a ticket older than known; looked is when the
+	// tail last looked whether writers wait.
 	overtaken bool
 	looked    time.Time
+
+	unheard bool // a proof was not heard, and none since
+	counts  BellCounts
 }
 
 const (
@@ -69,7 +78,7 @@ func (b *bell) prove(ctx context.Context, url string) {
 	pending := b.proof != ""
 	switch {
 	case pending && time.Since(b.rangAt) > proofWait:
-		b.proof, b.proven = "", false
+		b.proof, b.proven, b.unheard = "", false, true
 		if !b.silence {
 			b.silence = true
 			b.log.WarnContext(ctx, "listen is not heard: a transaction pooler or a replica stands between; polling until the tail has a direct connection")
@@ -116,16 +125,26 @@ const askSQL = `BEGIN; SELECT nextval('outbox_bell_asked'); COMMIT; SELECT pg_cu
 // and the read that follows will see it.
 func (b *bell) ask(ctx context.Context) (*ticket, error) {
 	b.take(ctx)
+	b.counts.Asked++
 	results, err := b.conn.PgConn().Exec(ctx, askSQL).ReadAll()
 	if err != nil {
 		return nil, err
 	}
-	if b.drawn, err = strconv.ParseInt(string(results[1].Rows[0][0]), 10, 64); err != nil {
+	drawn, err := strconv.ParseInt(string(results[1].Rows[0][0]), 10, 64)
+	if err != nil {
 		return nil, err
 	}
+	b.learn(ctx, drawn)
 	t := &ticket{}
 	t.xid, err = strconv.ParseUint(string(results[3].Rows[0][0]), 10, 64)
 	return t, err
+}
+
+// learn takes note of a ticket that was drawn. What has been heard by now may have
+// been sent before that, and is held against what was known then.
+func (b *bell) learn(ctx context.Context, drawn int64) {
+	b.take(ctx)
+	b.known = max(b.known, drawn)
 }
 
 // crowdSQL asks whether a transaction waits for the lock on the cluster's
@@ -176,7 +195,7 @@ func (b *bell) wait(ctx context.Context, d time.Duration) (rang bool, err error)
 		}
 		return false, err
 	}
-	b.note(heard)
+	b.note(heard.Payload)
 	return true, nil
 }
 
@@ -189,30 +208,50 @@ func (b *bell) take(ctx context.Context) (rang bool) {
 		if heard == nil {
 			return rang
 		}
-		b.note(heard)
+		b.note(heard.Payload)
 		rang = true
 	}
 }
 
-func (b *bell) note(heard *pgconn.Notification) {
-	if heard.Payload == b.proof {
-		b.proof, b.proven, b.silence = "", true, false
-	} else if number, err := strconv.ParseInt(heard.Payload, 10, 64); err == nil {
+// note reads a payload, which may be anyone's.
+func (b *bell) note(payload string) {
+	number, err := strconv.ParseInt(payload, 10, 64)
+	switch {
+	case payload == b.proof && payload != "":
+		b.proof, b.proven, b.silence, b.unheard = "", true, false, false
+		b.counts.Proofs++
+	case err != nil:
+	case number > b.known:
+		b.beyond = true
+		b.counts.Rang++
+	default:
+		b.counts.Rang++
 		b.rung = max(b.rung, number)
-		b.overtaken = b.overtaken || number < b.drawn
+		b.overtaken = b.overtaken || number < b.known
 	}
 }
 
 // answer silences the bell for the newest ticket that was rung with, never the
 // newest drawn, whose owner may still be asleep. It answers for all that has come
 // by then; answered one by one, old notifications could keep it from ever reaching
-// the ticket that writers ring with now.
+// the ticket that writers ring with now. A ticket that this tail did not know of is
+// answered when it is rung with again: as long as nobody has, writers ring.
 func (b *bell) answer(ctx context.Context) error {
 	b.take(ctx)
-	if b.rung == 0 {
-		return nil
+	if b.rung > 0 {
+		if _, err := b.conn.Exec(ctx, `SELECT outbox_bell_answer($1)`, b.rung); err != nil {
+			return err
+		}
+		b.rung = 0
+		b.counts.Answered++
 	}
-	_, err := b.conn.Exec(ctx, `SELECT outbox_bell_answer($1)`, b.rung)
-	b.rung = 0
-	return err
+	if b.beyond {
+		b.beyond = false
+		var drawn int64
+		if err := b.conn.QueryRow(ctx, `SELECT coalesce(pg_sequence_last_value('outbox_bell_asked'), 0)`).Scan(&drawn); err != nil {
+			return err
+		}
+		b.learn(ctx, drawn)
+	}
+	return nil
 }

@@ -23,6 +23,8 @@ type Read struct {
 	Events []Event
 	// First and Last mark the parts; both are set when there is but one.
 	First, Last bool
+	// Asked is when the tail asked for the read.
+	Asked time.Time
 }
 
 // At is the position of the i-th event of the part: what a reader has been given

@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -40,12 +39,12 @@ type Gap struct {
 	Since time.Time
 }
 
-// Verify judges a client's position. With no gap, the stream may go on from the
-// position returned, and nothing was removed that it had not been given. With a
-// gap by retention it may go on from there too, and gets what is left. After any
-// other gap the position returned is the zero value, and nothing is known of
-// what the client has missed.
-func (r Reader) Verify(ctx context.Context, p Position) (Position, *Gap, error) {
+// Verify judges a client's position for what the client asks for. With no gap, the
+// stream may go on from the position returned, and nothing that the filter selects
+// was removed that it had not been given. With a gap by retention it may go on from
+// there too, and gets what is left. After any other gap the position returned is the
+// zero value, and nothing is known of what the client has missed.
+func (r Reader) Verify(ctx context.Context, p Position, filter Filter) (Position, *Gap, error) {
 	conn, err := r.Pool.Acquire(ctx)
 	if err != nil {
 		return p, nil, err
@@ -55,18 +54,16 @@ func (r Reader) Verify(ctx context.Context, p Position) (Position, *Gap, error) 
 	if err := conn.QueryRow(ctx, `SELECT history FROM outbox_histories ORDER BY began_at DESC LIMIT 1`).Scan(&history); err != nil {
 		return p, nil, migrated(err)
 	}
-	reason, trim := OtherHistory, int64(0)
+	reason := OtherHistory
 	if p.History == uint32(history) {
-		if reason, trim, err = verify(ctx, conn.Conn(), p); err != nil {
+		if p, reason, err = verify(ctx, conn.Conn(), p, filter.Topics); err != nil {
 			return p, nil, err
 		}
 	}
 	switch reason {
 	case "":
-		p.Trim = trim
 		return p, nil, nil
 	case Trimmed:
-		p.Trim = trim
 	default:
 		p = Position{}
 	}
@@ -89,48 +86,6 @@ func oldest(ctx context.Context, q querier) (time.Time, error) {
 		return time.Time{}, err
 	}
 	return since.UTC(), nil
-}
-
-// anchorSQL finds the newest event of the anchor's transaction, the first xid
-// not assigned yet, and the newest entry of outbox_trim with how many of the
-// entries after $2 removed events that the set ($3, $4) does not hold, or may
-// not hold: of a transaction in flight it is not known whether it had any.
-const anchorSQL = `
-SELECT a.id, a.created_at, pg_snapshot_xmax(pg_current_snapshot()),
-	(SELECT coalesce(max(trim), 0) FROM outbox_trim),
-	EXISTS (SELECT FROM outbox_trim WHERE xid_max >= $1),
-	EXISTS (SELECT FROM outbox_trim WHERE trim > $2 AND (xid_max > $3
-		OR EXISTS (SELECT FROM unnest($4::xid8[]) AS x WHERE x BETWEEN xid_min AND xid_max)))
-FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-	SELECT id, created_at FROM outbox WHERE xid = $1 ORDER BY id DESC LIMIT 1
-) AS a ON true`
-
-// verify judges a position of the present history, and returns the newest entry
-// of outbox_trim. The read that it stands in, if it does, is judged as if none of
-// it had been given.
-func verify(ctx context.Context, conn *pgx.Conn, p Position) (Reason, int64, error) {
-	var id *int64
-	var createdAt *time.Time
-	var next uint64
-	var trim int64
-	var trimmed, unseen bool
-	err := conn.QueryRow(ctx, anchorSQL, p.Anchor.XID, p.Trim, p.Given.Max, p.Given.Except).
-		Scan(&id, &createdAt, &next, &trim, &trimmed, &unseen)
-	switch {
-	case err != nil:
-		return "", 0, fmt.Errorf("verify a position: %w", err)
-	case p.Anchor.XID >= next:
-		return Ahead, trim, nil
-	case id != nil && newAnchor(p.Anchor.XID, *id, *createdAt) != p.Anchor:
-		return OtherHistory, trim, nil
-	case id == nil && p.Anchor.XID != 0 && !trimmed:
-		return OtherHistory, trim, nil
-	case p.Trim > trim:
-		return OtherHistory, trim, nil
-	case unseen:
-		return Trimmed, trim, nil
-	}
-	return "", trim, nil
 }
 
 // Earliest is the position before all events that are still held.

@@ -95,7 +95,7 @@ func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 			addNow(t, pool, "a", 2)
 			p := here(t, pool)
 			test.change(t, pool, &p)
-			got, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), p)
+			got, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), p, all("**"))
 			switch {
 			case err != nil:
 				t.Fatal(err)
@@ -115,11 +115,11 @@ func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 func TestVerify_EmptyOutboxIsNoGap(t *testing.T) {
 	pool := outboxtest.New(t)
 	p := here(t, pool)
-	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p); gap != nil || err != nil {
+	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**")); gap != nil || err != nil {
 		t.Errorf("%+v, %v", gap, err)
 	}
 	want := addNow(t, pool, "a", 1)
-	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p); gap != nil || err != nil {
+	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**")); gap != nil || err != nil {
 		t.Errorf("later: %+v, %v", gap, err)
 	}
 	if got := replay(t, outbox.Reader{Pool: pool}, p, here(t, pool), all("a"), 10); !slices.Equal(got, want) {
@@ -286,7 +286,7 @@ func TestReader_BeforeATime(t *testing.T) {
 		if got := replay(t, reader, p, here(t, pool), filter, 2); !slices.Equal(got, ids[i:]) {
 			t.Errorf("since event %d: %v, want %v", i, got, ids[i:])
 		}
-		if _, gap, err := reader.Verify(t.Context(), p); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), p, all("**")); gap != nil || err != nil {
 			t.Errorf("since event %d: %+v, %v", i, gap, err)
 		}
 	}

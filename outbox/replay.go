@@ -153,14 +153,14 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 	}
 	page.Done = !full && read < limit
 	if read == 0 || trim != nil && *trim != leg.From.Trim {
-		return page, r.untrimmed(ctx, conn, leg)
+		return page, r.untrimmed(ctx, conn, leg, filter)
 	}
 	return page, nil
 }
 
 // untrimmed makes sure that nothing of the leg was removed before it was read.
-func (r Reader) untrimmed(ctx context.Context, conn *pgx.Conn, leg Leg) error {
-	reason, _, err := verify(ctx, conn, leg.From)
+func (r Reader) untrimmed(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter) error {
+	_, reason, err := verify(ctx, conn, leg.From, filter.Topics)
 	switch {
 	case err != nil:
 		return err

@@ -1,35 +1,68 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Retention makes daily partitions ahead and drops those that are past. Every
-// node runs one; an advisory lock lets one at a time do it.
+// Retention makes daily partitions ahead, drops those that are past, removes single
+// topics' events before that, and forgets what is only about events that are gone.
+// Every node runs one; a row that is locked lets one at a time do it.
 type Retention struct {
 	Pool *pgxpool.Pool
 	// Keep is the age at which a day's events are removed; 0 keeps them for
 	// ever.
 	Keep time.Duration
-	Log  *slog.Logger
+	// Rules are for topics whose events go earlier than that.
+	Rules []RetentionRule
+	// Clock says what time it is, instead of the database; for tests.
+	Clock func() time.Time
+	Log   *slog.Logger
 }
 
-// retentionTurn is how often Run looks.
-const retentionTurn = time.Minute
+// RetentionRule says when the events of a pattern's topics are removed. Where several
+// select a topic the shortest counts.
+type RetentionRule struct {
+	// Pattern begins with a segment that is no wildcard.
+	Pattern Pattern
+	// Keep is the age at which they are removed, a minute at least.
+	Keep time.Duration
+}
+
+const (
+	// retentionTurn is how often Run looks.
+	retentionTurn = time.Minute
+	// busyTurns is for how many turns a lock may not be had until that is worth a
+	// warning.
+	busyTurns = 15
+	// forEver is a century: more is more than there is.
+	forEver = 100 * 365 * 24 * time.Hour
+	// sweptRows is how many rows are removed in one transaction.
+	sweptRows = 5000
+)
 
 // Run works until ctx ends and returns its cause.
 func (r Retention) Run(ctx context.Context) error {
+	busy := 0
 	for {
-		if err := r.Turn(ctx); err != nil && ctx.Err() == nil {
+		kept, err := r.turn(ctx)
+		switch {
+		case err != nil && ctx.Err() == nil:
 			r.Log.WarnContext(ctx, "partitions not kept up", "err", err, "retry_in", retentionTurn)
+		case !kept:
+			busy = 0
+		case busy < busyTurns:
+			busy++
+		default:
+			busy = 0
+			r.Log.WarnContext(ctx, "a transaction that stays open keeps partitions from being made or dropped", "for", busyTurns*retentionTurn)
 		}
 		select {
 		case <-time.After(retentionTurn):
@@ -39,42 +72,70 @@ func (r Retention) Run(ctx context.Context) error {
 	}
 }
 
-// Turn does at once what there is to do.
+// Turn does at once what there is to do, but for what is locked by others: that is
+// left for the next turn.
 func (r Retention) Turn(ctx context.Context) error {
-	var made *int
-	if err := r.locked(ctx, `SELECT outbox_partitions_ahead()`, &made); err != nil {
-		return fmt.Errorf("make partitions ahead: %w", err)
-	}
-	for r.Keep > 0 {
-		var dropped *string
-		if err := r.locked(ctx, `SELECT outbox_retain($1)`, &dropped, r.Keep); err != nil {
-			return fmt.Errorf("drop a partition: %w", err)
-		}
-		if dropped == nil {
-			break
-		}
-		r.Log.InfoContext(ctx, "partition dropped", "partition", *dropped, "keep", r.Keep)
-	}
-	return nil
-}
-
-// locked runs one statement in a transaction of its own, while no other node
-// does. What it locks it must get at once: it never queues in front of writers,
-// and the next turn tries again.
-func (r Retention) locked(ctx context.Context, query string, result any, args ...any) error {
-	err := pgx.BeginFunc(ctx, r.Pool, func(tx pgx.Tx) error {
-		var mine bool
-		err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock('outbox_trim'::regclass::oid::int, 0)
-			FROM set_config('lock_timeout', '100ms', true)`).Scan(&mine)
-		if err != nil || !mine {
-			return err
-		}
-		return tx.QueryRow(ctx, query, args...).Scan(result)
-	})
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "55P03" { // lock_not_available
-		r.Log.DebugContext(ctx, "table busy, partitions are left for the next turn")
-		return nil
-	}
+	_, err := r.turn(ctx)
 	return err
 }
+
+// turn tells whether something was left because it was locked.
+func (r Retention) turn(ctx context.Context) (busy bool, err error) {
+	var clock *time.Time
+	if r.Clock != nil {
+		now := r.Clock()
+		clock = &now
+	}
+	var failures []error
+	// until calls the function until it finds nothing more to do. What fails keeps
+	// nothing else from being done.
+	until := func(what, call string, done func() bool, result any, args ...any) {
+		for ctx.Err() == nil {
+			err := r.Pool.QueryRow(ctx, "SELECT "+call, args...).Scan(result)
+			var pg *pgconn.PgError
+			switch {
+			case errors.As(err, &pg) && pg.Code == pgerrLockNotAvailable:
+				r.Log.DebugContext(ctx, "table busy, it is left for the next turn", "to", what)
+				busy = true
+				return
+			case err != nil:
+				failures = append(failures, fmt.Errorf("%s: %w", what, err))
+				return
+			case done():
+				return
+			}
+		}
+	}
+
+	var name *string
+	var n int
+	if r.Keep > 0 {
+		until("drop a partition", `outbox_drop($1, coalesce($2, now()))`, func() bool {
+			if name != nil {
+				r.Log.InfoContext(ctx, "past events dropped", "partition", *name, "keep", r.Keep)
+			}
+			return name == nil
+		}, &name, r.Keep, clock)
+	}
+	until("make partitions ahead", `outbox_ahead(clock => coalesce($1, now()))`, func() bool {
+		if name != nil {
+			r.Log.DebugContext(ctx, "partition made", "partition", *name)
+		}
+		return name == nil
+	}, &name, clock)
+	for _, rule := range r.Rules {
+		swept := 0
+		until("remove events of "+string(rule.Pattern), `outbox_sweep($1, $2, $3, coalesce($4, now()))`, func() bool {
+			swept += n
+			return n < sweptRows
+		}, &n, rule.Pattern, rule.Keep, sweptRows, clock)
+		if swept > 0 {
+			r.Log.InfoContext(ctx, "past events removed", "pattern", rule.Pattern, "events", swept, "keep", rule.Keep)
+		}
+	}
+	// Keys are kept for as long as events are, what is remembered of removals is not.
+	until("forget what is past", `outbox_forget($1, coalesce($2, now()))`, func() bool { return n == 0 }, &n, cmp.Or(r.Keep, forEver), clock)
+	return busy, errors.Join(failures...)
+}
+
+const pgerrLockNotAvailable = "55P03"

@@ -40,7 +40,7 @@ func TestRetention_TrimmedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 		from outbox.Position
 		want outbox.Reason
 	}{"before all": {start, outbox.Trimmed}, "amid": {mid, outbox.Trimmed}, "behind": {seen, ""}} {
-		p, gap, err := reader.Verify(t.Context(), test.from)
+		p, gap, err := reader.Verify(t.Context(), test.from, all("**"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func TestRetention_TrimmedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 			t.Errorf("%s: left are %v, want %v", name, got, kept)
 		}
 		// Told once, it goes on without a gap.
-		if _, gap, err := reader.Verify(t.Context(), p); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), p, all("**")); gap != nil || err != nil {
 			t.Errorf("%s, again: %+v, %v", name, gap, err)
 		}
 	}
@@ -74,9 +74,10 @@ func TestRetention_WithinAReplayIsTold(t *testing.T) {
 	}
 	retain(t, pool)
 	legs[0].After = page.After
-	for _, filter := range []outbox.Filter{all("**"), all("kept"), all("past"), all("none")} {
-		if _, err := reader.Replay(t.Context(), legs[0], filter, 2); !errors.Is(err, outbox.ErrTrimmed) {
-			t.Errorf("%v: %v", filter.Topics, err)
+	for _, topic := range []outbox.Pattern{"**", "past", "kept", "none"} {
+		want := topic == "**" || topic == "past"
+		if _, err := reader.Replay(t.Context(), legs[0], all(topic), 2); errors.Is(err, outbox.ErrTrimmed) != want || err != nil && !want {
+			t.Errorf("%s: %v", topic, err)
 		}
 	}
 }
@@ -93,13 +94,13 @@ func TestRetention_QuietSystemHasNoGap(t *testing.T) {
 	}
 	reader := outbox.Reader{Pool: pool}
 	for _, from := range []outbox.Position{p, earliest(t, reader)} {
-		if _, gap, err := reader.Verify(t.Context(), from); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), from, all("**")); gap != nil || err != nil {
 			t.Errorf("%+v, %v", gap, err)
 		}
 	}
 	addNow(t, pool, "a", 1)
 	retain(t, pool)
-	if _, gap, err := reader.Verify(t.Context(), p); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), p, all("**")); gap != nil || err != nil {
 		t.Errorf("when it was trimmed after all: %+v, %v", gap, err)
 	}
 }
@@ -143,5 +144,152 @@ func TestRetention_DoesNotStandInTheWayOfWriters(t *testing.T) {
 	retain(t, pool)
 	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE topic = 'past'`); n != 0 {
 		t.Error("not dropped when the writer had gone")
+	}
+}
+
+// What came when no partition was there lies in days of its own afterwards, unseen
+// by readers; today's, which is being written, when it is past.
+func TestRetention_EmptiesTheDefaultPartition(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `DO $$ DECLARE leaf regclass; BEGIN
+		FOR leaf IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outbox'::regclass AND inhrelid <> 'outbox_default'::regclass LOOP
+			EXECUTE format('DROP TABLE %s', leaf);
+		END LOOP; END $$`)
+	reader := outbox.Reader{Pool: pool}
+	start := here(t, pool)
+	for day := range 10 {
+		exec(t, pool, `INSERT INTO outbox (topic, type, payload, dedup_key, created_at)
+			SELECT 'a', 't', '{"n":  1}', 'k' || $1::int || n, now() - $1 * interval '1 day' FROM generate_series(1, 20) AS n`, day)
+	}
+	exec(t, pool, `INSERT INTO outbox (topic, type, created_at) VALUES ('a', 't', 'epoch'), ('b', 't', now() + interval '2 days'), ('b', 't', now())`)
+	p := here(t, pool)
+	rows := func() []string {
+		return ask[string](t, pool, `SELECT (xid, id, topic, payload::text, dedup_key, created_at)::text FROM outbox WHERE created_at > now() - interval '6 days' ORDER BY id`)
+	}
+	before := rows()
+	// One that appends to today's, all the while.
+	tx := begin(t, pool)
+	add(t, tx, "b")
+	retain(t, pool)
+	commit(t, tx)
+	retain(t, pool)
+	if got := rows()[:len(before)]; !slices.Equal(got, before) {
+		t.Errorf("they were %v\nand are %v", before, got)
+	}
+	if got := ask[string](t, pool, `SELECT DISTINCT to_char(created_at AT TIME ZONE 'UTC', 'YYYY_MM_DD') FROM outbox_default`); len(got) != 1 ||
+		got[0] != ask1[string](t, pool, `SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM_DD')`) {
+		t.Errorf("in the DEFAULT partition are days %v", got)
+	}
+	if _, gap, err := reader.Verify(t.Context(), p, all("**")); gap != nil || err != nil {
+		t.Errorf("who had all is told %+v, %v", gap, err)
+	}
+	if _, gap, err := reader.Verify(t.Context(), start, all("a")); err != nil || gap == nil || gap.Reason != outbox.Trimmed {
+		t.Errorf("who had nothing is told %+v, %v", gap, err)
+	}
+	if _, gap, err := reader.Verify(t.Context(), start, all("b")); gap != nil || err != nil {
+		t.Errorf("whose topic lost nothing is told %+v, %v", gap, err)
+	}
+	// Tomorrow today's is past.
+	r := outbox.Retention{Pool: pool, Keep: 7 * 24 * time.Hour, Clock: func() time.Time { return time.Now().Add(24 * time.Hour) }, Log: slog.New(slog.DiscardHandler)}
+	if err := r.Turn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_default`); n > 0 {
+		t.Errorf("%d events are left in the DEFAULT partition", n)
+	}
+	// They are partitions like any other.
+	exec(t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 't', 'k01')`)
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE dedup_key = 'k01'`); n != 1 {
+		t.Errorf("%d events have the key", n)
+	}
+}
+
+// The event that a position stands on may go while others of its transaction stay.
+func TestRetention_AnchorRemovedByPattern(t *testing.T) {
+	pool := outboxtest.New(t)
+	reader := outbox.Reader{Pool: pool}
+	old := time.Now().Add(-2 * time.Hour)
+	exec(t, pool, `INSERT INTO outbox (topic, type, created_at) VALUES ('order/1', 't', $1), ('presence/a', 't', $1)`, old)
+	p := here(t, pool)
+	forged := p
+	forged.Anchor.Hash++
+	exec(t, pool, `INSERT INTO outbox (topic, type, created_at) VALUES ('presence/b', 't', $1)`, old)
+	behind := here(t, pool)
+	kept := addNow(t, pool, "order/1", 1)
+	rules := []outbox.RetentionRule{{Pattern: "presence/**", Keep: time.Hour}}
+	r := outbox.Retention{Pool: pool, Rules: rules, Log: slog.New(slog.DiscardHandler)}
+	if err := r.Turn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := ask[string](t, pool, `SELECT topic FROM outbox ORDER BY id`); !slices.Equal(got, []string{"order/1", "order/1"}) {
+		t.Fatalf("left are %v", got)
+	}
+	for name, test := range map[string]struct {
+		at    outbox.Position
+		topic outbox.Pattern
+		want  outbox.Reason
+	}{
+		"others of its transaction are left": {p, "order/**", ""},
+		"it has missed one":                  {p, "presence/**", outbox.Trimmed},
+		"it has missed another's":            {p, "presence/a", ""},
+		"none is left":                       {behind, "**", ""},
+		"it never was":                       {forged, "order/**", outbox.OtherHistory},
+	} {
+		next, gap, err := reader.Verify(t.Context(), test.at, all(test.topic))
+		if err != nil || (gap == nil) != (test.want == "") || gap != nil && gap.Reason != test.want {
+			t.Errorf("%s: %+v, %v", name, gap, err)
+		}
+		if gap == nil && test.topic == "order/**" {
+			if got := replay(t, reader, next, here(t, pool), all(test.topic), 10); !slices.Equal(got, kept) {
+				t.Errorf("%s: given %v, want %v", name, got, kept)
+			}
+		}
+	}
+}
+
+// A transaction that stays open is in flight to every position. What others lost in
+// the meantime is nothing that it had.
+func TestRetention_OpenTransactionIsNoGap(t *testing.T) {
+	pool := outboxtest.New(t)
+	tx := begin(t, pool)
+	exec(t, tx, `SELECT pg_current_xact_id()`)
+	for range 40 {
+		exec(t, pool, `INSERT INTO outbox (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours')`)
+	}
+	const order = `INSERT INTO outbox (topic, type, created_at) VALUES ('order/1', 't', now() - interval '2 hours')`
+	exec(t, pool, order)
+	p := here(t, pool)
+	exec(t, pool, order)
+	if n := ask1[int](t, pool, `SELECT outbox_sweep('presence/**', '1 hour')`); n != 40 {
+		t.Fatalf("%d are removed", n)
+	}
+	told := func(want bool) {
+		t.Helper()
+		if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**")); err != nil || (gap != nil) != want {
+			t.Errorf("%+v, %v", gap, err)
+		}
+	}
+	told(false)
+	exec(t, tx, `INSERT INTO outbox (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours')`)
+	commit(t, tx)
+	told(false)
+	if n := ask1[int](t, pool, `SELECT outbox_sweep('presence/**', '1 hour')`); n != 1 {
+		t.Fatalf("%d are removed", n)
+	}
+	told(true)
+}
+
+func TestSweep_SaysWhatIsAllowed(t *testing.T) {
+	pool := outboxtest.New(t)
+	for _, call := range []string{
+		`outbox_sweep('**', '1 hour')`, `outbox_sweep('*/a', '1 hour')`, `outbox_sweep('a*', '1 hour')`, `outbox_sweep('a/**/b', '1 hour')`,
+		`outbox_sweep('', '1 hour')`, `outbox_sweep('a//b', '1 hour')`, `outbox_sweep('a', '59 seconds')`, `outbox_sweep('a', '1 hour', 0)`,
+	} {
+		if _, err := pool.Exec(t.Context(), `SELECT `+call); err == nil {
+			t.Errorf("%s succeeds", call)
+		}
+	}
+	for _, pattern := range []string{"a", "a/*", "a/**", "a/*/b", "a/*/**"} {
+		exec(t, pool, `SELECT outbox_sweep($1, '1 hour')`, pattern)
 	}
 }

@@ -52,28 +52,14 @@ type Tail struct {
 	position   Position
 	continuing bool // position is where Deliver stands
 
+	// dispatch is of the present read.
+	dispatch Durations
+
 	mu     sync.Mutex
 	status Status
-}
-
-// Status is the state of a tail at one moment.
-type Status struct {
-	// Following is true while the tail is connected and has caught up.
-	Following bool
-	// Listening is true when LISTEN is proven, or not asked for.
-	Listening bool
-	// Reads, Events and Caught count reads, events delivered, and events that
-	// only the idle turn found although the bell should have rung.
-	Reads, Events, Caught int64
-	// Err is why the tail is not following, nil when it is.
-	Err error
-}
-
-// Status may be called at any time from any goroutine.
-func (t *Tail) Status() Status {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.status
+	// stood is when the tail last stood at the end of the table, or began; reading
+	// is since when it reads, zero between reads.
+	stood, reading time.Time
 }
 
 // ErrNotMigrated is returned for a database without the outbox's schema.
@@ -88,6 +74,7 @@ func (t *Tail) Run(ctx context.Context) error {
 	if t.IdleTurn == 0 {
 		t.IdleTurn = time.Second
 	}
+	t.begun()
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = 50*time.Millisecond, 2*time.Second
 	for {
@@ -95,7 +82,7 @@ func (t *Tail) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		t.note(func(s *Status) { s.Following, s.Err = false, err })
+		t.note(func(s *Status) { s.Following, s.Err, s.Listen = false, err, "" })
 		pause := retry.NextBackOff()
 		t.Log.WarnContext(ctx, "tail lost its connection", "err", err, "retry_in", pause)
 		select {
@@ -137,7 +124,7 @@ func (t *Tail) begin(ctx context.Context, conn *pgx.Conn) error {
 		return fmt.Errorf("settle the history: %w", err)
 	}
 	if t.continuing && t.position.History == uint32(history) {
-		reason, _, err := verify(ctx, conn, t.position)
+		_, reason, err := verify(ctx, conn, t.position, nil)
 		if err != nil {
 			return err
 		}
@@ -171,16 +158,24 @@ func (t *Tail) warnCache(ctx context.Context, conn *pgx.Conn) {
 // A polling tail looks at least this often.
 const pollTurn = 100 * time.Millisecond
 
+// vainTurn is the shortest time between looks for which the bell was rung in vain.
+const vainTurn = 10 * time.Millisecond
+
 // follow reads in turns while events flow, and sleeps until the bell rings while
 // they are few.
 func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 	pause := t.Turn
 	var flow flow
 	var asked *ticket
-	flowing, asleep := false, false
+	flowing, asleep, woken := false, false, false
+	var vain time.Time // when the bell was last rung for nothing
+	var clock clock
 	for {
 		if b != nil {
 			b.prove(ctx, t.URL)
+		}
+		if err := t.compare(ctx, conn, &clock); err != nil {
+			return err
 		}
 		events, xip, err := t.read(ctx, conn, !flowing)
 		if err != nil {
@@ -188,9 +183,13 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 		}
 		overslept := asleep && events > 0
 		asleep = false
-		if events > 0 {
+		switch {
+		case events > 0:
 			pause = t.Turn
+		case woken:
+			vain = time.Now()
 		}
+		woken = false
 		flowing = flow.after(time.Now(), events)
 		if b != nil && !flowing {
 			if flowing, err = b.crowded(ctx); err != nil {
@@ -220,7 +219,9 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 		}
 		t.note(func(s *Status) {
 			s.Following, s.Err = true, nil
-			s.Listening = t.Wake == WakePoll || b.proven
+			s.InProgress = len(xip)
+			s.Listen, s.Bell = listenState(b), b.counted(s.Bell)
+			s.Listening = s.Listen == ListenOff || s.Listen == ListenProven
 		})
 
 		if b == nil || flowing {
@@ -239,7 +240,14 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 			t.note(func(s *Status) { s.Caught += int64(events) })
 		}
 		if rang {
-			pause, asked, asleep = t.Turn, nil, false
+			pause, asked, asleep, woken = t.Turn, nil, false, true
+			// Whoever rings for nothing costs a hundred looks a second, and no
+			// more.
+			select {
+			case <-time.After(time.Until(vain.Add(vainTurn))):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
 		}
 	}
 }
@@ -254,10 +262,13 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 	watchdog := time.AfterFunc(readSilence, func() { cancel(errors.New("the database does not answer")) })
 	defer watchdog.Stop()
 
+	asked := t.asks()
 	to, xip, err := read(ctx, conn, t.position, few, func(r Read) {
 		watchdog.Reset(readSilence)
 		t.continuing = r.Last
 		events += len(r.Events)
+		r.Asked = asked
+		t.observe(r.Events)
 		t.Deliver(r)
 	})
 	if err != nil {
@@ -268,7 +279,7 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 	if to.Trim != from.Trim {
 		// What was removed before it could be read is a gap for whoever
 		// follows; each stream finds out for itself.
-		reason, _, err := verify(ctx, conn, from)
+		_, reason, err := verify(ctx, conn, from, nil)
 		if err == nil && reason != "" {
 			err = fmt.Errorf("the history went on without the tail: %s", reason)
 		}
@@ -277,14 +288,8 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 			return events, nil, err
 		}
 	}
-	t.note(func(s *Status) { s.Reads++; s.Events += int64(events) })
+	t.hasRead(asked, events)
 	return events, xip, nil
-}
-
-func (t *Tail) note(change func(*Status)) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	change(&t.status)
 }
 
 // migrated tells a missing schema from other errors.

@@ -26,11 +26,12 @@ type batch struct {
 	last   int64
 }
 
-// A batch has at most so many events, and about so many bytes: a single event may
-// be larger.
+// A batch has at most so many events, and so many bytes, unless a single event is
+// larger: clients that read an event into a buffer often have 64 kB for it, and
+// would drop the stream at the same batch again and again.
 const (
 	batchEvents = 500
-	batchBytes  = 64 << 10
+	batchBytes  = 32 << 10
 )
 
 // newBatch is the batch of a stream, nil for one that wants none.

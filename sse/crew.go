@@ -33,6 +33,8 @@ type crew struct {
 	wake chan struct{}
 	// hands are the goroutines of the crew and those that streams got from it.
 	hands sync.WaitGroup
+	// sent is what was written to all streams.
+	sent sent
 
 	mu      sync.Mutex
 	running bool
@@ -252,6 +254,8 @@ const handful = 32
 func (c *crew) work(stop <-chan struct{}) {
 	var streams []*stream
 	h := &hand{}
+	c.sent.join(h)
+	defer c.sent.leave(h)
 	for {
 		c.mu.Lock()
 		n := min(len(c.called), handful)
@@ -261,9 +265,11 @@ func (c *crew) work(stop <-chan struct{}) {
 			c.called = nil
 		}
 		c.mu.Unlock()
+		h.mu.Lock()
 		for _, t := range streams {
 			c.turn(h, t)
 		}
+		h.mu.Unlock()
 		clear(streams)
 		if n > 0 {
 			continue
@@ -280,6 +286,10 @@ func (c *crew) work(stop <-chan struct{}) {
 type hand struct {
 	frames []*Frame
 	buf    []byte
+	// mu is held by the hand while it works.
+	mu sync.Mutex
+	// tally is what it has written, ever.
+	tally tally
 }
 
 // turn does what a parked stream was called for.
@@ -288,7 +298,7 @@ func (h *hand) turn(ctx context.Context, t *stream) {
 	if why&callOver != 0 {
 		over := *t.why.Load()
 		t.buf = appendGoodbye(h.buf[:0], over, t.Retry)
-		_, _ = t.tryWrite() // it is for a reader who may not be there
+		_, _ = t.tryWrite(&h.tally) // it is for a reader who may not be there
 		t.finish(ctx, over)
 		return
 	}
@@ -301,7 +311,7 @@ func (h *hand) turn(ctx context.Context, t *stream) {
 	if why&callDrain != 0 {
 		t.buf = appendGoodbye(t.buf, ErrDraining, t.Retry)
 	}
-	n, err := t.tryWrite()
+	n, err := t.tryWrite(&h.tally)
 	rest := slices.Clone(t.buf[n:])
 	h.frames, h.buf, t.buf = frames, t.buf, nil
 	clear(h.frames)
@@ -324,7 +334,7 @@ func (h *hand) turn(ctx context.Context, t *stream) {
 }
 
 // tryWrite writes what the reader takes at once.
-func (t *stream) tryWrite() (n int, err error) {
+func (t *stream) tryWrite(tally *tally) (n int, err error) {
 	if len(t.buf) == 0 {
 		return 0, nil
 	}
@@ -334,7 +344,9 @@ func (t *stream) tryWrite() (n int, err error) {
 		return n, fmt.Errorf("write to a stream: %w", err)
 	}
 	if n == len(t.buf) {
-		t.written()
+		t.written(n, tally)
+	} else {
+		tally.bytes += int64(n)
 	}
 	return n, nil
 }

@@ -28,7 +28,10 @@
 // A stream has a goroutine as long as it may have to wait: for the table, or for
 // a reader who is slow. A live one on a [Socket] is parked with a crew of a few
 // goroutines, which is called when frames, a heartbeat, or the end are due, and
-// writes what the socket takes at once.
+// writes what the socket takes at once. One that asked for batches keeps its
+// goroutine, which lets what comes wait in the queue until its window is over, and
+// then writes it as one event: a JSON array of the frames' shared bytes, whose id
+// is the position after the last of them.
 //
 // # Invariants
 //

@@ -42,6 +42,7 @@ func (t *stream) greet(given outbox.Position, resumed bool, gap *outbox.Gap) {
 	hello := Hello{Resumed: resumed, Position: given.String(), Node: t.Node, GapData: gapData(gap)}
 	if gap != nil {
 		hello.Resumed = "gap"
+		t.counts.gap(gap.Reason)
 	}
 	t.event("hello", given, hello)
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"sync"
+	"time"
 
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -37,7 +38,9 @@ type Hub struct {
 	// read counts reads, starts counts Starts.
 	read, starts int64
 	subscribed   map[*Subscription]struct{}
-	index        index
+	// lagged counts the queues that were dropped because they were full.
+	lagged int64
+	index  index
 	// called are the subscriptions whose readers are to be called.
 	called []*Subscription
 	// hand is the tail's own goroutine's.
@@ -90,7 +93,13 @@ const (
 // Deliver hands a part of a read to whoever follows its events. Only the tail
 // calls it, and it does not block.
 func (h *Hub) Deliver(r outbox.Read) {
-	for _, s := range h.deliver(r) {
+	few := h.deliver(r)
+	if len(few) == 0 {
+		return
+	}
+	h.hand.mu.Lock()
+	defer h.hand.mu.Unlock()
+	for _, s := range few {
 		s.callNow(&h.hand)
 	}
 }
@@ -102,7 +111,7 @@ func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 	if r.First {
 		h.read++
 		h.position = r.To
-		h.whole = &reading{From: r.From, To: r.To, number: h.read}
+		h.whole = &reading{From: r.From, To: r.To, number: h.read, at: time.Now()}
 	}
 	frames := h.Ring.deliver(r, h.whole)
 	var f *Frame

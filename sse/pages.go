@@ -46,6 +46,7 @@ func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error)
 	limit := p.limit()
 	if frames, done, ok := p.Hub.Ring.page(leg, p.request.Filter, largePage); ok {
 		p.ahead = nil // what was read ahead is in the ring by now
+		p.Hub.Ring.memory.count(len(frames))
 		next = page{frames: frames, after: leg.After, done: done}
 		if n := len(frames); n > 0 {
 			next.after = frames[n-1].Event.ID

@@ -18,6 +18,16 @@ type Polled struct {
 	// Gap is null when nothing is missing between the position asked for and
 	// the first event.
 	Gap *GapData `json:"gap"`
+
+	sent func()
+}
+
+// Sent has the poll recorded, if there is an audit and it gave events. It is called
+// once, after the answer was written.
+func (p Polled) Sent() {
+	if p.sent != nil {
+		p.sent()
+	}
 }
 
 // AppendJSON appends the answer as JSON, with payloads byte for byte; encoding/json
@@ -54,16 +64,24 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 		return Polled{}, err
 	}
 	defer sub.Close()
-	given, gap, err := s.start(ctx, request.From, w)
+	given, gap, err := s.start(ctx, request, w)
 	if err != nil {
 		return Polled{}, err
 	}
+	// A gap that was found stays one, whatever is found later.
+	rejudge := func(given outbox.Position) (outbox.Position, error) {
+		given, found, err := s.judge(ctx, given, request.Filter, w)
+		if gap == nil {
+			gap = found
+		}
+		return given, err
+	}
 	over := time.NewTimer(wait)
 	defer over.Stop()
-	p := poll{request: request, limit: limit, events: []json.RawMessage{}}
+	p := poll{request: request, limit: limit, events: []json.RawMessage{}, from: given}
 	for {
 		if given, err = p.replay(ctx, s.Hub.Ring, given, w); errors.Is(err, outbox.ErrTrimmed) {
-			if given, gap, err = s.judge(ctx, given, w); err == nil {
+			if given, err = rejudge(given); err == nil {
 				continue
 			}
 		}
@@ -73,7 +91,11 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 		if p.full() {
 			break
 		}
-		p.request.Filter.Since = time.Time{} // where it started, no more
+		if since := &p.request.Filter.Since; !since.IsZero() {
+			*since = time.Time{} // where it started, no more
+			met := given
+			p.live = &met
+		}
 		joined := join(given, w)
 		waitFor := over.C
 		if gap != nil || len(p.events) > 0 {
@@ -86,15 +108,24 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 		}
 		var restarted bool
 		if w, restarted = sub.rejoin(); restarted {
-			if given, gap, err = s.judge(ctx, given, w); err != nil {
+			if given, err = rejudge(given); err != nil {
 				return Polled{}, err
 			}
+			p.from = given
 		}
 	}
 	if ctx.Err() != nil {
 		return Polled{}, context.Cause(ctx)
 	}
-	return Polled{Events: p.events, Position: given.String(), Gap: gapData(gap)}, nil
+	s.counts.polls.Add(1)
+	if gap != nil {
+		s.counts.gap(gap.Reason)
+	}
+	polled := Polled{Events: p.events, Position: given.String(), Gap: gapData(gap)}
+	if request.Record != nil && len(p.events) > 0 {
+		polled.sent = func() { p.record(given) }
+	}
+	return polled, nil
 }
 
 // poll is one poll while it is answered.
@@ -103,6 +134,21 @@ type poll struct {
 	limit   int
 	events  []json.RawMessage
 	size    int
+	last    int64
+	// from is where it began, and live where its replay met what happens now, if
+	// it began with a time.
+	from outbox.Position
+	live *outbox.Position
+}
+
+// record is the audit's of the whole poll: a stream that has ended.
+func (p *poll) record(to outbox.Position) {
+	record := p.request.Record(p.from)
+	if p.live != nil {
+		record.Live(*p.live)
+	}
+	record.Progress(to, len(p.events), p.last)
+	record.Closed("polled")
 }
 
 // A poll's answer holds about this many bytes at most.
@@ -114,6 +160,7 @@ func (p *poll) add(e *outbox.Event) {
 	data := appendJSONData(nil, e, p.request.Format)
 	p.events = append(p.events, data)
 	p.size += len(data)
+	p.last = e.ID
 }
 
 // replay adds what w holds and the reader was not given, and returns the position

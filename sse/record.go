@@ -20,6 +20,11 @@ type recorded struct {
 	noted time.Duration
 	// torn is set when a write failed: what of it arrived is not known.
 	torn bool
+	// fresh are the events put into the buffer since the last write that left
+	// whole, since when the first of those that are live was handed to the hub, since
+	// the crew began, or 0.
+	fresh int32
+	since time.Duration
 }
 
 // noteEvery is how old the record of a stream that is sent events may get.
@@ -27,12 +32,20 @@ const noteEvery = 5 * time.Second
 
 func (t *stream) count(e *outbox.Event) {
 	t.events++
+	t.fresh++
 	t.last = e.ID
 }
 
-// written takes note of a write that has left whole.
-func (t *stream) written() {
+// written takes note of a write that has left whole, in the tally of who wrote it.
+func (t *stream) written(bytes int, tally *tally) {
 	now := time.Since(t.crew.began)
+	tally.writes++
+	tally.bytes += int64(bytes)
+	tally.events += int64(t.fresh)
+	if t.fresh = 0; t.since != 0 {
+		tally.dispatch.Observe(now - t.since)
+		t.since = 0
+	}
 	t.wrote.Store(int64(now))
 	if t.events > 0 && now-t.noted >= noteEvery {
 		t.note(now)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -33,6 +35,11 @@ type Ring struct {
 	// with large pages.
 	slots, lanes chan struct{}
 
+	// memory and table count the pages of replays that were answered by the one and
+	// the other, and behind the subscriptions that the ring could not answer any more.
+	memory, table source
+	behind        atomic.Int64
+
 	mu sync.RWMutex
 	// base is the position before the oldest read held, end the one after the
 	// newest. While a read comes in parts, end is the one before it.
@@ -53,6 +60,8 @@ const DefaultRingBytes = 64 << 20
 type reading struct {
 	From, To outbox.Position
 	number   int64
+	// at is when it was handed to the hub.
+	at time.Time
 }
 
 // heldRead is a read that has events, ordered by id.
@@ -149,12 +158,12 @@ func frameBytes(e *outbox.Event) int {
 
 // Verify judges a position. One whose missing events are all in the ring, and
 // whose anchor is an event that the ring knows, can go on whole.
-func (r *Ring) Verify(ctx context.Context, p outbox.Position) (outbox.Position, *outbox.Gap, error) {
+func (r *Ring) Verify(ctx context.Context, p outbox.Position, filter outbox.Filter) (outbox.Position, *outbox.Gap, error) {
 	if end, ok := r.knows(p); ok {
 		p.Trim = end.Trim
 		return p, nil, nil
 	}
-	return r.Past.Verify(ctx, p)
+	return r.Past.Verify(ctx, p, filter)
 }
 
 func (r *Ring) knows(p outbox.Position) (end outbox.Position, ok bool) {
@@ -183,6 +192,7 @@ func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter,
 	if !ok {
 		return r.replayTable(ctx, leg, filter, limit)
 	}
+	r.memory.count(len(frames))
 	page := outbox.Page{After: leg.After, Done: done}
 	for _, f := range frames {
 		page.Events, page.After = append(page.Events, *f.Event), f.Event.ID
@@ -198,7 +208,11 @@ func (r *Ring) replayTable(ctx context.Context, leg outbox.Leg, filter outbox.Fi
 	case <-ctx.Done():
 		return outbox.Page{}, context.Cause(ctx)
 	}
-	return r.Past.Replay(ctx, leg, filter, limit)
+	page, err := r.Past.Replay(ctx, leg, filter, limit)
+	if err == nil {
+		r.table.count(len(page.Events))
+	}
+	return page, err
 }
 
 // page is a page of a leg as frames, ordered by id, if the leg lies within the
@@ -245,6 +259,7 @@ func (r *Ring) recall(s *Subscription, dst []*Frame) ([]*Frame, queueState) {
 	}
 	if s.next < r.oldest() {
 		s.state = behind
+		r.behind.Add(1)
 		return dst, behind
 	}
 	i := sort.Search(len(r.reads), func(i int) bool {

@@ -34,7 +34,7 @@ type table struct {
 	replays int
 }
 
-func (p *table) Verify(_ context.Context, at outbox.Position) (outbox.Position, *outbox.Gap, error) {
+func (p *table) Verify(_ context.Context, at outbox.Position, _ outbox.Filter) (outbox.Position, *outbox.Gap, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil || p.gap == nil {

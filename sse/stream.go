@@ -88,6 +88,7 @@ func (t *stream) finish(ctx context.Context, err error) {
 		err = ErrStalled
 	}
 	t.closeRecord(err)
+	t.counts.ended(reason(err, t.torn))
 	if t.conn == nil {
 		t.ended(err)
 		return
@@ -168,7 +169,7 @@ func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position,
 	var gap *outbox.Gap
 	if !remembered {
 		err := t.persist(ctx, "find the start", func(ctx context.Context) (err error) {
-			given, gap, err = t.start(ctx, t.request.From, w)
+			given, gap, err = t.start(ctx, t.request, w)
 			return err
 		})
 		if err != nil {
@@ -187,7 +188,7 @@ func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position,
 func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.Position, error) {
 	var gap *outbox.Gap
 	err := t.persist(ctx, "verify a position", func(ctx context.Context) (err error) {
-		given, gap, err = t.judge(ctx, given, w)
+		given, gap, err = t.judge(ctx, given, t.request.Filter, w)
 		return err
 	})
 	if err == nil && gap != nil {
@@ -204,6 +205,9 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 	pages := pages{stream: t}
 	defer pages.close()
 	legs := given.Legs(w)
+	if len(legs) > 0 {
+		t.counts.replays.Add(1)
+	}
 	for len(legs) > 0 {
 		leg := legs[0]
 		page, err := pages.next(ctx, leg)
@@ -316,7 +320,9 @@ func (t *stream) put(frames []*Frame) {
 			t.buf = f.appendTo(t.buf, t.request.Format)
 		}
 		t.told = t.joined.at
-		t.count(f.Event)
+		if t.count(f.Event); t.since == 0 {
+			t.since = f.read.at.Sub(t.crew.began)
+		}
 	}
 }
 

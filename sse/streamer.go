@@ -13,7 +13,7 @@ import (
 
 // Past is what streams need of the table: outbox.Reader.
 type Past interface {
-	Verify(ctx context.Context, p outbox.Position) (outbox.Position, *outbox.Gap, error)
+	Verify(ctx context.Context, p outbox.Position, filter outbox.Filter) (outbox.Position, *outbox.Gap, error)
 	Earliest(ctx context.Context) (outbox.Position, error)
 	Before(ctx context.Context, t time.Time) (outbox.Position, error)
 	Oldest(ctx context.Context) (time.Time, error)
@@ -46,6 +46,7 @@ type Streamer struct {
 	drain    sync.Once
 	draining chan struct{}
 	crew     crew
+	counts   counts
 }
 
 // NewStreamer makes a Streamer with the defaults.
@@ -152,8 +153,8 @@ func (s *Streamer) remembered(from From, w outbox.Position) (given outbox.Positi
 
 // start finds the position that a stream starts from; w is the hub's. With a gap
 // it is where the stream can go on.
-func (s *Streamer) start(ctx context.Context, from From, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
-	switch {
+func (s *Streamer) start(ctx context.Context, request Request, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
+	switch from := request.From; {
 	case from.Position != "":
 		p, err := outbox.ParsePosition(from.Position)
 		if err != nil {
@@ -161,7 +162,7 @@ func (s *Streamer) start(ctx context.Context, from From, w outbox.Position) (out
 			since, err := s.Hub.Ring.Oldest(ctx)
 			return w, &outbox.Gap{Reason: outbox.Malformed, Since: since}, err
 		}
-		return s.judge(ctx, p, w)
+		return s.judge(ctx, p, request.Filter, w)
 	case from.Earliest:
 		given, err := s.Hub.Ring.Earliest(ctx)
 		return given, nil, err
@@ -173,8 +174,8 @@ func (s *Streamer) start(ctx context.Context, from From, w outbox.Position) (out
 }
 
 // judge finds whether a reader can go on from p, and from where otherwise.
-func (s *Streamer) judge(ctx context.Context, p, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
-	given, gap, err := s.Hub.Ring.Verify(ctx, p)
+func (s *Streamer) judge(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
+	given, gap, err := s.Hub.Ring.Verify(ctx, p, filter)
 	if gap != nil && gap.Reason != outbox.Trimmed {
 		given = w
 	}

@@ -60,6 +60,7 @@ func (s *Subscription) push(f *Frame) bool {
 	switch {
 	case n == 0:
 	case n >= s.hub.QueueFrames, s.bytes+size > s.hub.QueueBytes, !s.hub.Ring.holds(s.queue[0]):
+		s.hub.lagged++ // under the hub's lock
 		s.next = s.queue[0].serial
 		s.state, s.queue, s.bytes = lagging, nil, 0
 		return true

@@ -19,14 +19,14 @@ func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled
 		return Polled{}, fmt.Errorf("until: %w", err)
 	}
 	p := poll{request: request, limit: limit, events: []json.RawMessage{}}
-	_, gap, err := s.Hub.Ring.Verify(ctx, until)
+	_, gap, err := s.Hub.Ring.Verify(ctx, until, request.Filter)
 	if err != nil {
 		return Polled{}, err
 	}
 	if gap != nil && gap.Reason != outbox.Trimmed {
 		return Polled{Events: p.events, Position: request.Until, Gap: gapData(gap)}, nil
 	}
-	given, gap, err := s.start(ctx, request.From, until)
+	given, gap, err := s.start(ctx, request, until)
 	if err != nil {
 		return Polled{}, err
 	}
@@ -40,7 +40,7 @@ func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled
 		leg := legs[0]
 		page, err := s.Hub.Ring.Replay(ctx, leg, request.Filter, p.limit-len(p.events))
 		if errors.Is(err, outbox.ErrTrimmed) {
-			if given, gap, err = s.judge(ctx, given, until); err == nil {
+			if given, gap, err = s.judge(ctx, given, request.Filter, until); err == nil {
 				legs = given.Legs(whole)
 				continue
 			}

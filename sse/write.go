@@ -125,6 +125,8 @@ func (t *stream) write(p []byte) error {
 		return fmt.Errorf("write to a stream: %w", err)
 	}
 	t.heartbeat.Reset(t.Heartbeat)
-	t.written()
+	t.crew.sent.mu.Lock()
+	t.written(len(p), &t.crew.sent.tally)
+	t.crew.sent.mu.Unlock()
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/url"
 	"os"
@@ -92,13 +91,13 @@ func runBench(ctx context.Context, p process, c benchConfig) error {
 	if err != nil {
 		return err
 	}
-	progress := newProgress(p.stderr)
+	progress := newProgress(p.stderr, p.environ)
+	defer progress.end()
 	report, err := bench.Run(ctx, bench.Config{
 		Only: c.Only, DatabaseURL: c.DatabaseURL, URL: c.URL, Token: c.Token, ServerPID: c.ServerPID,
 		Command: []string{executable, "serve"}, Format: c.Format, SyncDelay: c.SyncDelay,
-		Sizes: bench.Sizes(c.BenchSizes), Log: p.log, Progress: progress.say,
+		Sizes: bench.Sizes(c.BenchSizes), Log: c.logger(progress), Progress: progress.say,
 	})
-	progress.end()
 	if err != nil && len(report.Figures) == 0 {
 		return err
 	}
@@ -120,34 +119,4 @@ func (c benchConfig) print(w io.Writer, report *bench.Report) error {
 		err = errInexact
 	}
 	return err
-}
-
-// progress tells what a long command is doing: on a terminal in one line that
-// changes.
-type progress struct {
-	w        io.Writer
-	terminal bool
-}
-
-func newProgress(w io.Writer) *progress {
-	p := &progress{w: w}
-	if file, ok := w.(*os.File); ok {
-		info, err := file.Stat()
-		p.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	return p
-}
-
-func (p *progress) say(text string) {
-	if p.terminal {
-		fmt.Fprintf(p.w, "\r\033[K%s", text)
-	} else {
-		fmt.Fprintln(p.w, text)
-	}
-}
-
-func (p *progress) end() {
-	if p.terminal {
-		fmt.Fprint(p.w, "\r\033[K")
-	}
 }

@@ -86,6 +86,8 @@ OUTCRIER_DATABASE_URL is not given.`
 		tailCommand(p),
 		tokenCommand(p),
 		benchCommand(p),
+		doctorCommand(p),
+		healthCommand(p),
 	)
 	return root
 }

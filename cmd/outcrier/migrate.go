@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -9,7 +10,7 @@ import (
 	"github.com/outcrier/outcrier/migrations"
 )
 
-// migrateConfig is the settings of "outcrier migrate down" and "status".
+// migrateConfig is the settings of "outcrier migrate down".
 type migrateConfig struct {
 	DatabaseSettings
 	LogSettings
@@ -26,6 +27,13 @@ type migrateUpConfig struct {
 type migrateRolesConfig struct {
 	DatabaseSettings
 	Print bool `flag:"print" help:"print the SQL instead, for somebody with more rights to run it with psql"`
+	LogSettings
+}
+
+// migrateStatusConfig is the settings of "outcrier migrate status".
+type migrateStatusConfig struct {
+	DatabaseSettings
+	JSON bool `flag:"json" help:"print one JSON object instead"`
 	LogSettings
 }
 
@@ -50,13 +58,56 @@ func (c *migrateUpConfig) check(r *report) {
 	r.require("database-url", c.DatabaseURL)
 }
 
+func (c *migrateStatusConfig) check(r *report) {
+	c.DatabaseSettings.check(r)
+	r.require("database-url", c.DatabaseURL)
+}
+
 func (c *migrateRolesConfig) check(r *report) {
 	c.DatabaseSettings.check(r)
 	r.require("database-url", c.DatabaseURL)
 }
 
 func runMigrateUp(ctx context.Context, p process, c migrateUpConfig) error {
-	return migrations.Migrations{URL: c.DatabaseURL, PayloadLimit: int(c.PayloadLimit), Log: p.log}.Up(ctx)
+	progress := newProgress(p.stderr, p.environ)
+	defer progress.end()
+	m := migrations.Migrations{URL: c.DatabaseURL, PayloadLimit: int(c.PayloadLimit), Log: c.logger(progress)}
+	before, err := pending(ctx, m)
+	if err != nil {
+		return err
+	}
+	if before > 0 {
+		progress.say(fmt.Sprintf("apply %s", several(before, "migration")))
+	}
+	if err := m.Up(ctx); err != nil {
+		return err
+	}
+	progress.clear()
+	text := several(before, "migration") + " applied"
+	if before == 0 {
+		text = "nothing to do: all migrations are applied"
+	}
+	_, err = fmt.Fprintln(p.stdout, text)
+	return err
+}
+
+// pending is how many migrations are not applied.
+func pending(ctx context.Context, m migrations.Migrations) (n int, err error) {
+	status, err := m.Status(ctx)
+	for _, migration := range status.Migrations {
+		if migration.AppliedAt == nil {
+			n++
+		}
+	}
+	return n, err
+}
+
+// several is a number of things.
+func several(n int, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 func runMigrateDown(ctx context.Context, p process, c migrateConfig) error {
@@ -76,19 +127,14 @@ func runMigrateRoles(ctx context.Context, p process, c migrateRolesConfig) error
 	return err
 }
 
-func runMigrateStatus(ctx context.Context, p process, c migrateConfig) error {
+func runMigrateStatus(ctx context.Context, p process, c migrateStatusConfig) error {
 	list, err := migrations.Migrations{URL: c.DatabaseURL}.Status(ctx)
 	if err != nil {
 		return err
 	}
-	for _, m := range list {
-		state := "pending"
-		if m.Applied {
-			state = "applied"
-		}
-		if _, err := fmt.Fprintf(p.stdout, "%-7s %s\n", state, m.File); err != nil {
-			return err
-		}
+	if c.JSON {
+		return json.NewEncoder(p.stdout).Encode(list)
 	}
-	return nil
+	_, err = fmt.Fprint(p.stdout, list)
+	return err
 }

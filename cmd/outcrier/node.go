@@ -53,6 +53,11 @@ func (n node) run(ctx context.Context) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	defer listener.Close()
+	traced, stopTracing, err := n.trace(ctx)
+	if err != nil {
+		return err
+	}
+	defer stopTracing()
 	private, err := n.database(ctx)
 	if err != nil {
 		return err
@@ -70,10 +75,10 @@ func (n node) run(ctx context.Context) error {
 	}
 	defer pool.Close()
 
-	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}, Bytes: int(n.Ring), Replays: max(1, n.Pool/2)})
+	hub := sse.NewHub(&sse.Ring{Past: traced.Past(outbox.Reader{Pool: pool}), Bytes: int(n.Ring), Replays: max(1, n.Pool/2)})
 	hub.QueueFrames = n.Queue
 	tail := &outbox.Tail{
-		URL: n.DirectURL, Start: hub.Start, Deliver: hub.Deliver,
+		URL: n.DirectURL, Start: hub.Start, Deliver: traced.Deliver(hub.Deliver),
 		Wake: outbox.Wake(n.Wake), Turn: n.Turn, IdleTurn: n.IdleTurn, Log: n.log,
 	}
 	streamer := sse.NewStreamer(hub, n.log)
@@ -85,12 +90,14 @@ func (n node) run(ctx context.Context) error {
 	}
 	access.Open, access.Proxies, access.Limits = n.open(), n.proxies(), n.limits()
 	surface := handlers.Config{
-		Streamer: streamer, Append: appender(pool), Catalogue: outbox.Catalogue{Pool: pool}.List, TailStatus: tail.Status,
+		Streamer: streamer, Append: traced.Append(appender(pool)), Catalogue: outbox.Catalogue{Pool: pool}.List, TailStatus: tail.Status,
 		Access: access, MaxBody: int64(n.MaxBody), Log: n.log,
+		Admin: outbox.NewAdmin(pool), Pulse: &handlers.Pulse{Streamer: streamer, TailStatus: tail.Status},
 	}
 	if n.Audit {
 		surface.Audit = &outbox.Audit{Pool: pool, Node: n.Node, State: state(tail, hub), Log: n.log}
 	}
+	measured := n.measure(&surface, tail, pool)
 	var business *demo.Demo
 	if n.demo {
 		if err := demo.Migrate(ctx, pool); err != nil {
@@ -108,21 +115,27 @@ func (n node) run(ctx context.Context) error {
 	group.Go(func() error { return tail.Run(work) })
 	group.Go(func() error { return streamer.Run(work) })
 	group.Go(func() error { return outbox.Schedule{Pool: pool, Log: n.log}.Run(work) })
-	group.Go(func() error { return outbox.Retention{Pool: pool, Keep: n.Retention, Log: n.log}.Run(work) })
+	group.Go(func() error {
+		return outbox.Retention{Pool: pool, Keep: n.Retention, Rules: n.rules(), Log: n.log}.Run(work)
+	})
 	group.Go(func() error { return outbox.Stats{Pool: pool, Log: n.log}.Run(work) })
 	if business != nil && n.traffic > 0 {
 		group.Go(func() error { return business.Traffic(work, n.traffic) })
 	}
+	group.Go(func() error { return surface.Pulse.Run(work) })
 	if surface.Audit != nil {
 		group.Go(func() error { return surface.Audit.Run(work) })
 	}
 	if access.Tokens != nil {
 		group.Go(func() error { return access.Tokens.Run(work) })
 	}
+	if n.metricsApart() {
+		group.Go(func() error { return serveApart(work, n.Metrics, measured) })
+	}
 	if n.Debug != "" {
 		group.Go(func() error { return serveProfiles(work, n.Debug) })
 	}
-	server := newServer(handlers.New(surface), n.log)
+	server := newServer(traced.Handler(handlers.New(surface)), n.log)
 	server.ReadHeaderTimeout, server.MaxHeaderBytes = n.HeaderTime, int(n.MaxHeader)
 	server.Protocols = n.protocols()
 	if server.TLSConfig = n.tlsConfig(n.log); server.TLSConfig != nil {
@@ -174,7 +187,28 @@ func (n *node) database(ctx context.Context) (private *pgserver.Server, err erro
 			return nil, err
 		}
 	}
+	if err := n.checkSchema(ctx); err != nil {
+		if private != nil {
+			err = errors.Join(err, private.Stop())
+		}
+		return nil, err
+	}
 	return private, nil
+}
+
+// checkSchema refuses a database whose schema is of another time. One that does not
+// answer is waited for, by those who need it.
+func (n *node) checkSchema(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err := migrations.Migrations{URL: n.DatabaseURL, Log: n.log}.Check(ctx)
+	if errors.Is(err, migrations.ErrIncompatible) {
+		return err
+	}
+	if err != nil {
+		n.log.WarnContext(ctx, "schema not checked", "err", err)
+	}
+	return nil
 }
 
 func newPool(url string, connections int) (*pgxpool.Pool, error) {
@@ -287,7 +321,7 @@ func (n node) announce(address net.Addr, private *pgserver.Server) {
 	}
 	lines := []string{fmt.Sprintf("stream curl -N %s'%s/events?topic=**'", header, base)}
 	if n.demo {
-		lines = append([]string{"page " + base + "/"}, lines...)
+		lines = append([]string{"page " + base + "/", "admin " + base + "/admin"}, lines...)
 	}
 	if private != nil {
 		// Without what stands behind "?", at which some shells stumble.

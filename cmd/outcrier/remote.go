@@ -28,10 +28,15 @@ func (s *RemoteSettings) check(r *report, databaseURL *string) {
 		r.reject("url", "want either it or --database-url, not both")
 	}
 	if s.URL != "" {
-		if u, err := url.Parse(s.URL); err != nil || u.Host == "" || !slices.Contains([]string{"http", "https"}, u.Scheme) {
+		if notServer(s.URL) {
 			r.reject("url", "want http://host:port or https://host:port")
 		}
 	}
+}
+
+func notServer(text string) bool {
+	u, err := url.Parse(text)
+	return err != nil || u.Host == "" || !slices.Contains([]string{"http", "https"}, u.Scheme)
 }
 
 // authorize puts the token into a request.

@@ -5,14 +5,18 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/outcrier/outcrier/outbox"
 )
 
 // The structs that several configs embed. Their names are exported because
@@ -80,8 +84,11 @@ type ServerSettings struct {
 	LimitSettings
 	ProxySettings
 	Pool      int           `flag:"pool" default:"8" allow:"1..1000" help:"the database connections for replay and appends"`
+	Metrics   string        `flag:"metrics" default:"admin" help:"who may read GET /metrics: admin for those whose token grants that, open for everyone, or an address of its own, like 127.0.0.1:9090, where everyone may who reaches it"`
 	Debug     string        `flag:"debug" help:"an address on loopback to serve Go's profiles at, like 127.0.0.1:6060; none by default"`
 	Retention time.Duration `flag:"retention" default:"168h" allow:"0|24h.." help:"the age at which events are removed; 0 keeps them for ever"`
+	// Retain are patterns with durations.
+	Retain map[string]time.Duration `flag:"retain" envSeparator:"\n" envKeyValSeparator:"=" help:"topics whose events are removed earlier than that, and at which age, 1m at least, like presence/**=1h; not for a pattern that begins with a wildcard"`
 }
 
 // maxNodeName is the length in bytes that a host's name is cut to.
@@ -105,7 +112,11 @@ func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 			r.reject("debug", "%s", problem)
 		}
 	}
+	if problem := notAddress(s.Metrics); s.metricsApart() && problem != "" {
+		r.reject("metrics", "want admin, open or an address: %s", problem)
+	}
 	rejectUnlessDSN(r, "direct-url", s.DirectURL)
+	s.checkRetain(r)
 	switch {
 	case s.DirectURL == "":
 		s.DirectURL = databaseURL
@@ -121,6 +132,32 @@ func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 	if s.IdleTurn < s.Turn && !r.rejected("turn") {
 		r.reject("idle-turn", "want at least --turn, %v", s.Turn)
 	}
+}
+
+// metricsApart says whether the metrics have an address of their own.
+func (s ServerSettings) metricsApart() bool { return s.Metrics != "admin" && s.Metrics != "open" }
+
+func (s *ServerSettings) checkRetain(r *report) {
+	for text, keep := range s.Retain {
+		pattern, err := outbox.ParsePattern(text)
+		switch {
+		case err != nil:
+			r.reject("retain", "%v", err)
+		case strings.HasPrefix(text, "*"):
+			r.reject("retain", "topic %q begins with a wildcard: it would be looked for among all topics, every minute; --retention is for all", pattern)
+		case keep < time.Minute:
+			r.reject("retain", "%s=%v: want a minute at least", pattern, keep)
+		}
+	}
+}
+
+// rules are the patterns of Retain, in an order that is always the same.
+func (s *ServerSettings) rules() []outbox.RetentionRule {
+	var rules []outbox.RetentionRule
+	for _, pattern := range slices.Sorted(maps.Keys(s.Retain)) {
+		rules = append(rules, outbox.RetentionRule{Pattern: outbox.Pattern(pattern), Keep: s.Retain[pattern]})
+	}
+	return rules
 }
 
 // notAddress is what is wrong with an address to listen on, "" for nothing.

@@ -29,7 +29,8 @@ type tailConfig struct {
 	Topics []string `flag:"topic" default:"**" envSeparator:"\n" help:"the topic to follow, exact or a pattern"`
 	Types  []string `flag:"type" envSeparator:"\n" help:"the type to show, exact or with a final *; all by default"`
 	From   string   `flag:"from" default:"now" help:"where to begin: now, earliest, a position, a time (RFC 3339) or a duration back like 1h"`
-	Format string   `flag:"format" default:"text" allow:"text|cloudevents|payload" help:"what is printed of an event, one a line"`
+	Format string   `flag:"format" default:"text" allow:"text|cloudevents|payload" help:"what is printed of an event, one a line: text is for people"`
+	JSON   bool     `flag:"json" help:"for programs, the same as --format cloudevents"`
 	LogSettings
 }
 
@@ -45,6 +46,12 @@ func (c *tailConfig) check(r *report) {
 	}
 	if slices.Contains(c.Types, "") {
 		r.reject("type", "none can be empty")
+	}
+	if c.JSON {
+		if r.given("format") && c.Format != "cloudevents" {
+			r.reject("json", "is --format cloudevents, not %s", c.Format)
+		}
+		c.Format = "cloudevents"
 	}
 }
 
@@ -89,6 +96,12 @@ func (c tailConfig) follow(ctx context.Context, p process, base string) error {
 		query.Set("format", "payload")
 	}
 	retry := backoff.NewExponentialBackOff()
+	out := newListing(p.stdout, p.environ)
+	counted := newCounted(p)
+	defer counted.end()
+	if counted.progress != nil {
+		p.log = c.logger(counted.progress)
+	}
 	for {
 		polled, err := c.poll(ctx, base, query)
 		var refused *refusedError
@@ -109,12 +122,14 @@ func (c tailConfig) follow(ctx context.Context, p process, base string) error {
 		retry.Reset()
 		if polled.Gap != nil {
 			p.log.WarnContext(ctx, "events are missing here", "reason", polled.Gap.Reason)
+			out.missing(string(polled.Gap.Reason))
 		}
 		for _, event := range polled.Events {
-			if err := c.print(p.stdout, event); err != nil {
+			if err := c.print(out, event); err != nil {
 				return err
 			}
 		}
+		counted.add(len(polled.Events))
 		query.Del("from")
 		query.Set("after", polled.Position)
 	}
@@ -155,20 +170,37 @@ func (c tailConfig) poll(ctx context.Context, base string, query url.Values) (po
 	return polled, body.Decode(&polled)
 }
 
-// print writes an event on one line.
-func (c tailConfig) print(w io.Writer, event json.RawMessage) error {
-	if c.Format != "text" {
-		_, err := fmt.Fprintf(w, "%s\n", event)
-		return err
+// print writes an event as it was asked for.
+func (c tailConfig) print(out *listing, event json.RawMessage) error {
+	if c.Format == "text" {
+		return out.print(event)
 	}
-	var e struct {
-		ID, Topic, Type string
-		Time            time.Time
-		Data            json.RawMessage
-	}
-	if err := json.Unmarshal(event, &e); err != nil {
-		return fmt.Errorf("an event of the server: %w", err)
-	}
-	_, err := fmt.Fprintf(w, "%s  %s  %-24s  %-20s  %s\n", e.Time.Local().Format("15:04:05.000"), e.ID, e.Topic, e.Type, e.Data)
+	_, err := fmt.Fprintf(out.w, "%s\n", event)
 	return err
+}
+
+// counted shows how many events were written, to who writes them to a file or into a
+// pipe and watches.
+type counted struct {
+	*progress
+	events int
+}
+
+func newCounted(p process) *counted {
+	if terminalOf(p.stdout, p.environ) != nil || terminalOf(p.stderr, p.environ) == nil {
+		return &counted{}
+	}
+	return &counted{progress: newProgress(p.stderr, p.environ)}
+}
+
+func (c *counted) add(events int) {
+	if c.events += events; c.progress != nil {
+		c.count(fmt.Sprintf("%d events written", c.events))
+	}
+}
+
+func (c *counted) end() {
+	if c.progress != nil {
+		c.progress.end()
+	}
 }

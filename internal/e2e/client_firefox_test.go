@@ -56,6 +56,7 @@ func newFirefox(t *testing.T) *firefox {
 	f := &firefox{}
 	select {
 	case url := <-address:
+		//nolint:bodyclose // of a WebSocket the library has it
 		if f.conn, _, err = websocket.Dial(t.Context(), url+"/session", nil); err != nil {
 			t.Fatal(err)
 		}
@@ -63,7 +64,7 @@ func newFirefox(t *testing.T) *firefox {
 		t.Fatal("Firefox does not say where it listens")
 	}
 	f.conn.SetReadLimit(64 << 20)
-	t.Cleanup(func() { f.conn.CloseNow() })
+	t.Cleanup(func() { _ = f.conn.CloseNow() })
 	f.call(t, "session.new", map[string]any{"capabilities": map[string]any{}}, nil)
 	return f
 }

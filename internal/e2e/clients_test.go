@@ -117,9 +117,16 @@ func array(t *testing.T, list []string) string {
 func installEventSource(t *testing.T) string {
 	t.Helper()
 	need(t, "node")
+	return npmInstall(t, "eventsource")
+}
+
+// npmInstall returns a copy of a folder of testdata with the packages that its
+// lock file names.
+func npmInstall(t *testing.T, name string) string {
+	t.Helper()
 	npm := need(t, "npm")
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "eventsource"))); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", name))); err != nil {
 		t.Fatal(err)
 	}
 	install := exec.CommandContext(t.Context(), npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")

@@ -33,6 +33,7 @@ func TestResume_LosesNothingOverTwentyKills(t *testing.T) {
 		follow(t, s, progress, "torture/**"),
 		follow(t, s, progress, "torture/0", "torture/2", "torture/end"),
 		follow(t, s, progress, "torture/3", "torture/end"),
+		followBatches(t, s, progress, "torture/**"),
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var writing sync.WaitGroup
@@ -120,8 +121,18 @@ type follower struct {
 // something.
 func follow(t *testing.T, s *server, progress chan<- struct{}, topics ...string) *follower {
 	t.Helper()
-	f := &follower{topics: topics}
-	query := url.Values{"topic": topics, "from": {"earliest"}, "format": {"payload"}}
+	return followWith(t, s, progress, url.Values{"topic": topics, "from": {"earliest"}, "format": {"payload"}})
+}
+
+// followBatches is follow by a stream that comes in batches.
+func followBatches(t *testing.T, s *server, progress chan<- struct{}, topics ...string) *follower {
+	t.Helper()
+	return followWith(t, s, progress, url.Values{"topic": topics, "from": {"earliest"}, "batch": {"50ms"}})
+}
+
+func followWith(t *testing.T, s *server, progress chan<- struct{}, query url.Values) *follower {
+	t.Helper()
+	f := &follower{topics: query["topic"]}
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.base+"/events?"+query.Encode(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -138,7 +149,7 @@ func follow(t *testing.T, s *server, progress chan<- struct{}, topics ...string)
 	var connected sync.WaitGroup
 	connected.Go(func() {
 		if err := connection.Connect(); t.Context().Err() == nil {
-			t.Errorf("the client of %q gives up: %v", topics, err)
+			t.Errorf("the client of %q gives up: %v", query, err)
 		}
 	})
 	t.Cleanup(connected.Wait)
@@ -159,6 +170,19 @@ func (f *follower) keep(e event) {
 	case "a.write", "the.end":
 		f.since++
 		f.events = append(f.events, e)
+	case "outcrier.batch":
+		// The position is the last one's; the events name themselves.
+		var batch []struct {
+			ID, Type string
+			Data     json.RawMessage
+		}
+		if err := json.Unmarshal([]byte(e.Data), &batch); err != nil {
+			batch = nil // what is missing is found in the end
+		}
+		for _, one := range batch {
+			f.since++
+			f.events = append(f.events, event{one.ID + ".", one.Type, string(one.Data)})
+		}
 	}
 }
 

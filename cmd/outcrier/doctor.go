@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/internal/doctor"
+)
+
+// doctorConfig is the settings of "outcrier doctor". At least one of the database, the
+// URL and the token is there to be examined.
+type doctorConfig struct {
+	DatabaseSettings
+	DirectURL string `flag:"direct-url" secret:"true" help:"the same database without a pooler between, as the server has it; by default the database URL"`
+	URL       string `flag:"url" secret:"true" help:"a server as its readers reach it, to be tested from end to end: a probe is appended on a topic under outcrier/doctor/"`
+	Token     string `flag:"token" secret:"true" help:"a token to explain, and to use at --url; better in its variable than on the command line"`
+	KeySettings
+	Patience time.Duration `flag:"patience" default:"20s" allow:"100ms..10m" help:"how long a heartbeat at --url is waited for: longer than the server's --heartbeat"`
+	JSON     bool          `flag:"json" help:"print the findings as JSON"`
+	LogSettings
+}
+
+func doctorCommand(p process) *cobra.Command {
+	cmd := newCommand(p, "doctor", "Examine the database, a token and the way to readers, and say what to mend", runDoctor)
+	cmd.Long = `Examines what is given: the database (schema, rights, LISTEN, partitions, open
+transactions), a token (what it says, and with the server's key settings whether it
+is good), and a server at its public URL, through all proxies (buffering, lost headers,
+heartbeats). Nothing is changed, but for one probe event at --url.
+
+It exits with 0 when nothing is an error (there may be warnings and advice), with 1 when
+something is, and with 2 when a setting is wrong.`
+	return cmd
+}
+
+func (c *doctorConfig) check(r *report) {
+	c.DatabaseSettings.check(r)
+	rejectUnlessDSN(r, "direct-url", c.DirectURL)
+	c.KeySettings.check(r)
+	if c.DirectURL != "" && c.DatabaseURL == "" {
+		r.reject("direct-url", "needs --database-url beside it")
+	}
+	if c.URL != "" && notServer(c.URL) {
+		r.reject("url", "want http://host:port or https://host:port")
+	}
+	if c.DatabaseURL == "" && c.URL == "" && c.Token == "" {
+		r.reject("database-url", "has to be given, or --url, or --token")
+	}
+}
+
+func runDoctor(ctx context.Context, p process, c doctorConfig) error {
+	var verifier *auth.Verifier
+	if c.configured() {
+		var err error
+		if verifier, err = c.verifier(p.log); err != nil {
+			return err
+		}
+	}
+	list := []doctor.Finding{}
+	print := printer{w: p.stdout, terminal: terminalOf(p.stdout, p.environ)}
+	counts := doctor.Examine(ctx, doctor.Config{
+		DatabaseURL: c.DatabaseURL, DirectURL: c.DirectURL, URL: c.URL, Token: c.Token, Verifier: verifier, Patience: c.Patience,
+		Found: func(f doctor.Finding) {
+			list = append(list, f)
+			if !c.JSON {
+				print.finding(f)
+			}
+		},
+	})
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	if c.JSON {
+		encoder := json.NewEncoder(p.stdout)
+		encoder.SetIndent("", "  ")
+		encoder.SetEscapeHTML(false)
+		if err := encoder.Encode(map[string]any{"healthy": counts[doctor.Error] == 0, "findings": list}); err != nil {
+			return err
+		}
+	} else {
+		print.sum(counts)
+	}
+	if n := counts[doctor.Error]; n > 0 {
+		return fmt.Errorf("%d of %d findings are errors", n, len(list))
+	}
+	return nil
+}
+
+// printer prints findings for people: one a line, with what to do beneath it.
+type printer struct {
+	w        io.Writer
+	terminal *terminal // nil for none
+}
+
+var severityColours = map[doctor.Severity]string{doctor.OK: green, doctor.Advice: cyan, doctor.Warning: yellow, doctor.Error: red}
+
+func (p printer) finding(f doctor.Finding) {
+	word := fmt.Sprintf("%-8s", f.Severity)
+	if p.terminal != nil {
+		word = p.terminal.paint(severityColours[f.Severity], word)
+	}
+	fmt.Fprintf(p.w, "%s %-18s %s\n", word, f.Check, printable(f.Text))
+	if f.Remedy != "" {
+		fmt.Fprintf(p.w, "%27s → %s\n", "", printable(f.Remedy))
+	}
+	for _, line := range f.Details {
+		fmt.Fprintf(p.w, "%27s   %s\n", "", printable(line))
+	}
+}
+
+func (p printer) sum(counts map[doctor.Severity]int) {
+	fmt.Fprintf(p.w, "\n%d ok, %d advice, %d warnings, %d errors\n", counts[doctor.OK], counts[doctor.Advice], counts[doctor.Warning], counts[doctor.Error])
+}
+
+func variable(environ []string, name string) string {
+	for _, entry := range environ {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}

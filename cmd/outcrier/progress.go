@@ -1,0 +1,109 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"sync"
+	"time"
+)
+
+// progress tells what a long command is doing: on a terminal in one line that
+// changes and has the time it took so far, else in a line for each step. What is
+// written to it goes past that line.
+type progress struct {
+	w        io.Writer
+	terminal *terminal
+
+	mu    sync.Mutex
+	text  string // what is shown, "" for nothing
+	began time.Time
+	stop  chan struct{}
+}
+
+// newProgress needs end at the end.
+func newProgress(w io.Writer, environ []string) *progress {
+	p := &progress{w: w, terminal: terminalOf(w, environ), stop: make(chan struct{})}
+	if p.terminal != nil {
+		go p.tick()
+	}
+	return p
+}
+
+// tick shows that time passes, and that something is done.
+func (p *progress) tick() {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			p.mu.Lock()
+			p.draw()
+			p.mu.Unlock()
+		case <-p.stop:
+			return
+		}
+	}
+}
+
+// say is the step that begins now.
+func (p *progress) say(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.terminal == nil {
+		fmt.Fprintln(p.w, text)
+		return
+	}
+	p.text, p.began = text, time.Now()
+	p.draw()
+}
+
+// count is how far the step has come: shown where the line can change.
+func (p *progress) count(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.text == "" {
+		p.began = time.Now()
+	}
+	p.text = text
+}
+
+func (p *progress) draw() {
+	if p.text == "" {
+		return
+	}
+	took := ""
+	if past := time.Since(p.began).Truncate(time.Second); past > 0 {
+		took = "  " + past.String()
+	}
+	// A line that is full would wrap, and the next not replace it.
+	fmt.Fprintf(p.w, "\r\033[K%s%s", cut(p.text, p.terminal.width()-len(took)-1), p.terminal.paint(dim, took))
+}
+
+// Write writes lines that stay, as those of the log.
+func (p *progress) Write(lines []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.terminal == nil || p.text == "" {
+		return p.w.Write(lines)
+	}
+	fmt.Fprint(p.w, "\r\033[K")
+	n, err := p.w.Write(lines)
+	p.draw()
+	return n, err
+}
+
+// end clears the line for good.
+func (p *progress) end() {
+	close(p.stop)
+	p.clear()
+}
+
+// clear clears the line, until more is said.
+func (p *progress) clear() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.terminal != nil && p.text != "" {
+		fmt.Fprint(p.w, "\r\033[K")
+	}
+	p.text = ""
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+func TestServe_RefusesASchemaOfAnotherTime(t *testing.T) {
+	url := outboxtest.URL(t)
+	conn := must(pgx.Connect(t.Context(), url))
+	defer conn.Close(context.Background())
+	refused := func(want string) {
+		t.Helper()
+		var log bytes.Buffer
+		args := []string{"serve", "--listen", "127.0.0.1:0", "--database-url", url, "--jwt-secret", strings.Repeat("s", 32)}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		if code := run(ctx, args, nil, strings.NewReader(""), io.Discard, &log); code == exitDone || !strings.Contains(log.String(), want) {
+			t.Errorf("it ends with %d, want %q:\n%s", code, want, log.String())
+		}
+	}
+	must(conn.Exec(t.Context(), `DELETE FROM outbox_goose_version WHERE version_id = (SELECT max(version_id) FROM outbox_goose_version)`))
+	refused("run outcrier migrate up")
+	must(conn.Exec(t.Context(), `CREATE OR REPLACE FUNCTION outbox_schema(OUT version bigint, OUT nodes_from bigint) LANGUAGE sql AS 'SELECT 4711::bigint, 4700::bigint'`))
+	refused("run a newer outcrier")
+}
+
+func TestConfig_RetainIsByPattern(t *testing.T) {
+	for name, args := range map[string]struct{ environ, args []string }{
+		"flags":    {nil, []string{"--retain", "presence/**=1h", "--retain", "cursor/*=5m"}},
+		"variable": {[]string{"OUTCRIER_RETAIN=presence/**=1h,cursor/*=5m"}, nil},
+	} {
+		c, err := loaded[serveConfig](t, args.environ, append([]string{"--database-url", dsn, "--jwt-secret", secret}, args.args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []outbox.RetentionRule{{Pattern: "cursor/*", Keep: 5 * time.Minute}, {Pattern: "presence/**", Keep: time.Hour}}
+		if diff := cmp.Diff(want, c.rules()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	for text, want := range map[string]string{
+		"a=59s": "want a minute at least", "**=1h": "begins with a wildcard", "*/a=1h": "begins with a wildcard",
+		"a//b=1h": "empty segments", "a=soon": "want name=", "a": "want name=",
+	} {
+		_, err := loaded[serveConfig](t, nil, "--database-url", dsn, "--jwt-secret", secret, "--retain", text)
+		if err == nil || !strings.Contains(err.Error(), "--retain (OUTCRIER_RETAIN)") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestMigrateStatus_IsForProgramsToo(t *testing.T) {
+	var out bytes.Buffer
+	if code := run(t.Context(), []string{"migrate", "status", "--json", "--database-url", outboxtest.URL(t)}, nil, strings.NewReader(""), &out, io.Discard); code != exitDone ||
+		!strings.HasPrefix(out.String(), `{"version":`) || strings.Contains(out.String(), `"applied_at":null`) {
+		t.Errorf("it ends with %d: %s", code, out.String())
+	}
+}

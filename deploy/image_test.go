@@ -1,0 +1,188 @@
+package deploy
+
+import (
+	"context"
+	"debug/elf"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// build is the Dockerfile's own command that builds the binary, run once.
+var build = sync.OnceValues(func() (string, error) {
+	file, err := os.ReadFile("../Dockerfile")
+	if err != nil {
+		return "", err
+	}
+	line := regexp.MustCompile(`(?m)^RUN (CGO_ENABLED=0 go build .* -o )/outcrier (\./cmd/outcrier)$`).FindStringSubmatch(string(file))
+	if line == nil {
+		return "", fmt.Errorf("the Dockerfile has no line that builds")
+	}
+	dir, err := os.MkdirTemp("/tmp", "outcrier-image-")
+	if err != nil {
+		return "", err
+	}
+	built = dir
+	// With the paths of this machine, since there is a build cache for these.
+	cmd := exec.Command("sh", "-c", strings.Replace(line[1], " -trimpath", "", 1)+dir+"/outcrier "+line[2])
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return dir + "/outcrier", nil
+})
+
+var built string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built != "" {
+		os.RemoveAll(built)
+	}
+	os.Exit(code)
+}
+
+func binary(t *testing.T) string {
+	t.Helper()
+	path, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestImage_BinaryIsStatic(t *testing.T) {
+	file, err := elf.Open(binary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	for _, segment := range file.Progs {
+		if segment.Type == elf.PT_INTERP || segment.Type == elf.PT_DYNAMIC {
+			t.Errorf("it has a segment %v", segment.Type)
+		}
+	}
+	info, err := os.Stat(binary(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const most = 64 << 20
+	if info.Size() > most {
+		t.Errorf("it has %d bytes, want at most %d", info.Size(), most)
+	}
+	t.Logf("%d bytes", info.Size())
+}
+
+// TestImage_HoldsAllThatTheServerNeeds serves, as the image's user, from a root that
+// has what the image has.
+func TestImage_HoldsAllThatTheServerNeeds(t *testing.T) {
+	if os.Getuid() != 0 {
+		if os.Getenv("CI") != "" {
+			t.Fatal("CI is set, but this is not root, who alone may chroot")
+		}
+		t.Skip("only root may chroot")
+	}
+	dockerfile := read(t, "../Dockerfile")
+	_, final, _ := strings.Cut(dockerfile, "FROM scratch\n")
+	root, err := os.MkdirTemp("/tmp", "outcrier-root-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(root) })
+	if err := os.Chmod(root, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	copies := regexp.MustCompile(`(?m)^COPY --from=build (\S+) (\S+)$`).FindAllStringSubmatch(final, -1)
+	if len(copies) != 2 {
+		t.Fatalf("the image gets %q", copies)
+	}
+	for _, file := range copies {
+		from := file[1]
+		if from == "/outcrier" {
+			from = binary(t)
+		}
+		to := filepath.Join(root, file[2])
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, []byte(read(t, from)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	user := regexp.MustCompile(`(?m)^USER (\d+):(\d+)$`).FindStringSubmatch(final)
+	if user == nil || user[1] == "0" {
+		t.Fatalf("the user is %q", user)
+	}
+	var id uint32
+	if _, err := fmt.Sscan(user[1], &id); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(final, `HEALTHCHECK`) || !strings.Contains(final, `CMD ["/outcrier", "health"]`) {
+		t.Error("the image has no check of health")
+	}
+
+	listen := free(t)
+	// inside runs the binary as a container of the image would.
+	inside := func(ctx context.Context, args ...string) *exec.Cmd {
+		cmd := exec.CommandContext(ctx, "/outcrier", args...)
+		cmd.Dir = "/"
+		cmd.Env = []string{
+			"DATABASE_URL=" + outboxtest.URL(t), "OUTCRIER_LISTEN=" + listen,
+			"OUTCRIER_JWT_SECRET=0123456789abcdef0123456789abcdef",
+		}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: id, Gid: id}}
+		return cmd
+	}
+	server := inside(context.Background(), "serve")
+	server.Stderr = t.Output()
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.Process.Kill()
+		_ = server.Wait()
+	})
+	eventually(t, "the server is healthy", func() bool {
+		out, err := inside(t.Context(), "health").CombinedOutput()
+		return err == nil && string(out) == "ok\n"
+	})
+	if err := server.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Wait(); err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+	if out, err := inside(t.Context(), "health").CombinedOutput(); err == nil {
+		t.Errorf("without a server health says %s", out)
+	}
+}
+
+// free is an address on loopback that was free just now.
+func free(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}

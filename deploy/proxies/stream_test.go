@@ -1,0 +1,252 @@
+package proxies
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/ssetest"
+)
+
+// node is a real server behind a proxy.
+type node struct {
+	address  string
+	pool     *pgxpool.Pool
+	streamer *sse.Streamer
+
+	mu   sync.Mutex
+	seen http.Header // of the last request for a stream
+}
+
+func newNode(t *testing.T) *node {
+	t.Helper()
+	url := outboxtest.URL(t)
+	n := &node{pool: outboxtest.Pool(t, url)}
+	log := slog.New(slog.DiscardHandler)
+	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: n.pool}})
+	tail := &outbox.Tail{URL: url, Start: hub.Start, Deliver: hub.Deliver, Log: log}
+	n.streamer = sse.NewStreamer(hub, log)
+	n.streamer.Heartbeat = 100 * time.Millisecond
+	routes := handlers.New(handlers.Config{
+		Streamer: n.streamer, TailStatus: tail.Status, Log: log, Access: handlers.Access{Open: true},
+	})
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/events" {
+			n.mu.Lock()
+			n.seen = r.Header.Clone()
+			n.mu.Unlock()
+		}
+		routes.ServeHTTP(w, r)
+	}))
+	server.Config.MaxHeaderBytes = 64 << 10
+	server.Start()
+	n.address = server.Listener.Addr().String()
+	ctx, stop := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() { _ = tail.Run(ctx) })
+	group.Go(func() { _ = n.streamer.Run(ctx) })
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close(); stop(); group.Wait() })
+	eventually(t, "the tail follows", func() bool { return tail.Status().Following && tail.Status().Listening })
+	return n
+}
+
+// header is what came with the last request for a stream.
+func (n *node) header(name string) string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.seen.Get(name)
+}
+
+func (n *node) add(t *testing.T, kind string) {
+	t.Helper()
+	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('user/42', $1)`, kind); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// patience is how many heartbeats of the node a proxy may take to pass an event on.
+const patience = 10
+
+// passes appends an event, and tells whether the proxy has shown it before a reader
+// without proxy has had so many heartbeats. It is not asked how long that takes.
+func (n *node) passes(t *testing.T, direct *ssetest.Client, shown func() []byte, kind string) bool {
+	t.Helper()
+	n.add(t, kind)
+	direct.Until(kind)
+	after := len(direct.Raw())
+	for {
+		if strings.Contains(string(shown()), "event: "+kind+"\n") {
+			return true
+		}
+		if strings.Count(string(direct.Raw()[after:]), ":\n\n") >= patience {
+			return false
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+const path = "/events?topic=user/42"
+
+func TestProxies_PassAStreamOn(t *testing.T) {
+	for _, p := range []proxy{nginx, caddy, haproxy} {
+		t.Run(p.file, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t)
+			base := p.start(t, n.address)
+			eventually(t, "the proxy has found the node", func() bool {
+				response, err := insecure.Get(base + "/readyz")
+				if err == nil {
+					response.Body.Close()
+				}
+				return err == nil && response.StatusCode == http.StatusOK
+			})
+			direct := ssetest.Open(t, "http://"+n.address+path)
+			proxied := ssetest.Open(t, base+path, "Authorization", "Bearer abc", "X-Forwarded-For", "203.0.113.9")
+			if got := n.header("Authorization"); got != "Bearer abc" {
+				t.Errorf("Authorization is %q", got)
+			}
+			if by, proto := n.header("X-Forwarded-For"), n.header("X-Forwarded-Proto"); by != "127.0.0.1" || proto != "https" {
+				t.Errorf("the client is %q by %q: it may not say so of itself", by, proto)
+			}
+			proxied.Until("outcrier.live")
+			direct.Until("outcrier.live")
+
+			// Each before the next is appended.
+			for i := range 5 {
+				if !n.passes(t, direct, proxied.Raw, fmt.Sprintf("test.%d", i)) {
+					t.Fatal("the proxy holds events back")
+				}
+			}
+			before := strings.Count(string(proxied.Raw()), ":\n\n")
+			eventually(t, "heartbeats pass", func() bool { return strings.Count(string(proxied.Raw()), ":\n\n") >= before+3 })
+
+			n.add(t, "test.last")
+			last := proxied.Until("test.last").ID
+			open := n.streamer.Open()
+			proxied.Close()
+			eventually(t, "the node sees that the reader has left", func() bool { return n.streamer.Open() == open-1 })
+
+			n.add(t, "test.missed")
+			resumed := ssetest.Open(t, base+path, "Last-Event-ID", last)
+			if hello := resumed.Next(); !strings.Contains(hello.Data, `"resumed":true`) {
+				t.Errorf("it says %s", hello.Data)
+			}
+			resumed.Until("test.missed")
+
+			long := ssetest.Open(t, base+path+strings.Repeat("&topic=public/announcements/0123456789", 200), "Cookie", "theirs="+strings.Repeat("x", 14<<10))
+			if got := len(n.header("Cookie")); got != 14<<10+len("theirs=") {
+				t.Errorf("of a long header %d bytes arrive", got)
+			}
+			long.Until("outcrier.live")
+
+			http2(t, n, base)
+
+			n.streamer.Drain()
+			resumed.Until("outcrier.goodbye")
+			resumed.End()
+		})
+	}
+}
+
+var insecure = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
+	DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+}}
+
+// http2 sees that a browser is spoken to over HTTP/2, where its streams share one
+// connection.
+func http2(t *testing.T, n *node, base string) {
+	t.Helper()
+	transport := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	defer transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Accept", "text/event-stream")
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if response.ProtoMajor != 2 {
+		t.Errorf("it speaks %s", response.Proto)
+	}
+	events := ssetest.NewParser(response.Body)
+	for i, want := range []string{"outcrier.hello", "outcrier.live", "test.http2.1", "test.http2.2"} {
+		if i >= 2 {
+			n.add(t, want)
+		}
+		for {
+			event, err := events.Next()
+			if err != nil {
+				t.Fatalf("before %s: %v", want, err)
+			}
+			if event.Type == want {
+				break
+			}
+		}
+	}
+}
+
+// TestProxies_BufferingIsFoundOut: what the test above looks for can be seen.
+func TestProxies_BufferingIsFoundOut(t *testing.T) {
+	n := newNode(t)
+	base := nginx.start(t, n.address, "proxy_buffering off;", "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;")
+	direct := ssetest.Open(t, "http://"+n.address+path)
+	direct.Until("outcrier.live")
+
+	// Not even the header comes through: whoever waits for it waits long.
+	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	var got []byte
+	var reading sync.WaitGroup
+	reading.Go(func() {
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		request.Header.Set("Accept", "text/event-stream")
+		response, err := insecure.Transport.RoundTrip(request)
+		if err != nil {
+			return // it is cancelled
+		}
+		defer response.Body.Close()
+		for buf := make([]byte, 4096); ; {
+			read, err := response.Body.Read(buf)
+			mu.Lock()
+			got = append(got, buf[:read]...)
+			mu.Unlock()
+			if err != nil {
+				return
+			}
+		}
+	})
+	defer reading.Wait()
+	defer cancel()
+	eventually(t, "the node has both streams", func() bool { return n.streamer.Open() == 2 })
+	shown := func() []byte {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(got)
+	}
+	if n.passes(t, direct, shown, "test.held") {
+		t.Error("nginx passes an event on, though it was told to buffer")
+	}
+}

@@ -1,0 +1,184 @@
+package handlers
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/outcrier/outcrier/handlers/admin"
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// adminRoutes are the page for those who run the outbox, which is open to all, and
+// its API, for which a token has to grant admin.
+func (h *handlers) adminRoutes(e *echo.Echo) {
+	page := echo.WrapHandler(admin.Handler())
+	for _, path := range []string{"/admin", "/admin/static/*"} {
+		e.GET(path, page)
+		e.HEAD(path, page)
+	}
+	h.adminRoute(e, "/admin/api/overview", routes{http.MethodGet: h.overview})
+	h.adminRoute(e, "/admin/api/history", routes{http.MethodGet: h.history})
+	h.adminRoute(e, "/admin/api/history/:id", routes{http.MethodGet: h.event})
+	h.adminRoute(e, "/admin/api/history/:id/receipts", routes{http.MethodGet: h.receipts})
+	h.adminRoute(e, "/admin/api/streams", routes{http.MethodGet: h.streams})
+	h.adminRoute(e, "/admin/api/streams/:run/:stream", routes{http.MethodDelete: h.endStream})
+	h.adminRoute(e, "/admin/api/catalogue", routes{http.MethodGet: h.editable, http.MethodPost: h.createType})
+	h.adminRoute(e, "/admin/api/catalogue/:type", routes{http.MethodPut: h.changeType, http.MethodDelete: h.deleteType})
+	h.adminRoute(e, "/admin/api/scheduled", routes{http.MethodGet: h.scheduled})
+	h.adminRoute(e, "/admin/api/scheduled/:id", routes{http.MethodDelete: h.cancel})
+}
+
+// routes are what is at one path, by method.
+type routes map[string]func(echo.Context, caller) error
+
+// adminRoute answers at a path. Who is no admin is refused whatever the method is.
+func (h *handlers) adminRoute(e *echo.Echo, path string, at routes) {
+	var allowed []string
+	for method := range at {
+		allowed = append(allowed, method)
+	}
+	slices.Sort(allowed)
+	e.Any(path, h.asAdmin(func(c echo.Context, who caller) error {
+		do, ok := at[c.Request().Method]
+		if !ok {
+			c.Response().Header().Set(echo.HeaderAllow, strings.Join(allowed, ", "))
+			return echo.ErrMethodNotAllowed
+		}
+		return do(c, who)
+	}))
+}
+
+// asAdmin calls next for an admin, and keeps what it answers out of caches.
+func (h *handlers) asAdmin(next func(echo.Context, caller) error) echo.HandlerFunc {
+	return h.as(func(c echo.Context, who caller) error {
+		if !who.open {
+			if err := who.MayAdmin(); err != nil {
+				return err
+			}
+		}
+		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+		err := next(c, who)
+		if err != nil && c.Request().Context().Err() != nil {
+			return nil // nobody is left to answer
+		}
+		return h.adminFault(c, err)
+	})
+}
+
+// adminFault is what the admin is told of an error of outbox.
+func (h *handlers) adminFault(c echo.Context, err error) error {
+	reason, refused := outbox.Refused(err)
+	var known *echo.HTTPError
+	switch {
+	case err == nil || errors.As(err, &known):
+		return err
+	case errors.Is(err, outbox.ErrSearch):
+		return fault(http.StatusBadRequest, strings.TrimPrefix(err.Error(), outbox.ErrSearch.Error()+": "))
+	case refused:
+		return fault(http.StatusUnprocessableEntity, reason)
+	case errors.Is(err, outbox.ErrTypeExists), errors.Is(err, outbox.ErrTypeChanged):
+		return fault(http.StatusConflict, err.Error())
+	}
+	h.Log.WarnContext(c.Request().Context(), "admin's question not answered", "path", c.Path(), "err", err)
+	switch {
+	case errors.Is(err, outbox.ErrTooSlow):
+		return unanswered("the database did not answer in time: ask for less, or later")
+	case errors.Is(err, outbox.ErrNotMigrated):
+		return unanswered("the schema is older than this server: run outcrier migrate up")
+	}
+	return unanswered("the database is not available")
+}
+
+// errLogged marks an error that the log has already, and no more than as a warning:
+// the page asks again every other second.
+var errLogged = errors.New("logged")
+
+func unanswered(detail string) error {
+	return echo.NewHTTPError(http.StatusServiceUnavailable, detail).SetInternal(errLogged)
+}
+
+// asked reads a query of which each parameter is known, and given once.
+func asked(c echo.Context, known ...string) (url.Values, error) {
+	query, err := url.ParseQuery(c.Request().URL.RawQuery)
+	if err != nil {
+		return nil, fault(http.StatusBadRequest, "the query is not well-formed: "+err.Error())
+	}
+	for name, values := range query {
+		switch {
+		case !slices.Contains(known, name) && len(known) == 0:
+			return nil, fault(http.StatusBadRequest, fmt.Sprintf("unknown query parameter %.100q; none is allowed", name))
+		case !slices.Contains(known, name):
+			return nil, fault(http.StatusBadRequest, fmt.Sprintf("unknown query parameter %.100q; allowed are %s", name, strings.Join(known, ", ")))
+		case len(values) > 1:
+			return nil, fault(http.StatusBadRequest, fmt.Sprintf("query parameter %s is given %d times, allowed is once", name, len(values)))
+		}
+	}
+	return query, nil
+}
+
+// whole reads a whole number that is not negative; 0 if the text is empty.
+func whole(name, text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 {
+		return 0, fault(http.StatusBadRequest, fmt.Sprintf("%s must be a whole number, not %.100q", name, text))
+	}
+	return n, nil
+}
+
+// moment reads a time; zero if the text is empty.
+func moment(name, text string) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil {
+		return at, fault(http.StatusBadRequest, fmt.Sprintf("%s must be an RFC 3339 time like 2026-11-22T02:00:00Z, not %.100q", name, text))
+	}
+	return at, nil
+}
+
+// Overview is the answer to GET /admin/api/overview.
+type Overview struct {
+	outbox.Overview
+	// Node is the node that answers, Samples its last minutes, the oldest first.
+	Node    string   `json:"node"`
+	Samples []Sample `json:"samples"`
+	// Following and Listening are of its tail.
+	Following bool `json:"following"`
+	Listening bool `json:"listening"`
+	// Audit tells whether it records its streams.
+	Audit bool `json:"audit"`
+	// Subject is whom the token is for; Expires is nil where none is needed.
+	Subject string     `json:"subject"`
+	Expires *time.Time `json:"expires"`
+}
+
+func (h *handlers) overview(c echo.Context, who caller) error {
+	if _, err := asked(c); err != nil {
+		return err
+	}
+	state, err := h.Admin.Overview(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	tail := h.TailStatus()
+	answer := Overview{
+		Overview: state, Node: h.Streamer.Node, Samples: h.Pulse.Samples(), Following: tail.Following, Listening: tail.Listening,
+		Audit: h.Audit != nil, Subject: who.Subject,
+	}
+	if !who.open {
+		answer.Expires = &who.Expires
+	}
+	return c.JSON(http.StatusOK, answer)
+}

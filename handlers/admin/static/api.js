@@ -1,0 +1,46 @@
+// Problem is an answer that is none: status 0 when there was no answer at all.
+export class Problem extends Error {
+  constructor(status, detail) {
+    super(detail);
+    this.status = status;
+  }
+}
+
+const heard = new Set();
+
+// onAnswer calls listen with the status of every answer, 0 for none.
+export const onAnswer = (listen) => heard.add(listen);
+
+const tell = (status) => heard.forEach((listen) => listen(status));
+
+// call asks the API, and resolves to its answer, null where it has no body.
+export async function call(method, path, { query, body, signal } = {}) {
+  const given = Object.entries(query ?? {}).filter(([, value]) => value !== '' && value != null);
+  const url = `/admin/api/${path}${given.length ? `?${new URLSearchParams(given)}` : ''}`;
+  const headers = { Accept: 'application/json' };
+  if (body !== undefined) headers['Content-Type'] = 'application/json';
+  const limit = AbortSignal.timeout(15000);
+  let answer;
+  try {
+    answer = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: signal ? AbortSignal.any([signal, limit]) : limit });
+  } catch (err) {
+    if (signal?.aborted) throw err;
+    tell(0);
+    throw new Problem(0, '');
+  }
+  const said = answer.headers.get('Content-Type')?.includes('json') ? await answer.json().catch(() => null) : null;
+  tell(answer.status);
+  if (!answer.ok) throw new Problem(answer.status, said?.detail ?? answer.statusText);
+  return said;
+}
+
+export const read = (path, query, signal) => call('GET', path, { query, signal });
+
+// signIn makes a token the cookie of this origin.
+export async function signIn(token) {
+  const answer = await fetch('/session', { method: 'POST', headers: { Authorization: `Bearer ${token}` } }).catch(() => null);
+  if (!answer) throw new Problem(0, '');
+  if (!answer.ok) throw new Problem(answer.status, (await answer.json().catch(() => null))?.detail ?? answer.statusText);
+}
+
+export const signOut = () => fetch('/session', { method: 'DELETE' }).catch(() => null);

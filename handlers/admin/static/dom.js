@@ -1,0 +1,85 @@
+// el makes an element. Attributes named on… are listeners; true is an empty
+// attribute, false and null none. Strings among the children become text, never
+// markup.
+export function el(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+// svg is el for a drawing.
+export function svg(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS('http://www.w3.org/2000/svg', tag), attributes, children);
+}
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
+    else if (value === true) node.setAttribute(name, '');
+    else if (value !== false && value != null) node.setAttribute(name, value);
+  }
+  node.append(...children.flat().filter((child) => child != null && child !== false));
+  return node;
+}
+
+const shown = new WeakMap(); // element → what it shows, as JSON
+
+// sync makes list's children show things, in their order. An element stays as long
+// as its thing is unchanged; of one that is changed the focus stays where it was.
+export function sync(list, things, keyOf, view) {
+  let focused = null;
+  const old = new Map([...list.children].map((node) => [node.dataset.key, node]));
+  const nodes = things.map((thing) => {
+    const key = String(keyOf(thing));
+    const json = JSON.stringify(thing);
+    const kept = old.get(key);
+    if (kept && shown.get(kept) === json) {
+      old.delete(key);
+      return kept;
+    }
+    const node = view(thing);
+    node.dataset.key = key;
+    shown.set(node, json);
+    if (kept?.contains(document.activeElement)) focused = [node, controls(kept).indexOf(document.activeElement)];
+    return node;
+  });
+  for (const node of old.values()) node.remove();
+  nodes.forEach((node, i) => {
+    if (list.children[i] !== node) list.insertBefore(node, list.children[i] ?? null);
+  });
+  if (focused) controls(focused[0])[focused[1]]?.focus({ preventScroll: true });
+}
+
+const controls = (node) => [...node.querySelectorAll('a[href], button, input')];
+
+// table is a table whose rows become cards on a narrow screen: so each cell knows
+// its column's name. Columns are [name, class]; that of the class act, for buttons,
+// shows no name.
+export function table(label, columns) {
+  const body = el('tbody');
+  const whole = el(
+    'table',
+    { 'aria-label': label },
+    el('thead', {}, el('tr', {}, columns.map(([name, kind]) => el('th', { scope: 'col', class: kind }, kind === 'act' ? el('span', { class: 'unseen' }, name) : name)))),
+    body,
+  );
+  const row = (attributes, ...cells) =>
+    el('tr', attributes, cells.map((cell, i) => el('td', { class: columns[i][1], 'data-label': columns[i][0] }, el('div', {}, cell))));
+  return { whole, body, row };
+}
+
+// confirm asks before something is done that can't be undone, and resolves to
+// whether it shall be.
+export function confirm(title, text, yes, no) {
+  return new Promise((resolve) => {
+    const dialog = el(
+      'dialog',
+      { 'aria-labelledby': 'ask', onclose: () => { dialog.remove(); resolve(dialog.returnValue === 'yes'); } },
+      el('h2', { id: 'ask' }, title),
+      el('p', {}, text),
+      el('div', { class: 'buttons' },
+        el('button', { type: 'button', autofocus: true, onclick: () => dialog.close('no') }, no),
+        el('button', { type: 'button', class: 'bad', 'data-testid': 'yes', onclick: () => dialog.close('yes') }, yes)),
+    );
+    document.body.append(dialog);
+    dialog.showModal();
+  });
+}

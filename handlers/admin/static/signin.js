@@ -1,0 +1,45 @@
+import * as api from './api.js';
+import { el } from './dom.js';
+import { t } from './words.js';
+
+// signIn asks for a token, and calls done when the server has taken it.
+export function signIn(main, page, status, done) {
+  page.title(t('sign_in'));
+  const problem = el('p', { class: 'problem', role: 'alert' }, status === 403 ? t('not_admin') : '');
+  const token = el('textarea', {
+    id: 'token', rows: 4, required: true, spellcheck: 'false', autocomplete: 'off', autocapitalize: 'off',
+    'aria-describedby': 'token-hint', 'data-testid': 'token',
+  });
+  const button = el('button', { class: 'primary', 'data-testid': 'sign-in' }, t('sign_in'));
+  const submit = async (e) => {
+    e.preventDefault();
+    button.disabled = true;
+    problem.textContent = '';
+    try {
+      await api.signIn(token.value.trim().replace(/^Bearer\s+/i, ''));
+      done();
+    } catch (err) {
+      problem.textContent = err.status ? err.message : t('no_answer');
+      button.disabled = false;
+      token.focus();
+    }
+  };
+  token.addEventListener('keydown', (e) => {
+    if (e.key !== 'Enter' || e.shiftKey) return;
+    e.preventDefault();
+    e.target.form.requestSubmit();
+  });
+  main.append(
+    el('section', { class: 'panel' },
+      el('h1', {}, t('sign_in')),
+      el('p', {}, t('sign_in_why')),
+      el('form', { onsubmit: submit },
+        el('label', { for: 'token' }, t('token')),
+        token,
+        el('p', { class: 'hint', id: 'token-hint' }, t('token_hint')),
+        problem,
+        button),
+      el('p', { class: 'hint' }, t('token_how')),
+      el('pre', { class: 'code' }, 'outcrier token --admin --subject me')),
+  );
+}

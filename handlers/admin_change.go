@@ -1,0 +1,199 @@
+package handlers
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse"
+)
+
+// errEnded is what a reader is told whose stream an admin ends.
+var errEnded error = &sse.Goodbye{Reason: "ended", Text: "an admin ended the stream"}
+
+// endStream is DELETE /admin/api/streams/:run/:stream. The stream may be another
+// node's: it is told by way of the table, and so the answer is 202.
+func (h *handlers) endStream(c echo.Context, who caller) error {
+	if _, err := asked(c); err != nil {
+		return err
+	}
+	run, err := whole("run", c.Param("run"))
+	if err != nil {
+		return err
+	}
+	stream, err := whole("stream", c.Param("stream"))
+	if err != nil {
+		return err
+	}
+	open, err := h.Admin.EndStream(c.Request().Context(), run, stream, who.name())
+	if err != nil {
+		return err
+	}
+	if !open {
+		return fault(http.StatusNotFound, "no such stream is open")
+	}
+	h.changed(c, who, "end a stream", "run", run, "stream", stream)
+	return c.NoContent(http.StatusAccepted)
+}
+
+// cancel is DELETE /admin/api/scheduled/:id.
+func (h *handlers) cancel(c echo.Context, who caller) error {
+	if _, err := asked(c); err != nil {
+		return err
+	}
+	id, err := whole("the scheduled event's id", c.Param("id"))
+	if err != nil {
+		return err
+	}
+	waited, err := h.Admin.Cancel(c.Request().Context(), id)
+	if err != nil {
+		return err
+	}
+	if !waited {
+		return fault(http.StatusNotFound, "no such event is scheduled: it was delivered or cancelled before")
+	}
+	h.changed(c, who, "cancel a scheduled event", "id", id)
+	return c.NoContent(http.StatusNoContent)
+}
+
+// editable is GET /admin/api/catalogue: the entries as they are now, with the
+// updated_at that changes them.
+func (h *handlers) editable(c echo.Context, _ caller) error {
+	if _, err := asked(c); err != nil {
+		return err
+	}
+	types, err := h.Admin.EventTypes(c.Request().Context())
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, Types{append([]outbox.EventType{}, types...)})
+}
+
+// createType is POST /admin/api/catalogue.
+func (h *handlers) createType(c echo.Context, who caller) error {
+	entry, err := h.readType(c)
+	if err != nil {
+		return err
+	}
+	if entry, err = h.Admin.CreateEventType(c.Request().Context(), entry); err != nil {
+		return err
+	}
+	h.changed(c, who, "create a type", "type", entry.Type)
+	return c.JSON(http.StatusCreated, entry)
+}
+
+// changeType is PUT /admin/api/catalogue/:type. The body's updated_at is that of
+// the entry as it was read: an entry that is newer is not overwritten.
+func (h *handlers) changeType(c echo.Context, who caller) error {
+	entry, err := h.readType(c)
+	if err != nil {
+		return err
+	}
+	switch name, err := typeParam(c); {
+	case err != nil:
+		return err
+	case entry.Type != name:
+		return fault(http.StatusBadRequest, "a type can't be renamed: type must be that of the path")
+	case entry.UpdatedAt.IsZero():
+		return fault(http.StatusBadRequest, "updated_at must be given, as it was read")
+	}
+	if entry, err = h.Admin.ChangeEventType(c.Request().Context(), entry); err != nil {
+		return err
+	}
+	h.changed(c, who, "change a type", "type", entry.Type)
+	return c.JSON(http.StatusOK, entry)
+}
+
+// deleteType is DELETE /admin/api/catalogue/:type?updated_at=….
+func (h *handlers) deleteType(c echo.Context, who caller) error {
+	query, err := asked(c, "updated_at")
+	if err != nil {
+		return err
+	}
+	name, err := typeParam(c)
+	if err != nil {
+		return err
+	}
+	at, err := moment("updated_at", query.Get("updated_at"))
+	if err != nil {
+		return err
+	}
+	if at.IsZero() {
+		return fault(http.StatusBadRequest, "updated_at must be given, as it was read")
+	}
+	if err := h.Admin.DeleteEventType(c.Request().Context(), name, at); err != nil {
+		return err
+	}
+	h.changed(c, who, "delete a type", "type", name)
+	return c.NoContent(http.StatusNoContent)
+}
+
+// typeParam is the type of the path.
+func typeParam(c echo.Context) (string, error) {
+	name := c.Param("type")
+	if c.Request().URL.RawPath == "" {
+		return name, nil // nothing was escaped that matters
+	}
+	plain, err := url.PathUnescape(name)
+	if err != nil {
+		return "", fault(http.StatusBadRequest, "the type of the path is not well-formed")
+	}
+	return plain, nil
+}
+
+// maxEntry is the largest entry of the catalogue, in bytes.
+const maxEntry = 128 << 10
+
+func (h *handlers) readType(c echo.Context) (entry outbox.EventType, err error) {
+	if _, err := asked(c); err != nil {
+		return entry, err
+	}
+	request := c.Request()
+	if media, _, err := mime.ParseMediaType(request.Header.Get(echo.HeaderContentType)); err != nil || media != "application/json" {
+		return entry, fault(http.StatusUnsupportedMediaType, "Content-Type must be application/json")
+	}
+	decoder := json.NewDecoder(http.MaxBytesReader(c.Response(), request.Body, maxEntry))
+	decoder.DisallowUnknownFields()
+	entry = outbox.EventType{Severity: "info", Action: "none"}
+	err = decoder.Decode(&entry)
+	if err == nil && decoder.More() {
+		err = errors.New("the body holds more than one entry")
+	}
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return entry, fault(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", maxEntry))
+	case errors.Is(err, io.EOF):
+		return entry, fault(http.StatusBadRequest, "the body is empty")
+	case err != nil:
+		detail := strings.TrimPrefix(jsonFault(err).Error(), "json: ")
+		return entry, fault(http.StatusBadRequest, detail+"; an entry has type, code, title, description, severity, action and payload_schema")
+	}
+	_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{})
+	if entry.Code != nil && *entry.Code == "" {
+		entry.Code = nil
+	}
+	return entry, nil
+}
+
+// changed logs what an admin did.
+func (h *handlers) changed(c echo.Context, who caller, what string, more ...any) {
+	h.Log.InfoContext(c.Request().Context(), "admin changed something", append([]any{"what", what, "subject", who.Subject, "address", who.address}, more...)...)
+}
+
+// name is who a record says did something.
+func (w caller) name() string {
+	if w.Subject != "" {
+		return w.Subject
+	}
+	return w.address
+}

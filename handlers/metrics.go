@@ -1,0 +1,40 @@
+package handlers
+
+import (
+	"net/http"
+	"sync/atomic"
+
+	"github.com/labstack/echo/v4"
+)
+
+// Traffic counts what goes on at the routes.
+type Traffic struct {
+	// HTTP1 and HTTP2 are the streams that are open over the one and the other, Polls
+	// the long polls that wait.
+	HTTP1, HTTP2, Polls atomic.Int64
+	// Appends counts the requests that appended, Appended the events.
+	Appends, Appended atomic.Int64
+}
+
+// over is the count of streams for a request's protocol.
+func (t *Traffic) over(r *http.Request) *atomic.Int64 {
+	if r.ProtoMajor >= 2 {
+		return &t.HTTP2
+	}
+	return &t.HTTP1
+}
+
+// metrics is GET /metrics. What is in there names no topic and nobody, but tells
+// how much goes on.
+func (h *handlers) metrics(c echo.Context, who caller) error {
+	if err := who.mayAdmin(); err != nil {
+		return err
+	}
+	return h.metricsOpen(c)
+}
+
+func (h *handlers) metricsOpen(c echo.Context) error {
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	h.Metrics.ServeHTTP(c.Response(), c.Request())
+	return nil
+}

@@ -1,0 +1,172 @@
+package handlers_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/getkin/kin-openapi/openapi3filter"
+	"github.com/getkin/kin-openapi/routers"
+	"github.com/labstack/echo/v4"
+
+	"github.com/outcrier/outcrier/handlers"
+)
+
+// described is openapi.yaml.
+var described = sync.OnceValues(func() (*openapi3.T, error) {
+	for _, media := range []string{"application/cloudevents+json", "application/cloudevents-batch+json"} {
+		openapi3filter.RegisterBodyDecoder(media, openapi3filter.JSONBodyDecoder)
+	}
+	content, err := os.ReadFile("openapi.yaml")
+	if err != nil {
+		return nil, err
+	}
+	doc, err := openapi3.NewLoader().LoadFromData(content)
+	if err != nil {
+		return nil, err
+	}
+	return doc, doc.Validate(context.Background())
+})
+
+// agrees holds everything that next answers against openapi.yaml: what it answers
+// well must be a request of the file, and every answer one of the file too.
+func agrees(t *testing.T, next http.Handler) http.Handler {
+	t.Helper()
+	doc, err := described()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var body bytes.Buffer
+		kept := r.Clone(r.Context())
+		r.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.TeeReader(r.Body, &body), r.Body}
+		answer := &answeredBy{ResponseWriter: w, status: http.StatusOK}
+		next.ServeHTTP(answer, r)
+		if err := disagreement(doc, kept, body.Bytes(), answer); err != nil {
+			t.Errorf("%s %.300s answers %d, and openapi.yaml: %v", kept.Method, kept.RequestURI, answer.status, err)
+		}
+	})
+}
+
+// answeredBy keeps what was answeredBy.
+type answeredBy struct {
+	http.ResponseWriter
+	status int
+	header http.Header // as it was sent
+	body   bytes.Buffer
+}
+
+func (a *answeredBy) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+func (a *answeredBy) WriteHeader(status int) {
+	if a.header == nil {
+		a.status, a.header = status, a.Header().Clone()
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answeredBy) Write(p []byte) (int, error) {
+	if a.header == nil {
+		a.header = a.Header().Clone()
+	}
+	if !strings.HasPrefix(a.header.Get("Content-Type"), "text/event-stream") {
+		a.body.Write(p)
+	}
+	return a.ResponseWriter.Write(p)
+}
+
+// Hijack is how a stream's connection is taken over: what it answers is in the
+// header then.
+func (a *answeredBy) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	a.header = a.Header().Clone()
+	return http.NewResponseController(a.ResponseWriter).Hijack()
+}
+
+func disagreement(doc *openapi3.T, r *http.Request, body []byte, a *answeredBy) error {
+	item := doc.Paths.Find(r.URL.EscapedPath()) // as echo routes
+	var operation *openapi3.Operation
+	if item != nil {
+		operation = item.GetOperation(r.Method)
+	}
+	if operation == nil {
+		if a.status < 400 && r.Method != http.MethodOptions {
+			return fmt.Errorf("does not know it")
+		}
+		return nil
+	}
+	options := &openapi3filter.Options{
+		AuthenticationFunc: openapi3filter.NoopAuthenticationFunc, IncludeResponseStatus: true, MultiError: true,
+		ExcludeResponseBody: strings.HasPrefix(a.header.Get("Content-Type"), "text/event-stream") || r.Method == http.MethodHead,
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	request := &openapi3filter.RequestValidationInput{
+		Request: r, Options: options,
+		Route: &routers.Route{Spec: doc, Path: r.URL.Path, PathItem: item, Method: r.Method, Operation: operation},
+	}
+	if a.status < 400 {
+		if err := openapi3filter.ValidateRequest(context.Background(), request); err != nil {
+			return err
+		}
+		for name := range r.URL.Query() {
+			if operation.Parameters.GetByInAndName("query", name) == nil {
+				return fmt.Errorf("has no parameter %s, which was taken", name)
+			}
+		}
+	}
+	response := &openapi3filter.ResponseValidationInput{
+		RequestValidationInput: request, Status: a.status, Header: a.header, Options: options,
+	}
+	response.SetBodyBytes(a.body.Bytes())
+	return openapi3filter.ValidateResponse(context.Background(), response)
+}
+
+// TestOpenAPI_HasEveryRouteAndNoOther: the admin's routes are its page's own.
+func TestOpenAPI_HasEveryRouteAndNoOther(t *testing.T) {
+	doc, err := described()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var routes, documented []string
+	for _, route := range handlers.New(allRoutes()).(*echo.Echo).Routes() {
+		if !strings.HasPrefix(route.Path, "/admin") {
+			routes = append(routes, route.Method+" "+route.Path)
+		}
+	}
+	for path, item := range doc.Paths.Map() {
+		for method := range item.Operations() {
+			documented = append(documented, method+" "+path)
+		}
+	}
+	slices.Sort(routes)
+	slices.Sort(documented)
+	if !slices.Equal(routes, documented) {
+		t.Errorf("routes are\n\t%s\nand openapi.yaml has\n\t%s", strings.Join(routes, "\n\t"), strings.Join(documented, "\n\t"))
+	}
+}
+
+// allRoutes is what makes a node have every route that it can have.
+func allRoutes() handlers.Config { return handlers.Config{} }
+
+func TestOpenAPI_IsServed(t *testing.T) {
+	content, err := os.ReadFile("openapi.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := do(t, "GET", newNode(t, nil).url+"/openapi.yaml", "")
+	if a.status != http.StatusOK || a.body != string(content) || a.header.Get("Content-Type") != "application/yaml" {
+		t.Errorf("status %d, %s, %d bytes", a.status, a.header.Get("Content-Type"), len(a.body))
+	}
+}

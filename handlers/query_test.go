@@ -1,0 +1,206 @@
+package handlers
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse"
+)
+
+// parsed is parseRequest of a raw query, as net/http would hand it over.
+func parsed(query, lastEventID string, poll, token bool) (sse.Request, error) {
+	h := &handlers{Config: Config{Access: Access{QueryToken: token, Limits: Limits{Topics: 4}}}}
+	r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/events", RawQuery: query}, Header: http.Header{}}
+	if lastEventID != "" {
+		r.Header.Set("Last-Event-ID", lastEventID)
+	}
+	return h.parseRequest(echo.New().NewContext(r, httptest.NewRecorder()), poll)
+}
+
+// A query that is taken means what another reader of it would take it to mean:
+// nothing of it is passed over, nothing is there that was not asked for. What is
+// refused is so in a line that can be shown.
+func FuzzQuery(f *testing.F) {
+	f.Add("topic=user/42&topic=a/**&type=t.*&from=1h", "", false, false)
+	f.Add("topic=a&format=payload&names=message&last_event_id=1042.AQeGjAMBgIsD", "", false, false)
+	f.Add("topic=a&after=1.A&wait=0&limit=500&token=x", "7.B", true, true)
+	f.Add("topic=a;token=x&topic=%zz&Topic=b&topic=%00&from=-1h&topic=a%26topic%3Db", "\x00", true, false)
+	f.Add("topic=%2A%2A&from=2026-11-22T02:00:00Z&lastEventId=&from=now", "x", false, true)
+	f.Fuzz(func(t *testing.T, query, lastEventID string, poll, token bool) {
+		request, err := parsed(query, lastEventID, poll, token)
+		if err != nil {
+			says := err.Error()
+			if says == "" || len(says) > 4096+8*len(query) || strings.ContainsAny(says, "\r\n\x00") {
+				t.Fatalf("refused with %q", says)
+			}
+			return
+		}
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatalf("taken, and not well-formed: %v", err)
+		}
+		allowed := []string{"topic", "type", "from", "format", "names", "last_event_id", "lastEventId", "Last-Event-ID"}
+		if poll {
+			allowed = append(allowed, "after", "wait", "limit")
+		}
+		if token {
+			allowed = append(allowed, "token")
+		}
+		for name, given := range values {
+			if !slices.Contains(allowed, name) || len(given) > 1 && name != "topic" && name != "type" {
+				t.Fatalf("taken with %q: %q", name, given)
+			}
+		}
+		var topics []string
+		for _, topic := range request.Filter.Topics {
+			topics = append(topics, string(topic))
+		}
+		if len(topics) == 0 || len(topics) > 4 || len(request.Filter.Types) > 4 {
+			t.Fatalf("%d topics, %d types", len(topics), len(request.Filter.Types))
+		}
+		if !slices.Equal(topics, values["topic"]) || !slices.Equal(request.Filter.Types, values["type"]) {
+			t.Fatalf("asked are %q and %q, taken %q and %q", values["topic"], values["type"], topics, request.Filter.Types)
+		}
+		for _, text := range slices.Concat(topics, request.Filter.Types) {
+			if !utf8.ValidString(text) || text == "" || len(text) > 255 || strings.ContainsAny(text, "\r\n\x00") {
+				t.Fatalf("taken is %q", text)
+			}
+		}
+		payload, unnamed := values.Get("format") == "payload", values.Get("names") == "message"
+		if (request.Format&sse.Payload != 0) != payload || (request.Format&sse.Unnamed != 0) != unnamed {
+			t.Fatalf("format %d of %q", request.Format, query)
+		}
+		from := request.From
+		if lastEventID != "" && from != (sse.From{Position: lastEventID}) {
+			t.Fatalf("the header says %q, taken is %+v", lastEventID, from)
+		}
+		if !request.Filter.Since.Equal(from.Since) {
+			t.Fatalf("filtered since %s, started from %s", request.Filter.Since, from.Since)
+		}
+		// What was taken, written anew, is taken for the same. A time back is not
+		// the same a moment later.
+		again, err := parsed(values.Encode(), lastEventID, poll, token)
+		if err != nil || !slices.Equal(again.Filter.Topics, request.Filter.Topics) || again.Format != request.Format ||
+			again.From.Position != from.Position || again.From.Earliest != from.Earliest || again.From.Since.IsZero() != from.Since.IsZero() {
+			t.Fatalf("%+v the first time, then %+v, %v", request, again, err)
+		}
+	})
+}
+
+// Where to start is told by exactly one of the five forms, and a time back is that
+// long ago.
+func FuzzFrom(f *testing.F) {
+	for _, from := range []string{"now", "earliest", "1h", "1h30m.5s", "-1s", "2026-11-22T02:00:00.5+02:00", "1042.AQeGjAMBgIsD", "9.", "0s", "1e9h", "NOW", "290000h", "9999-12-31T23:59:59Z"} {
+		f.Add(from)
+	}
+	f.Fuzz(func(t *testing.T, from string) {
+		before := time.Now()
+		request, err := parsed(url.Values{"topic": {"a"}, "from": {from}}.Encode(), "", false, false)
+		after := time.Now()
+		got := request.From
+		back, notBack := time.ParseDuration(from)
+		at, notTime := time.Parse(time.RFC3339Nano, from)
+		id, _, dotted := strings.Cut(from, ".")
+		_, notID := strconv.ParseInt(id, 10, 64)
+		switch {
+		case from == "" || from == "now":
+			if err != nil || got != (sse.From{}) {
+				t.Fatalf("now: %+v, %v", got, err)
+			}
+		case from == "earliest":
+			if err != nil || got != (sse.From{Earliest: true}) {
+				t.Fatalf("earliest: %+v, %v", got, err)
+			}
+		case notBack == nil:
+			if (err == nil) != (back > 0) {
+				t.Fatalf("%s back: %v", back, err)
+			}
+			if err == nil && (got.Since.Before(before.Add(-back)) || got.Since.After(after.Add(-back)) || got.Position != "") {
+				t.Fatalf("%s back from %s is %s", back, before, got.Since)
+			}
+		case notTime == nil:
+			if err != nil || !got.Since.Equal(at) || got.Position != "" {
+				t.Fatalf("%s: %+v, %v", at, got, err)
+			}
+		case dotted && notID == nil:
+			if err != nil || got != (sse.From{Position: from}) {
+				t.Fatalf("a position: %+v, %v", got, err)
+			}
+		default:
+			if err == nil {
+				t.Fatalf("taken: %+v", got)
+			}
+		}
+		// What is taken for a position and is none is a gap, never "now".
+		if got.Position != "" {
+			if p, err := outbox.ParsePosition(got.Position); err == nil && p.String() == "" {
+				t.Fatal("a position of nothing")
+			}
+		}
+	})
+}
+
+// Numbers and durations are within their bounds, and what is not said is the
+// default.
+func FuzzBounded(f *testing.F) {
+	for _, text := range []string{"", "0", "1", "500", "1001", "+5", "0x10", "1_000", "25s", "1m", "61s", "-1s", "1h", "9223372036854775808", "1e3", " 5", "٣"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		n, err := number(text, 500, 1, 1000)
+		switch {
+		case err == nil && (n < 1 || n > 1000 || text == "" && n != 500):
+			t.Fatalf("%q is %d", text, n)
+		case err == nil && text != "":
+			if exact, err := strconv.ParseInt(text, 10, 64); err != nil || int(exact) != n {
+				t.Fatalf("%q is %d", text, n)
+			}
+		case err != nil && (len(err.Error()) > 600 || strings.ContainsAny(err.Error(), "\r\n\x00")):
+			t.Fatalf("refused with %q", err)
+		}
+		d, err := duration(text, 25*time.Second, time.Minute)
+		switch {
+		case err == nil && (d < 0 || d > time.Minute || text == "" && d != 25*time.Second):
+			t.Fatalf("%q is %s", text, d)
+		case err == nil && text != "":
+			if exact, err := time.ParseDuration(text); err != nil || exact != d {
+				t.Fatalf("%q is %s", text, d)
+			}
+		case err != nil && (len(err.Error()) > 600 || strings.ContainsAny(err.Error(), "\r\n\x00")):
+			t.Fatalf("refused with %q", err)
+		}
+	})
+}
+
+// A stream is never given to who took JSON alone, nor JSON to who named a stream.
+func FuzzAccept(f *testing.F) {
+	for _, accept := range []string{"", "text/event-stream", "application/json", "text/event-stream, application/json;q=0.9", "*/*", "APPLICATION/JSON", "text/html", ",", "application/json, text/html, */*"} {
+		f.Add(accept)
+	}
+	f.Fuzz(func(t *testing.T, accept string) {
+		json, err := wantsJSON([]string{accept})
+		lower := strings.ToLower(accept)
+		switch {
+		case strings.Contains(lower, "text/event-stream"):
+			if json || err != nil {
+				t.Fatalf("%q: JSON %v, %v", accept, json, err)
+			}
+		case json && !strings.Contains(lower, "application/json"):
+			t.Fatalf("%q is taken for JSON", accept)
+		case json && err != nil:
+			t.Fatalf("%q: both JSON and %v", accept, err)
+		case err != nil && (strings.Contains(accept, "*/*") && accept == "*/*" || accept == ""):
+			t.Fatalf("%q: %v", accept, err)
+		}
+	})
+}

@@ -1,0 +1,100 @@
+// Package doctor examines an outbox, the way to it and the way from a server to its
+// readers, and says of what it finds wrong what would mend it. It changes nothing,
+// but for the probe that it appends by a server, on a topic of its own.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/outcrier/outcrier/internal/auth"
+)
+
+// Severity is how bad a finding is.
+type Severity string
+
+const (
+	// OK: it was looked at, and is as it should be.
+	OK Severity = "ok"
+	// Advice: it works, and could be better.
+	Advice Severity = "advice"
+	// Warning: it works, and may not for long, or not for all.
+	Warning Severity = "warning"
+	// Error: something does not work.
+	Error Severity = "error"
+)
+
+// Finding is what one look has found.
+type Finding struct {
+	// Check names what was looked at, the same in every run.
+	Check    string   `json:"check"`
+	Severity Severity `json:"severity"`
+	// Text says what is, Remedy what to do; Remedy is empty for OK.
+	Text   string `json:"text"`
+	Remedy string `json:"remedy,omitempty"`
+	// Details are lines about it, like the transactions in question.
+	Details []string `json:"details,omitempty"`
+}
+
+// Config says what to examine: what is empty is left out.
+type Config struct {
+	// DatabaseURL is how the server reaches the outbox, DirectURL the way around a
+	// pooler; the same if empty.
+	DatabaseURL, DirectURL string
+	// URL is a server as its readers reach it.
+	URL string
+	// Token is explained, and used at URL.
+	Token string
+	// Verifier tells whether Token is good; without one it is only explained.
+	Verifier *auth.Verifier
+	// Patience is how long a sign of life at URL is waited for: longer than the
+	// server's heartbeat, 20 s if zero.
+	Patience time.Duration
+	// LongOpen is the age at which a transaction that owes events is a warning: a
+	// minute if zero.
+	LongOpen time.Duration
+	// Found gets each finding at once.
+	Found func(Finding)
+}
+
+// Examine looks at all there is to look at, and returns how many findings there
+// were of each severity.
+func Examine(ctx context.Context, c Config) map[Severity]int {
+	e := &examination{Config: c, counts: map[Severity]int{}}
+	if e.Patience == 0 {
+		e.Patience = 20 * time.Second
+	}
+	if e.LongOpen == 0 {
+		e.LongOpen = time.Minute
+	}
+	if c.DatabaseURL != "" {
+		e.database(ctx)
+	}
+	if c.Token != "" {
+		e.token(ctx)
+	}
+	if c.URL != "" {
+		e.url(ctx)
+	}
+	return e.counts
+}
+
+// examination is one while it goes on.
+type examination struct {
+	Config
+	counts map[Severity]int
+}
+
+func (e *examination) found(f Finding) {
+	e.counts[f.Severity]++
+	e.Found(f)
+}
+
+func (e *examination) ok(check, format string, args ...any) {
+	e.found(Finding{Check: check, Severity: OK, Text: fmt.Sprintf(format, args...)})
+}
+
+func (e *examination) say(severity Severity, check, text, remedy string, details ...string) {
+	e.found(Finding{Check: check, Severity: severity, Text: text, Remedy: remedy, Details: details})
+}

@@ -1,0 +1,71 @@
+package doctor
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// proofWait is how long a notification of our own is waited for.
+const proofWait = 3 * time.Second
+
+// listen finds out whether a notification arrives, and what is in its way.
+func (e *examination) listen(ctx context.Context) {
+	url, setting := e.DirectURL, "--direct-url"
+	if url == "" {
+		url, setting = e.DatabaseURL, "--database-url"
+	}
+	remedy := "give a --direct-url that leads to Postgres itself; until then nodes poll (--wake=poll says that this is meant)"
+	conn, err := dial(ctx, url)
+	if err != nil {
+		e.say(Error, "listen", setting+" can't be reached: "+plain(err), remedy)
+		return
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	// A pooler makes up the process id that it gives when a connection begins.
+	var pid uint32
+	if err := conn.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
+		e.say(Error, "listen", setting+" does not answer: "+plain(err), remedy)
+		return
+	}
+	pooled := pid != conn.PgConn().PID()
+	heard, err := notified(ctx, conn, url)
+	switch {
+	case err != nil:
+		e.say(Error, "listen", "LISTEN is refused: "+plain(err), remedy)
+	case !heard && pooled:
+		e.say(Error, "listen", fmt.Sprintf("LISTEN is not heard by %s: a pooler stands between (the connection was told to be process %d, and is %d)", setting, conn.PgConn().PID(), pid), remedy)
+	case !heard:
+		e.say(Error, "listen", "LISTEN is not heard by "+setting+" within "+proofWait.String()+": a pooler or a proxy stands between, or the notification queue of Postgres is stuck", remedy+"; look at SELECT pg_notification_queue_usage()")
+	case pooled:
+		e.say(Warning, "listen", "LISTEN is heard by "+setting+", through a pooler that holds on to a session", remedy)
+	default:
+		e.ok("listen", "LISTEN is heard by %s", setting)
+	}
+}
+
+// notified tells whether conn hears what another connection says.
+func notified(ctx context.Context, conn *pgx.Conn, url string) (bool, error) {
+	channel := "outcrier_doctor_" + rand.Text()
+	if _, err := conn.Exec(ctx, `LISTEN `+pgx.Identifier{channel}.Sanitize()); err != nil {
+		return false, err
+	}
+	other, err := dial(ctx, url)
+	if err != nil {
+		return false, err
+	}
+	defer other.Close(context.WithoutCancel(ctx))
+	if _, err := other.Exec(ctx, `SELECT pg_notify($1, '')`, channel); err != nil {
+		return false, err
+	}
+	waiting, cancel := context.WithTimeout(ctx, proofWait)
+	defer cancel()
+	heard, err := conn.WaitForNotification(waiting)
+	if err != nil && waiting.Err() == nil {
+		return false, err
+	}
+	return heard != nil, nil
+}

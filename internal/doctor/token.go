@@ -1,0 +1,103 @@
+package doctor
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/outcrier/outcrier/internal/auth"
+)
+
+// token explains what the token says, and whether it is good where that can be told.
+func (e *examination) token(ctx context.Context) {
+	lines, err := explain(e.Token, time.Now())
+	if err != nil {
+		e.say(Error, "token", "it can't be read: "+err.Error(), "mint one as outcrier token does, or with a JWT library", lines...)
+		return
+	}
+	if e.Verifier == nil {
+		e.found(Finding{Check: "token", Severity: OK, Text: "it says (no key was given to verify it with)", Details: lines})
+		return
+	}
+	_, err = e.Verifier.Verify(ctx, e.Token)
+	switch {
+	case err == nil:
+		e.found(Finding{Check: "token", Severity: OK, Text: "it is good here, and says", Details: lines})
+	case errors.Is(err, auth.ErrExpired):
+		e.say(Error, "token", "it is refused: "+err.Error(), "have the application mint a new one before the old one ends", lines...)
+	case errors.Is(err, auth.ErrKeysUnavailable):
+		e.say(Error, "token", "whether it is good can't be told: the JWKS can't be fetched", "look at --jwks-url, from this machine", lines...)
+	default:
+		e.say(Error, "token", "it is refused: "+err.Error(), "compare what it says with --jwt-secret, --jwt-key-file, --jwks-url, --jwt-issuer and --jwt-audience", lines...)
+	}
+}
+
+// explain tells what a token says, verified or not, in lines. They have nothing of
+// its signature.
+func explain(token string, now time.Time) (lines []string, err error) {
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		return nil, fmt.Errorf("it has %d parts, a JWT has three", len(parts))
+	}
+	var header struct{ Alg, Kid string }
+	var body struct {
+		Sub, Iss      string
+		Aud           any
+		Exp, Nbf, Iat *float64
+		Outcrier      *struct {
+			Subscribe, Publish []string
+			Admin              bool
+		}
+	}
+	for i, into := range []any{&header, &body} {
+		text, err := base64.RawURLEncoding.DecodeString(parts[i])
+		if err != nil {
+			return nil, errors.New("it is not base64url without padding")
+		}
+		if err := json.Unmarshal(text, into); err != nil {
+			return nil, fmt.Errorf("it is not JSON of the right shape: %w", err)
+		}
+	}
+	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
+	add("signed with %q, by key %q", header.Alg, header.Kid)
+	add("for subject %q, of issuer %q", body.Sub, body.Iss)
+	if body.Aud != nil {
+		add("for audience %q: the server needs that as --jwt-audience", body.Aud)
+	}
+	moment := func(name string, at *float64) {
+		if at == nil {
+			add("no %s", name)
+			return
+		}
+		t := time.Unix(int64(*at), 0).UTC()
+		when := "in " + t.Sub(now).Round(time.Second).String()
+		if t.Before(now) {
+			when = now.Sub(t).Round(time.Second).String() + " ago"
+		}
+		add("%s %s, %s", name, t.Format(time.RFC3339), when)
+	}
+	moment("issued (iat)", body.Iat)
+	moment("expires (exp)", body.Exp)
+	if body.Nbf != nil {
+		moment("not before (nbf)", body.Nbf)
+	}
+	if body.Outcrier == nil {
+		add("it has no claim outcrier, and so grants nothing")
+		return lines, nil
+	}
+	list := func(what string, topics []string) {
+		if len(topics) == 0 {
+			add("%s: nothing", what)
+			return
+		}
+		add("%s: %s", what, strings.Join(topics, ", "))
+	}
+	list("may subscribe to", body.Outcrier.Subscribe)
+	list("may publish on", body.Outcrier.Publish)
+	add("admin: %t", body.Outcrier.Admin)
+	return lines, nil
+}

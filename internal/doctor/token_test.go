@@ -1,0 +1,47 @@
+package doctor
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/outbox"
+)
+
+func TestToken_IsExplained(t *testing.T) {
+	key, err := auth.ParseSecret([]byte(strings.Repeat("k", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := auth.ParseSecret([]byte(strings.Repeat("o", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := auth.Mint(key, auth.Claims{Subject: "ann", Subscribe: []outbox.Pattern{"user/42/**"}, Publish: []outbox.Pattern{"audit/**"}}, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier := func(config auth.Config) *auth.Verifier {
+		v, err := auth.New(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	good := []string{`subject "ann"`, "may subscribe to: user/42/**", "may publish on: audit/**", "admin: false", "expires (exp)", "in 1h0m0s"}
+	found := examine(t, Config{Token: token})
+	found.want(t, OK, "token", good...)
+	f := examine(t, Config{Token: token, Verifier: verifier(auth.Config{Keys: []*auth.Key{key}})}).want(t, OK, "token", append(good, "it is good here")...)
+	if signature := token[strings.LastIndexByte(token, '.')+1:]; strings.Contains(strings.Join(f.Details, ""), signature) {
+		t.Error("it shows the signature")
+	}
+	for want, config := range map[string]auth.Config{
+		"signature is wrong":     {Keys: []*auth.Key{other}},
+		"iss is not the issuer":  {Keys: []*auth.Key{key}, Issuer: "https://issuer.example.com"},
+		"aud does not name this": {Keys: []*auth.Key{key}, Audience: "outcrier"},
+	} {
+		examine(t, Config{Token: token, Verifier: verifier(config)}).want(t, Error, "token", want, "may subscribe to: user/42/**")
+	}
+	examine(t, Config{Token: "hunter2"}).want(t, Error, "token", "has 1 parts")
+}

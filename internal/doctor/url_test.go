@@ -1,0 +1,141 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/sse"
+)
+
+// node is a server on a database of its own, until the test ends.
+func node(t *testing.T, heartbeat time.Duration, access handlers.Access) string {
+	t.Helper()
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}})
+	tail := &outbox.Tail{URL: url, Start: hub.Start, Deliver: hub.Deliver, Log: log}
+	streamer := sse.NewStreamer(hub, log)
+	streamer.Heartbeat = heartbeat
+	server := httptest.NewServer(handlers.New(handlers.Config{
+		Streamer: streamer, TailStatus: tail.Status, MaxBody: 1 << 16, Log: log, Access: access,
+		Append: func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
+			err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+				ids, err = outbox.Append(ctx, tx, drafts...)
+				return err
+			})
+			return ids, err
+		},
+	}))
+	ctx, stop := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() { _ = tail.Run(ctx) })
+	group.Go(func() { _ = streamer.Run(ctx) })
+	t.Cleanup(func() { server.CloseClientConnections(); server.Close(); stop(); group.Wait() })
+	for deadline := time.Now().Add(20 * time.Second); !tail.Status().Listening; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the node is not ready within 20 s")
+		}
+	}
+	return server.URL
+}
+
+// nginx passes on to a node, once for each of the ways, and returns its URLs.
+func nginx(t *testing.T, to string, ways ...string) (urls []string) {
+	t.Helper()
+	bin, dir := program(t, "nginx"), folder(t)
+	var servers strings.Builder
+	var ports []int
+	for _, way := range ways {
+		port := freePort(t)
+		ports = append(ports, port)
+		urls = append(urls, fmt.Sprintf("http://127.0.0.1:%d", port))
+		fmt.Fprintf(&servers, "server { listen 127.0.0.1:%d; location / { proxy_pass %s; proxy_http_version 1.1; proxy_set_header Connection ''; proxy_set_header Host localhost; %s } }\n", port, to, way)
+	}
+	write(t, filepath.Join(dir, "nginx.conf"), fmt.Sprintf(`daemon off;
+master_process off;
+pid %[1]s/pid;
+error_log stderr;
+events {}
+http {
+access_log off;
+client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/c; uwsgi_temp_path %[1]s/d; scgi_temp_path %[1]s/e;
+%[2]s}
+`, dir, servers.String()))
+	start(t, dir, bin, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr")
+	for _, port := range ports {
+		listening(t, port)
+	}
+	return urls
+}
+
+func TestURL_FindsWhatAProxyDoes(t *testing.T) {
+	open := handlers.Access{Open: true}
+	to := node(t, 500*time.Millisecond, open)
+	urls := nginx(t, to,
+		`proxy_buffering off;`,
+		`proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;`,
+		`proxy_set_header Last-Event-ID '';`,
+		`gzip on; gzip_types text/event-stream; gzip_min_length 0; gzip_proxied any;`,
+		`proxy_hide_header Cache-Control;`,
+		`return 404;`,
+	)
+	all := make([]findings, len(urls)+2)
+	var group sync.WaitGroup
+	for i, url := range append(urls, to, nginx(t, node(t, time.Minute, open), `proxy_read_timeout 2s;`)[0]) {
+		group.Go(func() { all[i] = examine(t, Config{URL: url, Patience: 10 * time.Second}) })
+	}
+	group.Wait()
+	for _, well := range []findings{all[0], all[6]} {
+		for _, check := range []string{"url", "compression", "headers", "delivery", "resume", "heartbeat"} {
+			well.want(t, OK, check)
+		}
+		well.want(t, Advice, "protocol", "HTTP/1.1", "six connections")
+	}
+	all[1].want(t, Error, "buffering", "a proxy holds streams back", "proxy_buffering off")
+	all[2].want(t, Error, "resume", "Last-Event-ID does not reach the node")
+	all[2].want(t, OK, "delivery")
+	all[3].want(t, Error, "compression", "gzip")
+	all[4].want(t, Warning, "headers", "Cache-Control: no-store, no-transform")
+	all[5].want(t, Error, "url", "404")
+	all[7].want(t, Error, "heartbeat", "the stream was cut after", "proxy_read_timeout")
+}
+
+func TestURL_SaysWhichTokenItNeeds(t *testing.T) {
+	key, err := auth.ParseSecret([]byte(strings.Repeat("k", 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verifier, err := auth.New(auth.Config{Keys: []*auth.Key{key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	url := node(t, time.Minute, handlers.Access{Tokens: verifier})
+	mint := func(claims auth.Claims) string {
+		token, err := auth.Mint(key, claims, time.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	examine(t, Config{URL: url}).want(t, Error, "stream", "401 Unauthorized: a token is needed", "--subscribe 'outcrier/doctor/**'")
+	reader := mint(auth.Claims{Subscribe: []outbox.Pattern{"outcrier/doctor/**"}})
+	found := examine(t, Config{URL: url, Token: reader, Patience: 200 * time.Millisecond})
+	found.want(t, Error, "append", "403 Forbidden", "--publish 'outcrier/doctor/**'")
+	found.want(t, Error, "heartbeat", "no heartbeat comes within 200ms", "--patience")
+	examine(t, Config{URL: "http://127.0.0.1:1"}).want(t, Error, "url", "can't be reached")
+}

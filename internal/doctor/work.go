@@ -1,0 +1,178 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+func (e *examination) sequence(ctx context.Context, conn *pgx.Conn) {
+	var cache, increment int64
+	err := conn.QueryRow(ctx, `SELECT seqcache, seqincrement FROM pg_sequence WHERE seqrelid = to_regclass('outbox_id_seq')`).Scan(&cache, &increment)
+	switch {
+	case err != nil:
+		e.say(Error, "sequence", "outbox_id_seq can't be looked at: "+plain(err), "run outcrier migrate up")
+	case cache != 1:
+		e.say(Error, "sequence", fmt.Sprintf("outbox_id_seq has a cache of %d: events may come out of order", cache), "ALTER SEQUENCE outbox_id_seq CACHE 1")
+	case increment < 1:
+		e.say(Error, "sequence", fmt.Sprintf("outbox_id_seq goes by %d: ids do not rise", increment), "ALTER SEQUENCE outbox_id_seq INCREMENT 1")
+	default:
+		e.ok("sequence", "ids are drawn one at a time")
+	}
+}
+
+// triggersSQL lists the table and its partitions with what is wrong about the bell's
+// trigger on each.
+const triggersSQL = `
+SELECT t.relid::regclass::text, coalesce(g.tgenabled::text, '')
+FROM pg_partition_tree('outbox') AS t
+LEFT JOIN pg_trigger AS g ON g.tgrelid = t.relid AND g.tgname = 'outbox_ring' AND NOT g.tgisinternal
+WHERE coalesce(g.tgenabled, 'D') NOT IN ('O', 'A') ORDER BY 1`
+
+func (e *examination) triggers(ctx context.Context, conn *pgx.Conn) {
+	var details []string
+	rows, _ := conn.Query(ctx, triggersSQL)
+	var table, enabled string
+	_, err := pgx.ForEachRow(rows, []any{&table, &enabled}, func() error {
+		switch enabled {
+		case "":
+			details = append(details, fmt.Sprintf("missing: CREATE TRIGGER outbox_ring AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION outbox_ring()", table))
+		case "R":
+			details = append(details, fmt.Sprintf("for replication only: ALTER TABLE %s ENABLE TRIGGER outbox_ring", table))
+		default:
+			details = append(details, fmt.Sprintf("disabled: ALTER TABLE %s ENABLE TRIGGER outbox_ring", table))
+		}
+		return nil
+	})
+	var replica string
+	if err == nil {
+		err = conn.QueryRow(ctx, `SELECT current_setting('session_replication_role')`).Scan(&replica)
+	}
+	switch {
+	case err != nil:
+		e.say(Error, "trigger", "the triggers can't be looked at: "+plain(err), "run outcrier migrate up")
+	case len(details) > 0:
+		e.say(Error, "trigger", "appends do not ring the bell: events are found up to --idle-turn late", "restore the trigger outbox_ring, as owner of the table:", details...)
+	case replica == "replica":
+		e.say(Error, "trigger", "session_replication_role is replica for this role: its appends ring no bell", "ALTER ROLE … RESET session_replication_role")
+	default:
+		e.ok("trigger", "appends ring the bell")
+	}
+}
+
+const partitionsSQL = `
+WITH days AS (
+	SELECT to_date(c.relname, '"outbox_"YYYY_MM_DD') - (now() AT TIME ZONE 'UTC')::date AS ahead
+	FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+	WHERE i.inhparent = 'outbox'::regclass AND c.relname ~ '^outbox_\d{4}_\d\d_\d\d$'
+)
+SELECT (SELECT n - 1 FROM generate_series(0, 400) AS n WHERE NOT EXISTS (SELECT FROM days WHERE ahead = n) ORDER BY n LIMIT 1),
+	to_regclass('outbox_default') IS NOT NULL, coalesce(pg_stat_get_live_tuples(to_regclass('outbox_default')), 0),
+	coalesce(has_table_privilege(to_regclass('outbox_default'), 'SELECT'), false)`
+
+// manyRows is as far as the rows of the default partition are counted.
+const manyRows = 10_000
+
+func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
+	const remedy = "a running node makes them each minute, unless its log says why not; by hand: SELECT outbox_partitions_ahead()"
+	var ahead int
+	var rows int64
+	var whole, readable bool
+	if err := conn.QueryRow(ctx, partitionsSQL).Scan(&ahead, &whole, &rows, &readable); err != nil {
+		e.say(Error, "partitions", "the partitions can't be looked at: "+plain(err), "run outcrier migrate up")
+		return
+	}
+	switch {
+	case ahead < 0:
+		e.say(Error, "partitions", "there is no partition for today", remedy)
+	case ahead == 0:
+		e.say(Warning, "partitions", "there is no partition for tomorrow", remedy)
+	default:
+		e.ok("partitions", "partitions are made for %d days after today", ahead)
+	}
+	if !whole {
+		return // as the schema's finding says
+	}
+	about := "about "
+	if readable {
+		if err := conn.QueryRow(ctx, `SELECT count(*) FROM (SELECT FROM outbox_default LIMIT $1) AS rows`, manyRows).Scan(&rows); err == nil {
+			about = ""
+			if rows == manyRows {
+				about = "at least "
+			}
+		}
+	}
+	if rows > 0 {
+		e.say(Warning, "default partition", fmt.Sprintf("%s%d events lie in outbox_default, where retention does not remove them, and keep their days from getting a partition", about, rows),
+			"move the rows of each day into its own partition, as owner, in one transaction (never delete them by hand: readers would not be told):", moving(ctx, conn)...)
+		return
+	}
+	e.ok("default partition", "outbox_default is empty")
+}
+
+// moving is how to move the oldest day of the default partition out, if this role may
+// look.
+func moving(ctx context.Context, conn *pgx.Conn) []string {
+	var day time.Time
+	if err := conn.QueryRow(ctx, `SELECT (min(created_at) AT TIME ZONE 'UTC')::date FROM outbox_default`).Scan(&day); err != nil {
+		return nil
+	}
+	table, from, to := day.Format("outbox_2006_01_02"), day.Format("2006-01-02Z"), day.AddDate(0, 0, 1).Format("2006-01-02Z")
+	return []string{
+		"BEGIN;",
+		fmt.Sprintf("CREATE TABLE %s (LIKE outbox INCLUDING DEFAULTS INCLUDING CONSTRAINTS);", table),
+		fmt.Sprintf("WITH moved AS (DELETE FROM outbox_default WHERE created_at >= '%s' AND created_at < '%s' RETURNING *) INSERT INTO %s SELECT * FROM moved;", from, to, table),
+		fmt.Sprintf("CREATE TRIGGER outbox_ring AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION outbox_ring();", table),
+		fmt.Sprintf("ALTER TABLE outbox ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s');", table, from, to),
+		"COMMIT;",
+	}
+}
+
+// owingSQL lists the open transactions that have appended, the oldest first.
+const owingSQL = `
+SELECT coalesce(l.pid, 0), coalesce(p.gid, ''), coalesce(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, p.prepared)), -1)::float8,
+	coalesce(a.state, ''), coalesce(a.usename, ''), coalesce(a.application_name, ''), left(regexp_replace(coalesce(a.query, ''), '\s+', ' ', 'g'), 200)
+FROM (
+	SELECT DISTINCT virtualtransaction, pid FROM pg_locks
+	WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		AND relation IN (SELECT relid FROM pg_partition_tree('outbox'))
+) AS l
+LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+LEFT JOIN pg_locks AS x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid' AND x.virtualtransaction = l.virtualtransaction
+LEFT JOIN pg_prepared_xacts AS p ON p.transaction = x.transactionid
+ORDER BY 3 DESC LIMIT 20`
+
+func (e *examination) owing(ctx context.Context, conn *pgx.Conn) {
+	var pid int
+	var gid, state, user, application, query string
+	var age, oldest float64
+	var details []string
+	rows, _ := conn.Query(ctx, owingSQL)
+	_, err := pgx.ForEachRow(rows, []any{&pid, &gid, &age, &state, &user, &application, &query}, func() error {
+		oldest = max(oldest, age)
+		since := time.Duration(age * float64(time.Second)).Round(time.Second).String()
+		switch {
+		case gid != "":
+			details = append(details, fmt.Sprintf("prepared transaction %q, for %s: COMMIT PREPARED or ROLLBACK PREPARED", gid, since))
+		case age < 0:
+			details = append(details, fmt.Sprintf("pid %d, of a role that this one may not look at (GRANT pg_read_all_stats)", pid))
+		default:
+			details = append(details, fmt.Sprintf("pid %d, open for %s, %s, user %s, application %q, last query: %s", pid, since, state, user, application, query))
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		e.say(Error, "open transactions", "they can't be looked at: "+plain(err), "look at the log of Postgres")
+	case oldest >= e.LongOpen.Seconds():
+		e.say(Warning, "open transactions", fmt.Sprintf("%d open transactions owe events, the oldest for %s", len(details), time.Duration(oldest*float64(time.Second)).Round(time.Second)),
+			"have the application commit; SELECT pg_terminate_backend(pid) rolls one back, and its events never were", details...)
+	case len(details) > 0:
+		e.ok("open transactions", "%d owe events, none for long", len(details))
+	default:
+		e.ok("open transactions", "none owes events")
+	}
+}

@@ -1,0 +1,228 @@
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/sse/ssetest"
+)
+
+// Somebody without a mouse searches, reads an event, and ends a stream.
+func TestAdmin_WorksByKeyboard(t *testing.T) {
+	database := outboxtest.URL(t)
+	s := start(t, "--database-url", database, "--audit")
+	db := connect(t, database)
+	insert(t, db, "user/1", "audit.approved", `{"title": "first"}`)
+	insert(t, db, "user/2", "audit.rejected", `{"title": "second"}`)
+	stream := ssetest.Open(t, s.base+"/events?topic=user/1&from=earliest")
+	stream.Until("outcrier.live")
+	tab := newTab(t)
+	desk.as(t, tab, s.base+"/admin")
+
+	press := func(keys ...string) {
+		t.Helper()
+		for _, key := range keys {
+			do(t, tab, chromedp.KeyEvent(key))
+		}
+	}
+	// tabTo presses Tab until an element has the focus, which must show.
+	tabTo := func(selector string) {
+		t.Helper()
+		for range 60 {
+			press(kb.Tab)
+			if eval[bool](t, tab, fmt.Sprintf(`document.activeElement.matches(%q)`, selector)) {
+				if !eval[bool](t, tab, `(() => { const s = getComputedStyle(document.activeElement); return s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) >= 2; })()`) {
+					t.Errorf("the focus on %s does not show", selector)
+				}
+				return
+			}
+		}
+		t.Fatalf("Tab does not lead to %s", selector)
+	}
+
+	press(kb.Tab)
+	if skip := eval[string](t, tab, `document.activeElement.id`); skip != "skip" {
+		t.Errorf("the first stop is %q, want the skip link", skip)
+	}
+	press(kb.Enter)
+	if on := eval[string](t, tab, `document.activeElement.id`); on != "main" {
+		t.Errorf("the skip link leads to %q", on)
+	}
+	do(t, tab, chromedp.Navigate("about:blank"), chromedp.Navigate(s.base+"/admin"))
+	see(t, tab, "main h1")
+	tabTo(`#nav a[href="#/history"]`)
+	press(kb.Enter)
+	see(t, tab, `#search-topic`)
+	eventually(t, "the heading has the focus", func() bool { return eval[string](t, tab, `document.activeElement.tagName`) == "H1" })
+	tabTo(`#search-topic`)
+	do(t, tab, chromedp.KeyEvent("user/2"))
+	press(kb.Enter)
+	settled(t, tab, `[...document.querySelectorAll('[data-testid=events] li')].map((li) => li.innerText.includes('audit.rejected')).join() === 'true'`)
+	tabTo(`[data-testid=events] a`)
+	press(kb.Enter)
+	settled(t, tab, `(document.querySelector('[data-testid=payload]')?.textContent ?? '').includes('second')`)
+
+	do(t, tab, chromedp.Navigate(s.base+"/admin#/streams"))
+	see(t, tab, `[data-testid=end]`)
+	tabTo(`[data-testid=end]`)
+	press(kb.Enter)
+	see(t, tab, `dialog[open]`)
+	press(kb.Escape) // thought better of it
+	eventually(t, "the dialog is gone", func() bool { return eval[bool](t, tab, `document.querySelector('dialog') === null`) })
+	tabTo(`[data-testid=end]`)
+	press(kb.Enter)
+	see(t, tab, `dialog[open]`)
+	screenshot(t, tab, "admin-end-a-stream")
+	tabTo(`[data-testid=yes]`)
+	press(kb.Enter)
+	if e := stream.Until("outcrier.goodbye"); !strings.Contains(e.Data, `"ended"`) {
+		t.Errorf("the stream is told %s", e.Data)
+	}
+	do(t, tab, chromedp.Navigate(s.base+"/admin#/streams?state=ended"))
+	settled(t, tab, `(document.querySelector('[data-testid=stream]')?.innerText ?? '').includes('an admin ended it (127.0.0.1)')`)
+}
+
+// The catalogue is edited, and a scheduled event cancelled.
+func TestAdmin_EditsTheCatalogueAndTheSchedule(t *testing.T) {
+	axe := installAxe(t)
+	database := outboxtest.URL(t)
+	s := start(t, "--database-url", database)
+	db := connect(t, database)
+	tab := newTab(t)
+	desk.as(t, tab, s.base+"/admin#/catalogue")
+	see(t, tab, `[data-key="user.logged_in"]`)
+	do(t, tab, chromedp.Click(`[data-testid=new-type]`))
+	see(t, tab, `dialog[open]`)
+	set := func(name, text string) {
+		t.Helper()
+		do(t, tab, chromedp.SetValue(fmt.Sprintf(`dialog [name=%s]`, name), text, chromedp.NodeVisible))
+	}
+	problem := func(says string) {
+		t.Helper()
+		do(t, tab, chromedp.Click(`[data-testid=save]`))
+		settled(t, tab, fmt.Sprintf(`document.querySelector('dialog .problem').textContent.includes(%q)`, says))
+	}
+	set("type", "order.packed/50%?x=1")
+	set("title", "Order packed")
+	set("payload_schema", `{"type": "object", "required"`)
+	problem("not JSON")
+	set("payload_schema", `{"type": 7}`)
+	problem("does not compile")
+	set("payload_schema", `{"type": "object", "required": ["order"]}`)
+	set("code", "bad code!")
+	problem("is not valid")
+	axe.check(t, tab, "a type with a problem")
+	screenshot(t, tab, "admin-edit-type")
+	set("code", "ORDER-1")
+	do(t, tab, chromedp.Click(`[data-testid=save]`))
+	see(t, tab, `[data-key="order.packed/50%?x=1"]`)
+
+	do(t, tab, chromedp.Click(`[data-key="order.packed/50%?x=1"] [data-testid=edit]`))
+	see(t, tab, `dialog[open]`)
+	if _, err := db.Exec(t.Context(), `UPDATE outbox_event_type SET title = 'Packed' WHERE code = 'ORDER-1'`); err != nil {
+		t.Fatal(err)
+	}
+	set("title", "Order is packed")
+	problem("changed or deleted meanwhile")
+	do(t, tab, chromedp.Reload())
+	see(t, tab, `[data-key="order.packed/50%?x=1"]`)
+	do(t, tab, chromedp.Click(`[data-key="order.packed/50%?x=1"] [data-testid=edit]`))
+	see(t, tab, `dialog[open]`)
+	set("title", "Order is packed")
+	do(t, tab, chromedp.Click(`[data-testid=save]`))
+	settled(t, tab, `document.querySelector('[data-key="order.packed/50%?x=1"]').innerText.includes('Order is packed')`)
+	do(t, tab, chromedp.Click(`[data-key="order.packed/50%?x=1"] [data-testid=edit]`))
+	see(t, tab, `dialog[open]`)
+	do(t, tab, chromedp.Click(`[data-testid=remove]`), chromedp.Click(`[data-testid=yes]`, chromedp.NodeVisible))
+	eventually(t, "the type is gone", func() bool {
+		return eval[bool](t, tab, `document.querySelector('[data-key="order.packed/50%?x=1"]') === null`)
+	})
+
+	if _, err := db.Exec(t.Context(), `SELECT outbox_append('a', 't', '{}', '/', NULL, NULL, clock_timestamp() + interval '1 hour')`); err != nil {
+		t.Fatal(err)
+	}
+	do(t, tab, chromedp.Navigate(s.base+"/admin#/scheduled"))
+	see(t, tab, `[data-testid=cancel]`)
+	do(t, tab, chromedp.Click(`[data-testid=cancel]`))
+	see(t, tab, `dialog[open]`)
+	do(t, tab, chromedp.Click(`[data-testid=yes]`))
+	settled(t, tab, `document.querySelector('main').innerText.includes('Nothing is scheduled')`)
+	var waiting int
+	if err := db.QueryRow(t.Context(), `SELECT count(*) FROM outbox_scheduled`).Scan(&waiting); err != nil || waiting != 0 {
+		t.Errorf("%d are scheduled: %v", waiting, err)
+	}
+}
+
+// TestAdmin_RunsNothingOfWhatItShows has scripts in all that the page shows: that
+// the policy had nothing to refuse is looked for in open.
+func TestAdmin_RunsNothingOfWhatItShows(t *testing.T) {
+	database := outboxtest.URL(t)
+	s := start(t, "--database-url", database, "--audit", "--node", "amber")
+	db := connect(t, database)
+	for _, script := range scripts {
+		payload, err := json.Marshal(map[string]any{script: script, "__proto__": script})
+		if err != nil {
+			t.Fatal(err)
+		}
+		topic := strings.NewReplacer("/", "", "*", "").Replace(script)
+		const fillSQL = `SELECT outbox_append($1, $2, $3::text::json, $2, jsonb_build_object($2::text, $2::text)), outbox_append($1, $2, $3::text::json, $2, NULL, NULL, clock_timestamp() + interval '1 hour')`
+		if _, err := db.Exec(t.Context(), fillSQL, topic, script, string(payload)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := db.Exec(t.Context(), `INSERT INTO outbox_event_type (type, title, description, payload_schema) VALUES ($1, $1, $1, jsonb_build_object('description', $1::text))`, script); err != nil {
+			t.Fatal(err)
+		}
+		ssetest.Open(t, s.base+"/events?from=earliest&topic="+url.QueryEscape(topic)).Until("outcrier.live")
+	}
+	if _, err := db.Exec(t.Context(), `SELECT outbox_count_topics()`); err != nil {
+		t.Fatal(err)
+	}
+	owing := connect(t, database)
+	if _, err := owing.Exec(t.Context(), `BEGIN`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := owing.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', '<img src=x onerror="globalThis.ran = 2">')`); err != nil {
+		t.Fatal(err)
+	}
+	all := fmt.Sprint(len(scripts))
+	tab := newTab(t)
+	desk.as(t, tab, s.base+"/admin")
+	for _, view := range []struct{ place, ready string }{
+		{"", `document.querySelectorAll('[data-testid=topics] li').length > 0 && document.querySelectorAll('[data-testid=owing] tbody tr').length === 1`},
+		{"streams", `document.querySelectorAll('[data-testid=stream]').length === ` + all},
+		{"history", `document.querySelectorAll('[data-testid=events] li').length === ` + all},
+		{"history?text=" + url.QueryEscape(scripts[0]), `document.querySelector('[data-testid=sql]').textContent.includes('<script>')`},
+		{"event/1", `document.querySelectorAll('[data-testid=receipt]').length === 1`},
+		{"event/" + url.PathEscape(strings.ReplaceAll(scripts[1], "/", "")), `document.querySelector('.problem') !== null`},
+		{"catalogue", `document.querySelectorAll('[data-testid=types] > li').length === 8 + ` + all},
+		{"scheduled", `document.querySelectorAll('[data-testid=planned]').length === ` + all},
+	} {
+		do(t, tab, chromedp.Navigate("about:blank"), chromedp.Navigate(s.base+"/admin#/"+view.place))
+		settled(t, tab, view.ready)
+		if view.place == "catalogue" {
+			do(t, tab, chromedp.Click(`[data-testid=types] > li:first-child [data-testid=edit]`))
+			see(t, tab, `dialog[open]`)
+		}
+		ran, own := eval[any](t, tab, `globalThis.ran ?? null`), eval[int](t, tab, `document.querySelectorAll('body script, img, iframe, [onload], [onerror], [onfocus], [onmouseover], a[href^="javascript:"]').length`)
+		if ran != nil || own != 0 {
+			t.Errorf("%s: ran %v, and %d elements are not the page's own", view.place, ran, own)
+		}
+	}
+	screenshot(t, tab, "admin-scripts-are-text")
+	response, err := http.Get(s.base + "/admin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if policy := response.Header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "require-trusted-types-for") {
+		t.Errorf("the policy is %q", policy)
+	}
+}

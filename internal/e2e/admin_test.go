@@ -1,0 +1,261 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/sse/ssetest"
+)
+
+// look is how somebody looks at the page.
+type look struct {
+	width, height    int64
+	scheme, language string
+}
+
+func (l look) String() string { return fmt.Sprintf("%d-%s-%s", l.width, l.scheme, l.language) }
+
+// desk and phone are where the page is used most; the others are its limits.
+var (
+	desk  = look{1280, 900, "light", "en"}
+	phone = look{390, 844, "dark", "zh"}
+)
+
+// as has a tab look so at an address. The language is the browser's.
+func (l look) as(t *testing.T, tab context.Context, address string) {
+	t.Helper()
+	l.emulate(t, tab)
+	call(t, tab, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{
+		UserAgent: eval[string](t, tab, `navigator.userAgent`), AcceptLanguage: map[string]string{"en": "en-GB,en", "zh": "zh-CN,zh"}[l.language]})
+	do(t, tab, chromedp.Navigate("about:blank"), chromedp.Navigate(address))
+	see(t, tab, "main h1")
+}
+
+// emulate is as, on the page that the tab is on.
+func (l look) emulate(t *testing.T, tab context.Context) {
+	t.Helper()
+	call(t, tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: l.width, Height: l.height, DeviceScaleFactor: 1, Mobile: l.width < 500})
+	call(t, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}}})
+}
+
+// call sends a command of the DevTools protocol.
+func call[P, R any](t *testing.T, tab context.Context, command cdp.Command[P, R], params P) {
+	t.Helper()
+	if _, err := chromedp.Call(tab, command, params); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// settled waits until nothing is being read for the first time.
+func settled(t *testing.T, tab context.Context, ready string) {
+	t.Helper()
+	eventually(t, "the view is ready: "+ready, func() bool { return eval[bool](t, tab, ready) })
+}
+
+// busyOutbox fills an outbox with what the views show, and leaves a transaction
+// open that owes an event.
+func busyOutbox(t *testing.T, database string) *pgx.Conn {
+	t.Helper()
+	db := connect(t, database)
+	const fillSQL = `
+INSERT INTO outbox (topic, type, payload, source, headers)
+SELECT format('user/%s', n % 7), (ARRAY['audit.approved', 'trade.executed', 'user.logged_in', 'account.locked', 'system.maintenance', 'order.packed'])[1 + n % 6],
+	json_build_object('submission', n, 'title', 'Kaffee für Größe ' || n, 'note', repeat('咖啡 ', n % 9), 'price_cents', n * 1299, 'tags', json_build_array('a', n)),
+	'/desk', CASE WHEN n % 5 = 0 THEN jsonb_build_object('traceparent', format('00-4bf92f3577b34da6a3ce929d0e0e47%s-00f067aa0ba902b7-01', 10 + n % 90)) END
+FROM generate_series(1, 230) AS n`
+	const planSQL = `
+SELECT outbox_append('public/announcements', 'system.maintenance', json_build_object('hour', n), '/ops', NULL, NULL, clock_timestamp() + n * interval '37 minutes')
+FROM generate_series(1, 4) AS n`
+	for _, sql := range []string{fillSQL, planSQL, `SELECT outbox_count_topics()`} {
+		if _, err := db.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	owing := connect(t, database)
+	if _, err := owing.Exec(t.Context(), `BEGIN`); err != nil {
+		t.Fatal(err)
+	}
+	insert(t, owing, "user/3", "audit.submitted", `{"late": true}`)
+	return db
+}
+
+// adminViews are the views, each with what is there when it is ready.
+var adminViews = map[string]string{
+	"":          `document.querySelectorAll('.plot svg').length === 3 && document.querySelectorAll('[data-testid=nodes] tbody tr').length === 1 && document.querySelectorAll('[data-testid=owing] tbody tr').length === 1`,
+	"streams":   `document.querySelectorAll('[data-testid=stream]').length === 3`,
+	"history":   `document.querySelectorAll('[data-testid=events] li').length === 50`,
+	"event/7":   `document.querySelectorAll('[data-testid=receipt]').length > 0 && document.querySelector('[data-testid=payload]').textContent.includes('submission')`,
+	"catalogue": `document.querySelectorAll('[data-testid=types] > li').length >= 8`,
+	"scheduled": `document.querySelectorAll('[data-testid=planned]').length === 4`,
+}
+
+// Every view shows what there is, at each width, in light and dark and in both
+// languages, without a serious finding of axe and without scrolling sideways.
+func TestAdmin_ShowsWhatThereIs(t *testing.T) {
+	axe := installAxe(t)
+	database := outboxtest.URL(t)
+	busyOutbox(t, database)
+	s := start(t, "--database-url", database, "--audit", "--node", "amber")
+	for _, query := range []string{"topic=user/*&from=earliest", "topic=user/3&topic=public/**&type=audit.*", "topic=**"} {
+		ssetest.Open(t, s.base+"/events?"+query).Until("outcrier.live")
+	}
+	tab := newTab(t)
+	for _, l := range []look{desk, phone} {
+		for view, ready := range adminViews {
+			l.as(t, tab, s.base+"/admin#/"+view)
+			settled(t, tab, ready)
+			if lang := eval[string](t, tab, `document.documentElement.lang`); !strings.HasPrefix(lang, l.language) {
+				t.Errorf("%s: the page is in %s", view, lang)
+			}
+			for _, scheme := range []string{"dark", "light"} {
+				l.scheme = scheme
+				l.emulate(t, tab)
+				name := "admin-" + strings.ReplaceAll(view, "/", "-") + "-" + l.String()
+				axe.check(t, tab, name)
+				screenshot(t, tab, name)
+			}
+			for _, width := range []int64{320, 360, 390, 700, 1000, 1280, 1600} {
+				look{width, l.height, l.scheme, l.language}.emulate(t, tab)
+				if wide := eval[int](t, tab, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
+					t.Errorf("%s in %s: it is %d px too wide for %d", view, l.language, wide, width)
+				}
+			}
+		}
+	}
+}
+
+// What a view says when there is nothing, or nobody answers.
+func TestAdmin_SaysThatThereIsNothing(t *testing.T) {
+	axe := installAxe(t)
+	database := outboxtest.URL(t)
+	s := start(t, "--database-url", database)
+	db := connect(t, database)
+	tab := newTab(t)
+	for view, says := range map[string]string{
+		"streams": "--audit", "history": "INSERT INTO outbox", "scheduled": "Nothing is scheduled", "event/99": "no event 99 is held",
+		"history?text=nowhere": "No event matches", "history?topic=a//b": "empty segments are not allowed", "": "No node keeps an audit",
+	} {
+		desk.as(t, tab, s.base+"/admin#/"+view)
+		settled(t, tab, fmt.Sprintf(`document.querySelector('main').innerText.includes(%q)`, says))
+		screenshot(t, tab, "admin-empty-"+strings.NewReplacer("/", "-", "?", "-").Replace(view))
+	}
+	desk.as(t, tab, s.base+"/admin")
+	see(t, tab, `#state[data-state=live]`)
+	if _, err := db.Exec(t.Context(), `ALTER TABLE outbox_scheduled RENAME TO elsewhere`); err != nil {
+		t.Fatal(err)
+	}
+	see(t, tab, `#state[data-state=database]`)
+	see(t, tab, `.warnings p`)
+	if _, err := db.Exec(t.Context(), `ALTER TABLE elsewhere RENAME TO outbox_scheduled`); err != nil {
+		t.Fatal(err)
+	}
+	see(t, tab, `#state[data-state=live]`)
+	s.kill()
+	see(t, tab, `#state[data-state=offline]`)
+	see(t, tab, `.warnings p`)
+	axe.check(t, tab, "offline")
+	screenshot(t, tab, "admin-offline")
+	s.restart(t)
+	see(t, tab, `#state[data-state=live]`)
+	settled(t, tab, `document.querySelector('.warnings p') === null`)
+}
+
+// The token is asked for, judged, kept, and given back.
+func TestAdmin_SignsInAndOut(t *testing.T) {
+	axe := installAxe(t)
+	database := outboxtest.URL(t)
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte("correct horse battery staple, 32 bytes and more"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startAs(t, "serve", "--dev", "--database-url", database, "--jwt-secret-file", secret)
+	token := func(args ...string) string {
+		minted, err := exec.Command(binary, append([]string{"token", "--jwt-secret-file", secret, "--subject", "ann"}, args...)...).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(string(minted))
+	}
+	tab := newTab(t)
+	give := func(text string) {
+		t.Helper()
+		see(t, tab, `[data-testid=token]`)
+		do(t, tab, chromedp.SetValue(`[data-testid=token]`, text, chromedp.NodeVisible), chromedp.Click(`[data-testid=sign-in]`))
+	}
+	for _, l := range []look{phone, {1280, 900, "dark", "en"}, desk} {
+		l.as(t, tab, s.base+"/admin#/history")
+		see(t, tab, `[data-testid=token]`)
+		axe.check(t, tab, "signed out")
+		screenshot(t, tab, "admin-signed-out-"+l.String())
+	}
+	give("no.token.atall")
+	settled(t, tab, `document.querySelector('.problem').textContent !== ''`)
+	screenshot(t, tab, "admin-sign-in-refused")
+	give(token("--subscribe", "**"))
+	settled(t, tab, `document.querySelector('main').innerText.includes('does not grant admin')`)
+	axe.check(t, tab, "no admin")
+	screenshot(t, tab, "admin-no-admin")
+	give(token("--admin"))
+	see(t, tab, `.search`) // where they wanted to go
+	see(t, tab, `#state[data-state=live]`)
+	if cookie := eval[string](t, tab, `document.cookie`); cookie != "" {
+		t.Errorf("a script can read %q", cookie)
+	}
+	do(t, tab, chromedp.Navigate(s.base+"/admin#/"))
+	see(t, tab, `#leave:not([hidden])`)
+	do(t, tab, chromedp.Click(`#leave`))
+	see(t, tab, `[data-testid=token]`)
+	do(t, tab, chromedp.Reload())
+	see(t, tab, `[data-testid=token]`)
+}
+
+// axe finds what keeps people from using a page.
+type axe string
+
+// installAxe gets npm's axe-core.
+func installAxe(t *testing.T) axe {
+	t.Helper()
+	source, err := os.ReadFile(filepath.Join(npmInstall(t, "axe"), "node_modules", "axe-core", "axe.min.js"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return axe(source)
+}
+
+// check fails for what is serious or critical on the page.
+func (a axe) check(t *testing.T, tab context.Context, name string) {
+	t.Helper()
+	if !eval[bool](t, tab, `'axe' in globalThis`) {
+		eval[chromedp.Void](t, tab, string(a)+`;void 0`)
+	}
+	eval[chromedp.Void](t, tab, `globalThis.said = undefined; void axe.run(document, {resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}).then((found) => {
+		globalThis.said = JSON.stringify(found.violations.map((v) => ({id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.slice(0, 5).map((n) => n.html.slice(0, 200) + ' ' + (n.any[0]?.message ?? ''))})));
+	}, (err) => { globalThis.said = String(err); })`)
+	var found []struct {
+		ID, Impact, Help string
+		Nodes            []string
+	}
+	if text := said(t, tab); json.Unmarshal([]byte(text), &found) != nil {
+		t.Fatalf("%s: axe: %s", name, text)
+	}
+	for _, v := range found {
+		if v.Impact == "serious" || v.Impact == "critical" {
+			t.Errorf("%s: axe finds %s (%s): %s\n%s", name, v.ID, v.Impact, v.Help, strings.Join(v.Nodes, "\n"))
+		} else {
+			t.Logf("%s: axe: %s (%s): %s %q", name, v.ID, v.Impact, v.Help, v.Nodes)
+		}
+	}
+}

@@ -1,0 +1,47 @@
+package metrics
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+const counterValue = prometheus.CounterValue
+
+// surveyed keeps the last answer of the database, for those who ask again soon.
+type surveyed struct {
+	mu   sync.Mutex
+	at   time.Time
+	last outbox.Survey
+	err  error
+}
+
+// survey asks the database, unless it was asked a moment ago. Those who come
+// meanwhile wait for the same answer.
+func (s *surveyed) survey(from Sources) (outbox.Survey, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.at.IsZero() && time.Since(s.at) < SurveyEvery {
+		return s.last, s.err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), SurveyPatience)
+	defer cancel()
+	if s.last, s.err = from.Survey(ctx); s.err != nil {
+		from.Log.DebugContext(ctx, "metrics without the database", "err", s.err)
+	}
+	s.at = time.Now()
+	return s.last, s.err
+}
+
+func (w writer) survey(s outbox.Survey) {
+	w.gauge("owing_transactions", "Open transactions that have appended, or are about to.", float64(s.Owing))
+	w.gauge("owing_oldest_seconds", "How long the oldest of them has been open.", s.OldestOwing.Seconds())
+	w.gauge("partitions_ahead", "Days after today that have a partition; -1 when today has none.", float64(s.DaysAhead))
+	w.gauge("default_partition_rows", "Events outside of every day's partition, as Postgres estimates it; 0 is right.", float64(s.DefaultRows))
+	w.gauge("scheduled_events", "Events that wait for their time.", float64(s.Scheduled))
+	w.gauge("scheduled_overdue_seconds", "By how much the first of them is past its time.", s.Overdue.Seconds())
+}

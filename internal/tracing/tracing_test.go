@@ -1,0 +1,64 @@
+package tracing
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"go.opentelemetry.io/otel/codes"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse"
+)
+
+type pages struct {
+	sse.Past
+	page outbox.Page
+	err  error
+}
+
+func (p pages) Replay(context.Context, outbox.Leg, outbox.Filter, int) (outbox.Page, error) {
+	return p.page, p.err
+}
+
+func TestPast_HasASpanForEachPage(t *testing.T) {
+	recorder := tracetest.NewSpanRecorder()
+	traced := New(sdk.NewTracerProvider(sdk.WithSpanProcessor(recorder)))
+	from := map[string]string{"traceparent": "00-11111111111111111111111111111111-2222222222222222-01"}
+	page := outbox.Page{Events: []outbox.Event{{ID: 1, Headers: from}, {ID: 2, Headers: from}, {ID: 3}, {ID: 4, Headers: map[string]string{"traceparent": "no"}}}, Done: true}
+	for _, past := range []pages{{page: page}, {err: errors.New("gone")}} {
+		got, err := traced.Past(past).Replay(t.Context(), outbox.Leg{}, outbox.Filter{}, 64)
+		if len(got.Events) != len(past.page.Events) || !errors.Is(err, past.err) {
+			t.Errorf("%+v, %v", got, err)
+		}
+	}
+	spans := recorder.Ended()
+	if len(spans) != 2 {
+		t.Fatalf("%d spans, want 2", len(spans))
+	}
+	if links := spans[0].Links(); len(links) != 1 || links[0].SpanContext.SpanID().String() != "2222222222222222" {
+		t.Errorf("links %v", links)
+	}
+	if status := spans[1].Status(); status.Code != codes.Error || status.Description != "gone" {
+		t.Errorf("status %v", status)
+	}
+}
+
+func TestTracing_IsFreeWhereItIsOff(t *testing.T) {
+	traced, err := Start(t.Context(), func(string) string { return "" }, "", "")
+	if traced != nil || err != nil {
+		t.Fatalf("%v, %v", traced, err)
+	}
+	past := outbox.Reader{}
+	if got := traced.Past(past); got != sse.Past(past) {
+		t.Errorf("a replay is wrapped: %T", got)
+	}
+	traced, err = Start(t.Context(), func(name string) string {
+		return map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "OTEL_SDK_DISABLED": "true"}[name]
+	}, "", "")
+	if traced != nil || err != nil {
+		t.Errorf("disabled: %v, %v", traced, err)
+	}
+}

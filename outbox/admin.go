@@ -1,0 +1,97 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Admin answers what people who run an outbox ask: what happened, who was sent it,
+// what is open, what is planned. It also does what they decide. It may be used by
+// many at the same time; few of them are at the database at once, so that streams
+// and appends never wait for somebody's search.
+type Admin struct {
+	// pool is made with PoolConfig.
+	pool *pgxpool.Pool
+	// turns has a token for each who may be at the database.
+	turns chan struct{}
+	// searchTime is how long a page of a search may take, about.
+	searchTime time.Duration
+}
+
+// NewAdmin makes an Admin that takes up to two of the pool's connections.
+func NewAdmin(pool *pgxpool.Pool) *Admin {
+	return &Admin{pool: pool, turns: make(chan struct{}, 2), searchTime: time.Second}
+}
+
+// ErrTooSlow is returned for a question that took longer than is allowed.
+var ErrTooSlow = errors.New("the database did not answer in time")
+
+// adminPatience is how long one statement may take.
+const adminPatience = 2 * time.Second
+
+// adminSettingsSQL undoes what PoolConfig sets for the reads of streams: a
+// question comes once, and is planned for what is asked.
+const adminSettingsSQL = `
+SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', '500ms', true),
+	set_config('plan_cache_mode', 'force_custom_plan', true),
+	set_config('enable_seqscan', 'on', true), set_config('enable_bitmapscan', 'on', true)`
+
+// within calls fn in a transaction, when it is its turn.
+func (a *Admin) within(ctx context.Context, options pgx.TxOptions, fn func(pgx.Tx) error) error {
+	select {
+	case a.turns <- struct{}{}:
+		defer func() { <-a.turns }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	err := pgx.BeginTxFunc(ctx, a.pool, options, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, adminSettingsSQL, fmt.Sprint(adminPatience.Milliseconds())); err != nil {
+			return err
+		}
+		return fn(tx)
+	})
+	if timedOut(err) {
+		return ErrTooSlow
+	}
+	return migrated(err)
+}
+
+// read calls fn with one snapshot.
+func (a *Admin) read(ctx context.Context, fn func(pgx.Tx) error) error {
+	return a.within(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly, IsoLevel: pgx.RepeatableRead}, fn)
+}
+
+// change calls fn in a transaction that it commits.
+func (a *Admin) change(ctx context.Context, fn func(pgx.Tx) error) error {
+	return a.within(ctx, pgx.TxOptions{}, fn)
+}
+
+// readAll reads the rows of one statement, by the order of their columns.
+func readAll[T any](ctx context.Context, a *Admin, query string, args ...any) (list []T, err error) {
+	err = a.read(ctx, func(tx pgx.Tx) error {
+		list, err = rowsOf[T](ctx, tx, query, args...)
+		return err
+	})
+	return list, err
+}
+
+// rowsOf never returns nil without an error, so that it is an array in JSON.
+func rowsOf[T any](ctx context.Context, tx pgx.Tx, query string, args ...any) ([]T, error) {
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByPos[T])
+}
+
+// timedOut tells whether Postgres gave up on a statement.
+func timedOut(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "57014" || pg.Code == "55P03") // query_canceled, lock_not_available
+}

@@ -1,0 +1,48 @@
+package outbox_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// BenchmarkAudit_Storm is 10,000 streams that end and are opened anew, all at one
+// position, over a million that are on record.
+func BenchmarkAudit_Storm(b *testing.B) {
+	const storm = 10_000
+	for _, held := range []int{0, 1_000_000} {
+		b.Run(fmt.Sprint(held), func(b *testing.B) {
+			pool := outboxtest.New(b)
+			exec(b, pool, `INSERT INTO outbox (topic, type) SELECT 'a', 't' FROM generate_series(1, 100)`)
+			at := here(b, pool)
+			exec(b, pool, `
+				INSERT INTO outbox_stream (run, stream, node, subject, remote, topics, types, history, from_position, from_seen, position, seen, stood_at, events, opened_at, closed_at, why)
+				SELECT 0, n, 'n', 's' || n % 5000, '127.0.0.1', '{a}', '{}', 0, 'x', seen, 'x', seen,
+					clock_timestamp(), 1, clock_timestamp(), clock_timestamp(), 'left'
+				FROM generate_series(1, $1::int) AS n, CAST($2::text AS outbox_seen) AS seen`, held, fmt.Sprintf("(%d,{},,,0)", at.Given.Max))
+			audit := newAudit(b, pool, "n")
+			filter := all("a")
+			open := func() (records []*outbox.StreamRecord) {
+				for i := range storm {
+					records = append(records, audit.Opened(outbox.StreamOpened{Subject: fmt.Sprint("s", i), Remote: "127.0.0.1", Filter: filter, From: at}))
+				}
+				return records
+			}
+			records := open()
+			turn(b, audit, 1)
+			for b.Loop() {
+				for _, record := range records {
+					record.Progress(at, 1, 1)
+					record.Closed("left")
+				}
+				records = open()
+				began := time.Now()
+				turn(b, audit, 1)
+				b.ReportMetric(time.Since(began).Seconds(), "s/turn")
+			}
+		})
+	}
+}

@@ -1,0 +1,116 @@
+package outbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Overview is the state of an outbox and of all its nodes.
+type Overview struct {
+	// Now is the database's time.
+	Now time.Time `json:"now"`
+	// LastID is the largest id that is held, 0 for none.
+	LastID int64  `json:"last_id"`
+	Lag    Lag    `json:"lag"`
+	Nodes  []Node `json:"nodes"`
+	// Open are the open transactions that owe events, the oldest first, 50 at
+	// most; Lag says how many there are.
+	Open []OpenTransaction `json:"open"`
+	// Topics are the ten with the most events, as of CountedAt.
+	Topics []TopicStats `json:"topics"`
+	// CountedAt is nil when topics were never counted.
+	CountedAt *time.Time `json:"counted_at"`
+	// Scheduled is how many events wait for their time, 1000 if it is more.
+	Scheduled int `json:"scheduled"`
+}
+
+// Lag is what readers still wait for, in seconds; 0 when nothing is owed.
+type Lag struct {
+	// Behind is for how long the node that is furthest behind has not followed.
+	Behind float64 `json:"behind_s"`
+	// Overdue is how long the oldest scheduled event is past its time.
+	Overdue float64 `json:"overdue_s"`
+	// Open is how many open transactions have appended, OpenFor how long the
+	// oldest of them has been open.
+	Open    int     `json:"open"`
+	OpenFor float64 `json:"open_for_s"`
+}
+
+// Node is a node that keeps an audit.
+type Node struct {
+	Run       int64     `json:"run"`
+	Name      string    `json:"node"`
+	StartedAt time.Time `json:"started_at"`
+	// SeenFor is how long ago it was last heard of, in seconds.
+	SeenFor  float64  `json:"seen_for_s"`
+	Streams  int      `json:"streams"`
+	Position *string  `json:"position"`
+	Lag      *float64 `json:"lag_s"`
+}
+
+// OpenTransaction has appended, and is not over yet: its events come with its
+// commit.
+type OpenTransaction struct {
+	// PID is nil and GID is not for one that is prepared.
+	PID         *int    `json:"pid"`
+	GID         *string `json:"gid"`
+	Role        *string `json:"role"`
+	Application *string `json:"application"`
+	Client      *string `json:"client"`
+	// Age is in seconds, and nil like State and Query where the outbox's owner
+	// may not see another role's session.
+	Age   *float64 `json:"age_s"`
+	State *string  `json:"state"`
+	// Query is what it runs, or ran last: its first 1000 characters.
+	Query *string `json:"query"`
+}
+
+// TopicStats counts the events on a topic.
+type TopicStats struct {
+	Topic  string    `json:"topic"`
+	Events int64     `json:"events"`
+	Bytes  int64     `json:"bytes"`
+	LastAt time.Time `json:"last_at"`
+}
+
+const (
+	overviewSQL = `
+SELECT clock_timestamp(), coalesce((SELECT max(id) FROM outbox), 0),
+	extract(epoch FROM lag)::float8, extract(epoch FROM overdue)::float8, open, extract(epoch FROM open_for)::float8,
+	(SELECT nullif(max(counted_at), 'epoch') FROM outbox_topic_stats),
+	(SELECT count(*) FROM (SELECT FROM outbox_scheduled LIMIT 1000) AS s)
+FROM outbox_lag`
+
+	nodesSQL = `
+SELECT run, node, started_at, greatest(extract(epoch FROM clock_timestamp() - seen_at), 0)::float8, streams, position, extract(epoch FROM lag)::float8
+FROM outbox_node ORDER BY node, started_at LIMIT 500`
+
+	openSQL = `
+SELECT pid, gid, role, application, host(client), extract(epoch FROM clock_timestamp() - since)::float8, state, left(query, 1000)
+FROM outbox_in_flight() ORDER BY since NULLS LAST, pid LIMIT 50`
+
+	topicsStatsSQL = `
+SELECT topic, events, bytes, last_at FROM outbox_topic_stats WHERE topic IS NOT NULL ORDER BY events DESC, topic LIMIT 10`
+)
+
+// Overview reads the present state.
+func (a *Admin) Overview(ctx context.Context) (o Overview, err error) {
+	err = a.read(ctx, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, overviewSQL).
+			Scan(&o.Now, &o.LastID, &o.Lag.Behind, &o.Lag.Overdue, &o.Lag.Open, &o.Lag.OpenFor, &o.CountedAt, &o.Scheduled)
+		if err != nil {
+			return err
+		}
+		if o.Nodes, err = rowsOf[Node](ctx, tx, nodesSQL); err != nil {
+			return err
+		}
+		if o.Open, err = rowsOf[OpenTransaction](ctx, tx, openSQL); err != nil {
+			return err
+		}
+		o.Topics, err = rowsOf[TopicStats](ctx, tx, topicsStatsSQL)
+		return err
+	})
+	return o, err
+}

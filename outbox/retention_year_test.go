@@ -1,0 +1,253 @@
+package outbox_test
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// A year of daily turns, with busy days and quiet weeks, the nodes off for a
+// fortnight, and the clock back by a day. Readers leave at any time, in the midst of
+// a read too, and come back days or months later. Each must be told of a gap if and
+// only if an event of its topics, which it had not been given, is gone; and be given
+// what is left.
+func TestRetention_AYear(t *testing.T) {
+	y := year{T: t, pool: outboxtest.New(t), random: rand.New(rand.NewPCG(1, 2)), events: map[int64]outbox.Event{}}
+	y.reader = outbox.Reader{Pool: y.pool}
+	start := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -400).Add(12 * time.Hour)
+	for day := range 365 {
+		y.now = start.AddDate(0, 0, day)
+		if day == 200 {
+			y.now = y.now.AddDate(0, 0, -1)
+		}
+		if quiet := day >= 250 && day < 270; !quiet {
+			y.append()
+		}
+		y.leave()
+		if off := day >= 100 && day < 114; !off {
+			y.turn()
+			if day == 99 || day == 120 {
+				y.partitioned()
+			}
+		}
+		if day == 269 && y.count(`SELECT count(*) FROM outbox`) == 0 {
+			t.Error("a quiet system has lost its newest event")
+		}
+		y.comeBack(len(y.left) - 25)
+	}
+	y.settle()
+	y.turn()
+	y.comeBack(len(y.left))
+	t.Logf("%d events, %d removed; %d came back: %d whole, %d told of a gap, %d of one that was too long ago to know",
+		len(y.events), len(y.events)-y.count(`SELECT count(*) FROM outbox`), y.whole+y.gaps+y.vague, y.whole, y.gaps, y.vague)
+	if y.whole < 100 || y.gaps < 100 || y.vague == 0 {
+		t.Error("too few of a kind to prove anything")
+	}
+}
+
+const yearKeep = 7 * 24 * time.Hour
+
+// year is one that is played.
+type year struct {
+	*testing.T
+	pool   *pgxpool.Pool
+	reader outbox.Reader
+	random *rand.Rand
+	now    time.Time
+	events map[int64]outbox.Event // all that were committed, by id
+	open   []pgx.Tx               // have an xid, and no event yet
+	left   []departed
+
+	whole, gaps, vague int
+}
+
+// departed is a reader who left.
+type departed struct {
+	at     outbox.Position
+	filter outbox.Filter
+	when   time.Time
+}
+
+// append is a day's business.
+func (y *year) append() {
+	n := y.random.IntN(12)
+	if y.random.IntN(4) == 0 {
+		n = 0
+	}
+	for range n {
+		switch tx := begin(y, y.pool); {
+		case y.random.IntN(8) == 0 && len(y.open) < 2: // the pool has few connections
+			exec(y, tx, `SELECT pg_current_xact_id()`)
+			y.open = append(y.open, tx)
+		default:
+			y.commit(tx)
+		}
+	}
+	if n > 8 {
+		y.settle()
+	}
+}
+
+// commit appends in tx, to a few topics at once, and commits.
+func (y *year) commit(tx pgx.Tx) {
+	topics := []string{"order/1", "order/2", "presence/a", "presence/b", "presence/c/d", "rare"}
+	weights := []int{6, 6, 9, 9, 9, 1}
+	var added []outbox.Event
+	for range 1 + y.random.IntN(3) {
+		i := y.random.IntN(len(topics))
+		if y.random.IntN(9) >= weights[i] {
+			continue
+		}
+		at := y.now.Add(time.Duration(y.random.IntN(180)-170) * time.Minute)
+		e := outbox.Event{Topic: topics[i]}
+		if err := tx.QueryRow(y.Context(), `INSERT INTO outbox (topic, type, created_at) VALUES ($1, 't', $2) RETURNING xid, id`,
+			e.Topic, at).Scan(&e.XID, &e.ID); err != nil {
+			y.Fatal(err)
+		}
+		added = append(added, e)
+	}
+	commit(y, tx)
+	for _, e := range added {
+		y.events[e.ID] = e
+	}
+}
+
+// settle ends the transactions that are open.
+func (y *year) settle() {
+	for _, tx := range y.open {
+		if y.random.IntN(3) == 0 {
+			if err := tx.Rollback(context.Background()); err != nil {
+				y.Fatal(err)
+			}
+			continue
+		}
+		y.commit(tx)
+	}
+	y.open = nil
+}
+
+// leave has readers leave: one between reads, one in the midst of one.
+func (y *year) leave() {
+	filters := []outbox.Filter{all("rare"), all("presence/**"), all("order/*"), all("order/1", "rare"), all("presence/*/d"), all("**"), all("*/1"), all("none/**")}
+	pick := func() outbox.Filter { return filters[y.random.IntN(len(filters))] }
+	from := here(y, y.pool)
+	y.left = append(y.left, departed{from, pick(), y.now})
+	before := len(y.events)
+	y.commit(begin(y, y.pool))
+	y.commit(begin(y, y.pool))
+	if len(y.events) < before+2 {
+		return
+	}
+	var last int64
+	for id := range y.events {
+		last = max(last, id)
+	}
+	leg := outbox.Leg{From: from, To: here(y, y.pool)}
+	y.left = append(y.left, departed{leg.At(last - 1), pick(), y.now})
+}
+
+func (y *year) turn() {
+	r := outbox.Retention{
+		Pool: y.pool, Keep: yearKeep, Rules: []outbox.RetentionRule{{Pattern: "presence/**", Keep: time.Hour}, {Pattern: "order/2", Keep: 48 * time.Hour}},
+		Clock: func() time.Time { return y.now }, Log: slog.New(slog.DiscardHandler),
+	}
+	past := func() int {
+		return y.count(`SELECT count(*) FROM outbox WHERE xid < (SELECT max(xid) FROM outbox) AND (
+			created_at < $1 AND tableoid <> (SELECT tableoid FROM outbox ORDER BY xid DESC LIMIT 1)
+			OR created_at < $2 AND topic LIKE 'presence/%')`, y.now.Add(-yearKeep-24*time.Hour), y.now.Add(-7*time.Hour))
+	}
+	// More than once where autovacuum had the lock.
+	for try := 0; try == 0 || past() > 0; try++ {
+		if try == 50 {
+			y.Fatalf("%v: %d events are past and still there", y.now, past())
+		}
+		if err := r.Turn(y.Context()); err != nil {
+			y.Fatal(err)
+		}
+	}
+}
+
+// partitioned sees that all is in partitions of a day.
+func (y *year) partitioned() {
+	if n := y.count(`SELECT count(*) FROM outbox_default`); n > 0 {
+		y.Errorf("%v: %d events are in the DEFAULT partition", y.now, n)
+	}
+}
+
+func (y *year) count(sql string, args ...any) int { return ask1[int](y, y.pool, sql, args...) }
+
+// comeBack has some of those who left come back, each once.
+func (y *year) comeBack(n int) {
+	held := map[int64]bool{}
+	for _, id := range ask[int64](y, y.pool, `SELECT id FROM outbox`) {
+		held[id] = true
+	}
+	for range n {
+		i := y.random.IntN(len(y.left))
+		who := y.left[i]
+		y.left = slices.Delete(y.left, i, i+1)
+		var gone, rest []int64
+		for _, e := range y.events {
+			switch {
+			case who.at.Has(e.XID, e.ID) || !who.filter.Match(e.Topic, "t"):
+			case held[e.ID]:
+				rest = append(rest, e.ID)
+			default:
+				gone = append(gone, e.ID)
+			}
+		}
+		slices.Sort(rest)
+		p, gap, err := y.reader.Verify(y.Context(), who.at, who.filter)
+		switch {
+		case err != nil:
+			y.Fatal(err)
+		case gap != nil && gap.Reason != outbox.Trimmed:
+			y.Fatalf("%v, left %v: %+v", y.now, who.when, gap)
+		case gap == nil && len(gone) > 0:
+			y.Fatalf("%v, left %v, asks for %v: gone are %v, and nobody says so", y.now, who.when, who.filter.Topics, gone)
+		case gap == nil:
+			y.whole++
+		case len(gone) > 0:
+			y.gaps++
+		case y.now.Sub(who.when) > 30*24*time.Hour:
+			y.vague++
+		default:
+			y.Fatalf("%v, left %v, asks for %v: told of a gap, and nothing of it is gone; %+v", y.now, who.when, who.filter.Topics, who.at)
+		}
+		got := y.replay(p, who.filter)
+		if !slices.Equal(got, rest) {
+			y.Fatalf("%v, left %v, asks for %v: given %v, and left are %v", y.now, who.when, who.filter.Topics, got, rest)
+		}
+		if _, again, err := y.reader.Verify(y.Context(), p, who.filter); err != nil || again != nil && y.now.Sub(who.when) < 30*24*time.Hour {
+			y.Fatalf("told twice: %+v, %v", again, err)
+		}
+	}
+}
+
+func (y *year) replay(p outbox.Position, filter outbox.Filter) []int64 {
+	var ids []int64
+	for _, leg := range p.Legs(here(y, y.pool)) {
+		for done := false; !done; {
+			page, err := y.reader.Replay(y.Context(), leg, filter, 50)
+			if err != nil {
+				y.Fatal(err)
+			}
+			for _, e := range page.Events {
+				ids = append(ids, e.ID)
+			}
+			leg.After, done = page.After, page.Done
+		}
+	}
+	slices.SortFunc(ids, cmp.Compare[int64])
+	return ids
+}

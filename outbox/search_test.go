@@ -1,0 +1,286 @@
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/migrations"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// nasty are texts that mean something to SQL, to LIKE, or to whoever puts
+// statements together.
+var nasty = []string{
+	`'`, `''`, `"`, `\`, `\'`, `\\'`, `'; DROP TABLE outbox; --`, `' OR '1'='1`, `'); DELETE FROM outbox_stream; --`, `$1`, `$2 $3`, `?`, `?; ?`,
+	`%`, `_`, `100%`, `a_b`, `\%`, `/* */`, `-- x`, `$$ $$`, `E'\x27'`, `' UNION SELECT 1,2,3,4,5,6,7,8,9 --`, `{"a": "b"}`, `U&'\0027'`, "'||pg_sleep(9)||'", `é 咖啡 🎈`,
+}
+
+// searchable is an outbox with an event for each nasty text, in its topic, type and
+// payload.
+func searchable(t *testing.T) (*pgxpool.Pool, string) {
+	t.Helper()
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	for i, text := range nasty {
+		topic := strings.NewReplacer("/", "|", "*", "+").Replace(text)
+		const insertSQL = `INSERT INTO outbox (topic, type, payload) VALUES ('n/' || $1, $2, json_build_object('text', $2::text, 'n', $3::int))`
+		if _, err := pool.Exec(t.Context(), insertSQL, topic, strings.ReplaceAll(text, "*", "+"), i); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return pool, url
+}
+
+func search(t *testing.T, a *outbox.Admin, s outbox.Search) outbox.Found {
+	t.Helper()
+	if s.Limit == 0 {
+		s.Limit = 200
+	}
+	found, err := a.Search(t.Context(), s)
+	if err != nil {
+		t.Fatalf("%+v: %v", s, err)
+	}
+	return found
+}
+
+func idsOf(found outbox.Found) []int64 {
+	ids := []int64{}
+	for _, e := range found.Events {
+		ids = append(ids, e.ID)
+	}
+	return ids
+}
+
+// What is typed into a field is looked for, whatever it would mean to SQL, and
+// the statement that is shown finds the same for who may only read.
+func TestSearch_TakesTextForText(t *testing.T) {
+	pool, url := searchable(t)
+	if err := (migrations.Migrations{URL: url}).Roles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	admin := outbox.NewAdmin(pool)
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), `SET ROLE outbox_reader`); err != nil {
+		t.Fatal(err)
+	}
+	// shown runs a statement as somebody who has copied it.
+	shown := func(statement, strings string) []int64 {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), `SELECT set_config('standard_conforming_strings', $1, false), set_config('escape_string_warning', 'off', false)`, strings); err != nil {
+			t.Fatal(err)
+		}
+		// As psql would: pgx itself refuses the older setting.
+		results, err := conn.PgConn().Exec(t.Context(), statement).ReadAll()
+		if err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+		ids := []int64{}
+		for _, row := range results[0].Rows {
+			id, err := strconv.ParseInt(string(row[0]), 10, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, id)
+		}
+		return ids
+	}
+	same := func(s outbox.Search, want []int64) {
+		t.Helper()
+		found := search(t, admin, s)
+		if got := idsOf(found); !slices.Equal(got, want) {
+			t.Errorf("%+v finds %v, want %v", s, got, want)
+		}
+		for _, strings := range []string{"on", "off"} {
+			if got := shown(found.SQL, strings); !slices.Equal(got, idsOf(found)) {
+				t.Errorf("with standard_conforming_strings %s the statement finds %v, want %v:\n%s", strings, got, want, found.SQL)
+			}
+		}
+	}
+	all := idsOf(search(t, admin, outbox.Search{}))
+	if len(all) != len(nasty) || !slices.IsSortedFunc(all, func(a, b int64) int { return int(b - a) }) {
+		t.Fatalf("there are %v", all)
+	}
+	for i, text := range nasty {
+		id := all[len(all)-1-i]
+		topic := strings.NewReplacer("/", "|", "*", "+").Replace(text)
+		kind := strings.ReplaceAll(text, "*", "+")
+		same(outbox.Search{Topic: outbox.Pattern("n/" + topic)}, []int64{id})
+		same(outbox.Search{Topic: outbox.Pattern("*/" + topic)}, []int64{id})
+		same(outbox.Search{Type: kind}, []int64{id})
+		var with, begins []int64
+		for _, e := range search(t, admin, outbox.Search{}).Events {
+			if strings.Contains(strings.ToLower(e.Payload), strings.ToLower(text)) {
+				with = append(with, e.ID)
+			}
+			if strings.HasPrefix(e.Type, kind) {
+				begins = append(begins, e.ID)
+			}
+		}
+		if with == nil {
+			with = []int64{}
+		}
+		same(outbox.Search{Text: text}, with)
+		same(outbox.Search{Type: kind + "*"}, begins)
+	}
+	same(outbox.Search{Topic: "n/**", From: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour), Text: "TEXT"}, all)
+	same(outbox.Search{Until: time.Now().Add(-time.Hour)}, []int64{})
+	same(outbox.Search{From: time.Now().Add(time.Hour)}, []int64{})
+	first := search(t, admin, outbox.Search{Limit: 5})
+	if got := shown(first.SQL, "on"); !slices.Equal(got, all[:5]) {
+		t.Errorf("the first page's statement gives %v", got)
+	}
+	second := search(t, admin, outbox.Search{Limit: 5, Cursor: first.Next})
+	if got := shown(second.SQL, "on"); !slices.Equal(got, all[5:10]) || !slices.Equal(idsOf(second), got) {
+		t.Errorf("the second page's statement gives %v, the page is %v, want %v", got, idsOf(second), all[5:10])
+	}
+}
+
+func TestSearch_RefusesWhatItCantTake(t *testing.T) {
+	pool := outboxtest.New(t)
+	if _, err := pool.Exec(t.Context(), `SELECT outbox_append('a', 't')`); err != nil {
+		t.Fatal(err)
+	}
+	admin := outbox.NewAdmin(pool)
+	for says, s := range map[string]outbox.Search{
+		"empty segments":    {Topic: "a//b", Limit: 1},
+		`at the end`:        {Type: "a*b", Limit: 1},
+		"NUL":               {Text: "a\x00b", Limit: 1},
+		"UTF-8":             {Text: "\xff", Limit: 1},
+		"at most 200":       {Text: strings.Repeat("a", 201), Limit: 1},
+		"from 1 to 200":     {Limit: 201},
+		"years 1 to 9999":   {From: time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC), Limit: 1},
+		"cursor":            {Cursor: "1.1:1:'", Limit: 1},
+		"none that a page":  {Cursor: "5.9:1:", Limit: 1},
+		"none that a page ": {Cursor: "5.1:9:77", Limit: 1},
+	} {
+		if _, err := admin.Search(t.Context(), s); !errors.Is(err, outbox.ErrSearch) || !strings.Contains(err.Error(), strings.TrimSpace(says)) {
+			t.Errorf("%+v: %v, want something about %q", s, err, says)
+		}
+	}
+}
+
+// While others append and commit, early and late ids, the pages hold exactly what
+// there was when the first was read.
+func TestSearch_PagesAreOfOneMoment(t *testing.T) {
+	pool := outboxtest.New(t)
+	admin := outbox.NewAdmin(pool)
+	ctx, stop := context.WithCancel(context.Background())
+	var writers sync.WaitGroup
+	appended := make(chan struct{}, 1)
+	for n := range 4 {
+		writers.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				_ = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error { // fails when the test is over
+					_, err := outbox.Append(ctx, tx, outbox.Draft{Topic: fmt.Sprintf("w/%d", n), Type: "t"}, outbox.Draft{Topic: "other", Type: "t"})
+					if err == nil && i%3 == 0 {
+						_, err = tx.Exec(ctx, `SELECT pg_sleep(0.02)`) // commits behind those that came later
+					}
+					return err
+				})
+				select {
+				case appended <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	t.Cleanup(func() { stop(); writers.Wait() })
+	next := func() {
+		for range 5 {
+			<-appended
+		}
+	}
+	for range 8 { // more than a page
+		next()
+	}
+	for range 3 {
+		next()
+		first := search(t, admin, outbox.Search{Topic: "w/*", Limit: 7})
+		got, page := idsOf(first), first
+		for page.Next != "" {
+			next()
+			page = search(t, admin, outbox.Search{Topic: "w/*", Limit: 7, Cursor: page.Next})
+			got = append(got, idsOf(page)...)
+		}
+		_, snapshot, _ := strings.Cut(first.Next, ".")
+		rows, err := pool.Query(t.Context(), `SELECT id FROM outbox WHERE topic LIKE 'w/%' AND pg_visible_in_snapshot(xid, $1::text::pg_snapshot) ORDER BY id DESC`, snapshot)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		if err != nil || len(want) < 8 {
+			t.Fatalf("%d events: %v", len(want), err)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("the pages hold %d events, want %d:\n%v\n%v", len(got), len(want), got, want)
+		}
+	}
+}
+
+// A search that finds little stops, says so, and goes on where it stopped: nothing
+// is left out, and the statement that is shown looks no further either.
+func TestSearch_LooksBackInBoundedSteps(t *testing.T) {
+	pool := outboxtest.New(t)
+	admin := outbox.NewAdmin(pool)
+	admin.SearchFor(-1)
+	const fillSQL = `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', json_build_object('n', n) FROM generate_series(1, 5000) AS n`
+	if _, err := pool.Exec(t.Context(), fillSQL); err != nil {
+		t.Fatal(err)
+	}
+	want := []int64{}
+	for id := int64(5000); id > 0; id -= 1000 {
+		want = append(want, id)
+	}
+	got, steps, at := []int64{}, 0, int64(5001)
+	for cursor := ""; ; steps++ {
+		found := search(t, admin, outbox.Search{Text: `000}`, Cursor: cursor})
+		got = append(got, idsOf(found)...)
+		if found.Next == "" {
+			break
+		}
+		if !found.Further || at-found.ScannedTo != 1024 || !strings.Contains(found.SQL, fmt.Sprintf("id >= %d", found.ScannedTo)) {
+			t.Fatalf("from %d it looked back to %d, further %v:\n%s", at, found.ScannedTo, found.Further, found.SQL)
+		}
+		cursor, at = found.Next, found.ScannedTo
+	}
+	if !slices.Equal(got, want) || steps != 4 {
+		t.Errorf("in %d steps it found %v, want %v", steps, got, want)
+	}
+}
+
+// An event is shown as it was appended, byte for byte.
+func TestAdmin_EventIsShownAsAppended(t *testing.T) {
+	pool := outboxtest.New(t)
+	admin := outbox.NewAdmin(pool)
+	const payload = `{"b":1,  "a":12345678901234567890.50, "a":"\u0000"}`
+	var id int64
+	err := pool.QueryRow(t.Context(), `SELECT outbox_append('a', 'user.logged_in', $1::text::json, '/x', '{"k":"v"}', 'key')`, payload).Scan(&id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, found, err := admin.Event(t.Context(), id)
+	if err != nil || !found || e.Payload != payload || e.Headers["k"] != "v" || *e.DedupKey != "key" || *e.Title != "Signed in" || e.XID == 0 {
+		t.Errorf("%+v, %v, %v", e, found, err)
+	}
+	if _, found, err := admin.Event(t.Context(), id+1); found || err != nil {
+		t.Errorf("there is one more: %v", err)
+	}
+	if hits := search(t, admin, outbox.Search{}).Events; len(hits) != 1 || !strings.Contains(hits[0].Payload, "12345678901234567890.50") {
+		t.Errorf("%+v", hits)
+	}
+}

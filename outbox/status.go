@@ -1,0 +1,198 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Status is the state of a tail at one moment, and what it has counted since the
+// process began.
+type Status struct {
+	// Following is true while the tail is connected and has caught up.
+	Following bool
+	// Listening is true when LISTEN is proven, or not asked for.
+	Listening bool
+	// Listen says the same with its cause; empty without a connection.
+	Listen Listen
+	// Reads, Events and Caught count reads, events delivered, and events that
+	// only the idle turn found although the bell should have rung.
+	Reads, Events, Caught int64
+	// Sessions counts the connections that the tail has begun to follow on.
+	Sessions int64
+	// Bell counts what went on at the bell.
+	Bell BellCounts
+	// InProgress is how many transactions of the whole cluster were in progress in
+	// the last read's snapshot.
+	InProgress int
+	// Lag is how long ago the oldest moment is whose commits may not all have been
+	// handed to Deliver: 0 while the tail follows and no read is under way.
+	Lag time.Duration
+	// ClockAhead is by how much the clock of Postgres is ahead of this machine's,
+	// as it was last measured, to about half a round trip; ClockKnown tells whether
+	// it was.
+	ClockAhead time.Duration
+	ClockKnown bool
+	// Dispatch has for each event the time from its created_at, which is when it was
+	// appended, to Deliver, the difference of the clocks taken out. When a
+	// transaction commits is written nowhere: what it stayed open after the append
+	// is in there too.
+	Dispatch Durations
+	// Read has the time from asking to the end, of each read that had events.
+	Read Durations
+	// Err is why the tail is not following, nil when it is.
+	Err error
+}
+
+// Listen is what a tail knows of LISTEN on its connection.
+type Listen string
+
+const (
+	// ListenOff: WakePoll does without.
+	ListenOff Listen = "off"
+	// ListenProving: no proof was heard yet, and none has failed.
+	ListenProving Listen = "proving"
+	// ListenProven: the tail has heard its own proof.
+	ListenProven Listen = "proven"
+	// ListenUnheard: LISTEN succeeds and the proof is not heard, as behind a
+	// transaction pooler. (A standby is refused before: ErrStandby.)
+	ListenUnheard Listen = "pooler"
+)
+
+// BellCounts counts what goes on at the bell.
+type BellCounts struct {
+	// Asked: the tail was about to sleep, and drew a ticket. Rang: a writer's
+	// notification was heard. Answered: the tail silenced the bell. Proofs: LISTEN
+	// was proven.
+	Asked, Rang, Answered, Proofs int64
+}
+
+// Status may be called at any time from any goroutine.
+func (t *Tail) Status() Status {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.status
+	switch {
+	case t.stood.IsZero(): // Run was not called
+	case !s.Following:
+		s.Lag = time.Since(t.stood)
+	case !t.reading.IsZero():
+		s.Lag = time.Since(t.reading)
+	}
+	return s
+}
+
+func (t *Tail) note(change func(*Status)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	change(&t.status)
+}
+
+func (t *Tail) begun() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stood = time.Now()
+}
+
+// asks comes before a read, hasRead after it, if it was whole.
+func (t *Tail) asks() time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.reading.IsZero() { // else the last one failed, and this one has its commits too
+		t.reading = time.Now()
+	}
+	t.dispatch = Durations{}
+	return time.Now()
+}
+
+func (t *Tail) hasRead(asked time.Time, events int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.stood, t.reading = asked, time.Time{}
+	t.status.Reads++
+	t.status.Events += int64(events)
+	if events > 0 {
+		t.status.Read.Observe(time.Since(asked))
+		t.status.Dispatch.Add(&t.dispatch)
+	}
+}
+
+// observe is for events that are about to be delivered. Only the tail's goroutine
+// changes ClockAhead.
+func (t *Tail) observe(events []Event) {
+	now := time.Now().Add(t.status.ClockAhead)
+	for i := range events {
+		t.dispatch.Observe(now.Sub(events[i].CreatedAt))
+	}
+}
+
+func listenState(b *bell) Listen {
+	switch {
+	case b == nil:
+		return ListenOff
+	case b.proven:
+		return ListenProven
+	case b.unheard:
+		return ListenUnheard
+	}
+	return ListenProving
+}
+
+// counted adds what the bell of one connection has counted to what those before it
+// have, and forgets it.
+func (b *bell) counted(all BellCounts) BellCounts {
+	if b == nil {
+		return all
+	}
+	n := b.counts
+	b.counts = BellCounts{}
+	return BellCounts{all.Asked + n.Asked, all.Rang + n.Rang, all.Answered + n.Answered, all.Proofs + n.Proofs}
+}
+
+// clock is when the clocks were last compared.
+type clock struct{ at time.Time }
+
+// Clocks drift: they are compared this often.
+const clockEvery = 5 * time.Minute
+
+// compare measures how far the clock of Postgres is from this machine's.
+func (t *Tail) compare(ctx context.Context, conn *pgx.Conn, c *clock) error {
+	if !c.at.IsZero() && time.Since(c.at) < clockEvery {
+		return nil
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, readSilence, errors.New("the database does not answer"))
+	defer cancel()
+	ahead, err := ClockAhead(ctx, conn)
+	if err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	first := c.at.IsZero()
+	c.at = time.Now()
+	t.note(func(s *Status) {
+		s.ClockAhead, s.ClockKnown = ahead, true
+		if first {
+			s.Sessions++
+		}
+	})
+	return nil
+}
+
+// ClockAhead is by how much the clock of Postgres is ahead of this machine's: the
+// measure of three that had the shortest round trip, half of which it may be wrong
+// by.
+func ClockAhead(ctx context.Context, conn querier) (ahead time.Duration, err error) {
+	var shortest time.Duration
+	for i := range 3 {
+		var there time.Time
+		asked := time.Now()
+		if err := conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&there); err != nil {
+			return 0, err
+		}
+		if took := time.Since(asked); i == 0 || took < shortest {
+			shortest, ahead = took, there.Sub(asked.Add(took/2))
+		}
+	}
+	return ahead, nil
+}

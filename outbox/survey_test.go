@@ -1,0 +1,66 @@
+package outbox_test
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+func TestSurvey_CountsWhatIsOwedUntilItIsCommitted(t *testing.T) {
+	pool := outboxtest.New(t)
+	survey := func() outbox.Survey {
+		t.Helper()
+		s, err := outbox.Reader{Pool: pool}.Survey(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	if s := survey(); s.Owing != 0 || s.OldestOwing != 0 || s.DaysAhead != 3 || s.Scheduled != 0 || s.Overdue != 0 {
+		t.Errorf("an idle outbox: %+v", s)
+	}
+	begin := func(statement string) pgx.Tx {
+		t.Helper()
+		tx, err := pool.Begin(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tx.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+		return tx
+	}
+	owing := begin(`INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
+	reading := begin(`SELECT count(*) FROM outbox`)
+	if s := survey(); s.Owing != 1 || s.OldestOwing <= 0 {
+		t.Errorf("with one that owes and one that reads: %+v", s)
+	}
+	for _, tx := range []pgx.Tx{owing, reading} {
+		if err := tx.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	prepare := begin(`INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
+	if _, err := prepare.Exec(t.Context(), `PREPARE TRANSACTION 'survey'`); err != nil {
+		t.Fatal(err)
+	}
+	_ = prepare.Rollback(t.Context()) // the session has no transaction any more
+	if s := survey(); s.Owing != 1 || s.OldestOwing <= 0 {
+		t.Errorf("with a prepared one: %+v", s)
+	}
+	if _, err := pool.Exec(t.Context(), `COMMIT PREPARED 'survey'`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(t.Context(), `INSERT INTO outbox_scheduled (topic, type, deliver_at) VALUES ('a', 't', now() - interval '1 minute')`); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pool.Exec(t.Context(), `DO $$ BEGIN EXECUTE 'DROP TABLE ' || to_char((now() AT TIME ZONE 'UTC')::date + 2, '"outbox_"YYYY_MM_DD'); END $$`); err != nil {
+		t.Fatal(err)
+	}
+	if s := survey(); s.Owing != 0 || s.DaysAhead != 1 || s.Scheduled != 1 || s.Overdue.Seconds() < 59 {
+		t.Errorf("with a day missing and an event overdue: %+v", s)
+	}
+}
