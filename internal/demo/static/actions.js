@@ -17,8 +17,13 @@ export function actOn(entry, hands) {
   hands.show({ key, severity, title, code, text: hands.tell(event), stays: Boolean(button?.needed), button });
 }
 
-// An account's news replace each other.
-const keyOf = ({ id, type, data }) => (/^(user|account)\./.test(type) ? `account-${data?.person}` : type === 'client.error' ? `failed-${data?.item}` : id);
+// What is news of the same thing replaces what was told of it before.
+function keyOf({ id, type, data }) {
+  if (/^(user|account)\./.test(type)) return `account-${data?.person}`;
+  if (type === 'client.error') return `failed-${data?.item}`;
+  if (type === 'system.maintenance') return `maintenance-${data?.id}`;
+  return `event-${id}`;
+}
 
 const buttons = {
   show_details: (entry, hands) => ({ action: 'show_details', press: () => hands.details(entry) }),

@@ -34,8 +34,8 @@ const panels = {
   ],
   reviewer: (id) => [
     list(id, 'queue', 'queue', 'queue-empty'),
+    list(id, 'locked', 'locked-accounts'),
     list(id, 'decided', 'decided', 'decided-empty'),
-    list(id, 'locked', 'locked-accounts', 'locked-empty'),
     panel(`${id}-announce-panel`, 'announce', form(`${id}-announce`,
       field('note', 'what-for', { 'data-testid': 'maintenance-note', maxlength: 280, 'data-t-placeholder': 'announce-example' }, 'grow'),
       field('starts_in', 'begins-in', { 'data-testid': 'maintenance-starts', type: 'number', min: 5, max: 86400, value: 30 }, 'short'),

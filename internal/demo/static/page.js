@@ -78,7 +78,7 @@ function rememberTour() {
   if (!tour) return;
   const key = 'tamarind.tour';
   try {
-    tour.open = localStorage.getItem(key) !== 'shut';
+    tour.open = (localStorage.getItem(key) ?? (innerWidth < 700 ? 'shut' : 'open')) === 'open';
     tour.addEventListener('toggle', () => localStorage.setItem(key, tour.open ? 'open' : 'shut'));
   } catch {
     // The storage is forbidden: it opens each time.

@@ -4,6 +4,7 @@ import { ask } from './api.js';
 import { clock } from './clock.js';
 import { Desk } from './desk.js';
 import { showDetails } from './details.js';
+import { handleForms, wrong } from './forms.js';
 import { frame } from './frame.js';
 import { Teller } from './tell.js';
 import { Timeline } from './timeline.js';
@@ -26,6 +27,7 @@ export class Pane {
   #topics = [];
   #position = ''; // to go on from, when the network is back
   #cutAt = null;
+  #wasLive = false;
   #awaySince = null; // since when not live, having been
   #seen = new Set();
   #tries = 0; // to read the state, in a row
@@ -45,7 +47,7 @@ export class Pane {
     this.find('network').addEventListener('click', () => this.#switchNetwork());
     this.find('logout').addEventListener('click', (e) => act(e.currentTarget, 'POST', 'logout'));
     this.find('sync')?.addEventListener('click', (e) => act(e.currentTarget, 'POST', 'sync'));
-    this.#forms();
+    handleForms(root, act);
   }
 
   find(testid) {
@@ -115,6 +117,7 @@ export class Pane {
 
   #lost(reason) {
     this.#timeline.mark('gap', 'gap', { reason });
+    this.#seen.clear(); // in another history the ids are others'
     this.#stream.close();
     setTimeout(() => this.start(), this.#gaps++ ? 2000 : 0);
   }
@@ -134,8 +137,6 @@ export class Pane {
     if (this.#cutAt) cut.textContent = t('cut', { time: time(this.#cutAt) });
     this.#changed(this);
   }
-
-  #wasLive = false;
 
   #event(event, replayed) {
     if (this.#seen.has(event.id)) return; // a position that was rounded down gives some again
@@ -224,27 +225,6 @@ export class Pane {
     }
   }
 
-  #forms() {
-    const number = (text) => (text === '' ? 0 : Number(text));
-    const forms = {
-      ask: ['items', (f) => ({ title: f.get('title'), symbol: f.get('symbol'), quantity: number(f.get('quantity')) })],
-      login: ['login', (f) => ({ pin: f.get('pin') })],
-      announce: ['maintenance', (f) => ({ note: f.get('note'), starts_in: number(f.get('starts_in')), lasts: number(f.get('lasts')) })],
-    };
-    for (const form of this.#root.querySelectorAll('form')) {
-      form.addEventListener('input', () => wrong(form, ''));
-      form.addEventListener('submit', async (e) => {
-        e.preventDefault();
-        const [path, read] = forms[form.dataset.form];
-        const button = e.submitter ?? form.querySelector('button');
-        const had = document.activeElement;
-        const done = await this.act(button, 'POST', path, read(new FormData(form)));
-        if (done) form.reset();
-        if (had === button) button.focus(); // a disabled button loses it
-      });
-    }
-  }
-
   // relabel says all in the language of now.
   relabel() {
     label(this.#root);
@@ -252,15 +232,4 @@ export class Pane {
     this.#timeline.relabel();
     this.#showStatus();
   }
-}
-
-// wrong shows by a form what is wrong with a field; an empty text takes it away.
-function wrong(form, text, field) {
-  if (!form) return;
-  form.querySelector('.wrong').textContent = text;
-  for (const input of form.elements) input.removeAttribute('aria-invalid');
-  const input = text && form.elements.namedItem(field);
-  if (!input) return;
-  input.setAttribute('aria-invalid', 'true');
-  input.focus();
 }

@@ -2,7 +2,7 @@ import { el } from './dom.js';
 import { known, t } from './words.js';
 
 const shownFor = 6000; // ms
-const most = 3; // at once
+const most = 2; // at once, of which one passes
 
 // Toasts are what a desk is told in passing. One that needs an answer, or is an
 // error, stays until it is dismissed or settled; the others go after a while, and
@@ -28,8 +28,13 @@ export class Toasts {
     this.#of.set(key, node);
     this.#root.append(node);
     if (!stays) this.#fade(key, node);
-    const passing = [...this.#of].filter(([, other]) => other.dataset.passing);
-    for (const [old] of [...passing, ...this.#of].slice(0, Math.max(0, this.#of.size - most))) this.settle(old);
+    for (const [old, { dataset }] of [...this.#of]) {
+      if (old !== key && (dataset.passing ? node.dataset.passing || this.#of.size > most : this.#staying > most)) this.settle(old);
+    }
+  }
+
+  get #staying() {
+    return [...this.#of.values()].filter(({ dataset }) => !dataset.passing).length;
   }
 
   // settle takes a toast away.
