@@ -226,16 +226,17 @@ func TestDemo_Refreshes(t *testing.T) {
 	wide.emulate(t, tab)
 	openDesks(t, tab, s.base)
 	click(t, tab, "tom", `[data-testid=sync]`)
-	const priceSQL = `SELECT string_agg(symbol || ' ' || round(100.0 * (price_cents - previous_cents) / previous_cents, 1), ',' ORDER BY title) FROM demo_symbol`
+	const was = "COFFEE 41850,VANILLA 19900,COCOA 68200,PEPPER 2460"
+	const priceSQL = `SELECT string_agg(symbol || ' ' || price_cents, ',' ORDER BY title) FROM demo_symbol`
+	want, db := was, connect(t, database)
+	eventually(t, "the prices have changed", func() bool {
+		if err := db.QueryRow(t.Context(), priceSQL).Scan(&want); err != nil {
+			t.Fatal(err)
+		}
+		return want != was
+	})
 	for _, person := range []string{"ada", "rita", "tom"} {
-		var want string
-		eventually(t, "the prices have changed", func() bool {
-			if err := connect(t, database).QueryRow(t.Context(), priceSQL).Scan(&want); err != nil {
-				t.Fatal(err)
-			}
-			return !strings.Contains(want, " 0.0,")
-		})
-		wait(t, tab, fmt.Sprintf("[...document.querySelectorAll(`%s`)].map((li) => `${li.dataset.symbol} ${li.querySelector('.change').textContent.replace('−', '-').replace(/[^-0-9.]/g, '')}`).join() === '%s'", of(person, "[data-testid=prices] li"), want))
+		wait(t, tab, fmt.Sprintf("[...document.querySelectorAll(`%s`)].map((li) => li.dataset.symbol + ' ' + li.querySelector('strong').textContent.replace(/[^0-9]/g, '')).join() === '%s'", of(person, "[data-testid=prices] li"), want))
 	}
 }
 

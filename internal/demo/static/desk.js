@@ -1,7 +1,7 @@
 import { clock } from './clock.js';
 import { el, sync } from './dom.js';
 import { Rows } from './rows.js';
-import { number, t, time } from './words.js';
+import { countdown, number, t, time } from './words.js';
 
 const ownMax = 30;
 const decidedMax = 8;
@@ -35,7 +35,7 @@ export class Desk {
 
   // apply brings the state up to an event. Each event carries its thing whole,
   // so that applying it twice changes nothing.
-  apply({ type, data }) {
+  apply({ type, data, time: at }) {
     const s = this.#state;
     switch (type) {
       case 'audit.submitted':
@@ -47,11 +47,11 @@ export class Desk {
         const item = s.items.find((i) => i.id === data.item);
         if (item) Object.assign(item, { status: 'traded', price_cents: data.price_cents });
         upsert(s.trades, data);
-        if (this.#role === 'trader') this.#price(data.symbol, data.price_cents);
+        if (this.#role === 'trader') this.#price(at, data.symbol, data.price_cents);
         break;
       }
       case 'info.updated':
-        this.#price(data.symbol, data.price_cents, data.previous_cents);
+        this.#price(at, data.symbol, data.price_cents, data.previous_cents);
         break;
       case 'system.maintenance':
         upsert(s.maintenance, data);
@@ -78,7 +78,8 @@ export class Desk {
     if (!locked_until) this.#helped.delete(person);
   }
 
-  #price(symbol, cents, previous) {
+  #price(at, symbol, cents, previous) {
+    if (Date.parse(at) > Date.parse(this.#state.now)) this.#state.now = at;
     const p = this.#state.prices.find((known) => known.symbol === symbol);
     if (p) Object.assign(p, { previous_cents: previous ?? p.price_cents, price_cents: cents });
   }
@@ -161,7 +162,7 @@ export class Desk {
     s.maintenance.forEach((m, i) => {
       const announced = m.state === 'announced';
       const to = left(announced ? m.starts_at : m.ends_at);
-      banners.children[i].querySelector('.left').textContent = to > 0 ? t(announced ? 'in' : 'for', { n: to }) : t('any-moment');
+      banners.children[i].querySelector('.left').textContent = to > 0 ? t(announced ? 'in' : 'for', { time: countdown(to) }) : t('any-moment');
     });
   }
 }

@@ -65,11 +65,10 @@ function head({ person, title, role, about }, solo) {
     el('span', { class: `avatar who-${person}`, 'aria-hidden': 'true' }, title[0]),
     el('div', { class: 'name' },
       el('h2', { id: `${person}-title` }, title),
-      el('p', {}, el('span', { class: 'role', 'data-t': `role.${role}` }), ' ',
+      el('p', {}, el('span', { class: 'role', 'data-t': `role.${role}` }),
+        el('span', { class: 'pill', role: 'status', 'data-testid': 'status', 'data-status': 'connecting', 'data-t': 'status.connecting' }),
         el('span', { class: 'about', 'data-about': about }))),
-    el('div', { class: 'connection' },
-      el('span', { class: 'pill', role: 'status', 'data-testid': 'status', 'data-status': 'connecting', 'data-t': 'status.connecting' }),
-      el('button', { type: 'button', class: 'toggle', role: 'switch', 'aria-checked': 'true', 'data-testid': 'network', 'data-t-title': 'network-title' }, text('network'), el('i'))),
+    el('button', { type: 'button', class: 'toggle', role: 'switch', 'aria-checked': 'true', 'data-testid': 'network', 'data-t-title': 'network-title' }, text('network'), el('i')),
     !solo && el('a', { class: 'alone', href: `/p/${person}`, target: '_blank', rel: 'noopener', 'data-t-label': 'alone', 'data-t-title': 'alone' }, '↗'));
 }
 

@@ -49,7 +49,7 @@ function changed(pane, event) {
   const button = tabs?.querySelector(`[data-person=${pane.person}]`);
   if (!button) return;
   button.dataset.status = pane.status;
-  if (!event || button.getAttribute('aria-pressed') === 'true') return;
+  if (!event || desk.querySelector(`.pane[data-person=${pane.person}]`).checkVisibility()) return;
   const n = (unseen.get(pane.person) ?? 0) + 1;
   unseen.set(pane.person, n);
   Object.assign(button.querySelector('.news'), { textContent: number(n), hidden: false });

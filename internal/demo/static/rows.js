@@ -13,8 +13,8 @@ export class Rows {
   }
 
   price = (p) => {
-    const way = Math.sign(p.price_cents - p.previous_cents);
-    return el('li', { 'data-symbol': p.symbol, 'data-way': ['down', 'flat', 'up'][way + 1] },
+    const way = Math.sign(Math.round((1000 * (p.price_cents - p.previous_cents)) / p.previous_cents));
+    return el('li', { 'data-symbol': p.symbol, 'data-way': ['down', 'flat', 'up'][way + 1] ?? 'flat' },
       el('span', { class: 'name' }, this.#teller.good(p.symbol, p.title)),
       el('strong', {}, price(p.price_cents)),
       el('span', { class: 'change' }, way ? change(p) : t('per', { unit: this.#teller.unit(p.unit, 1) })));

@@ -5,6 +5,7 @@ import { meaning } from './catalogue.js';
 
 const kept = 500; // entries on the page; older ones make room
 const summaryEvery = 1000; // ms
+const touchLasts = 1500; // ms
 
 // Timeline lists what arrived, oldest first: in document order the data-id of
 // its entries ascends, save where a transaction committed late. Entries are
@@ -16,6 +17,7 @@ export class Timeline {
   #teller;
   #details;
   #atEnd = true;
+  #frame = 0;
   #count = 0;
   #delays = [];
   #timer = 0;
@@ -26,9 +28,16 @@ export class Timeline {
   constructor(root, teller, details) {
     this.#find = (testid) => root.querySelector(`[data-testid=${testid}]`);
     [this.#list, this.#teller, this.#details] = [this.#find('timeline'), teller, details];
+    // Only a hand leaves the end: a list also scrolls when it is laid out anew.
+    let touched = -Infinity;
+    for (const type of ['wheel', 'touchmove', 'keydown', 'pointerdown']) {
+      this.#list.addEventListener(type, () => (touched = performance.now()), { passive: true });
+    }
     this.#list.addEventListener('scroll', () => {
+      if (performance.now() - touched > touchLasts) return;
       this.#atEnd = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 48;
     });
+    new ResizeObserver(() => this.#stayAtEnd()).observe(this.#list);
   }
 
   // add lists an event; delay is in ms, from the append to now.
@@ -101,6 +110,7 @@ export class Timeline {
   // relabel says all again, in the language of now.
   relabel() {
     for (const li of this.#list.children) this.#retold.get(li)?.();
+    this.#stayAtEnd();
     this.#summarise();
   }
 
@@ -109,7 +119,16 @@ export class Timeline {
     fill();
     this.#list.append(li);
     while (this.#list.childElementCount > kept) this.#list.firstElementChild.remove();
-    if (this.#atEnd) this.#list.scrollTop = this.#list.scrollHeight;
+    this.#stayAtEnd();
+  }
+
+  // stayAtEnd scrolls once for all that a frame brings.
+  #stayAtEnd() {
+    if (!this.#atEnd) return;
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#list.scrollTop = this.#list.scrollHeight;
+    });
   }
 
   // measure says what the delays are.

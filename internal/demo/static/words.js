@@ -81,6 +81,9 @@ export function span(ms) {
   return `${Math.round(ms / 3_600_000)}\u00a0h`;
 }
 
+// countdown is a time in seconds, short.
+export const countdown = (s) => (s <= 120 ? `${s}\u00a0s` : span(s * 1000));
+
 // problem says what an answer of the API does.
 export function problem({ code, values = [], detail }, status) {
   return known(`problem.${code}`, { ...values }) ?? detail ?? t('answered', { status });
