@@ -191,6 +191,9 @@ func TestDemo_CutNetwork(t *testing.T) {
 	if had := listed(""); len(had) != 1 {
 		t.Errorf("cut off, Ada was given %v", had)
 	}
+	if eval[bool](t, tab, fmt.Sprintf("document.querySelector(`%s`) !== null", of("ada", ".mark"))) {
+		t.Error("that she cut herself off is told as a mark on the stream")
+	}
 
 	click(t, tab, "ada", `[data-testid=network]`)
 	see(t, tab, liveOf("ada"))
@@ -254,7 +257,12 @@ func TestDemo_SpeaksBothLanguages(t *testing.T) {
 	if text := textOf(t, tab, of("ada", first)); !strings.Contains(text, "Ghana cocoa is now at") {
 		t.Errorf("in English the timeline says %q", text)
 	}
+	insert(t, connect(t, database), "user/ada", "account.locked", `{"person":"ada","signed_in_at":null,"failed_logins":3,"locked_until":"2026-11-22T02:00:00Z"}`)
+	see(t, tab, of("ada", ".toast [data-action=contact_support]"))
 	do(t, tab, chromedp.Click(`[data-testid=language]`))
+	if text := textOf(t, tab, of("ada", ".toast")); !strings.Contains(text, "账户已锁定") || !strings.Contains(text, "联系支持") {
+		t.Errorf("in Chinese the toast says %q", text)
+	}
 	if text := textOf(t, tab, of("ada", first)); !strings.Contains(text, "加纳可可现价") {
 		t.Errorf("in Chinese the timeline says %q", text)
 	}

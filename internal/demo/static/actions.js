@@ -7,14 +7,15 @@ import { t } from './words.js';
 // about it the desk shows anyway.
 export function actOn(entry, hands) {
   const { event, replayed } = entry;
-  const { action, severity, title, code } = meaning(event.type);
+  const { action, severity, code } = meaning(event.type);
   if (action === 'refresh') hands.refresh();
   const key = keyOf(event);
   const mine = !event.data?.person || event.data.person === hands.me();
   if (mine) settled(event, hands);
   if (replayed || action === 'refresh') return;
   const button = mine || action === 'show_details' ? buttons[action]?.(entry, hands, key) : undefined;
-  hands.show({ key, severity, title, code, text: hands.tell(event), stays: Boolean(button?.needed), button });
+  const tell = () => ({ severity, title: meaning(event.type).title, code, text: hands.tell(event), button });
+  hands.show(key, tell, button?.needed);
 }
 
 // What is news of the same thing replaces what was told of it before.
@@ -42,7 +43,7 @@ const buttons = {
     needed: true,
     press: async (button) => {
       if (await hands.act(button, 'POST', 'help', { about: meaning(event.type).code ?? '' })) {
-        hands.show({ key, title: t('asked') });
+        hands.show(key, () => ({ title: t('asked') }));
       }
     },
   }),

@@ -70,7 +70,7 @@ export class Pane {
       this.#topics = state.topics;
       this.#follow(state.position);
     } catch (err) {
-      this.#toasts.show({ key: 'start', severity: 'error', title: err.message });
+      this.#toasts.show('start', () => ({ severity: 'error', title: err.message }));
       setTimeout(() => this.start(), Math.min(500 * 2 ** this.#tries++, 15_000));
     }
   }
@@ -84,7 +84,7 @@ export class Pane {
   }
 
   #follow(position) {
-    this.#stream?.close();
+    this.#hangUp();
     const heartbeat = Number(document.body.dataset.heartbeat);
     const stream = connect('/events', { topics: this.#topics, from: position, heartbeat });
     const on = (type, listener) => stream.on(type, (event) => stream === this.#stream && listener(event));
@@ -94,6 +94,13 @@ export class Pane {
     on('outcrier.gap', ({ reason }) => this.#lost(reason));
     this.#stream = stream;
     this.#showStatus();
+  }
+
+  // hangUp closes the stream, which then tells no more, of its end neither.
+  #hangUp() {
+    const stream = this.#stream;
+    this.#stream = null;
+    stream?.close();
   }
 
   #turned({ state, detail, status }) {
@@ -107,8 +114,7 @@ export class Pane {
   #live() {
     const missed = this.#timeline.endMissed();
     if (missed !== null) {
-      const text = t(missed ? 'away' : 'away.none', { n: number(missed) });
-      this.#toasts.show({ key: 'away', title: t('away-title'), text });
+      this.#toasts.show('away', () => ({ title: t('away-title'), text: t(missed ? 'away' : 'away.none', { n: number(missed) }) }));
     }
     this.#awaySince = null;
     this.#gaps = 0;
@@ -118,7 +124,7 @@ export class Pane {
   #lost(reason) {
     this.#timeline.mark('gap', 'gap', { reason });
     this.#seen.clear(); // in another history the ids are others'
-    this.#stream.close();
+    this.#hangUp();
     setTimeout(() => this.start(), this.#gaps++ ? 2000 : 0);
   }
 
@@ -155,7 +161,7 @@ export class Pane {
   #hands = {
     me: () => this.person,
     tell: (event) => this.#teller.tell(event),
-    show: (toast) => this.#toasts.show(toast),
+    show: (...toast) => this.#toasts.show(...toast),
     settle: (key) => this.#toasts.settle(key),
     act: (...what) => this.act(...what),
     refresh: () => {
@@ -198,8 +204,7 @@ export class Pane {
     } else {
       this.#cutAt = new Date();
       this.#position = this.#stream?.position ?? this.#position;
-      this.#stream?.close();
-      this.#stream = null;
+      this.#hangUp();
     }
     this.#showStatus();
   }
@@ -218,7 +223,7 @@ export class Pane {
       return true;
     } catch (err) {
       if (form && err.field) wrong(form, err.message, err.field);
-      else if (!err.told) this.#toasts.show({ key: 'problem', severity: 'error', title: err.message, stays: false });
+      else if (!err.told) this.#toasts.show('problem', () => ({ severity: 'error', title: err.message }), false);
       return false;
     } finally {
       button.disabled = false;
@@ -230,6 +235,7 @@ export class Pane {
     label(this.#root);
     this.#desk.render();
     this.#timeline.relabel();
+    this.#toasts.relabel();
     this.#showStatus();
   }
 }

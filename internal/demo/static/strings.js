@@ -20,7 +20,6 @@ export const strings = {
     'role.reviewer': 'reviewer',
     'role.trader': 'trader',
     alone: 'Open on a page of its own',
-    play: 'Play',
 
     network: 'Network',
     'network-title': 'Switch off to close this desk’s stream for real, and refuse its requests',
@@ -116,6 +115,7 @@ export const strings = {
     'clock-off': 'corrected by {ms}, its difference from the database’s.',
     'delay-about': 'What the times measure',
     later: '{delay} later',
+    'span.s': '{x}\u00a0s', 'span.min': '{x}\u00a0min', 'span.h': '{x}\u00a0h',
     'event-details': 'Details of event {id}',
     'missed.one': '{n} event missed while away for {away}', 'missed.other': '{n} events missed while away for {away}',
     'missed-begin': 'Away for {away}. Catching up…',
@@ -189,7 +189,6 @@ export const strings = {
     'about.rita': '批准、驳回、解锁、发公告。',
     'about.tom': '把获批的采购带到市场成交。',
     alone: '在单独的页面打开',
-    play: '扮演',
 
     network: '网络',
     'network-title': '关闭后会真正断开此工作台的事件流，并拒绝它的请求',
@@ -267,7 +266,7 @@ export const strings = {
     'maintenance.started': '维护中，至 {end}：市场关闭',
     'maintenance.finished': '维护结束',
     'maintenance.cancelled': '{start} 的维护已取消',
-    in: '{time} 后',
+    in: '{time}后',
     for: '还有 {time}',
     'any-moment': '即将',
 
@@ -283,7 +282,8 @@ export const strings = {
     'clock-same': '与数据库时钟一致。',
     'clock-off': '已按与数据库时钟的差值 {ms} 校正。',
     'delay-about': '这些时间测量什么',
-    later: '{delay} 后',
+    later: '{delay}后',
+    'span.s': '{x}\u00a0秒', 'span.min': '{x}\u00a0分钟', 'span.h': '{x}\u00a0小时',
     'event-details': '事件 {id} 的详情',
     missed: '离开 {away}，错过 {n} 个事件',
     'missed-begin': '离开了 {away}。正在补收……',
@@ -312,7 +312,7 @@ export const strings = {
     close: '关闭',
     'severity.info': '信息', 'severity.warning': '警告', 'severity.error': '错误',
     'd.type': '类型', 'd.topic': '主题', 'd.id': '编号', 'd.time': '创建于', 'd.source': '来源',
-    'd.severity': '级别', 'd.action': '动作', 'd.delay': '到屏幕', 'd.payload': '内容', 'd.replayed': '补收，{delay} 后',
+    'd.severity': '级别', 'd.action': '动作', 'd.delay': '到屏幕', 'd.payload': '内容', 'd.replayed': '补收，{delay}后',
 
     'type.user.logged_in': '已登录', 'type.user.logged_out': '已退出', 'type.account.locked': '账户已锁定',
     'type.info.updated': '信息已更新', 'type.data.synced': '数据已同步', 'type.client.error': '请求失败',

@@ -61,8 +61,8 @@ export class Timeline {
         el('code', { class: 'type', title }, event.type),
         el('span', { class: 'topic' }, event.topic),
         el('time', { datetime: event.time }, time(event.time)),
-        done && el('span', { class: 'action' }, done),
-        el('button', { type: 'button', class: 'id', 'aria-label': t('event-details', { id: event.id }), onclick: () => this.#details({ event, delay, replayed }) }, `#${event.id}`)),
+        done && el('span', { class: 'action' }, done)),
+      el('button', { type: 'button', class: 'id', 'aria-label': t('event-details', { id: event.id }), onclick: () => this.#details({ event, delay, replayed }) }, `#${event.id}`),
     ];
   }
 

@@ -9,28 +9,41 @@ const most = 2; // at once, of which one passes
 // not while they are looked at.
 export class Toasts {
   #root;
-  #of = new Map(); // key → li
+  #of = new Map(); // key → element
+  #told = new WeakMap(); // element → what fills it
 
   constructor(root) {
     this.#root = root;
   }
 
-  // show shows {key, severity, title, text, code, stays, button: {action, press}}; one
-  // of the same key gives way.
-  show({ key, severity = 'info', title, text, code, stays = severity === 'error', button }) {
+  // show shows what tell returns, in the language of now: {severity, title, text, code,
+  // button: {action, press}}. One of the same key gives way.
+  show(key, tell, stays = tell().severity === 'error') {
     this.settle(key);
-    const node = el('div', { class: 'toast', 'data-severity': severity, 'data-toast': key },
-      el('div', { class: 'text' },
-        el('strong', {}, severity !== 'info' && el('span', { class: 'severity' }, known(`severity.${severity}`) ?? severity), title, code && el('code', {}, code)),
-        text && el('span', {}, text)),
-      button && el('button', { type: 'button', class: 'small', 'data-testid': 'action', 'data-action': button.action, onclick: (e) => button.press(e.currentTarget) }, t(`do.${button.action}`)),
-      el('button', { type: 'button', class: 'dismiss', 'aria-label': t('dismiss'), onclick: () => this.settle(key) }, '×'));
+    const node = el('div', { class: 'toast', 'data-toast': key });
     this.#of.set(key, node);
+    this.#told.set(node, () => this.#fill(node, key, tell()));
+    this.#told.get(node)();
     this.#root.append(node);
     if (!stays) this.#fade(key, node);
     for (const [old, { dataset }] of [...this.#of]) {
       if (old !== key && (dataset.passing ? node.dataset.passing || this.#of.size > most : this.#staying > most)) this.settle(old);
     }
+  }
+
+  #fill(node, key, { severity = 'info', title, text, code, button }) {
+    node.dataset.severity = severity;
+    node.replaceChildren(
+      el('div', { class: 'text' },
+        el('strong', {}, severity !== 'info' && el('span', { class: 'severity' }, known(`severity.${severity}`) ?? severity), title, code && el('code', {}, code)),
+        text && el('span', {}, text)),
+      ...(button ? [el('button', { type: 'button', class: 'small', 'data-testid': 'action', 'data-action': button.action, onclick: (e) => button.press(e.currentTarget) }, t(`do.${button.action}`))] : []),
+      el('button', { type: 'button', class: 'dismiss', 'aria-label': t('dismiss'), onclick: () => this.settle(key) }, '×'));
+  }
+
+  // relabel says all again, in the language of now.
+  relabel() {
+    for (const node of this.#of.values()) this.#told.get(node)();
   }
 
   get #staying() {

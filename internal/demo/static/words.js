@@ -69,20 +69,21 @@ export const moment = (at) => format('moment', at);
 
 export function change(p) {
   const percent = (100 * (p.price_cents - p.previous_cents)) / p.previous_cents;
-  return `${percent < 0 ? '−' : '+'}${Math.abs(percent).toFixed(1)}\u00a0%`;
+  const figure = Math.abs(percent).toFixed(1);
+  return `${figure === '0.0' ? '±' : percent < 0 ? '−' : '+'}${figure}\u00a0%`;
 }
 
 // span is a time in ms, short: 7 ms, 3.2 s, 4 min.
 export function span(ms) {
   if (ms < 1) return '<\u00a01\u00a0ms';
   if (ms < 1000) return `${Math.round(ms)}\u00a0ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)}\u00a0s`;
-  if (ms < 7_200_000) return `${Math.round(ms / 60_000)}\u00a0min`;
-  return `${Math.round(ms / 3_600_000)}\u00a0h`;
+  if (ms < 60_000) return t('span.s', { x: (ms / 1000).toFixed(ms < 10_000 ? 1 : 0) });
+  if (ms < 7_200_000) return t('span.min', { x: Math.round(ms / 60_000) });
+  return t('span.h', { x: Math.round(ms / 3_600_000) });
 }
 
 // countdown is a time in seconds, short.
-export const countdown = (s) => (s <= 120 ? `${s}\u00a0s` : span(s * 1000));
+export const countdown = (s) => (s <= 120 ? t('span.s', { x: s }) : span(s * 1000));
 
 // problem says what an answer of the API does.
 export function problem({ code, values = [], detail }, status) {
