@@ -17,6 +17,7 @@ PKG ?= ./...
 BENCH ?= .
 FUZZTIME ?= 10s
 EVENTS ?= 2000000
+FAULTS ?= 200
 
 # The race detector needs cgo, and that a C compiler.
 race = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
@@ -59,7 +60,7 @@ $(PG_CACHE)/%/ready:
 check: $(GOLANGCI_LINT) ## format, vet, lint, and a tidy go.mod
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
-	$(GOLANGCI_LINT) run ./...
+	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	go mod tidy -diff
 
 .PHONY: fuzz
@@ -81,8 +82,12 @@ bench: ## run the benchmarks; PKG=./sse BENCH=Fan COUNT=10
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(count) $(PKG)
 
 .PHONY: torture
-torture: ## long histories against a Postgres that is killed; EVENTS=2000000
+torture: faults ## every fault, and long histories against a Postgres that is killed; EVENTS=2000000 FAULTS=200
 	TORTURE_EVENTS=$(EVENTS) go test -run TestTorture -count=1 -timeout 4h -v ./internal/torture
+
+.PHONY: faults
+faults: ## every fault, FAULTS=200 more at random, and what they cost into docs/reliability.md
+	TORTURE_FAULTS=$(FAULTS) TORTURE_REPORT=$(CURDIR)/docs/reliability.md go test -run 'TestFault|TestDeploy|TestDrain|TestStandby|TestHostile' -count=1 -timeout 4h -v ./internal/torture
 
 .PHONY: mutants
 mutants: ## break the code on purpose, and see that the torture notices

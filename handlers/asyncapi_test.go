@@ -123,16 +123,20 @@ func TestAsyncAPI_ExamplesAreWhatTheServerSends(t *testing.T) {
 	}
 	payload := ssetest.Open(t, n.events("topic=user/42&format=payload"))
 	payload.Until("outcrier.live")
+	batch := ssetest.Open(t, n.events("topic=user/42&format=payload&batch=10s"))
+	batch.Until("outcrier.live")
 	add("user/42")
 	sent["event approved"] = c.Until("audit.approved")
 	sent["payload approved"] = payload.Until("audit.approved")
 	resumed := ssetest.Open(t, n.events("topic=user/42"), "Last-Event-ID", sent["event approved"].ID)
 	sent["hello resumed"] = resumed.Until("outcrier.hello")
+	add("user/42")
 	add("user/43")
 	sent["position position"] = c.Until("outcrier.position")
 	sent["gap gap"] = ssetest.Open(t, n.events("topic=user/42"), "Last-Event-ID", "nonsense").Until("outcrier.hello")
 	n.streamer.DrainTime = 0
 	n.streamer.Drain()
+	sent["batch two"] = batch.Until("outcrier.batch") // as far as it has come
 	sent["goodbye drain"] = ssetest.Open(t, n.events("topic=user/42")).Until("outcrier.goodbye")
 
 	examples := 0

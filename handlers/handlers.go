@@ -30,6 +30,9 @@ type Config struct {
 	Catalogue func(ctx context.Context) ([]outbox.EventType, error)
 	// TailStatus is the state of the tail.
 	TailStatus func() outbox.Status
+	// Leaving, when not nil, tells that the node is about to drain: it is not
+	// ready then, and serves all the same.
+	Leaving func() bool
 	// Access is who may.
 	Access Access
 	// Audit, when not nil, records the streams, and the polls that gave events.

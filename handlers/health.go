@@ -24,7 +24,7 @@ func (h *handlers) readyz(c echo.Context) error {
 	status := h.TailStatus()
 	var reason string
 	switch {
-	case h.Streamer.Draining():
+	case h.Streamer.Draining(), h.Leaving != nil && h.Leaving():
 		reason = "the server drains"
 	case !status.Following && status.Err != nil:
 		h.Log.DebugContext(c.Request().Context(), "not ready", "err", status.Err)

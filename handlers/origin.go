@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -23,6 +24,8 @@ func ParseOrigin(text string) (string, error) {
 		return "", errors.New(want + `: "null" is every sandboxed page of anyone`)
 	case err != nil || u.Hostname() == "" || u.Scheme != "https" && u.Scheme != "http":
 		return "", errors.New(want)
+	case !hostname.MatchString(u.Hostname()):
+		return "", errors.New(want + ": a name of letters, digits, dots and hyphens, beyond ASCII as xn--…, or an address")
 	case u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(text, "?#"):
 		return "", errors.New(want + ", and nothing behind it")
 	}
@@ -32,6 +35,10 @@ func ParseOrigin(text string) (string, error) {
 	}
 	return u.Scheme + "://" + host, nil
 }
+
+// hostname is a name or an address as browsers write it in an origin; with that, it
+// needs no escapes anywhere.
+var hostname = regexp.MustCompile(`^[0-9A-Za-z._-]+$|^[0-9A-Fa-f:.]+$`)
 
 // sites tells pages of sites that are trusted from those of others.
 type sites struct {

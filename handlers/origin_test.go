@@ -14,7 +14,7 @@ import (
 // An origin that a setting may name is a scheme and a host, and is written as
 // browsers do: to read it again changes nothing.
 func FuzzOrigin(f *testing.F) {
-	for _, origin := range []string{"https://app.example.com", "HTTPS://APP.example.com:443", "http://[::1]:80", "https://*.example.com", "null", "https://a@b", "https://a/", "https://a?", "https://é.example"} {
+	for _, origin := range []string{"https://app.example.com", "HTTPS://APP.example.com:443", "http://[::1]:80", "https://*.example.com", "null", "https://a@b", "https://a/", "https://a?", "https://é.example", "http://\xb5\xfb,"} {
 		f.Add(origin)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
@@ -86,7 +86,7 @@ func FuzzCORS(f *testing.F) {
 // A Host is loopback's only if it is "localhost" or an address of loopback,
 // whatever else stands around it.
 func FuzzIsLoopback(f *testing.F) {
-	for _, host := range []string{"localhost", "localhost:80", "127.0.0.1:8080", "[::1]:80", "::1", "localhost.evil.example", "127.0.0.1.evil.example", "[::ffff:127.0.0.1]", "LOCALHOST", "localhost.", "127.1", "0x7f.1", "[[::1]]", "127.0.0.1@evil.example", "::1%lo"} {
+	for _, host := range []string{"localhost", "localhost:80", "127.0.0.1:8080", "[::1]:80", "::1", "localhost.evil.example", "127.0.0.1.evil.example", "[::ffff:127.0.0.1]", "LOCALHOST", "localhost.", "127.1", "0x7f.1", "[[::1]]", "127.0.0.1@evil.example", "::1%lo", "localhost:@", "localhost:"} {
 		f.Add(host)
 	}
 	f.Fuzz(func(t *testing.T, host string) {

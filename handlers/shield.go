@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,7 +47,10 @@ func (h *handlers) shield(next echo.HandlerFunc) echo.HandlerFunc {
 // IsLoopback tells whether a request's Host, with or without a port, is a name that
 // only this machine's own can mean.
 func IsLoopback(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
+	if name, port, err := net.SplitHostPort(host); err == nil {
+		if _, err := strconv.ParseUint(port, 10, 16); err != nil && port != "" {
+			return false
+		}
 		host = name
 	}
 	address, err := netip.ParseAddr(strings.Trim(host, "[]"))

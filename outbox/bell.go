@@ -23,6 +23,7 @@ import (
 type bell struct {
 	conn    *pgx.Conn
 	channel string
+	limit   time.Duration // of a statement
 	log     *slog.Logger
 
 	// The bell is proven by ringing it from another connection: behind a
@@ -53,16 +54,19 @@ type bell struct {
 const (
 	// A proof that is not heard by then says that LISTEN does not work.
 	proofWait = 2 * time.Second
-	// How often the bell is proven anew.
+	// How often the bell is proven anew, and again while it is not.
 	proofEvery = time.Minute
+	proofAgain = 5 * time.Second
 	// How often to look whether writers wait, at most.
 	lookEvery = 100 * time.Millisecond
 )
 
 // listen comes before the first read of a connection: what commits in between is
 // seen by the one or heard by the other.
-func listen(ctx context.Context, conn *pgx.Conn, log *slog.Logger) (*bell, error) {
-	b := &bell{conn: conn, log: log}
+func listen(ctx context.Context, conn *pgx.Conn, limit time.Duration, log *slog.Logger) (*bell, error) {
+	ctx, cancel := within(ctx, limit)
+	defer cancel()
+	b := &bell{conn: conn, limit: limit, log: log}
 	if err := conn.QueryRow(ctx, `SELECT outbox_bell_channel()`).Scan(&b.channel); err != nil {
 		return nil, err
 	}
@@ -75,7 +79,10 @@ func listen(ctx context.Context, conn *pgx.Conn, log *slog.Logger) (*bell, error
 // prove rings the bell by a connection of its own when a proof is due, and takes
 // note of one that was not heard.
 func (b *bell) prove(ctx context.Context, url string) {
-	pending := b.proof != ""
+	pending, every := b.proof != "", proofEvery
+	if !b.proven {
+		every = proofAgain
+	}
 	switch {
 	case pending && time.Since(b.rangAt) > proofWait:
 		b.proof, b.proven, b.unheard = "", false, true
@@ -84,17 +91,19 @@ func (b *bell) prove(ctx context.Context, url string) {
 			b.log.WarnContext(ctx, "listen is not heard: a transaction pooler or a replica stands between; polling until the tail has a direct connection")
 		}
 		return
-	case pending || !b.rangAt.IsZero() && time.Since(b.rangAt) < proofEvery:
+	case pending || !b.rangAt.IsZero() && time.Since(b.rangAt) < every:
 		return
 	}
 	b.rangAt = time.Now()
 	if err := b.ring(ctx, url); err != nil {
 		b.proof = ""
-		b.log.WarnContext(ctx, "the bell can't be proven", "err", err, "retry_in", proofEvery)
+		b.log.WarnContext(ctx, "the bell can't be proven", "err", err, "retry_in", every)
 	}
 }
 
 func (b *bell) ring(ctx context.Context, url string) error {
+	ctx, cancel := within(ctx, b.limit)
+	defer cancel()
 	ringer, err := connect(ctx, url)
 	if err != nil {
 		return err
@@ -125,6 +134,8 @@ const askSQL = `BEGIN; SELECT nextval('outbox_bell_asked'); COMMIT; SELECT pg_cu
 // and the read that follows will see it.
 func (b *bell) ask(ctx context.Context) (*ticket, error) {
 	b.take(ctx)
+	ctx, cancel := within(ctx, b.limit)
+	defer cancel()
 	b.counts.Asked++
 	results, err := b.conn.PgConn().Exec(ctx, askSQL).ReadAll()
 	if err != nil {
@@ -163,6 +174,8 @@ func (b *bell) crowded(ctx context.Context) (crowded bool, err error) {
 		return false, nil
 	}
 	b.overtaken, b.looked = false, time.Now()
+	ctx, cancel := within(ctx, b.limit)
+	defer cancel()
 	err = b.conn.QueryRow(ctx, crowdSQL).Scan(&crowded)
 	return crowded, err
 }
@@ -238,6 +251,8 @@ func (b *bell) note(payload string) {
 // answered when it is rung with again: as long as nobody has, writers ring.
 func (b *bell) answer(ctx context.Context) error {
 	b.take(ctx)
+	ctx, cancel := within(ctx, b.limit)
+	defer cancel()
 	if b.rung > 0 {
 		if _, err := b.conn.Exec(ctx, `SELECT outbox_bell_answer($1)`, b.rung); err != nil {
 			return err

@@ -2,6 +2,7 @@ package outbox_test
 
 import (
 	"context"
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -280,4 +281,25 @@ func TestBellAnswer_NeverGoesBackNorAhead(t *testing.T) {
 			t.Errorf("after %d the answered ticket is %d, want %d", test.answer, got, test.want)
 		}
 	}
+}
+
+// A node that starts under load must become ready as any other.
+func TestBell_IsProvenWhileEventsFlow(t *testing.T) {
+	t.Parallel()
+	database := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, database)
+	ctx, cancel := context.WithCancel(context.Background())
+	// Whenever the tail has read, there is more.
+	more := func() {
+		_, _ = pool.Exec(ctx, `INSERT INTO outbox (topic, type) SELECT 'a', 'b' FROM generate_series(1, 100)`)
+	}
+	tail := &outbox.Tail{
+		URL: database, Log: slog.New(slog.DiscardHandler),
+		Start: func(outbox.Position) { more() }, Deliver: func(outbox.Read) { more() },
+	}
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { _ = tail.Run(ctx) })
+	eventually(t, func() bool { return tail.Status().Listening })
 }

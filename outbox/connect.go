@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -30,6 +31,19 @@ var sessionSettings = map[string]string{
 // would lose events in silence.
 var ErrStandby = errors.New("the server is a standby in recovery; Outcrier must read the primary")
 
+// errSilent ends a statement to which no answer came in time.
+var errSilent = errors.New("the database does not answer")
+
+// within bounds a statement. Without it, one on a connection that is dead without
+// a word would wait for ever.
+func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, limit, errSilent)
+}
+
+// pingLimit is how long a connection of a pool that was idle may take to show that
+// it is there.
+const pingLimit = 3 * time.Second
+
 // PoolConfig prepares a pool for a Reader and for appends: every connection is
 // to a primary, and plans as reads of the outbox need it.
 func PoolConfig(url string) (*pgxpool.Config, error) {
@@ -38,7 +52,11 @@ func PoolConfig(url string) (*pgxpool.Config, error) {
 		return nil, err
 	}
 	prepare(config.ConnConfig)
+	config.BeforeConnect = suited()
 	config.AfterConnect = refuseStandby
+	if config.PingTimeout == 0 {
+		config.PingTimeout = pingLimit
+	}
 	return config, nil
 }
 
@@ -50,6 +68,10 @@ func connect(ctx context.Context, url string) (*pgx.Conn, error) {
 	}
 	prepare(config)
 	conn, err := pgx.ConnectConfig(ctx, config)
+	if refusesSettings(err) {
+		pooled(config)
+		conn, err = pgx.ConnectConfig(ctx, config)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -71,6 +93,48 @@ func prepare(config *pgx.ConnConfig) {
 	// Of several hosts in the URL, the primary.
 	if config.ValidateConnect == nil && len(config.Fallbacks) > 0 {
 		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
+	}
+}
+
+// refusesSettings tells that a transaction pooler stands before the database: it
+// takes only the settings that it keeps track of.
+func refusesSettings(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == "08P01"
+}
+
+// pooled makes do with what a transaction pooler allows: no settings of the
+// session's own, and no statement that is prepared for the next transaction. The
+// settings can be the role's: ALTER ROLE … SET enable_seqscan = off.
+func pooled(config *pgx.ConnConfig) {
+	for name := range sessionSettings {
+		if name != "application_name" {
+			delete(config.RuntimeParams, name)
+		}
+	}
+	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+}
+
+// suited returns what a pool calls before it connects. The first time it tries how
+// the database is to be connected to.
+func suited() func(context.Context, *pgx.ConnConfig) error {
+	var mu sync.Mutex
+	known, pooler := false, false
+	return func(ctx context.Context, config *pgx.ConnConfig) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if !known {
+			conn, err := pgconn.ConnectConfig(ctx, &config.Copy().Config)
+			if err == nil {
+				err = conn.Close(ctx)
+			}
+			pooler = refusesSettings(err)
+			known = err == nil || pooler
+		}
+		if pooler {
+			pooled(config)
+		}
+		return nil
 	}
 }
 

@@ -13,7 +13,7 @@ type Bell struct{ *bell }
 
 // ListenBell is a bell that a test asks and answers.
 func ListenBell(ctx context.Context, conn *pgx.Conn) (Bell, error) {
-	b, err := listen(ctx, conn, slog.New(slog.DiscardHandler))
+	b, err := listen(ctx, conn, time.Minute, slog.New(slog.DiscardHandler))
 	return Bell{b}, err
 }
 

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -15,7 +16,18 @@ import (
 type Reader struct {
 	// Pool is made with PoolConfig.
 	Pool *pgxpool.Pool
+	// Patience is how long a call may take, the wait for a connection included,
+	// before it fails: 30 s by default.
+	Patience time.Duration
 }
+
+// patient bounds a call.
+func (r Reader) patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	return within(ctx, cmp.Or(r.Patience, statementLimit))
+}
+
+// statementLimit bounds what is not the tail's: some may take their time.
+const statementLimit = 30 * time.Second
 
 // Reason is why a position can't be resumed whole. It is empty when it can.
 type Reason string
@@ -45,6 +57,8 @@ type Gap struct {
 // there too, and gets what is left. After any other gap the position returned is the
 // zero value, and nothing is known of what the client has missed.
 func (r Reader) Verify(ctx context.Context, p Position, filter Filter) (Position, *Gap, error) {
+	ctx, cancel := r.patient(ctx)
+	defer cancel()
 	conn, err := r.Pool.Acquire(ctx)
 	if err != nil {
 		return p, nil, err
@@ -72,7 +86,11 @@ func (r Reader) Verify(ctx context.Context, p Position, filter Filter) (Position
 }
 
 // Oldest is when the oldest event still held was appended; zero when none is.
-func (r Reader) Oldest(ctx context.Context) (time.Time, error) { return oldest(ctx, r.Pool) }
+func (r Reader) Oldest(ctx context.Context) (time.Time, error) {
+	ctx, cancel := r.patient(ctx)
+	defer cancel()
+	return oldest(ctx, r.Pool)
+}
 
 // querier is what a single read needs.
 type querier interface {
@@ -113,6 +131,8 @@ LEFT JOIN LATERAL (
 ) AS a ON true`
 
 func (r Reader) before(ctx context.Context, t *time.Time) (Position, error) {
+	ctx, cancel := r.patient(ctx)
+	defer cancel()
 	var history int64
 	var s snapshotRow
 	err := r.Pool.QueryRow(ctx, beforeSQL, t).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.trim, &history)

@@ -14,7 +14,8 @@ import (
 type Page struct {
 	// Events are in the order of their ids.
 	Events []Event
-	// After is the id behind which the next page begins.
+	// After is the id behind which the next page begins. Events of one id, of
+	// which there are some where the sequence was set back, are in one page.
 	After int64
 	// Done is set when the leg ends with this page.
 	Done bool
@@ -43,30 +44,33 @@ const legCondition = `o.id > $5 AND (o.xid > $1 OR o.xid = ANY ($2::xid8[])) AND
 // topicsSQL is a page for known topics: each by its own index, merged by id.
 const topicsSQL = `
 SELECT ` + eventColumns + `, (SELECT max(trim) FROM outbox_trim) FROM unnest($8::text[]) AS t(name) CROSS JOIN LATERAL (
-	SELECT ` + eventColumns + ` FROM outbox AS o WHERE o.topic = t.name AND ` + legCondition + ` ORDER BY o.id LIMIT $6
-) AS e ORDER BY id LIMIT $6`
+	SELECT ` + eventColumns + ` FROM outbox AS o WHERE o.topic = t.name AND ` + legCondition + ` ORDER BY o.id FETCH FIRST $6 ROWS WITH TIES
+) AS e ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 
 // allSQL is a page for all topics, and patternsSQL one for patterns that match more
 // topics than can be listed, and some events beside: both go by id.
 const (
 	allSQL = `
 SELECT ` + eventColumns + `, (SELECT max(trim) FROM outbox_trim) FROM outbox AS o
-WHERE ` + legCondition + ` ORDER BY id LIMIT $6`
+WHERE ` + legCondition + ` ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 
 	patternsSQL = `
 SELECT ` + eventColumns + `, (SELECT max(trim) FROM outbox_trim) FROM outbox AS o
 WHERE ` + legCondition + ` AND (o.topic = ANY ($8::text[]) OR o.topic LIKE ANY ($9::text[]))
-ORDER BY id LIMIT $6`
+ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 )
 
 // ErrTrimmed is returned for a leg of which events have been removed since its
-// start was verified.
-var ErrTrimmed = errors.New("events of the replay have been removed by retention")
+// start was verified: by retention, or together with the history that it is of.
+// The reader's position has to be judged anew.
+var ErrTrimmed = errors.New("events of the replay have been removed")
 
 // Replay reads the next page of a leg for a filter, of at most limit events. It
 // reads in pages so that a slow reader holds neither a connection nor a
 // snapshot.
 func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit int) (Page, error) {
+	ctx, cancel := r.patient(ctx)
+	defer cancel()
 	conn, err := r.Pool.Acquire(ctx)
 	if err != nil {
 		return Page{}, err
@@ -133,11 +137,14 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 	defer rows.Close()
 	page := Page{After: leg.After}
 	var trim *int64
-	size, read := 0, 0
-	for size < pageBytes && rows.Next() {
+	size, read, full := 0, 0, false
+	for rows.Next() {
 		event, err := scanEvent(rows, &trim)
 		if err != nil {
 			return Page{}, err
+		}
+		if full = size >= pageBytes && event.ID != page.After; full {
+			break
 		}
 		read++
 		size += event.size()
@@ -146,7 +153,6 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 			page.Events = append(page.Events, event)
 		}
 	}
-	full := size >= pageBytes
 	rows.Close()
 	if err := rows.Err(); err != nil {
 		return Page{}, err
@@ -164,10 +170,8 @@ func (r Reader) untrimmed(ctx context.Context, conn *pgx.Conn, leg Leg, filter F
 	switch {
 	case err != nil:
 		return err
-	case reason == Trimmed:
-		return ErrTrimmed
 	case reason != "":
-		return fmt.Errorf("the history is another one: %s", reason)
+		return fmt.Errorf("%w: %s", ErrTrimmed, reason)
 	}
 	return nil
 }

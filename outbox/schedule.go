@@ -42,26 +42,30 @@ func (s Schedule) Run(ctx context.Context) error {
 
 // turn moves what is due, and returns how long nothing else will be, or need not
 // be looked for.
-func (s Schedule) turn(ctx context.Context) (time.Duration, error) {
-	for {
-		var seconds *float64
-		err := s.Pool.QueryRow(ctx,
-			`SELECT extract(epoch FROM min(deliver_at) - clock_timestamp())::float8 FROM outbox_scheduled`).Scan(&seconds)
-		if err != nil {
-			return 0, err
-		}
-		if seconds == nil {
-			return scheduleTurn, nil
-		}
-		if *seconds > 0 {
-			return min(scheduleTurn, time.Duration(*seconds*float64(time.Second))), nil
-		}
-		var moved int
-		if err := s.Pool.QueryRow(ctx, `SELECT outbox_deliver_due()`).Scan(&moved); err != nil {
-			return 0, err
-		}
-		if moved == 0 {
-			return scheduleTurn, nil // another node holds what is due
-		}
+func (s Schedule) turn(ctx context.Context) (pause time.Duration, err error) {
+	for more := true; more && err == nil; {
+		pause, more, err = s.move(ctx)
 	}
+	return pause, err
+}
+
+// move moves some of what is due, and tells whether there may be more.
+func (s Schedule) move(ctx context.Context) (pause time.Duration, more bool, err error) {
+	ctx, cancel := within(ctx, statementLimit)
+	defer cancel()
+	var seconds *float64
+	err = s.Pool.QueryRow(ctx,
+		`SELECT extract(epoch FROM min(deliver_at) - clock_timestamp())::float8 FROM outbox_scheduled`).Scan(&seconds)
+	switch {
+	case err != nil:
+		return 0, false, err
+	case seconds == nil:
+		return scheduleTurn, false, nil
+	case *seconds > 0:
+		return min(scheduleTurn, time.Duration(*seconds*float64(time.Second))), false, nil
+	}
+	var moved int
+	err = s.Pool.QueryRow(ctx, `SELECT outbox_deliver_due()`).Scan(&moved)
+	// Another node may hold what is due.
+	return scheduleTurn, moved > 0, err
 }

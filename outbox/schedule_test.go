@@ -67,8 +67,8 @@ func TestDeliverDue_MovesEachOnceWhoeverCalls(t *testing.T) {
 	pool := outboxtest.New(t)
 	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at)
 		SELECT 'a', n::text, now() - interval '1 second' FROM generate_series(1, 200) AS n`)
-	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, dedup_key, deliver_at)
-		SELECT 'a', 'keyed', 'k', now() - interval '1 second' FROM generate_series(1, 2)`)
+	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, dedup_key, deliver_at) VALUES ('a', 'keyed', 'k', now() - interval '1 second')`)
+	exec(t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 'keyed', 'k')`) // meanwhile, at once
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {

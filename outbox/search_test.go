@@ -205,12 +205,22 @@ func TestSearch_PagesAreOfOneMoment(t *testing.T) {
 			<-appended
 		}
 	}
-	for range 8 { // more than a page
-		next()
-	}
 	for range 3 {
-		next()
+		// One that belongs on the second page, but is committed behind the first.
+		late, err := pool.Begin(t.Context())
+		if err == nil {
+			_, err = outbox.Append(t.Context(), late, outbox.Draft{Topic: "w/late", Type: "t"})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 4 { // more than a page
+			next()
+		}
 		first := search(t, admin, outbox.Search{Topic: "w/*", Limit: 7})
+		if err := late.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
 		got, page := idsOf(first), first
 		for page.Next != "" {
 			next()

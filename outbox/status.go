@@ -162,7 +162,7 @@ func (t *Tail) compare(ctx context.Context, conn *pgx.Conn, c *clock) error {
 	if !c.at.IsZero() && time.Since(c.at) < clockEvery {
 		return nil
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, readSilence, errors.New("the database does not answer"))
+	ctx, cancel := within(ctx, t.Silence)
 	defer cancel()
 	ahead, err := ClockAhead(ctx, conn)
 	if err != nil {

@@ -46,6 +46,9 @@ type Tail struct {
 	// IdleTurn is the longest time without a look at the table, a net under
 	// the bell: 1 s by default.
 	IdleTurn time.Duration
+	// Silence is how long a statement may bring nothing before its connection is
+	// taken for dead, as one is that a firewall has forgotten: 10 s by default.
+	Silence time.Duration
 	// Log gets lost connections and their return.
 	Log *slog.Logger
 
@@ -73,6 +76,9 @@ func (t *Tail) Run(ctx context.Context) error {
 	}
 	if t.IdleTurn == 0 {
 		t.IdleTurn = time.Second
+	}
+	if t.Silence == 0 {
+		t.Silence = 10 * time.Second
 	}
 	t.begun()
 	retry := backoff.NewExponentialBackOff()
@@ -105,7 +111,8 @@ func (t *Tail) session(ctx context.Context, connected func()) error {
 	}()
 	var b *bell
 	if t.Wake != WakePoll {
-		if b, err = listen(ctx, conn, t.Log); err != nil {
+		b, err = listen(ctx, conn, t.Silence, t.Log)
+		if err != nil {
 			return migrated(err)
 		}
 	}
@@ -116,13 +123,20 @@ func (t *Tail) session(ctx context.Context, connected func()) error {
 	return t.follow(ctx, conn, b)
 }
 
+// settleLimit is for a database that was restored: all its rows are rewritten once.
+const settleLimit = time.Hour
+
 // begin goes on from where the tail was, if the database still knows that
 // place, and starts afresh otherwise.
 func (t *Tail) begin(ctx context.Context, conn *pgx.Conn) error {
+	settling, cancel := within(ctx, settleLimit)
+	defer cancel()
 	var history int64
-	if err := conn.QueryRow(ctx, `SELECT outbox_settle()`).Scan(&history); err != nil {
+	if err := conn.QueryRow(settling, `SELECT outbox_settle()`).Scan(&history); err != nil {
 		return fmt.Errorf("settle the history: %w", err)
 	}
+	ctx, cancel = within(ctx, t.Silence)
+	defer cancel()
 	if t.continuing && t.position.History == uint32(history) {
 		_, reason, err := verify(ctx, conn, t.position, nil)
 		if err != nil {
@@ -172,6 +186,9 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 	var clock clock
 	for {
 		if b != nil {
+			if flowing && !b.proven {
+				b.take(ctx) // nobody waits for the bell now, and the proof may be there
+			}
 			b.prove(ctx, t.URL)
 		}
 		if err := t.compare(ctx, conn, &clock); err != nil {
@@ -252,19 +269,16 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 	}
 }
 
-// A read that brings nothing for so long is on a connection that is gone.
-const readSilence = 10 * time.Second
-
 // read reads once and delivers.
 func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, xip []uint64, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watchdog := time.AfterFunc(readSilence, func() { cancel(errors.New("the database does not answer")) })
+	watchdog := time.AfterFunc(t.Silence, func() { cancel(errSilent) })
 	defer watchdog.Stop()
 
 	asked := t.asks()
 	to, xip, err := read(ctx, conn, t.position, few, func(r Read) {
-		watchdog.Reset(readSilence)
+		watchdog.Reset(t.Silence)
 		t.continuing = r.Last
 		events += len(r.Events)
 		r.Asked = asked

@@ -121,6 +121,9 @@ func (t *stream) followBatches(ctx context.Context) error {
 		case <-t.draining:
 			t.endLater()
 		case <-t.end:
+			if _, err := t.takeBatches(); err != nil { // what has come so far
+				return err
+			}
 			return t.goodbye(ErrDraining)
 		case <-t.over:
 			return t.goodbye(*t.why.Load())

@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -216,4 +217,41 @@ func TestCrew_DoesNotWaitForWhoIsToldOfAnEnd(t *testing.T) {
 		stop(errStopped)
 		<-running //nolint:errcheck // other tests look at it
 	})
+}
+
+// What a stalled reader has not taken goes with the stream: the kernel would keep
+// it for minutes.
+func TestSocket_OfAStalledReaderIsReset(t *testing.T) {
+	s := newServer(0)
+	s.Stall = 50 * time.Millisecond
+	ctx, stop := context.WithCancelCause(t.Context())
+	running := make(chan error)
+	go func() { running <- s.Run(ctx) }()
+	defer func() {
+		stop(errStopped)
+		if err := <-running; !errors.Is(err, errStopped) {
+			t.Error(err)
+		}
+	}()
+	untilRunning(t, s.Streamer)
+	near, far := tcp(t)
+	defer far.Close()
+	_ = near.(*net.TCPConn).SetWriteBuffer(4 << 10)
+	_ = far.(*net.TCPConn).SetReadBuffer(4 << 10)
+	ended := make(chan error, 1)
+	go s.Serve(ctx, NewSocket(near, []byte("HTTP/1.1 200 OK\r\n\r\n")), Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(why error) { ended <- why })
+	for why := error(nil); why == nil; {
+		s.commit("a", 1000)
+		select {
+		case why = <-ended:
+			if !errors.Is(why, ErrStalled) {
+				t.Fatal(why)
+			}
+		default:
+		}
+	}
+	_ = far.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, err := io.Copy(io.Discard, far); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the end is %v, want a reset", err)
+	}
 }

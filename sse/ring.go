@@ -236,7 +236,10 @@ func (r *Ring) page(leg outbox.Leg, filter outbox.Filter, limit int) (frames []*
 	}
 	slices.SortStableFunc(frames, func(a, b *Frame) int { return cmp.Compare(a.Event.ID, b.Event.ID) })
 	if len(frames) > limit {
-		return frames[:limit], false, true
+		for limit < len(frames) && frames[limit].Event.ID == frames[limit-1].Event.ID {
+			limit++ // as the table's pages do
+		}
+		return frames[:limit], limit == len(frames), true
 	}
 	return frames, true, true
 }

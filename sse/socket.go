@@ -84,6 +84,14 @@ func (s *Socket) watch(w *watch, left func()) (err error) {
 	return nil
 }
 
+// abort has Close throw away what the reader has not taken. The kernel would keep
+// it, and try for minutes to get rid of it.
+func (s *Socket) abort() {
+	if tcp, ok := s.conn.(*net.TCPConn); ok {
+		_ = tcp.SetLinger(0)
+	}
+}
+
 // Close closes the connection.
 func (s *Socket) Close() error {
 	if s.unwatch != nil {

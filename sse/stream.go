@@ -75,6 +75,9 @@ func (t *stream) finish(ctx context.Context, err error) {
 		t.sub.Close()
 	}
 	if t.conn != nil {
+		if socket, ok := t.conn.(*Socket); ok && errors.Is(err, os.ErrDeadlineExceeded) {
+			socket.abort()
+		}
 		if t.uncancel != nil {
 			t.uncancel()
 		}

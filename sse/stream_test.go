@@ -495,6 +495,29 @@ func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
 	})
 }
 
+// A failover in the middle of a replay: the history that it is of is gone. To wait
+// for it would be for ever.
+func TestStream_IsToldWhenTheHistoryOfItsReplayIsGone(t *testing.T) {
+	fromTable(t, func(t *testing.T, s *server) {
+		s.commit("a", 3000)
+		s.past.replay = func(leg outbox.Leg) error {
+			if leg.After < 500 {
+				return nil
+			}
+			s.past.gap = func(outbox.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory, Since: epoch} }
+			return fmt.Errorf("replay: %w: %s", outbox.ErrTrimmed, outbox.OtherHistory)
+		}
+		c := s.open(t, Request{From: From{Earliest: true}})
+		events := c.next()
+		i := slices.IndexFunc(events[1:], func(e ssetest.Event) bool { return e.Type == "outcrier.hello" }) + 1
+		if i == 0 || hello(t, events[i]).Reason != string(outbox.OtherHistory) {
+			t.Fatalf("of %d events none is a gap of another history", len(events))
+		}
+		s.commit("a", 1)
+		c.wantIDs("3001")
+	})
+}
+
 // With the database gone the stream stays open, heartbeats, and goes on when it
 // is back.
 func TestStream_OutlivesTheDatabase(t *testing.T) {

@@ -21,7 +21,7 @@ type benchConfig struct {
 	URL       string        `flag:"url" secret:"true" help:"a server on that database, like http://127.0.0.1:8080; by default one of the bench's own"`
 	Token     string        `flag:"token" secret:"true" help:"a bearer token for the server at --url"`
 	ServerPID int           `flag:"server-pid" allow:"0..4194304" default:"0" help:"the process of the server at --url, when it is on this machine, for its CPU and memory"`
-	Only      []string      `flag:"only" allow:"writers|latency|fanout|idle|replay|storm|tail" help:"what to measure; everything by default"`
+	Only      []string      `flag:"only" allow:"writers|latency|fanout|idle|replay|storm|hostile|tail" help:"what to measure; everything by default"`
 	Format    string        `flag:"format" default:"cloudevents" allow:"cloudevents|payload" help:"the form of the events that the streams ask for"`
 	SyncDelay time.Duration `flag:"sync-delay" default:"0s" allow:"0s..100ms" help:"how much longer each sync of the private Postgres takes, for a disk that is honest"`
 	JSON      bool          `flag:"json" help:"print the report as JSON in place of the table"`
@@ -44,6 +44,7 @@ type BenchSizes struct {
 	Held        int           `flag:"held" default:"1000000" allow:"100..50000000" help:"the events that replay finds in the outbox"`
 	Missed      int           `flag:"missed" default:"100000" allow:"1..10000000" help:"how many of them the stream of replay has missed"`
 	Backlog     int           `flag:"backlog" default:"300000" allow:"100..10000000" help:"the events that tail takes in at once"`
+	Hostile     int           `flag:"hostile" default:"2000" allow:"1..100000" help:"the readers of hostile that read nothing, or a byte a second, or vanish"`
 }
 
 func benchCommand(p process) *cobra.Command {

@@ -26,7 +26,7 @@ func TestMain(m *testing.M) {
 // tiny are sizes at which a bench takes seconds, and tells nothing of speed.
 var tiny = []string{
 	"bench", "--runs", "1", "--seconds", "0.1", "--writers", "2", "--streams", "5,20", "--rate", "50", "--settle", "0s",
-	"--held", "1500", "--missed", "500", "--backlog", "1000", "--beside", "3", "--log-level", "warn",
+	"--held", "1500", "--missed", "500", "--backlog", "1000", "--beside", "3", "--hostile", "9", "--log-level", "warn",
 }
 
 func TestBench_MeasuresEverythingAndLosesNothing(t *testing.T) {
@@ -52,7 +52,7 @@ func TestBench_MeasuresEverythingAndLosesNothing(t *testing.T) {
 			}
 		}
 	}
-	for _, measure := range []string{"writers", "latency", "fanout", "idle", "replay", "storm", "tail"} {
+	for _, measure := range []string{"writers", "latency", "fanout", "idle", "replay", "storm", "hostile", "tail"} {
 		if deliveries[measure] == 0 {
 			t.Errorf("nothing was delivered for %s", measure)
 		}
@@ -103,7 +103,7 @@ func TestBenchConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		{[]string{"--server-pid", "7"}, "needs --url beside it"},
 		{[]string{"--token", "t"}, "needs --url beside it"},
 		{[]string{"--sync-delay", "1ms", "--database-url", dsn}, "want no --database-url"},
-		{[]string{"--only", "writers,speed"}, `"writers,speed": want writers, latency, fanout, idle, replay, storm or tail`},
+		{[]string{"--only", "writers,speed"}, `"writers,speed": want writers, latency, fanout, idle, replay, storm, hostile or tail`},
 		{[]string{"--writers", "8,0"}, `"8,0": want 1 to 250`},
 		{[]string{"--writers", "8,many"}, "want a whole number, 1 to 250"},
 		{[]string{"--payload", "99"}, "want 100 to 65536"},

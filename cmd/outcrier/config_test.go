@@ -75,6 +75,7 @@ func TestConfig_DefaultsAreAsDocumented(t *testing.T) {
 			},
 			ProxySettings: ProxySettings{ProxyHeader: "X-Forwarded-For"},
 			Pool:          8,
+			Metrics:       "admin",
 			Retention:     7 * 24 * time.Hour,
 		},
 		AccessSettings: AccessSettings{KeySettings: KeySettings{
@@ -313,6 +314,7 @@ func TestConfig_DemoIsServeInDevMode(t *testing.T) {
 	}
 	serve := mustLoad[serveConfig](t, environ, "--dev")
 	serve.KeySettings = KeySettings{} // the demo has no keys, and no defaults for them
+	serve.Audit = true                // and its admin page has streams to show
 	if diff := cmp.Diff(serve, demo.serve()); diff != "" {
 		t.Errorf("settings (-serve --dev, +demo):\n%s", diff)
 	}

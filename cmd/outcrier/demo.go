@@ -21,6 +21,9 @@ func (c *demoConfig) check(r *report) {
 	if !r.given("migrate") {
 		c.Migrate = true
 	}
+	if !r.given("audit") {
+		c.Audit = true
+	}
 }
 
 // serve is the settings of the server beneath the demo, which is in dev mode.

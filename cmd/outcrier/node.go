@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -89,8 +90,9 @@ func (n node) run(ctx context.Context) error {
 		return err
 	}
 	access.Open, access.Proxies, access.Limits = n.open(), n.proxies(), n.limits()
+	var leaving atomic.Bool
 	surface := handlers.Config{
-		Streamer: streamer, Append: traced.Append(appender(pool)), Catalogue: outbox.Catalogue{Pool: pool}.List, TailStatus: tail.Status,
+		Streamer: streamer, Append: traced.Append(appender(pool)), Catalogue: outbox.Catalogue{Pool: pool}.List, TailStatus: tail.Status, Leaving: leaving.Load,
 		Access: access, MaxBody: int64(n.MaxBody), Log: n.log,
 		Admin: outbox.NewAdmin(pool), Pulse: &handlers.Pulse{Streamer: streamer, TailStatus: tail.Status},
 	}
@@ -143,10 +145,15 @@ func (n node) run(ctx context.Context) error {
 	} else {
 		group.Go(func() error { return server.Serve(listener) })
 	}
+	systemd := newSupervisor(n.environ)
+	group.Go(func() error { return systemd.live(work, func() { hub.Position() }) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
-			n.log.Info("drain", "why", context.Cause(ctx), "streams", streamer.Open())
+			leaving.Store(true)
+			systemd.stopping(n.DrainDelay + n.Drain + 10*time.Second)
+			n.log.Info("drain", "why", context.Cause(ctx), "streams", streamer.Open(), "delay", n.DrainDelay)
+			time.Sleep(n.DrainDelay)
 			err := drain(streamer, server, n.Drain)
 			stop(errStopped)
 			return err
@@ -155,6 +162,7 @@ func (n node) run(ctx context.Context) error {
 		}
 	})
 	n.announce(listener.Addr(), private)
+	systemd.ready()
 	if err := group.Wait(); !errors.Is(err, errStopped) && !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}

@@ -66,6 +66,8 @@ type Sizes struct {
 	Missed int `json:"missed"`
 	// Backlog is how many events tail takes in at once.
 	Backlog int `json:"backlog"`
+	// Hostile is how many readers of the measure hostile read nothing.
+	Hostile int `json:"hostile"`
 }
 
 func (s Sizes) round() time.Duration { return time.Duration(s.Seconds * float64(time.Second)) }
@@ -84,6 +86,7 @@ var measures = []struct {
 	{"fanout", (*bench).fanout},
 	{"idle", (*bench).idle},
 	{"storm", (*bench).storm},
+	{"hostile", (*bench).hostile},
 	{"tail", (*bench).tail},
 	{"replay", (*bench).replay},
 }
@@ -105,7 +108,7 @@ func Run(ctx context.Context, config Config) (report *Report, err error) {
 		Format: 1, Began: time.Now().UTC(), Run: b.name, Sizes: config.Sizes, Figures: []Figure{}, Failures: []Failure{},
 		Machine: Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()},
 	}
-	if err := allowFiles(max(slices.Max(config.Streams), config.Beside)); err != nil {
+	if err := allowFiles(max(slices.Max(config.Streams), config.Beside, config.Hostile)); err != nil {
 		return b.report, err
 	}
 	if b.target, err = b.open(ctx); err != nil {

@@ -163,6 +163,9 @@ func signature(function string) string {
 	name, arguments, _ := strings.Cut(strings.TrimSuffix(function, ")"), "(")
 	var types []string
 	for argument := range strings.SplitSeq(arguments, ", ") {
+		if strings.HasPrefix(argument, "OUT ") {
+			continue
+		}
 		if _, kind, named := strings.Cut(argument, " "); named {
 			argument = kind
 		}

@@ -59,7 +59,7 @@ func follower(t *testing.T, name, from string, nodes ...*node) (*reader, context
 	steady.Store(true)
 	r := &reader{
 		name: name, filter: outbox.Filter{Topics: []outbox.Pattern{"**"}}, from: from,
-		nodes: func() []*node { return nodes }, rand: rand.New(rand.NewPCG(1, 2)), steady: steady,
+		nodes: func() []string { return urls(nodes) }, rand: rand.New(rand.NewPCG(1, 2)), steady: steady,
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	done := make(chan struct{})

@@ -25,15 +25,30 @@ import (
 // long, so that what did not commit is lost with the process.
 var settings = map[string]string{
 	"fsync":                     "off",
-	"max_connections":           "200",
+	"max_connections":           "120",
 	"max_prepared_transactions": "100",
 	"wal_writer_delay":          "10s",
+	// For those who look on when nobody else gets in.
+	"superuser_reserved_connections": "20",
 }
 
 // startPostgres starts a migrated Postgres that the test may kill.
 func startPostgres(t *testing.T) *pgserver.Server {
 	t.Helper()
-	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: settings})
+	server := runPostgres(t, pgserver.Config{})
+	if err := (migrations.Migrations{URL: server.URL("")}).Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return server
+}
+
+// runPostgres starts a Postgres with what is there.
+func runPostgres(t *testing.T, config pgserver.Config) *pgserver.Server {
+	t.Helper()
+	if config.Settings == nil {
+		config.Settings = settings
+	}
+	server, err := pgserver.Start(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,9 +57,6 @@ func startPostgres(t *testing.T) *pgserver.Server {
 			t.Error(err)
 		}
 	})
-	if err := (migrations.Migrations{URL: server.URL("")}).Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
 	return server
 }
 
@@ -94,20 +106,20 @@ func seed(t *testing.T) uint64 {
 // and crashes do.
 func TestTorture(t *testing.T) {
 	n := size(t)
-	run(t, torture{events: n, writers: 32, readers: 32, crashes: int(max(2, n/100_000))})
+	let(t, torture{events: n, writers: 32, readers: 32, crashes: int(max(2, n/100_000))})
 }
 
 // TestTorture_IdsOutOfOrder: ids that are drawn long before the insert, by hand
 // or by a cache of the sequence, lose nothing and repeat nothing. Only the order
 // is then the writers' own doing.
 func TestTorture_IdsOutOfOrder(t *testing.T) {
-	run(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, forged: true})
+	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, forged: true})
 }
 
 // TestTorture_BellAlwaysRung: writers who ring for every commit, asked or not, as
 // many notifications as there can be.
 func TestTorture_BellAlwaysRung(t *testing.T) {
-	run(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, ring: `
+	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, ring: `
 		IF current_setting('outbox.bell', true) IS DISTINCT FROM 'off' THEN
 			PERFORM pg_notify(outbox_bell_channel(), coalesce(pg_sequence_last_value('outbox_bell_asked'), 0)::text);
 		END IF;`})
@@ -116,10 +128,10 @@ func TestTorture_BellAlwaysRung(t *testing.T) {
 // TestTorture_BellNeverRung: writers who never ring though the tails rely on it;
 // what they commit is found by the tails' turns alone.
 func TestTorture_BellNeverRung(t *testing.T) {
-	run(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, ring: `NULL;`})
+	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, ring: `NULL;`})
 }
 
-// torture is one run.
+// torture is one run; let it begin.
 type torture struct {
 	events           int64
 	writers, readers int
@@ -129,7 +141,7 @@ type torture struct {
 	ring string
 }
 
-func run(t *testing.T, c torture) {
+func let(t *testing.T, c torture) {
 	seed := seed(t)
 	chance := rand.New(rand.NewPCG(seed, 0))
 	server := startPostgres(t)
@@ -169,7 +181,7 @@ func run(t *testing.T, c torture) {
 	var readersDone sync.WaitGroup
 	startReader := func(i int, from string) {
 		r := &reader{
-			name: fmt.Sprintf("reader %d", i), filter: filterOf(i, b.topics, chance), from: from, nodes: nodes.get,
+			name: fmt.Sprintf("reader %d", i), filter: filterOf(i, b.topics, chance), from: from, nodes: func() []string { return urls(nodes.get()) },
 			rand: rand.New(rand.NewPCG(seed, uint64(1000+i))), slow: i%5 == 1, longGone: i%7 == 2, steady: &steady,
 		}
 		readers = append(readers, r)
@@ -258,6 +270,14 @@ type cluster struct {
 
 func (c *cluster) set(nodes ...*node) { c.mu.Lock(); defer c.mu.Unlock(); c.nodes = nodes }
 func (c *cluster) get() []*node       { c.mu.Lock(); defer c.mu.Unlock(); return c.nodes }
+
+// urls are where nodes serve.
+func urls(nodes []*node) (list []string) {
+	for _, n := range nodes {
+		list = append(list, n.url)
+	}
+	return list
+}
 
 // filterOf makes filters of all kinds: everything, patterns, and exact topics.
 func filterOf(i int, topics []string, r *rand.Rand) outbox.Filter {

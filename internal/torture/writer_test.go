@@ -46,6 +46,9 @@ type business struct {
 	shared []*chain
 	// enough ends the writers when committed has reached it.
 	committed, enough atomic.Int64
+	// pause, when not 0, is the longest time between two transactions of a
+	// writer.
+	pause time.Duration
 	// forged lets writers draw ids ahead; then ids don't follow the order of
 	// appends, and chains prove nothing.
 	forged bool
@@ -89,6 +92,9 @@ func (b *business) write(ctx context.Context, id int, seed uint64) {
 		if err := w.transact(ctx); err != nil && !expected(err) {
 			panic(fmt.Sprintf("writer %d: %v", id, err))
 		}
+		if b.pause > 0 {
+			pause(ctx, rand.N(b.pause))
+		}
 	}
 }
 
@@ -98,12 +104,13 @@ func expected(err error) bool {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) {
 		switch pg.Code[:2] {
-		case "57", "08", "40", "53", "25": // shutdown, connection, serialization, resources, aborted transaction
+		case "57", "58", "08", "40", "53", "25": // shutdown, system, connection, serialization, resources, aborted transaction
 			return true
 		case "55": // lock_not_available, object_in_use
 			return true
 		}
-		return pg.Code == "42704" // a prepared transaction that somebody else resolved
+		return pg.Code == "42704" || // a prepared transaction that somebody else resolved
+			pg.Code == "23514" && pg.ConstraintName == "" // no partition is there
 	}
 	return true // the connection broke
 }

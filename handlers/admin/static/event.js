@@ -89,7 +89,7 @@ function receipts(page, id, statement) {
     const any = list.body.children.length > 0;
     list.whole.hidden = !any;
     none.hidden = any;
-    none.textContent = found.audit ? t('receipts_none') : t('receipts_off', { node: '' });
+    none.textContent = found.audit ? t('receipts_none') : t('receipts_off');
     more.hidden = !found.more;
   };
   list.whole.hidden = true;

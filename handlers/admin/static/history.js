@@ -33,6 +33,7 @@ export function history(main, page, query) {
   const bound = el('span', { class: 'soft', 'data-testid': 'bound' });
   const more = el('button', { type: 'button', hidden: true, 'data-testid': 'more', onclick: () => page.attempt(older) });
   const sql = sqlBox(page);
+  const results = el('section', { class: 'panel results', 'aria-label': t('results') }, summary, first, list, el('div', { class: 'more' }, bound, more));
   main.append(
     el('h1', {}, t('history')),
     el('form', { class: 'panel search', role: 'search', 'aria-label': t('history'), onsubmit: submit },
@@ -46,7 +47,7 @@ export function history(main, page, query) {
         filtered && el('a', { class: 'button', href: '#/history' }, t('clear')),
         el('label', { class: 'check' }, follow, t('follow')))),
     problem,
-    el('section', { class: 'panel results', 'aria-label': t('results') }, summary, first, list, el('div', { class: 'more' }, bound, more)),
+    results,
     sql.whole,
   );
 
@@ -65,6 +66,7 @@ export function history(main, page, query) {
   let further = '';
   const show = (found) => {
     problem.textContent = '';
+    results.hidden = sql.whole.hidden = false;
     sync(list, events, (e) => e.id, row);
     summary.hidden = !events.length && !filtered && !found.further;
     summary.textContent = events.length ? t('found', { n: count(events.length) }) : found.further ? t('none_here', { id: count(found.scanned_to) }) : t('none_found');
@@ -95,7 +97,7 @@ export function history(main, page, query) {
     if (page.signal.aborted) return;
     if (err.status === undefined) throw err;
     problem.textContent = err.status ? t('failed', { detail: err.message }) : t('no_answer');
-    if (!events.length) summary.textContent = '';
+    results.hidden = sql.whole.hidden = !events.length;
   };
   let begun = false;
   page.every(2000, async (signal) => {

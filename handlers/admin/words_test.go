@@ -1,0 +1,88 @@
+package admin
+
+import (
+	"io/fs"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	entry = regexp.MustCompile(`(?m)^  (\w+): (['"].*['"]),$`)
+	hole  = regexp.MustCompile(`\{\w+\}`)
+	said  = regexp.MustCompile(`\bt\('(\w+)'`)
+)
+
+// words are a language's sentences, by name.
+func words(t *testing.T, file string) map[string]string {
+	t.Helper()
+	source, err := fs.ReadFile(static, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := map[string]string{}
+	for _, found := range entry.FindAllStringSubmatch(string(source), -1) {
+		if _, twice := words[found[1]]; twice {
+			t.Errorf("%s has %s twice", file, found[1])
+		}
+		words[found[1]] = found[2]
+	}
+	return words
+}
+
+// Each sentence is there in both languages, with the same values, and is said
+// somewhere.
+func TestWords_AreTheSameInBothLanguages(t *testing.T) {
+	en, zh := words(t, "static/en.js"), words(t, "static/zh.js")
+	if len(en) < 100 {
+		t.Fatalf("only %d sentences were found", len(en))
+	}
+	for name, text := range en {
+		other, ok := zh[name]
+		if !ok {
+			t.Errorf("%s is not in Chinese", name)
+			continue
+		}
+		holes, others := hole.FindAllString(text, -1), hole.FindAllString(other, -1)
+		slices.Sort(holes)
+		slices.Sort(others)
+		if !slices.Equal(holes, others) {
+			t.Errorf("%s has the values %q in English, %q in Chinese", name, holes, others)
+		}
+	}
+	for name := range zh {
+		if _, ok := en[name]; !ok {
+			t.Errorf("%s is not in English", name)
+		}
+	}
+	var all strings.Builder
+	files, err := fs.Glob(static, "static/*.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(files, "static/page.html") {
+		if file == "static/en.js" || file == "static/zh.js" {
+			continue
+		}
+		source, err := fs.ReadFile(static, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all.Write(source)
+	}
+	for _, found := range said.FindAllStringSubmatch(all.String(), -1) {
+		if _, ok := en[found[1]]; !ok {
+			t.Errorf("%s is said, and is no sentence", found[1])
+		}
+	}
+	for name := range en {
+		// By a name that is put together: why_left, severity_info.
+		if prefix, _, _ := strings.Cut(name, "_"); (prefix == "why" || prefix == "severity") && name != prefix {
+			continue
+		}
+		if !strings.Contains(all.String(), `'`+name+`'`) && !strings.Contains(all.String(), `"`+name+`"`) {
+			t.Errorf("%s is never said", name)
+		}
+	}
+}

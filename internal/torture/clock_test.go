@@ -1,0 +1,53 @@
+package torture
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/migrations"
+)
+
+// TestFault_ClockJumps: the clock of Postgres jumps, over midnights and back. The
+// nodes' own can't be made to jump here: Go reads it past libfaketime. Nothing on
+// the way of an event looks at it.
+func TestFault_ClockJumps(t *testing.T) {
+	t.Parallel()
+	library := need(t, "/usr/lib/*/faketime/libfaketime.so.1")
+	clock := filepath.Join(openFolder(t), "clock")
+	set := func(offset string) { must(t, os.WriteFile(clock, []byte(offset+"\n"), 0o644)) }
+	set("+0")
+	server := runPostgres(t, pgserver.Config{Env: []string{
+		"LD_PRELOAD=" + library, "FAKETIME_TIMESTAMP_FILE=" + clock, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1",
+	}})
+	must(t, (migrations.Migrations{URL: server.URL("")}).Up(t.Context()))
+	f := newField(t, server.URL(""), 2, "--audit")
+	f.prepare()
+	f.write(4)
+	f.read(6)
+	f.recover("the start", 30*time.Second)
+	for _, jump := range []string{"+2h", "-3h", "+26h", "-26h", "+0"} {
+		f.suffer("clock of Postgres jumps", 10*time.Second, func() {
+			set(jump)
+			f.pause(200*time.Millisecond, 500*time.Millisecond)
+			conn, err := pgx.Connect(t.Context(), f.url)
+			must(t, err)
+			defer conn.Close(t.Context())
+			var shown time.Time
+			must(t, conn.QueryRow(t.Context(), `SELECT clock_timestamp()`).Scan(&shown))
+			want := time.Duration(0)
+			if jump != "+0" {
+				want, err = time.ParseDuration(jump)
+				must(t, err)
+			}
+			if off := time.Until(shown) - want; off.Abs() > time.Minute {
+				t.Errorf("the clock of Postgres is at %v, want %v from now", shown, want)
+			}
+		})
+	}
+	f.end()
+}

@@ -1,0 +1,32 @@
+package torture
+
+import (
+	"testing"
+	"time"
+)
+
+// TestFault_ForgottenByAFirewall: connections that are dead without a word, while
+// new ones are well, are given up; those to the database of tails and of replays,
+// and those of readers.
+func TestFault_ForgottenByAFirewall(t *testing.T) {
+	t.Parallel()
+	server := startPostgres(t)
+	// Nothing is resumed from memory.
+	f := newField(t, server.URL(""), 2, "--ring", "64KiB", "--pool", "2")
+	f.prepare()
+	f.write(2)
+	f.read(6)
+	f.recover("the start", 30*time.Second)
+	f.suffer("database connections forgotten by a firewall", time.Minute, func() {
+		for i := range f.nodes {
+			f.database[i].Forget()
+			f.client[i].Cut() // to have all resume
+		}
+	})
+	f.suffer("client connections forgotten by a firewall", 10*time.Second, func() {
+		for _, network := range f.client {
+			network.Forget()
+		}
+	})
+	f.end()
+}

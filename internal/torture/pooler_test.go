@@ -1,0 +1,116 @@
+package torture
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// pooler is a PgBouncer in transaction mode.
+type pooler struct {
+	t       *testing.T
+	address string
+	file    string
+	cmd     *exec.Cmd
+}
+
+// newPooler starts one before the database at url, for nodes.
+func newPooler(t *testing.T, url string, settings ...string) *pooler {
+	t.Helper()
+	p := &pooler{t: t, address: freeAddress(t), file: filepath.Join(openFolder(t), "pgbouncer.ini")}
+	host, port, _ := strings.Cut(hostOf(t, url), ":")
+	_, listen, _ := strings.Cut(p.address, ":")
+	must(t, os.WriteFile(p.file, fmt.Appendf(nil, `[databases]
+postgres = host=%s port=%s dbname=postgres user=%s password=%[3]s
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %[4]s
+unix_socket_dir =
+auth_type = any
+pool_mode = transaction
+default_pool_size = 20
+max_client_conn = 200
+%[5]s
+`, host, port, nodeRole, listen, strings.Join(settings, "\n")), 0o644))
+	p.start()
+	t.Cleanup(p.kill)
+	return p
+}
+
+func (p *pooler) start() {
+	p.t.Helper()
+	program := need(p.t, "pgbouncer", "/usr/sbin/pgbouncer")
+	args := []string{"-q", p.file}
+	if os.Geteuid() == 0 { // which it refuses to run as
+		args = append([]string{"-u", "nobody"}, args...)
+	}
+	p.cmd = exec.Command(program, args...)
+	p.cmd.SysProcAttr = dieWithParent()
+	must(p.t, p.cmd.Start())
+	eventually(p.t, "PgBouncer passes connections on", 20*time.Second, func() bool {
+		return attempt(p.t.Context(), "postgres://x@"+p.address+"/postgres?sslmode=disable&default_query_exec_mode=simple_protocol", `SELECT`) == nil
+	})
+}
+
+func (p *pooler) kill() {
+	if p.cmd != nil {
+		_ = p.cmd.Process.Signal(syscall.SIGKILL)
+		_ = p.cmd.Wait()
+		p.cmd = nil
+	}
+}
+
+// TestFault_PgBouncer: with a pooler in transaction mode before the database, a
+// node with a direct URL beside it has nothing to miss; one without says so, and
+// polls. Neither loses anything, nor when the pooler dies.
+func TestFault_PgBouncer(t *testing.T) {
+	t.Parallel()
+	server := startPostgres(t)
+	f := newField(t, server.URL(""), 0)
+	f.prepare()
+	pooler := newPooler(t, server.URL(""))
+	pooled := at(t, asNode(t, f.url), pooler.address)
+	direct := newProcess(t, pooled, "--direct-url", asNode(t, f.url), "--ring", "64KiB")
+	polling := newProcess(t, pooled, "--ring", "64KiB")
+	for _, n := range []*process{direct, polling} {
+		f.nodes = append(f.nodes, n)
+		f.client = append(f.client, newNetwork(t, n.listen))
+	}
+	eventually(t, "the node with a direct URL is ready", 30*time.Second, direct.ready)
+	f.write(4)
+	f.read(8)
+	f.recover("the start", 30*time.Second)
+	if why := readiness(t, polling); !strings.Contains(why, "direct") {
+		t.Errorf("a node whose tail is behind a pooler says %q of it, want that it needs a direct connection", why)
+	}
+	f.suffer("behind PgBouncer", 10*time.Second, func() { f.pause(2*time.Second, 3*time.Second) })
+	f.suffer("kill -9 of PgBouncer", 10*time.Second, func() {
+		pooler.kill()
+		f.pause(200*time.Millisecond, time.Second)
+		pooler.start()
+	})
+	f.end()
+}
+
+// readiness is what a node says of its readiness, once its tail follows.
+func readiness(t *testing.T, n *process) (why string) {
+	t.Helper()
+	eventually(t, "the tail follows", 20*time.Second, func() bool {
+		response, err := http.Get(n.url + "/readyz")
+		if err != nil {
+			return false
+		}
+		defer response.Body.Close()
+		body, _ := io.ReadAll(response.Body)
+		why = string(body)
+		return strings.Contains(why, "LISTEN") || response.StatusCode == http.StatusOK
+	})
+	return why
+}

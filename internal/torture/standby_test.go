@@ -1,0 +1,262 @@
+package torture
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/internal/badnet"
+	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// copyOf makes a data folder from a running Postgres with pg_basebackup, for
+// pgserver to start. primary is the URL that a standby is to follow; without, the
+// folder is a backup.
+func copyOf(t *testing.T, server *pgserver.Server, primary string) string {
+	t.Helper()
+	folder := openFolder(t)
+	cluster := filepath.Join(folder, "cluster")
+	must(t, os.Mkdir(cluster, 0o711))
+	from := primary
+	if from == "" {
+		from = server.URL("")
+	}
+	args := []string{"-D", filepath.Join(cluster, "data"), "-d", from, "-X", "stream", "-c", "fast"}
+	if primary != "" {
+		args = append(args, "-R")
+	}
+	if out, err := exec.Command(filepath.Join(server.Bin(), "pg_basebackup"), args...).CombinedOutput(); err != nil {
+		t.Fatalf("pg_basebackup: %v\n%s", err, out)
+	}
+	u, err := url.Parse(server.URL(""))
+	must(t, err)
+	password, _ := u.User.Password()
+	must(t, os.WriteFile(filepath.Join(cluster, "password"), []byte(password+"\n"), 0o600))
+	// It must belong to whom the first one runs as.
+	owner := ownerOf(t, server)
+	must(t, filepath.WalkDir(cluster, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, int(owner.Uid), int(owner.Gid))
+	}))
+	return folder
+}
+
+func ownerOf(t *testing.T, server *pgserver.Server) *syscall.Stat_t {
+	t.Helper()
+	info, err := os.Stat(filepath.Join(filepath.Dir(server.LogFile()), "cluster"))
+	must(t, err)
+	return info.Sys().(*syscall.Stat_t)
+}
+
+// openFolder is a folder that the account of Postgres can enter, which root's
+// t.TempDir is not.
+func openFolder(t *testing.T) string {
+	t.Helper()
+	// In memory where that can be: Postgres syncs a new cluster file by file.
+	folder, err := os.MkdirTemp("/dev/shm", "outcrier-torture-")
+	if err != nil {
+		folder, err = os.MkdirTemp("/tmp", "outcrier-torture-")
+	}
+	must(t, err)
+	must(t, os.Chmod(folder, 0o755))
+	t.Cleanup(func() { os.RemoveAll(folder) })
+	return folder
+}
+
+// withSettings are the settings and some more.
+func withSettings(pairs ...string) map[string]string {
+	all := map[string]string{}
+	for name, value := range settings {
+		all[name] = value
+	}
+	for pair := range slices.Chunk(pairs, 2) {
+		all[pair[0]] = pair[1]
+	}
+	return all
+}
+
+// TestStandby_IsRefused: a hot standby's snapshots list no transactions in
+// progress. Whoever read there would lose events in silence.
+func TestStandby_IsRefused(t *testing.T) {
+	t.Parallel()
+	primary := startPostgres(t)
+	standby := runPostgres(t, pgserver.Config{Data: copyOf(t, primary, primary.URL("")), Settings: withSettings()})
+
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	tail := outbox.Tail{URL: standby.URL(""), Log: slog.New(slog.DiscardHandler), Start: func(outbox.Position) { t.Error("it starts") }}
+	done := make(chan error, 1)
+	go func() { done <- tail.Run(ctx) }()
+	wait(t, func() bool { return tail.Status().Err != nil })
+	if status := tail.Status(); !errors.Is(status.Err, outbox.ErrStandby) || status.Following {
+		t.Errorf("a tail on a standby says %+v, want %v", status, outbox.ErrStandby)
+	}
+	cancel()
+	if err := <-done; !errors.Is(err, context.Canceled) {
+		t.Errorf("it ended with %v", err)
+	}
+	if _, err := (outbox.Reader{Pool: outboxtest.Pool(t, standby.URL(""))}).Earliest(t.Context()); !errors.Is(err, outbox.ErrStandby) {
+		t.Errorf("a reader on a standby says %v, want %v", err, outbox.ErrStandby)
+	}
+
+	n := newProcess(t, standby.URL(""))
+	eventually(t, "the node has said why it is not ready", 20*time.Second, func() bool {
+		log, _ := os.ReadFile(n.log)
+		return strings.Contains(string(log), outbox.ErrStandby.Error())
+	})
+	if n.ready() {
+		t.Error("a node on a standby says that it is ready")
+	}
+
+	// Of several hosts the primary is taken, wherever it stands in the list.
+	both, err := url.Parse(standby.URL(""))
+	must(t, err)
+	both.Host += "," + hostOf(t, primary.URL(""))
+	conn, err := outboxtest.Pool(t, both.String()).Acquire(t.Context())
+	must(t, err)
+	defer conn.Release()
+	var recovering bool
+	must(t, conn.QueryRow(t.Context(), `SELECT pg_is_in_recovery()`).Scan(&recovering))
+	if recovering {
+		t.Error("of two hosts the standby was taken")
+	}
+}
+
+// TestFault_Failover: a standby takes over. First one that had everything: nobody
+// may notice more than a pause. Then one that had not: who was given what is lost
+// must be told so, and nobody else.
+func TestFault_Failover(t *testing.T) {
+	t.Parallel()
+	for _, lossless := range []bool{true, false} {
+		name := "failover, commits lost"
+		if lossless {
+			name = "failover, synchronous"
+		}
+		t.Run(strings.ReplaceAll(name, ", ", " "), func(t *testing.T) {
+			t.Parallel()
+			failover(t, name, lossless)
+		})
+	}
+}
+
+func failover(t *testing.T, name string, lossless bool) {
+	primary := startPostgres(t)
+	// What all talk to, and what the standby follows.
+	address := newNetwork(t, hostOf(t, primary.URL("")))
+	replication := newNetwork(t, hostOf(t, primary.URL("")))
+	f := newField(t, at(t, primary.URL(""), address.Address()), 2)
+	f.prepare()
+	standby := runPostgres(t, pgserver.Config{Data: copyOf(t, primary, through(t, primary.URL(""), replication)), Settings: withSettings()})
+	if lossless {
+		execute(t, f.url, `ALTER SYSTEM SET synchronous_standby_names = '*'`, `SELECT pg_reload_conf()`)
+	}
+	promote := func() {
+		must(t, primary.Kill())
+		execute(t, standby.URL(""), `SELECT pg_promote()`)
+		address.To(hostOf(t, standby.URL("")))
+	}
+	if lossless {
+		f.write(4)
+		f.read(6)
+		f.recover("the start", 30*time.Second)
+		f.suffer(name, 15*time.Second, func() {
+			f.pause(200*time.Millisecond, 700*time.Millisecond)
+			promote()
+		})
+		f.end()
+		return
+	}
+	f.loses(name, func() {
+		eventually(t, "the standby has what was committed", 20*time.Second, func() bool { return replayed(t, primary, standby) })
+	}, func() {
+		replication.Hold(badnet.Both)
+	}, promote)
+}
+
+// replayed tells whether a standby has all that its primary has.
+func replayed(t *testing.T, primary, standby *pgserver.Server) (all bool) {
+	t.Helper()
+	var lsn string
+	ask := func(url, query string, answer any, args ...any) {
+		conn, err := pgx.Connect(t.Context(), url)
+		must(t, err)
+		defer conn.Close(context.Background())
+		must(t, conn.QueryRow(t.Context(), query, args...).Scan(answer))
+	}
+	ask(primary.URL(""), `SELECT pg_current_wal_insert_lsn()::text`, &lsn)
+	ask(standby.URL(""), `SELECT coalesce(pg_last_wal_replay_lsn() >= $1::text::pg_lsn, false)`, &all, lsn)
+	return all
+}
+
+// loses goes through a loss of what was committed last: kept makes sure that all
+// is kept up to now, fork that nothing is from now on, and lose goes back there.
+//
+// Readers who were given what is lost must be told of another history. One who has
+// only what was kept, and one who comes for the first time, must not be told of
+// anything, and miss nothing.
+func (f *field) loses(name string, kept, fork, lose func()) {
+	f.t.Helper()
+	f.lossy = true
+	f.write(4)
+	f.read(6)
+	absent := &reader{name: "absent", filter: everything(), steady: new(atomic.Bool)}
+	f.follow(absent, true)
+	f.recover("the start", 30*time.Second)
+	absent.leave()
+	absent.steady.Store(false)
+	for i, r := range f.readers {
+		if i%2 == 1 {
+			r.steady.Store(true) // who is always there has been given what is lost
+		}
+	}
+	f.recover("before the fork", 30*time.Second)
+	kept()
+	fork()
+	f.recover("what is lost", 30*time.Second)
+	var witnesses []*reader
+	for _, r := range f.readers {
+		if r != absent {
+			witnesses = append(witnesses, r)
+		}
+		if r != absent || f.anew {
+			r.forgiving.Store(true)
+		}
+	}
+	f.suffer(name, 15*time.Second, func() {
+		f.pause(300*time.Millisecond, 800*time.Millisecond)
+		lose()
+	})
+	absent.comeBack()
+	absent.steady.Store(true)
+	fresh := &reader{name: "fresh", filter: everything(), steady: new(atomic.Bool)}
+	f.follow(fresh, true)
+	f.recover("the return of the absent", 15*time.Second)
+	f.end()
+	for _, r := range witnesses {
+		told := r.told()
+		if len(told) == 0 {
+			f.t.Errorf("%s was given events that are lost, and not told so", r.name)
+		}
+		for _, reason := range told {
+			if reason != string(outbox.OtherHistory) && reason != string(outbox.Ahead) {
+				f.t.Errorf("%s was told of a gap with reason %q", r.name, reason)
+			}
+		}
+	}
+}

@@ -1,0 +1,73 @@
+package outbox
+
+import (
+	"context"
+	"time"
+)
+
+// Detail is all that is known of one event.
+type Detail struct {
+	ID        int64             `json:"id"`
+	CreatedAt time.Time         `json:"created_at"`
+	Topic     string            `json:"topic"`
+	Type      string            `json:"type"`
+	Source    string            `json:"source"`
+	Headers   map[string]string `json:"headers"`
+	DedupKey  *string           `json:"dedup_key"`
+	XID       uint64            `json:"xid"`
+	// Payload is as it was appended, byte for byte.
+	Payload     string  `json:"payload"`
+	Code        *string `json:"code"`
+	Title       *string `json:"title"`
+	Description *string `json:"description"`
+	Severity    *string `json:"severity"`
+	Action      *string `json:"action"`
+	// SQL and ReceiptsSQL are statements for psql: of the event, and of who was
+	// sent it.
+	SQL         string `json:"sql" db:"-"`
+	ReceiptsSQL string `json:"receipts_sql" db:"-"`
+}
+
+// Event reads one event; found is false if it is not held.
+func (a *Admin) Event(ctx context.Context, id int64) (event Detail, found bool, err error) {
+	const eventSQL = `
+SELECT h.id, h.created_at, h.topic, h.type, h.source, h.headers, h.dedup_key, h.xid,
+	(SELECT o.payload::text FROM outbox AS o WHERE o.id = h.id AND o.created_at = h.created_at),
+	h.code, h.title, h.description, h.severity, h.action
+FROM outbox_history AS h WHERE h.id = $1`
+	events, err := readAll[Detail](ctx, a, eventSQL, id)
+	if err != nil || len(events) == 0 {
+		return Detail{}, false, err
+	}
+	shown, receipts := new(statement), new(statement)
+	shown.add("SELECT *\nFROM outbox_history\nWHERE id = ?", id)
+	receipts.add("SELECT subject, remote, node, sent_after, sent_before, closed_at, why\nFROM outbox_receipts\nWHERE id = ?", id)
+	event = events[0]
+	event.SQL, event.ReceiptsSQL = shown.copied()+";", receipts.copied()+";"
+	return event, true, nil
+}
+
+// Receipt is a stream that an event was sent to.
+type Receipt struct {
+	Subject    string     `json:"subject"`
+	Remote     string     `json:"remote"`
+	Node       string     `json:"node"`
+	Run        int64      `json:"run"`
+	Stream     int64      `json:"stream"`
+	SentAfter  time.Time  `json:"sent_after"`
+	SentBefore time.Time  `json:"sent_before"`
+	ClosedAt   *time.Time `json:"closed_at"`
+	Why        *string    `json:"why"`
+}
+
+// ReceiptPage is how many receipts are read at once.
+const ReceiptPage = 100
+
+// Receipts reads who was sent an event, ordered by run and stream, from behind
+// the given ones on.
+func (a *Admin) Receipts(ctx context.Context, id, run, stream int64) ([]Receipt, error) {
+	const receiptsSQL = `
+SELECT subject, remote, node, run, stream, sent_after, sent_before, closed_at, why
+FROM outbox_receipts WHERE id = $1 AND (run, stream) > ($2, $3) ORDER BY run, stream LIMIT $4`
+	return readAll[Receipt](ctx, a, receiptsSQL, id, run, stream, ReceiptPage)
+}

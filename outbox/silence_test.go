@@ -1,0 +1,143 @@
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/internal/badnet"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// behind is the URL of a database behind a network.
+func behind(t *testing.T, database string) (string, *badnet.Proxy) {
+	t.Helper()
+	u, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	network, err := badnet.Listen(u.Host)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(network.Close)
+	u.Host = network.Address()
+	return u.String(), network
+}
+
+// A firewall forgets the tail's connection, whatever the tail is about to do on
+// it: read, ask for the bell, answer it.
+func TestTail_GivesUpAConnectionThatIsDeadWithoutAWord(t *testing.T) {
+	t.Parallel()
+	database := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, database)
+	through, network := behind(t, database)
+	c := &collector{}
+	tail := &outbox.Tail{
+		URL: through, Silence: 200 * time.Millisecond, IdleTurn: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
+		Start: func(p outbox.Position) { c.mu.Lock(); c.starts = append(c.starts, p); c.mu.Unlock() },
+		Deliver: func(r outbox.Read) {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.reads = append(c.reads, r)
+		},
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- tail.Run(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	}()
+	eventually(t, func() bool { return tail.Status().Following })
+
+	appended := 0
+	insert := func() {
+		if _, err := pool.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', 'b')`); err != nil {
+			t.Fatal(err)
+		}
+		appended++
+	}
+	for forgotten := range 12 {
+		for range forgotten {
+			insert()
+		}
+		network.Forget()
+		insert()
+		for end := time.Now().Add(10 * time.Second); len(c.ids()) < appended; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("connection %d: %d of %d events within 10 s; the tail says %+v", forgotten, len(c.ids()), appended, tail.Status())
+			}
+		}
+	}
+	if got := len(c.ids()); got != appended || c.started() != 1 {
+		t.Errorf("%d events in %d starts, want %d in one", got, c.started(), appended)
+	}
+}
+
+func TestReader_GivesUpAConnectionThatIsDeadWithoutAWord(t *testing.T) {
+	t.Parallel()
+	through, network := behind(t, outboxtest.URL(t))
+	config, err := outbox.PoolConfig(through)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := outbox.Reader{Pool: outboxtest.Pool(t, through), Patience: 300 * time.Millisecond}
+	if config.PingTimeout == 0 {
+		t.Error("a pool waits for ever for a connection that was idle")
+	}
+	if _, err := r.Earliest(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	network.Forget()
+	began := time.Now()
+	for tries := 1; ; tries++ {
+		_, err := r.Earliest(t.Context())
+		if err == nil {
+			break
+		}
+		if tries == 5 {
+			t.Fatalf("the %d. call after %v: %v", tries, time.Since(began), err)
+		}
+	}
+}
+
+// The history that a replay is of is gone: to try again would not bring it back.
+func TestReplay_OfAHistoryThatIsGoneSaysSo(t *testing.T) {
+	t.Parallel()
+	pool := outboxtest.New(t)
+	r := outbox.Reader{Pool: pool}
+	var positions []outbox.Position
+	for range 2 {
+		if _, err := pool.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', 'b')`); err != nil {
+			t.Fatal(err)
+		}
+		var text string
+		if err := pool.QueryRow(t.Context(), `SELECT outbox_position()`).Scan(&text); err != nil {
+			t.Fatal(err)
+		}
+		p, err := outbox.ParsePosition(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		positions = append(positions, p)
+	}
+	legs := positions[0].Legs(positions[1])
+	if page, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10); err != nil || len(page.Events) != 1 {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	if _, err := pool.Exec(t.Context(), `TRUNCATE outbox`); err != nil {
+		t.Fatal(err)
+	}
+	_, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10)
+	if got, want := fmt.Sprint(err), "replay: "+outbox.ErrTrimmed.Error()+": other_history"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
