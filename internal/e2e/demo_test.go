@@ -58,9 +58,14 @@ func textOf(t *testing.T, tab context.Context, selector string) string {
 }
 
 // TestDemo_SubmitApproveTrade has a purchase go from desk to desk, each of which
-// hears of it by its own stream, and ends in the details of the trade.
+// hears of it by its own stream, and ends in the details of the trade. What is
+// offered to do about an event is what the catalogue says, also when it was edited.
 func TestDemo_SubmitApproveTrade(t *testing.T) {
-	s := start(t, "--database-url", outboxtest.URL(t))
+	database := outboxtest.URL(t)
+	s := start(t, "--database-url", database)
+	if _, err := connect(t, database).Exec(t.Context(), `UPDATE outbox_event_type SET action = 'contact_support' WHERE type = 'audit.approved'`); err != nil {
+		t.Fatal(err)
+	}
 	tab := newTab(t)
 	wide.emulate(t, tab)
 	openDesks(t, tab, s.base)
@@ -70,6 +75,7 @@ func TestDemo_SubmitApproveTrade(t *testing.T) {
 	click(t, tab, "rita", `[data-testid=queue] [data-testid=approve]`)
 	see(t, tab, of("ada", `[data-testid=items] .chip[data-status=approved]`))
 	see(t, tab, of("rita", `[data-testid=decided] [data-status=approved]`))
+	see(t, tab, of("ada", `.toast [data-action=contact_support]`))
 	click(t, tab, "tom", `[data-testid=ready] [data-testid=trade]`)
 	see(t, tab, of("ada", `[data-testid=items] .chip[data-status=traded]`))
 	see(t, tab, of("ada", `[data-testid=trades] [data-trade]`))
@@ -195,7 +201,9 @@ func TestDemo_CutNetwork(t *testing.T) {
 		t.Error("that she cut herself off is told as a mark on the stream")
 	}
 
-	click(t, tab, "ada", `[data-testid=network]`)
+	// By keyboard, this time.
+	eval[chromedp.Void](t, tab, fmt.Sprintf("document.querySelector(`%s`).focus()", of("ada", `[data-testid=network]`)))
+	do(t, tab, chromedp.KeyEvent(" "))
 	see(t, tab, liveOf("ada"))
 	see(t, tab, of("ada", `[data-testid=timeline] .caught-up`))
 	var want []string
