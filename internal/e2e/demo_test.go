@@ -192,8 +192,9 @@ func TestDemo_CutNetwork(t *testing.T) {
 		insert(t, db, "user/ada", "user.logged_out", `{"person":"ada","signed_in_at":null,"failed_logins":0,"locked_until":null}`)
 		insert(t, db, "user/bo", "user.logged_out", `{"person":"bo"}`)
 	}
-	// Rita hears all the prices; by then Ada would have.
-	wait(t, tab, fmt.Sprintf("document.querySelectorAll(`%s`).length === 13", of("rita", "[data-testid=timeline] [data-id]")))
+	price(t, db, "VANILLA")
+	// Once Rita has heard of the last, the server has it all, and Ada would too.
+	wait(t, tab, fmt.Sprintf("document.querySelectorAll(`%s`).length === 14", of("rita", "[data-testid=timeline] [data-id]")))
 	if had := listed(""); len(had) != 1 {
 		t.Errorf("cut off, Ada was given %v", had)
 	}
@@ -212,18 +213,18 @@ func TestDemo_CutNetwork(t *testing.T) {
 			want = append(want, strconv.FormatInt(r.ID, 10))
 		}
 	}
-	if got := listed(""); len(want) != 25 || !slices.Equal(got, want) {
+	if got := listed(""); len(want) != 26 || !slices.Equal(got, want) {
 		t.Errorf("Ada was given %v, want %v", got, want)
 	}
 	if got := listed("[data-replayed]"); !slices.Equal(got, want[1:]) {
 		t.Errorf("marked as missed are %v, want %v", got, want[1:])
 	}
-	if got := textOf(t, tab, of("ada", "[data-testid=missed]")); got != "24" {
+	if got := textOf(t, tab, of("ada", "[data-testid=missed]")); got != "25" {
 		t.Errorf("the desk says that %s were missed", got)
 	}
 	price(t, db, "COCOA")
-	wait(t, tab, fmt.Sprintf("document.querySelectorAll(`%s`).length === 26", of("ada", "[data-testid=timeline] [data-id]")))
-	if got := listed("[data-replayed]"); len(got) != 24 {
+	wait(t, tab, fmt.Sprintf("document.querySelectorAll(`%s`).length === 27", of("ada", "[data-testid=timeline] [data-id]")))
+	if got := listed("[data-replayed]"); len(got) != 25 {
 		t.Errorf("live again, %d are marked as missed", len(got))
 	}
 }
