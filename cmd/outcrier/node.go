@@ -106,6 +106,7 @@ func (n node) run(ctx context.Context) error {
 			return err
 		}
 		business = demo.New(pool, n.log)
+		business.Heartbeat = n.Heartbeat
 		surface.Home = business.Handler()
 	}
 

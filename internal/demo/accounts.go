@@ -76,7 +76,8 @@ func (d *Demo) LogIn(ctx context.Context, person, pin string) (Account, error) {
 		case p.LockedUntil != nil:
 			return locked(p)
 		case pin != p.PIN && p.FailedLogins+1 >= loginTries:
-			refused = problem(http.StatusLocked, "That was the third wrong PIN: %s is locked for a minute.", p.Title)
+			refused = problem(http.StatusLocked, "third_wrong_pin", "That was the third wrong PIN: %s is locked for a minute.", p.Title)
+			refused.Told = true
 			account, err = setAccount(ctx, tx, person, false, p.FailedLogins+1, lockedFor)
 			if err != nil {
 				return err
@@ -84,14 +85,15 @@ func (d *Demo) LogIn(ctx context.Context, person, pin string) (Account, error) {
 			return appendAccount(ctx, tx, "account.locked", account, "user/"+person, "reviewers")
 		case pin != p.PIN:
 			left := loginTries - p.FailedLogins - 1
-			refused = &Problem{Status: http.StatusUnauthorized, Field: "pin", Detail: fmt.Sprintf("Wrong PIN; tries left: %d.", left)}
+			refused = problem(http.StatusUnauthorized, "wrong_pin", "Wrong PIN; tries left: %d.", left)
+			refused.Field = "pin"
 			account, err = setAccount(ctx, tx, person, p.SignedInAt != nil, p.FailedLogins+1, 0)
 			if err != nil {
 				return err
 			}
 			return appendAccount(ctx, tx, "user.login_failed", account, "user/"+person)
 		case p.SignedInAt != nil:
-			return problem(http.StatusConflict, "%s is signed in already.", p.Title)
+			return problem(http.StatusConflict, "signed_in_already", "%s is signed in already.", p.Title)
 		}
 		if account, err = setAccount(ctx, tx, person, true, 0, 0); err != nil {
 			return err
@@ -113,7 +115,7 @@ func (d *Demo) LogOut(ctx context.Context, person string) (Account, error) {
 			return err
 		}
 		if p.SignedInAt == nil {
-			return problem(http.StatusConflict, "%s is not signed in.", p.Title)
+			return problem(http.StatusConflict, "not_signed_in", "%s is not signed in.", p.Title)
 		}
 		if account, err = setAccount(ctx, tx, person, false, p.FailedLogins, 0); err != nil {
 			return err
@@ -135,7 +137,7 @@ func (d *Demo) Unlock(ctx context.Context, reviewer, person string) (Account, er
 			return err
 		}
 		if p.LockedUntil == nil {
-			return problem(http.StatusConflict, "%s is not locked.", p.Title)
+			return problem(http.StatusConflict, "not_locked", "%s is not locked.", p.Title)
 		}
 		if account, err = setAccount(ctx, tx, person, false, 0, 0); err != nil {
 			return err
@@ -154,7 +156,7 @@ func actor(ctx context.Context, tx pgx.Tx, name, role string) (Person, error) {
 		return Person{}, err
 	}
 	if p.Role != role {
-		return Person{}, problem(http.StatusForbidden, "Only a %s may do that, and %s is a %s.", role, p.Title, p.Role)
+		return Person{}, problem(http.StatusForbidden, "other_role", "Only a %s may do that, and %s is a %s.", role, p.Title, p.Role)
 	}
 	if p.LockedUntil != nil {
 		return Person{}, locked(p)
@@ -163,13 +165,15 @@ func actor(ctx context.Context, tx pgx.Tx, name, role string) (Person, error) {
 }
 
 func locked(p Person) *Problem {
-	return problem(http.StatusLocked, "%s is locked until %s.", p.Title, p.LockedUntil.UTC().Format("15:04:05 MST"))
+	refused := problem(http.StatusLocked, "locked", "%s is locked until %s.", p.Title, p.LockedUntil.UTC().Format("15:04:05 MST"))
+	refused.Values = []any{p.Title, p.LockedUntil}
+	return refused
 }
 
 func lockPerson(ctx context.Context, tx pgx.Tx, name, strength string) (Person, error) {
 	// Postgres refuses to compare with what can't be text.
 	if !utf8.ValidString(name) || strings.ContainsRune(name, 0) {
-		return Person{}, problem(http.StatusNotFound, "Nobody here is called %q.", name)
+		return Person{}, problem(http.StatusNotFound, "nobody", "Nobody here is called %q.", name)
 	}
 	const personSQL = `SELECT ` + personColumns + ` FROM demo_person WHERE name = $1 `
 	rows, err := tx.Query(ctx, personSQL+strength, name)
@@ -178,7 +182,7 @@ func lockPerson(ctx context.Context, tx pgx.Tx, name, strength string) (Person, 
 	}
 	p, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Person])
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Person{}, problem(http.StatusNotFound, "Nobody here is called %q.", name)
+		return Person{}, problem(http.StatusNotFound, "nobody", "Nobody here is called %q.", name)
 	}
 	if err != nil {
 		return Person{}, fmt.Errorf("read person: %w", err)

@@ -16,7 +16,10 @@
 //	sign in or out  user.logged_in, user.logged_out,         user/<name>
 //	                user.login_failed
 //	lock, unlock    account.locked, account.unlocked         user/<name>, reviewers
+//	ask for help    support.requested                        user/<name>, reviewers
+//	sync prices     data.synced                              public/market
 //	maintenance     system.maintenance                       public/announcements
+//	trade during it client.error                             user/<trader>
 package demo
 
 import (
@@ -25,6 +28,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -37,6 +41,9 @@ import (
 type Demo struct {
 	pool *pgxpool.Pool
 	log  *slog.Logger
+	// Heartbeat is that of the server's streams, so that a page knows when one has
+	// been silent for too long; 15 s if 0.
+	Heartbeat time.Duration
 }
 
 // New returns the business on the tables that pool's connections find by their
@@ -46,6 +53,8 @@ func New(pool *pgxpool.Pool, log *slog.Logger) *Demo {
 	return &Demo{pool: pool, log: log}
 }
 
+const defaultHeartbeat = 15 * time.Second
+
 //go:embed migrations/*.sql
 var migrations embed.FS
 
@@ -53,7 +62,8 @@ var migrations embed.FS
 // others wait: its own number, so that it waits for nobody else's goose.
 const migrationLock = 0x64656d6f // "demo"
 
-// Migrate brings the demo's tables up to date. Versions are kept in
+// Migrate brings the demo's tables up to date, and describes its types in the
+// outbox's catalogue where there is one. Versions are kept in
 // demo_goose_version; the outbox must have been migrated before the first event,
 // not before this.
 func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
@@ -77,5 +87,5 @@ func Migrate(ctx context.Context, pool *pgxpool.Pool) error {
 	if _, err := provider.Up(ctx); err != nil {
 		return fmt.Errorf("migrate demo: %w", err)
 	}
-	return nil
+	return describe(ctx, pool)
 }

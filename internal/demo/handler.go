@@ -33,6 +33,8 @@ func (d *Demo) Handler() http.Handler {
 	mux.Handle("POST "+desk+"/login", d.api(http.StatusOK, d.postLogin))
 	mux.Handle("POST "+desk+"/logout", d.api(http.StatusOK, d.postLogout))
 	mux.Handle("POST "+desk+"/unlock/{other}", d.api(http.StatusOK, d.postUnlock))
+	mux.Handle("POST "+desk+"/help", d.api(http.StatusCreated, d.postHelp))
+	mux.Handle("POST "+desk+"/sync", d.api(http.StatusOK, d.postSync))
 	mux.Handle("POST "+desk+"/maintenance", d.api(http.StatusCreated, d.postMaintenance))
 	mux.Handle("DELETE "+desk+"/maintenance/{id}", d.api(http.StatusOK, d.deleteMaintenance))
 
@@ -64,18 +66,21 @@ func (d *Demo) answerProblem(w http.ResponseWriter, r *http.Request, err error) 
 		return
 	case errors.As(err, &unreachable):
 		w.Header().Set("Retry-After", "2")
-		p = problem(http.StatusServiceUnavailable, "The database can't be reached right now; nothing was changed.")
+		p = problem(http.StatusServiceUnavailable, "no_database", "The database can't be reached right now; nothing was changed.")
 		d.log.Warn("demo request refused", "route", r.Pattern, "err", err)
 	default:
-		p = problem(http.StatusInternalServerError, "Something went wrong on our side; nothing was changed.")
+		p = problem(http.StatusInternalServerError, "fault", "Something went wrong on our side; nothing was changed.")
 		d.log.Error("demo request failed", "route", r.Pattern, "err", err)
 	}
 	answerJSON(w, p.Status, "application/problem+json", struct {
 		Title  string `json:"title"`
 		Status int    `json:"status"`
 		Detail string `json:"detail"`
+		Code   string `json:"code"`
+		Values []any  `json:"values,omitempty"`
 		Field  string `json:"field,omitempty"`
-	}{http.StatusText(p.Status), p.Status, p.Detail, p.Field})
+		Told   bool   `json:"told,omitempty"`
+	}{http.StatusText(p.Status), p.Status, p.Detail, p.Code, p.Values, p.Field, p.Told})
 }
 
 func answerJSON(w http.ResponseWriter, status int, contentType string, answer any) {
@@ -154,7 +159,7 @@ func (d *Demo) postLogin(r *http.Request) (any, error) {
 		return nil, err
 	}
 	if in.PIN == "" {
-		return nil, invalid("pin", "The PIN is missing.")
+		return nil, invalid("pin", "pin_missing", "The PIN is missing.")
 	}
 	return d.LogIn(r.Context(), r.PathValue("person"), in.PIN)
 }
@@ -165,6 +170,20 @@ func (d *Demo) postLogout(r *http.Request) (any, error) {
 
 func (d *Demo) postUnlock(r *http.Request) (any, error) {
 	return d.Unlock(r.Context(), r.PathValue("person"), r.PathValue("other"))
+}
+
+func (d *Demo) postHelp(r *http.Request) (any, error) {
+	in, err := body[struct {
+		About string `json:"about"`
+	}](r)
+	if err != nil {
+		return nil, err
+	}
+	return d.AskForHelp(r.Context(), r.PathValue("person"), in.About)
+}
+
+func (d *Demo) postSync(r *http.Request) (any, error) {
+	return d.SyncPrices(r.Context(), r.PathValue("person"))
 }
 
 func (d *Demo) postMaintenance(r *http.Request) (any, error) {
@@ -187,7 +206,7 @@ func (d *Demo) deleteMaintenance(r *http.Request) (any, error) {
 func id(r *http.Request) (int64, error) {
 	n, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
 	if err != nil || n < 1 {
-		return 0, problem(http.StatusNotFound, "There is no number %q here.", r.PathValue("id"))
+		return 0, problem(http.StatusNotFound, "not_found", "There is no number %q here.", r.PathValue("id"))
 	}
 	return n, nil
 }
@@ -199,7 +218,7 @@ func body[T any](r *http.Request) (T, error) {
 	if err != nil {
 		var large *http.MaxBytesError
 		if errors.As(err, &large) {
-			return in, problem(http.StatusRequestEntityTooLarge, "The body is longer than %d bytes.", large.Limit)
+			return in, problem(http.StatusRequestEntityTooLarge, "body_too_long", "The body is longer than %d bytes.", large.Limit)
 		}
 		return in, fmt.Errorf("read body: %w", err)
 	}
@@ -209,10 +228,11 @@ func body[T any](r *http.Request) (T, error) {
 	if err := json.Unmarshal(raw, &in); err != nil {
 		var wrong *json.UnmarshalTypeError
 		if errors.As(err, &wrong) && wrong.Field != "" {
-			return in, &Problem{Status: http.StatusBadRequest, Field: wrong.Field,
-				Detail: fmt.Sprintf("The %s can't be a JSON %s.", wrong.Field, wrong.Value)}
+			p := problem(http.StatusBadRequest, "wrong_json", "The %s can't be a JSON %s.", wrong.Field, wrong.Value)
+			p.Field = wrong.Field
+			return in, p
 		}
-		return in, problem(http.StatusBadRequest, "The body must be a JSON object.")
+		return in, problem(http.StatusBadRequest, "body_not_object", "The body must be a JSON object.")
 	}
 	return in, nil
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -29,6 +31,8 @@ func TestAPI_ACaseFromSubmissionToTrade(t *testing.T) {
 		{"POST", desk + "rita/items/2/reject", "", 200},
 		{"POST", desk + "ada/login", `{"pin": "1815"}`, 200},
 		{"POST", desk + "ada/logout", "", 200},
+		{"POST", desk + "ada/help", `{"about": "AUTH-3"}`, 201},
+		{"POST", desk + "tom/sync", "", 200},
 		{"POST", desk + "rita/maintenance", `{"note": "scales", "starts_in": 30, "lasts": 30}`, 201},
 		{"DELETE", desk + "rita/maintenance/1", "", 200},
 		{"GET", desk + "ada/state", "", 200},
@@ -76,13 +80,14 @@ func TestAPI_AnswersProblems(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := request(d, c.method, c.path, c.body)
 			var p struct {
-				Title, Detail, Field string
-				Status               int
+				Title, Detail, Code, Field string
+				Values                     []any
+				Status                     int
 			}
 			if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil {
 				t.Fatalf("%v in %s", err, w.Body)
 			}
-			if w.Code != c.status || p.Status != c.status || p.Field != c.field || p.Title == "" || p.Detail == "" {
+			if w.Code != c.status || p.Status != c.status || p.Field != c.field || p.Title == "" || p.Detail == "" || p.Code == "" {
 				t.Errorf("%d %s, want %d on %q", w.Code, w.Body, c.status, c.field)
 			}
 			if got := w.Header().Get("Content-Type"); got != "application/problem+json" {
@@ -108,6 +113,16 @@ func TestPages_KeepToTheirPolicy(t *testing.T) {
 	d := newDemo(t)
 	inline := regexp.MustCompile(`(?i)<script[^>]*>[^<]|<style|\sstyle=|\son[a-z]+=`)
 	asset := regexp.MustCompile(`(?:src|href)="(/demo/[^"]+)"`)
+	panes := regexp.MustCompile(`class="pane" data-person="(\w+)"`)
+	for path, want := range map[string]string{"/": "ada rita tom", "/?submitter=bo": "bo rita tom", "/?submitter=rita": "ada rita tom", "/p/cleo": "cleo"} {
+		var got []string
+		for _, match := range panes.FindAllStringSubmatch(request(d, "GET", path, "").Body.String(), -1) {
+			got = append(got, match[1])
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s shows %q, want %s", path, got, want)
+		}
+	}
 	for path, status := range map[string]int{"/": 200, "/p/ada": 200, "/p/rita": 200, "/p/tom": 200, "/p/nobody": 404} {
 		w := request(d, "GET", path, "")
 		if w.Code != status || w.Header().Get("Content-Security-Policy") != policy {
@@ -119,6 +134,48 @@ func TestPages_KeepToTheirPolicy(t *testing.T) {
 		for _, match := range asset.FindAllStringSubmatch(w.Body.String(), -1) {
 			if got := request(d, "GET", match[1], ""); got.Code != 200 {
 				t.Errorf("%s refers to %s: %d", path, match[1], got.Code)
+			}
+		}
+	}
+}
+
+// Every word of the page is there in both languages, and what is said of problems
+// in the other is said of those that there are.
+func TestPages_HaveAllWords(t *testing.T) {
+	source, err := static.ReadFile("static/strings.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	en, zh, _ := strings.Cut(string(source), "\n  zh: {")
+	names := func(text string) map[string]bool {
+		found := map[string]bool{}
+		for _, match := range regexp.MustCompile(`(?m)(?:^    |, )(?:'([a-z][\w.-]*)'|([a-z]\w*)): '`).FindAllStringSubmatch(text, -1) {
+			found[strings.TrimSuffix(strings.TrimSuffix(match[1]+match[2], ".one"), ".other")] = true
+		}
+		return found
+	}
+	english, chinese := names(en), names(zh)
+	if len(english) < 100 {
+		t.Fatalf("found %d words", len(english))
+	}
+	for name := range english {
+		if !chinese[name] {
+			t.Errorf("%s is not in Chinese", name)
+		}
+	}
+	codes := regexp.MustCompile(`(?:problem\([\w.]+|invalid\([\w"]+), "(\w+)"`)
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range sources {
+		code, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, match := range codes.FindAllStringSubmatch(string(code), -1) {
+			if match[1] != "maintenance_" && !chinese["problem."+match[1]] {
+				t.Errorf("%s: problem %s is not in Chinese", name, match[1])
 			}
 		}
 	}

@@ -47,10 +47,10 @@ func (d *Demo) Announce(ctx context.Context, reviewer string, w Window) (Mainten
 		return Maintenance{}, err
 	}
 	if w.StartsIn < windowMin || w.StartsIn > windowMax {
-		return Maintenance{}, invalid("starts_in", "Maintenance must begin in %d to %d seconds.", windowMin, windowMax)
+		return Maintenance{}, invalid("starts_in", "starts_in", "Maintenance must begin in %d to %d seconds.", windowMin, windowMax)
 	}
 	if w.Lasts < windowMin || w.Lasts > windowMax {
-		return Maintenance{}, invalid("lasts", "Maintenance must last %d to %d seconds.", windowMin, windowMax)
+		return Maintenance{}, invalid("lasts", "lasts", "Maintenance must last %d to %d seconds.", windowMin, windowMax)
 	}
 	m := Maintenance{Note: note, By: reviewer, State: "announced"}
 	err = pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
@@ -96,13 +96,13 @@ func (d *Demo) Cancel(ctx context.Context, reviewer string, id int64) (Maintenan
 		}
 		m, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Maintenance])
 		if errors.Is(err, pgx.ErrNoRows) {
-			return problem(http.StatusNotFound, "There is no maintenance %d.", id)
+			return problem(http.StatusNotFound, "not_found", "There is no maintenance %d.", id)
 		}
 		if err != nil {
 			return fmt.Errorf("read maintenance: %w", err)
 		}
 		if m.State != "announced" {
-			return problem(http.StatusConflict, "That maintenance has %s already.", map[string]string{
+			return problem(http.StatusConflict, "maintenance_"+m.State, "That maintenance has %s already.", map[string]string{
 				"started": "begun", "finished": "ended", "cancelled": "been cancelled",
 			}[m.State])
 		}

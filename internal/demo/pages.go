@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bytes"
+	"cmp"
 	"embed"
 	"html/template"
 	"net/http"
@@ -13,9 +14,7 @@ var static embed.FS
 //go:embed templates/*.html
 var templateFiles embed.FS
 
-var templates = template.Must(template.New("").Funcs(template.FuncMap{
-	"initial": func(title string) string { return title[:1] },
-}).ParseFS(templateFiles, "templates/*.html"))
+var templates = template.Must(template.ParseFS(templateFiles, "templates/*.html"))
 
 // policy lets a page load from its own origin only: no inline script or style,
 // no frames, and the stream and the API on the same host.
@@ -35,21 +34,43 @@ func assets() http.Handler {
 
 // page is what the templates see.
 type page struct {
-	Title string
-	// Person is whose page it is; the zero Person on the front page.
-	Person Person
+	Title  string
 	People []Person
-	Prices []Price
+	// Panes are those whose desks are on the page: one on a person's own.
+	Panes []Person
+	// Heartbeat is in milliseconds.
+	Heartbeat int64
 }
 
+// frontPage has one of each role side by side. Which of the submitters, the query
+// may say: ?submitter=bo.
 func (d *Demo) frontPage(w http.ResponseWriter, r *http.Request) {
 	p, err := d.readPage(r)
 	if err != nil {
 		d.answerProblem(w, r, err)
 		return
 	}
-	p.Title = "Tamarind – who are you?"
-	d.render(w, r, http.StatusOK, "front.html", p)
+	p.Title = "Tamarind – a trading desk, live"
+	for _, role := range []string{roleSubmitter, roleReviewer, roleTrader} {
+		if pane := choose(p.People, role, r.URL.Query().Get(role)); pane != nil {
+			p.Panes = append(p.Panes, *pane)
+		}
+	}
+	d.render(w, r, http.StatusOK, "desk.html", p)
+}
+
+// choose is the person of a role with a name, or else the first of the role.
+func choose(people []Person, role, name string) (first *Person) {
+	for i, person := range people {
+		switch {
+		case person.Role != role:
+		case person.Name == name:
+			return &people[i]
+		case first == nil:
+			first = &people[i]
+		}
+	}
+	return first
 }
 
 // personPage renders the frame of a person's page; its state comes from the
@@ -62,8 +83,8 @@ func (d *Demo) personPage(w http.ResponseWriter, r *http.Request) {
 	}
 	for _, person := range p.People {
 		if person.Name == r.PathValue("person") {
-			p.Title, p.Person = person.Title+" – Tamarind", person
-			d.render(w, r, http.StatusOK, "person.html", p)
+			p.Title, p.Panes = person.Title+" – Tamarind", []Person{person}
+			d.render(w, r, http.StatusOK, "desk.html", p)
 			return
 		}
 	}
@@ -72,11 +93,8 @@ func (d *Demo) personPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d *Demo) readPage(r *http.Request) (page, error) {
-	var p page
-	if err := collect(r.Context(), d.pool, &p.People, peopleSQL); err != nil {
-		return page{}, err
-	}
-	err := collect(r.Context(), d.pool, &p.Prices, pricesSQL)
+	p := page{Heartbeat: cmp.Or(d.Heartbeat, defaultHeartbeat).Milliseconds()}
+	err := collect(r.Context(), d.pool, &p.People, peopleSQL)
 	return p, err
 }
 

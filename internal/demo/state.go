@@ -38,7 +38,7 @@ func topics(p Person) []string {
 	case roleReviewer:
 		return []string{"user/" + p.Name, "reviewers", "public/**"}
 	case roleTrader:
-		return []string{"user/" + p.Name, "traders", "trades/*", "public/announcements"}
+		return []string{"user/" + p.Name, "traders", "trades/*", "public/announcements", "public/market"}
 	default:
 		return []string{"user/" + p.Name, "public/**"}
 	}
@@ -75,7 +75,7 @@ func (d *Demo) State(ctx context.Context, person string) (State, error) {
 				return readDesk(ctx, tx, &s)
 			}
 		}
-		return problem(http.StatusNotFound, "Nobody here is called %q.", person)
+		return problem(http.StatusNotFound, "nobody", "Nobody here is called %q.", person)
 	})
 	return s, err
 }

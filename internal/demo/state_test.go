@@ -63,7 +63,7 @@ func TestState_ShowsWhatConcernsAPerson(t *testing.T) {
 		"ada":  {[]int64{a.ID}, []string{"user/ada", "public/**"}},
 		"cleo": {nil, []string{"user/cleo", "public/**"}},
 		"rita": {[]int64{a.ID, b.ID}, []string{"user/rita", "reviewers", "public/**"}},
-		"tom":  {[]int64{b.ID}, []string{"user/tom", "traders", "trades/*", "public/announcements"}},
+		"tom":  {[]int64{b.ID}, []string{"user/tom", "traders", "trades/*", "public/announcements", "public/market"}},
 	} {
 		s := must[State](t)(d.State(t.Context(), person))
 		var items []int64

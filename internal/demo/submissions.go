@@ -56,14 +56,14 @@ func (d *Demo) Submit(ctx context.Context, submitter string, s Submission) (Item
 		return Item{}, err
 	}
 	if title == "" {
-		return Item{}, invalid("title", "The title is missing: say what should be bought.")
+		return Item{}, invalid("title", "title_missing", "The title is missing: say what should be bought.")
 	}
 	quantity := 10
 	if s.Quantity != nil {
 		quantity = *s.Quantity
 	}
 	if quantity < 1 || quantity > quantityLimit {
-		return Item{}, invalid("quantity", "The quantity must be between 1 and %d.", quantityLimit)
+		return Item{}, invalid("quantity", "quantity", "The quantity must be between 1 and %d.", quantityLimit)
 	}
 	symbol, err := line("symbol", s.Symbol, symbolLimit)
 	if err != nil {
@@ -80,7 +80,7 @@ func (d *Demo) Submit(ctx context.Context, submitter string, s Submission) (Item
 		}
 		item, err = insertItem(ctx, tx, Item{Title: title, Symbol: symbol, Quantity: quantity, Submitter: submitter})
 		if errors.Is(err, pgx.ErrNoRows) {
-			return invalid("symbol", "Nothing called %q is traded here.", symbol)
+			return invalid("symbol", "no_symbol", "Nothing called %q is traded here.", symbol)
 		}
 		if err != nil {
 			return err
@@ -133,7 +133,7 @@ func (d *Demo) review(ctx context.Context, reviewer string, id int64, note, verd
 			return err
 		}
 		if item.Status != "submitted" {
-			return problem(http.StatusConflict, "“%s” is %s already, by the verdict of %s.", item.Title, item.Status, *item.Reviewer)
+			return problem(http.StatusConflict, "decided_already", "“%s” is %s already, by the verdict of %s.", item.Title, item.Status, *item.Reviewer)
 		}
 		const reviewSQL = `
 			UPDATE demo_item SET status = $2, reviewer = $3, note = $4, reviewed_at = now()
@@ -166,7 +166,7 @@ func lockItem(ctx context.Context, tx pgx.Tx, id int64) (Item, error) {
 	}
 	item, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Item])
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Item{}, problem(http.StatusNotFound, "There is no item %d.", id)
+		return Item{}, problem(http.StatusNotFound, "not_found", "There is no item %d.", id)
 	}
 	if err != nil {
 		return Item{}, fmt.Errorf("lock item: %w", err)

@@ -3,7 +3,6 @@ package demo
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"time"
 
@@ -35,9 +34,12 @@ type Price struct {
 }
 
 // Execute buys what an approved item asks for, in the name of trader. The
-// trade moves the market: its price is the symbol's new one.
+// trade moves the market: its price is the symbol's new one. During maintenance
+// the market is shut (503), and the trader is told by an event, which is committed
+// although the trade is not.
 func (d *Demo) Execute(ctx context.Context, trader string, item int64) (Trade, error) {
 	var trade Trade
+	var refused *Problem
 	err := pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
 		if _, err := actor(ctx, tx, trader, roleTrader); err != nil {
 			return err
@@ -48,11 +50,19 @@ func (d *Demo) Execute(ctx context.Context, trader string, item int64) (Trade, e
 		}
 		switch i.Status {
 		case "submitted":
-			return problem(http.StatusConflict, "“%s” is not approved yet.", i.Title)
+			return problem(http.StatusConflict, "not_approved", "“%s” is not approved yet.", i.Title)
 		case "rejected":
-			return problem(http.StatusConflict, "“%s” was rejected by %s.", i.Title, *i.Reviewer)
+			return problem(http.StatusConflict, "was_rejected", "“%s” was rejected by %s.", i.Title, *i.Reviewer)
 		case "traded":
-			return problem(http.StatusConflict, "“%s” was traded already.", i.Title)
+			return problem(http.StatusConflict, "traded_already", "“%s” was traded already.", i.Title)
+		}
+		until, err := shutUntil(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if until != nil {
+			refused, err = appendShut(ctx, tx, trader, i, *until)
+			return err
 		}
 		price, err := movePrice(ctx, tx, i.Symbol)
 		if err != nil {
@@ -76,23 +86,42 @@ func (d *Demo) Execute(ctx context.Context, trader string, item int64) (Trade, e
 			outbox.Draft{Topic: "public/prices", Type: "info.updated", Payload: price, Source: "/demo/trades"})
 		return err
 	})
+	if err == nil && refused != nil {
+		err = refused
+	}
 	return trade, err
 }
 
-// movePrice gives symbol a new price within 3 % of its last.
-func movePrice(ctx context.Context, tx pgx.Tx, symbol string) (Price, error) {
-	const moveSQL = `
-		UPDATE demo_symbol
-		SET previous_cents = price_cents, price_cents = greatest(100, round(price_cents * $2::float8))
-		WHERE symbol = $1
-		RETURNING symbol, title, unit, price_cents, previous_cents`
-	rows, err := tx.Query(ctx, moveSQL, symbol, 0.97+0.06*rand.Float64())
-	if err != nil {
-		return Price{}, fmt.Errorf("move price of %s: %w", symbol, err)
+// Failure is what could not be done for somebody, with what it takes to try again.
+type Failure struct {
+	// What is trade.
+	What  string `json:"what"`
+	Item  int64  `json:"item"`
+	Title string `json:"title"`
+	// Reason is market_shut.
+	Reason string `json:"reason"`
+	// Until is when it is worth another try.
+	Until time.Time `json:"until"`
+}
+
+// shutUntil is when the market opens again; nil while it is open.
+func shutUntil(ctx context.Context, tx pgx.Tx) (until *time.Time, err error) {
+	const shutSQL = `
+		SELECT max(ends_at) FROM demo_maintenance
+		WHERE cancelled_at IS NULL AND starts_at <= clock_timestamp() AND ends_at > clock_timestamp()`
+	if err := tx.QueryRow(ctx, shutSQL).Scan(&until); err != nil {
+		return nil, fmt.Errorf("look for maintenance: %w", err)
 	}
-	price, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[Price])
-	if err != nil {
-		return Price{}, fmt.Errorf("move price of %s: %w", symbol, err)
-	}
-	return price, nil
+	return until, nil
+}
+
+// appendShut tells trader that item can't be bought until then, and returns the
+// problem that says the same.
+func appendShut(ctx context.Context, tx pgx.Tx, trader string, item Item, until time.Time) (*Problem, error) {
+	const reason = "market_shut"
+	failure := Failure{What: "trade", Item: item.ID, Title: item.Title, Reason: reason, Until: until}
+	_, err := outbox.Append(ctx, tx, outbox.Draft{Topic: "user/" + trader, Type: "client.error", Payload: failure, Source: "/demo/trades"})
+	p := problem(http.StatusServiceUnavailable, reason, "The market is shut for maintenance until %s.", until.UTC().Format("15:04:05 MST"))
+	p.Values, p.Told = []any{until}, true
+	return p, err
 }

@@ -39,3 +39,35 @@ func TestExecute_HappensOnceAndOnlyWhenApproved(t *testing.T) {
 	_, err = d.Execute(t.Context(), "tom", item.ID+1)
 	wantProblem(t, err, 404, "")
 }
+
+// A trade that maintenance forbids is told to the trader, and none is made; the
+// event is committed all the same.
+func TestExecute_WaitsForTheEndOfMaintenance(t *testing.T) {
+	d := newDemo(t)
+	item := must[Item](t)(d.Submit(t.Context(), "ada", Submission{Title: "a"}))
+	must[Item](t)(d.Approve(t.Context(), "rita", item.ID, ""))
+	must[Maintenance](t)(d.Announce(t.Context(), "rita", Window{StartsIn: 5, Lasts: 60}))
+	had := len(events(t, d.pool))
+	move := func(start, end string) {
+		t.Helper()
+		if _, err := d.pool.Exec(t.Context(), `UPDATE demo_maintenance SET starts_at = now() + $1::text::interval, ends_at = now() + $2::text::interval`, start, end); err != nil {
+			t.Fatal(err)
+		}
+	}
+	move("-1 minute", "1 minute")
+	_, err := d.Execute(t.Context(), "tom", item.ID)
+	wantProblem(t, err, 503, "")
+	list := wantEvents(t, d, had, "user/tom client.error")
+	var failure Failure
+	if err := json.Unmarshal(list[0].Payload, &failure); err != nil {
+		t.Fatal(err)
+	}
+	if failure.What != "trade" || failure.Item != item.ID || failure.Until.IsZero() {
+		t.Errorf("tom is told %+v", failure)
+	}
+	if state := must[State](t)(d.State(t.Context(), "tom")); len(state.Trades) != 0 || len(state.Items) != 1 {
+		t.Errorf("there are %d trades, and %d items to be bought", len(state.Trades), len(state.Items))
+	}
+	move("-2 minutes", "-1 minute")
+	must[Trade](t)(d.Execute(t.Context(), "tom", item.ID))
+}

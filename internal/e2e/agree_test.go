@@ -50,7 +50,7 @@ func TestForeignClients_AgreeEventForEvent(t *testing.T) {
 	s := start(t, "--data", folder(t))
 	tab := newTab(t)
 	eventSource := installEventSource(t)
-	do(t, tab, chromedp.Navigate(s.base+"/"))
+	do(t, tab, chromedp.Navigate(s.base+"/p/nobody")) // a page without streams of its own
 
 	db := connect(t, s.url())
 	appendAll := func(marker string) {

@@ -46,6 +46,7 @@ func TestPage_RunsNothingOfWhatEventsSay(t *testing.T) {
 			all := map[string]any{
 				"id": script, "item": script, "submitter": script, "reviewer": script, "trader": script, "person": script, "by": script,
 				"title": script, "note": script, "symbol": script, "unit": script, "status": script, "state": script, "quantity": 10, "price_cents": 100,
+				"what": "trade", "about": script, "rows": script, "until": script,
 				"previous_cents": 90, "failed_logins": script, "submitted_at": "2026-11-22T02:00:00Z", "reviewed_at": "2026-11-22T02:00:00Z",
 				"executed_at": "2026-11-22T02:00:00Z", "starts_at": "2026-11-22T02:00:00Z", "ends_at": "2026-11-22T03:00:00Z", "locked_until": "2026-11-22T02:00:00Z",
 				"__proto__": map[string]string{"onclick": script},
@@ -59,7 +60,7 @@ func TestPage_RunsNothingOfWhatEventsSay(t *testing.T) {
 			}
 			return string(text)
 		}
-		for _, kind := range []string{"audit.approved", "audit.rejected", "trade.executed", "info.updated", "user.logged_in", "user.login_failed", "account.locked", "account.unlocked"} {
+		for _, kind := range []string{"audit.approved", "audit.rejected", "trade.executed", "info.updated", "user.logged_in", "user.login_failed", "account.locked", "account.unlocked", "client.error", "support.requested", "data.synced"} {
 			insert(t, db, "user/ada", kind, payload(nil))
 		}
 		insert(t, db, "reviewers", "audit.submitted", payload(map[string]any{"id": 1000 + i, "status": "submitted"}))

@@ -8,22 +8,24 @@ export function el(tag, attributes = {}, ...children) {
     else if (value === true) node.setAttribute(name, '');
     else if (value !== false && value != null) node.setAttribute(name, value);
   }
-  node.append(...children.filter((child) => child != null && child !== false));
+  node.append(...children.flat().filter((child) => child != null && child !== false));
   return node;
 }
 
 const shown = new WeakMap(); // element → what it shows, as JSON
 
 // sync makes list's children show things, in their order. An element stays as
-// long as its thing is unchanged, so that a half-written note is not lost when
-// something else arrives; one that is new or changed is marked fresh.
+// long as its thing and the language are unchanged; one that is new or changed is
+// marked fresh. What is half written, and the focus, are kept.
 export function sync(list, things, keyOf, view) {
-  const first = !list.dataset.ready;
-  list.dataset.ready = 'true';
+  const { lang } = document.documentElement;
+  const fresh = list.dataset.lang === lang;
+  list.dataset.lang = lang;
   const old = new Map([...list.children].map((node) => [node.dataset.key, node]));
+  let focused = null;
   const nodes = things.map((thing) => {
     const key = String(keyOf(thing));
-    const json = JSON.stringify(thing);
+    const json = lang + JSON.stringify(thing);
     const kept = old.get(key);
     if (kept && shown.get(kept) === json) {
       old.delete(key);
@@ -31,12 +33,20 @@ export function sync(list, things, keyOf, view) {
     }
     const node = view(thing);
     node.dataset.key = key;
-    if (!first) node.classList.add('fresh');
+    if (fresh) node.classList.add('fresh');
     shown.set(node, json);
+    if (kept) {
+      const [before, after] = [controls(kept), controls(node)];
+      before.forEach((control, i) => control.value && after[i] && (after[i].value = control.value));
+      if (kept.contains(document.activeElement)) focused = after[before.indexOf(document.activeElement)];
+    }
     return node;
   });
   for (const node of old.values()) node.remove();
   nodes.forEach((node, i) => {
     if (list.children[i] !== node) list.insertBefore(node, list.children[i] ?? null);
   });
+  focused?.focus({ preventScroll: true });
 }
+
+const controls = (node) => [...node.querySelectorAll('button, input')];

@@ -1,118 +1,86 @@
-import { clock } from './clock.js';
-import { Desk } from './desk.js';
-import { Stream } from './stream.js';
-import { Timeline } from './timeline.js';
-import { Words } from './words.js';
+import { readCatalogue } from './catalogue.js';
+import { Pane } from './pane.js';
+import { current, label, number, switchLanguage, t } from './words.js';
 
-const types = [
-  'audit.submitted', 'audit.approved', 'audit.rejected', 'trade.executed', 'info.updated', 'user.logged_in',
-  'user.logged_out', 'user.login_failed', 'account.locked', 'account.unlocked', 'system.maintenance',
-];
+const desk = document.getElementById('desk');
+const tabs = document.getElementById('switch');
+const solo = desk.classList.contains('solo');
+const unseen = new Map(); // person → how many events
 
-// Hooks for tests are data-testid attributes: of the page in templates/person.html,
-// of what comes and goes in desk.js, and of the timeline's entries in timeline.js.
-const find = (id) => document.getElementById(id);
+const panes = [...desk.children].map((root) => new Pane(root, solo, changed));
+if (tabs) for (const root of desk.children) tabs.append(tab(root));
+look(desk.firstElementChild.dataset.person);
+speak();
+rememberTour();
 
-const words = new Words();
-const desk = new Desk(words, act);
-const timeline = new Timeline(find('timeline'), find('summary'), find('missed'));
-
-let awaySince = 0;
-let gaps = 0; // in a row, without getting live
-let tries = 0; // to read the state, in a row
-
-const stream = new Stream(types, {
-  status(text) {
-    const pill = find('status');
-    pill.textContent = pill.dataset.status = text;
-    if (text === 'live') awaySince = 0;
-    else if (text !== 'replaying') awaySince ||= Date.now();
-  },
-  hello(hello, again) {
-    find('node').textContent = hello.node ? `from node ${hello.node}` : '';
-    if (again && hello.resumed === true) timeline.startMissed(Date.now() - awaySince);
-  },
-  event(event, replayed) {
-    desk.apply(event);
-    timeline.add(event, words.tell(event), Math.max(0, clock.now() - Date.parse(event.time)), replayed);
-  },
-  live() {
-    gaps = 0;
-    timeline.endMissed();
-  },
-  goodbye({ reason }) {
-    timeline.mark('note', `The server said goodbye (${reason}).`);
-  },
-  lost({ reason, since }) {
-    const held = since ? `, only what happened since ${new Date(since).toLocaleString('en-GB')} is still held` : '';
-    timeline.mark('gap', `A gap: the stream can’t be resumed whole (${reason ?? 'unknown position'}${held}). The page was read anew.`);
-    setTimeout(start, gaps++ ? 2000 : 0);
-  },
+document.getElementById('language').addEventListener('click', () => {
+  switchLanguage();
+  speak();
 });
+await readCatalogue();
+for (const pane of panes) pane.start();
 
-find('cut').addEventListener('click', () => cut(true));
-find('reconnect').addEventListener('click', () => cut(false));
-start();
+// tab is the button that brings a desk to the front, where there is no room for all.
+function tab({ dataset: { person, title, role } }) {
+  const button = document.createElement('button');
+  button.type = 'button';
+  Object.assign(button.dataset, { person, testid: `tab-${person}` });
+  const avatar = Object.assign(document.createElement('span'), { className: `avatar who-${person}`, textContent: title[0], ariaHidden: 'true' });
+  const name = Object.assign(document.createElement('span'), { className: 'name', textContent: title.split(' ')[0] });
+  const kind = Object.assign(document.createElement('span'), { className: 'role' });
+  kind.dataset.t = `role.${role}`;
+  const news = Object.assign(document.createElement('b'), { className: 'news', hidden: true });
+  button.append(avatar, name, kind, news);
+  button.addEventListener('click', () => look(person));
+  return button;
+}
 
-// start shows the state as it is now, and follows from exactly there.
-async function start() {
-  try {
-    const asked = Date.now();
-    const state = await ask('state');
-    clock.set(state.now, asked, Date.now());
-    tries = 0;
-    notify('');
-    words.learn(state);
-    desk.show(state);
-    stream.open(state.topics, state.position);
-  } catch (err) {
-    notify(err.message);
-    setTimeout(start, Math.min(500 * 2 ** tries++, 15_000));
+function look(person) {
+  unseen.delete(person);
+  for (const root of desk.children) root.classList.toggle('front', root.dataset.person === person);
+  for (const button of tabs?.children ?? []) {
+    button.setAttribute('aria-pressed', String(button.dataset.person === person));
+    if (button.dataset.person === person) button.querySelector('.news').hidden = true;
   }
 }
 
-function cut(off) {
-  find('cut').hidden = off;
-  find('reconnect').hidden = !off;
-  if (off) stream.cut();
-  else stream.reconnect();
-  find(off ? 'reconnect' : 'cut').focus();
+// changed keeps the tabs up to date.
+function changed(pane, event) {
+  const button = tabs?.querySelector(`[data-person=${pane.person}]`);
+  if (!button) return;
+  button.dataset.status = pane.status;
+  if (!event || desk.querySelector(`.pane[data-person=${pane.person}]`).checkVisibility()) return;
+  const n = (unseen.get(pane.person) ?? 0) + 1;
+  unseen.set(pane.person, n);
+  Object.assign(button.querySelector('.news'), { textContent: number(n), hidden: false });
 }
 
-// act sends what the person does, and says if it was done. The screen changes
-// when the event arrives.
-async function act(button, method, path, body) {
-  button.disabled = true;
-  try {
-    const headers = body && { 'Content-Type': 'application/json' };
-    await ask(path, { method, headers, body: body && JSON.stringify(body) });
-    notify('');
-    return true;
-  } catch (err) {
-    notify(err.message);
-    return false;
-  } finally {
-    button.disabled = false;
+// speak says all in the language of now.
+function speak() {
+  document.documentElement.lang = current() === 'zh' ? 'zh-CN' : 'en';
+  label(document);
+  document.getElementById('language').lang = current() === 'zh' ? 'en' : 'zh-CN';
+  for (const node of document.querySelectorAll('.people a')) {
+    const { title: name, role } = node.dataset;
+    node.setAttribute('aria-label', t('people-link', { name, role: t(`role.${role}`) }));
+    node.title = `${name}, ${t(`role.${role}`)}`;
   }
+  for (const node of document.querySelectorAll('[data-about]:not(.pane)')) {
+    const name = `about.${node.closest('.pane').dataset.person}`;
+    node.textContent = t(name) === name ? node.dataset.about : t(name);
+  }
+  for (const pane of panes) pane.relabel();
 }
 
-// ask is the API's JSON, or an error in the words of its problem.
-async function ask(path, options) {
-  const response = await fetch(`/api/demo/people/${document.body.dataset.person}/${path}`, options).catch(() => {
-    throw new Error('The server can’t be reached.');
-  });
-  const isJSON = /\bjson\b/.test(response.headers.get('Content-Type') ?? '');
-  const content = isJSON ? await response.json() : {};
-  if (!response.ok) throw new Error(content.detail ?? `The server answered ${response.status}.`);
-  return content;
-}
-
-let forget = 0;
-
-// notify shows a text for a while; an empty one takes it away.
-function notify(text) {
-  clearTimeout(forget);
-  if (text) forget = setTimeout(() => notify(''), 8000);
-  find('notice').textContent = text;
-  find('notice').hidden = !text;
+// The tour stays shut for those who shut it.
+function rememberTour() {
+  const tour = document.getElementById('tour');
+  if (!tour) return;
+  const key = 'tamarind.tour';
+  try {
+    tour.open = (localStorage.getItem(key) ?? (innerWidth < 700 ? 'shut' : 'open')) === 'open';
+    tour.addEventListener('toggle', () => localStorage.setItem(key, tour.open ? 'open' : 'shut'));
+  } catch {
+    // The storage is forbidden: it opens each time.
+  }
 }

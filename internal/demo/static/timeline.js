@@ -1,87 +1,153 @@
+import { clock } from './clock.js';
 import { el } from './dom.js';
-import { span, time } from './words.js';
+import { known, number, span, t, time } from './words.js';
+import { meaning } from './catalogue.js';
 
-const kept = 1000; // entries on the page; older ones make room
-const summaryEvery = 2000; // ms, so that a screen reader is not flooded
+const kept = 500; // entries on the page; older ones make room
+const summaryEvery = 1000; // ms
+const touchLasts = 1500; // ms
 
 // Timeline lists what arrived, oldest first: in document order the data-id of
 // its entries ascends, save where a transaction committed late. Entries are
 // li[data-id][data-type], with data-replayed if they came by replay; li.mark
 // says what happened to the stream itself.
 export class Timeline {
+  #find;
   #list;
-  #summary;
-  #missed;
+  #teller;
+  #details;
   #atEnd = true;
+  #frame = 0;
   #count = 0;
   #delays = [];
   #timer = 0;
-  #block = null; // the open "missed while away" mark and its count
+  #absence = null; // the one being caught up with: {mark, away, count}
+  #retold = new WeakMap(); // li → what fills it, in the language of now
 
-  constructor(list, summary, missed) {
-    [this.#list, this.#summary, this.#missed] = [list, summary, missed];
-    list.addEventListener('scroll', () => {
-      this.#atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 48;
+  // details(entry) is called for who wants to know more of an event.
+  constructor(root, teller, details) {
+    this.#find = (testid) => root.querySelector(`[data-testid=${testid}]`);
+    [this.#list, this.#teller, this.#details] = [this.#find('timeline'), teller, details];
+    // Only a hand leaves the end: a list also scrolls when it is laid out anew.
+    let touched = -Infinity;
+    for (const type of ['wheel', 'touchmove', 'keydown', 'pointerdown']) {
+      this.#list.addEventListener(type, () => (touched = performance.now()), { passive: true });
+    }
+    this.#list.addEventListener('scroll', () => {
+      if (performance.now() - touched > touchLasts) return;
+      this.#atEnd = this.#list.scrollHeight - this.#list.scrollTop - this.#list.clientHeight < 48;
     });
+    new ResizeObserver(() => this.#stayAtEnd()).observe(this.#list);
   }
 
   // add lists an event; delay is in ms, from the append to now.
-  add(event, sentence, delay, replayed) {
-    if (this.#block) this.#countMissed(this.#block.count + 1);
+  add(event, delay, replayed) {
+    if (this.#absence) this.#absence.count += 1;
     if (!replayed) this.#delays = [...this.#delays.slice(-98), delay];
     this.#count += 1;
-    this.#append(
-      el('li', { 'data-id': event.id, 'data-type': event.type, 'data-replayed': replayed },
-        el('p', { class: 'what' }, sentence),
-        el('span', { class: 'delay', title: 'From the append, inside the transaction, to this screen' },
-          replayed ? `${span(delay)} later` : span(delay)),
-        el('p', { class: 'meta' },
-          el('code', { class: 'type' }, event.type),
-          el('span', { title: `topic ${event.topic}` }, event.topic),
-          el('span', { class: 'id', title: 'The id in the table outbox' }, `#${event.id}`),
-          el('time', { datetime: event.time }, time(event.time)))));
-    this.#timer ||= setTimeout(() => this.#summarise(), this.#count === 1 ? 0 : summaryEvery);
+    const { severity } = meaning(event.type);
+    const li = el('li', { 'data-id': event.id, 'data-type': event.type, 'data-severity': severity, 'data-replayed': replayed });
+    this.#append(li, () => li.replaceChildren(...this.#entry(event, delay, replayed)));
+    this.#later();
+  }
+
+  #entry(event, delay, replayed) {
+    const { title, action } = meaning(event.type);
+    const done = known(`action.${action}`);
+    return [
+      el('p', { class: 'what' }, this.#teller.tell(event)),
+      el('span', { class: 'delay', title: this.#measure() }, replayed ? t('later', { delay: span(delay) }) : span(delay)),
+      el('p', { class: 'meta' },
+        el('code', { class: 'type', title }, event.type),
+        el('span', { class: 'topic' }, event.topic),
+        el('time', { datetime: event.time }, time(event.time)),
+        done && el('span', { class: 'action' }, done)),
+      el('button', { type: 'button', class: 'id', 'aria-label': t('event-details', { id: event.id }), onclick: () => this.#details({ event, delay, replayed }) }, `#${event.id}`),
+    ];
   }
 
   // mark says what happened to the stream.
-  mark(kind, text) {
-    const li = el('li', { class: `mark ${kind}` }, text);
-    this.#append(li);
+  mark(kind, name, values = {}) {
+    const li = el('li', { class: `mark ${kind}` });
+    this.#append(li, () => {
+      li.textContent = t(name, typeof values === 'function' ? values() : values);
+    });
     return li;
+  }
+
+  get catchesUp() {
+    return this.#absence !== null;
   }
 
   // startMissed opens the block of what is replayed after an absence in ms.
   startMissed(away) {
-    if (this.#block) this.mark('note', 'Interrupted; going on from there.');
-    const total = el('b', {}, '0');
-    this.mark('missed', '').append('Missed while away: ', total, el('span', {}, `away for ${span(away)}`));
-    this.#block = { total, count: 0 };
-    this.#countMissed(0);
+    if (this.#absence) {
+      this.mark('note', 'interrupted');
+      return;
+    }
+    this.#absence = { away, count: 0, mark: this.mark('missed', 'missed-begin', () => ({ away: span(away) })) };
+    this.#find('missed').textContent = '0';
   }
 
+  // endMissed closes it, and returns how many there were; null if it was not open.
   endMissed() {
-    if (!this.#block) return;
-    this.mark('caught-up', this.#block.count ? 'Caught up. Live again.' : 'Nothing was missed. Live again.');
-    this.#block = null;
+    if (!this.#absence) return null;
+    const { away, count, mark } = this.#absence;
+    this.#absence = null;
+    const retell = () => {
+      mark.textContent = t(count ? 'missed' : 'missed-none', { n: number(count), away: span(away) });
+    };
+    this.#retold.set(mark, retell);
+    retell();
+    if (count) this.mark('caught-up', 'caught-up');
+    else mark.classList.add('nothing');
+    this.#find('missed').textContent = number(count);
     clearTimeout(this.#timer);
+    this.#summarise();
+    return count;
+  }
+
+  // relabel says all again, in the language of now.
+  relabel() {
+    for (const li of this.#list.children) this.#retold.get(li)?.();
+    this.#stayAtEnd();
     this.#summarise();
   }
 
-  #countMissed(count) {
-    this.#block.count = count;
-    this.#block.total.textContent = this.#missed.textContent = String(count);
-  }
-
-  #append(li) {
+  #append(li, fill) {
+    this.#retold.set(li, fill);
+    fill();
     this.#list.append(li);
     while (this.#list.childElementCount > kept) this.#list.firstElementChild.remove();
-    if (this.#atEnd) this.#list.scrollTop = this.#list.scrollHeight;
+    this.#stayAtEnd();
+  }
+
+  // stayAtEnd scrolls once for all that a frame brings.
+  #stayAtEnd() {
+    if (!this.#atEnd) return;
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#list.scrollTop = this.#list.scrollHeight;
+    });
+  }
+
+  // measure says what the delays are.
+  #measure() {
+    const off = Math.round(clock.ahead);
+    return t('delay-what', { clock: off ? t('clock-off', { ms: `${number(off)}\u00a0ms` }) : t('clock-same') });
+  }
+
+  #later() {
+    this.#timer ||= setTimeout(() => this.#summarise(), this.#count === 1 ? 0 : summaryEvery);
   }
 
   #summarise() {
     this.#timer = 0;
+    this.#find('delay-about').popoverTargetElement.textContent = this.#measure();
     const sorted = [...this.#delays].sort((a, b) => a - b);
-    const typical = sorted.length ? `, typically ${span(sorted[sorted.length >> 1])} from commit to screen` : '';
-    this.#summary.textContent = `${this.#count} event${this.#count === 1 ? '' : 's'}${typical}.`;
+    const typical = sorted.length ? ` · ${t('typical', { delay: span(sorted[sorted.length >> 1]) })}` : '';
+    const summary = this.#find('summary');
+    delete summary.dataset.t;
+    summary.textContent = this.#count ? t('summary', { n: number(this.#count) }) + typical : t('summary.none');
   }
 }

@@ -1,85 +1,91 @@
-// Sentences and figures for the screen.
+// Sentences and figures for the screen, in the language of whoever looks.
+import { strings } from './strings.js';
 
-const money = new Intl.NumberFormat('en', { style: 'currency', currency: 'EUR' });
-const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const key = 'outcrier.language';
+const tags = { en: 'en-GB', zh: 'zh-CN' };
 
-export const price = (cents) => money.format(cents / 100);
-export const time = (at) => clock.format(new Date(at));
+let language = preferred();
+let formats = makeFormats();
+
+// preferred is the language chosen before, or else the browser's first that is
+// known. The storage may be forbidden.
+function preferred() {
+  try {
+    const kept = localStorage.getItem(key);
+    if (Object.hasOwn(strings, kept)) return kept;
+  } catch {}
+  return navigator.languages.map((tag) => tag.slice(0, 2)).find((tag) => Object.hasOwn(strings, tag)) ?? 'en';
+}
+
+export const current = () => language;
+
+export function switchLanguage() {
+  language = language === 'en' ? 'zh' : 'en';
+  formats = makeFormats();
+  try {
+    localStorage.setItem(key, language);
+  } catch {}
+}
+
+function makeFormats() {
+  const tag = tags[language];
+  return {
+    plural: new Intl.PluralRules(tag),
+    money: new Intl.NumberFormat(tag, { style: 'currency', currency: 'EUR' }),
+    clock: new Intl.DateTimeFormat(tag, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' }),
+    moment: new Intl.DateTimeFormat(tag, { dateStyle: 'medium', timeStyle: 'medium', hourCycle: 'h23' }),
+  };
+}
+
+const own = (name) => (Object.hasOwn(strings[language], name) ? strings[language][name] : undefined);
+
+// known is a text with its values, or null for what there are no words for.
+export function known(name, values = {}) {
+  const text = (values.n !== undefined && own(`${name}.${formats.plural.select(Number(values.n))}`)) || own(name);
+  return text?.replace(/\{(\w+)\}/g, (all, value) => (Object.hasOwn(values, value) ? values[value] : all)) ?? null;
+}
+
+export const t = (name, values) => known(name, values) ?? name;
+
+// label fills in what stands in the page by name: data-t is an element's text, the
+// others its attributes; data-values are the values, as JSON.
+export function label(root) {
+  const attributes = { tLabel: 'aria-label', tTitle: 'title', tPlaceholder: 'placeholder', tEmpty: 'data-empty' };
+  for (const node of root.querySelectorAll('[data-t], [data-t-label], [data-t-title], [data-t-placeholder], [data-t-empty]')) {
+    const values = JSON.parse(node.dataset.values ?? '{}');
+    if (node.dataset.t) node.textContent = t(node.dataset.t, values);
+    for (const [name, attribute] of Object.entries(attributes)) {
+      if (node.dataset[name]) node.setAttribute(attribute, t(node.dataset[name], values));
+    }
+  }
+}
+
+export const price = (cents) => formats.money.format(cents / 100);
+export const number = (n) => n.toLocaleString(tags[language]);
+
+const format = (how, at) => (Number.isNaN(Date.parse(at)) ? '–' : formats[how].format(new Date(at)));
+export const time = (at) => format('clock', at);
+export const moment = (at) => format('moment', at);
 
 export function change(p) {
   const percent = (100 * (p.price_cents - p.previous_cents)) / p.previous_cents;
-  return `${percent < 0 ? '−' : '+'}${Math.abs(percent).toFixed(1)}\u00a0%`;
+  const figure = Math.abs(percent).toFixed(1);
+  return `${figure === '0.0' ? '±' : percent < 0 ? '−' : '+'}${figure}\u00a0%`;
 }
 
 // span is a time in ms, short: 7 ms, 3.2 s, 4 min.
 export function span(ms) {
   if (ms < 1) return '<\u00a01\u00a0ms';
   if (ms < 1000) return `${Math.round(ms)}\u00a0ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 1 : 0)}\u00a0s`;
-  if (ms < 7_200_000) return `${Math.round(ms / 60_000)}\u00a0min`;
-  return `${Math.round(ms / 3_600_000)}\u00a0h`;
+  if (ms < 60_000) return t('span.s', { x: (ms / 1000).toFixed(ms < 10_000 ? 1 : 0) });
+  if (ms < 7_200_000) return t('span.min', { x: Math.round(ms / 60_000) });
+  return t('span.h', { x: Math.round(ms / 3_600_000) });
 }
 
-// Words knows the desk's people and goods by name.
-export class Words {
-  #people = new Map();
-  #goods = new Map();
+// countdown is a time in seconds, short.
+export const countdown = (s) => (s <= 120 ? t('span.s', { x: s }) : span(s * 1000));
 
-  learn({ people, prices }) {
-    for (const p of people) this.#people.set(p.name, p.title);
-    for (const p of prices) this.#goods.set(p.symbol, p);
-  }
-
-  full = (name) => this.#people.get(name) ?? name;
-  first = (name) => this.full(name).split(' ')[0];
-
-  // amount is "10 bags of Arabica coffee".
-  amount({ quantity, symbol }) {
-    const { unit = '', title = symbol } = this.#goods.get(symbol) ?? {};
-    return `${quantity.toLocaleString('en')}\u00a0${unit}${unit === 'kg' || quantity === 1 ? '' : 's'} of ${title}`;
-  }
-
-  // tell says in a sentence what an event means.
-  tell({ type, data }) {
-    const note = data.note ? `: “${data.note}”` : '';
-    switch (type) {
-      case 'audit.submitted':
-        return `${this.first(data.submitter)} asks for ${this.amount(data)}: “${data.title}”`;
-      case 'audit.approved':
-        return `${this.first(data.reviewer)} approved “${data.title}”${note}`;
-      case 'audit.rejected':
-        return `${this.first(data.reviewer)} rejected “${data.title}”${note}`;
-      case 'trade.executed':
-        return `${this.first(data.trader)} bought ${this.amount(data)} at ${price(data.price_cents)} for ${this.first(data.submitter)}`;
-      case 'info.updated':
-        return `${data.title} is now at ${price(data.price_cents)}, ${change(data)}`;
-      case 'user.logged_in':
-        return `${this.first(data.person)} signed in`;
-      case 'user.logged_out':
-        return `${this.first(data.person)} signed out`;
-      case 'user.login_failed':
-        return `${this.first(data.person)} typed a wrong PIN (${data.failed_logins} of 3)`;
-      case 'account.locked':
-        return `${this.full(data.person)} is locked until ${time(data.locked_until)}`;
-      case 'account.unlocked':
-        return `${this.first(data.by)} unlocked ${this.full(data.person)}`;
-      case 'system.maintenance':
-        return `${this.maintenance(data)}${note}`;
-      default:
-        return type;
-    }
-  }
-
-  maintenance({ state, starts_at: start, ends_at: end }) {
-    switch (state) {
-      case 'announced':
-        return `Maintenance from ${time(start)} to ${time(end)}`;
-      case 'started':
-        return `Maintenance has begun, until ${time(end)}`;
-      case 'finished':
-        return 'Maintenance is over';
-      default:
-        return `Maintenance at ${time(start)} is cancelled`;
-    }
-  }
+// problem says what an answer of the API does.
+export function problem({ code, values = [], detail }, status) {
+  return known(`problem.${code}`, { ...values }) ?? detail ?? t('answered', { status });
 }

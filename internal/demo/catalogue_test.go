@@ -1,0 +1,43 @@
+package demo
+
+import (
+	"testing"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// All types that the demo appends are described, and what somebody has edited is
+// left alone by the next start.
+func TestMigrate_DescribesTypes(t *testing.T) {
+	d := newDemo(t)
+	catalogue := outbox.Catalogue{Pool: d.pool}
+	edited := outbox.EventType{Type: "audit.approved", Title: "Hurray", Severity: "info", Action: "contact_support"}
+	if err := catalogue.Put(t.Context(), edited); err != nil {
+		t.Fatal(err)
+	}
+	if err := Migrate(t.Context(), d.pool); err != nil {
+		t.Fatal(err)
+	}
+	actions := map[string]string{}
+	for _, described := range must[[]outbox.EventType](t)(catalogue.List(t.Context())) {
+		actions[described.Type] = described.Action
+	}
+	for name, action := range map[string]string{
+		"audit.submitted": "none", "audit.approved": "contact_support", "audit.rejected": "show_details", "user.login_failed": "none",
+		"account.unlocked": "sign_in_again", "support.requested": "none", "trade.executed": "show_details", "data.synced": "refresh", "client.error": "retry",
+	} {
+		if got, ok := actions[name]; !ok || got != action {
+			t.Errorf("the action of %s is %q, want %q", name, got, action)
+		}
+	}
+}
+
+func TestMigrate_DoesWithoutACatalogue(t *testing.T) {
+	d := newDemo(t)
+	if _, err := d.pool.Exec(t.Context(), `ALTER TABLE outbox_event_type RENAME TO elsewhere`); err != nil {
+		t.Fatal(err)
+	}
+	if err := Migrate(t.Context(), d.pool); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,122 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// gallery looks at the page of the demo in its states.
+type gallery struct {
+	tab context.Context
+	axe axe
+}
+
+// state looks at a state in light and dark, in both languages and at each width,
+// for what axe finds serious and for what is too wide. With pictures to be kept
+// it looks at all of them together, else at two pairs of extremes.
+func (g gallery) state(t *testing.T, name string) {
+	t.Helper()
+	looks := []look{{390, 844, "dark", "en"}, {1440, 900, "light", "en"}, {390, 844, "light", "zh"}, {1440, 900, "dark", "zh"}}
+	if os.Getenv("OUTCRIER_SCREENSHOTS") != "" {
+		looks = nil
+		for _, language := range []string{"en", "zh"} {
+			for _, scheme := range []string{"light", "dark"} {
+				looks = append(looks, look{390, 844, scheme, language}, look{820, 1180, scheme, language}, look{1440, 900, scheme, language})
+			}
+		}
+	}
+	for _, l := range looks {
+		if lang := eval[string](t, g.tab, `document.documentElement.lang`); lang[:2] != l.language {
+			do(t, g.tab, chromedp.Click(`[data-testid=language]`))
+		}
+		for _, width := range []int64{320, 360, 700, 1100, 1280, 1600, l.width} {
+			look{width, l.height, l.scheme, l.language}.emulate(t, g.tab)
+			if wide := eval[int](t, g.tab, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
+				t.Errorf("%s in %s: it is %d px too wide for %d", name, l.language, wide, width)
+			}
+		}
+		g.axe.check(t, g.tab, name+"-"+l.String())
+		screenshot(t, g.tab, "demo-"+name+"-"+l.String())
+	}
+	wide.emulate(t, g.tab)
+	do(t, g.tab, chromedp.Click(`[data-testid=language]`))
+}
+
+// TestDemo_IsReadableInAllStates looks at the desks with nothing on them, busy, cut
+// off, caught up and locked out.
+func TestDemo_IsReadableInAllStates(t *testing.T) {
+	database := outboxtest.URL(t)
+	s := start(t, "--database-url", database)
+	db := connect(t, database)
+	tab := newTab(t)
+	g := gallery{tab, installAxe(t)}
+	wide.emulate(t, tab)
+	openDesks(t, tab, s.base)
+	g.state(t, "empty")
+
+	// A morning's work, by the API.
+	post := func(person, path, body string) {
+		t.Helper()
+		response, err := http.Post(s.base+"/api/demo/people/"+person+"/"+path, "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode >= 500 {
+			t.Fatalf("%s %s: %s", person, path, response.Status)
+		}
+	}
+	for i, wish := range []string{"Winter blend", "Dark 72 % couverture", "Pods for the pastry school", "Black pepper, whole, for the tasting menu of the third week", "Single origin, washed", "Truffle season", "Espresso for the corner bar"} {
+		post("ada", "items", fmt.Sprintf(`{"title": %q, "symbol": %q, "quantity": %d}`, wish, []string{"COFFEE", "COCOA", "VANILLA", "PEPPER"}[i%4], 5+17*i))
+	}
+	post("bo", "items", `{"title": "Nibs for the granola people", "symbol": "COCOA", "quantity": 40}`)
+	post("rita", "items/1/approve", `{"note": "Good price, go."}`)
+	post("rita", "items/2/approve", "")
+	post("rita", "items/3/reject", `{"note": "We still have plenty."}`)
+	post("rita", "items/4/approve", "")
+	post("tom", "items/1/trade", "")
+	post("tom", "items/2/trade", "")
+	post("tom", "sync", "")
+	post("rita", "maintenance", `{"note": "Scales are calibrated", "starts_in": 3600, "lasts": 600}`)
+	for range 3 {
+		post("cleo", "login", `{"pin": "0000"}`)
+	}
+	post("ada", "login", `{"pin": "1815"}`)
+	see(t, tab, of("ada", `[data-testid=account][data-state=in]`))
+	see(t, tab, of("rita", `[data-testid=locked] [data-person=cleo]`))
+	g.state(t, "busy")
+
+	click(t, tab, "ada", `[data-testid=network]`)
+	see(t, tab, of("ada", `[data-testid=status][data-status=cut]`))
+	post("rita", "items/5/approve", "")
+	post("rita", "items/6/reject", `{"note": "Ask again after the harvest."}`)
+	post("tom", "items/5/trade", "")
+	price(t, db, "VANILLA")
+	g.state(t, "offline")
+	click(t, tab, "ada", `[data-testid=network]`)
+	see(t, tab, of("ada", `[data-testid=timeline] .caught-up`))
+	g.state(t, "caught-up")
+
+	post("ada", "logout", "")
+	for range 3 {
+		post("ada", "login", `{"pin": "0000"}`)
+	}
+	see(t, tab, of("ada", `.toast [data-action=contact_support]`))
+	g.state(t, "locked")
+	click(t, tab, "ada", `[data-testid=timeline] [data-type="account.locked"] .id`)
+	see(t, tab, `dialog[open]`)
+	g.axe.check(t, tab, "details")
+	screenshot(t, tab, "demo-details")
+	wide.emulate(t, tab)
+	do(t, tab, chromedp.Navigate(s.base+"/p/rita"))
+	see(t, tab, live)
+	g.state(t, "alone")
+}
