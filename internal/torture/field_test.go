@@ -60,6 +60,11 @@ const probeTopic = "torture/probe"
 // newField makes a field on a database that is migrated.
 func newField(t *testing.T, database string, nodes int, args ...string) *field {
 	t.Helper()
+	return newFieldOf(t, command, database, nodes, args...)
+}
+
+func newFieldOf(t *testing.T, command func() (string, error), database string, nodes int, args ...string) *field {
+	t.Helper()
 	s := seed(t)
 	makeNodeRole(t, database)
 	f := &field{t: t, url: database, seed: s, chance: rand.New(rand.NewPCG(s, 0))}
@@ -68,7 +73,7 @@ func newField(t *testing.T, database string, nodes int, args ...string) *field {
 	findings.mu.Unlock()
 	for range nodes {
 		f.database = append(f.database, newNetwork(t, hostOf(t, database)))
-		n := newProcess(t, asNode(t, through(t, database, f.database[len(f.database)-1])), args...)
+		n := newProcessOf(t, command, asNode(t, through(t, database, f.database[len(f.database)-1])), args...)
 		f.nodes = append(f.nodes, n)
 		f.client = append(f.client, newNetwork(t, n.listen))
 	}

@@ -29,7 +29,7 @@ func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
 		bound = 200 << 20
 	)
 	server := startPostgres(t)
-	f := newField(t, server.URL(""), 1)
+	f := newFieldOf(t, plain, server.URL(""), 1)
 	n := f.nodes[0]
 	good := &reader{name: "good", filter: everything(), byPayload: map[payload]int{}, steady: new(atomic.Bool)}
 	f.follow(good, true)

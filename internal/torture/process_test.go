@@ -28,12 +28,27 @@ type process struct {
 	listen string
 	url    string
 	log    string
-	cmd    *exec.Cmd
-	ended  chan error
+	// command is the binary.
+	command func() (string, error)
+	cmd     *exec.Cmd
+	ended   chan error
 }
 
-// command is the command outcrier, built once for this run of the tests.
-var command = sync.OnceValues(func() (string, error) {
+// command is the command outcrier, built once for this run of the tests, with the
+// race detector if they are. plain is it without: the detector's own memory is many
+// times what it watches.
+var (
+	command = sync.OnceValues(func() (string, error) {
+		info, ok := debug.ReadBuildInfo()
+		if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
+			return build("outcrier-race", "-race")
+		}
+		return plain()
+	})
+	plain = sync.OnceValues(func() (string, error) { return build("outcrier") })
+)
+
+func build(name string, flags ...string) (string, error) {
 	// What the binary is made of, go test can't know; but from its cache it gives
 	// no result of a test that has looked at a folder which changed since.
 	err := filepath.WalkDir("../..", func(_ string, entry fs.DirEntry, err error) error {
@@ -45,24 +60,26 @@ var command = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	binary := filepath.Join(scratch, "outcrier")
-	args := []string{"build", "-o", binary}
-	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-		args = append(args, "-race")
-	}
-	if out, err := exec.Command("go", append(args, "../../cmd/outcrier")...).CombinedOutput(); err != nil {
+	binary := filepath.Join(scratch, name)
+	args := slices.Concat([]string{"build", "-o", binary}, flags, []string{"../../cmd/outcrier"})
+	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build the command: %w\n%s", err, out)
 	}
 	return binary, nil
-})
+}
 
 // newProcess starts a node on a database, which need not be there, and ends it
 // with the test. Its log is looked through then.
 func newProcess(t *testing.T, database string, args ...string) *process {
 	t.Helper()
+	return newProcessOf(t, command, database, args...)
+}
+
+func newProcessOf(t *testing.T, command func() (string, error), database string, args ...string) *process {
+	t.Helper()
 	address := freeAddress(t)
 	log := filepath.Join(logFolder(t), fmt.Sprintf("%s-%s.log", strings.ReplaceAll(t.Name(), "/", "_"), address[strings.LastIndex(address, ":")+1:]))
-	p := &process{t: t, listen: address, url: "http://" + address, log: log, args: append([]string{
+	p := &process{t: t, command: command, listen: address, url: "http://" + address, log: log, args: append([]string{
 		"serve", "--dev", "--migrate=false", "--database-url", database, "--listen", address,
 		"--retention", "0", "--retry", "100ms", "--heartbeat", "300ms", "--stall", "2s", "--drain", "300ms", "--ring", "1MiB", "--queue", "64",
 	}, args...)}
@@ -94,7 +111,7 @@ func logFolder(t *testing.T) string {
 // start does not wait for anything but the process.
 func (p *process) start() {
 	p.t.Helper()
-	binary, err := command()
+	binary, err := p.command()
 	if err != nil {
 		p.t.Fatal(err)
 	}
