@@ -34,7 +34,7 @@ type BenchSizes struct {
 	Runs        int           `flag:"runs" default:"3" allow:"1..100" help:"how often each measure is repeated"`
 	Seconds     float64       `flag:"seconds" default:"10" allow:"0.1..600" help:"how long each timed round of a measure lasts"`
 	Payload     int           `flag:"payload" default:"200" allow:"100..65536" help:"the size of a payload in bytes"`
-	Writers     []int         `flag:"writers" default:"8,16,32,64" allow:"1..250" help:"the numbers of concurrent writers"`
+	Writers     []int         `flag:"writers" default:"8,16,32,64" allow:"1..250" help:"the numbers of concurrent writers; three times as many sessions are open at once"`
 	Streams     []int         `flag:"streams" default:"1000,10000" allow:"1..200000" help:"the numbers of streams of fanout; idle and storm take the largest"`
 	Rate        float64       `flag:"rate" default:"20" allow:"0.1..10000" help:"the pace of fanout in events per second"`
 	LatencyRate float64       `flag:"latency-rate" default:"50" allow:"0.1..1000" help:"the pace of latency in events per second"`

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -67,12 +70,17 @@ var postgresSettings = map[string]string{
 	"fsync":              "on",
 	"synchronous_commit": "on",
 	"full_page_writes":   "on",
-	"max_connections":    "300",
 }
+
+// sessions is how many the bench needs at most: three teams of writers at a time, the
+// server's, and its own.
+func (b *bench) sessions() int { return 3*slices.Max(append(b.Writers, 1)) + 50 }
 
 func (b *bench) startPostgres(ctx context.Context, t *target) (err error) {
 	b.say("start a private Postgres")
-	config := pgserver.Config{Settings: postgresSettings, Log: b.Log}
+	settings := maps.Clone(postgresSettings)
+	settings["max_connections"] = strconv.Itoa(max(300, b.sessions()))
+	config := pgserver.Config{Settings: settings, Log: b.Log}
 	if b.SyncDelay > 0 {
 		if t.shim, err = compileSlowSync(ctx); err != nil {
 			return err
