@@ -77,6 +77,10 @@ fuzz: ## run every fuzz target, one after another; FUZZTIME=10m PKG=./outbox
 vuln: ## look for known vulnerabilities in what is called; needs vuln.go.dev
 	go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...
 
+.PHONY: vuln-there
+vuln-there:
+	go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) -version >/dev/null
+
 .PHONY: bench
 bench: ## run the benchmarks; PKG=./sse BENCH=Fan COUNT=10
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(count) $(PKG)
