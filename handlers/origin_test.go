@@ -86,7 +86,7 @@ func FuzzCORS(f *testing.F) {
 // A Host is loopback's only if it is "localhost" or an address of loopback,
 // whatever else stands around it.
 func FuzzIsLoopback(f *testing.F) {
-	for _, host := range []string{"localhost", "localhost:80", "127.0.0.1:8080", "[::1]:80", "::1", "localhost.evil.example", "127.0.0.1.evil.example", "[::ffff:127.0.0.1]", "LOCALHOST", "localhost.", "127.1", "0x7f.1", "[[::1]]", "127.0.0.1@evil.example", "::1%lo", "localhost:@", "localhost:"} {
+	for _, host := range []string{"localhost", "localhost:80", "127.0.0.1:8080", "[::1]:80", "::1", "localhost.evil.example", "127.0.0.1.evil.example", "[::ffff:127.0.0.1]", "LOCALHOST", "localhost.", "127.1", "0x7f.1", "[[::1]]", "127.0.0.1@evil.example", "::1%lo", "localhost:@", "localhost:", "::1%00@"} {
 		f.Add(host)
 	}
 	f.Fuzz(func(t *testing.T, host string) {

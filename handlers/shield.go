@@ -54,5 +54,5 @@ func IsLoopback(host string) bool {
 		host = name
 	}
 	address, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	return host == "localhost" || err == nil && address.IsLoopback()
+	return host == "localhost" || err == nil && address.Zone() == "" && address.IsLoopback()
 }

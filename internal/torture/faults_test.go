@@ -2,7 +2,6 @@ package torture
 
 import (
 	"context"
-	"errors"
 	"os"
 	"strconv"
 	"sync"
@@ -220,21 +219,18 @@ func (f *field) some(networks []*badnet.Proxy, do func(*badnet.Proxy)) {
 	}
 }
 
-// terminate ends at most n sessions of those that a condition selects.
+// terminate ends at most n sessions of those that a condition selects. After a crash
+// of Postgres it can take a moment until there are any.
 func (f *field) terminate(condition string, n int) {
 	f.t.Helper()
 	conn, err := connect(f.t.Context(), f.url)
-	if err == nil {
-		defer conn.Close(context.Background())
+	must(f.t, err)
+	defer conn.Close(context.Background())
+	eventually(f.t, "there is somebody to terminate", 20*time.Second, func() bool {
 		var ended int
-		err = conn.QueryRow(f.t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM (
+		must(f.t, conn.QueryRow(f.t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM (
 			SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND `+condition+`
-			ORDER BY random() LIMIT $1) AS victims`, n).Scan(&ended)
-		if err == nil && ended == 0 {
-			err = errors.New("nobody to terminate")
-		}
-	}
-	if err != nil {
-		f.t.Errorf("terminate sessions: %v", err)
-	}
+			ORDER BY random() LIMIT $1) AS victims`, n).Scan(&ended))
+		return ended > 0
+	})
 }
