@@ -202,7 +202,10 @@ func parseCloudEvent(fields map[string]json.RawMessage) (draft outbox.Draft, err
 func jsonFault(err error) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
+	var moment *time.ParseError
 	switch {
+	case errors.As(err, &moment):
+		return fmt.Errorf("%.100q is not a time as RFC 3339 writes it, like 2026-11-22T02:00:00Z", moment.Value)
 	case errors.As(err, &syntax):
 		return fmt.Errorf("the body is not JSON: %w at byte %d", syntax, syntax.Offset)
 	case errors.As(err, &kind):

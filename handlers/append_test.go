@@ -76,7 +76,7 @@ func TestAppend_RefusedRequestSaysWhyAndStoresNothing(t *testing.T) {
 		"topic a number":               {`{"topic":1,"type":"t"}`, "application/json", 400, []string{"topic", "string", "number"}},
 		"headers a string":             {`{"topic":"a","type":"t","headers":"h"}`, "application/json", 400, []string{"headers", "string"}},
 		"headers with numbers":         {`{"topic":"a","type":"t","headers":{"h":1}}`, "application/json", 400, []string{"headers", "number"}},
-		"deliver_at no time":           {`{"topic":"a","type":"t","deliver_at":"tomorrow"}`, "application/json", 400, []string{"tomorrow"}},
+		"deliver_at no time":           {`{"topic":"a","type":"t","deliver_at":"tomorrow"}`, "application/json", 400, []string{`"tomorrow" is not a time`, "RFC 3339", "deliver_at"}},
 		"topic not UTF-8":              {"{\"topic\":\"a\xff\",\"type\":\"t\"}", "application/json", 400, []string{"UTF-8"}},
 		"both keys":                    {`{"topic":"a","type":"t","dedup_key":"k"}`, "key", 400, []string{"Idempotency-Key or dedup_key"}},
 		"cloud without topic":          {`{"specversion":"1.0","id":"1","type":"t","source":"/"}`, "application/cloudevents+json", 400, []string{"topic", "extension"}},

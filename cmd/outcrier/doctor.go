@@ -105,14 +105,17 @@ func (p printer) finding(f doctor.Finding) {
 	if p.terminal != nil {
 		word = p.terminal.paint(severityColours[f.Severity], word)
 	}
-	fmt.Fprintf(p.w, "%s %-18s %s\n", word, f.Check, printable(f.Text))
+	fmt.Fprintf(p.w, "%s %-18s %s\n", word, f.Check, flat(f.Text))
 	if f.Remedy != "" {
-		fmt.Fprintf(p.w, "%27s → %s\n", "", printable(f.Remedy))
+		fmt.Fprintf(p.w, "%27s → %s\n", "", flat(f.Remedy))
 	}
 	for _, line := range f.Details {
-		fmt.Fprintf(p.w, "%27s   %s\n", "", printable(line))
+		fmt.Fprintf(p.w, "%27s   %s\n", "", flat(line))
 	}
 }
+
+// flat is what others wrote, like a query or an error of several lines, on one.
+func flat(text string) string { return printable(strings.Join(strings.Fields(text), " ")) }
 
 func (p printer) sum(counts map[doctor.Severity]int) {
 	fmt.Fprintf(p.w, "\n%d ok, %d advice, %d warnings, %d errors\n", counts[doctor.OK], counts[doctor.Advice], counts[doctor.Warning], counts[doctor.Error])

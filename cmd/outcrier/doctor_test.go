@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/outcrier/outcrier/internal/auth"
 	"github.com/outcrier/outcrier/outbox"
@@ -29,6 +30,10 @@ func TestDoctor_ExitCodesAreForScripts(t *testing.T) {
 	}
 	if strings.Contains(got.stdout, token[len(token)-20:]) {
 		t.Error("it prints the token")
+	}
+	// The error has two lines.
+	if got := runWith(t, nil, "doctor", "--database-url", "postgres://x@127.0.0.1:1/x"); got.code != exitFailed || !strings.Contains(got.stdout, "refused") || strings.ContainsRune(got.stdout, unicode.ReplacementChar) {
+		t.Errorf("of a database that is not there: %+v", got)
 	}
 	if got := runWith(t, nil, "doctor"); got.code != exitMistake || !strings.Contains(got.stderr, "or --url, or --token") {
 		t.Errorf("of nothing: %+v", got)
