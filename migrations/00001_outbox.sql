@@ -65,7 +65,12 @@ CREATE TABLE outbox (
         OR outbox_refuse('outbox_headers', 'headers must be a JSON object whose values are all strings, of at most 16384 bytes')),
     CONSTRAINT outbox_dedup_key CHECK (
         dedup_key IS NULL OR octet_length(dedup_key) BETWEEN 1 AND 255
-        OR outbox_refuse('outbox_dedup_key', 'dedup_key must be 1 to 255 bytes long, or NULL for none'))
+        OR outbox_refuse('outbox_dedup_key', 'dedup_key must be 1 to 255 bytes long, or NULL for none')),
+    -- What RFC 3339 can write. One row of the year 10000, or of infinity, would stop
+    -- every reader.
+    CONSTRAINT outbox_created_at CHECK (
+        created_at >= '0001-01-01 00:00Z' AND created_at < '9999-12-31 00:00Z'
+        OR outbox_refuse('outbox_created_at', format('created_at %s is not valid: allowed are the years 1 to 9999', created_at)))
 ) PARTITION BY RANGE (created_at);
 
 ALTER SEQUENCE outbox_id_seq OWNED BY outbox.id;

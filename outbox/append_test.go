@@ -315,6 +315,10 @@ func TestInsert_IsHeldToTheSameRules(t *testing.T) {
 		"headers with null":    {`INSERT INTO outbox (topic, type, headers) VALUES ('a', 't', '{"h":null}')`, "23514", "outbox_headers", "values are all strings"},
 		"headers nested":       {`INSERT INTO outbox (topic, type, headers) VALUES ('a', 't', '{"h":{}}')`, "23514", "outbox_headers", "values are all strings"},
 		"headers with a list":  {`INSERT INTO outbox (topic, type, headers) VALUES ('a', 't', '{"h":["x"]}')`, "23514", "outbox_headers", "values are all strings"},
+		"no end of time":       {`INSERT INTO outbox (topic, type, created_at) VALUES ('a', 't', 'infinity')`, "23514", "outbox_created_at", "years 1 to 9999"},
+		"no begin of time":     {`INSERT INTO outbox (topic, type, created_at) VALUES ('a', 't', '-infinity')`, "23514", "outbox_created_at", "years 1 to 9999"},
+		"the year 10000":       {`INSERT INTO outbox (topic, type, created_at) VALUES ('a', 't', '10000-01-01Z')`, "23514", "outbox_created_at", "years 1 to 9999"},
+		"before Christ":        {`INSERT INTO outbox (topic, type, created_at) VALUES ('a', 't', '0001-12-31Z BC')`, "23514", "outbox_created_at", "years 1 to 9999"},
 		"straight into a part": {`INSERT INTO outbox_default (topic, type, created_at) VALUES ('a//b', 't', '2001-01-01Z')`, "23514", "outbox_topic", "none empty"},
 	} {
 		t.Run(name, func(t *testing.T) {
