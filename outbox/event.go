@@ -2,10 +2,7 @@ package outbox
 
 import (
 	"encoding/json"
-	"fmt"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // Event is a committed row of the outbox. It is shared by all streams that it
@@ -26,25 +23,6 @@ type Event struct {
 	// CreatedAt is when the event was appended, by the database's clock, in
 	// UTC and microseconds.
 	CreatedAt time.Time
-}
-
-// eventColumns are an event's columns, in the order in which scanEvent takes them.
-const eventColumns = `xid, id, topic, type, payload, source, headers, created_at`
-
-// scanEvent scans a row of eventColumns and what comes after them.
-func scanEvent(rows pgx.Rows, more ...any) (e Event, err error) {
-	var payload, headers []byte
-	err = rows.Scan(append([]any{&e.XID, &e.ID, &e.Topic, &e.Type, &payload, &e.Source, &headers, &e.CreatedAt}, more...)...)
-	if err != nil {
-		return Event{}, err
-	}
-	e.Payload, e.CreatedAt = payload, e.CreatedAt.UTC()
-	if headers != nil {
-		if err := json.Unmarshal(headers, &e.Headers); err != nil {
-			return Event{}, fmt.Errorf("headers of event %d: %w", e.ID, err)
-		}
-	}
-	return e, nil
 }
 
 // size is about what the event holds in memory, in bytes.

@@ -56,8 +56,8 @@ func (r *Read) End() Position {
 // absent from a snapshot's list of those in progress (its xmax is only the latest
 // completed + 1) and own smaller ids than any seen.
 const (
-	newLeg  = `SELECT ` + eventColumns + `, 0, '', 0 FROM outbox WHERE xid > $1`
-	lateLeg = `SELECT ` + eventColumns + `, 0, '', 0 FROM outbox WHERE xid = ANY($2::xid8[]) AND xid <= $1`
+	newLeg  = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outbox WHERE xid > $1`
+	lateLeg = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outbox WHERE xid = ANY($2::xid8[]) AND xid <= $1`
 
 	aboutColumns = `pg_current_snapshot()::text AS snapshot, coalesce((SELECT max(trim) FROM outbox_trim), 0) AS trim`
 )
@@ -117,16 +117,17 @@ func read(ctx context.Context, conn *pgx.Conn, from Position, few bool, deliver 
 			return part.To, xip, nil
 		}
 	}
-	rows, err := conn.Query(ctx, longSQL, from.Given.Max, from.Given.Except)
+	rows, err := conn.Query(ctx, longSQL, inBinary, from.Given.Max, from.Given.Except)
 	if err != nil {
 		return from, nil, err
 	}
 	defer rows.Close()
 	to = from
 	part := Read{From: from, First: true}
+	var d decoder
 	size := 0
 	for rows.Next() {
-		event, about, err := scanRead(rows)
+		event, about, err := d.read(rows)
 		if err != nil {
 			return from, nil, err
 		}
@@ -155,7 +156,7 @@ func read(ctx context.Context, conn *pgx.Conn, from Position, few bool, deliver 
 // readFew returns a read of at most shortEvents, which is whole; or one that is
 // not the last part and to be forgotten.
 func readFew(ctx context.Context, conn *pgx.Conn, from Position) (part Read, xip []uint64, err error) {
-	query, args := shortSQL, []any{from.Given.Max}
+	query, args := shortSQL, []any{inBinary, from.Given.Max}
 	if len(from.Given.Except) > 0 {
 		query, args = shortLateSQL, append(args, from.Given.Except)
 	}
@@ -166,9 +167,10 @@ func readFew(ctx context.Context, conn *pgx.Conn, from Position) (part Read, xip
 	defer rows.Close()
 	part = Read{From: from, First: true}
 	var snapshot snapshotRow
+	var d decoder
 	size := 0
 	for rows.Next() {
-		event, about, err := scanRead(rows)
+		event, about, err := d.read(rows)
 		if err != nil {
 			return part, nil, err
 		}
@@ -204,15 +206,16 @@ func (r *Read) end(to Position) {
 	r.To, r.Last = to, true
 }
 
-// scanRead scans a row of a read: an event, or the one about the snapshot.
-func scanRead(rows pgx.Rows) (event Event, about *snapshotRow, err error) {
-	var s snapshotRow
-	event, err = scanEvent(rows, &s.id, &s.snapshot, &s.trim)
-	if s.snapshot == "" {
+// read decodes a row of a read: an event, or the one about the snapshot.
+func (d *decoder) read(rows pgx.Rows) (event Event, about *snapshotRow, err error) {
+	event, err = d.decode(rows)
+	snapshot := d.row[columnsMore+1]
+	if err != nil || len(snapshot) == 0 {
 		return event, nil, err
 	}
-	s.xid, s.createdAt = event.XID, event.CreatedAt
-	return Event{}, &s, err
+	return Event{}, &snapshotRow{
+		xid: event.XID, id: d.int64(columnsMore), createdAt: event.CreatedAt, snapshot: string(snapshot), trim: d.int64(columnsMore + 2),
+	}, nil
 }
 
 // here is the position of a fresh snapshot, of which nothing is delivered.

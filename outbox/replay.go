@@ -41,11 +41,21 @@ SELECT min(id) FROM (
 
 const legCondition = `o.id > $5 AND (o.xid > $1 OR o.xid = ANY ($2::xid8[])) AND o.xid <= $3 AND o.xid <> ALL ($4::xid8[]) AND o.created_at >= $7`
 
-// topicsSQL is a page for known topics: each by its own index, merged by id.
-const topicsSQL = `
+// topicSQL is a page for one topic, and topicsSQL for several, merged by id. That a
+// topic is given as a range, and its order asked for, keeps both on the index by topic
+// and id: a plan for any topic at all may take the walk by id to be as good, which for
+// a rare topic it is not.
+const (
+	topicSQL = `
+SELECT ` + eventColumns + `, (SELECT max(trim) FROM outbox_trim) FROM outbox AS o
+WHERE o.topic >= $8 AND o.topic <= $8 AND ` + legCondition + ` ORDER BY o.topic, o.id FETCH FIRST $6 ROWS WITH TIES`
+
+	topicsSQL = `
 SELECT ` + eventColumns + `, (SELECT max(trim) FROM outbox_trim) FROM unnest($8::text[]) AS t(name) CROSS JOIN LATERAL (
-	SELECT ` + eventColumns + ` FROM outbox AS o WHERE o.topic = t.name AND ` + legCondition + ` ORDER BY o.id FETCH FIRST $6 ROWS WITH TIES
+	SELECT ` + eventColumns + ` FROM outbox AS o
+	WHERE o.topic >= t.name AND o.topic <= t.name AND ` + legCondition + ` ORDER BY o.topic, o.id FETCH FIRST $6 ROWS WITH TIES
 ) AS e ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
+)
 
 // allSQL is a page for all topics, and patternsSQL one for patterns that match more
 // topics than can be listed, and some events beside: both go by id.
@@ -82,7 +92,7 @@ func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit int) (
 		return Page{}, fmt.Errorf("list the topics of a replay: %w", err)
 	}
 	from, to := leg.From.Given, leg.To.Given
-	args := []any{from.Max, from.Except, to.Max, to.Except}
+	args := []any{inBinary, from.Max, from.Except, to.Max, to.Except}
 	after := leg.After
 	if after == 0 {
 		if after, err = start(ctx, conn.Conn(), leg, topics, known); err != nil {
@@ -92,6 +102,8 @@ func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit int) (
 	limit = min(limit, pageEvents)
 	query, args := topicsSQL, append(args, after, limit, filter.Since)
 	switch {
+	case known && len(topics) == 1:
+		query, args = topicSQL, append(args, topics[0])
 	case known:
 		args = append(args, topics)
 	case slices.Contains(filter.Topics, "**"):
@@ -136,10 +148,11 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 	}
 	defer rows.Close()
 	page := Page{After: leg.After}
-	var trim *int64
+	var d decoder
+	var trimmed bool
 	size, read, full := 0, 0, false
 	for rows.Next() {
-		event, err := scanEvent(rows, &trim)
+		event, err := d.decode(rows)
 		if err != nil {
 			return Page{}, err
 		}
@@ -147,6 +160,8 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 			break
 		}
 		read++
+		trim := d.row[columnsMore]
+		trimmed = trim != nil && d.int64(columnsMore) != leg.From.Trim
 		size += event.size()
 		page.After = event.ID
 		if filter.Match(event.Topic, event.Type) {
@@ -158,7 +173,7 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 		return Page{}, err
 	}
 	page.Done = !full && read < limit
-	if read == 0 || trim != nil && *trim != leg.From.Trim {
+	if read == 0 || trimmed {
 		return page, r.untrimmed(ctx, conn, leg, filter)
 	}
 	return page, nil

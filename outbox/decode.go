@@ -1,0 +1,104 @@
+package outbox
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// eventColumns are an event's columns, in the order in which a decoder takes them.
+const eventColumns = `xid, id, topic, type, payload, source, headers, created_at`
+
+const (
+	columnXID = iota
+	columnID
+	columnTopic
+	columnType
+	columnPayload
+	columnSource
+	columnHeaders
+	columnCreatedAt
+	columnsMore // what a query adds
+)
+
+// inBinary, before the arguments of a query, has all its columns come in the form
+// that a decoder reads.
+var inBinary = pgx.QueryResultFormats{pgx.BinaryFormatCode}
+
+// decoder reads events out of rows of eventColumns and what comes after them. A
+// replay reads hundreds of thousands a second, of which most are alike: they share
+// their strings, and their payloads are cut from one piece of memory.
+type decoder struct {
+	row   [][]byte
+	alike Event
+	// arena has room for payloads to come, and kept is how much of them there was.
+	arena []byte
+	kept  int
+}
+
+// maxArena bounds what one payload can keep in memory beside itself.
+const maxArena = 16 << 10
+
+// decode reads the row that rows stand on.
+func (d *decoder) decode(rows pgx.Rows) (e Event, err error) {
+	d.row = rows.RawValues()
+	headers := d.row[columnHeaders]
+	if len(d.row[columnXID]) != 8 || len(d.row[columnID]) != 8 || len(d.row[columnCreatedAt]) != 8 || headers != nil && (len(headers) == 0 || headers[0] != 1) {
+		return Event{}, fmt.Errorf("the database's binary forms are not as known: %x, %x, %x, %.10x",
+			d.row[columnXID], d.row[columnID], d.row[columnCreatedAt], headers)
+	}
+	d.alike = Event{
+		XID:    binary.BigEndian.Uint64(d.row[columnXID]),
+		ID:     d.int64(columnID),
+		Topic:  d.text(columnTopic, d.alike.Topic),
+		Type:   d.text(columnType, d.alike.Type),
+		Source: d.text(columnSource, d.alike.Source),
+		// Microseconds since 2000 (src/include/datatype/timestamp.h).
+		CreatedAt: time.UnixMicro(d.int64(columnCreatedAt) + year2000).UTC(),
+	}
+	e = d.alike
+	e.Payload = d.keep(d.row[columnPayload])
+	if headers != nil {
+		// A byte of jsonb's version, and the text.
+		if err := json.Unmarshal(headers[1:], &e.Headers); err != nil {
+			return Event{}, fmt.Errorf("headers of event %d: %w", e.ID, err)
+		}
+	}
+	return e, nil
+}
+
+var year2000 = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
+
+// int64 is a bigint; 0 where there is NULL.
+func (d *decoder) int64(column int) int64 {
+	if len(d.row[column]) != 8 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint64(d.row[column]))
+}
+
+// text is a text, which may be like the one of the row before.
+func (d *decoder) text(column int, like string) string {
+	if string(d.row[column]) == like {
+		return like
+	}
+	return string(d.row[column])
+}
+
+// keep copies what is the connection's. The pieces that it cuts from are as large as
+// all that was kept before, so that a single event holds no more than its own.
+func (d *decoder) keep(p []byte) []byte {
+	if p == nil {
+		return nil
+	}
+	d.kept += len(p)
+	if len(p) > cap(d.arena)-len(d.arena) {
+		d.arena = make([]byte, 0, max(len(p), min(d.kept-len(p), maxArena)))
+	}
+	start := len(d.arena)
+	d.arena = append(d.arena, p...)
+	return d.arena[start:len(d.arena):len(d.arena)]
+}

@@ -1,0 +1,84 @@
+package outbox_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// What a row shares with the one before it, and memory that payloads are cut from,
+// must not show.
+func TestReplay_GivesRowsAsTheyAre(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `INSERT INTO outbox (topic, type, source, payload, headers, created_at)
+		SELECT CASE n % 3 WHEN 0 THEN 'a' ELSE 'ä/' || n / 2 END, 'type.' || n % 2, CASE WHEN n % 5 < 2 THEN '/' ELSE '/' || n END,
+			to_json(repeat(chr(97 + n), n * n * 10)), CASE WHEN n % 4 = 0 THEN jsonb_build_object('k', n::text, 'ü', '"\') END,
+			CASE n WHEN 1 THEN '0001-01-01Z' WHEN 2 THEN '9999-12-30 23:59:59.999999Z' ELSE timestamptz '1999-12-31 23:59:59.999999Z' + n * interval '1 microsecond' END
+		FROM generate_series(1, 50) AS n`)
+	reader := outbox.Reader{Pool: pool}
+	page, err := reader.Replay(t.Context(), earliest(t, reader).Legs(here(t, pool))[0], all("**"), 500)
+	if err != nil || len(page.Events) != 50 {
+		t.Fatalf("%d events, want 50; %v", len(page.Events), err)
+	}
+	for i, e := range page.Events {
+		n := i + 1
+		topic, source, at := fmt.Sprintf("ä/%d", n/2), fmt.Sprintf("/%d", n), time.Date(1999, 12, 31, 23, 59, 59, 999_999_000, time.UTC).Add(time.Duration(n)*time.Microsecond)
+		if n%3 == 0 {
+			topic = "a"
+		}
+		if n%5 < 2 {
+			source = "/"
+		}
+		switch n {
+		case 1:
+			at = time.Date(1, 1, 1, 0, 0, 0, 0, time.UTC)
+		case 2:
+			at = time.Date(9999, 12, 30, 23, 59, 59, 999_999_000, time.UTC)
+		}
+		if e.Topic != topic || e.Type != fmt.Sprintf("type.%d", n%2) || e.Source != source || !e.CreatedAt.Equal(at) || e.CreatedAt.Location() != time.UTC {
+			t.Errorf("event %d: topic %q, type %q, source %q, at %s; want %q, %q, %s", n, e.Topic, e.Type, e.Source, e.CreatedAt, topic, source, at)
+		}
+		if want := `"` + strings.Repeat(string(rune(97+n)), n*n*10) + `"`; string(e.Payload) != want {
+			t.Errorf("event %d: payload of %d bytes %.20s…, want %d bytes %.20s…", n, len(e.Payload), e.Payload, len(want), want)
+		}
+		if n%4 != 0 && e.Headers != nil || n%4 == 0 && (len(e.Headers) != 2 || e.Headers["k"] != fmt.Sprint(n) || e.Headers["ü"] != `"\`) {
+			t.Errorf("event %d: headers %v", n, e.Headers)
+		}
+	}
+}
+
+// Postgres takes a topic for a large part of the table where it has seen only few.
+func TestReplay_RareTopicReadsNothingElse(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'busy', 't' FROM generate_series(1, 20000)`)
+	exec(t, pool, `ANALYZE outbox`)
+	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT CASE n % 2 WHEN 0 THEN 'rare' ELSE 'rare/too' END, 't' FROM generate_series(1, 10) AS n`)
+	reader := outbox.Reader{Pool: pool}
+	leg := earliest(t, reader).Legs(here(t, pool))[0]
+	for name, topics := range map[string][]outbox.Pattern{"one": {"rare"}, "two": {"rare", "rare/too"}} {
+		t.Run(name, func(t *testing.T) {
+			single := outboxtest.Pool(t, url+"&pool_max_conns=1")
+			reader := outbox.Reader{Pool: single}
+			page, err := reader.Replay(t.Context(), leg, all(topics...), 500)
+			if err != nil || len(page.Events) != 5*len(topics) {
+				t.Fatalf("%d events, want %d; %v", len(page.Events), 5*len(topics), err)
+			}
+			const readSQL = `SELECT coalesce(sum(idx_tup_read), 0)::int + (SELECT sum(seq_tup_read)::int FROM pg_stat_user_tables WHERE relname ~ '^outbox_(2|d)')
+				FROM pg_stat_user_indexes WHERE relname ~ '^outbox_(2|d)'`
+			exec(t, single, `SELECT pg_stat_force_next_flush()`)
+			before := ask1[int](t, single, readSQL)
+			if _, err := reader.Replay(t.Context(), leg, all(topics...), 500); err != nil {
+				t.Fatal(err)
+			}
+			exec(t, single, `SELECT pg_stat_force_next_flush()`)
+			if read := ask1[int](t, single, readSQL) - before; read > 100 {
+				t.Errorf("%d rows were read for %d events", read, len(page.Events))
+			}
+		})
+	}
+}
