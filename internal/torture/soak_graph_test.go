@@ -126,7 +126,7 @@ func (m measure) short() string {
 	if found {
 		return after
 	}
-	return strings.TrimPrefix(m.title, "events ")
+	return m.title
 }
 
 // scale is the top of an axis for values up to most, and the step of its two to four
@@ -162,7 +162,7 @@ func (u unit) tick(value float64) string {
 	case u == inPercent:
 		return fmt.Sprintf("%.3g %%", value)
 	case u == perSecond && value > 0:
-		return fmt.Sprintf("%.3g/s", value)
+		return inNumber.tick(value) + "/s"
 	case value >= 1e6:
 		return fmt.Sprintf("%.3g M", value/1e6)
 	case value >= 1e4:

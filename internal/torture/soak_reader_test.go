@@ -83,7 +83,8 @@ func (v *visitor) choose() {
 	v.filter = outbox.Filter{Topics: slices.Compact(topics)}
 }
 
-// run is all of the visit, 5 minutes at most but at the soak's end.
+// run is all of the visit, some 5 minutes at most: who is slow must not be told that
+// retention has overtaken it.
 func (v *visitor) run(ctx context.Context) {
 	for ctx.Err() == nil && !v.ended {
 		stay, cancel := context.WithCancel(ctx)
@@ -107,7 +108,7 @@ func (v *visitor) run(ctx context.Context) {
 			_ = err
 			pause(ctx, 100*time.Millisecond+rand.N(400*time.Millisecond))
 		case v.closing.Load():
-		case v.rand.IntN(4) == 0 || time.Since(v.began) > 5*time.Minute:
+		case v.rand.IntN(4) == 0 || time.Since(v.began).Seconds() > v.pace*300:
 			return
 		case v.rand.IntN(10) == 0:
 			pause(ctx, time.Duration(v.pace*float64(rand.N(40*time.Second))))
@@ -128,7 +129,9 @@ func (v *visitor) request(ctx context.Context, query url.Values) (*http.Response
 		return nil, err
 	}
 	if v.last != "" {
-		v.resumes.Add(1)
+		if !v.polling {
+			v.resumes.Add(1)
+		}
 		request.Header.Set("Last-Event-ID", v.last)
 	}
 	if v.polling {

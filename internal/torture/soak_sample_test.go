@@ -62,7 +62,7 @@ func newSamples(t *testing.T, s *soak) *samples {
 			measure{key + "_fds", "node " + n + ": file descriptors", inNumber, "File descriptors", 0.15, 40},
 			measure{key + "_streams", "node " + n + ": streams and polls open", inNumber, "Streams open", 0.15, 40},
 			measure{key + "_ring", "node " + n + ": the ring", inBytes, "The ring", 0.1, megabyte},
-			measure{key + "_cpu", "node " + n + ": CPU, of one core", inPercent, "CPU of a node, of one core", 0.3, 3},
+			measure{key + "_cpu", "node " + n + ": CPU, of one core", inPercent, "CPU, of one core", 0.3, 3},
 			measure{key + "_lag", "node " + n + ": lag of the tail", inSeconds, "Lag of the tail", 0.1, 0.1},
 		)
 		_ = i
@@ -92,8 +92,8 @@ func newSamples(t *testing.T, s *soak) *samples {
 		measure{"connections", "connections to Postgres", inNumber, "Connections to Postgres", 0.1, 5},
 		measure{"given", "events given to readers", perSecond, "Events given to readers", 0.3, 100},
 		measure{"silence", "longest silence of a stream", inSeconds, "Longest silence of a stream", 0.5, 2},
-		measure{"lost", "events lost", inNumber, "Lost, and given twice", 0, 0.5},
-		measure{"repeated", "events given twice", inNumber, "Lost, and given twice", 0, 0.5},
+		measure{"lost", "events lost", inNumber, "", 0, 0.5},
+		measure{"repeated", "events given twice", inNumber, "", 0, 0.5},
 	)
 	return all
 }
