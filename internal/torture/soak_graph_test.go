@@ -3,6 +3,7 @@ package torture
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -133,9 +134,10 @@ func (m measure) short() string {
 // rules.
 func scale(most float64, u unit) (top, step float64) {
 	least := 4.0
-	if u == inBytes {
+	switch u {
+	case inBytes:
 		least = 1e6
-	} else if u == inSeconds {
+	case inSeconds:
 		least = 0.1
 	}
 	most = max(most*1.05, least)
@@ -207,7 +209,7 @@ func TestSoak_DrawsEachPanelOnce(t *testing.T) {
 	a.values["a"][4] = math.NaN()
 	drawn := a.graph()
 	for decoder := xml.NewDecoder(bytes.NewReader(drawn)); ; {
-		if _, err := decoder.Token(); err == io.EOF {
+		if _, err := decoder.Token(); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			t.Fatalf("it is no XML: %v\n%s", err, drawn)
