@@ -55,6 +55,10 @@ func (s *soak) visit(ctx context.Context, place int) {
 	for n := 0; ctx.Err() == nil && !s.closing.Load(); n++ {
 		v := &visitor{soak: s, name: fmt.Sprintf("visitor %d at place %d", n, place), rand: chance, client: visiting, began: time.Now()}
 		v.choose()
+		v.polling = place%40 == 0
+		if v.polling {
+			v.slow, v.client = false, visiting
+		}
 		v.run(ctx)
 		v.left = time.Now()
 		s.judged <- v
@@ -74,7 +78,6 @@ func (v *visitor) choose() {
 		v.slow, v.client = true, visitingSlow
 		topics = append(topics, outbox.Pattern(fmt.Sprintf("soak/%d/**", area)), outbox.Pattern(fmt.Sprintf("soak/%d/*", (area+1)%topicAreas)))
 	default:
-		v.polling = k >= 97
 		for range 1 + v.rand.IntN(4) {
 			topics = append(topics, outbox.Pattern(v.topics.one(v.rand)))
 		}

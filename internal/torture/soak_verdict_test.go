@@ -93,7 +93,7 @@ func (s *soak) document(taken *samples, verdicts []verdict) []byte {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# The soak
 
-%s of everyday, by `+"`make soak SOAK=%v`"+`: nothing lost, nothing twice, and nothing that grows.
+%s of everyday, by `+"`make soak SOAK=%s`"+`: nothing lost, nothing twice, and nothing that grows.
 
 ![The series of the soak, over time](soak.svg)
 
@@ -105,8 +105,8 @@ What goes on all the time, on one machine with two nodes that stay and a Postgre
   hold theirs open for 10 to 60 s; dedup keys, `+"`deliver_at`"+`, `+"`COPY`"+`, `+"`POST /events`"+`.
 - **Topics**: %d at a time, a new one every 2 s in place of the oldest.
 - **Nodes**: a third one lives for half a minute to a minute, ends by SIGTERM or one time in four by kill -9, and comes back.
-- **Retention**: events are removed at the age of %v, dedup keys and what is remembered of removals too. So each series has its
-  height after %v, and is judged from then on.
+- **Retention**: events are removed at the age of %s, dedup keys and what is remembered of removals too. So each series has its
+  height after %s, and is judged from then on.
 
 In all %d transactions, %d rolled back, %d events given to %d readers over %d resumes and %d polls, %d nodes ended and %d killed.
 What each reader was given is held against what was committed between its first position and its last: **%d lost, %d twice**.
@@ -117,7 +117,7 @@ by more than a share of it and a constant, both of them small (%s).
 | series | start | middle | end | most | |
 |---|--:|--:|--:|--:|---|
 `,
-		s.lasts, s.lasts, s.streams, s.rate, activeTopics, s.keep, 2*s.keep+2*time.Minute,
+		brief(s.lasts), brief(s.lasts), s.streams, s.rate, activeTopics, brief(s.keep), brief(s.settled()),
 		s.transactions.Load(), s.rolledBack.Load(), s.given.Load(), s.ended.Load(), s.resumes.Load(), s.polls.Load(), s.drains, s.kills,
 		s.lost.Load(), s.repeated.Load(), "for memory 10 % and 12 MB")
 	for _, v := range verdicts {
@@ -125,6 +125,11 @@ by more than a share of it and a constant, both of them small (%s).
 	}
 	fmt.Fprintf(&b, "\nOn %s, %d processors, %s, a sample every 10 s.\n", time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), runtime.Version())
 	return []byte(b.String())
+}
+
+// brief writes a duration without what is 0.
+func brief(d time.Duration) string {
+	return strings.Replace(strings.Replace(d.String(), "m0s", "m", 1), "h0m", "h", 1)
 }
 
 func TestSoak_JudgesWhatGrows(t *testing.T) {
