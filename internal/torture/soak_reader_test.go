@@ -111,7 +111,7 @@ func (v *visitor) run(ctx context.Context) {
 			_ = err
 			pause(ctx, 100*time.Millisecond+rand.N(400*time.Millisecond))
 		case v.closing.Load():
-		case v.rand.IntN(4) == 0 || time.Since(v.began).Seconds() > v.pace*300:
+		case v.rand.IntN(4) == 0 || time.Since(v.began).Seconds() > v.pace*300, v.slow && time.Since(v.began).Seconds() > v.pace*120:
 			return
 		case v.rand.IntN(10) == 0:
 			pause(ctx, time.Duration(v.pace*float64(rand.N(40*time.Second))))
@@ -196,7 +196,7 @@ func (v *visitor) follow(ctx context.Context) error {
 			}
 			id, event, data = "", "", nil
 			if v.slow && !v.closing.Load() {
-				pause(ctx, 70*time.Millisecond)
+				pause(ctx, 60*time.Millisecond)
 			}
 		}
 	}

@@ -82,13 +82,17 @@ func TestSoak(t *testing.T) {
 		if s.lasts, err = time.ParseDuration(text); err != nil || s.lasts < 10*time.Second {
 			t.Fatalf("SOAK=%s: want a duration of 10s or more, like 1h", text)
 		}
-		s.streams, s.rate, s.pace = 500, 200, min(1, s.lasts.Minutes()/10)
+		s.streams, s.rate = 500, 200
 	} else {
 		t.Parallel()
 		settings["fsync"] = "off"
 	}
 	s.streams, s.rate = number(t, "SOAK_STREAMS", s.streams), number(t, "SOAK_RATE", s.rate)
-	s.keep = max(time.Minute, s.lasts/15).Round(time.Second)
+	s.keep = max(time.Minute, s.lasts/12).Round(time.Second)
+	if s.pace == 0 {
+		// No visitor is to come back so late that events are gone.
+		s.pace = min(1, s.keep.Minutes()/5)
+	}
 	s.start(settings)
 	samples := s.run()
 	s.report(samples)
