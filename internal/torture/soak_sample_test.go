@@ -102,11 +102,7 @@ func newSamples(t *testing.T, s *soak) *samples {
 // ends. What can't be had is not a number.
 func (a *samples) take(ctx context.Context) {
 	every := time.Duration(max(0.1, a.soak.pace) * float64(10*time.Second))
-	for next := time.Now().Add(every); ; next = next.Add(every) {
-		pause(ctx, time.Until(next))
-		if ctx.Err() != nil {
-			return
-		}
+	for pause(ctx, every); ctx.Err() == nil; pause(ctx, every) {
 		a.one()
 	}
 }
