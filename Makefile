@@ -18,6 +18,7 @@ BENCH ?= .
 FUZZTIME ?= 10s
 EVENTS ?= 2000000
 FAULTS ?= 200
+SOAK ?= 1h
 
 # The race detector needs cgo, and that a C compiler.
 race = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
@@ -92,6 +93,10 @@ torture: faults ## every fault, and long histories against a Postgres that is ki
 .PHONY: faults
 faults: ## every fault, FAULTS=200 more at random, and what they cost into docs/reliability.md
 	TORTURE_FAULTS=$(FAULTS) TORTURE_REPORT=$(CURDIR)/docs/reliability.md go test -run 'TestFault|TestDeploy|TestDrain|TestStandby|TestHostile' -count=1 -timeout 4h -v ./internal/torture
+
+.PHONY: soak
+soak: ## hours of everyday, after which nothing may have grown, into docs/soak.md; SOAK=1h
+	SOAK=$(SOAK) SOAK_UPDATE=1 go test -run 'TestSoak$$' -count=1 -timeout 0 -v ./internal/torture
 
 .PHONY: mutants
 mutants: ## break the code on purpose, and see that the torture notices

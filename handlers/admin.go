@@ -90,19 +90,11 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 	h.Log.WarnContext(c.Request().Context(), "admin's question not answered", "path", c.Path(), "err", err)
 	switch {
 	case errors.Is(err, outbox.ErrTooSlow):
-		return unanswered("the database did not answer in time: ask for less, or later")
+		return fault(http.StatusServiceUnavailable, "the database did not answer in time: ask for less, or later")
 	case errors.Is(err, outbox.ErrNotMigrated):
-		return unanswered("the schema is older than this server: run outcrier migrate up")
+		return fault(http.StatusServiceUnavailable, "the schema is older than this server: run outcrier migrate up")
 	}
-	return unanswered("the database is not available")
-}
-
-// errLogged marks an error that the log has already, and no more than as a warning:
-// the page asks again every other second.
-var errLogged = errors.New("logged")
-
-func unanswered(detail string) error {
-	return echo.NewHTTPError(http.StatusServiceUnavailable, detail).SetInternal(errLogged)
+	return fault(http.StatusServiceUnavailable, "the database is not available")
 }
 
 // asked reads a query of which each parameter is known, and given once.

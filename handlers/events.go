@@ -184,9 +184,11 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 		return nil // nobody is left to answer
 	case trusted.Err() != nil:
 		return context.Cause(trusted)
+	case errors.Is(err, sse.ErrDraining), errors.Is(err, sse.ErrFull):
+		return fault(http.StatusServiceUnavailable, err.Error())
 	case err != nil:
 		h.Log.WarnContext(ctx, "poll failed", "err", err)
-		return fault(http.StatusServiceUnavailable, unavailable(err))
+		return fault(http.StatusServiceUnavailable, "the database is not available")
 	}
 	answer := polled.AppendJSON(nil)
 	header := c.Response().Header()
@@ -203,15 +205,6 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 }
 
 var errUnavailable = errors.New("the database did not answer in time")
-
-// unavailable is what a client may know of a failure of ours.
-func unavailable(err error) string {
-	switch {
-	case errors.Is(err, sse.ErrDraining), errors.Is(err, sse.ErrFull):
-		return err.Error()
-	}
-	return "the database is not available"
-}
 
 // wantsJSON decides between the two forms of an answer.
 func wantsJSON(accept []string) (bool, error) {

@@ -443,7 +443,11 @@ func TestStream_OutlivesTheDatabase(t *testing.T) {
 }
 
 func TestDrain_SaysGoodbyeAndTurnsOthersAway(t *testing.T) {
-	n := newNode(t, func(n *node) { n.streamer.DrainTime = 100 * time.Millisecond })
+	var log lines
+	n := newNode(t, func(n *node) {
+		n.streamer.DrainTime = 100 * time.Millisecond
+		n.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	})
 	open := ssetest.Open(t, n.events("topic=a"))
 	open.Until("outcrier.live")
 	n.streamer.Drain()
@@ -457,6 +461,9 @@ func TestDrain_SaysGoodbyeAndTurnsOthersAway(t *testing.T) {
 	do(t, "POST", n.url+"/events", `{"topic":"a","type":"t"}`, "Content-Type", jsonAll).wantProblem(t, 503, "drains")
 	if n.count(t) != 0 {
 		t.Error("something was stored")
+	}
+	if text := log.String(); text != "" {
+		t.Errorf("a deploy alarms those who watch the log: %s", text)
 	}
 }
 

@@ -52,7 +52,8 @@ func (h *handlers) problem(err error, c echo.Context) {
 		detail = "no such path: " + request.URL.Path
 	case status == http.StatusMethodNotAllowed && detail == "":
 		detail = request.Method + " is not allowed here; allowed are: " + header.Get(echo.HeaderAllow)
-	case status >= 500 && refusal == nil && !errors.Is(err, errLogged):
+	case status >= 500 && status != http.StatusServiceUnavailable && refusal == nil:
+		// A 503 is of our own making: whoever answers it has logged what there is to say.
 		h.Log.ErrorContext(request.Context(), "request failed", "method", request.Method, "path", request.URL.Path, "status", status, "err", err)
 	}
 	if status == http.StatusServiceUnavailable {

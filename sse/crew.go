@@ -124,7 +124,12 @@ func (s *Streamer) run(ctx context.Context, watch *watch) error {
 	for _, t := range c.all() {
 		t.hasLeft()
 	}
-	for len(c.all()) > 0 {
+	// A write waits for as long as its reader takes a little now and then: nobody
+	// waits for that any more.
+	for streams := c.all(); len(streams) > 0; streams = c.all() {
+		for _, t := range streams {
+			_ = t.conn.SetWriteDeadline(time.Now())
+		}
 		time.Sleep(time.Millisecond)
 	}
 	close(stop)

@@ -1,10 +1,12 @@
 package torture
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -217,4 +219,31 @@ func TestDrain_SaysGoodbyeAndEndsWell(t *testing.T) {
 		until(t, lines, `{"reason":"drain"}`)
 	}
 	<-done
+}
+
+// TestDrain_WaitsForNoSlowReader: not even for the stall time, which a reader who
+// takes a little now and then could make very long.
+func TestDrain_WaitsForNoSlowReader(t *testing.T) {
+	t.Parallel()
+	database := outboxtest.URL(t)
+	n := newProcess(t, database, "--drain", "300ms", "--stall", "5m")
+	eventually(t, "the node is ready", 30*time.Second, n.ready)
+	conn, err := net.Dial("tcp", n.listen)
+	must(t, err)
+	defer conn.Close()
+	must(t, conn.(*net.TCPConn).SetReadBuffer(4<<10))
+	_, err = io.WriteString(conn, "GET /events?topic=** HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n")
+	must(t, err)
+	lines := bufio.NewReader(conn)
+	for line := ""; !strings.Contains(line, "outcrier.live"); {
+		line, err = lines.ReadString('\n')
+		must(t, err)
+	}
+	// More than all buffers between hold.
+	execute(t, database, `INSERT INTO outbox (topic, type, payload) SELECT 'a', 'b', to_json(repeat('x', 100000)) FROM generate_series(1, 100)`)
+	other := openStream(t, n)
+	until(t, other, "outcrier.live")
+	execute(t, database, `INSERT INTO outbox (topic, type) VALUES ('a', 'the.last')`)
+	until(t, other, "the.last")
+	n.drain()
 }

@@ -35,7 +35,12 @@ var settings = map[string]string{
 // startPostgres starts a migrated Postgres that the test may kill.
 func startPostgres(t *testing.T) *pgserver.Server {
 	t.Helper()
-	server := runPostgres(t, pgserver.Config{})
+	return startPostgresOf(t, pgserver.Config{})
+}
+
+func startPostgresOf(t *testing.T, config pgserver.Config) *pgserver.Server {
+	t.Helper()
+	server := runPostgres(t, config)
 	if err := (migrations.Migrations{URL: server.URL("")}).Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
