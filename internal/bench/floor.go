@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -20,9 +19,9 @@ type floor struct {
 	stop  context.CancelFunc
 }
 
-// newFloor listens to the notifying table of the scratch schema, and tells heard of
-// the payloads that it fetches and when it had them.
-func (b *bench) newFloor(ctx context.Context, heard func(mark, time.Duration)) (*floor, error) {
+// newFloor listens to the notifying table of the scratch schema, and hands on the
+// payloads that it fetches, unless to nobody.
+func (b *bench) newFloor(ctx context.Context, fetched func(payload []byte) error) (*floor, error) {
 	conn, err := b.connect(ctx)
 	if err != nil {
 		return nil, err
@@ -34,17 +33,17 @@ func (b *bench) newFloor(ctx context.Context, heard func(mark, time.Duration)) (
 	}
 	listening, stop := context.WithCancel(ctx)
 	f.stop = stop
-	go func() { f.ended <- f.listen(listening, heard) }()
+	go func() { f.ended <- f.listen(listening, fetched) }()
 	return f, nil
 }
 
-func (f *floor) listen(ctx context.Context, heard func(mark, time.Duration)) error {
+func (f *floor) listen(ctx context.Context, fetched func(payload []byte) error) error {
 	for {
 		notification, err := f.conn.WaitForNotification(ctx)
 		if err != nil {
 			return err
 		}
-		if heard == nil {
+		if fetched == nil {
 			continue
 		}
 		id, err := strconv.ParseInt(notification.Payload, 10, 64)
@@ -55,12 +54,9 @@ func (f *floor) listen(ctx context.Context, heard func(mark, time.Duration)) err
 		if err := f.conn.QueryRow(ctx, f.fetch, id).Scan(&payload); err != nil {
 			return err
 		}
-		at := time.Since(began)
-		m, ok := parseMark(payload)
-		if !ok {
-			return fmt.Errorf("row %d has no mark", id)
+		if err := fetched(payload); err != nil {
+			return fmt.Errorf("row %d: %w", id, err)
 		}
-		heard(m, at)
 	}
 }
 

@@ -30,27 +30,35 @@ func (b *bench) latency(ctx context.Context) error {
 // delays are a round's delays in milliseconds, ascending.
 type delays []float64
 
+// The sides of the comparison. What relays is the floor and a socket: what any server
+// has to do that reads an event from the table and sends it to a client.
+const (
+	sideOurs  = "outcrier"
+	sideFloor = "LISTEN and fetch"
+	sideRelay = "LISTEN, fetch and send"
+)
+
 func (b *bench) latencyAt(ctx context.Context, p pace) error {
-	var ours, floors []delays
+	sides := []string{sideOurs, sideFloor, sideRelay}
+	found := map[string][]delays{}
 	var read Count
 	for run := range b.Runs {
-		for turn := range 2 {
-			if (run+turn)%2 == 0 {
-				b.say("latency: outcrier, %s, run %d", p, run+1)
-				found, count, err := b.latencyOfStream(ctx, p, run)
-				if err != nil {
-					return err
-				}
-				ours = append(ours, found)
-				read.add(count)
+		for turn := range sides {
+			side := sides[(run+turn)%len(sides)]
+			b.say("latency: %s, %s, run %d", side, p, run+1)
+			var d delays
+			var count Count
+			var err error
+			if side == sideOurs {
+				d, count, err = b.latencyOfStream(ctx, p, run)
 			} else {
-				b.say("latency: bare LISTEN and fetch, %s, run %d", p, run+1)
-				found, err := b.latencyOfFloor(ctx, p)
-				if err != nil {
-					return err
-				}
-				floors = append(floors, found)
+				d, err = b.latencyOfFloor(ctx, p, side == sideRelay)
 			}
+			if err != nil {
+				return err
+			}
+			found[side] = append(found[side], d)
+			read.add(count)
 		}
 	}
 	b.report.Total.add(read)
@@ -58,21 +66,26 @@ func (b *bench) latencyAt(ctx context.Context, p pace) error {
 		name string
 		q    float64
 	}{{"p50", 0.5}, {"p90", 0.9}, {"p99", 0.99}, {"max", 1}}
-	const floorName = "LISTEN and fetch"
 	for _, quantileOf := range quantiles {
-		at := func(rounds []delays) (values []float64) {
-			for _, r := range rounds {
+		at := func(side string) (values []float64) {
+			for _, r := range found[side] {
 				values = append(values, quantile(r, quantileOf.q))
 			}
 			return values
 		}
-		f := Figure{Measure: "latency", Variant: fmt.Sprintf("outcrier, %s", p), Name: "commit to client " + quantileOf.name, Unit: "ms", Runs: at(ours), Count: &read}
-		if quantileOf.q == 0.5 {
-			f.Ratio = &Ratio{To: floorName, Runs: ratios(at(ours), at(floors))}
-			f.Budget = latencyBudget(b.LatencyRate)
+		for _, side := range sides {
+			f := Figure{Measure: "latency", Variant: fmt.Sprintf("%s, %s", side, p), Name: "commit to client " + quantileOf.name, Unit: "ms", Runs: at(side)}
+			if side == sideOurs {
+				f.Count = &read
+			}
+			if quantileOf.q == 0.5 && side != sideFloor {
+				f.Ratio = &Ratio{To: sideFloor, Runs: ratios(at(side), at(sideFloor))}
+			}
+			if quantileOf.q == 0.5 && side == sideOurs {
+				f.Budget = latencyBudget(b.LatencyRate)
+			}
+			b.report.add(f)
 		}
-		b.report.add(f)
-		b.report.add(Figure{Measure: "latency", Variant: fmt.Sprintf("%s, %s", floorName, p), Name: "commit to client " + quantileOf.name, Unit: "ms", Runs: at(floors)})
 	}
 	return nil
 }
@@ -87,6 +100,17 @@ func (a *arrivals) note(m mark, at time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.at[m.number] = at
+}
+
+// fetched notes a payload that has come now.
+func (a *arrivals) fetched(payload []byte) error {
+	at := time.Since(began)
+	m, ok := parseMark(payload)
+	if !ok {
+		return fmt.Errorf("payload %.50q has no mark", payload)
+	}
+	a.note(m, at)
+	return nil
 }
 
 // since is how long after the acknowledgements, acked by number from 1, they came.
@@ -124,18 +148,27 @@ func (b *bench) latencyOfStream(ctx context.Context, p pace, run int) (delays, C
 	return came.since(acked), count, nil
 }
 
-func (b *bench) latencyOfFloor(ctx context.Context, p pace) (delays, error) {
+// latencyOfFloor takes an event as come when it was fetched, or relayed.
+func (b *bench) latencyOfFloor(ctx context.Context, p pace, relayed bool) (delays, error) {
 	came := arrivals{at: map[int64]time.Duration{}}
-	f, err := b.newFloor(ctx, came.note)
+	fetched, ended := came.fetched, func() error { return nil }
+	if relayed {
+		r, err := newRelay(ctx, came.note)
+		if err != nil {
+			return nil, err
+		}
+		fetched, ended = r.send, r.close
+	}
+	f, err := b.newFloor(ctx, fetched)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(err, ended())
 	}
 	acked, err := b.appendAtPace(ctx, p, b.schema()+".notifying", "floor")
 	if err == nil {
 		// It promises nothing; what has come by then is compared.
 		err = sleep(ctx, b.pause())
 	}
-	if err := errors.Join(err, f.close(ctx)); err != nil {
+	if err := errors.Join(err, f.close(ctx), ended()); err != nil {
 		return nil, err
 	}
 	return came.since(acked), nil
