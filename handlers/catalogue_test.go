@@ -1,11 +1,16 @@
 package handlers_test
 
 import (
+	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/outcrier/outcrier/handlers"
@@ -98,4 +103,42 @@ func TestCatalogue_IsForThoseWhoMayReadAnything(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
 	}
+}
+
+func TestCatalogue_WaitsForTheDatabaseWithinBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		h := handlers.New(handlers.Config{
+			Access: handlers.Access{Open: true}, Log: slog.New(slog.DiscardHandler),
+			Catalogue: func(ctx context.Context) ([]outbox.EventType, error) {
+				asked++
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		})
+		get := func(ctx context.Context, until time.Duration) *httptest.ResponseRecorder {
+			began, w := time.Now(), httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "http://localhost/catalogue", nil))
+			if took := time.Since(began); took != until {
+				t.Errorf("answered after %s, want %s", took, until)
+			}
+			return w
+		}
+		var waiting sync.WaitGroup
+		leaving, leave := context.WithTimeout(t.Context(), time.Second)
+		defer leave()
+		waiting.Go(func() { get(leaving, time.Second) }) // who asked first, for the others too
+		synctest.Wait()
+		for range 3 {
+			waiting.Go(func() {
+				if w := get(t.Context(), 2*time.Second); w.Code != http.StatusServiceUnavailable {
+					t.Errorf("%d %s", w.Code, w.Body)
+				}
+			})
+		}
+		waiting.Wait()
+		if asked != 1 {
+			t.Errorf("the database was asked %d times", asked)
+		}
+	})
 }
