@@ -23,6 +23,13 @@ func (h *handlers) catalogue(c echo.Context, who caller) error {
 	if err := who.mayReadCatalogue(); err != nil {
 		return err
 	}
+	var known []string
+	if h.Access.QueryToken {
+		known = []string{"token"}
+	}
+	if _, err := asked(c, known...); err != nil {
+		return err
+	}
 	answer, err := h.types.get(c.Request().Context(), h.Catalogue)
 	if err != nil && c.Request().Context().Err() != nil {
 		return nil // nobody is left to answer

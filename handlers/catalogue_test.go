@@ -86,7 +86,17 @@ func TestBatch_IsAQueryOfStreams(t *testing.T) {
 	for _, batch := range []string{"x", "0", "-1s", "1ms", "11s", "250"} {
 		do(t, "GET", n.events("topic=a&batch="+batch), "").wantProblem(t, 400, `batch="`+batch+`"`, "10ms to 10s")
 	}
-	do(t, "GET", n.events("topic=a&batch=1s"), "", "Accept", "application/json").wantProblem(t, 400, `"batch"`)
+	do(t, "GET", n.events("topic=a&batch=1s"), "", "Accept", "application/json").wantProblem(t, 400, `"batch"`, "for streams", "only")
+	do(t, "GET", n.events("topic=a&wait=1s"), "").wantProblem(t, 400, `"wait"`, "for long polls", "only")
+}
+
+func TestCatalogue_RefusesQueryParametersThatItDoesNotKnow(t *testing.T) {
+	n := closed(t, func(access *handlers.Access) { access.QueryToken = true })
+	do(t, "GET", n.url+"/catalogue?type=a", "", bearer(ann)...).wantProblem(t, 400, `"type"`, "allowed are token")
+	if a := do(t, "GET", n.url+"/catalogue?token="+ann, ""); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	do(t, "GET", newNode(t, nil).url+"/catalogue?token=x", "").wantProblem(t, 400, `"token"`, "none is allowed")
 }
 
 func TestCatalogue_IsForThoseWhoMayReadAnything(t *testing.T) {
