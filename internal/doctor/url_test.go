@@ -157,7 +157,7 @@ func TestURL_TellsAGoodbyeFromBuffering(t *testing.T) {
 		t.Cleanup(server.Close)
 		return server.URL
 	}
-	full := string(sse.Refuse(sse.ErrFull.(*sse.Goodbye), time.Second))
+	full := string(sse.Refuse(&sse.Goodbye{Reason: "full"}, time.Second))
 	for stream, want := range map[string]string{
 		full:                          "the node says goodbye: full",
 		"":                            "the stream ended",
