@@ -55,9 +55,6 @@ type pod struct {
 		}
 		Liveness  probe `yaml:"livenessProbe"`
 		Readiness probe `yaml:"readinessProbe"`
-		Lifecycle struct {
-			PreStop struct{ Sleep struct{ Seconds int } } `yaml:"preStop"`
-		}
 	}
 }
 
@@ -116,25 +113,26 @@ func TestKubernetes_ManifestsFitEachOther(t *testing.T) {
 		t.Error("the probes ask for something else")
 	}
 	secret := manifest(t, "secret")
-	drains := drain
+	drains, before := drain, time.Duration(0)
 	for _, env := range append(node.Env, job.Spec.Containers[0].Env...) {
 		if ref := env.ValueFrom.SecretKeyRef; ref.Name != "" && !ref.Optional && (ref.Name != secret.Metadata.Name || secret.StringData[ref.Key] == "") {
 			t.Errorf("%s is %s of %s, which is not there", env.Name, ref.Key, ref.Name)
 		}
-		if env.Name == "OUTCRIER_DRAIN" {
-			var err error
-			if drains, err = time.ParseDuration(env.Value); err != nil {
-				t.Error(err)
+		for name, into := range map[string]*time.Duration{"OUTCRIER_DRAIN": &drains, "OUTCRIER_DRAIN_DELAY": &before} {
+			if env.Name == name {
+				var err error
+				if *into, err = time.ParseDuration(env.Value); err != nil {
+					t.Error(err)
+				}
 			}
 		}
 		if env.Name == "OUTCRIER_LISTEN" && env.Value != ":8080" || port.ContainerPort != 8080 {
 			t.Errorf("it listens on %s, and the port is %d", env.Value, port.ContainerPort)
 		}
 	}
-	before := time.Duration(node.Lifecycle.PreStop.Sleep.Seconds) * time.Second
 	grace := time.Duration(deployment.Spec.Template.Spec.Grace) * time.Second
 	if before == 0 || grace < before+drains+3*time.Second {
-		t.Errorf("a node has %v to end; its preStop takes %v, its drain %v", grace, before, drains)
+		t.Errorf("a node has %v to end; its delay takes %v, its drain %v", grace, before, drains)
 	}
 	if args := strings.Join(job.Spec.Containers[0].Args, " "); args != "migrate up" || job.Spec.Restart != "OnFailure" {
 		t.Errorf("the Job runs %s, restarted %s", args, job.Spec.Restart)

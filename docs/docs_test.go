@@ -15,6 +15,49 @@ var (
 	declared = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)[A-Z]\w*)\(`)
 )
 
+// What several places tell alike is the same in each.
+func TestDocuments_AgreeWithEachOther(t *testing.T) {
+	read := func(path string) string {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	reliability := read("reliability.md")
+	_, deploy, _ := strings.Cut(reliability, "## Drain and deploy")
+	shipped := read("../deploy/systemd/outcrier.service") + read("../deploy/kubernetes/deployment.yaml")
+	snippet := regexp.MustCompile(`(?m)^    .+$`).FindAllString(deploy, -1)
+	if len(snippet) < 8 {
+		t.Errorf("only %q are shown", snippet)
+	}
+	for _, line := range snippet {
+		if !strings.Contains(shipped, strings.TrimSpace(line)+"\n") {
+			t.Errorf("reliability.md shows %q, which is not what we ship", line)
+		}
+	}
+	recipe := regexp.MustCompile(`SELECT setval\(.*;`).FindString(read("operating.md"))
+	if recipe == "" || !strings.Contains(reliability, "`"+recipe+"`") {
+		t.Errorf("reliability.md lacks %q", recipe)
+	}
+	// Each reason for which a stream can end is in the metrics' table.
+	_, reasons, _ := strings.Cut(read("../README.md"), "server ends a stream (")
+	reasons, _, _ = strings.Cut(reasons, ")")
+	for reason := range strings.SplitSeq(reasons, ", ") {
+		turnedAway := reason == "`too_many`" || reason == "`keys_unavailable`"
+		if !turnedAway && !regexp.MustCompile("outcrier_streams_ended_total.*"+reason).MatchString(read("metrics.md")) {
+			t.Errorf("metrics.md lacks the reason %s", reason)
+		}
+	}
+	_, shared, _ := strings.Cut(read("../handlers/openapi.yaml"), "Pages of the origins in")
+	shared, _, _ = strings.Cut(shared, ";")
+	for _, path := range regexp.MustCompile(`(?m)^\t"(/\w+)": `).FindAllStringSubmatch(read("../handlers/origin.go"), -1) {
+		if !strings.Contains(shared, "`"+path[1]+"`") {
+			t.Errorf("openapi.yaml does not say that %s is shared with other origins", path[1])
+		}
+	}
+}
+
 // Every test that a document names is there, and every attack has one.
 func TestAttacks_EachNamesATestThatThereIs(t *testing.T) {
 	tests := map[string]bool{}

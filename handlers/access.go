@@ -36,7 +36,7 @@ type Access struct {
 func (h *handlers) as(next func(echo.Context, caller) error) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		who, err := h.identify(c.Request())
-		if errors.Is(err, auth.ErrKeysUnavailable) && asksForStream(c.Request()) {
+		if errors.Is(err, auth.ErrKeysUnavailable) && asksForStream(c) {
 			// The fault is not the client's, and passes.
 			h.refused(c, http.StatusServiceUnavailable, err, err.Error())
 			return turnAway(c, errNoKeys, keysRetry)
@@ -49,9 +49,10 @@ func (h *handlers) as(next func(echo.Context, caller) error) echo.HandlerFunc {
 	}
 }
 
-func asksForStream(r *http.Request) bool {
+func asksForStream(c echo.Context) bool {
+	r := c.Request()
 	poll, err := wantsJSON(r.Header.Values(echo.HeaderAccept))
-	return r.Method == http.MethodGet && !poll && err == nil
+	return c.Path() == "/events" && r.Method == http.MethodGet && !poll && err == nil
 }
 
 // keysRetry is the mean time after which a stream that nobody can tell the right to

@@ -220,7 +220,10 @@ func TestAccess_KeyThatIsWithdrawnEndsItsStreams(t *testing.T) {
 	old := signerOf(issuer.publish("old"), "old")
 	token := must(auth.Mint(old, auth.Claims{Subject: "ann", Subscribe: []outbox.Pattern{"a"}}, time.Hour))
 	verifier := must(auth.New(auth.Config{JWKS: issuer.URL, Refresh: 10 * time.Second}))
-	n := closed(t, func(access *handlers.Access) { access.Tokens = verifier })
+	n := newNode(t, func(n *node) {
+		n.access, n.admin = closedAccess(), outbox.NewAdmin(n.pool)
+		n.access.Tokens = verifier
+	})
 
 	// Nobody knows the keys yet.
 	issuer.down.Store(true)
@@ -230,6 +233,9 @@ func TestAccess_KeyThatIsWithdrawnEndsItsStreams(t *testing.T) {
 		t.Errorf("a stream is told %+v", events)
 	}
 	n.post(t, `{"topic":"a","type":"t"}`, bearer(token)...).wantProblem(t, 503, "keys")
+	for _, path := range []string{"/catalogue", "/admin/api/overview"} {
+		do(t, "GET", n.url+path, "", append(bearer(token), "Accept", "*/*")...).wantProblem(t, 503, "keys")
+	}
 	issuer.down.Store(false)
 
 	// Run fetches at its start.
@@ -255,7 +261,7 @@ func TestAccess_KeyThatIsWithdrawnEndsItsStreams(t *testing.T) {
 		t.Errorf("it ends with %+v", events)
 	}
 	do(t, "GET", n.events("topic=a"), "", bearer(token)...).wantProblem(t, 401)
-	if n.access.Refusals.Unavailable.Load() != 3 {
+	if n.access.Refusals.Unavailable.Load() != 5 {
 		t.Errorf("%d counted", n.access.Refusals.Unavailable.Load())
 	}
 }

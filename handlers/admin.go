@@ -66,7 +66,10 @@ func (h *handlers) asAdmin(next func(echo.Context, caller) error) echo.HandlerFu
 		}
 		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
 		err := next(c, who)
-		if err != nil && c.Request().Context().Err() != nil {
+		// What the client did wrong is told in any case: a body that comes too slowly ends
+		// the request's context as well.
+		var known *echo.HTTPError
+		if err != nil && !errors.As(err, &known) && c.Request().Context().Err() != nil {
 			return nil // nobody is left to answer
 		}
 		return h.adminFault(c, err)

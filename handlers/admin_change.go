@@ -1,15 +1,13 @@
 package handlers
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
-	"mime"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -157,32 +155,38 @@ func (h *handlers) readType(c echo.Context) (entry outbox.EventType, err error) 
 	if _, err := asked(c); err != nil {
 		return entry, err
 	}
-	request := c.Request()
-	if media, _, err := mime.ParseMediaType(request.Header.Get(echo.HeaderContentType)); err != nil || media != "application/json" {
-		return entry, fault(http.StatusUnsupportedMediaType, "Content-Type must be application/json")
+	body, err := h.readBody(c, maxEntry, "application/json")
+	if err != nil {
+		return entry, err
 	}
-	decoder := json.NewDecoder(http.MaxBytesReader(c.Response(), request.Body, maxEntry))
+	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	entry = outbox.EventType{Severity: "info", Action: "none"}
-	err = decoder.Decode(&entry)
-	if err == nil && decoder.More() {
-		err = errors.New("the body holds more than one entry")
+	if err = decoder.Decode(&entry); err == nil {
+		err = nothingMore(decoder)
 	}
-	var tooLarge *http.MaxBytesError
 	switch {
-	case errors.As(err, &tooLarge):
-		return entry, fault(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", maxEntry))
 	case errors.Is(err, io.EOF):
 		return entry, fault(http.StatusBadRequest, "the body is empty")
 	case err != nil:
 		detail := strings.TrimPrefix(jsonFault(err).Error(), "json: ")
 		return entry, fault(http.StatusBadRequest, detail+"; an entry has type, code, title, description, severity, action and payload_schema")
 	}
-	_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{})
 	if entry.Code != nil && *entry.Code == "" {
 		entry.Code = nil
 	}
 	return entry, nil
+}
+
+// nothingMore is nil at the end of what is decoded.
+func nothingMore(decoder *json.Decoder) error {
+	switch _, err := decoder.Token(); {
+	case err == nil:
+		return errors.New("the body holds more than one entry")
+	case !errors.Is(err, io.EOF):
+		return err
+	}
+	return nil
 }
 
 // changed logs what an admin did.

@@ -338,6 +338,7 @@ func TestAdmin_EditsTheCatalogue(t *testing.T) {
 	n.api(t, "POST", "catalogue", `{"type":"other","title":"Other","code":"ODD-1"}`).wantProblem(t, 409, "already")
 	for body, says := range map[string]string{
 		``: "empty", `[`: "cut short", `nope`: "not JSON", `{"type":"a","title":"t","x":1}`: "unknown field", `{"type":1}`: "must be a string", `{"type":"a","title":"t"}{}`: "more than one",
+		`{"type":"a","title":"t"}}`: "not JSON", `{"type":"a","title":"t"}]`: "not JSON", `{"type":"a","title":"t"} x`: "not JSON", "{\"type\":\"a\",\"title\":\"\xff\"}": "not UTF-8",
 	} {
 		n.api(t, "POST", "catalogue", body).wantProblem(t, 400, says)
 	}

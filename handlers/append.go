@@ -6,13 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"mime"
 	"net/http"
-	"os"
-	"slices"
 	"strconv"
 	"time"
-	"unicode/utf8"
 
 	"github.com/labstack/echo/v4"
 
@@ -26,21 +22,9 @@ func (h *handlers) append(c echo.Context, who caller) error {
 		return fault(http.StatusServiceUnavailable, "the server drains")
 	}
 	request := c.Request()
-	media, _, err := mime.ParseMediaType(request.Header.Get(echo.HeaderContentType))
-	if err != nil || !slices.Contains(mediaTypes, media) {
-		return fault(http.StatusUnsupportedMediaType, fmt.Sprintf("Content-Type must be one of %q", mediaTypes))
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), request.Body, h.MaxBody))
-	var tooLarge *http.MaxBytesError
-	switch {
-	case errors.As(err, &tooLarge):
-		return fault(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", h.MaxBody))
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fault(http.StatusRequestTimeout, fmt.Sprintf("the body did not come within %s", h.Access.Limits.BodyTime))
-	case err != nil:
-		return fault(http.StatusBadRequest, "the body could not be read")
-	case !utf8.Valid(body):
-		return fault(http.StatusBadRequest, "the body is not UTF-8")
+	body, err := h.readBody(c, h.MaxBody, mediaTypes...)
+	if err != nil {
+		return err
 	}
 	drafts, err := parseDrafts(body, request.Header.Get("Idempotency-Key"))
 	if err != nil {
@@ -52,8 +36,6 @@ func (h *handlers) append(c echo.Context, who caller) error {
 	if err := h.mayNow(c, who, drafts); err != nil {
 		return err
 	}
-	// The deadline of the body would end the request.
-	_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{})
 	ids, err := h.Append(request.Context(), drafts)
 	if reason, refused := outbox.Refused(err); refused {
 		return fault(http.StatusUnprocessableEntity, reason)

@@ -7,10 +7,11 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -22,20 +23,30 @@ func (h *handlers) catalogue(c echo.Context, who caller) error {
 	if err := who.mayReadCatalogue(); err != nil {
 		return err
 	}
-	body, tag, err := h.types.get(c.Request().Context(), h.Catalogue)
+	var known []string
+	if h.Access.QueryToken {
+		known = []string{"token"}
+	}
+	if _, err := asked(c, known...); err != nil {
+		return err
+	}
+	answer, err := h.types.get(c.Request().Context(), h.Catalogue)
+	if err != nil && c.Request().Context().Err() != nil {
+		return nil // nobody is left to answer
+	}
 	if err != nil {
 		h.Log.WarnContext(c.Request().Context(), "catalogue not read", "err", err)
 		return fault(http.StatusServiceUnavailable, "the database is not available")
 	}
 	header := c.Response().Header()
-	header.Set("ETag", tag)
+	header.Set("ETag", answer.tag)
 	header.Set(echo.HeaderCacheControl, "private, max-age=60")
 	header.Add(echo.HeaderVary, echo.HeaderAuthorization)
 	header.Add(echo.HeaderVary, echo.HeaderCookie)
-	if matches(c.Request().Header.Values("If-None-Match"), tag) {
+	if matches(c.Request().Header.Values("If-None-Match"), answer.tag) {
 		return c.NoContent(http.StatusNotModified)
 	}
-	return c.JSONBlob(http.StatusOK, body)
+	return c.JSONBlob(http.StatusOK, answer.body)
 }
 
 // Types is the body of GET /catalogue.
@@ -43,37 +54,63 @@ type Types struct {
 	Types []outbox.EventType `json:"types"`
 }
 
-// types is the answer, kept for a moment: many pages load at once.
+// types keeps the answer for a moment: many pages load at once.
 type types struct {
-	mu   sync.Mutex
+	asked singleflight.Group
+	last  atomic.Pointer[answer]
+}
+
+// answer is one body of GET /catalogue.
+type answer struct {
 	body []byte
 	tag  string
 	read time.Time
 }
 
-// typesAge is how old it may be.
-const typesAge = time.Second
+const (
+	// typesAge is how old an answer may be.
+	typesAge = time.Second
+	// typesPatience is how long the database may take.
+	typesPatience = 2 * time.Second
+)
 
-func (t *types) get(ctx context.Context, list func(context.Context) ([]outbox.EventType, error)) (body []byte, tag string, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.body != nil && time.Since(t.read) < typesAge {
-		return t.body, t.tag, nil
+// get asks the database once for all who come meanwhile. Who leaves ends their own
+// wait only.
+func (t *types) get(ctx context.Context, list func(context.Context) ([]outbox.EventType, error)) (*answer, error) {
+	if last := t.last.Load(); last != nil && time.Since(last.read) < typesAge {
+		return last, nil
 	}
+	asked := t.asked.DoChan("", func() (any, error) {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), typesPatience)
+		defer cancel()
+		fresh, err := ask(ctx, list)
+		if err == nil {
+			t.last.Store(fresh)
+		}
+		return fresh, err
+	})
+	select {
+	case result := <-asked:
+		return result.Val.(*answer), result.Err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+func ask(ctx context.Context, list func(context.Context) ([]outbox.EventType, error)) (*answer, error) {
 	found, err := list(ctx)
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	if found == nil {
 		found = []outbox.EventType{}
 	}
-	body, err = json.Marshal(Types{found})
+	body, err := json.Marshal(Types{found})
 	if err != nil {
-		return nil, "", err
+		return nil, err
 	}
 	sum := sha256.Sum256(body)
-	t.body, t.tag, t.read = body, `"`+base64.RawURLEncoding.EncodeToString(sum[:15])+`"`, time.Now()
-	return t.body, t.tag, nil
+	return &answer{body, `"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"`, time.Now()}, nil
 }
 
 // matches is If-None-Match (RFC 9110, 13.1.2).

@@ -1,11 +1,16 @@
 package handlers_test
 
 import (
+	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/outcrier/outcrier/handlers"
@@ -81,7 +86,17 @@ func TestBatch_IsAQueryOfStreams(t *testing.T) {
 	for _, batch := range []string{"x", "0", "-1s", "1ms", "11s", "250"} {
 		do(t, "GET", n.events("topic=a&batch="+batch), "").wantProblem(t, 400, `batch="`+batch+`"`, "10ms to 10s")
 	}
-	do(t, "GET", n.events("topic=a&batch=1s"), "", "Accept", "application/json").wantProblem(t, 400, `"batch"`)
+	do(t, "GET", n.events("topic=a&batch=1s"), "", "Accept", "application/json").wantProblem(t, 400, `"batch"`, "for streams", "only")
+	do(t, "GET", n.events("topic=a&wait=1s"), "").wantProblem(t, 400, `"wait"`, "for long polls", "only")
+}
+
+func TestCatalogue_RefusesQueryParametersThatItDoesNotKnow(t *testing.T) {
+	n := closed(t, func(access *handlers.Access) { access.QueryToken = true })
+	do(t, "GET", n.url+"/catalogue?type=a", "", bearer(ann)...).wantProblem(t, 400, `"type"`, "allowed are token")
+	if a := do(t, "GET", n.url+"/catalogue?token="+ann, ""); a.status != 200 {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	do(t, "GET", newNode(t, nil).url+"/catalogue?token=x", "").wantProblem(t, 400, `"token"`, "none is allowed")
 }
 
 func TestCatalogue_IsForThoseWhoMayReadAnything(t *testing.T) {
@@ -98,4 +113,42 @@ func TestCatalogue_IsForThoseWhoMayReadAnything(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
 	}
+}
+
+func TestCatalogue_WaitsForTheDatabaseWithinBounds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		h := handlers.New(handlers.Config{
+			Access: handlers.Access{Open: true}, Log: slog.New(slog.DiscardHandler),
+			Catalogue: func(ctx context.Context) ([]outbox.EventType, error) {
+				asked++
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		})
+		get := func(ctx context.Context, until time.Duration) *httptest.ResponseRecorder {
+			began, w := time.Now(), httptest.NewRecorder()
+			h.ServeHTTP(w, httptest.NewRequestWithContext(ctx, "GET", "http://localhost/catalogue", nil))
+			if took := time.Since(began); took != until {
+				t.Errorf("answered after %s, want %s", took, until)
+			}
+			return w
+		}
+		var waiting sync.WaitGroup
+		leaving, leave := context.WithTimeout(t.Context(), time.Second)
+		defer leave()
+		waiting.Go(func() { get(leaving, time.Second) }) // who asked first, for the others too
+		synctest.Wait()
+		for range 3 {
+			waiting.Go(func() {
+				if w := get(t.Context(), 2*time.Second); w.Code != http.StatusServiceUnavailable {
+					t.Errorf("%d %s", w.Code, w.Body)
+				}
+			})
+		}
+		waiting.Wait()
+		if asked != 1 {
+			t.Errorf("the database was asked %d times", asked)
+		}
+	})
 }

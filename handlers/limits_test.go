@@ -111,7 +111,7 @@ func TestLimits_EventsPublished(t *testing.T) {
 // A body that does not come holds nothing up: not the answer to who may not, and no
 // place for longer than its time.
 func TestLimits_SlowBody(t *testing.T) {
-	n := closed(t, func(access *handlers.Access) { access.Limits.BodyTime = 2 * time.Second })
+	n := administered(t, func(n *node) { n.access.Limits.BodyTime = 2 * time.Second })
 	for name, test := range map[string]struct {
 		line, status string
 		lines        []string
@@ -122,6 +122,7 @@ func TestLimits_SlowBody(t *testing.T) {
 		"with a token":        {"POST /events", "408", []string{asAnn, jsonBody, "Content-Length: 100", "", "{"}},
 		"in chunks":           {"POST /events", "408", []string{asAnn, jsonBody, "Transfer-Encoding: chunked", "", "5\r\n{"}},
 		"of a stream":         {"GET /events?topic=a", "400", []string{asAnn, "Content-Length: 100", "", "{"}},
+		"of an admin":         {"POST /admin/api/catalogue", "408", []string{"Authorization: Bearer " + root, jsonBody, "Content-Length: 100", "", "{"}},
 		"announced, not sent": {"POST /events", "408", []string{asAnn, jsonBody, "Expect: 100-continue", "Content-Length: 100"}},
 	} {
 		t.Run(name, func(t *testing.T) {

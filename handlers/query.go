@@ -26,11 +26,12 @@ var lastEventID = []string{"last_event_id", "lastEventId", "Last-Event-ID"}
 // filter must not become a stream that stays mute.
 func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request, err error) {
 	known := slices.Concat([]string{"topic", "type", "from", "format", "names"}, lastEventID)
+	ofPolls, ofStreams := []string{"after", "until", "wait", "limit"}, []string{"batch"}
+	own, others, kind := ofStreams, ofPolls, "long polls (Accept: application/json)"
 	if poll {
-		known = append(known, "after", "until", "wait", "limit")
-	} else {
-		known = append(known, "batch")
+		own, others, kind = ofPolls, ofStreams, "streams (Accept: text/event-stream)"
 	}
+	known = append(known, own...)
 	if h.Access.QueryToken {
 		known = append(known, "token")
 	}
@@ -40,6 +41,9 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 		return request, fmt.Errorf("the query is not well-formed: %w", err)
 	}
 	for name, values := range query {
+		if slices.Contains(others, name) {
+			return request, fmt.Errorf("query parameter %q is for %s only; allowed are %s", name, kind, strings.Join(known, ", "))
+		}
 		if !slices.Contains(known, name) {
 			return request, fmt.Errorf("unknown query parameter %q; allowed are %s", name, strings.Join(known, ", "))
 		}

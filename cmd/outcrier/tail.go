@@ -79,10 +79,15 @@ func runTail(ctx context.Context, p process, c tailConfig) error {
 	}), p.log)
 	group, work := errgroup.WithContext(ctx)
 	group.Go(func() error { return tail.Run(work) })
-	group.Go(func() error { return server.Serve(listener) })
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return nil // the reason is with who closed it
+	})
 	group.Go(func() error {
 		defer server.Close()
-		return errors.Join(c.follow(work, p, "http://"+listener.Addr().String()), errStopped)
+		return c.follow(work, p, "http://"+listener.Addr().String())
 	})
 	if err := group.Wait(); ctx.Err() == nil {
 		return err

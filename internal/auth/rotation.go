@@ -21,7 +21,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 		next := v.jwks.refresh
 		if err := v.jwks.fetch(ctx, v.adopt); err != nil && ctx.Err() == nil {
 			next = min(pause, next)
-			pause *= 2
+			pause = 2 * next
 			v.log.WarnContext(ctx, "jwks not fetched", "url", v.jwks.name(), "err", err, "retry_in", next)
 		} else {
 			pause = firstPause

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -77,25 +78,50 @@ func (e *examination) server(ctx context.Context, conn *pgx.Conn) bool {
 	return true
 }
 
-// asServer connects as a node does, with the settings of its sessions.
+// lackingSQL lists what would give the role the settings that its session lacks.
+const lackingSQL = `
+SELECT format('ALTER ROLE %I IN DATABASE %I SET %s = %L', session_user, current_database(), name, value)
+FROM unnest($1::text[], $2::text[]) AS wanted (name, value)
+WHERE current_setting(name) <> value ORDER BY name`
+
+// asServer connects as a node does, and looks whether its sessions have the settings
+// that they want: a pooler may refuse or ignore them.
 func (e *examination) asServer(ctx context.Context) {
+	lacking, err := e.lacking(ctx)
+	switch {
+	case err != nil:
+		e.say(Error, "sessions", "a node's sessions are refused: "+plain(err), "look at the log of Postgres, and of a pooler")
+	case len(lacking) > 0:
+		e.say(Warning, "sessions", "a pooler keeps settings from a node's sessions: they work, and their reads may be planned badly",
+			"give them to the role of the node, and let the pooler connect anew; or connect directly", lacking...)
+	default:
+		e.ok("sessions", "a node's sessions are accepted, and have their settings")
+	}
+}
+
+func (e *examination) lacking(ctx context.Context) ([]string, error) {
+	given, err := pgx.ParseConfig(e.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
 	config, err := outbox.PoolConfig(e.DatabaseURL)
-	if err == nil {
-		var conn *pgx.Conn
-		if conn, err = pgx.ConnectConfig(ctx, config.ConnConfig); err == nil {
-			_ = conn.Close(ctx)
-			e.ok("sessions", "a node's sessions are accepted")
-			return
+	if err != nil {
+		return nil, err
+	}
+	var names, values []string
+	for name, value := range config.ConnConfig.RuntimeParams {
+		_, theirs := given.RuntimeParams[name]
+		if !theirs && name != "application_name" && name != "TimeZone" { // which are for people
+			names, values = append(names, name), append(values, value)
 		}
 	}
-	var pg *pgconn.PgError
-	remedy := "look at the log of Postgres"
-	if errors.As(err, &pg) && pg.Code == "08P01" {
-		remedy = "a pooler refuses settings of the session: with PgBouncer, set ignore_startup_parameters = " +
-			"plan_cache_mode, enable_seqscan, enable_bitmapscan, jit, max_parallel_workers_per_gather, default_transaction_isolation, " +
-			"and give the role these settings by ALTER ROLE … SET; or connect directly"
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, err
 	}
-	e.say(Error, "sessions", "a node's sessions are refused: "+plain(err), remedy)
+	defer pool.Close()
+	rows, _ := pool.Query(ctx, lackingSQL, pgx.QueryExecModeExec, names, values)
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }
 
 const (

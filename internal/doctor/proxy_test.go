@@ -156,14 +156,28 @@ func TestListen_NamesThePooler(t *testing.T) {
 	pooled := pgbouncer(t, direct, "transaction", "")
 	found := examine(t, Config{DatabaseURL: pooled})
 	found.want(t, Error, "listen", "LISTEN is not heard by --database-url: a pooler stands between", "--direct-url")
-	found.want(t, Error, "sessions", "unsupported startup parameter", "ignore_startup_parameters = ")
+	found.want(t, Warning, "sessions")
 	found.want(t, OK, "schema")
 
 	pooled = pgbouncer(t, direct, "transaction", ignored)
 	found = examine(t, Config{DatabaseURL: pooled, DirectURL: direct})
-	found.want(t, OK, "sessions")
 	found.want(t, OK, "listen", "--direct-url")
 
 	found = examine(t, Config{DatabaseURL: pgbouncer(t, direct, "session", ignored)})
 	found.want(t, Warning, "listen", "through a pooler that holds on to a session")
+}
+
+// A pooler that refuses the settings is made do with, one that ignores them also; the
+// remedy is one for both.
+func TestSessions_NamesTheSettingsThatAPoolerKeeps(t *testing.T) {
+	direct, conn := migrated(t)
+	for _, more := range []string{"", ignored} {
+		through := func() findings {
+			return examine(t, Config{DatabaseURL: pgbouncer(t, direct, "transaction", more), DirectURL: direct})
+		}
+		run(t, conn, `ALTER ROLE CURRENT_USER IN DATABASE `+pgx.Identifier{conn.Config().Database}.Sanitize()+` RESET ALL`)
+		lacking := through().want(t, Warning, "sessions", "SET enable_seqscan = 'off'", "SET enable_bitmapscan = 'off'", "SET jit = 'off'", "SET plan_cache_mode = 'force_generic_plan'")
+		run(t, conn, lacking.Details...)
+		through().want(t, OK, "sessions")
+	}
 }

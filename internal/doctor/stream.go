@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +17,7 @@ type stream struct {
 	cancel   func()
 	lines    chan string
 	err      error // once lines is closed
+	leaving  bool  // within a goodbye
 }
 
 func newStream(response *http.Response, cancel func()) *stream {
@@ -45,13 +47,24 @@ func (s *stream) close() {
 
 var errSilent = errors.New("nothing came")
 
-// line is the next line.
+// goodbye is what a node says that ends a stream by itself.
+type goodbye struct{ Reason string }
+
+func (g *goodbye) Error() string { return "the node says goodbye: " + g.Reason }
+
+// line is the next line, but for those of a goodbye, which is an error.
 func (s *stream) line(over <-chan time.Time) (string, error) {
 	select {
 	case line, more := <-s.lines:
 		if !more {
 			return "", fmt.Errorf("the stream ended: %w", s.err)
 		}
+		if data, is := strings.CutPrefix(line, "data:"); is && s.leaving {
+			said := &goodbye{Reason: "without a reason"}
+			_ = json.Unmarshal([]byte(data), said)
+			return "", said
+		}
+		s.leaving = line == "event: outcrier.goodbye" || s.leaving && line != ""
 		return line, nil
 	case <-over:
 		return "", errSilent

@@ -14,21 +14,27 @@ import (
 
 // token explains what the token says, and whether it is good where that can be told.
 func (e *examination) token(ctx context.Context) {
-	lines, err := explain(e.Token, time.Now())
+	now := time.Now()
+	lines, expires, err := explain(e.Token, now)
 	if err != nil {
 		e.say(Error, "token", "it can't be read: "+err.Error(), "mint one as outcrier token does, or with a JWT library", lines...)
 		return
 	}
-	if e.Verifier == nil {
-		e.found(Finding{Check: "token", Severity: OK, Text: "it says (no key was given to verify it with)", Details: lines})
-		return
+	if e.Verifier != nil {
+		_, err = e.Verifier.Verify(ctx, e.Token)
 	}
-	_, err = e.Verifier.Verify(ctx, e.Token)
 	switch {
+	// Which no key can mend.
+	case e.Verifier == nil && expires.IsZero():
+		e.say(Error, "token", "every server refuses it: it has no exp", "mint it with an exp, as outcrier token does", lines...)
+	case e.Verifier == nil && expires.Before(now):
+		e.say(Error, "token", "every server refuses it: it has expired", remint, lines...)
+	case e.Verifier == nil:
+		e.found(Finding{Check: "token", Severity: OK, Text: "it says (no key was given to verify it with)", Details: lines})
 	case err == nil:
 		e.found(Finding{Check: "token", Severity: OK, Text: "it is good here, and says", Details: lines})
 	case errors.Is(err, auth.ErrExpired):
-		e.say(Error, "token", "it is refused: "+err.Error(), "have the application mint a new one before the old one ends", lines...)
+		e.say(Error, "token", "it is refused: "+err.Error(), remint, lines...)
 	case errors.Is(err, auth.ErrKeysUnavailable):
 		e.say(Error, "token", "whether it is good can't be told: the JWKS can't be fetched", "look at --jwks-url, from this machine", lines...)
 	default:
@@ -36,12 +42,14 @@ func (e *examination) token(ctx context.Context) {
 	}
 }
 
-// explain tells what a token says, verified or not, in lines. They have nothing of
-// its signature.
-func explain(token string, now time.Time) (lines []string, err error) {
+const remint = "have the application mint a new one before the old one ends"
+
+// explain tells what a token says, verified or not, in lines, and when it expires, zero
+// for never. The lines have nothing of its signature.
+func explain(token string, now time.Time) (lines []string, expires time.Time, err error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {
-		return nil, fmt.Errorf("it has %d parts, a JWT has three", len(parts))
+		return nil, expires, fmt.Errorf("it has %d parts, a JWT has three", len(parts))
 	}
 	var header struct{ Alg, Kid string }
 	var body struct {
@@ -56,10 +64,10 @@ func explain(token string, now time.Time) (lines []string, err error) {
 	for i, into := range []any{&header, &body} {
 		text, err := base64.RawURLEncoding.DecodeString(parts[i])
 		if err != nil {
-			return nil, errors.New("it is not base64url without padding")
+			return nil, expires, errors.New("it is not base64url without padding")
 		}
 		if err := json.Unmarshal(text, into); err != nil {
-			return nil, fmt.Errorf("it is not JSON of the right shape: %w", err)
+			return nil, expires, fmt.Errorf("it is not JSON of the right shape: %w", err)
 		}
 	}
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
@@ -68,26 +76,27 @@ func explain(token string, now time.Time) (lines []string, err error) {
 	if body.Aud != nil {
 		add("for audience %q: the server needs that as --jwt-audience", body.Aud)
 	}
-	moment := func(name string, at *float64) {
+	moment := func(name string, at *float64) (t time.Time) {
 		if at == nil {
 			add("no %s", name)
-			return
+			return t
 		}
-		t := time.Unix(int64(*at), 0).UTC()
+		t = time.Unix(int64(*at), 0).UTC()
 		when := "in " + t.Sub(now).Round(time.Second).String()
 		if t.Before(now) {
 			when = now.Sub(t).Round(time.Second).String() + " ago"
 		}
 		add("%s %s, %s", name, t.Format(time.RFC3339), when)
+		return t
 	}
 	moment("issued (iat)", body.Iat)
-	moment("expires (exp)", body.Exp)
+	expires = moment("expires (exp)", body.Exp)
 	if body.Nbf != nil {
 		moment("not before (nbf)", body.Nbf)
 	}
 	if body.Outcrier == nil {
 		add("it has no claim outcrier, and so grants nothing")
-		return lines, nil
+		return lines, expires, nil
 	}
 	list := func(what string, topics []string) {
 		if len(topics) == 0 {
@@ -99,5 +108,5 @@ func explain(token string, now time.Time) (lines []string, err error) {
 	list("may subscribe to", body.Outcrier.Subscribe)
 	list("may publish on", body.Outcrier.Publish)
 	add("admin: %t", body.Outcrier.Admin)
-	return lines, nil
+	return lines, expires, nil
 }

@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"encoding/base64"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -44,4 +46,15 @@ func TestToken_IsExplained(t *testing.T) {
 		examine(t, Config{Token: token, Verifier: verifier(config)}).want(t, Error, "token", want, "may subscribe to: user/42/**")
 	}
 	examine(t, Config{Token: "hunter2"}).want(t, Error, "token", "has 1 parts")
+}
+
+// What no key can mend is told without one.
+func TestToken_WithoutAKeyIsNotGoodWhenItCannotBe(t *testing.T) {
+	token := func(body string) string {
+		encode := base64.RawURLEncoding.EncodeToString
+		return encode([]byte(`{"alg":"HS256"}`)) + "." + encode([]byte(body)) + ".c2lnbmVk"
+	}
+	examine(t, Config{Token: token(`{"sub":"ann"}`)}).want(t, Error, "token", "it has no exp", `subject "ann"`)
+	past := fmt.Sprintf(`{"sub":"ann","exp":%d}`, time.Now().Add(-time.Hour).Unix())
+	examine(t, Config{Token: token(past)}).want(t, Error, "token", "it has expired", "1h0m0s ago", "mint a new one")
 }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -148,6 +149,27 @@ func (v *visit) refused(check string, response *http.Response, grant string) {
 	v.say(Error, check, strings.TrimSuffix(fmt.Sprintf("the answer is %s: %s", response.Status, problem.Detail), ": "), remedy)
 }
 
+// missed says why an event did not come.
+func (v *visit) missed(what string, err error) {
+	var left *goodbye
+	switch {
+	case errors.Is(err, errSilent):
+		v.buffering(fmt.Sprintf("%s does not come within %s", what, arrives))
+	case errors.As(err, &left):
+		v.say(Error, "stream", fmt.Sprintf("%s does not come: %v", what, err), cmp.Or(leaving[left.Reason], "look at the log of the node"))
+	default:
+		v.say(Error, "stream", fmt.Sprintf("%s does not come: %v", what, err), "look at the log of the node, and of the proxy")
+	}
+}
+
+// leaving is what to do, by the reason of a goodbye.
+var leaving = map[string]string{
+	"drain":            "the node is about to stop: try again, and have the proxy take out nodes whose /readyz says no",
+	"full":             "start more nodes, or give this one a larger --max-streams",
+	"too_many":         "close some of this token's or address's streams, or raise --max-streams-per-principal and --max-streams-per-address; behind a proxy, name it in --trust-proxy",
+	"keys_unavailable": "see that the node reaches its --jwks-url",
+}
+
 func (v *visit) buffering(what string) {
 	v.say(Error, "buffering", what+": a proxy holds streams back",
 		"nginx: proxy_buffering off (and leave X-Accel-Buffering in force: no proxy_ignore_headers); Apache: flushpackets=on; others: no response buffering for text/event-stream")
@@ -179,7 +201,7 @@ func (v *visit) greeting(s *stream) (position string, greeted bool) {
 	}
 	event, err := s.event("outcrier.hello", arrives)
 	if err != nil {
-		v.buffering(fmt.Sprintf("the first event does not come within %s (%v)", arrives, err))
+		v.missed("the first event", err)
 		return "", false
 	}
 	if accel := header.Get("X-Accel-Buffering"); accel == "" {
@@ -207,7 +229,7 @@ func (v *visit) probe(ctx context.Context, s *stream) {
 		return
 	}
 	if _, err := s.event("outcrier_doctor.probed", arrives); err != nil {
-		v.buffering(fmt.Sprintf("an event that was appended does not come within %s (%v)", arrives, err))
+		v.missed("an event that was appended", err)
 		return
 	}
 	v.ok("delivery", "an event came back after %v, its append included", time.Since(began).Round(time.Millisecond))
@@ -243,7 +265,10 @@ func (v *visit) heartbeat(s *stream) {
 	began := time.Now()
 	err := s.sign(v.Patience)
 	after := time.Since(began).Round(100 * time.Millisecond)
+	var left *goodbye
 	switch {
+	case errors.As(err, &left):
+		v.missed("a heartbeat", err)
 	case err == nil:
 		v.ok("heartbeat", "a silent stream is kept alive: a sign of life after %v", after)
 	case errors.Is(err, errSilent):

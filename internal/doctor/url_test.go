@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -138,4 +140,42 @@ func TestURL_SaysWhichTokenItNeeds(t *testing.T) {
 	found.want(t, Error, "append", "403 Forbidden", "--publish 'outcrier/doctor/**'")
 	found.want(t, Error, "heartbeat", "no heartbeat comes within 200ms", "--patience")
 	examine(t, Config{URL: "http://127.0.0.1:1"}).want(t, Error, "url", "can't be reached")
+}
+
+// A stream that ends early is not one that a proxy holds back.
+func TestURL_TellsAGoodbyeFromBuffering(t *testing.T) {
+	behind := func(stream string) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/readyz" {
+				_, _ = io.WriteString(w, `{"ready":true}`)
+				return
+			}
+			w.Header().Set("Content-Type", "text/event-stream")
+			w.Header().Set("Cache-Control", "no-store, no-transform")
+			_, _ = io.WriteString(w, stream)
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	full := string(sse.Refuse(&sse.Goodbye{Reason: "full"}, time.Second))
+	for stream, want := range map[string]string{
+		full:                          "the node says goodbye: full",
+		"":                            "the stream ended",
+		": outcrier\nretry: 2731\n\n": "the stream ended",
+	} {
+		found := examine(t, Config{URL: behind(stream)})
+		found.want(t, Error, "stream", want)
+		if slices.ContainsFunc(found, func(f Finding) bool { return f.Check == "buffering" }) {
+			t.Errorf("%q counts as buffering", stream)
+		}
+	}
+
+	// A node that is full indeed.
+	url := node(t, time.Minute, handlers.Access{Open: true, Limits: handlers.Limits{StreamsPerAddress: 1}})
+	response, err := http.Get(url + "/events?topic=a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	examine(t, Config{URL: url}).want(t, Error, "stream", "the node says goodbye: too_many", "--max-streams-per-address")
 }

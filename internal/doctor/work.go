@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -72,7 +73,7 @@ SELECT (SELECT n - 1 FROM generate_series(0, 400) AS n WHERE NOT EXISTS (SELECT 
 	to_regclass('outbox_default') IS NOT NULL, coalesce(pg_stat_get_live_tuples(to_regclass('outbox_default')), 0),
 	coalesce(has_table_privilege(to_regclass('outbox_default'), 'SELECT'), false)`
 
-// manyRows is as far as the rows of the default partition are counted.
+// manyRows is as far as rows are counted.
 const manyRows = 10_000
 
 func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
@@ -86,7 +87,7 @@ func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
 	}
 	switch {
 	case ahead < 0:
-		e.say(Error, "partitions", "there is no partition for today", remedy)
+		e.say(Error, "partitions", "there is no partition for today", remedy+"; a day of which events lie in outbox_default gets its own when it is past")
 	case ahead == 0:
 		e.say(Warning, "partitions", "there is no partition for tomorrow", remedy)
 	default:
@@ -95,38 +96,43 @@ func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
 	if !whole {
 		return // as the schema's finding says
 	}
-	about := "about "
-	if readable {
-		if err := conn.QueryRow(ctx, `SELECT count(*) FROM (SELECT FROM outbox_default LIMIT $1) AS rows`, manyRows).Scan(&rows); err == nil {
-			about = ""
-			if rows == manyRows {
-				about = "at least "
-			}
+	if !readable {
+		if rows > 0 {
+			e.say(Advice, "default partition", fmt.Sprintf("about %d events lie in outbox_default; this role may not see whether of past days", rows), moving)
 		}
-	}
-	if rows > 0 {
-		e.say(Warning, "default partition", fmt.Sprintf("%s%d events lie in outbox_default, where retention does not remove them, and keep their days from getting a partition", about, rows),
-			"move the rows of each day into its own partition, as owner, in one transaction (never delete them by hand: readers would not be told):", moving(ctx, conn)...)
 		return
 	}
-	e.ok("default partition", "outbox_default is empty")
+	e.defaultPartition(ctx, conn)
 }
 
-// moving is how to move the oldest day of the default partition out, if this role may
-// look.
-func moving(ctx context.Context, conn *pgx.Conn) []string {
-	var day time.Time
-	if err := conn.QueryRow(ctx, `SELECT (min(created_at) AT TIME ZONE 'UTC')::date FROM outbox_default`).Scan(&day); err != nil {
-		return nil
+// defaultSQL counts what lies in the default partition, and of that what a node should
+// have moved.
+const defaultSQL = `
+SELECT (SELECT count(*) FROM (SELECT FROM outbox_default LIMIT $1) AS rows), (SELECT count(*) FROM (
+	SELECT FROM outbox_default WHERE created_at >= '1970-01-01+00' AND created_at < date_trunc('day', now(), 'UTC') LIMIT $1
+) AS past)`
+
+const moving = "a running node moves the events of a day into its partition when the day is past, unless its log says why not; by hand: SELECT outbox_partitions_ahead()"
+
+func (e *examination) defaultPartition(ctx context.Context, conn *pgx.Conn) {
+	var rows, past int
+	err := conn.QueryRow(ctx, defaultSQL, manyRows).Scan(&rows, &past)
+	counted := func(n int) string {
+		if n == manyRows {
+			return fmt.Sprintf("at least %d", n)
+		}
+		return strconv.Itoa(n)
 	}
-	table, from, to := day.Format("outbox_2006_01_02"), day.Format("2006-01-02Z"), day.AddDate(0, 0, 1).Format("2006-01-02Z")
-	return []string{
-		"BEGIN;",
-		fmt.Sprintf("CREATE TABLE %s (LIKE outbox INCLUDING DEFAULTS INCLUDING CONSTRAINTS);", table),
-		fmt.Sprintf("WITH moved AS (DELETE FROM outbox_default WHERE created_at >= '%s' AND created_at < '%s' RETURNING *) INSERT INTO %s SELECT * FROM moved;", from, to, table),
-		fmt.Sprintf("CREATE TRIGGER outbox_ring AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION outbox_ring();", table),
-		fmt.Sprintf("ALTER TABLE outbox ATTACH PARTITION %s FOR VALUES FROM ('%s') TO ('%s');", table, from, to),
-		"COMMIT;",
+	switch {
+	case err != nil:
+		e.say(Error, "default partition", "it can't be looked at: "+plain(err), "look at the log of Postgres")
+	case past > 0:
+		e.say(Warning, "default partition", counted(past)+" events of past days lie in outbox_default: no node has moved them",
+			moving+" (never delete them by hand: readers would not be told)")
+	case rows > 0:
+		e.ok("default partition", "%s events lie in outbox_default, none of a past day: a node moves them when their day is past", counted(rows))
+	default:
+		e.ok("default partition", "outbox_default is empty")
 	}
 }
 

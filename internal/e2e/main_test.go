@@ -85,6 +85,16 @@ func without(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
+// has tells whether a program is there that a test can do without. In CI it has to be.
+func has(t *testing.T, name string) bool {
+	t.Helper()
+	_, err := exec.LookPath(name)
+	if err != nil && os.Getenv("CI") != "" {
+		t.Fatalf("CI is set, but %s is not installed", name)
+	}
+	return err == nil
+}
+
 // folder is a temporary folder that the account of Postgres can enter, which
 // root's t.TempDir is not.
 func folder(t *testing.T) string {

@@ -59,7 +59,7 @@ func TestCurl_SeesInsertTypedInPsql(t *testing.T) {
 // there is no curl.
 func curl(t *testing.T, command string) io.Reader {
 	t.Helper()
-	if _, err := exec.LookPath("curl"); err != nil {
+	if !has(t, "curl") {
 		response, err := http.Get(strings.Trim(strings.TrimPrefix(command, "curl -N "), "'"))
 		if err != nil {
 			t.Fatal(err)
@@ -83,7 +83,7 @@ func curl(t *testing.T, command string) io.Reader {
 // psql types an INSERT, or has pgx do it where there is no psql.
 func psql(t *testing.T, s *server, statement string) {
 	t.Helper()
-	if _, err := exec.LookPath("psql"); err != nil {
+	if !has(t, "psql") {
 		if _, err := connect(t, s.url()).Exec(t.Context(), statement); err != nil {
 			t.Fatal(err)
 		}

@@ -118,7 +118,7 @@ func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 	}
 	clone := filepath.Join(dir, "outcrier")
 	var events *bufio.Scanner
-	if _, err := exec.LookPath("curl"); err == nil {
+	if has(t, "curl") {
 		events = run(paste("exec "+strings.ReplaceAll(follow, documented, base), clone))
 	} else {
 		events = bufio.NewScanner(curl(t, printed["stream"]))
