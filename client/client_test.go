@@ -41,15 +41,9 @@ func TestModule(t *testing.T) {
 		t.Skip("node is not installed")
 	}
 	dir := t.TempDir()
-	tests, err := os.ReadFile("outcrier.test.js")
-	if err == nil {
-		err = os.WriteFile(dir+"/outcrier.test.js", tests, 0o600)
-	}
+	err = os.CopyFS(dir, os.DirFS("."))
 	if err == nil {
 		err = os.WriteFile(dir+"/outcrier.js", client.Script(), 0o600)
-	}
-	if err == nil {
-		err = os.WriteFile(dir+"/package.json", []byte(`{"type": "module"}`), 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -57,7 +51,7 @@ func TestModule(t *testing.T) {
 	for name, in := range map[string]string{"source": ".", "served": dir} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			command := exec.CommandContext(t.Context(), node, "--test", "--test-force-exit", "--test-reporter=spec", "outcrier.test.js")
+			command := exec.CommandContext(t.Context(), node, "--test", "--test-force-exit", "--test-reporter=spec", "outcrier.test.js", "tabs.test.js")
 			command.Dir = in
 			if out, err := command.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)

@@ -166,7 +166,7 @@ export function connect(
 
   function want() {
     id = `${tab} ${++version}`;
-    if (!area) return;
+    if (!area || !session) return;
     const name = area + JSON.stringify({ id, topics: wanted });
     const { signal } = session;
     changes = changes.then(async () => {

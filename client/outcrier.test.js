@@ -1,16 +1,7 @@
 // Runs under node's test runner: what of the module needs no browser.
 import assert from 'node:assert/strict';
-import http from 'node:http';
-import { afterEach, test } from 'node:test';
-
-// What the module takes from a page.
-globalThis.location = { href: 'http://localhost/' };
-Object.defineProperty(globalThis, 'navigator', { value: { onLine: true }, configurable: true });
-globalThis.addEventListener ??= () => {};
-const reported = [];
-globalThis.reportError = (error) => reported.push(error.message);
-
-const { connect, parser } = await import('./outcrier.js');
+import { test } from 'node:test';
+import { ended, event, hello, live, open, page, parser, reported, serve, status, stream, until } from './testkit.js';
 
 // read gives what a parser makes of pieces, with the delays that it was told.
 function read(pieces) {
@@ -53,62 +44,6 @@ test('parser: the hard cases of the standard', () => {
 test('parser: an event is given with its last line end, not with what follows', () => {
   for (const end of ['\n\n', '\r\r', '\r\n\r\n', '\r\n\r']) assert.equal(read(['data: a', end]).length, 1, JSON.stringify(end));
 });
-
-// serve answers requests by a script: the nth by its nth function, all others by the last.
-const servers = [];
-async function serve(...script) {
-  const asked = [];
-  const server = http.createServer((request, response) => {
-    const url = new URL(request.url, 'http://localhost');
-    const query = Object.fromEntries(url.searchParams);
-    asked.push({ ...query, topics: url.searchParams.getAll('topic'), token: request.headers.authorization, accept: request.headers.accept, at: Date.now() });
-    script[Math.min(asked.length, script.length) - 1](response, asked.at(-1));
-  });
-  await new Promise((done) => server.listen(0, '127.0.0.1', done));
-  servers.push(server);
-  return { asked, url: `http://127.0.0.1:${server.address().port}/events` };
-}
-
-const streams = [];
-function open(url, options) {
-  const stream = connect(url, { topics: ['a'], ...options });
-  stream.ids = [];
-  stream.states = [];
-  stream.on('*', ({ id }) => stream.ids.push(id));
-  stream.on('outcrier.state', (change) => stream.states.push(change));
-  streams.push(stream);
-  return stream;
-}
-
-afterEach(() => {
-  for (const stream of streams.splice(0)) stream.close();
-  for (const server of servers.splice(0)) {
-    server.closeAllConnections();
-    server.close();
-  }
-});
-
-async function until(what, is) {
-  for (const end = Date.now() + 10_000; !is(); await new Promise((done) => setTimeout(done, 5))) {
-    if (Date.now() > end) throw new Error(`not within 10 s: ${what}`);
-  }
-}
-
-const event = (id, topic = 'a', type = 'test.added') => `id: ${id}.p\nevent: ${type}\ndata: ${JSON.stringify({ id: `${id}`, topic, type, data: {} })}\n\n`;
-const hello = (position, more = '"resumed":false') => `: outcrier\nretry: 20\n\nevent: outcrier.hello\nid: ${position}\ndata: {${more},"position":"${position}"}\n\n`;
-const live = (position) => `event: outcrier.live\nid: ${position}\ndata: {}\n\n`;
-const begin = (response, ...text) => {
-  response.writeHead(200, { 'Content-Type': 'text/event-stream' });
-  response.write(text.join(''));
-};
-const stream = (...text) => (response) => begin(response, ...text);
-const ended = (...text) => (response) => {
-  begin(response, ...text);
-  response.end();
-};
-const status = (code, headers = {}, body = '') => (response) => response.writeHead(code, headers).end(body);
-const page = (position, ...ids) => (response) =>
-  response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify({ events: ids.map((id) => ({ id: `${id}`, topic: 'a', type: 't' })), position, gap: null }));
 
 test('goes on from its position, and drops what it had', async () => {
   const { asked, url } = await serve(ended(hello('0.p'), event(1), event(2), live('2.p')), stream(hello('2.p', '"resumed":true'), event(2), event(3), live('3.p')));

@@ -1,0 +1,88 @@
+// Runs under node's test runner: tabs that share a connection.
+import assert from 'node:assert/strict';
+import { beforeEach, test } from 'node:test';
+import { event, hello, live, open, page, serve, stream, until } from './testkit.js';
+
+// The ticks, which are seconds, are fiftieths here.
+const { setInterval } = globalThis;
+globalThis.setInterval = (run, ms) => setInterval(run, ms / 50);
+
+// Locks are Web Locks as far as the module uses them. A holder that hangs does not
+// learn that it was robbed.
+class Locks {
+  held = new Map();
+  waiting = [];
+  stolen = 0;
+  hangs = false;
+
+  query = async () => ({ held: [...this.held.keys()].map((name) => ({ name })) });
+
+  request(name, { ifAvailable, steal, signal }, run) {
+    return new Promise((resolve, reject) => {
+      signal?.addEventListener('abort', () => {
+        this.waiting = this.waiting.filter((one) => one.reject !== reject);
+        reject(signal.reason);
+      });
+      const one = { name, run, resolve, reject };
+      if (steal && this.held.has(name)) {
+        this.stolen++;
+        if (!this.hangs) this.held.get(name).reject(new DOMException('stolen', 'AbortError'));
+        this.held.delete(name);
+      }
+      if (!this.held.has(name)) this.grant(one);
+      else if (ifAvailable) queueMicrotask(() => resolve(run(null)));
+      else this.waiting.push(one);
+    });
+  }
+
+  grant(one) {
+    this.held.set(one.name, one);
+    queueMicrotask(async () => {
+      one.resolve(await one.run({ name: one.name }));
+      if (this.held.get(one.name) !== one) return;
+      this.held.delete(one.name);
+      const next = this.waiting.find(({ name }) => name === one.name);
+      this.waiting = this.waiting.filter((other) => other !== next);
+      if (next) this.grant(next);
+    });
+  }
+}
+
+// The tabs' channels, in the order in which they were made.
+const channels = [];
+globalThis.BroadcastChannel = class extends BroadcastChannel {
+  constructor(name) {
+    super(name);
+    channels.push(this);
+  }
+};
+
+beforeEach(() => {
+  navigator.locks = new Locks();
+  channels.length = 0;
+});
+
+test('topics may change before the connection is there, and after it was closed', async () => {
+  const { asked, url } = await serve(stream(hello('0.p'), live('0.p'), event(1, 'b')));
+  const s = open(url, { share: true, topics: ['a', 'c'] });
+  s.add('b');
+  s.drop('c');
+  await until('an event', () => s.ids.length === 1);
+  assert.deepEqual(asked.map(({ topics }) => topics), [['a', 'b']]);
+
+  const closed = open(url, { share: true });
+  closed.close();
+  closed.add('b');
+  closed.drop('a');
+  assert.equal(closed.state, 'closed');
+});
+
+test('tabs have one connection', async () => {
+  const { asked, url } = await serve(stream(hello('0.p'), live('0.p')), page('0.p'), stream(hello('0.p', '"resumed":true'), live('0.p'), event(1)));
+  const tabs = [open(url, { share: true })];
+  await until('the first is live', () => tabs[0].state === 'live');
+  tabs.push(open(url, { share: true }));
+  await until('both have the event', () => tabs.every(({ ids }) => ids.length === 1));
+  assert.deepEqual(tabs.map(({ via }) => via), ['stream', 'tab']);
+  assert.equal(asked.length, 3);
+});
