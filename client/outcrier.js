@@ -270,8 +270,12 @@ export function connect(
     refused = undefined;
     try {
       const claims = atob(jwt.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'));
-      const left = JSON.parse(claims).exp * 1000 - Date.now();
-      renewal = Date.now() + Math.max(left / 2, left - 30_000);
+      const { exp, iat = 0 } = JSON.parse(claims);
+      const life = 1000 * (exp - iat);
+      let left = 1000 * exp - Date.now();
+      // The clock is wrong: the token is taken for new, or without iat for everlasting.
+      if (left < 0 || left > life) left = life;
+      renewal = Date.now() + Math.max(left / 2, left - 30_000, Math.min(life / 2, 10_000));
     } catch {
       // Not a JWT: the server says when it is over.
     }

@@ -1,7 +1,7 @@
 // Runs under node's test runner: what of the module needs no browser.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { ended, event, hello, live, open, page, parser, reported, serve, status, stream, until } from './testkit.js';
+import { begin, ended, event, hello, live, open, page, parser, reported, serve, status, stream, until } from './testkit.js';
 
 // read gives what a parser makes of pieces, with the delays that it was told.
 function read(pieces) {
@@ -119,16 +119,44 @@ test('refused tokens: another one is asked for, the same one is final', async ()
   assert.deepEqual([reason, code, detail, other.asked.length], ['refused', 403, 'topic "a" is not granted', 1]);
 });
 
+// minter gives a function that gives a new token each time, by a clock that is right.
+const clock = Date.now;
+function minter(seconds, more = () => ({ iat: Math.floor(clock() / 1000) })) {
+  return () => `e30.${btoa(JSON.stringify({ exp: Math.floor(clock() / 1000) + seconds, ...more(), nonce: Math.random() }))}.x`;
+}
+
 test('a token is renewed before it expires', async () => {
   const { asked, url } = await serve(stream(hello('0.p'), live('0.p')));
-  let n = 0;
-  const jwt = () => `e30.${btoa(JSON.stringify({ exp: Date.now() / 1000 + 4, n: ++n }))}.x`;
-  const s = open(url, { token: jwt });
+  const s = open(url, { token: minter(4) });
   await until('a second token', () => asked.length === 2);
   assert.notEqual(asked[0].token, asked[1].token);
   assert.ok(asked[1].at - asked[0].at < 4000);
   assert.equal(asked[1].last_event_id, '0.p');
   assert.deepEqual(s.states.map(({ state }) => state), ['replaying', 'live']);
+});
+
+test('a clock that is ahead or behind: tokens are renewed as by one that is right, or when the server says', async () => {
+  // A stream with one event, after two ticks.
+  const late = (response) => {
+    begin(response, hello('0.p'), live('0.p'));
+    setTimeout(() => response.write(event(1)), 2500);
+  };
+  try {
+    for (const wrong of [3_600_000, -3_600_000]) {
+      Date.now = () => clock() + wrong;
+      const short = await serve(stream(hello('0.p'), live('0.p')));
+      const long = await serve(late);
+      const old = await serve(late);
+      open(short.url, { token: minter(4) });
+      const tabs = [open(long.url, { token: minter(600) }), open(old.url, { token: minter(600, () => ({})) })];
+      await until('events of those whose tokens are good', () => tabs.every(({ ids }) => ids.length === 1));
+      await until('a second token', () => short.asked.length > 1);
+      assert.ok(short.asked[1].at - short.asked[0].at > 1500); // not with the first tick
+      assert.deepEqual([long.asked.length, old.asked.length], [1, 1], 'streams go on with the tokens that they have');
+    }
+  } finally {
+    Date.now = clock;
+  }
 });
 
 test('goodbyes: comes back after the time that it was told', async () => {
