@@ -326,8 +326,7 @@ export function connect(
         const kind = type.startsWith('outcrier.') ? type.slice(9) : 'event';
         if (kind === 'hello') {
           failures = 0;
-          if (detail.resumed === 'gap') tell('gap', detail);
-          join(next, at);
+          join(next, at, detail.resumed === 'gap' && detail);
           say('replaying');
           check();
           return;
@@ -390,9 +389,9 @@ export function connect(
   }
 
   // join says that the connection is for these tabs from at on, and that it goes on
-  // for those who stand where it stood.
-  function join(next, at) {
-    tell('join', { ...next, since: head, told }, at);
+  // for those who stand where it stood, after a gap if there is one.
+  function join(next, at, gap) {
+    tell('join', { ...next, since: head, told, gap }, at);
   }
 
   function tell(kind, detail, at) {
@@ -404,6 +403,7 @@ export function connect(
   function take(news) {
     const { kind, detail, at } = news;
     if (session.signal.aborted) return;
+    if (!leads) heard = Date.now(); // also from one that has not joined yet
     if (kind === 'join' && (member || detail.tabs.includes(id))) {
       wake();
       member = true;
@@ -411,7 +411,6 @@ export function connect(
       ({ tabs, asked, told } = detail);
       head = at;
     } else if (news.tab !== leader || (!member && !leads)) return; // also of one who led before
-    if (!leads) heard = Date.now();
     if (at) head = at;
     if (kind === 'state') told = detail;
     if (queue) queue.push(news);
@@ -437,7 +436,7 @@ export function connect(
     const where = position ?? start;
     if (at && from !== tab && where && where !== news.since) {
       past.push([wanted, position ? { last_event_id: where } : { from: where }]);
-    }
+    } else if (news.gap && where) miss(news.gap);
     if (news.tabs.includes(id)) {
       active = wanted;
       if (at) past.push(...added.splice(0));

@@ -1,7 +1,7 @@
 // Runs under node's test runner: tabs that share a connection.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { event, hello, live, open, page, serve, stream, until } from './testkit.js';
+import { event, hello, live, open, page, serve, status, stream, until } from './testkit.js';
 
 // The ticks, which are seconds, are fiftieths here.
 const { setInterval } = globalThis;
@@ -85,4 +85,42 @@ test('tabs have one connection', async () => {
   await until('both have the event', () => tabs.every(({ ids }) => ids.length === 1));
   assert.deepEqual(tabs.map(({ via }) => via), ['stream', 'tab']);
   assert.equal(asked.length, 3);
+});
+
+// robbed has a tab take the lead of one that hangs, while another looks on.
+async function robbed(url) {
+  const tabs = [];
+  for (const heartbeat of [10_000, 50, 400]) {
+    tabs.push(open(url, { share: true, heartbeat }));
+    await until('the tab is live', () => tabs.at(-1).state === 'live');
+  }
+  navigator.locks.hangs = true;
+  channels[0].postMessage = () => {};
+  await until('another tab leads', () => navigator.locks.stolen === 1);
+  return tabs;
+}
+
+const resumed = stream(hello('1.p', '"resumed":true'), live('1.p'));
+const three = [stream(hello('1.p'), live('1.p')), page('1.p'), resumed, page('1.p'), resumed];
+
+test('a gap that the next leader is told of is told in all tabs', async () => {
+  const { url } = await serve(...three, stream(hello('9.q', '"resumed":"gap","reason":"other_history"'), live('9.q'), event(2)));
+  const [, leader, other] = await robbed(url);
+  const gaps = [[], []];
+  [leader, other].forEach((tab, i) => tab.on('outcrier.gap', ({ reason }) => gaps[i].push(reason)));
+  await until('both have the event', () => leader.ids.length === 1 && other.ids.length === 1);
+  assert.deepEqual([leader.via, other.via], ['stream', 'tab']);
+  assert.deepEqual(gaps, [['other_history'], ['other_history']]);
+});
+
+test('a leader that can not connect keeps the lead', async () => {
+  const { url } = await serve(...three, status(503, { 'Retry-After': '1' }));
+  const [, leader] = await robbed(url);
+  let beats = 0;
+  const ear = new BroadcastChannel(channels[0].name);
+  ear.onmessage = ({ data }) => (beats += data.kind === 'beat');
+  await until('the new leader has been heard of for long', () => beats > 80);
+  ear.close();
+  assert.equal(leader.state, 'waiting');
+  assert.equal(navigator.locks.stolen, 1);
 });
