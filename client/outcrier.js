@@ -281,9 +281,11 @@ export function connect(
     }
   }
 
-  async function ask(topics, query, accept, signal) {
+  // ask waits for the answer as long as it is told, not counting the time for a token.
+  async function ask(topics, query, accept, signal, most) {
+    if (most) due = undefined;
     if (jwt === undefined || refused || Date.now() > renewal) await authorize();
-    heard = Date.now(); // a token may take its time
+    if (most) expect(most);
     const used = jwt;
     const target = new URL(url);
     for (const topic of topics) target.searchParams.append('topic', topic);
@@ -315,8 +317,7 @@ export function connect(
   }
 
   async function stream(next, signal) {
-    expect(patience);
-    const response = await ask(next.asked, begin(), 'text/event-stream', signal);
+    const response = await ask(next.asked, begin(), 'text/event-stream', signal, patience);
     const reader = response.body.getReader();
     const decoder = new TextDecoder();
     let goodbye;
@@ -367,8 +368,7 @@ export function connect(
   // catchUp tells what there is up to now, or waits for it.
   async function catchUp(topics, wait, signal) {
     for (let events = []; events; events = events[pageSize - 1] && []) {
-      expect(1000 * wait + 10_000);
-      const page = await askPage(topics, { ...begin(), wait: `${wait}s` }, signal);
+      const page = await askPage(topics, { ...begin(), wait: `${wait}s` }, signal, 1000 * wait + 10_000);
       events = page.events;
       if (page.gap) tell('gap', page.gap);
       for (const event of events) tell('event', event);
@@ -376,8 +376,8 @@ export function connect(
     }
   }
 
-  async function askPage(topics, query, signal) {
-    return (await ask(topics, query, 'application/json', signal)).json();
+  async function askPage(topics, query, signal, most) {
+    return (await ask(topics, query, 'application/json', signal, most)).json();
   }
 
   // --- From tab to tab

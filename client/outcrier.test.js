@@ -159,6 +159,14 @@ test('a clock that is ahead or behind: tokens are renewed as by one that is righ
   }
 });
 
+test('a token that takes longer than the patience with streams', async () => {
+  const { asked, url } = await serve(stream(hello('0.p'), live('0.p')));
+  const s = open(url, { patience: 50, token: () => new Promise((give) => setTimeout(give, 1500, 'signed in')) });
+  await until('live', () => s.state === 'live');
+  assert.deepEqual([s.via, asked.map(({ token }) => token)], ['stream', ['Bearer signed in']]);
+  assert.deepEqual(s.states.map(({ state }) => state), ['replaying', 'live']);
+});
+
 test('goodbyes: comes back after the time that it was told', async () => {
   const { asked, url } = await serve(ended('retry: 150\nevent: outcrier.goodbye\ndata: {"reason":"drain"}\n\n'), stream(hello('0.p'), live('0.p')));
   const s = open(url);
