@@ -56,7 +56,6 @@ export function connect(
 
   // The tabs of this origin that share it.
   const tab = Math.random();
-  let version = 0;
   let id; // of the tab with what it wants at present
   let area = share && navigator.locks && JSON.stringify(['outcrier', share, url, types]);
   let member; // the leader knows of this tab
@@ -69,7 +68,7 @@ export function connect(
   let session; // ends all that runs
   let ticks;
   const page = new AbortController(); // ends what listens to the page
-  let wake = () => {}; // ends a sleep
+  const sleeps = []; // functions that end them: the connection's, the recovery's
 
   // --- What the page goes through
 
@@ -116,11 +115,15 @@ export function connect(
     }
   }
 
-  function sleep(ms) {
+  function sleep(ms, which = 0) {
     return new Promise((resolve) => {
-      wake = resolve;
+      sleeps[which] = resolve;
       setTimeout(resolve, ms);
     });
+  }
+
+  function wake() {
+    sleeps.forEach((end) => end());
   }
 
   // --- Which tab leads
@@ -165,7 +168,7 @@ export function connect(
   }
 
   function want() {
-    id = `${tab} ${++version}`;
+    id = Math.random();
     if (!area || !session) return;
     const name = area + JSON.stringify({ id, topics: wanted });
     const { signal } = session;
@@ -312,12 +315,12 @@ export function connect(
     due = ms;
   }
 
-  function begin() {
-    return head ? { last_event_id: head } : { from: start };
+  function begin(at) {
+    return at ? { last_event_id: at } : { from: start };
   }
 
   async function stream(next, signal) {
-    const response = await ask(next.asked, begin(), 'text/event-stream', signal, patience);
+    const response = await ask(next.asked, begin(head), 'text/event-stream', signal, patience);
     const reader = response.body.getReader();
     const decoder = new TextDecoder();
     let goodbye;
@@ -368,7 +371,7 @@ export function connect(
   // catchUp tells what there is up to now, or waits for it.
   async function catchUp(topics, wait, signal) {
     for (let events = []; events; events = events[pageSize - 1] && []) {
-      const page = await askPage(topics, { ...begin(), wait: `${wait}s` }, signal, 1000 * wait + 10_000);
+      const page = await askPage(topics, { ...begin(head), wait: `${wait}s` }, signal, 1000 * wait + 10_000);
       events = page.events;
       if (page.gap) tell('gap', page.gap);
       for (const event of events) tell('event', event);
@@ -435,7 +438,7 @@ export function connect(
     const past = [];
     const where = position ?? start;
     if (at && from !== tab && where && where !== news.since) {
-      past.push([wanted, position ? { last_event_id: where } : { from: where }]);
+      past.push([wanted, begin(position)]);
     } else if (news.gap && where) miss(news.gap);
     if (news.tabs.includes(id)) {
       active = wanted;
@@ -458,14 +461,14 @@ export function connect(
           if (signal.aborted) return;
           if (gap) miss(gap);
           events.forEach(give);
-          query = { last_event_id: at };
+          query = begin(at);
           failed = 0;
         } catch (trouble) {
           if (trouble.final) {
             miss(trouble);
             break;
           }
-          await sleep(backoff(failed++));
+          await sleep(backoff(failed++), 1);
         }
       }
     }
@@ -554,8 +557,8 @@ export function connect(
   }
 
   const listen = (type, listener) => addEventListener(type, listener, page);
-  listen('online', () => wake());
-  listen('visibilitychange', () => wake());
+  listen('online', wake);
+  listen('visibilitychange', wake);
   listen('offline', () => attempt.abort({ reason: 'offline' }));
   // In the back/forward cache a page may hold no lock and no connection.
   listen('pagehide', end);

@@ -1,7 +1,7 @@
 // Runs under node's test runner: what of the module needs no browser.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { begin, ended, event, hello, live, open, page, parser, reported, serve, status, stream, until } from './testkit.js';
+import { begin, ended, event, happenings, hello, live, open, page, parser, reported, serve, status, stream, until } from './testkit.js';
 
 // read gives what a parser makes of pieces, with the delays that it was told.
 function read(pieces) {
@@ -242,6 +242,31 @@ test('topics: the past of a new one is given up to where it joined', async () =>
   await until('four events', () => s.ids.length === 4);
   assert.deepEqual(s.ids, ['2', '3', '4', '6']);
   assert.deepEqual(asked.slice(3).map(({ topics, from, until, last_event_id }) => [topics, from, until, last_event_id]), [[['a'], 'earliest', '5.p', undefined], [['a'], undefined, '5.p', '3.p']]);
+});
+
+test('online: what waits comes back at once, though the past is waited for too', async () => {
+  const { random } = Math;
+  Math.random = () => random() / 10;
+  try {
+    let past = 0;
+    const unavailable = status(503, { 'Retry-After': '60' });
+    const gone = (response, { until }) => {
+      past += !!until;
+      unavailable(response);
+    };
+    const { asked, url } = await serve(stream(hello('0.p'), live('0.p')), page('5.p'), ended(hello('5.p'), live('5.p')), gone);
+    const s = open(url, { topics: ['b'] });
+    await until('live', () => s.state === 'live');
+    s.add('a', { from: 'earliest' });
+    const streams = () => asked.filter(({ accept }) => accept === 'text/event-stream').length;
+    await until('the stream waits', () => streams() === 3);
+    const before = past;
+    await until('the past is waited for, again', () => past > before + 1);
+    happenings.dispatchEvent(new Event('online'));
+    await until('another attempt', () => streams() === 4);
+  } finally {
+    Math.random = random;
+  }
 });
 
 test('without topics it waits for some', async () => {
