@@ -102,16 +102,16 @@ export function connect(
   // A clock goes on while the machine sleeps: the first tick after it knows.
   function tick() {
     const silent = Date.now() - heard;
-    if (leads) tell('beat');
     if (!leads) {
       if (!member || silent < 3 * heartbeat) return;
       stale = true;
-      candidacy.abort();
-    } else if (silent > due) attempt.abort({ reason: 'silent' });
+      return candidacy.abort();
+    }
+    tell('beat');
+    if (silent > due) attempt.abort({ reason: 'silent' });
     else if (Date.now() > renewal) {
-      const old = jwt;
       // Without a new one the stream goes on until the server ends it.
-      authorize().then(() => jwt === old || attempt.abort(planned), () => {});
+      authorize().then((fresh) => fresh && attempt.abort(planned), () => {});
     }
   }
 
@@ -154,9 +154,9 @@ export function connect(
     return new Promise((resolve) => {
       const held = (lock) =>
         new Promise((release) => {
+          if (!lock || signal.aborted) return resolve(release());
           signal.addEventListener('abort', release);
-          if (!lock || signal.aborted) resolve(release());
-          else resolve(release);
+          resolve(release);
         });
       navigator.locks.request(name, how, held).catch(() => {
         resolve();
@@ -235,7 +235,7 @@ export function connect(
       await catchUp(asked, 0, signal);
     }
     say(next.asked[0] ? 'connecting' : 'idle');
-    if (next.asked[0]) return Date.now() < polling ? poll(next, signal) : stream(next, signal);
+    if (next.asked[0]) return (Date.now() < polling ? poll : stream)(next, signal);
     flows = true;
     join(next);
     await sleep(longestPause);
@@ -248,8 +248,7 @@ export function connect(
     }
     if (!flows && polling < Infinity) polling = 0;
     // It may be that only what another tab wants is refused.
-    if (final && many) return tell('alone');
-    if (final) return close({ reason, status, detail });
+    if (final) return many ? tell('alone') : close({ reason, status, detail });
     wait = soon && !failures ? 0 : (wait ?? backoff(failures));
     failures++;
     if (!navigator.onLine) wait = longestPause;
@@ -282,6 +281,7 @@ export function connect(
     } catch {
       // Not a JWT: the server says when it is over.
     }
+    return true;
   }
 
   // ask waits for the answer as long as it is told, not counting the time for a token.
@@ -356,11 +356,9 @@ export function connect(
   }
 
   async function poll(next, signal) {
-    let joined = head;
-    if (joined) join(next, joined);
-    for (let wait = 0; Date.now() < polling; wait = 25) {
+    for (let wait = 0, joined; Date.now() < polling; wait = 25) {
+      if (head && !joined) join(next, (joined = head));
       await catchUp(next.asked, wait, signal);
-      if (!joined) join(next, (joined = head));
       flows = true;
       failures = 0;
       say('live');
@@ -440,6 +438,7 @@ export function connect(
     if (at && from !== tab && where && where !== news.since) {
       past.push([wanted, begin(position)]);
     } else if (news.gap && where) miss(news.gap);
+    if (session.signal.aborted) return; // a listener has closed the stream
     if (news.tabs.includes(id)) {
       active = wanted;
       if (at) past.push(...added.splice(0));
@@ -460,7 +459,7 @@ export function connect(
           const { events, position: at, gap } = await askPage(topics, { ...query, until }, AbortSignal.timeout(30_000));
           if (signal.aborted) return;
           if (gap) miss(gap);
-          events.forEach(give);
+          for (const event of events) if (!signal.aborted) give(event);
           query = begin(at);
           failed = 0;
         } catch (trouble) {
@@ -477,7 +476,7 @@ export function connect(
     queue = undefined;
     stand(until);
     turn(told);
-    while (waiting[0] && !queue) handle(waiting.shift());
+    while (waiting[0] && !queue && !signal.aborted) handle(waiting.shift());
     queue?.push(...waiting);
   }
 

@@ -269,6 +269,34 @@ test('online: what waits comes back at once, though the past is waited for too',
   }
 });
 
+test('a listener that closes the stream gets nothing more of the past, nor of what waited for it', async () => {
+  for (const [last, want] of [['2', ['2']], ['4', ['2', '3', '4']], ['6', ['2', '3', '4', '6']]]) {
+    const { asked, url } = await serve(
+      stream(hello('0.p'), live('0.p')),
+      page('5.p'),
+      stream(hello('5.p', '"resumed":true'), live('5.p'), event(6), event(7), live('7.p')),
+      page('3.p', 2, 3),
+      page('5.p', 4),
+    );
+    const s = open(url, { topics: ['b'] });
+    await until('live', () => s.state === 'live');
+    s.add('a', { from: 'earliest' });
+    s.on('*', ({ id }) => id === last && s.close());
+    await until('closed', () => s.state === 'closed');
+    await new Promise(setImmediate);
+    assert.deepEqual([s.ids, s.state, s.states.at(-1).state], [want, 'closed', 'closed'], `closed with ${last}`);
+    assert.equal(s.position, last === '6' ? '6.p' : '5.p');
+  }
+});
+
+test('a listener that closes the stream at a gap', async () => {
+  const { url } = await serve(stream(hello('9.q', '"resumed":"gap","reason":"ahead"'), live('9.q'), event(1)));
+  const s = open(url, { from: '0.p' });
+  s.on('outcrier.gap', () => s.close());
+  await until('closed', () => s.state === 'closed');
+  assert.deepEqual([s.position, s.states.at(-1).state, s.ids], [undefined, 'closed', []]);
+});
+
 test('without topics it waits for some', async () => {
   const { asked, url } = await serve(stream(hello('0.p'), event(1), live('1.p')));
   const s = open(url, { topics: [] });
