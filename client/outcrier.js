@@ -135,8 +135,7 @@ export function connect(
     channel = new BroadcastChannel(area);
     channel.onmessage = ({ data }) => (data.kind ? take(data) : leads && check(true));
     await changes;
-    let ours;
-    while (!ours && !signal.aborted) {
+    for (let ours; !ours && !signal.aborted; ) {
       candidacy = new AbortController();
       // Who is no member does not know where to go on, and leads only alone.
       const how = !member ? { ifAvailable: true } : stale ? { steal: true } : { signal: candidacy.signal };
@@ -305,7 +304,7 @@ export function connect(
     const final = status < 500 && ![200, 404, 408, 425, 429].includes(status);
     const reason = status === 204 ? 'stopped' : final ? 'refused' : 'unavailable';
     const after = response.headers.get('Retry-After');
-    const trouble = { reason, status, detail, final, wait: after > 0 ? after * 1000 + backoff(0) : undefined };
+    const trouble = { reason, status, detail, final, wait: after > 0 ? 1000 * after + backoff(0) : undefined };
     if (denied && used === jwt) refused = trouble;
     throw { ...trouble, final: final && !denied, soon: denied };
   }
@@ -330,6 +329,7 @@ export function connect(
         const kind = type.startsWith('outcrier.') ? type.slice(9) : 'event';
         if (kind === 'hello') {
           failures = 0;
+          heartbeat = detail.heartbeat ?? heartbeat;
           join(next, at, detail.resumed === 'gap' && detail);
           say('replaying');
           check();
@@ -345,8 +345,8 @@ export function connect(
       const { done, value } = await reader.read();
       if (done) break;
       flows = true;
-      expect(2.5 * heartbeat);
       feed(decoder.decode(value, { stream: true }));
+      expect(2.5 * heartbeat);
       tell('beat');
     }
     const reason = goodbye ?? 'ended';
@@ -392,7 +392,7 @@ export function connect(
   // join says that the connection is for these tabs from at on, and that it goes on
   // for those who stand where it stood, after a gap if there is one.
   function join(next, at, gap) {
-    tell('join', { ...next, since: head, told, gap }, at);
+    tell('join', { ...next, since: head, told, heartbeat, gap }, at);
   }
 
   function tell(kind, detail, at) {
@@ -409,7 +409,7 @@ export function connect(
       wake();
       member = true;
       leader = news.tab;
-      ({ tabs, asked, told } = detail);
+      ({ tabs, asked, told, heartbeat } = detail);
       head = at;
     } else if (news.tab !== leader || (!member && !leads)) return; // also of one who led before
     if (at) head = at;
@@ -508,7 +508,8 @@ export function connect(
   function give(event) {
     if (!active.some((topic) => covers(topic, event.topic)) || seen.has(event.id)) return;
     seen.add(event.id);
-    if (seen.size > memory) seen.delete(seen.values().next().value);
+    const [oldest] = seen;
+    if (seen.size > memory) seen.delete(oldest);
     emit(event.type, event);
   }
 

@@ -99,10 +99,8 @@ test('a listener that closes the stream gets nothing more', async () => {
 test('a gap is told, and its ids may be those of others', async () => {
   const { url } = await serve(ended(hello('0.p'), event(1)), stream(hello('9.q', '"resumed":"gap","reason":"other_history","since":"2026-11-22T02:00:00Z"'), event(1), live('1.q')));
   const s = open(url);
-  const gaps = [];
-  s.on('outcrier.gap', (gap) => gaps.push(gap.reason));
   await until('live', () => s.state === 'live');
-  assert.deepEqual([gaps, s.ids], [['other_history'], ['1', '1']]);
+  assert.deepEqual([s.gaps, s.ids], [['other_history'], ['1', '1']]);
 });
 
 test('refused tokens: another one is asked for, the same one is final', async () => {
@@ -210,6 +208,22 @@ test('silence: a stream without a first byte becomes polls, one without a heartb
   const quiet = open(other.url, { heartbeat: 100 });
   await until('an event', () => quiet.ids.length === 1);
   assert.ok(quiet.states.some(({ state, reason }) => state === 'waiting' && reason === 'silent'));
+});
+
+test('silence: the server says how often its heart beats', async () => {
+  const saying = (ms) => hello('0.p', `"resumed":false,"heartbeat":${ms}`) + live('0.p');
+  const often = await serve(stream(saying(100)), stream(saying(100), event(1)));
+  const quick = open(often.url);
+  await until('an event of the next stream', () => quick.ids.length === 1);
+  assert.ok(quick.states.some(({ state, reason }) => state === 'waiting' && reason === 'silent'));
+
+  const seldom = await serve((response) => {
+    begin(response, saying(60_000));
+    setTimeout(() => response.write(event(1)), 2500); // after two ticks
+  });
+  const patient = open(seldom.url, { heartbeat: 100 });
+  await until('an event after a silence', () => patient.ids.length === 1);
+  assert.equal(seldom.asked.length, 1);
 });
 
 test('topics: the new ones begin now, the kept ones miss nothing', async () => {

@@ -33,8 +33,10 @@ export function open(url, options) {
   const stream = connect(url, { topics: ['a'], ...options });
   stream.ids = [];
   stream.states = [];
+  stream.gaps = [];
   stream.on('*', ({ id }) => stream.ids.push(id));
   stream.on('outcrier.state', (change) => stream.states.push(change));
+  stream.on('outcrier.gap', ({ reason }) => stream.gaps.push(reason));
   streams.push(stream);
   return stream;
 }
