@@ -1,7 +1,7 @@
 // Runs under node's test runner: tabs that share a connection.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { event, hello, live, open, page, serve, status, stream, until } from './testkit.js';
+import { begin, event, hello, live, open, page, serve, status, stream, until } from './testkit.js';
 
 // The ticks, which are seconds, are fiftieths here.
 const { setInterval } = globalThis;
@@ -101,7 +101,12 @@ async function robbed(url) {
   return tabs;
 }
 
-const resumed = stream(hello('1.p', '"resumed":true'), live('1.p'));
+// The stream of the one that hangs goes on.
+const resumed = (response) => {
+  begin(response, hello('1.p', '"resumed":true'), live('1.p'));
+  const beats = setInterval(() => response.write(':\n\n'), 100);
+  response.on('close', () => clearInterval(beats));
+};
 const three = [stream(hello('1.p'), live('1.p')), page('1.p'), resumed, page('1.p'), resumed];
 
 test('a gap that the next leader is told of is told in all tabs', async () => {
