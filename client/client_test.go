@@ -5,6 +5,8 @@ import (
 	"compress/gzip"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/outcrier/outcrier/client"
@@ -58,4 +60,33 @@ func TestModule(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestReasons_AreTheSameInBoth holds the document's reasons to those of the types.
+func TestReasons_AreTheSameInBoth(t *testing.T) {
+	document, err := os.ReadFile("../docs/client.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const types = `(?s)Why, of .waiting., .offline. and .closed.: (.*?)\*/\s*reason\?`
+	told, held := reasons(t, types, client.Types), reasons(t, `(?s)\nReasons: (.*?)\n\n`, document)
+	if !slices.Equal(told, held) {
+		t.Errorf("the types have the reasons\n%q, the document has\n%q", told, held)
+	}
+}
+
+// reasons are the names in what an expression finds, sorted, without the fields.
+func reasons(t *testing.T, expression string, text []byte) (names []string) {
+	t.Helper()
+	found := regexp.MustCompile(expression).FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("nothing is like %s", expression)
+	}
+	for _, name := range regexp.MustCompile("`(\\w+)`").FindAllSubmatch(found[1], -1) {
+		if name := string(name[1]); name != "status" && name != "detail" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
