@@ -105,8 +105,8 @@ export interface Options {
   /** As fetch's: `include` sends cookies to another origin too. */
   credentials?: RequestCredentials;
   /**
-   * Milliseconds between the server's heartbeats (its setting `--heartbeat`), where the server does not say them itself, as it
-   * does since it has `heartbeat` in `outcrier.hello`. 15000 by default; silent for 2.5 of them is lost.
+   * Milliseconds between the heartbeats (the server's setting `--heartbeat`) until the server says them in `outcrier.hello`,
+   * 15000 by default. What is silent for 2.5 of them is lost.
    */
   heartbeat?: number;
   /** Milliseconds until the first byte of a stream, 5000 by default; then it is taken for held back by a proxy. */

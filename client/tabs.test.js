@@ -1,14 +1,21 @@
 // Runs under node's test runner: tabs that share a connection.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { begin, event, hello, live, open, page, serve, status, stream, until } from './testkit.js';
+import { event, hello, live, open, page, serve, status, stream, until } from './testkit.js';
 
-// The ticks, which are seconds, are fiftieths here.
+// The ticks of tabs in the order in which they were opened: fiftieths of a second here,
+// and none of tabs that stand still.
 const { setInterval } = globalThis;
-globalThis.setInterval = (run, ms) => setInterval(run, ms / 50);
+const ticks = [];
+const still = new Set();
+globalThis.setInterval = (run, ms) => {
+  const tab = ticks.push(run) - 1;
+  return setInterval(() => still.has(tab) || run(), ms / 50);
+};
+const clock = Date.now;
 
-// Locks are Web Locks as far as the module uses them. A holder that hangs does not
-// learn that it was robbed.
+// Locks are Web Locks as far as the module uses them. Holders that hang do not learn
+// that they were robbed.
 class Locks {
   held = new Map();
   waiting = [];
@@ -59,7 +66,9 @@ globalThis.BroadcastChannel = class extends BroadcastChannel {
 
 beforeEach(() => {
   navigator.locks = new Locks();
-  channels.length = 0;
+  channels.length = ticks.length = 0;
+  still.clear();
+  Date.now = clock;
 });
 
 test('topics may change before the connection is there, and after it was closed', async () => {
@@ -87,26 +96,31 @@ test('tabs have one connection', async () => {
   assert.equal(asked.length, 3);
 });
 
-// robbed has a tab take the lead of one that has fallen silent, for this tab first.
+// robbed has the second tab take the lead of the first, which hangs. The third does not
+// look yet.
 async function robbed(url) {
   const tabs = [];
   for (let i = 0; i < 3; i++) {
-    tabs.push(open(url, { share: true, heartbeat: 400 }));
+    tabs.push(open(url, { share: true }));
     await until('the tab is live', () => tabs[i].state === 'live');
   }
   navigator.locks.hangs = true;
-  channels[1].onmessage = null;
+  still.add(0).add(2);
+  // When the second has heard all that the first said, a minute passes.
+  const { onmessage } = channels[1];
+  let last = false;
+  channels[1].onmessage = (message) => {
+    last ||= message.data.kind === 'last';
+    if (!last) onmessage(message);
+  };
+  channels[0].postMessage({ kind: 'last' });
+  await until('the first has been heard out', () => last);
+  Date.now = () => clock() + 60_000;
   await until('another tab leads', () => navigator.locks.stolen === 1);
-  channels[0].postMessage = () => {};
   return tabs;
 }
 
-// The stream of the one that hangs goes on.
-const resumed = (response) => {
-  begin(response, hello('1.p', '"resumed":true'), live('1.p'));
-  const beats = setInterval(() => response.write(':\n\n'), 100);
-  response.on('close', () => clearInterval(beats));
-};
+const resumed = stream(hello('1.p', '"resumed":true'), live('1.p'));
 const three = [stream(hello('1.p'), live('1.p')), page('1.p'), resumed, page('1.p'), resumed];
 
 test('a gap that the next leader is told of is told in all tabs', async () => {
@@ -125,18 +139,19 @@ test('tabs learn from the one that leads how often the heart of the server beats
   tabs.push(open(url, { share: true }));
   await until('both are live', () => tabs[1].state === 'live');
   navigator.locks.hangs = true;
-  channels[0].postMessage = () => {};
+  still.add(0);
   await until('the other has taken the lead', () => navigator.locks.stolen > 0);
 });
 
 test('a leader that can not connect keeps the lead', async () => {
-  const { url } = await serve(...three, status(503, { 'Retry-After': '1' }));
+  const { url } = await serve(...three, status(503, { 'Retry-After': '60' }));
   const [, leader] = await robbed(url);
   let beats = 0;
   const ear = new BroadcastChannel(channels[0].name);
-  ear.onmessage = ({ data }) => (beats += data.kind === 'beat');
-  await until('the new leader has been heard of for long', () => beats > 80);
+  ear.onmessage = ({ data }) => {
+    if (data.kind === 'beat' && ++beats > 1) ticks[2](); // it has heard the first
+  };
+  await until('the others have looked', () => beats > 5 && leader.state === 'waiting');
   ear.close();
-  assert.equal(leader.state, 'waiting');
   assert.equal(navigator.locks.stolen, 1);
 });
