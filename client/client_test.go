@@ -5,6 +5,8 @@ import (
 	"compress/gzip"
 	"os"
 	"os/exec"
+	"regexp"
+	"slices"
 	"testing"
 
 	"github.com/outcrier/outcrier/client"
@@ -41,15 +43,9 @@ func TestModule(t *testing.T) {
 		t.Skip("node is not installed")
 	}
 	dir := t.TempDir()
-	tests, err := os.ReadFile("outcrier.test.js")
-	if err == nil {
-		err = os.WriteFile(dir+"/outcrier.test.js", tests, 0o600)
-	}
+	err = os.CopyFS(dir, os.DirFS("."))
 	if err == nil {
 		err = os.WriteFile(dir+"/outcrier.js", client.Script(), 0o600)
-	}
-	if err == nil {
-		err = os.WriteFile(dir+"/package.json", []byte(`{"type": "module"}`), 0o600)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -57,11 +53,40 @@ func TestModule(t *testing.T) {
 	for name, in := range map[string]string{"source": ".", "served": dir} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			command := exec.CommandContext(t.Context(), node, "--test", "--test-force-exit", "--test-reporter=spec", "outcrier.test.js")
+			command := exec.CommandContext(t.Context(), node, "--test", "--test-force-exit", "--test-reporter=spec", "outcrier.test.js", "tabs.test.js")
 			command.Dir = in
 			if out, err := command.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, out)
 			}
 		})
 	}
+}
+
+// TestReasons_AreTheSameInBoth holds the document's reasons to those of the types.
+func TestReasons_AreTheSameInBoth(t *testing.T) {
+	document, err := os.ReadFile("../docs/client.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const types = `(?s)Why, of .waiting., .offline. and .closed.: (.*?)\*/\s*reason\?`
+	told, held := reasons(t, types, client.Types), reasons(t, `(?s)\nReasons: (.*?)\n\n`, document)
+	if !slices.Equal(told, held) {
+		t.Errorf("the types have the reasons\n%q, the document has\n%q", told, held)
+	}
+}
+
+// reasons are the names in what an expression finds, sorted, without the fields.
+func reasons(t *testing.T, expression string, text []byte) (names []string) {
+	t.Helper()
+	found := regexp.MustCompile(expression).FindSubmatch(text)
+	if found == nil {
+		t.Fatalf("nothing is like %s", expression)
+	}
+	for _, name := range regexp.MustCompile("`(\\w+)`").FindAllSubmatch(found[1], -1) {
+		if name := string(name[1]); name != "status" && name != "detail" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -104,7 +104,10 @@ export interface Options {
   share?: boolean | string;
   /** As fetch's: `include` sends cookies to another origin too. */
   credentials?: RequestCredentials;
-  /** Milliseconds between the server's heartbeats (its setting `--heartbeat`), 15000 by default; silent for 2.5 of them is lost. */
+  /**
+   * Milliseconds between the heartbeats (the server's setting `--heartbeat`) until the server says them in `outcrier.hello`,
+   * 15000 by default. What is silent for 2.5 of them is lost.
+   */
   heartbeat?: number;
   /** Milliseconds until the first byte of a stream, 5000 by default; then it is taken for held back by a proxy. */
   patience?: number;

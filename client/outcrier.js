@@ -56,7 +56,6 @@ export function connect(
 
   // The tabs of this origin that share it.
   const tab = Math.random();
-  let version = 0;
   let id; // of the tab with what it wants at present
   let area = share && navigator.locks && JSON.stringify(['outcrier', share, url, types]);
   let member; // the leader knows of this tab
@@ -69,7 +68,7 @@ export function connect(
   let session; // ends all that runs
   let ticks;
   const page = new AbortController(); // ends what listens to the page
-  let wake = () => {}; // ends a sleep
+  const sleeps = []; // functions that end them: the connection's, the recovery's
 
   // --- What the page goes through
 
@@ -103,24 +102,28 @@ export function connect(
   // A clock goes on while the machine sleeps: the first tick after it knows.
   function tick() {
     const silent = Date.now() - heard;
-    if (leads) tell('beat');
     if (!leads) {
       if (!member || silent < 3 * heartbeat) return;
       stale = true;
-      candidacy.abort();
-    } else if (silent > due) attempt.abort({ reason: 'silent' });
+      return candidacy.abort();
+    }
+    tell('beat');
+    if (silent > due) attempt.abort({ reason: 'silent' });
     else if (Date.now() > renewal) {
-      const old = jwt;
       // Without a new one the stream goes on until the server ends it.
-      authorize().then(() => jwt === old || attempt.abort(planned), () => {});
+      authorize().then((fresh) => fresh && attempt.abort(planned), () => {});
     }
   }
 
-  function sleep(ms) {
+  function sleep(ms, which = 0) {
     return new Promise((resolve) => {
-      wake = resolve;
+      sleeps[which] = resolve;
       setTimeout(resolve, ms);
     });
+  }
+
+  function wake() {
+    sleeps.forEach((end) => end());
   }
 
   // --- Which tab leads
@@ -132,8 +135,7 @@ export function connect(
     channel = new BroadcastChannel(area);
     channel.onmessage = ({ data }) => (data.kind ? take(data) : leads && check(true));
     await changes;
-    let ours;
-    while (!ours && !signal.aborted) {
+    for (let ours; !ours && !signal.aborted; ) {
       candidacy = new AbortController();
       // Who is no member does not know where to go on, and leads only alone.
       const how = !member ? { ifAvailable: true } : stale ? { steal: true } : { signal: candidacy.signal };
@@ -151,9 +153,9 @@ export function connect(
     return new Promise((resolve) => {
       const held = (lock) =>
         new Promise((release) => {
+          if (!lock || signal.aborted) return resolve(release());
           signal.addEventListener('abort', release);
-          if (!lock || signal.aborted) resolve(release());
-          else resolve(release);
+          resolve(release);
         });
       navigator.locks.request(name, how, held).catch(() => {
         resolve();
@@ -165,8 +167,8 @@ export function connect(
   }
 
   function want() {
-    id = `${tab} ${++version}`;
-    if (!area) return;
+    id = Math.random();
+    if (!area || !session) return;
     const name = area + JSON.stringify({ id, topics: wanted });
     const { signal } = session;
     changes = changes.then(async () => {
@@ -232,7 +234,7 @@ export function connect(
       await catchUp(asked, 0, signal);
     }
     say(next.asked[0] ? 'connecting' : 'idle');
-    if (next.asked[0]) return Date.now() < polling ? poll(next, signal) : stream(next, signal);
+    if (next.asked[0]) return (Date.now() < polling ? poll : stream)(next, signal);
     flows = true;
     join(next);
     await sleep(longestPause);
@@ -245,8 +247,7 @@ export function connect(
     }
     if (!flows && polling < Infinity) polling = 0;
     // It may be that only what another tab wants is refused.
-    if (final && many) return tell('alone');
-    if (final) return close({ reason, status, detail });
+    if (final) return many ? tell('alone') : close({ reason, status, detail });
     wait = soon && !failures ? 0 : (wait ?? backoff(failures));
     failures++;
     if (!navigator.onLine) wait = longestPause;
@@ -270,16 +271,23 @@ export function connect(
     refused = undefined;
     try {
       const claims = atob(jwt.split('.')[1].replace(/-/g, '+').replace(/_/g, '/'));
-      const left = JSON.parse(claims).exp * 1000 - Date.now();
-      renewal = Date.now() + Math.max(left / 2, left - 30_000);
+      const { exp, iat = 0 } = JSON.parse(claims);
+      const life = 1000 * (exp - iat);
+      let left = 1000 * exp - Date.now();
+      // The clock is wrong: the token is taken for new, or without iat for everlasting.
+      if (left < 0 || left > life) left = life;
+      renewal = Date.now() + Math.max(left / 2, left - 30_000, Math.min(life / 2, 10_000));
     } catch {
       // Not a JWT: the server says when it is over.
     }
+    return true;
   }
 
-  async function ask(topics, query, accept, signal) {
+  // ask waits for the answer as long as it is told, not counting the time for a token.
+  async function ask(topics, query, accept, signal, most) {
+    if (most) due = undefined;
     if (jwt === undefined || refused || Date.now() > renewal) await authorize();
-    heard = Date.now(); // a token may take its time
+    if (most) expect(most);
     const used = jwt;
     const target = new URL(url);
     for (const topic of topics) target.searchParams.append('topic', topic);
@@ -296,7 +304,7 @@ export function connect(
     const final = status < 500 && ![200, 404, 408, 425, 429].includes(status);
     const reason = status === 204 ? 'stopped' : final ? 'refused' : 'unavailable';
     const after = response.headers.get('Retry-After');
-    const trouble = { reason, status, detail, final, wait: after > 0 ? after * 1000 + backoff(0) : undefined };
+    const trouble = { reason, status, detail, final, wait: after > 0 ? 1000 * after + backoff(0) : undefined };
     if (denied && used === jwt) refused = trouble;
     throw { ...trouble, final: final && !denied, soon: denied };
   }
@@ -306,13 +314,12 @@ export function connect(
     due = ms;
   }
 
-  function begin() {
-    return head ? { last_event_id: head } : { from: start };
+  function begin(at) {
+    return at ? { last_event_id: at } : { from: start };
   }
 
   async function stream(next, signal) {
-    expect(patience);
-    const response = await ask(next.asked, begin(), 'text/event-stream', signal);
+    const response = await ask(next.asked, begin(head), 'text/event-stream', signal, patience);
     const reader = response.body.getReader();
     const decoder = new TextDecoder();
     let goodbye;
@@ -322,8 +329,8 @@ export function connect(
         const kind = type.startsWith('outcrier.') ? type.slice(9) : 'event';
         if (kind === 'hello') {
           failures = 0;
-          if (detail.resumed === 'gap') tell('gap', detail);
-          join(next, at);
+          heartbeat = detail.heartbeat ?? heartbeat;
+          join(next, at, detail.resumed === 'gap' && detail);
           say('replaying');
           check();
           return;
@@ -338,8 +345,8 @@ export function connect(
       const { done, value } = await reader.read();
       if (done) break;
       flows = true;
-      expect(2.5 * heartbeat);
       feed(decoder.decode(value, { stream: true }));
+      expect(2.5 * heartbeat);
       tell('beat');
     }
     const reason = goodbye ?? 'ended';
@@ -349,11 +356,9 @@ export function connect(
   }
 
   async function poll(next, signal) {
-    let joined = head;
-    if (joined) join(next, joined);
-    for (let wait = 0; Date.now() < polling; wait = 25) {
+    for (let wait = 0, joined; Date.now() < polling; wait = 25) {
+      if (head && !joined) join(next, (joined = head));
       await catchUp(next.asked, wait, signal);
-      if (!joined) join(next, (joined = head));
       flows = true;
       failures = 0;
       say('live');
@@ -364,8 +369,7 @@ export function connect(
   // catchUp tells what there is up to now, or waits for it.
   async function catchUp(topics, wait, signal) {
     for (let events = []; events; events = events[pageSize - 1] && []) {
-      expect(1000 * wait + 10_000);
-      const page = await askPage(topics, { ...begin(), wait: `${wait}s` }, signal);
+      const page = await askPage(topics, { ...begin(head), wait: `${wait}s` }, signal, 1000 * wait + 10_000);
       events = page.events;
       if (page.gap) tell('gap', page.gap);
       for (const event of events) tell('event', event);
@@ -373,8 +377,8 @@ export function connect(
     }
   }
 
-  async function askPage(topics, query, signal) {
-    return (await ask(topics, query, 'application/json', signal)).json();
+  async function askPage(topics, query, signal, most) {
+    return (await ask(topics, query, 'application/json', signal, most)).json();
   }
 
   // --- From tab to tab
@@ -386,9 +390,9 @@ export function connect(
   }
 
   // join says that the connection is for these tabs from at on, and that it goes on
-  // for those who stand where it stood.
-  function join(next, at) {
-    tell('join', { ...next, since: head, told }, at);
+  // for those who stand where it stood, after a gap if there is one.
+  function join(next, at, gap) {
+    tell('join', { ...next, since: head, told, heartbeat, gap }, at);
   }
 
   function tell(kind, detail, at) {
@@ -400,14 +404,14 @@ export function connect(
   function take(news) {
     const { kind, detail, at } = news;
     if (session.signal.aborted) return;
+    if (!leads) heard = Date.now(); // also from one that has not joined yet
     if (kind === 'join' && (member || detail.tabs.includes(id))) {
       wake();
       member = true;
       leader = news.tab;
-      ({ tabs, asked, told } = detail);
+      ({ tabs, asked, told, heartbeat } = detail);
       head = at;
     } else if (news.tab !== leader || (!member && !leads)) return; // also of one who led before
-    if (!leads) heard = Date.now();
     if (at) head = at;
     if (kind === 'state') told = detail;
     if (queue) queue.push(news);
@@ -432,8 +436,9 @@ export function connect(
     const past = [];
     const where = position ?? start;
     if (at && from !== tab && where && where !== news.since) {
-      past.push([wanted, position ? { last_event_id: where } : { from: where }]);
-    }
+      past.push([wanted, begin(position)]);
+    } else if (news.gap && where) miss(news.gap);
+    if (session.signal.aborted) return; // a listener has closed the stream
     if (news.tabs.includes(id)) {
       active = wanted;
       if (at) past.push(...added.splice(0));
@@ -454,15 +459,15 @@ export function connect(
           const { events, position: at, gap } = await askPage(topics, { ...query, until }, AbortSignal.timeout(30_000));
           if (signal.aborted) return;
           if (gap) miss(gap);
-          events.forEach(give);
-          query = { last_event_id: at };
+          for (const event of events) if (!signal.aborted) give(event);
+          query = begin(at);
           failed = 0;
         } catch (trouble) {
           if (trouble.final) {
             miss(trouble);
             break;
           }
-          await sleep(backoff(failed++));
+          await sleep(backoff(failed++), 1);
         }
       }
     }
@@ -471,7 +476,7 @@ export function connect(
     queue = undefined;
     stand(until);
     turn(told);
-    while (waiting[0] && !queue) handle(waiting.shift());
+    while (waiting[0] && !queue && !signal.aborted) handle(waiting.shift());
     queue?.push(...waiting);
   }
 
@@ -503,7 +508,8 @@ export function connect(
   function give(event) {
     if (!active.some((topic) => covers(topic, event.topic)) || seen.has(event.id)) return;
     seen.add(event.id);
-    if (seen.size > memory) seen.delete(seen.values().next().value);
+    const [oldest] = seen;
+    if (seen.size > memory) seen.delete(oldest);
     emit(event.type, event);
   }
 
@@ -551,8 +557,8 @@ export function connect(
   }
 
   const listen = (type, listener) => addEventListener(type, listener, page);
-  listen('online', () => wake());
-  listen('visibilitychange', () => wake());
+  listen('online', wake);
+  listen('visibilitychange', wake);
   listen('offline', () => attempt.abort({ reason: 'offline' }));
   // In the back/forward cache a page may hold no lock and no connection.
   listen('pagehide', end);

@@ -1,16 +1,7 @@
 // Runs under node's test runner: what of the module needs no browser.
 import assert from 'node:assert/strict';
-import http from 'node:http';
-import { afterEach, test } from 'node:test';
-
-// What the module takes from a page.
-globalThis.location = { href: 'http://localhost/' };
-Object.defineProperty(globalThis, 'navigator', { value: { onLine: true }, configurable: true });
-globalThis.addEventListener ??= () => {};
-const reported = [];
-globalThis.reportError = (error) => reported.push(error.message);
-
-const { connect, parser } = await import('./outcrier.js');
+import { test } from 'node:test';
+import { begin, ended, event, happenings, hello, live, open, page, parser, reported, serve, status, stream, until } from './testkit.js';
 
 // read gives what a parser makes of pieces, with the delays that it was told.
 function read(pieces) {
@@ -53,62 +44,6 @@ test('parser: the hard cases of the standard', () => {
 test('parser: an event is given with its last line end, not with what follows', () => {
   for (const end of ['\n\n', '\r\r', '\r\n\r\n', '\r\n\r']) assert.equal(read(['data: a', end]).length, 1, JSON.stringify(end));
 });
-
-// serve answers requests by a script: the nth by its nth function, all others by the last.
-const servers = [];
-async function serve(...script) {
-  const asked = [];
-  const server = http.createServer((request, response) => {
-    const url = new URL(request.url, 'http://localhost');
-    const query = Object.fromEntries(url.searchParams);
-    asked.push({ ...query, topics: url.searchParams.getAll('topic'), token: request.headers.authorization, accept: request.headers.accept, at: Date.now() });
-    script[Math.min(asked.length, script.length) - 1](response, asked.at(-1));
-  });
-  await new Promise((done) => server.listen(0, '127.0.0.1', done));
-  servers.push(server);
-  return { asked, url: `http://127.0.0.1:${server.address().port}/events` };
-}
-
-const streams = [];
-function open(url, options) {
-  const stream = connect(url, { topics: ['a'], ...options });
-  stream.ids = [];
-  stream.states = [];
-  stream.on('*', ({ id }) => stream.ids.push(id));
-  stream.on('outcrier.state', (change) => stream.states.push(change));
-  streams.push(stream);
-  return stream;
-}
-
-afterEach(() => {
-  for (const stream of streams.splice(0)) stream.close();
-  for (const server of servers.splice(0)) {
-    server.closeAllConnections();
-    server.close();
-  }
-});
-
-async function until(what, is) {
-  for (const end = Date.now() + 10_000; !is(); await new Promise((done) => setTimeout(done, 5))) {
-    if (Date.now() > end) throw new Error(`not within 10 s: ${what}`);
-  }
-}
-
-const event = (id, topic = 'a', type = 'test.added') => `id: ${id}.p\nevent: ${type}\ndata: ${JSON.stringify({ id: `${id}`, topic, type, data: {} })}\n\n`;
-const hello = (position, more = '"resumed":false') => `: outcrier\nretry: 20\n\nevent: outcrier.hello\nid: ${position}\ndata: {${more},"position":"${position}"}\n\n`;
-const live = (position) => `event: outcrier.live\nid: ${position}\ndata: {}\n\n`;
-const begin = (response, ...text) => {
-  response.writeHead(200, { 'Content-Type': 'text/event-stream' });
-  response.write(text.join(''));
-};
-const stream = (...text) => (response) => begin(response, ...text);
-const ended = (...text) => (response) => {
-  begin(response, ...text);
-  response.end();
-};
-const status = (code, headers = {}, body = '') => (response) => response.writeHead(code, headers).end(body);
-const page = (position, ...ids) => (response) =>
-  response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify({ events: ids.map((id) => ({ id: `${id}`, topic: 'a', type: 't' })), position, gap: null }));
 
 test('goes on from its position, and drops what it had', async () => {
   const { asked, url } = await serve(ended(hello('0.p'), event(1), event(2), live('2.p')), stream(hello('2.p', '"resumed":true'), event(2), event(3), live('3.p')));
@@ -164,10 +99,8 @@ test('a listener that closes the stream gets nothing more', async () => {
 test('a gap is told, and its ids may be those of others', async () => {
   const { url } = await serve(ended(hello('0.p'), event(1)), stream(hello('9.q', '"resumed":"gap","reason":"other_history","since":"2026-11-22T02:00:00Z"'), event(1), live('1.q')));
   const s = open(url);
-  const gaps = [];
-  s.on('outcrier.gap', (gap) => gaps.push(gap.reason));
   await until('live', () => s.state === 'live');
-  assert.deepEqual([gaps, s.ids], [['other_history'], ['1', '1']]);
+  assert.deepEqual([s.gaps, s.ids], [['other_history'], ['1', '1']]);
 });
 
 test('refused tokens: another one is asked for, the same one is final', async () => {
@@ -184,15 +117,51 @@ test('refused tokens: another one is asked for, the same one is final', async ()
   assert.deepEqual([reason, code, detail, other.asked.length], ['refused', 403, 'topic "a" is not granted', 1]);
 });
 
+// minter gives a function that gives a new token each time, by a clock that is right.
+const clock = Date.now;
+function minter(seconds, more = () => ({ iat: Math.floor(clock() / 1000) })) {
+  return () => `e30.${btoa(JSON.stringify({ exp: Math.floor(clock() / 1000) + seconds, ...more(), nonce: Math.random() }))}.x`;
+}
+
 test('a token is renewed before it expires', async () => {
   const { asked, url } = await serve(stream(hello('0.p'), live('0.p')));
-  let n = 0;
-  const jwt = () => `e30.${btoa(JSON.stringify({ exp: Date.now() / 1000 + 4, n: ++n }))}.x`;
-  const s = open(url, { token: jwt });
+  const s = open(url, { token: minter(4) });
   await until('a second token', () => asked.length === 2);
   assert.notEqual(asked[0].token, asked[1].token);
   assert.ok(asked[1].at - asked[0].at < 4000);
   assert.equal(asked[1].last_event_id, '0.p');
+  assert.deepEqual(s.states.map(({ state }) => state), ['replaying', 'live']);
+});
+
+test('a clock that is ahead or behind: tokens are renewed as by one that is right, or when the server says', async () => {
+  // A stream with one event, after two ticks.
+  const late = (response) => {
+    begin(response, hello('0.p'), live('0.p'));
+    setTimeout(() => response.write(event(1)), 2500);
+  };
+  try {
+    for (const wrong of [3_600_000, -3_600_000]) {
+      Date.now = () => clock() + wrong;
+      const short = await serve(stream(hello('0.p'), live('0.p')));
+      const long = await serve(late);
+      const old = await serve(late);
+      open(short.url, { token: minter(4) });
+      const tabs = [open(long.url, { token: minter(600) }), open(old.url, { token: minter(600, () => ({})) })];
+      await until('events of those whose tokens are good', () => tabs.every(({ ids }) => ids.length === 1));
+      await until('a second token', () => short.asked.length > 1);
+      assert.ok(short.asked[1].at - short.asked[0].at > 1500); // not with the first tick
+      assert.deepEqual([long.asked.length, old.asked.length], [1, 1], 'streams go on with the tokens that they have');
+    }
+  } finally {
+    Date.now = clock;
+  }
+});
+
+test('a token that takes longer than the patience with streams', async () => {
+  const { asked, url } = await serve(stream(hello('0.p'), live('0.p')));
+  const s = open(url, { patience: 50, token: () => new Promise((give) => setTimeout(give, 1500, 'signed in')) });
+  await until('live', () => s.state === 'live');
+  assert.deepEqual([s.via, asked.map(({ token }) => token)], ['stream', ['Bearer signed in']]);
   assert.deepEqual(s.states.map(({ state }) => state), ['replaying', 'live']);
 });
 
@@ -241,6 +210,22 @@ test('silence: a stream without a first byte becomes polls, one without a heartb
   assert.ok(quiet.states.some(({ state, reason }) => state === 'waiting' && reason === 'silent'));
 });
 
+test('silence: the server says how often its heart beats', async () => {
+  const saying = (ms) => hello('0.p', `"resumed":false,"heartbeat":${ms}`) + live('0.p');
+  const often = await serve(stream(saying(100)), stream(saying(100), event(1)));
+  const quick = open(often.url);
+  await until('an event of the next stream', () => quick.ids.length === 1);
+  assert.ok(quick.states.some(({ state, reason }) => state === 'waiting' && reason === 'silent'));
+
+  const seldom = await serve((response) => {
+    begin(response, saying(60_000));
+    setTimeout(() => response.write(event(1)), 2500); // after two ticks
+  });
+  const patient = open(seldom.url, { heartbeat: 100 });
+  await until('an event after a silence', () => patient.ids.length === 1);
+  assert.equal(seldom.asked.length, 1);
+});
+
 test('topics: the new ones begin now, the kept ones miss nothing', async () => {
   const { asked, url } = await serve(
     stream(hello('0.p'), event(1), live('1.p')),
@@ -271,6 +256,59 @@ test('topics: the past of a new one is given up to where it joined', async () =>
   await until('four events', () => s.ids.length === 4);
   assert.deepEqual(s.ids, ['2', '3', '4', '6']);
   assert.deepEqual(asked.slice(3).map(({ topics, from, until, last_event_id }) => [topics, from, until, last_event_id]), [[['a'], 'earliest', '5.p', undefined], [['a'], undefined, '5.p', '3.p']]);
+});
+
+test('online: what waits comes back at once, though the past is waited for too', async () => {
+  const { random } = Math;
+  Math.random = () => random() / 10;
+  try {
+    let past = 0;
+    const unavailable = status(503, { 'Retry-After': '60' });
+    const gone = (response, { until }) => {
+      past += !!until;
+      unavailable(response);
+    };
+    const { asked, url } = await serve(stream(hello('0.p'), live('0.p')), page('5.p'), ended(hello('5.p'), live('5.p')), gone);
+    const s = open(url, { topics: ['b'] });
+    await until('live', () => s.state === 'live');
+    s.add('a', { from: 'earliest' });
+    const streams = () => asked.filter(({ accept }) => accept === 'text/event-stream').length;
+    await until('the stream waits', () => streams() === 3);
+    const before = past;
+    await until('the past is waited for, again', () => past > before + 1);
+    happenings.dispatchEvent(new Event('online'));
+    await until('another attempt', () => streams() === 4);
+  } finally {
+    Math.random = random;
+  }
+});
+
+test('a listener that closes the stream gets nothing more of the past, nor of what waited for it', async () => {
+  for (const [last, want] of [['2', ['2']], ['4', ['2', '3', '4']], ['6', ['2', '3', '4', '6']]]) {
+    const { asked, url } = await serve(
+      stream(hello('0.p'), live('0.p')),
+      page('5.p'),
+      stream(hello('5.p', '"resumed":true'), live('5.p'), event(6), event(7), live('7.p')),
+      page('3.p', 2, 3),
+      page('5.p', 4),
+    );
+    const s = open(url, { topics: ['b'] });
+    await until('live', () => s.state === 'live');
+    s.add('a', { from: 'earliest' });
+    s.on('*', ({ id }) => id === last && s.close());
+    await until('closed', () => s.state === 'closed');
+    await new Promise(setImmediate);
+    assert.deepEqual([s.ids, s.state, s.states.at(-1).state], [want, 'closed', 'closed'], `closed with ${last}`);
+    assert.equal(s.position, last === '6' ? '6.p' : '5.p');
+  }
+});
+
+test('a listener that closes the stream at a gap', async () => {
+  const { url } = await serve(stream(hello('9.q', '"resumed":"gap","reason":"ahead"'), live('9.q'), event(1)));
+  const s = open(url, { from: '0.p' });
+  s.on('outcrier.gap', () => s.close());
+  await until('closed', () => s.state === 'closed');
+  assert.deepEqual([s.position, s.states.at(-1).state, s.ids], [undefined, 'closed', []]);
 });
 
 test('without topics it waits for some', async () => {

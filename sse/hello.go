@@ -15,6 +15,9 @@ type Hello struct {
 	Position string `json:"position"`
 	// Node is the server process.
 	Node string `json:"node"`
+	// Heartbeat is the longest silence on the stream, in milliseconds: of
+	// Streamer.Heartbeat.
+	Heartbeat int64 `json:"heartbeat"`
 	*GapData
 }
 
@@ -39,7 +42,7 @@ func gapData(gap *outbox.Gap) *GapData {
 }
 
 func (t *stream) greet(given outbox.Position, resumed bool, gap *outbox.Gap) {
-	hello := Hello{Resumed: resumed, Position: given.String(), Node: t.Node, GapData: gapData(gap)}
+	hello := Hello{Resumed: resumed, Position: given.String(), Node: t.Node, Heartbeat: t.Heartbeat.Milliseconds(), GapData: gapData(gap)}
 	if gap != nil {
 		hello.Resumed = "gap"
 		t.counts.gap(gap.Reason)

@@ -38,6 +38,7 @@ func hello(t *testing.T, e ssetest.Event) (h struct {
 	Resumed                        any
 	Position, Node, Reason, Action string
 	Since                          time.Time
+	Heartbeat                      int64
 }) {
 	t.Helper()
 	if err := json.Unmarshal([]byte(e.Data), &h); err != nil || e.Type != "outcrier.hello" {
@@ -79,6 +80,9 @@ func TestStream_SaysHelloFirst(t *testing.T) {
 				h := hello(t, events[0])
 				if h.Resumed != test.resumed || h.Reason != string(test.reason) || (h.Action == "refetch") != (test.reason != "") {
 					t.Errorf("%+v", h)
+				}
+				if want := s.Heartbeat.Milliseconds(); h.Heartbeat != want {
+					t.Errorf("a heartbeat comes each %d ms, want %d", h.Heartbeat, want)
 				}
 				if want := test.reason != "" && test.reason != outbox.OtherHistory; h.Since.Equal(epoch) != want {
 					t.Errorf("since %v", h.Since)

@@ -1,0 +1,72 @@
+// What the module's tests share: the page that it runs in, servers that answer by a
+// script, and streams that keep what they gave.
+import http from 'node:http';
+import { afterEach } from 'node:test';
+
+// What the module takes from a page.
+globalThis.location = { href: 'http://localhost/' };
+Object.defineProperty(globalThis, 'navigator', { value: { onLine: true }, configurable: true });
+export const happenings = new EventTarget();
+globalThis.addEventListener = happenings.addEventListener.bind(happenings);
+export const reported = [];
+globalThis.reportError = (error) => reported.push(error.message);
+
+export const { connect, parser } = await import('./outcrier.js');
+
+// serve answers requests by a script: the nth by its nth function, all others by the last.
+const servers = [];
+export async function serve(...script) {
+  const asked = [];
+  const server = http.createServer((request, response) => {
+    const url = new URL(request.url, 'http://localhost');
+    const query = Object.fromEntries(url.searchParams);
+    asked.push({ ...query, topics: url.searchParams.getAll('topic'), token: request.headers.authorization, accept: request.headers.accept, at: Date.now() });
+    script[Math.min(asked.length, script.length) - 1](response, asked.at(-1));
+  });
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  servers.push(server);
+  return { asked, url: `http://127.0.0.1:${server.address().port}/events` };
+}
+
+const streams = [];
+export function open(url, options) {
+  const stream = connect(url, { topics: ['a'], ...options });
+  stream.ids = [];
+  stream.states = [];
+  stream.gaps = [];
+  stream.on('*', ({ id }) => stream.ids.push(id));
+  stream.on('outcrier.state', (change) => stream.states.push(change));
+  stream.on('outcrier.gap', ({ reason }) => stream.gaps.push(reason));
+  streams.push(stream);
+  return stream;
+}
+
+afterEach(() => {
+  for (const stream of streams.splice(0)) stream.close();
+  for (const server of servers.splice(0)) {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+export async function until(what, is) {
+  for (const end = Date.now() + 10_000; !is(); await new Promise((done) => setTimeout(done, 5))) {
+    if (Date.now() > end) throw new Error(`not within 10 s: ${what}`);
+  }
+}
+
+export const event = (id, topic = 'a', type = 'test.added') => `id: ${id}.p\nevent: ${type}\ndata: ${JSON.stringify({ id: `${id}`, topic, type, data: {} })}\n\n`;
+export const hello = (position, more = '"resumed":false') => `: outcrier\nretry: 20\n\nevent: outcrier.hello\nid: ${position}\ndata: {${more},"position":"${position}"}\n\n`;
+export const live = (position) => `event: outcrier.live\nid: ${position}\ndata: {}\n\n`;
+export const begin = (response, ...text) => {
+  response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+  response.write(text.join(''));
+};
+export const stream = (...text) => (response) => begin(response, ...text);
+export const ended = (...text) => (response) => {
+  begin(response, ...text);
+  response.end();
+};
+export const status = (code, headers = {}, body = '') => (response) => response.writeHead(code, headers).end(body);
+export const page = (position, ...ids) => (response) =>
+  response.writeHead(200, { 'Content-Type': 'application/json' }).end(JSON.stringify({ events: ids.map((id) => ({ id: `${id}`, topic: 'a', type: 't' })), position, gap: null }));
