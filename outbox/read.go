@@ -3,6 +3,7 @@ package outbox
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -102,6 +103,9 @@ const (
 	partBytes  = 1 << 20
 )
 
+// errMany is joined to what keeps a read of many events from its end.
+var errMany = errors.New("many events")
+
 // read reads what is new since from and hands it to deliver, part by part. It
 // returns the position after it and the transactions in progress in its
 // snapshot, ascending. An error after the first part leaves a read unfinished.
@@ -117,6 +121,14 @@ func read(ctx context.Context, conn *pgx.Conn, from Position, few bool, deliver 
 			return part.To, xip, nil
 		}
 	}
+	if to, xip, err = readMany(ctx, conn, from, deliver); err != nil {
+		return from, nil, fmt.Errorf("%w: %w", errMany, err)
+	}
+	return to, xip, nil
+}
+
+// readMany is a read of any number of events.
+func readMany(ctx context.Context, conn *pgx.Conn, from Position, deliver func(Read)) (to Position, xip []uint64, err error) {
 	rows, err := conn.Query(ctx, longSQL, from.Given.Max, from.Given.Except)
 	if err != nil {
 		return from, nil, err

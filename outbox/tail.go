@@ -54,6 +54,7 @@ type Tail struct {
 
 	position   Position
 	continuing bool // position is where Deliver stands
+	failed     bool // a read of many events from position has failed
 
 	// dispatch is of the present read.
 	dispatch Durations
@@ -153,7 +154,7 @@ func (t *Tail) begin(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 		t.Log.InfoContext(ctx, "tail starts", "position", position)
-		t.position, t.continuing = position, true
+		t.position, t.continuing, t.failed = position, true, false
 		t.Start(position)
 	}
 	return nil
@@ -275,10 +276,18 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 	for {
 		to, xip, events, err := t.readOnce(ctx, conn, few, asked)
 		if err != nil {
+			// Postgres sorts many events before it gives the first, which can take
+			// longer than Silence, or more memory or disk than it has, whenever it
+			// is tried. The next time the tail leaves them to replays, which go by
+			// pages. The first time the connection may have been the cause.
+			if errors.Is(err, errMany) {
+				t.continuing = t.continuing && !t.failed
+				t.failed = true
+			}
 			return events, nil, fmt.Errorf("read the outbox: %w", err)
 		}
 		if to.Trim == t.position.Trim {
-			t.position = to
+			t.position, t.failed = to, false
 			t.hasRead(asked, events)
 			return events, xip, nil
 		}
