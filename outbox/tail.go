@@ -116,6 +116,7 @@ func (t *Tail) session(ctx context.Context, connected func()) error {
 		if err != nil {
 			return migrated(err)
 		}
+		defer b.close(ctx)
 	}
 	if err := t.begin(ctx, conn); err != nil {
 		return migrated(err)
