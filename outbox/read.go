@@ -42,14 +42,6 @@ func (r *Read) At(i int) Position {
 	}
 }
 
-// End is the position after the part.
-func (r *Read) End() Position {
-	if r.Last || len(r.Events) == 0 {
-		return r.To
-	}
-	return r.At(len(r.Events) - 1)
-}
-
 // A read is the difference of two snapshots in one statement, and so in one
 // snapshot: a row about the snapshot itself, and the events that it sees and the
 // set ($1, $2) does not hold. There are two legs, because one condition over both
