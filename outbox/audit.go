@@ -318,6 +318,8 @@ func (a *Audit) beat(ctx context.Context) (asked time.Time, err error) {
 // ended.
 func (a *Audit) endAsked(ctx context.Context) error {
 	const askedSQL = `SELECT stream FROM outbox_stream WHERE run = $1 AND end_asked_at IS NOT NULL AND closed_at IS NULL`
+	ctx, cancel := context.WithTimeout(ctx, auditPatience)
+	defer cancel()
 	rows, err := a.Pool.Query(ctx, askedSQL, a.run)
 	if err != nil {
 		return err

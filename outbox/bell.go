@@ -27,9 +27,13 @@ type bell struct {
 	log     *slog.Logger
 
 	// The bell is proven by ringing it from another connection: behind a
-	// transaction pooler LISTEN succeeds and never hears a thing.
+	// transaction pooler LISTEN succeeds and never hears a thing. Where connections
+	// hang that are new, those who wait for events must not: ringing has the result
+	// of a ring that is under way, and is nil while none is.
 	proof   string
-	rangAt  time.Time
+	ringing chan error
+	stop    context.CancelFunc // of the ring that is under way
+	rangAt  time.Time          // or when it was given up
 	proven  bool
 	silence bool // was told to the log
 
@@ -76,41 +80,62 @@ func listen(ctx context.Context, conn *pgx.Conn, limit time.Duration, log *slog.
 	return b, nil
 }
 
-// prove rings the bell by a connection of its own when a proof is due, and takes
+// prove has the bell rung by a connection of its own when a proof is due, and takes
 // note of one that was not heard.
 func (b *bell) prove(ctx context.Context, url string) {
-	pending, every := b.proof != "", proofEvery
+	every := proofEvery
 	if !b.proven {
 		every = proofAgain
 	}
+	if b.ringing != nil {
+		select {
+		case err := <-b.ringing:
+			b.ringing, b.rangAt = nil, time.Now()
+			if err != nil && b.proof != "" {
+				b.proof = ""
+				b.log.WarnContext(ctx, "the bell can't be proven", "err", err, "retry_in", every)
+			}
+		default:
+		}
+		return
+	}
 	switch {
-	case pending && time.Since(b.rangAt) > proofWait:
+	case b.proof != "" && time.Since(b.rangAt) > proofWait:
 		b.proof, b.proven, b.unheard = "", false, true
 		if !b.silence {
 			b.silence = true
 			b.log.WarnContext(ctx, "listen is not heard: a transaction pooler or a replica stands between; polling until the tail has a direct connection")
 		}
-		return
-	case pending || !b.rangAt.IsZero() && time.Since(b.rangAt) < every:
-		return
-	}
-	b.rangAt = time.Now()
-	if err := b.ring(ctx, url); err != nil {
-		b.proof = ""
-		b.log.WarnContext(ctx, "the bell can't be proven", "err", err, "retry_in", every)
+	case b.proof == "" && (b.rangAt.IsZero() || time.Since(b.rangAt) >= every):
+		b.proof = "proof " + strconv.FormatInt(time.Now().UnixNano(), 36)
+		ctx, stop := within(ctx, b.limit)
+		result, proof := make(chan error, 1), b.proof
+		b.ringing, b.stop = result, stop
+		go func() {
+			defer stop()
+			result <- ring(ctx, url, b.channel, proof)
+		}()
 	}
 }
 
-func (b *bell) ring(ctx context.Context, url string) error {
-	ctx, cancel := within(ctx, b.limit)
-	defer cancel()
+func ring(ctx context.Context, url, channel, proof string) error {
 	ringer, err := connect(ctx, url)
 	if err != nil {
 		return err
 	}
-	b.proof = "proof " + strconv.FormatInt(b.rangAt.UnixNano(), 36)
-	_, err = ringer.Exec(ctx, `SELECT pg_notify($1, $2)`, b.channel, b.proof)
+	_, err = ringer.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, proof)
 	return errors.Join(err, ringer.Close(ctx))
+}
+
+// close ends what the bell has begun beside its connection.
+func (b *bell) close(ctx context.Context) {
+	if b.ringing == nil {
+		return
+	}
+	b.stop()
+	if err := <-b.ringing; err != nil {
+		b.log.DebugContext(ctx, "proof of the bell cut short", "err", err)
+	}
 }
 
 // ticket is a request to be woken. The fence are the transactions that may have

@@ -3,7 +3,6 @@ package outbox
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -29,8 +28,7 @@ type EventType struct {
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
-// Catalogue reads and edits the catalogue. Its methods may be called at the same
-// time.
+// Catalogue reads the catalogue; an Admin edits it.
 type Catalogue struct {
 	Pool *pgxpool.Pool
 }
@@ -52,45 +50,4 @@ func (c Catalogue) List(ctx context.Context) ([]EventType, error) {
 		return nil, fmt.Errorf("read the catalogue: %w", err)
 	}
 	return list, nil
-}
-
-// Put adds a type or replaces what is said of it; UpdatedAt is not looked at. What
-// is not valid it refuses with a reason for Refused, a schema that does not
-// compile among it. The next append anywhere is held to the new schema.
-func (c Catalogue) Put(ctx context.Context, t EventType) error {
-	var schema *string
-	if len(t.PayloadSchema) > 0 && string(t.PayloadSchema) != "null" {
-		if _, err := CompileSchema(t.PayloadSchema); err != nil {
-			return fmt.Errorf("put type %q: %w", t.Type, &SchemaError{Type: t.Type, Draft: -1, Reason: err.Error()})
-		}
-		text := string(t.PayloadSchema)
-		schema = &text
-	}
-	_, err := c.Pool.Exec(ctx, `
-		INSERT INTO outbox_event_type (type, code, title, description, severity, action, payload_schema)
-		VALUES ($1, $2, $3, $4, coalesce(nullif($5, ''), 'info'), coalesce(nullif($6, ''), 'none'), $7)
-		ON CONFLICT (type) DO UPDATE SET
-			code = excluded.code, title = excluded.title, description = excluded.description,
-			severity = excluded.severity, action = excluded.action, payload_schema = excluded.payload_schema`,
-		t.Type, t.Code, t.Title, t.Description, t.Severity, t.Action, schema)
-	if err != nil {
-		return fmt.Errorf("put type %q: %w", t.Type, err)
-	}
-	return nil
-}
-
-// ErrNoType is returned for a type that the catalogue does not have.
-var ErrNoType = errors.New("the catalogue has no such type")
-
-// Remove takes a type out of the catalogue. Its events stay, and more can be
-// appended.
-func (c Catalogue) Remove(ctx context.Context, name string) error {
-	removed, err := c.Pool.Exec(ctx, `DELETE FROM outbox_event_type WHERE type = $1`, name)
-	switch {
-	case err != nil:
-		return fmt.Errorf("remove type %q: %w", name, err)
-	case removed.RowsAffected() == 0:
-		return fmt.Errorf("remove type %q: %w", name, ErrNoType)
-	}
-	return nil
 }

@@ -40,8 +40,8 @@ func within(ctx context.Context, limit time.Duration) (context.Context, context.
 	return context.WithTimeoutCause(ctx, limit, errSilent)
 }
 
-// pingLimit is how long a connection of a pool that was idle may take to show that
-// it is there.
+// pingLimit is how long a connection that is new, or was idle in a pool, may take to
+// show that it is there.
 const pingLimit = 3 * time.Second
 
 // PoolConfig prepares a pool for a Reader and for appends: every connection is
@@ -139,6 +139,8 @@ func suited() func(context.Context, *pgx.ConnConfig) error {
 }
 
 func refuseStandby(ctx context.Context, conn *pgx.Conn) error {
+	ctx, cancel := within(ctx, pingLimit)
+	defer cancel()
 	var standby bool
 	if err := conn.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil {
 		return fmt.Errorf("ask whether the server is a standby: %w", err)

@@ -3,6 +3,7 @@ package outbox
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -39,14 +40,6 @@ func (r *Read) At(i int) Position {
 		History: r.To.History, EventID: r.Events[i].ID, Given: r.From.Given, Within: &r.To.Given,
 		Anchor: r.To.Anchor, Trim: r.To.Trim,
 	}
-}
-
-// End is the position after the part.
-func (r *Read) End() Position {
-	if r.Last || len(r.Events) == 0 {
-		return r.To
-	}
-	return r.At(len(r.Events) - 1)
 }
 
 // A read is the difference of two snapshots in one statement, and so in one
@@ -102,6 +95,9 @@ const (
 	partBytes  = 1 << 20
 )
 
+// errMany is joined to what keeps a read of many events from its end.
+var errMany = errors.New("many events")
+
 // read reads what is new since from and hands it to deliver, part by part. It
 // returns the position after it and the transactions in progress in its
 // snapshot, ascending. An error after the first part leaves a read unfinished.
@@ -117,6 +113,14 @@ func read(ctx context.Context, conn *pgx.Conn, from Position, few bool, deliver 
 			return part.To, xip, nil
 		}
 	}
+	if to, xip, err = readMany(ctx, conn, from, deliver); err != nil {
+		return from, nil, fmt.Errorf("%w: %w", errMany, err)
+	}
+	return to, xip, nil
+}
+
+// readMany is a read of any number of events.
+func readMany(ctx context.Context, conn *pgx.Conn, from Position, deliver func(Read)) (to Position, xip []uint64, err error) {
 	rows, err := conn.Query(ctx, longSQL, inBinary, from.Given.Max, from.Given.Except)
 	if err != nil {
 		return from, nil, err

@@ -54,13 +54,4 @@ func TestRead_PositionsOfPartsAreThoseOfTheWhole(t *testing.T) {
 			}
 		}
 	}
-	if got, want := first.End().String(), first.At(1).String(); got != want {
-		t.Errorf("the first part ends at %s, want %s", got, want)
-	}
-	if got, want := last.End().String(), to.String(); got != want {
-		t.Errorf("the last part ends at %s, want %s", got, want)
-	}
-	if empty := (&Read{From: Position{}, To: to, First: true, Last: true}); empty.End().String() != to.String() {
-		t.Errorf("a read without events ends at %s", empty.End())
-	}
 }

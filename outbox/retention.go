@@ -46,6 +46,9 @@ const (
 	forEver = 100 * 365 * 24 * time.Hour
 	// sweptRows is how many rows are removed in one transaction.
 	sweptRows = 5000
+	// upkeepLimit is for a statement that may have to go through a day of events.
+	// One on a connection that is dead without a word would else never end.
+	upkeepLimit = time.Hour
 )
 
 // Run works until ctx ends and returns its cause.
@@ -91,7 +94,7 @@ func (r Retention) turn(ctx context.Context) (busy bool, err error) {
 	// nothing else from being done.
 	until := func(what, call string, done func() bool, result any, args ...any) {
 		for ctx.Err() == nil {
-			err := r.Pool.QueryRow(ctx, "SELECT "+call, args...).Scan(result)
+			err := r.call(ctx, call, result, args...)
 			var pg *pgconn.PgError
 			switch {
 			case errors.As(err, &pg) && pg.Code == pgerrLockNotAvailable:
@@ -136,6 +139,12 @@ func (r Retention) turn(ctx context.Context) (busy bool, err error) {
 	// Keys are kept for as long as events are, what is remembered of removals is not.
 	until("forget what is past", `outbox_forget($1, coalesce($2, now()))`, func() bool { return n == 0 }, &n, cmp.Or(r.Keep, forEver), clock)
 	return busy, errors.Join(failures...)
+}
+
+func (r Retention) call(ctx context.Context, call string, result any, args ...any) error {
+	ctx, cancel := within(ctx, upkeepLimit)
+	defer cancel()
+	return r.Pool.QueryRow(ctx, "SELECT "+call, args...).Scan(result)
 }
 
 const pgerrLockNotAvailable = "55P03"

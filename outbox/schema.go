@@ -20,7 +20,7 @@ import (
 type SchemaError struct {
 	Type string
 	// Draft is the index of the draft among those given; -1 when the fault is the
-	// schema's own, which Put refuses.
+	// schema's own, which CreateEventType and ChangeEventType refuse.
 	Draft int
 	// Path is where in the payload the fault is, a JSON Pointer (RFC 6901): "" is
 	// the payload itself.
@@ -77,7 +77,7 @@ func (nowhere) Load(url string) (any, error) {
 type schemas struct {
 	version int64
 	byType  map[string]*jsonschema.Schema
-	// broken are those that don't compile. They were stored past PutEventType.
+	// broken are those that don't compile. They were stored past an Admin.
 	broken map[string]error
 }
 

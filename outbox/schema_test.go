@@ -29,10 +29,8 @@ const orderSchema = `{
 
 func put(t *testing.T, pool *pgxpool.Pool, name, schema string) {
 	t.Helper()
-	err := outbox.Catalogue{Pool: pool}.Put(t.Context(), outbox.EventType{Type: name, Title: "A title", PayloadSchema: json.RawMessage(schema)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	exec(t, pool, `INSERT INTO outbox_event_type (type, title, payload_schema) VALUES ($1, 'A title', $2)
+		ON CONFLICT (type) DO UPDATE SET payload_schema = excluded.payload_schema`, name, schema)
 }
 
 // appendPayload appends one event in a transaction of its own, by pgx.
@@ -146,7 +144,8 @@ func TestAppend_OfManyNamesTheOneThatDoesNotPass(t *testing.T) {
 }
 
 func TestCatalogue_RefusesWhatDoesNotCompile(t *testing.T) {
-	catalogue := outbox.Catalogue{Pool: outboxtest.New(t)}
+	pool := outboxtest.New(t)
+	admin := outbox.NewAdmin(pool)
 	for schema, says := range map[string]string{
 		`{"type": "objekt"}`:                         "type",
 		`{"$ref": "http://127.0.0.1:1/schema.json"}`: "nothing is loaded",
@@ -159,7 +158,7 @@ func TestCatalogue_RefusesWhatDoesNotCompile(t *testing.T) {
 		`7`:                                          "compile",
 		`{"title": "` + strings.Repeat("x", 1<<16) + `"}`: "at most 65536 bytes",
 	} {
-		err := catalogue.Put(t.Context(), outbox.EventType{Type: "t", Title: "T", PayloadSchema: json.RawMessage(schema)})
+		_, err := admin.CreateEventType(t.Context(), outbox.EventType{Type: "t", Title: "T", Severity: "info", Action: "none", PayloadSchema: json.RawMessage(schema)})
 		if reason, refused := outbox.Refused(err); !refused || !strings.Contains(reason, says) {
 			t.Errorf("%.60s: %v", schema, err)
 		}
@@ -168,30 +167,23 @@ func TestCatalogue_RefusesWhatDoesNotCompile(t *testing.T) {
 		t    outbox.EventType
 		says string
 	}{
-		{outbox.EventType{Type: "outcrier.x", Title: "T"}, "outcrier."},
-		{outbox.EventType{Type: "t"}, "title"},
-		{outbox.EventType{Type: "t", Title: "T", Severity: "fatal"}, "info, warning and error"},
-		{outbox.EventType{Type: "t", Title: "T", Action: "Run!"}, "refresh"},
-		{outbox.EventType{Type: "t", Title: "T", Code: new(string)}, "1 to 64"},
+		{outbox.EventType{Type: "outcrier.x", Title: "T", Severity: "info", Action: "none"}, "outcrier."},
+		{outbox.EventType{Type: "t", Severity: "info", Action: "none"}, "title"},
+		{outbox.EventType{Type: "t", Title: "T", Severity: "fatal", Action: "none"}, "info, warning and error"},
+		{outbox.EventType{Type: "t", Title: "T", Severity: "info", Action: "Run!"}, "refresh"},
+		{outbox.EventType{Type: "t", Title: "T", Severity: "info", Action: "none", Code: new(string)}, "1 to 64"},
 	} {
-		if reason, refused := outbox.Refused(catalogue.Put(t.Context(), c.t)); !refused || !strings.Contains(reason, c.says) {
+		_, err := admin.CreateEventType(t.Context(), c.t)
+		if reason, refused := outbox.Refused(err); !refused || !strings.Contains(reason, c.says) {
 			t.Errorf("%+v: %q", c.t, reason)
 		}
 	}
-	if list, err := catalogue.List(t.Context()); err != nil || len(list) != 8 {
+	if list, err := (outbox.Catalogue{Pool: pool}).List(t.Context()); err != nil || len(list) != 8 {
 		t.Errorf("%d types, %v", len(list), err)
 	}
 	// Stored by other ways it is told with the append.
-	if _, err := catalogue.Pool.Exec(t.Context(), `INSERT INTO outbox_event_type (type, title, payload_schema) VALUES ('t', 'T', '{"type": 7}')`); err != nil {
-		t.Fatal(err)
-	}
-	if err := appendPayload(t.Context(), catalogue.Pool, "t", `{}`); err == nil || !strings.Contains(err.Error(), "does not compile") {
-		t.Errorf("%v", err)
-	}
-	if err := catalogue.Remove(t.Context(), "t"); err != nil {
-		t.Error(err)
-	}
-	if err := catalogue.Remove(t.Context(), "t"); !errors.Is(err, outbox.ErrNoType) {
+	put(t, pool, "t", `{"type": 7}`)
+	if err := appendPayload(t.Context(), pool, "t", `{}`); err == nil || !strings.Contains(err.Error(), "does not compile") {
 		t.Errorf("%v", err)
 	}
 }

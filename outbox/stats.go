@@ -36,10 +36,16 @@ func (s Stats) Run(ctx context.Context) error {
 // most, of those that were not counted yet.
 func (s Stats) Turn(ctx context.Context) error {
 	for {
-		var more *bool
-		err := s.Pool.QueryRow(ctx, `SELECT outbox_count_topics()`).Scan(&more)
+		more, err := s.count(ctx)
 		if err != nil || more == nil || !*more {
 			return err
 		}
 	}
+}
+
+func (s Stats) count(ctx context.Context) (more *bool, err error) {
+	ctx, cancel := within(ctx, upkeepLimit)
+	defer cancel()
+	err = s.Pool.QueryRow(ctx, `SELECT outbox_count_topics()`).Scan(&more)
+	return more, err
 }

@@ -8,11 +8,12 @@ import (
 
 // Survey is what the database knows of an outbox beside its events, at one moment.
 type Survey struct {
-	// Owing are the open transactions that have appended, or may still: those that
-	// hold the lock of an INSERT on the table. Prepared ones are among them.
+	// Owing are the open transactions that have appended, as outbox_in_flight() lists
+	// them. Prepared ones are among them.
 	Owing int
-	// OldestOwing is how long the oldest of them has been open, 0 when there is none.
-	// Of a prepared transaction it is since the PREPARE.
+	// OldestOwing is how long the oldest of them has been open, 0 when there is none,
+	// or none whose time may be seen. Of a prepared transaction it is since the
+	// PREPARE.
 	OldestOwing time.Duration
 	// DaysAhead is for how many days after today, in a row, there is a partition: -1
 	// when there is none even for today.
@@ -26,22 +27,10 @@ type Survey struct {
 	Overdue   time.Duration
 }
 
-// owingSQL finds the transactions that hold ROW EXCLUSIVE on the outbox or a partition of
-// it, each once. pg_locks shows everybody's; when a backend's transaction began is
-// shown to all who may see its statistics, and else it counts without an age.
+// owingSQL has the times that either the outbox's owner may see, or this role.
 const owingSQL = `
-SELECT count(*), coalesce(max(extract(epoch FROM clock_timestamp() - began)), 0)::float8 FROM (
-	SELECT coalesce(a.xact_start, p.prepared) AS began
-	FROM (
-		SELECT DISTINCT virtualtransaction, pid FROM pg_locks
-		WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
-			AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-			AND relation IN (SELECT relid FROM pg_partition_tree('outbox'))
-	) AS l
-	LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
-	LEFT JOIN pg_locks AS x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid' AND x.virtualtransaction = l.virtualtransaction
-	LEFT JOIN pg_prepared_xacts AS p ON p.transaction = x.transactionid
-) AS owing`
+SELECT count(*), coalesce(max(extract(epoch FROM clock_timestamp() - coalesce(f.since, a.xact_start))), 0)::float8
+FROM outbox_in_flight() AS f LEFT JOIN pg_stat_activity AS a ON a.pid = f.pid`
 
 // partitionsSQL counts the days ahead by the names of the partitions, which are
 // outbox_partitions_ahead's.

@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
@@ -62,5 +63,20 @@ func TestSurvey_CountsWhatIsOwedUntilItIsCommitted(t *testing.T) {
 	}
 	if s := survey(); s.Owing != 0 || s.DaysAhead != 1 || s.Scheduled != 1 || s.Overdue.Seconds() < 59 {
 		t.Errorf("with a day missing and an event overdue: %+v", s)
+	}
+}
+
+// A node's own role sees nothing of other roles' sessions.
+func TestSurvey_AsAServerKnowsTheOldest(t *testing.T) {
+	url := outboxtest.URL(t)
+	owner := outboxtest.Pool(t, url)
+	if err := (migrations.Migrations{URL: url}).Roles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tx := begin(t, owner)
+	add(t, tx, "a")
+	s, err := outbox.Reader{Pool: outboxtest.Pool(t, url+"&options=-c%20role%3Doutbox_server")}.Survey(t.Context())
+	if err != nil || s.Owing != 1 || s.OldestOwing <= 0 {
+		t.Errorf("%+v, %v", s, err)
 	}
 }

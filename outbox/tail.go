@@ -54,6 +54,7 @@ type Tail struct {
 
 	position   Position
 	continuing bool // position is where Deliver stands
+	failed     bool // a read of many events from position has failed
 
 	// dispatch is of the present read.
 	dispatch Durations
@@ -115,6 +116,7 @@ func (t *Tail) session(ctx context.Context, connected func()) error {
 		if err != nil {
 			return migrated(err)
 		}
+		defer b.close(ctx)
 	}
 	if err := t.begin(ctx, conn); err != nil {
 		return migrated(err)
@@ -153,7 +155,7 @@ func (t *Tail) begin(ctx context.Context, conn *pgx.Conn) error {
 			return err
 		}
 		t.Log.InfoContext(ctx, "tail starts", "position", position)
-		t.position, t.continuing = position, true
+		t.position, t.continuing, t.failed = position, true, false
 		t.Start(position)
 	}
 	return nil
@@ -269,16 +271,62 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 	}
 }
 
-// read reads once and delivers.
+// read reads what is new, and delivers it.
 func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, xip []uint64, err error) {
+	asked := t.asks()
+	for {
+		to, xip, events, err := t.readOnce(ctx, conn, few, asked)
+		if err != nil {
+			// Postgres sorts many events before it gives the first, which can take
+			// longer than Silence, or more memory or disk than it has, whenever it
+			// is tried. The next time the tail leaves them to replays, which go by
+			// pages. The first time the connection may have been the cause.
+			if errors.Is(err, errMany) {
+				t.continuing = t.continuing && !t.failed
+				t.failed = true
+			}
+			return events, nil, fmt.Errorf("read the outbox: %w", err)
+		}
+		if to.Trim == t.position.Trim {
+			t.position, t.failed = to, false
+			t.hasRead(asked, events)
+			return events, xip, nil
+		}
+		// Events were removed since the last read, and nothing is delivered. What was
+		// appended and removed in between is a gap, which each stream finds out for
+		// itself as long as it stands before it: an event of this read would take it
+		// past. If there is none, what is removed from here on shows in the next read.
+		verified, err := t.verify(ctx, conn)
+		if err != nil {
+			return 0, nil, err
+		}
+		t.position.Trim = verified.Trim
+	}
+}
+
+// verify asks whether the tail can still go on from where it is.
+func (t *Tail) verify(ctx context.Context, conn *pgx.Conn) (Position, error) {
+	ctx, cancel := within(ctx, t.Silence)
+	defer cancel()
+	verified, reason, err := verify(ctx, conn, t.position, nil)
+	if err == nil && reason != "" {
+		err = fmt.Errorf("the history went on without the tail: %s", reason)
+	}
+	return verified, err
+}
+
+// readOnce reads once, and delivers unless events were removed since the last read.
+func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, asked time.Time) (to Position, xip []uint64, events int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watchdog := time.AfterFunc(t.Silence, func() { cancel(errSilent) })
 	defer watchdog.Stop()
 
-	asked := t.asks()
-	to, xip, err := read(ctx, conn, t.position, few, func(r Read) {
+	to, xip, err = read(ctx, conn, t.position, few, func(r Read) {
 		watchdog.Reset(t.Silence)
+		if r.To.Trim != t.position.Trim {
+			return
+		}
 		t.continuing = r.Last
 		events += len(r.Events)
 		r.Asked = asked
@@ -286,24 +334,9 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 		t.Deliver(r)
 	})
 	if err != nil {
-		return events, nil, fmt.Errorf("read the outbox: %w", errors.Join(err, context.Cause(ctx)))
+		err = errors.Join(err, context.Cause(ctx))
 	}
-	from := t.position
-	t.position = to
-	if to.Trim != from.Trim {
-		// What was removed before it could be read is a gap for whoever
-		// follows; each stream finds out for itself.
-		_, reason, err := verify(ctx, conn, from, nil)
-		if err == nil && reason != "" {
-			err = fmt.Errorf("the history went on without the tail: %s", reason)
-		}
-		if err != nil {
-			t.continuing = false
-			return events, nil, err
-		}
-	}
-	t.hasRead(asked, events)
-	return events, xip, nil
+	return to, xip, events, err
 }
 
 // migrated tells a missing schema from other errors.

@@ -11,8 +11,9 @@ import (
 func TestMigrate_DescribesTypes(t *testing.T) {
 	d := newDemo(t)
 	catalogue := outbox.Catalogue{Pool: d.pool}
-	edited := outbox.EventType{Type: "audit.approved", Title: "Hurray", Severity: "info", Action: "contact_support"}
-	if err := catalogue.Put(t.Context(), edited); err != nil {
+	const edit = `INSERT INTO outbox_event_type (type, title, action) VALUES ('audit.approved', 'Hurray', 'contact_support')
+		ON CONFLICT (type) DO UPDATE SET title = excluded.title, action = excluded.action`
+	if _, err := d.pool.Exec(t.Context(), edit); err != nil {
 		t.Fatal(err)
 	}
 	if err := Migrate(t.Context(), d.pool); err != nil {

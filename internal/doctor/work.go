@@ -136,19 +136,13 @@ func (e *examination) defaultPartition(ctx context.Context, conn *pgx.Conn) {
 	}
 }
 
-// owingSQL lists the open transactions that have appended, the oldest first.
+// owingSQL lists the open transactions that have appended, the oldest first, with what
+// either the outbox's owner may see of them, or this role.
 const owingSQL = `
-SELECT coalesce(l.pid, 0), coalesce(p.gid, ''), coalesce(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, p.prepared)), -1)::float8,
-	coalesce(a.state, ''), coalesce(a.usename, ''), coalesce(a.application_name, ''), left(regexp_replace(coalesce(a.query, ''), '\s+', ' ', 'g'), 200)
-FROM (
-	SELECT DISTINCT virtualtransaction, pid FROM pg_locks
-	WHERE locktype = 'relation' AND mode = 'RowExclusiveLock' AND granted
-		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-		AND relation IN (SELECT relid FROM pg_partition_tree('outbox'))
-) AS l
-LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
-LEFT JOIN pg_locks AS x ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid' AND x.virtualtransaction = l.virtualtransaction
-LEFT JOIN pg_prepared_xacts AS p ON p.transaction = x.transactionid
+SELECT coalesce(f.pid, 0), coalesce(f.gid, ''), coalesce(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, f.since)), -1)::float8,
+	coalesce(a.state, f.state, ''), coalesce(f.role, ''), coalesce(f.application, ''),
+	left(regexp_replace(coalesce(CASE WHEN a.xact_start IS NULL THEN f.query ELSE a.query END, ''), '\s+', ' ', 'g'), 200)
+FROM outbox_in_flight() AS f LEFT JOIN pg_stat_activity AS a ON a.pid = f.pid
 ORDER BY 3 DESC LIMIT 20`
 
 func (e *examination) owing(ctx context.Context, conn *pgx.Conn) {
@@ -164,7 +158,7 @@ func (e *examination) owing(ctx context.Context, conn *pgx.Conn) {
 		case gid != "":
 			details = append(details, fmt.Sprintf("prepared transaction %q, for %s: COMMIT PREPARED or ROLLBACK PREPARED", gid, since))
 		case age < 0:
-			details = append(details, fmt.Sprintf("pid %d, of a role that this one may not look at (GRANT pg_read_all_stats)", pid))
+			details = append(details, fmt.Sprintf("pid %d, of role %s, which neither this one nor the outbox's owner may look at (GRANT pg_read_all_stats)", pid, user))
 		default:
 			details = append(details, fmt.Sprintf("pid %d, open for %s, %s, user %s, application %q, last query: %s", pid, since, state, user, application, query))
 		}
