@@ -110,9 +110,9 @@ func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
 			t.Errorf("%d reads, %d bytes are held", len(ring.reads), ring.bytes)
 		}
 	}
-	frames, done, ok := ring.page(outbox.Leg{From: ring.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000)
-	if !ok || !done || len(frames) < 4 || frames[len(frames)-1].Event.ID != id {
-		t.Errorf("%d frames, done %v, ok %v", len(frames), done, ok)
+	page, ok := ring.page(nil, outbox.Leg{From: ring.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000, 1000, func(*Frame) int { return 1 })
+	if n := len(page.frames); !ok || !page.done || n < 4 || page.frames[n-1].Event.ID != id {
+		t.Errorf("%d frames, done %v, ok %v", n, page.done, ok)
 	}
 }
 

@@ -225,21 +225,19 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 			return err
 		}
 		for _, f := range page.frames {
+			given = leg.At(f.Event.ID)
 			if t.batch != nil {
-				given = leg.At(f.Event.ID)
 				if err := t.gather(f.Event, given, f.in(t.request.Format).data()); err != nil {
 					return err
 				}
 				continue
 			}
-			if err := t.room(f.size(t.request.Format)); err != nil {
-				return err
-			}
-			given = leg.At(f.Event.ID)
+			t.borrow()
 			t.buf = f.appendAt(t.buf, given, t.request.Format)
 			t.told = given
 			t.count(f.Event)
 		}
+		clear(page.frames)
 		for i := range page.events {
 			e := &page.events[i]
 			if t.batch != nil {
@@ -262,6 +260,8 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 		}
 		if legs[0].After = page.after; page.done {
 			given, legs = leg.To, legs[1:]
+		} else if err := t.flush(); err != nil {
+			return err
 		}
 	}
 	t.joined = join(given, w)

@@ -85,6 +85,16 @@ func (t *stream) room(n int) error {
 	return nil
 }
 
+// unused is how much may still be put into the buffer, and the batch, before either
+// has to be written.
+func (t *stream) unused() int {
+	n := writeBytes - len(t.buf)
+	if t.batch != nil {
+		n -= len(t.batch.data)
+	}
+	return n
+}
+
 // flush writes the buffer, whole events as it holds them, and lets go of it.
 func (t *stream) flush() error {
 	if len(t.buf) == 0 {
