@@ -177,7 +177,9 @@ func (t *stream) hasLeft() { t.endNow(ErrLeft) }
 func (t *stream) endNow(why error) {
 	if t.why.CompareAndSwap(nil, &why) {
 		close(t.over)
-		t.call(callOver)
+		if t.call(callOver); t.state.Load()&stateParked == 0 {
+			t.hurry()
+		}
 	}
 }
 

@@ -88,7 +88,9 @@ func (t *stream) finish(ctx context.Context, err error) {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = ErrStalled
+		if err = ErrStalled; t.why.Load() != nil {
+			err = *t.why.Load() // which has shortened the time
+		}
 	}
 	t.closeRecord(err)
 	t.counts.ended(reason(err, t.torn))
@@ -227,7 +229,7 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 		for _, f := range page.frames {
 			given = leg.At(f.Event.ID)
 			if t.batch != nil {
-				if err := t.gather(f.Event, given, f.in(t.request.Format).data()); err != nil {
+				if err := t.gather(ctx, f.Event, given, f.in(t.request.Format).data()); err != nil {
 					return err
 				}
 				continue
@@ -242,12 +244,12 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 			e := &page.events[i]
 			if t.batch != nil {
 				given = leg.At(e.ID)
-				if err := t.gather(e, given, appendBody(nil, e, t.request.Format)); err != nil {
+				if err := t.gather(ctx, e, given, appendBody(nil, e, t.request.Format)); err != nil {
 					return err
 				}
 				continue
 			}
-			if err := t.room(len(e.Payload)); err != nil {
+			if err := t.room(ctx, len(e.Payload)); err != nil {
 				return err
 			}
 			given = leg.At(e.ID)
@@ -255,12 +257,12 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 			t.told = given
 			t.count(e)
 		}
-		if err := t.hand(); err != nil {
+		if err := t.hand(ctx); err != nil {
 			return err
 		}
 		if legs[0].After = page.after; page.done {
 			given, legs = leg.To, legs[1:]
-		} else if err := t.flush(); err != nil {
+		} else if err := t.send(ctx); err != nil {
 			return err
 		}
 	}
