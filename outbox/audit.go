@@ -36,6 +36,7 @@ import (
 //	record := audit.Opened(outbox.StreamOpened{Subject: …, Remote: …, Filter: filter, From: from})
 //	record.Live(joined)                      // the replay has met what happens now
 //	record.Progress(position, events, last)  // after a write that sent events
+//	record.Jumped(position)                  // after a gap that it goes on behind
 //	record.Closed("stalled")                 // once, when it has ended
 //
 // None of them blocks on anything but memory, and all do nothing on nil, for
@@ -171,6 +172,22 @@ func (r *StreamRecord) Progress(p Position, events int, last int64) {
 	if events > 0 {
 		r.last = last
 	}
+	r.changes++
+}
+
+// Jumped notes that the stream goes on from p, because it could not from where it
+// stood: what lies between it was not sent. Its receipts begin there, since one row
+// has one stretch: a few less, rather than one too many.
+func (r *StreamRecord) Jumped(p Position) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.live != nil { // Since counts no more
+		r.live = &p
+	}
+	r.opened.From, r.position, r.stood = p, p, time.Now()
 	r.changes++
 }
 

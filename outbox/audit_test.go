@@ -365,6 +365,7 @@ func TestAudit_NoneIsNoTrouble(t *testing.T) {
 	var audit *outbox.Audit
 	record := audit.Opened(outbox.StreamOpened{})
 	record.Live(outbox.Position{})
+	record.Jumped(outbox.Position{})
 	record.Progress(outbox.Position{}, 1, 1)
 	record.Closed("left")
 }
@@ -387,6 +388,30 @@ func TestAudit_AnotherHistoryBeginsAnew(t *testing.T) {
 	turn(t, audit, 1)
 	if got := ask[int64](t, pool, `SELECT id FROM outbox_receipts`); !slices.Equal(got, []int64{id}) {
 		t.Errorf("receipts of %v, want %d", got, id)
+	}
+}
+
+// Behind a gap that a stream jumps over within a history its receipts begin anew;
+// and where it began by a time, what follows is not measured by that.
+func TestAudit_GivesNoReceiptsOfWhatAGapJumpsOver(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit := newAudit(t, pool, "n")
+	from := here(t, pool)
+	later := all("**")
+	later.Since = time.Now().Add(time.Hour) // by a clock that is ahead
+	plain := audit.Opened(outbox.StreamOpened{Filter: all("**"), From: from})
+	since := audit.Opened(outbox.StreamOpened{Filter: later, From: from})
+	since.Live(from)
+	addNow(t, pool, "a", 2)
+	behind := here(t, pool)
+	id := addNow(t, pool, "a", 1)[0]
+	for _, record := range []*outbox.StreamRecord{plain, since} {
+		record.Jumped(behind)
+		record.Progress(here(t, pool), 1, id)
+	}
+	turn(t, audit, 1)
+	if got := ask[int64](t, pool, `SELECT id FROM outbox_receipts`); !slices.Equal(got, []int64{id, id}) {
+		t.Errorf("receipts of %v, want two of %d", got, id)
 	}
 }
 

@@ -197,6 +197,12 @@ func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.
 		return err
 	})
 	if err == nil && gap != nil {
+		if gap.Reason != outbox.Trimmed { // judge has skipped what lies between
+			if t.events > 0 {
+				t.note(time.Since(t.crew.began)) // persist has written them
+			}
+			t.record.Jumped(given)
+		}
 		t.greet(given, true, gap)
 	}
 	return given, err
