@@ -81,6 +81,31 @@ func TestRecord_FollowsWhatIsWritten(t *testing.T) {
 	audit.check(t)
 }
 
+// What a reader has taken but a part of when the server drains is not noted as sent.
+func TestRecord_LeavesOutWhatADrainDropped(t *testing.T) {
+	audit := &records{}
+	inBubbleWith(t, 0, func(t *testing.T, s *server) {
+		if !s.parks {
+			return // the others wait for their readers
+		}
+		from := s.at
+		c := s.open(t, Request{Record: audit.begin})
+		time.Sleep(noteEvery)
+		s.commit("a", 1)
+		synctest.Wait()
+		audit.expect(from, s.at, 1, 1, "drain")
+		c.wire.mu.Lock()
+		c.wire.room, c.wire.blocked = 17, make(chan struct{})
+		c.wire.mu.Unlock()
+		s.crew.all()[0].state.Or(callDrain)
+		s.commit("a", 1)
+		if why := <-c.ended; !errors.Is(why, ErrDraining) {
+			t.Errorf("it ended with %v", why)
+		}
+	})
+	audit.check(t)
+}
+
 // Whoever is told of a gap and jumps over it has no receipts of what lies between:
 // a stream, and a poll whose replay is overtaken.
 func TestRecord_LeavesOutWhatAGapJumpsOver(t *testing.T) {
