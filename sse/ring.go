@@ -97,6 +97,7 @@ func (r *Ring) deliver(part outbox.Read, read *reading) []Frame {
 		r.serial++
 		f.Event, f.read, f.serial = &part.Events[i], read, r.serial
 		f.ends = part.Last && i == len(frames)-1
+		f.tied = i+1 < len(frames) && part.Events[i+1].ID == f.Event.ID
 		if !r.tooLarge {
 			held := &r.reads[len(r.reads)-1]
 			held.frames = append(held.frames, f)

@@ -232,8 +232,8 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 		if err != nil {
 			return err
 		}
-		for _, f := range page.frames {
-			given = leg.At(f.Event.ID)
+		for i, f := range page.frames {
+			given = leg.At(claim(f.Event.ID, i+1 < len(page.frames) && page.frames[i+1].Event.ID == f.Event.ID))
 			if t.batch != nil {
 				if err := t.gather(ctx, f.Event, given, f.in(t.request.Format).data()); err != nil {
 					return err
@@ -248,8 +248,9 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 		clear(page.frames)
 		for i := range page.events {
 			e := &page.events[i]
+			at := leg.At(claim(e.ID, i+1 < len(page.events) && page.events[i+1].ID == e.ID))
 			if t.batch != nil {
-				given = leg.At(e.ID)
+				given = at
 				if err := t.gather(ctx, e, given, appendBody(nil, e, t.request.Format)); err != nil {
 					return err
 				}
@@ -258,7 +259,7 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 			if err := t.room(ctx, len(e.Payload)); err != nil {
 				return err
 			}
-			given = leg.At(e.ID)
+			given = at
 			t.buf = appendBody(appendID(t.buf, given), e, t.request.Format)
 			t.told = given
 			t.count(e)
