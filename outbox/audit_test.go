@@ -325,7 +325,7 @@ func TestAudit_KeepsWhatCanNotBeWrittenWithinItsBacklog(t *testing.T) {
 			t.Fatal("it could be written")
 		}
 	}
-	if n := audit.Dropped(); n != 5 {
+	if n := audit.Stats().Dropped; n != 5 {
 		t.Errorf("%d are dropped, want 5", n)
 	}
 	exec(t, pool, `ALTER TABLE outbox_away RENAME TO outbox_stream`)
@@ -352,11 +352,11 @@ func TestAudit_TakesAnyText(t *testing.T) {
 	}
 	audit.Opened(outbox.StreamOpened{Subject: "wrong", From: wrong})
 	turn(t, audit, 1)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_stream`); n != 5 || audit.Dropped() != 1 {
-		t.Errorf("%d are written and %d dropped, want 5 and 1", n, audit.Dropped())
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_stream`); n != 5 || audit.Stats().Dropped != 1 {
+		t.Errorf("%d are written and %d dropped, want 5 and 1", n, audit.Stats().Dropped)
 	}
 	turn(t, audit, 1)
-	if audit.Dropped() != 1 {
+	if audit.Stats().Dropped != 1 {
 		t.Error("it was dropped twice")
 	}
 }
