@@ -36,6 +36,7 @@ import (
 //	record := audit.Opened(outbox.StreamOpened{Subject: …, Remote: …, Filter: filter, From: from})
 //	record.Live(joined)                      // the replay has met what happens now
 //	record.Progress(position, events, last)  // after a write that sent events
+//	record.Jumped(position)                  // after a gap that it goes on behind
 //	record.Closed("stalled")                 // once, when it has ended
 //
 // None of them blocks on anything but memory, and all do nothing on nil, for
@@ -64,44 +65,6 @@ type Audit struct {
 	number  int64
 	open    int
 	dropped int64
-}
-
-// StreamOpened is what is known of a stream before its first event.
-type StreamOpened struct {
-	// Subject is whom the token is for, empty where none is needed; Remote is
-	// the reader's address.
-	Subject, Remote string
-	// Filter is what the stream asks for. It must not change.
-	Filter Filter
-	// From is what the reader had been given before: the stream's first
-	// position, as it stands behind its verification.
-	From Position
-	// At is when it was opened, if that was not just now.
-	At time.Time
-	// End, when not nil, is called when an admin wants the stream to end, perhaps
-	// more than once. It must not block.
-	End func()
-}
-
-// StreamRecord is the audit's record of one stream. One goroutine at a time may
-// use it.
-type StreamRecord struct {
-	audit  *Audit
-	number int64
-	opened StreamOpened
-	at     time.Time
-
-	mu       sync.Mutex
-	position Position
-	live     *Position
-	stood    time.Time
-	events   int64
-	last     int64
-	closed   time.Time
-	why      string
-	// changes counts; written is how many of them the table knows.
-	changes, written int
-	writtenAt        time.Time
 }
 
 const (
@@ -139,59 +102,8 @@ func (a *Audit) Opened(s StreamOpened) *StreamRecord {
 	return r
 }
 
-// Live notes where the stream's replay has met what happens now. It has to be
-// told only of a stream whose Filter has Since, before the first event that
-// follows: from there on Since does not count.
-func (r *StreamRecord) Live(p Position) {
-	if r == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.live = &p
-	r.changes++
-}
-
-// Progress notes that the stream has been written up to a position, with so many
-// events since the last time, the last of which had the id last. What is written
-// without an event need not be noted.
-func (r *StreamRecord) Progress(p Position, events int, last int64) {
-	if r == nil {
-		return
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if p.History != r.position.History {
-		// Sets of different histories don't compare: a receipt less, rather
-		// than one too many.
-		r.opened.From, r.live = p, nil
-	}
-	r.position, r.stood = p, time.Now()
-	r.events += int64(events)
-	if events > 0 {
-		r.last = last
-	}
-	r.changes++
-}
-
-// Sent is how many events were noted so far, and the id of the last.
-func (r *StreamRecord) Sent() (events, last int64) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.events, r.last
-}
-
-// Closed ends the record, once, and says why the stream ended.
-func (r *StreamRecord) Closed(why string) {
-	if r == nil {
-		return
-	}
-	r.mu.Lock()
-	r.closed, r.why = time.Now(), why
-	r.changes++
-	r.mu.Unlock()
-
-	a := r.audit
+// closed counts a stream as ended. It is kept until it is written, within the backlog.
+func (a *Audit) closed(r *StreamRecord) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.open--
@@ -220,13 +132,6 @@ func (a *Audit) Stats() AuditStats {
 	return AuditStats{Waiting: len(a.streams) - a.open, Dropped: a.dropped}
 }
 
-// Dropped counts the streams whose end was not recorded, since the start.
-func (a *Audit) Dropped() int64 {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.dropped
-}
-
 // Run writes until ctx ends, then what is left, and returns ctx's cause. Streams
 // that are still open by then are recorded as ended.
 func (a *Audit) Run(ctx context.Context) error {
@@ -244,7 +149,7 @@ func (a *Audit) Run(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil && !failing {
 			a.Log.WarnContext(ctx, "streams are not recorded", "err", err, "retry_in", auditTurn)
 		}
-		if dropped := a.Dropped(); dropped > told && (err == nil || !failing) {
+		if dropped := a.Stats().Dropped; dropped > told && (err == nil || !failing) {
 			a.Log.ErrorContext(ctx, "streams ended unrecorded", "streams", dropped-told)
 			told = dropped
 		}
@@ -336,12 +241,6 @@ func (a *Audit) endAsked(ctx context.Context) error {
 	return err
 }
 
-func (r *StreamRecord) due(every time.Duration) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.changes > r.written && (!r.closed.IsZero() || r.written == 0 || time.Since(r.writtenAt) >= every)
-}
-
 // write writes a batch. A record that Postgres will not have is dropped, and does
 // not keep others from being written.
 func (a *Audit) write(ctx context.Context, asked, heard time.Time, batch []*StreamRecord) error {
@@ -380,99 +279,4 @@ func (a *Audit) write(ctx context.Context, asked, heard time.Time, batch []*Stre
 		}
 	}
 	return nil
-}
-
-// wrote takes note, and tells whether nothing will follow.
-func (r *StreamRecord) wrote(changes int) (done bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.written, r.writtenAt = changes, time.Now()
-	return !r.closed.IsZero() && r.changes == changes
-}
-
-// streamRow is what outbox_record takes of a stream.
-type streamRow struct {
-	Stream       int64      `json:"stream"`
-	Subject      string     `json:"subject"`
-	Remote       string     `json:"remote"`
-	Topics       []string   `json:"topics"`
-	Types        []string   `json:"types"`
-	Since        *time.Time `json:"since"`
-	History      uint32     `json:"history"`
-	FromPosition string     `json:"from_position"`
-	FromSeen     seen       `json:"from_seen"`
-	LiveSeen     *seen      `json:"live_seen"`
-	Position     string     `json:"position"`
-	Seen         seen       `json:"seen"`
-	Events       int64      `json:"events"`
-	LastEvent    *int64     `json:"last_event"`
-	OpenedAge    float64    `json:"opened_age"`
-	StoodAge     float64    `json:"stood_age"`
-	ClosedAge    *float64   `json:"closed_age"`
-	Why          *string    `json:"why"`
-}
-
-// row is the stream as it is, and how many changes that is. The time asked of the
-// database was heard at heard: so a stream was opened at least so long before.
-func (r *StreamRecord) row(heard time.Time) (streamRow, int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	row := streamRow{
-		Stream: r.number, Subject: clean(r.opened.Subject), Remote: clean(r.opened.Remote),
-		Topics: make([]string, len(r.opened.Filter.Topics)), Types: make([]string, len(r.opened.Filter.Types)),
-		History:      r.position.History,
-		FromPosition: r.opened.From.String(), FromSeen: seenOf(r.opened.From),
-		Position: r.position.String(), Seen: seenOf(r.position),
-		Events: r.events, OpenedAge: heard.Sub(r.at).Seconds(), StoodAge: time.Since(r.stood).Seconds(),
-	}
-	for i, p := range r.opened.Filter.Topics {
-		row.Topics[i] = clean(string(p))
-	}
-	for i, kind := range r.opened.Filter.Types {
-		row.Types[i] = clean(kind)
-	}
-	if !r.opened.Filter.Since.IsZero() {
-		row.Since = &r.opened.Filter.Since
-	}
-	if r.live != nil {
-		live := seenOf(*r.live)
-		row.LiveSeen = &live
-	}
-	if r.events > 0 {
-		row.LastEvent = &r.last
-	}
-	if !r.closed.IsZero() {
-		age, why := time.Since(r.closed).Seconds(), clean(r.why)
-		row.ClosedAge, row.Why = &age, &why
-	}
-	return row, r.changes
-}
-
-// seen is a position as SQL's outbox_seen.
-type seen struct {
-	GivenMax     uint64   `json:"given_max"`
-	GivenExcept  []uint64 `json:"given_except"`
-	WithinMax    *uint64  `json:"within_max"`
-	WithinExcept []uint64 `json:"within_except"`
-	EventID      int64    `json:"event_id"`
-}
-
-func seenOf(p Position) seen {
-	s := seen{GivenMax: p.Given.Max, GivenExcept: p.Given.Except, EventID: p.EventID}
-	if s.GivenExcept == nil {
-		s.GivenExcept = []uint64{}
-	}
-	if p.Within != nil {
-		s.WithinMax, s.WithinExcept = &p.Within.Max, p.Within.Except
-		if s.WithinExcept == nil {
-			s.WithinExcept = []uint64{}
-		}
-	}
-	return s
-}
-
-// clean makes a text of Postgres out of what came from elsewhere.
-func clean(text string) string {
-	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
-	return strings.ToValidUTF8(text[:min(len(text), 1000)], "")
 }

@@ -325,7 +325,7 @@ func TestAudit_KeepsWhatCanNotBeWrittenWithinItsBacklog(t *testing.T) {
 			t.Fatal("it could be written")
 		}
 	}
-	if n := audit.Dropped(); n != 5 {
+	if n := audit.Stats().Dropped; n != 5 {
 		t.Errorf("%d are dropped, want 5", n)
 	}
 	exec(t, pool, `ALTER TABLE outbox_away RENAME TO outbox_stream`)
@@ -352,11 +352,11 @@ func TestAudit_TakesAnyText(t *testing.T) {
 	}
 	audit.Opened(outbox.StreamOpened{Subject: "wrong", From: wrong})
 	turn(t, audit, 1)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_stream`); n != 5 || audit.Dropped() != 1 {
-		t.Errorf("%d are written and %d dropped, want 5 and 1", n, audit.Dropped())
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_stream`); n != 5 || audit.Stats().Dropped != 1 {
+		t.Errorf("%d are written and %d dropped, want 5 and 1", n, audit.Stats().Dropped)
 	}
 	turn(t, audit, 1)
-	if audit.Dropped() != 1 {
+	if audit.Stats().Dropped != 1 {
 		t.Error("it was dropped twice")
 	}
 }
@@ -365,6 +365,7 @@ func TestAudit_NoneIsNoTrouble(t *testing.T) {
 	var audit *outbox.Audit
 	record := audit.Opened(outbox.StreamOpened{})
 	record.Live(outbox.Position{})
+	record.Jumped(outbox.Position{})
 	record.Progress(outbox.Position{}, 1, 1)
 	record.Closed("left")
 }
@@ -387,6 +388,30 @@ func TestAudit_AnotherHistoryBeginsAnew(t *testing.T) {
 	turn(t, audit, 1)
 	if got := ask[int64](t, pool, `SELECT id FROM outbox_receipts`); !slices.Equal(got, []int64{id}) {
 		t.Errorf("receipts of %v, want %d", got, id)
+	}
+}
+
+// Behind a gap that a stream jumps over within a history its receipts begin anew;
+// and where it began by a time, what follows is not measured by that.
+func TestAudit_GivesNoReceiptsOfWhatAGapJumpsOver(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit := newAudit(t, pool, "n")
+	from := here(t, pool)
+	later := all("**")
+	later.Since = time.Now().Add(time.Hour) // by a clock that is ahead
+	plain := audit.Opened(outbox.StreamOpened{Filter: all("**"), From: from})
+	since := audit.Opened(outbox.StreamOpened{Filter: later, From: from})
+	since.Live(from)
+	addNow(t, pool, "a", 2)
+	behind := here(t, pool)
+	id := addNow(t, pool, "a", 1)[0]
+	for _, record := range []*outbox.StreamRecord{plain, since} {
+		record.Jumped(behind)
+		record.Progress(here(t, pool), 1, id)
+	}
+	turn(t, audit, 1)
+	if got := ask[int64](t, pool, `SELECT id FROM outbox_receipts`); !slices.Equal(got, []int64{id, id}) {
+		t.Errorf("receipts of %v, want two of %d", got, id)
 	}
 }
 

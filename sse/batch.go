@@ -46,10 +46,10 @@ func newBatch(request *Request) *batch {
 
 // gather adds an event to the batch; body is what appendBody makes of it in the
 // unnamed format.
-func (t *stream) gather(e *outbox.Event, at outbox.Position, body []byte) error {
+func (t *stream) gather(ctx context.Context, e *outbox.Event, at outbox.Position, body []byte) error {
 	b := t.batch
 	if b.events > 0 && (b.events >= batchEvents || len(b.data)+len(body) > batchBytes) {
-		if err := t.hand(); err != nil {
+		if err := t.hand(ctx); err != nil {
 			return err
 		}
 	}
@@ -68,12 +68,12 @@ func (t *stream) gather(e *outbox.Event, at outbox.Position, body []byte) error 
 }
 
 // hand puts the batch into the stream's buffer, if there is anything in it.
-func (t *stream) hand() error {
+func (t *stream) hand(ctx context.Context) error {
 	b := t.batch
 	if b == nil || b.events == 0 {
 		return nil
 	}
-	if err := t.room(len(b.data)); err != nil {
+	if err := t.room(ctx, len(b.data)); err != nil {
 		return err
 	}
 	t.buf = appendID(t.buf, b.at)
@@ -113,7 +113,7 @@ func (t *stream) followBatches(ctx context.Context) error {
 			}
 		case <-window.C:
 			waiting = false
-			if isBehind, err := t.takeBatches(); isBehind || err != nil {
+			if isBehind, err := t.takeBatches(ctx); isBehind || err != nil {
 				return err
 			}
 		case <-t.heartbeat.C:
@@ -121,7 +121,7 @@ func (t *stream) followBatches(ctx context.Context) error {
 		case <-t.draining:
 			t.endLater()
 		case <-t.end:
-			if _, err := t.takeBatches(); err != nil { // what has come so far
+			if _, err := t.takeBatches(ctx); err != nil { // what has come so far
 				return err
 			}
 			return t.goodbye(ErrDraining)
@@ -135,7 +135,7 @@ func (t *stream) followBatches(ctx context.Context) error {
 
 // takeBatches puts all that waits into the buffer, and tells whether the stream is
 // behind.
-func (t *stream) takeBatches() (isBehind bool, err error) {
+func (t *stream) takeBatches(ctx context.Context) (isBehind bool, err error) {
 	var frames []*Frame
 	defer func() { t.batch.data = nil }() // a stream that waits holds no buffer
 	for {
@@ -145,7 +145,7 @@ func (t *stream) takeBatches() (isBehind bool, err error) {
 			if !t.joined.admit(f) {
 				continue
 			}
-			if err := t.gather(f.Event, t.joined.at, f.in(t.request.Format).data()); err != nil {
+			if err := t.gather(ctx, f.Event, t.joined.at, f.in(t.request.Format).data()); err != nil {
 				return false, err
 			}
 		}
@@ -153,7 +153,7 @@ func (t *stream) takeBatches() (isBehind bool, err error) {
 		if more && state != behind {
 			continue
 		}
-		if err := t.hand(); err != nil {
+		if err := t.hand(ctx); err != nil {
 			return false, err
 		}
 		if state == behind {

@@ -177,7 +177,9 @@ func (t *stream) hasLeft() { t.endNow(ErrLeft) }
 func (t *stream) endNow(why error) {
 	if t.why.CompareAndSwap(nil, &why) {
 		close(t.over)
-		t.call(callOver)
+		if t.call(callOver); t.state.Load()&stateParked == 0 {
+			t.hurry()
+		}
 	}
 }
 
@@ -327,6 +329,7 @@ func (h *hand) turn(ctx context.Context, t *stream) {
 	case err != nil:
 		t.finish(ctx, err)
 	case why&callDrain != 0:
+		t.torn = len(rest) > 0 && t.fresh > 0 // it is not waited for
 		t.finish(ctx, ErrDraining)
 	case len(rest) > 0, state == behind:
 		t.crew.unpark(t, rest)

@@ -37,7 +37,8 @@
 //
 //   - An event is either in W or queued: registering and copying W are one step.
 //   - The hub waits for no reader, and a queue has a limit.
-//   - What waits in a queue is in the ring as well: queues hold no memory of their own.
+//   - What waits in a queue is in the ring as well, or was until the ring was last
+//     filled anew: all queues together hold no more than another ring.
 //   - A stream's last id is at every moment the position of what it was sent.
 //   - Whole events leave in one write; no write that waits is without a deadline.
 //   - One goroutine at a time has a stream.

@@ -37,6 +37,9 @@ type Frame struct {
 	read *reading
 	// ends is set for the last event of its read.
 	ends bool
+	// tied is set for an event whose id the next one of its read has too: the
+	// sequence was set back.
+	tied bool
 	// serial tells the frames of a hub apart, and rises by one.
 	serial  int64
 	encoded [formats]atomic.Pointer[encoded]
@@ -49,10 +52,20 @@ type encoded struct {
 	body int
 }
 
+// claim is the id up to which a reader was given all events of a read or leg who was
+// given one with this id. Where the next one has the same id it is the id below: to a
+// reader cut off between them the first comes again, rather than neither.
+func claim(id int64, tied bool) int64 {
+	if tied {
+		return id - 1
+	}
+	return id
+}
+
 // Position is that of a reader that was given the event and all before it.
 func (f *Frame) Position() outbox.Position {
 	p := f.read.To
-	p.EventID = f.Event.ID
+	p.EventID = claim(f.Event.ID, f.tied)
 	if !f.ends {
 		p.Given, p.Within = f.read.From.Given, &f.read.To.Given
 	}

@@ -41,7 +41,7 @@ func (h *handover) admit(f *Frame) bool {
 		return false
 	default:
 		leg := outbox.Leg{From: h.base, To: h.base.Join(f.read.To)}
-		h.at = leg.At(f.Event.ID)
+		h.at = leg.At(claim(f.Event.ID, f.tied))
 	}
 	return true
 }

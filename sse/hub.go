@@ -38,6 +38,8 @@ type Hub struct {
 	// read counts reads, starts counts Starts.
 	read, starts int64
 	subscribed   map[*Subscription]struct{}
+	// released is the newest serial when the queues were last looked through.
+	released int64
 	// lagged counts the queues that were dropped because they were full.
 	lagged int64
 	index  index
@@ -114,6 +116,7 @@ func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 		h.whole = &reading{From: r.From, To: r.To, number: h.read, at: time.Now()}
 	}
 	frames := h.Ring.deliver(r, h.whole)
+	h.release()
 	var f *Frame
 	push := func(s *Subscription) {
 		if s.from > h.read || !s.filter.MatchType(f.Event.Type) || !s.push(f) {
@@ -136,6 +139,20 @@ func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 		h.delivered = f.Position()
 	}
 	return few
+}
+
+// release has the queues let go of what the ring has let go of. A queue looks to that
+// itself when something is added to it; this is for the others, whose topics are
+// quiet. It is done when nothing is left in the ring of what it had the last time, and
+// no more often than there are frames for it.
+func (h *Hub) release() {
+	if h.Ring.oldest() <= h.released || h.Ring.serial-h.released < int64(len(h.subscribed)) {
+		return
+	}
+	h.released = h.Ring.serial
+	for s := range h.subscribed {
+		s.release()
+	}
 }
 
 func (h *Hub) call() {

@@ -10,9 +10,11 @@ import (
 )
 
 // pages are those of one replay, in their order. What they hold is bounded
-// whatever the readers do: a page is small, save for a few replays at a time whose
-// readers have shown that they keep up. Those get large ones, of which the next is
-// read while the last is written.
+// whatever the readers do. A page from memory is no more than is written at once, so
+// that it is let go before the write: else a reader who is slow would hold what the
+// ring has let go. One from the table is small, save for a few replays at a time
+// whose readers have shown that they keep up. Those get large ones, of which the next
+// is read while the last is written.
 type pages struct {
 	*stream
 	// lane is true while the replay is one of the few.
@@ -21,6 +23,8 @@ type pages struct {
 	ahead chan page
 	// asked is when the last page was handed out.
 	asked time.Time
+	// frames is room for a page from memory.
+	frames []*Frame
 }
 
 // page is a stretch of a leg: frames from memory, or events from the table.
@@ -44,14 +48,12 @@ const (
 // next is the page of leg that follows the last one.
 func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error) {
 	limit := p.limit()
-	if frames, done, ok := p.Hub.Ring.page(leg, p.request.Filter, largePage); ok {
+	size := func(f *Frame) int { return f.size(p.request.Format) }
+	if read, ok := p.Hub.Ring.page(p.frames, leg, p.request.Filter, largePage, p.unused(), size); ok {
 		p.ahead = nil // what was read ahead is in the ring by now
-		p.Hub.Ring.memory.count(len(frames))
-		next = page{frames: frames, after: leg.After, done: done}
-		if n := len(frames); n > 0 {
-			next.after = frames[n-1].Event.ID
-		}
-		return next, nil
+		p.Hub.Ring.memory.count(len(read.frames))
+		p.frames = read.frames
+		return page{frames: read.frames, after: read.after, done: read.done}, nil
 	}
 	err = p.persist(ctx, "replay", func(ctx context.Context) error {
 		if p.ahead == nil {

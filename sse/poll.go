@@ -68,9 +68,13 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	if err != nil {
 		return Polled{}, err
 	}
+	p := poll{request: request, limit: limit, events: []json.RawMessage{}, from: given}
 	// A gap that was found stays one, whatever is found later.
 	rejudge := func(given outbox.Position) (outbox.Position, error) {
 		given, found, err := s.judge(ctx, given, request.Filter, w)
+		if found != nil && found.Reason != outbox.Trimmed {
+			p.from = given // what lies between is not in the answer
+		}
 		if gap == nil {
 			gap = found
 		}
@@ -78,7 +82,6 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	}
 	over := time.NewTimer(wait)
 	defer over.Stop()
-	p := poll{request: request, limit: limit, events: []json.RawMessage{}, from: given}
 	for {
 		if given, err = p.replay(ctx, s.Hub.Ring, given, w); errors.Is(err, outbox.ErrTrimmed) {
 			if given, err = rejudge(given); err == nil {
@@ -111,7 +114,6 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 			if given, err = rejudge(given); err != nil {
 				return Polled{}, err
 			}
-			p.from = given
 		}
 	}
 	if ctx.Err() != nil {

@@ -78,6 +78,30 @@ func TestSubscription_HoldsNoFrameThatTheRingDropped(t *testing.T) {
 	}
 }
 
+// Also when nothing is added to it any more, and its reader takes nothing: as soon as
+// the ring was filled twice.
+func TestSubscription_HoldsNoFrameOfAQuietTopicThatTheRingDropped(t *testing.T) {
+	hub := NewHub(&Ring{Bytes: 3 * frameBytes(&outbox.Event{Topic: "x", Type: "t"})})
+	at := outbox.Position{History: 1}
+	hub.Start(at)
+	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	for n, topic := range []string{"x", "x", "x", "a", "x", "x", "x", "x", "x", "x", "x"} {
+		e := outbox.Event{ID: int64(n + 1), XID: uint64(n + 1), Topic: topic, Type: "t"}
+		hub.Deliver(outbox.Read{From: at, To: after(e), Events: []outbox.Event{e}, First: true, Last: true})
+		at = after(e)
+	}
+	if len(sub.queue) > 0 || sub.state != lagging {
+		t.Errorf("%d frames wait, state %v", len(sub.queue), sub.state)
+	}
+	if frames, state, _ := sub.take(nil); len(frames) > 0 || state != behind {
+		t.Errorf("%d frames wait, state %v", len(frames), state)
+	}
+}
+
 // A read that is larger than the ring is not held, and does not keep it from
 // holding what comes then.
 func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
@@ -110,9 +134,9 @@ func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
 			t.Errorf("%d reads, %d bytes are held", len(ring.reads), ring.bytes)
 		}
 	}
-	frames, done, ok := ring.page(outbox.Leg{From: ring.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000)
-	if !ok || !done || len(frames) < 4 || frames[len(frames)-1].Event.ID != id {
-		t.Errorf("%d frames, done %v, ok %v", len(frames), done, ok)
+	page, ok := ring.page(nil, outbox.Leg{From: ring.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000, 1000, func(*Frame) int { return 1 })
+	if n := len(page.frames); !ok || !page.done || n < 4 || page.frames[n-1].Event.ID != id {
+		t.Errorf("%d frames, done %v, ok %v", n, page.done, ok)
 	}
 }
 

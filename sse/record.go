@@ -18,7 +18,8 @@ type recorded struct {
 	last   int64
 	// noted is when the last note was, since the crew began.
 	noted time.Duration
-	// torn is set when a write failed: what of it arrived is not known.
+	// torn is set when a write failed, or its end was dropped: what of it arrived is
+	// not known.
 	torn bool
 	// fresh are the events put into the buffer since the last write that left
 	// whole, since when the first of those that are live was handed to the hub, since

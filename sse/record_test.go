@@ -1,32 +1,73 @@
 package sse
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
+
+// records is an audit, and what it is to have written of its streams: from where,
+// to where, how many events, the last of them, and why it ended.
+type records struct {
+	outbox.Audit
+	want []string
+}
+
+func (r *records) begin(from outbox.Position) *outbox.StreamRecord {
+	return r.Opened(outbox.StreamOpened{From: from})
+}
+
+func (r *records) expect(from, to outbox.Position, events int, last int64, why string) {
+	r.want = append(r.want, fmt.Sprintln(from, to, events, last, why))
+}
+
+// check writes, outside of any bubble.
+func (r *records) check(t *testing.T) {
+	t.Helper()
+	r.Pool, r.Log = outboxtest.New(t), slog.New(slog.NewTextHandler(t.Output(), nil))
+	ended, end := context.WithCancel(t.Context())
+	end()
+	_ = r.Run(ended) // it writes what there is
+	rows, err := r.Pool.Query(t.Context(), `SELECT from_position, position, events, last_event, why FROM outbox_stream ORDER BY stream`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer rows.Close()
+	var got []string
+	for rows.Next() {
+		var from, to, why string
+		var events, last int64
+		if err := rows.Scan(&from, &to, &events, &last, &why); err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, fmt.Sprintln(from, to, events, last, why))
+	}
+	if err := rows.Err(); err != nil || !slices.Equal(got, r.want) {
+		t.Errorf("on record are\n%vwant\n%v(%v)", got, r.want, err)
+	}
+}
 
 // Of a stream that stays open its record is kept up to date, and what was in a
 // write that failed is not noted as sent; by goroutines and by the crew alike.
 func TestRecord_FollowsWhatIsWritten(t *testing.T) {
+	audit := &records{}
 	inBubbleWith(t, 0, func(t *testing.T, s *server) {
-		audit := &outbox.Audit{}
-		var record *outbox.StreamRecord
-		c := s.open(t, Request{Record: func(from outbox.Position) *outbox.StreamRecord {
-			record = audit.Opened(outbox.StreamOpened{From: from})
-			return record
-		}})
+		from := s.at
+		c := s.open(t, Request{Record: audit.begin})
 		s.commit("a", 1)
 		synctest.Wait()
 		time.Sleep(noteEvery + time.Second)
 		s.commit("a", 2)
 		synctest.Wait()
-		if n, last := record.Sent(); n != 3 || last != 3 {
-			t.Errorf("of an open stream %d events are noted, the last is %d; it was sent 3", n, last)
-		}
+		audit.expect(from, s.at, 3, 3, "lost")
 		time.Sleep(noteEvery + time.Second)
 		c.wire.mu.Lock()
 		gone := errors.New("gone")
@@ -36,8 +77,70 @@ func TestRecord_FollowsWhatIsWritten(t *testing.T) {
 		if why := <-c.ended; !errors.Is(why, gone) {
 			t.Errorf("it ended with %v", why)
 		}
-		if n, last := record.Sent(); n != 3 || last != 3 {
-			t.Errorf("after a write that failed %d events are noted, the last is %d; 3 were sent", n, last)
+	})
+	audit.check(t)
+}
+
+// What a reader has taken but a part of when the server drains is not noted as sent.
+func TestRecord_LeavesOutWhatADrainDropped(t *testing.T) {
+	audit := &records{}
+	inBubbleWith(t, 0, func(t *testing.T, s *server) {
+		if !s.parks {
+			return // the others wait for their readers
+		}
+		from := s.at
+		c := s.open(t, Request{Record: audit.begin})
+		time.Sleep(noteEvery)
+		s.commit("a", 1)
+		synctest.Wait()
+		audit.expect(from, s.at, 1, 1, "drain")
+		c.wire.mu.Lock()
+		c.wire.room, c.wire.blocked = 17, make(chan struct{})
+		c.wire.mu.Unlock()
+		s.crew.all()[0].state.Or(callDrain)
+		s.commit("a", 1)
+		if why := <-c.ended; !errors.Is(why, ErrDraining) {
+			t.Errorf("it ended with %v", why)
 		}
 	})
+	audit.check(t)
+}
+
+// Whoever is told of a gap and jumps over it has no receipts of what lies between:
+// a stream, and a poll whose replay is overtaken.
+func TestRecord_LeavesOutWhatAGapJumpsOver(t *testing.T) {
+	audit := &records{}
+	lost := func(outbox.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory} }
+	fromTable(t, func(t *testing.T, s *server) {
+		c := s.open(t, Request{Record: audit.begin})
+		s.commit("a", 1)
+		synctest.Wait()
+		// A failover has lost commits, and the history goes on.
+		s.past.set(func() { s.past.gap = lost })
+		s.at = after(outbox.Event{ID: 7, XID: 9})
+		s.Hub.Start(s.at)
+		c.next()
+		behind := s.at
+		s.tail(outbox.Event{ID: 8, XID: 10, Topic: "a", Type: "test.added", CreatedAt: epoch})
+		c.next()
+		audit.expect(behind, s.at, 2, 8, "left")
+		_ = c.end()
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(-1)
+		s.commit("a", 3)
+		behind := s.at
+		s.past.replay = func(outbox.Leg) error {
+			s.past.gap = lost
+			s.tail(outbox.Event{ID: 8, XID: 10, Topic: "a", Type: "test.added", CreatedAt: epoch})
+			return outbox.ErrTrimmed
+		}
+		polled, err := s.Poll(t.Context(), Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, From: From{Earliest: true}, Record: audit.begin}, 10, 0)
+		if err != nil || len(polled.Events) != 1 || polled.Gap == nil {
+			t.Errorf("%d events, gap %v, %v", len(polled.Events), polled.Gap, err)
+		}
+		polled.Sent()
+		audit.expect(behind, s.at, 1, 8, "polled")
+	})
+	audit.check(t)
 }

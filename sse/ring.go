@@ -1,7 +1,6 @@
 package sse
 
 import (
-	"cmp"
 	"context"
 	"slices"
 	"sort"
@@ -47,6 +46,8 @@ type Ring struct {
 	// reads are those held, the oldest first; the newest may not be whole yet.
 	reads []heldRead
 	bytes int
+	// blocks are those of the frames held, in the same order.
+	blocks []block
 	// tooLarge is set for the rest of a read that is not held.
 	tooLarge bool
 	// serial is that of the newest frame, held or not.
@@ -76,8 +77,11 @@ func (r *Ring) start(p outbox.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.base, r.end = p, p
-	r.reads, r.bytes = nil, 0
+	r.forget()
 }
+
+// forget lets go of all reads.
+func (r *Ring) forget() { r.reads, r.bytes, r.blocks = nil, 0, nil }
 
 // deliver takes a part of a read, and returns its frames. It comes before the
 // hub's queues, so that what is queued can also be recalled.
@@ -93,16 +97,18 @@ func (r *Ring) deliver(part outbox.Read, read *reading) []Frame {
 		r.serial++
 		f.Event, f.read, f.serial = &part.Events[i], read, r.serial
 		f.ends = part.Last && i == len(frames)-1
+		f.tied = i+1 < len(frames) && part.Events[i+1].ID == f.Event.ID
 		if !r.tooLarge {
 			held := &r.reads[len(r.reads)-1]
 			held.frames = append(held.frames, f)
+			r.index(f)
 			held.bytes += frameBytes(f.Event)
 			r.tooLarge = held.bytes > r.limit()
 		}
 	}
 	switch {
 	case r.tooLarge:
-		r.reads, r.bytes = nil, 0
+		r.forget()
 	case part.Last:
 		held := r.reads[len(r.reads)-1]
 		if len(held.frames) == 0 {
@@ -136,6 +142,7 @@ func (r *Ring) drop() {
 	}
 	clear(r.reads[:n])
 	r.reads = r.reads[n:] // append moves what is left, now and then
+	r.unindex()
 }
 
 // oldest is the serial of the oldest frame held, or else that of the next.
@@ -186,16 +193,19 @@ func (r *Ring) knows(p outbox.Position) (end outbox.Position, ok bool) {
 	})
 }
 
+// pageBytes is about what a page of Replay holds, as the table's do.
+const pageBytes = 1 << 20
+
 // Replay reads a page of a leg that lies within the ring from memory.
 func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error) {
-	frames, done, ok := r.page(leg, filter, limit)
+	read, ok := r.page(nil, leg, filter, limit, pageBytes, func(f *Frame) int { return frameBytes(f.Event) })
 	if !ok {
 		return r.replayTable(ctx, leg, filter, limit)
 	}
-	r.memory.count(len(frames))
-	page := outbox.Page{After: leg.After, Done: done}
-	for _, f := range frames {
-		page.Events, page.After = append(page.Events, *f.Event), f.Event.ID
+	r.memory.count(len(read.frames))
+	page := outbox.Page{After: read.after, Done: read.done}
+	for _, f := range read.frames {
+		page.Events = append(page.Events, *f.Event)
 	}
 	return page, nil
 }
@@ -213,76 +223,4 @@ func (r *Ring) replayTable(ctx context.Context, leg outbox.Leg, filter outbox.Fi
 		r.table.count(len(page.Events))
 	}
 	return page, err
-}
-
-// page is a page of a leg as frames, ordered by id, if the leg lies within the
-// ring.
-func (r *Ring) page(leg outbox.Leg, filter outbox.Filter, limit int) (frames []*Frame, done, ok bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	from, to := leg.From.Given, leg.To.Given
-	if leg.From.History != r.end.History || !from.Covers(r.base.Given) || !r.end.Given.Covers(to) {
-		return nil, false, false
-	}
-	first := sort.Search(len(r.reads), func(i int) bool { return !from.Covers(r.reads[i].To.Given) })
-	for _, held := range r.reads[first:] {
-		for _, f := range held.frames {
-			e := f.Event
-			if e.ID > leg.After && to.Has(e.XID) && !from.Has(e.XID) &&
-				!e.CreatedAt.Before(filter.Since) && filter.Match(e.Topic, e.Type) {
-				frames = append(frames, f)
-			}
-		}
-	}
-	slices.SortStableFunc(frames, func(a, b *Frame) int { return cmp.Compare(a.Event.ID, b.Event.ID) })
-	if len(frames) > limit {
-		for limit < len(frames) && frames[limit].Event.ID == frames[limit-1].Event.ID {
-			limit++ // as the table's pages do
-		}
-		return frames[:limit], limit == len(frames), true
-	}
-	return frames, true, true
-}
-
-// recallScan bounds how many frames are looked at in one go: the tail waits
-// meanwhile.
-const recallScan = 4096
-
-// recall appends to dst the next frames of a subscription that lags, about
-// writeBytes of them. When the ring does not hold them any more, the subscription
-// is behind; when it has come to the newest, it does not lag any more, and what
-// is delivered from then on is queued.
-func (r *Ring) recall(s *Subscription, dst []*Frame) ([]*Frame, queueState) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.state != lagging { // the tail has started anew
-		return dst, s.state
-	}
-	if s.next < r.oldest() {
-		s.state = behind
-		r.behind.Add(1)
-		return dst, behind
-	}
-	i := sort.Search(len(r.reads), func(i int) bool {
-		frames := r.reads[i].frames
-		return frames[len(frames)-1].serial >= s.next
-	})
-	bytes, scanned := 0, 0
-	for _, held := range r.reads[i:] {
-		for _, f := range held.frames[max(0, s.next-held.frames[0].serial):] {
-			if scanned == recallScan || bytes >= writeBytes {
-				return dst, lagging
-			}
-			scanned++
-			s.next = f.serial + 1
-			if s.from <= held.number && s.filter.Match(f.Event.Topic, f.Event.Type) {
-				dst = append(dst, f)
-				bytes += f.size(s.format)
-			}
-		}
-	}
-	s.state, s.last = current, r.serial
-	return dst, current
 }

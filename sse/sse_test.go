@@ -201,6 +201,8 @@ type wire struct {
 	writes   [][]byte
 	blocked  chan struct{} // until it is closed, nothing can be written
 	deadline time.Time
+	moved    chan struct{} // closed when the deadline moves
+	pace     time.Duration // what a write takes
 	err      error
 	most     int // what Write takes while it is blocked
 	left     func()
@@ -240,13 +242,19 @@ func (w parkable) Close() error {
 
 func (w *wire) Write(p []byte) (int, error) {
 	w.mu.Lock()
-	blocked, deadline := w.blocked, w.deadline
+	blocked, pace := w.blocked, w.pace
 	w.most -= len(p)
 	free := w.most >= 0
 	w.mu.Unlock()
-	if blocked != nil && !free {
+	time.Sleep(pace)
+	for blocked != nil && !free {
+		w.mu.Lock()
+		deadline, moved := w.deadline, w.moved
+		w.mu.Unlock()
 		select {
 		case <-blocked:
+			free = true
+		case <-moved:
 		case <-time.After(time.Until(deadline)):
 			return 0, os.ErrDeadlineExceeded
 		}
@@ -266,7 +274,10 @@ func (w *wire) Flush() error { return nil }
 func (w *wire) SetWriteDeadline(t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.deadline = t
+	if w.deadline = t; w.moved != nil {
+		close(w.moved)
+	}
+	w.moved = make(chan struct{})
 	return nil
 }
 

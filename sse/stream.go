@@ -88,7 +88,9 @@ func (t *stream) finish(ctx context.Context, err error) {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		err = ErrStalled
+		if err = ErrStalled; t.why.Load() != nil {
+			err = *t.why.Load() // which has shortened the time
+		}
 	}
 	t.closeRecord(err)
 	t.counts.ended(reason(err, t.torn))
@@ -195,6 +197,12 @@ func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.
 		return err
 	})
 	if err == nil && gap != nil {
+		if gap.Reason != outbox.Trimmed { // judge has skipped what lies between
+			if t.events > 0 {
+				t.note(time.Since(t.crew.began)) // persist has written them
+			}
+			t.record.Jumped(given)
+		}
 		t.greet(given, true, gap)
 	}
 	return given, err
@@ -224,44 +232,45 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 		if err != nil {
 			return err
 		}
-		for _, f := range page.frames {
+		for i, f := range page.frames {
+			given = leg.At(claim(f.Event.ID, i+1 < len(page.frames) && page.frames[i+1].Event.ID == f.Event.ID))
 			if t.batch != nil {
-				given = leg.At(f.Event.ID)
-				if err := t.gather(f.Event, given, f.in(t.request.Format).data()); err != nil {
+				if err := t.gather(ctx, f.Event, given, f.in(t.request.Format).data()); err != nil {
 					return err
 				}
 				continue
 			}
-			if err := t.room(f.size(t.request.Format)); err != nil {
-				return err
-			}
-			given = leg.At(f.Event.ID)
+			t.borrow()
 			t.buf = f.appendAt(t.buf, given, t.request.Format)
 			t.told = given
 			t.count(f.Event)
 		}
+		clear(page.frames)
 		for i := range page.events {
 			e := &page.events[i]
+			at := leg.At(claim(e.ID, i+1 < len(page.events) && page.events[i+1].ID == e.ID))
 			if t.batch != nil {
-				given = leg.At(e.ID)
-				if err := t.gather(e, given, appendBody(nil, e, t.request.Format)); err != nil {
+				given = at
+				if err := t.gather(ctx, e, given, appendBody(nil, e, t.request.Format)); err != nil {
 					return err
 				}
 				continue
 			}
-			if err := t.room(len(e.Payload)); err != nil {
+			if err := t.room(ctx, len(e.Payload)); err != nil {
 				return err
 			}
-			given = leg.At(e.ID)
+			given = at
 			t.buf = appendBody(appendID(t.buf, given), e, t.request.Format)
 			t.told = given
 			t.count(e)
 		}
-		if err := t.hand(); err != nil {
+		if err := t.hand(ctx); err != nil {
 			return err
 		}
 		if legs[0].After = page.after; page.done {
 			given, legs = leg.To, legs[1:]
+		} else if err := t.send(ctx); err != nil {
+			return err
 		}
 	}
 	t.joined = join(given, w)

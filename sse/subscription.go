@@ -60,14 +60,29 @@ func (s *Subscription) push(f *Frame) bool {
 	switch {
 	case n == 0:
 	case n >= s.hub.QueueFrames, s.bytes+size > s.hub.QueueBytes, !s.hub.Ring.holds(s.queue[0]):
-		s.hub.lagged++ // under the hub's lock
-		s.next = s.queue[0].serial
-		s.state, s.queue, s.bytes = lagging, nil, 0
+		s.lag()
 		return true
 	}
 	s.queue = append(s.queue, f)
 	s.bytes += size
 	return n == 0
+}
+
+// lag drops the queue. Under both locks.
+func (s *Subscription) lag() {
+	s.hub.lagged++
+	s.next = s.queue[0].serial
+	s.state, s.queue, s.bytes = lagging, nil, 0
+}
+
+// release drops the queue if the ring has let go of the first in it. The reader was
+// called for that already. Under the hub's lock.
+func (s *Subscription) release() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == current && len(s.queue) > 0 && !s.hub.Ring.holds(s.queue[0]) {
+		s.lag()
+	}
 }
 
 func (s *Subscription) turnBehind() {

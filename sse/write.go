@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,7 +16,8 @@ type Writer interface {
 	// Write and Flush send bytes on; after an error the stream ends.
 	Write(p []byte) (int, error)
 	Flush() error
-	// SetWriteDeadline bounds the writes that follow.
+	// SetWriteDeadline bounds the writes that follow; that of a Socket the one
+	// under way as well, and then it may be called by anybody.
 	SetWriteDeadline(t time.Time) error
 }
 
@@ -74,15 +76,46 @@ func (t *stream) event(name string, at outbox.Position, data any) {
 	t.told = at
 }
 
-// room flushes when n bytes more would make the buffer too long.
-func (t *stream) room(n int) error {
+// room sends when n bytes more would make the buffer too long.
+func (t *stream) room(ctx context.Context, n int) error {
 	if len(t.buf) > 0 && len(t.buf)+n > writeBytes {
-		if err := t.flush(); err != nil {
+		if err := t.send(ctx); err != nil {
 			return err
 		}
 	}
 	t.borrow()
 	return nil
+}
+
+// send is flush for a stream that has more to write: there may be hours of it, and so
+// it ends here when it is to end.
+func (t *stream) send(ctx context.Context) error {
+	if err := t.flush(); err != nil {
+		return err
+	}
+	select {
+	case <-t.draining:
+		t.endLater()
+		return nil
+	case <-t.end:
+		return t.goodbye(ErrDraining)
+	case <-t.over:
+		return t.goodbye(*t.why.Load())
+	case <-ctx.Done():
+		return t.goodbye(context.Cause(ctx))
+	default:
+		return nil
+	}
+}
+
+// unused is how much may still be put into the buffer, and the batch, before either
+// has to be written.
+func (t *stream) unused() int {
+	n := writeBytes - len(t.buf)
+	if t.batch != nil {
+		n -= len(t.batch.data)
+	}
+	return n
 }
 
 // flush writes the buffer, whole events as it holds them, and lets go of it.
@@ -111,11 +144,25 @@ func (t *stream) borrow() {
 	}
 }
 
+// farewell is how long a stream that is to end may wait for its reader with one
+// write: for the rest of what it was at, and for the goodbye.
+const farewell = 2 * time.Second
+
+// hurry bounds the write of a stream on a connection by farewell, if it is over.
+func (t *stream) hurry() {
+	select {
+	case <-t.over:
+		_ = t.conn.SetWriteDeadline(time.Now().Add(min(t.Stall, farewell))) // a closed one needs none
+	default:
+	}
+}
+
 // write waits until the reader has taken p, but no longer than the stall time.
 func (t *stream) write(p []byte) error {
 	if err := t.w.SetWriteDeadline(time.Now().Add(t.Stall)); err != nil {
 		return fmt.Errorf("set a write deadline: %w", err)
 	}
+	t.hurry() // endNow may have been before
 	_, err := t.w.Write(p)
 	if err == nil {
 		err = t.w.Flush()
