@@ -46,6 +46,7 @@ REVOKE ALL ON FUNCTION
     outbox_append(text, text, json, text, jsonb, text, timestamptz),
     outbox_append_all(text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
     outbox_deliver_due(int),
+    outbox_move(bigint[]),
     outbox_bell_channel(),
     outbox_ring(),
     outbox_bell_answer(bigint),
@@ -103,7 +104,7 @@ GRANT SELECT ON outbox, outbox_event_type TO outbox_reader;
 -- the owner: it makes and drops no partition but the due one, answers no ticket
 -- that nobody drew, and writes no row that is not an append.
 GRANT SELECT ON outbox, outbox_trim, outbox_trim_topic, outbox_trim_anchor, outbox_histories, outbox_node, outbox_stream TO outbox_server;
-GRANT SELECT (id, topic, type, source, deliver_at, created_at) ON outbox_scheduled TO outbox_server;
+GRANT SELECT (id, topic, type, source, deliver_at, created_at, held_until, problem) ON outbox_scheduled TO outbox_server;
 -- The catalogue is edited by admins, through the server.
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_event_type TO outbox_server;
 GRANT USAGE ON SEQUENCE outbox_bell_asked TO outbox_server;
