@@ -224,7 +224,7 @@ DECLARE
     present record;
 BEGIN
     FOR attempt IN 1..2 LOOP
-        SELECT history, system_identifier INTO present FROM outbox_histories ORDER BY began_at DESC LIMIT 1;
+        SELECT history, system_identifier INTO present FROM outbox_histories ORDER BY nth DESC LIMIT 1;
         IF present.system_identifier = cluster THEN
             RETURN present.history;
         END IF;
@@ -237,8 +237,8 @@ BEGIN
     IF pg_sequence_last_value('outbox_bell_answered') > coalesce(pg_sequence_last_value('outbox_bell_asked'), 0) THEN
         PERFORM setval('outbox_bell_asked', pg_sequence_last_value('outbox_bell_answered'));
     END IF;
-    INSERT INTO outbox_histories (history, system_identifier)
-    VALUES (1 + floor(random() * 4294967295)::bigint, cluster)
+    INSERT INTO outbox_histories (history, nth, system_identifier)
+    SELECT 1 + floor(random() * 4294967295)::bigint, 1 + coalesce(max(nth), 0), cluster FROM outbox_histories
     RETURNING history, system_identifier INTO present;
     RETURN present.history;
 END
