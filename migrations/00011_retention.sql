@@ -306,6 +306,14 @@ BEGIN
         ORDER BY c.relname
         LIMIT 1
     LOOP
+        -- Whether it can be dropped now, and nothing is locked any more: beside a reader
+        -- that stays for hours the day would be looked at in vain, again and again.
+        BEGIN
+            PERFORM outbox_patiently(format('LOCK TABLE ONLY outbox, ONLY %s IN ACCESS EXCLUSIVE MODE', candidate.leaf));
+            RAISE EXCEPTION USING ERRCODE = 'OUTBX';
+        EXCEPTION WHEN SQLSTATE 'OUTBX' THEN
+            NULL;
+        END;
         -- Nobody writes into a day that is past. To look at what is removed takes its
         -- time, and so it is done before anything is locked that others need.
         PERFORM outbox_patiently(format('LOCK TABLE %s IN SHARE MODE', candidate.leaf));

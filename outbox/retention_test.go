@@ -293,3 +293,28 @@ func TestSweep_SaysWhatIsAllowed(t *testing.T) {
 		exec(t, pool, `SELECT outbox_sweep($1, '1 hour')`, pattern)
 	}
 }
+
+// Beside a reader that stays, a dump for hours, each turn finds out that the day can't
+// be dropped before it reads all of it.
+func TestRetention_LooksAtNothingThatItCannotDrop(t *testing.T) {
+	pool := outboxtest.New(t)
+	pastPartition(t, pool, 20, 3)
+	addNow(t, pool, "a", 1)
+	reading := begin(t, pool)
+	exec(t, reading, `SELECT count(*) FROM outbox WHERE topic = 'past'`)
+	const noted = `SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('outbox_trim', 'trim')), 0)` // which no rollback sets back
+	retain(t, pool)
+	if n := ask1[int](t, pool, noted); n != 0 {
+		t.Errorf("%d removals were put on record in vain", n)
+	}
+	// To have tried leaves nothing locked.
+	addNow(t, pool, "a", 1)
+	commit(t, reading)
+	retain(t, pool)
+	if n := ask1[int](t, pool, noted); n != 1 {
+		t.Errorf("%d removals are on record when the reader has gone", n)
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE topic = 'past'`); n != 0 {
+		t.Errorf("%d past events are left", n)
+	}
+}
