@@ -148,6 +148,22 @@ func migrateUnderLoad(t *testing.T, from int64) (stalled []string) {
 	return stalled
 }
 
+// What would take its time on a filled outbox, under a lock that writers wait for: to
+// build an index, or to write the table anew. An index is built CONCURRENTLY, beside
+// the writers, one partition after the other.
+func TestUp_BuildsNothingOnAFilledOutbox(t *testing.T) {
+	address, conn := empty(t)
+	upTo(t, address, 1)
+	exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
+	const stored = `SELECT string_agg(concat_ws(' ', relname, relfilenode), ', ' ORDER BY relname) FROM pg_class
+		WHERE oid = 'outbox_default'::regclass OR oid IN (SELECT indexrelid FROM pg_index WHERE indrelid = 'outbox_default'::regclass)`
+	before := ask[string](t, conn, stored)
+	up(t, migrations.Migrations{URL: address})
+	if after := ask[string](t, conn, stored); after != before {
+		t.Errorf("there were %s\nand are %s", before, after)
+	}
+}
+
 // A lock that is not to be had is waited for, and writers don't wait behind.
 func TestUp_WaitsForAnOpenTransactionWithoutStoppingOthers(t *testing.T) {
 	address, conn := empty(t)
