@@ -331,7 +331,8 @@ LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS 'SELECT outbox_dro
 
 -- outbox_forget lets go of what only made sense beside events that are gone: dedup
 -- keys older than keep, records of streams that had ended before the oldest event
--- was appended, and what is remembered of removals for longer than outbox_memory().
+-- was appended, or keep ago where there is none, and what is remembered of removals
+-- for longer than outbox_memory().
 -- Some thousands at a time: it returns how many, so call it again until that is 0.
 -- +goose StatementBegin
 CREATE FUNCTION outbox_forget(keep interval, clock timestamptz) RETURNS bigint
@@ -354,7 +355,7 @@ BEGIN
     -- Ids follow the times by and large.
     DELETE FROM outbox_stream WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM outbox_stream
-        WHERE closed_at < (SELECT created_at FROM outbox ORDER BY id LIMIT 1) - interval '1 minute'
+        WHERE closed_at < coalesce((SELECT created_at FROM outbox ORDER BY id LIMIT 1), clock - keep) - interval '1 minute'
         LIMIT at_most));
     GET DIAGNOSTICS removed = ROW_COUNT;
     forgotten := forgotten + removed;
