@@ -49,7 +49,10 @@ func TestServe_WorksWithANewerSchema(t *testing.T) {
 		defer cancel()
 		request := must(http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.address+"/events?topic=a&from=earliest", nil))
 		request.Header.Set("Accept", "text/event-stream")
-		response := must(http.DefaultClient.Do(request))
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer response.Body.Close()
 		lines := bufio.NewScanner(response.Body)
 		for lines.Scan() {
