@@ -35,9 +35,11 @@ func TestOperating_QueriesRun(t *testing.T) {
 		'events', 1, 'opened_age', 10, 'stood_age', 1)))`)
 	stayOpen := func() {
 		exec(t, writer, `BEGIN`)
-		exec(t, writer, `INSERT INTO outbox (topic, type) VALUES ('user/42', 'late')`)
+		exec(t, writer, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('user/42', 'late', 'taken')`)
 	}
 	stayOpen()
+	exec(t, conn, `INSERT INTO outbox_scheduled (topic, type, dedup_key, deliver_at) VALUES ('user/42', 'late', 'taken', now())`)
+	exec(t, conn, `SELECT outbox_deliver_due()`)
 
 	mayFindNothing := regexp.MustCompile(`pg_replication_slots|outbox_drop|outbox_default`)
 	blocks := block.FindAllStringSubmatch(string(text), -1)

@@ -15,6 +15,8 @@
 -- not the one on record, a new history begins.
 CREATE TABLE outbox_histories (
     history           bigint      PRIMARY KEY CHECK (history BETWEEN 1 AND 4294967295),
+    -- The largest is the present one. Clocks differ from cluster to cluster.
+    nth               bigint      NOT NULL UNIQUE,
     system_identifier bigint      NOT NULL,
     began_at          timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -30,7 +32,7 @@ DECLARE
     present record;
 BEGIN
     FOR attempt IN 1..2 LOOP
-        SELECT history, system_identifier INTO present FROM outbox_histories ORDER BY began_at DESC LIMIT 1;
+        SELECT history, system_identifier INTO present FROM outbox_histories ORDER BY nth DESC LIMIT 1;
         IF present.system_identifier = cluster THEN
             RETURN present.history;
         END IF;
@@ -43,8 +45,8 @@ BEGIN
     IF pg_sequence_last_value('outbox_bell_answered') > coalesce(pg_sequence_last_value('outbox_bell_asked'), 0) THEN
         PERFORM setval('outbox_bell_asked', pg_sequence_last_value('outbox_bell_answered'));
     END IF;
-    INSERT INTO outbox_histories (history, system_identifier)
-    VALUES (1 + floor(random() * 4294967295)::bigint, cluster)
+    INSERT INTO outbox_histories (history, nth, system_identifier)
+    SELECT 1 + floor(random() * 4294967295)::bigint, 1 + coalesce(max(nth), 0), cluster FROM outbox_histories
     RETURNING history, system_identifier INTO present;
     RETURN present.history;
 END
@@ -80,7 +82,7 @@ CREATE FUNCTION outbox_position() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     own     xid8 := pg_current_xact_id_if_assigned();
-    present bigint := (SELECT history FROM outbox_histories ORDER BY began_at DESC LIMIT 1);
+    present bigint := (SELECT history FROM outbox_histories ORDER BY nth DESC LIMIT 1);
     trimmed bigint := (SELECT coalesce(max(trim), 0) FROM outbox_trim);
     newest  record;
     m       bigint := 0;

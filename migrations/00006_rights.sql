@@ -48,25 +48,79 @@ ALTER TABLE outbox_scheduled ADD CONSTRAINT outbox_deliver_at CHECK (
     OR outbox_refuse('outbox_deliver_at', format(
         'deliver_at %s is not valid: allowed is what is at most 100 years ahead', deliver_at)));
 
+-- A row that can't be moved yet waits on its own: until when, and what was in the
+-- way the last time.
+ALTER TABLE outbox_scheduled ADD COLUMN held_until timestamptz, ADD COLUMN problem text;
+
+-- outbox_move moves these rows, and returns how many are stored: of two with one
+-- dedup key the second is not.
 -- +goose StatementBegin
-CREATE OR REPLACE FUNCTION outbox_deliver_due(at_most int DEFAULT 1000) RETURNS int
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+CREATE FUNCTION outbox_move(ids bigint[]) RETURNS int
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     moved int;
 BEGIN
-    PERFORM FROM outbox_turn WHERE work = 'deliver' FOR UPDATE SKIP LOCKED;
-    IF NOT FOUND THEN
-        RETURN 0;
-    END IF;
     WITH due AS (
-        DELETE FROM outbox_scheduled WHERE id IN (
-            SELECT id FROM outbox_scheduled WHERE deliver_at <= clock_timestamp()
-            ORDER BY deliver_at, id LIMIT at_most FOR UPDATE SKIP LOCKED)
+        DELETE FROM outbox_scheduled WHERE id = ANY (ids)
         RETURNING id, topic, type, payload, source, headers, dedup_key, deliver_at
     )
     INSERT INTO outbox (topic, type, payload, source, headers, dedup_key)
     SELECT topic, type, payload, source, headers, dedup_key FROM due ORDER BY deliver_at, id;
     GET DIAGNOSTICS moved = ROW_COUNT;
+    RETURN moved;
+END
+$$;
+-- +goose StatementEnd
+REVOKE EXECUTE ON FUNCTION outbox_move(bigint[]) FROM PUBLIC;
+
+-- All that is due is moved by one statement. Where that fails each row is tried by
+-- itself: one whose dedup key an open transaction has taken waits for that, and one
+-- that the outbox refuses for whoever sees to it, and neither keeps the others. It is
+-- tried again when half as late again as it is, after 0.1 s at least and 10 s at most.
+--
+-- The lock_timeout is short because the others wait for as long, and so does whoever
+-- appends with a key that was just moved.
+-- +goose StatementBegin
+CREATE OR REPLACE FUNCTION outbox_deliver_due(at_most int DEFAULT 1000) RETURNS int
+LANGUAGE plpgsql SECURITY DEFINER SET lock_timeout = '5ms' SET search_path FROM CURRENT AS $$
+DECLARE
+    due   bigint[];
+    one   bigint;
+    moved int := 0;
+    held  int := 0;
+BEGIN
+    PERFORM FROM outbox_turn WHERE work = 'deliver' FOR UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN 0;
+    END IF;
+    due := ARRAY(
+        SELECT id FROM outbox_scheduled
+        WHERE deliver_at <= clock_timestamp() AND (held_until IS NULL OR held_until <= clock_timestamp())
+        ORDER BY deliver_at, id LIMIT at_most FOR UPDATE SKIP LOCKED);
+    IF due = '{}' THEN
+        RETURN 0; -- to insert nothing would ring, too
+    END IF;
+    BEGIN
+        RETURN outbox_move(due);
+    EXCEPTION WHEN OTHERS THEN
+        NULL;
+    END;
+    FOREACH one IN ARRAY due LOOP
+        BEGIN
+            moved := moved + outbox_move(ARRAY[one]);
+        EXCEPTION WHEN OTHERS THEN
+            -- Resources, an operator, the system: no fault of the row.
+            IF SQLSTATE ~ '^(53|57|58|XX)' THEN
+                RAISE;
+            END IF;
+            UPDATE outbox_scheduled
+            SET problem = SQLERRM, held_until = clock_timestamp()
+                + greatest(interval '100 ms', least(interval '10 s', (clock_timestamp() - deliver_at) / 2))
+            WHERE id = one;
+            held := held + 1;
+            EXIT WHEN held = 100;
+        END;
+    END LOOP;
     RETURN moved;
 END
 $$;
@@ -170,7 +224,7 @@ DECLARE
     present record;
 BEGIN
     FOR attempt IN 1..2 LOOP
-        SELECT history, system_identifier INTO present FROM outbox_histories ORDER BY began_at DESC LIMIT 1;
+        SELECT history, system_identifier INTO present FROM outbox_histories ORDER BY nth DESC LIMIT 1;
         IF present.system_identifier = cluster THEN
             RETURN present.history;
         END IF;
@@ -183,8 +237,8 @@ BEGIN
     IF pg_sequence_last_value('outbox_bell_answered') > coalesce(pg_sequence_last_value('outbox_bell_asked'), 0) THEN
         PERFORM setval('outbox_bell_asked', pg_sequence_last_value('outbox_bell_answered'));
     END IF;
-    INSERT INTO outbox_histories (history, system_identifier)
-    VALUES (1 + floor(random() * 4294967295)::bigint, cluster)
+    INSERT INTO outbox_histories (history, nth, system_identifier)
+    SELECT 1 + floor(random() * 4294967295)::bigint, 1 + coalesce(max(nth), 0), cluster FROM outbox_histories
     RETURNING history, system_identifier INTO present;
     RETURN present.history;
 END
@@ -207,5 +261,7 @@ END
 $do$;
 -- +goose StatementEnd
 DROP FUNCTION outbox_seal(regclass);
+DROP FUNCTION outbox_move(bigint[]);
+ALTER TABLE outbox_scheduled DROP COLUMN held_until, DROP COLUMN problem;
 ALTER TABLE outbox_scheduled DROP CONSTRAINT outbox_deliver_at;
 DROP TABLE outbox_turn;

@@ -126,7 +126,7 @@ CREATE VIEW outbox_receipts AS
 SELECT o.id, o.topic, o.type, o.created_at, s.subject, s.remote, s.node, s.run, s.stream,
     greatest(o.created_at, s.opened_at) AS sent_after, s.stood_at AS sent_before, s.closed_at, s.why
 FROM outbox AS o JOIN outbox_stream AS s ON s.span @> o.xid::text::bigint
-WHERE s.history = (SELECT history FROM outbox_histories ORDER BY began_at DESC LIMIT 1)
+WHERE s.history = (SELECT history FROM outbox_histories ORDER BY nth DESC LIMIT 1)
     AND outbox_given(s.seen, o.xid, o.id) AND NOT outbox_given(s.from_seen, o.xid, o.id)
     AND (s.since IS NULL OR o.created_at >= s.since
         OR (s.live_seen).given_max IS NOT NULL AND NOT outbox_given(s.live_seen, o.xid, o.id))

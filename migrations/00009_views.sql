@@ -173,8 +173,9 @@ COMMENT ON COLUMN outbox_topic_stats.bytes IS 'What the payloads take in the tab
 COMMENT ON COLUMN outbox_topic_stats.last_id IS 'The largest id on the topic.';
 
 -- outbox_in_flight lists the open transactions that have written to the outbox:
--- those hold the lock of every INSERT until they end. Prepared ones have a gid and
--- no pid. It acts as the owner, and sees of other roles' sessions what the owner
+-- those hold the lock of every INSERT until they end. A DELETE has it too, and so our
+-- own work is left out: it holds the table of turns, and has drawn no id, as a
+-- delivery has. Prepared ones have a gid and no pid. It acts as the owner, and sees of other roles' sessions what the owner
 -- may: without pg_read_all_stats neither since when nor the query.
 -- +goose StatementBegin
 CREATE FUNCTION outbox_in_flight() RETURNS TABLE (
@@ -184,11 +185,13 @@ BEGIN ATOMIC
     SELECT w.pid, p.gid, x.transactionid, coalesce(a.usename, p.owner)::text, a.application_name, a.client_addr,
         coalesce(a.xact_start, p.prepared), CASE WHEN p.gid IS NULL THEN a.state ELSE 'prepared' END, a.query
     FROM (
-        SELECT DISTINCT l.pid, l.virtualtransaction FROM pg_locks AS l
-        WHERE l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.granted
+        SELECT l.pid, l.virtualtransaction FROM pg_locks AS l
+        WHERE l.locktype = 'relation' AND l.granted
             AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-            AND l.relation IN (
-                SELECT 'outbox'::regclass::oid UNION ALL SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = 'outbox'::regclass)
+        GROUP BY l.pid, l.virtualtransaction
+        HAVING bool_or(l.mode = 'RowExclusiveLock' AND l.relation IN (
+                SELECT 'outbox'::regclass::oid UNION ALL SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = 'outbox'::regclass))
+            AND (bool_or(l.relation = 'outbox_id_seq'::regclass) OR NOT bool_or(l.relation = 'outbox_turn'::regclass))
     ) AS w
     JOIN pg_locks AS x ON x.virtualtransaction = w.virtualtransaction AND x.locktype = 'transactionid' AND x.mode = 'ExclusiveLock' AND x.granted
     LEFT JOIN pg_stat_activity AS a ON a.pid = w.pid

@@ -210,14 +210,17 @@ END
 $$;
 -- +goose StatementEnd
 
+-- What follows goes by the time of now. It can be given another, by the owner alone:
+-- by a clock that is ahead all would be past.
+
 -- outbox_ahead makes one missing partition of today and of this many days after it
 -- (UTC), or of a day of which rows lie in the DEFAULT partition, and returns its
 -- name, or NULL when none is missing or another session is at it: call it again
 -- until it does. A day whose rows the DEFAULT partition is just being given stays
 -- there until it is past.
 -- +goose StatementBegin
-CREATE FUNCTION outbox_ahead(days int DEFAULT 3, clock timestamptz DEFAULT now()) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = on SET search_path FROM CURRENT AS $$
+CREATE FUNCTION outbox_ahead(days int, clock timestamptz) RETURNS text
+LANGUAGE plpgsql SET enable_seqscan = on SET search_path FROM CURRENT AS $$
 DECLARE
     today CONSTANT date := (clock AT TIME ZONE 'UTC')::date;
     wanted date;
@@ -249,6 +252,9 @@ END
 $$;
 -- +goose StatementEnd
 
+CREATE FUNCTION outbox_ahead(days int DEFAULT 3) RETURNS text
+LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS 'SELECT outbox_ahead(days, now())';
+
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION outbox_partitions_ahead(days int DEFAULT 3) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
@@ -269,8 +275,8 @@ $$;
 -- holds the newest transaction stays, however old: a quiet system's readers stand on
 -- it.
 -- +goose StatementBegin
-CREATE FUNCTION outbox_drop(keep interval, clock timestamptz DEFAULT now()) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = on SET search_path FROM CURRENT AS $$
+CREATE FUNCTION outbox_drop(keep interval, clock timestamptz) RETURNS text
+LANGUAGE plpgsql SET enable_seqscan = on SET search_path FROM CURRENT AS $$
 DECLARE
     past      CONSTANT date := ((clock - keep) AT TIME ZONE 'UTC')::date;
     candidate record;
@@ -300,6 +306,14 @@ BEGIN
         ORDER BY c.relname
         LIMIT 1
     LOOP
+        -- Whether it can be dropped now, and nothing is locked any more: beside a reader
+        -- that stays for hours the day would be looked at in vain, again and again.
+        BEGIN
+            PERFORM outbox_patiently(format('LOCK TABLE ONLY outbox, ONLY %s IN ACCESS EXCLUSIVE MODE', candidate.leaf));
+            RAISE EXCEPTION USING ERRCODE = 'OUTBX';
+        EXCEPTION WHEN SQLSTATE 'OUTBX' THEN
+            NULL;
+        END;
         -- Nobody writes into a day that is past. To look at what is removed takes its
         -- time, and so it is done before anything is locked that others need.
         PERFORM outbox_patiently(format('LOCK TABLE %s IN SHARE MODE', candidate.leaf));
@@ -312,13 +326,17 @@ END
 $$;
 -- +goose StatementEnd
 
+CREATE FUNCTION outbox_drop(keep interval) RETURNS text
+LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS 'SELECT outbox_drop(keep, now())';
+
 -- outbox_forget lets go of what only made sense beside events that are gone: dedup
 -- keys older than keep, records of streams that had ended before the oldest event
--- was appended, and what is remembered of removals for longer than outbox_memory().
+-- was appended, or keep ago where there is none, and what is remembered of removals
+-- for longer than outbox_memory().
 -- Some thousands at a time: it returns how many, so call it again until that is 0.
 -- +goose StatementBegin
-CREATE FUNCTION outbox_forget(keep interval, clock timestamptz DEFAULT now()) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+CREATE FUNCTION outbox_forget(keep interval, clock timestamptz) RETURNS bigint
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
 DECLARE
     at_most  CONSTANT int := 5000;
     newest   CONSTANT xid8 := (SELECT xid FROM outbox ORDER BY xid DESC LIMIT 1);
@@ -337,7 +355,7 @@ BEGIN
     -- Ids follow the times by and large.
     DELETE FROM outbox_stream WHERE ctid = ANY (ARRAY(
         SELECT ctid FROM outbox_stream
-        WHERE closed_at < (SELECT created_at FROM outbox ORDER BY id LIMIT 1) - interval '1 minute'
+        WHERE closed_at < coalesce((SELECT created_at FROM outbox ORDER BY id LIMIT 1), clock - keep) - interval '1 minute'
         LIMIT at_most));
     GET DIAGNOSTICS removed = ROW_COUNT;
     forgotten := forgotten + removed;
@@ -370,6 +388,9 @@ END
 $$;
 -- +goose StatementEnd
 
+CREATE FUNCTION outbox_forget(keep interval) RETURNS bigint
+LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS 'SELECT outbox_forget(keep, now())';
+
 -- outbox_retain is outbox_drop and outbox_forget in one, for those who knew it.
 -- +goose StatementBegin
 CREATE OR REPLACE FUNCTION outbox_retain(keep interval) RETURNS text
@@ -392,8 +413,8 @@ $$;
 --
 -- Events of the newest transaction stay until there is a newer one.
 -- +goose StatementBegin
-CREATE FUNCTION outbox_sweep(pattern text, keep interval, at_most int DEFAULT 5000, clock timestamptz DEFAULT now()) RETURNS int
-LANGUAGE plpgsql SECURITY DEFINER SET enable_seqscan = off SET enable_bitmapscan = off SET search_path FROM CURRENT AS $$
+CREATE FUNCTION outbox_sweep(pattern text, keep interval, at_most int, clock timestamptz) RETURNS int
+LANGUAGE plpgsql SET enable_seqscan = off SET enable_bitmapscan = off SET search_path FROM CURRENT AS $$
 DECLARE
     past    CONSTANT timestamptz := clock - keep;
     -- The topics lie from the stem on and below what follows "/", in the order of bytes.
@@ -471,15 +492,18 @@ END
 $$;
 -- +goose StatementEnd
 
+CREATE FUNCTION outbox_sweep(pattern text, keep interval, at_most int DEFAULT 5000) RETURNS int
+LANGUAGE sql SECURITY DEFINER SET search_path FROM CURRENT AS 'SELECT outbox_sweep(pattern, keep, at_most, now())';
+
 REVOKE EXECUTE ON FUNCTION
     outbox_forget_history(),
     outbox_note(regclass, tid[], text, timestamptz),
     outbox_patiently(text),
     outbox_day(date),
-    outbox_ahead(int, timestamptz),
-    outbox_drop(interval, timestamptz),
-    outbox_forget(interval, timestamptz),
-    outbox_sweep(text, interval, int, timestamptz)
+    outbox_ahead(int, timestamptz), outbox_ahead(int),
+    outbox_drop(interval, timestamptz), outbox_drop(interval),
+    outbox_forget(interval, timestamptz), outbox_forget(interval),
+    outbox_sweep(text, interval, int, timestamptz), outbox_sweep(text, interval, int)
 FROM PUBLIC;
 
 -- outbox_keep does all that there is to do, for pg_cron and psql:
@@ -538,10 +562,10 @@ REVOKE EXECUTE ON PROCEDURE outbox_keep(interval, jsonb) FROM PUBLIC;
 -- +goose Down
 -- outbox_partitions_ahead and outbox_retain go with the migration that made them.
 DROP PROCEDURE outbox_keep(interval, jsonb);
-DROP FUNCTION outbox_sweep(text, interval, int, timestamptz);
-DROP FUNCTION outbox_forget(interval, timestamptz);
-DROP FUNCTION outbox_drop(interval, timestamptz);
-DROP FUNCTION outbox_ahead(int, timestamptz);
+DROP FUNCTION outbox_sweep(text, interval, int), outbox_sweep(text, interval, int, timestamptz);
+DROP FUNCTION outbox_forget(interval), outbox_forget(interval, timestamptz);
+DROP FUNCTION outbox_drop(interval), outbox_drop(interval, timestamptz);
+DROP FUNCTION outbox_ahead(int), outbox_ahead(int, timestamptz);
 DROP FUNCTION outbox_day(date);
 DROP FUNCTION outbox_patiently(text);
 DROP FUNCTION outbox_note(regclass, tid[], text, timestamptz);

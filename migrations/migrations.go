@@ -47,9 +47,10 @@ type Migrations struct {
 	Log *slog.Logger
 }
 
-// A migration locks what writers need for moments only, and waits for such a lock no
-// longer than lockTimeout, since writers wait behind whoever waits for a lock. It
-// tries again for as long as patience.
+// A migration locks what writers need for moments only: under such a lock it builds no
+// index on the outbox, and writes none of it anew. It waits for one no longer than
+// lockTimeout, since writers wait behind whoever waits for a lock, and tries again for
+// as long as patience.
 const (
 	lockTimeout = 40 * time.Millisecond
 	patience    = 2 * time.Minute

@@ -46,6 +46,7 @@ REVOKE ALL ON FUNCTION
     outbox_append(text, text, json, text, jsonb, text, timestamptz),
     outbox_append_all(text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
     outbox_deliver_due(int),
+    outbox_move(bigint[]),
     outbox_bell_channel(),
     outbox_ring(),
     outbox_bell_answer(bigint),
@@ -62,10 +63,10 @@ REVOKE ALL ON FUNCTION
     outbox_note(regclass, tid[], text, timestamptz),
     outbox_patiently(text),
     outbox_day(date),
-    outbox_ahead(int, timestamptz),
-    outbox_drop(interval, timestamptz),
-    outbox_forget(interval, timestamptz),
-    outbox_sweep(text, interval, int, timestamptz),
+    outbox_ahead(int, timestamptz), outbox_ahead(int),
+    outbox_drop(interval, timestamptz), outbox_drop(interval),
+    outbox_forget(interval, timestamptz), outbox_forget(interval),
+    outbox_sweep(text, interval, int, timestamptz), outbox_sweep(text, interval, int),
     outbox_schema(),
     outbox_catalogue_changed(),
     outbox_event_type_updated(),
@@ -100,10 +101,12 @@ GRANT EXECUTE ON FUNCTION outbox_position() TO outbox_writer, outbox_reader, out
 GRANT SELECT ON outbox, outbox_event_type TO outbox_reader;
 
 -- The server reads the outbox itself, and does the rest by functions that act as
--- the owner: it makes and drops no partition but the due one, answers no ticket
--- that nobody drew, and writes no row that is not an append.
+-- the owner: it makes no partition but one that is missing, answers no ticket that
+-- nobody drew, and writes no row that is not an append. For how long events are kept
+-- is the server's to say, and so it can have all removed but the newest transaction;
+-- what it removes is on record, and no clock of its own makes that look older.
 GRANT SELECT ON outbox, outbox_trim, outbox_trim_topic, outbox_trim_anchor, outbox_histories, outbox_node, outbox_stream TO outbox_server;
-GRANT SELECT (id, topic, type, source, deliver_at, created_at) ON outbox_scheduled TO outbox_server;
+GRANT SELECT (id, topic, type, source, deliver_at, created_at, held_until, problem) ON outbox_scheduled TO outbox_server;
 -- The catalogue is edited by admins, through the server.
 GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_event_type TO outbox_server;
 GRANT USAGE ON SEQUENCE outbox_bell_asked TO outbox_server;
@@ -120,10 +123,10 @@ GRANT EXECUTE ON FUNCTION
     outbox_beat(bigint, text, int, text, interval),
     outbox_record(bigint, text, timestamptz, json),
     outbox_leave(bigint),
-    outbox_ahead(int, timestamptz),
-    outbox_drop(interval, timestamptz),
-    outbox_forget(interval, timestamptz),
-    outbox_sweep(text, interval, int, timestamptz),
+    outbox_ahead(int),
+    outbox_drop(interval),
+    outbox_forget(interval),
+    outbox_sweep(text, interval, int),
     outbox_schema(),
     outbox_schemas(),
     outbox_append_checked(bigint[], text[], text[], json[], text[], jsonb[], text[], timestamptz[]),

@@ -65,7 +65,7 @@ func (r Reader) Verify(ctx context.Context, p Position, filter Filter) (Position
 	}
 	defer conn.Release()
 	var history int64
-	if err := conn.QueryRow(ctx, `SELECT history FROM outbox_histories ORDER BY began_at DESC LIMIT 1`).Scan(&history); err != nil {
+	if err := conn.QueryRow(ctx, `SELECT history FROM outbox_histories ORDER BY nth DESC LIMIT 1`).Scan(&history); err != nil {
 		return p, nil, migrated(err)
 	}
 	reason := OtherHistory
@@ -120,7 +120,7 @@ func (r Reader) Before(ctx context.Context, t time.Time) (Position, error) { ret
 // $1: what is up to its transaction, and visible, is older.
 const beforeSQL = `
 SELECT coalesce(a.xid, '0'), coalesce(a.id, 0), coalesce(a.created_at, 'epoch'), ` + aboutColumns + `, h.history
-FROM (SELECT history FROM outbox_histories ORDER BY began_at DESC LIMIT 1) AS h
+FROM (SELECT history FROM outbox_histories ORDER BY nth DESC LIMIT 1) AS h
 CROSS JOIN LATERAL (
 	SELECT min(xid) AS xid FROM (SELECT xid FROM outbox WHERE created_at >= $1 OFFSET 0) AS s
 ) AS since

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,7 +23,8 @@ type Retention struct {
 	Keep time.Duration
 	// Rules are for topics whose events go earlier than that.
 	Rules []RetentionRule
-	// Clock says what time it is, instead of the database; for tests.
+	// Clock says what time it is, instead of the database; for tests, and for the
+	// owner of the schema only.
 	Clock func() time.Time
 	Log   *slog.Logger
 }
@@ -44,6 +46,8 @@ const (
 	busyTurns = 15
 	// forEver is a century: more is more than there is.
 	forEver = 100 * 365 * 24 * time.Hour
+	// daysAhead is how many days after today have their partition.
+	daysAhead = 3
 	// sweptRows is how many rows are removed in one transaction.
 	sweptRows = 5000
 	// upkeepLimit is for a statement that may have to go through a day of events.
@@ -84,15 +88,18 @@ func (r Retention) Turn(ctx context.Context) error {
 
 // turn tells whether something was left because it was locked.
 func (r Retention) turn(ctx context.Context) (busy bool, err error) {
-	var clock *time.Time
+	var now time.Time // one for all of the turn
 	if r.Clock != nil {
-		now := r.Clock()
-		clock = &now
+		now = r.Clock()
 	}
 	var failures []error
 	// until calls the function until it finds nothing more to do. What fails keeps
 	// nothing else from being done.
 	until := func(what, call string, done func() bool, result any, args ...any) {
+		if r.Clock != nil { // which takes the owner
+			args = append(args, now)
+			call = fmt.Sprintf("%s, $%d)", strings.TrimSuffix(call, ")"), len(args))
+		}
 		for ctx.Err() == nil {
 			err := r.call(ctx, call, result, args...)
 			var pg *pgconn.PgError
@@ -113,31 +120,31 @@ func (r Retention) turn(ctx context.Context) (busy bool, err error) {
 	var name *string
 	var n int
 	if r.Keep > 0 {
-		until("drop a partition", `outbox_drop($1, coalesce($2, now()))`, func() bool {
+		until("drop a partition", `outbox_drop($1)`, func() bool {
 			if name != nil {
 				r.Log.InfoContext(ctx, "past events dropped", "partition", *name, "keep", r.Keep)
 			}
 			return name == nil
-		}, &name, r.Keep, clock)
+		}, &name, r.Keep)
 	}
-	until("make partitions ahead", `outbox_ahead(clock => coalesce($1, now()))`, func() bool {
+	until("make partitions ahead", `outbox_ahead($1)`, func() bool {
 		if name != nil {
 			r.Log.DebugContext(ctx, "partition made", "partition", *name)
 		}
 		return name == nil
-	}, &name, clock)
+	}, &name, daysAhead)
 	for _, rule := range r.Rules {
 		swept := 0
-		until("remove events of "+string(rule.Pattern), `outbox_sweep($1, $2, $3, coalesce($4, now()))`, func() bool {
+		until("remove events of "+string(rule.Pattern), `outbox_sweep($1, $2, $3)`, func() bool {
 			swept += n
 			return n < sweptRows
-		}, &n, rule.Pattern, rule.Keep, sweptRows, clock)
+		}, &n, rule.Pattern, rule.Keep, sweptRows)
 		if swept > 0 {
 			r.Log.InfoContext(ctx, "past events removed", "pattern", rule.Pattern, "events", swept, "keep", rule.Keep)
 		}
 	}
 	// Keys are kept for as long as events are, what is remembered of removals is not.
-	until("forget what is past", `outbox_forget($1, coalesce($2, now()))`, func() bool { return n == 0 }, &n, cmp.Or(r.Keep, forEver), clock)
+	until("forget what is past", `outbox_forget($1)`, func() bool { return n == 0 }, &n, cmp.Or(r.Keep, forEver))
 	return busy, errors.Join(failures...)
 }
 

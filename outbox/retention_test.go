@@ -293,3 +293,41 @@ func TestSweep_SaysWhatIsAllowed(t *testing.T) {
 		exec(t, pool, `SELECT outbox_sweep($1, '1 hour')`, pattern)
 	}
 }
+
+// Where nothing is ever appended there is no oldest event for a stream to be older than.
+func TestRetention_TakesStreamsThatEndedThoughThereAreNoEvents(t *testing.T) {
+	pool := outboxtest.New(t)
+	const streamSQL = `INSERT INTO outbox_stream (run, stream, node, subject, remote, topics, types, history, from_position, from_seen, position, seen, stood_at, events, opened_at, closed_at, why)
+		SELECT 1, 1 + days, 'n', '', '', '{**}', '{}', 1, '', row('0', '{}', NULL, NULL, 0)::outbox_seen, '', row('0', '{}', NULL, NULL, 0)::outbox_seen, at, 0, at, at, 'left'
+		FROM (SELECT days, now() - make_interval(days => days) AS at FROM unnest(ARRAY[1, 8]) AS days) AS ended`
+	exec(t, pool, streamSQL)
+	retain(t, pool)
+	if left := ask[int](t, pool, `SELECT stream - 1 FROM outbox_stream`); !slices.Equal(left, []int{1}) {
+		t.Errorf("after 7 days those that ended this many days ago are left: %v", left)
+	}
+}
+
+// Beside a reader that stays, a dump for hours, each turn finds out that the day can't
+// be dropped before it reads all of it.
+func TestRetention_LooksAtNothingThatItCannotDrop(t *testing.T) {
+	pool := outboxtest.New(t)
+	pastPartition(t, pool, 20, 3)
+	addNow(t, pool, "a", 1)
+	reading := begin(t, pool)
+	exec(t, reading, `SELECT count(*) FROM outbox WHERE topic = 'past'`)
+	const noted = `SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('outbox_trim', 'trim')), 0)` // which no rollback sets back
+	retain(t, pool)
+	if n := ask1[int](t, pool, noted); n != 0 {
+		t.Errorf("%d removals were put on record in vain", n)
+	}
+	// To have tried leaves nothing locked.
+	addNow(t, pool, "a", 1)
+	commit(t, reading)
+	retain(t, pool)
+	if n := ask1[int](t, pool, noted); n != 1 {
+		t.Errorf("%d removals are on record when the reader has gone", n)
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE topic = 'past'`); n != 0 {
+		t.Errorf("%d past events are left", n)
+	}
+}

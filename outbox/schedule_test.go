@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
@@ -145,5 +146,78 @@ func TestDeliverDue_WaitsForNobody(t *testing.T) {
 	}
 	if moved := ask1[int](t, pool, `SELECT outbox_deliver_due()`); moved != 1 {
 		t.Errorf("after the rollback %d were moved", moved)
+	}
+}
+
+// A key that an open transaction has taken is waited for by the row that has the same,
+// and by no other; however many there are, they use up nobody's turn.
+func TestDeliverDue_AKeyInFlightHoldsItsOwnRowOnly(t *testing.T) {
+	pool := outboxtest.New(t)
+	const taken = 150 // more than a call tries
+	open := begin(t, pool)
+	exec(t, open, `INSERT INTO outbox (topic, type, dedup_key) SELECT 'a', 'stranger', n::text FROM generate_series(1, $1::int) AS n`, taken)
+	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, dedup_key, deliver_at)
+		SELECT 'a', 'held', n::text, now() - interval '1 minute' FROM generate_series(1, $1::int) AS n`, taken)
+	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, dedup_key, deliver_at) VALUES
+		('a', 'plain', NULL, now()), ('a', 'keyed', 'other', now()), ('a', 'last', NULL, now())`)
+	deadline, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	for moved := 0; moved < 3; {
+		var n int
+		if err := pool.QueryRow(deadline, `SELECT outbox_deliver_due(100)`).Scan(&n); err != nil {
+			t.Fatalf("%d of 3 are moved: %v", moved, err)
+		}
+		moved += n
+	}
+	if got := ask[string](t, pool, `SELECT type FROM outbox ORDER BY id`); !slices.Equal(got, []string{"plain", "keyed", "last"}) {
+		t.Errorf("moved are %v", got)
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_scheduled WHERE held_until > deliver_at AND problem LIKE '%lock timeout%'`); n != taken {
+		t.Errorf("of %d that wait %d say why", taken, n)
+	}
+	if err := open.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	exec(t, pool, `UPDATE outbox_scheduled SET held_until = now()`) // sooner than the test would wait
+	for ask1[int](t, pool, `SELECT outbox_deliver_due()`) > 0 {
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE type = 'held'`); n != taken {
+		t.Errorf("after the stranger's rollback %d of %d were moved", n, taken)
+	}
+}
+
+// A row that the outbox refuses says why, is tried again, and stops no other.
+func TestDeliverDue_ARefusedRowStopsNoOther(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, payload, deliver_at) VALUES
+		('a', 'first', '{}', now()), ('a', 'large', '{"since": "the limit was lowered"}', now()), ('a', 'second', '{}', now())`)
+	exec(t, pool, `ALTER TABLE outbox DROP CONSTRAINT outbox_payload`)
+	exec(t, pool, `ALTER TABLE outbox ADD CONSTRAINT outbox_payload CHECK (octet_length(payload::text) <= 10)`)
+	if n := ask1[int](t, pool, `SELECT outbox_deliver_due()`); n != 2 {
+		t.Errorf("%d were moved", n)
+	}
+	if got := ask[string](t, pool, `SELECT type FROM outbox ORDER BY id`); !slices.Equal(got, []string{"first", "second"}) {
+		t.Errorf("moved are %v", got)
+	}
+	if got := ask[string](t, pool, `SELECT type FROM outbox_scheduled WHERE problem LIKE '%outbox_payload%'`); !slices.Equal(got, []string{"large"}) {
+		t.Errorf("with a problem are %v", got)
+	}
+	exec(t, pool, `ALTER TABLE outbox DROP CONSTRAINT outbox_payload`)
+	schedule(t, outbox.Schedule{Pool: pool})
+	eventually(t, func() bool { return ask1[int](t, pool, `SELECT count(*) FROM outbox`) == 3 })
+}
+
+// What is wrong with the server and not with the row is told to the caller.
+func TestDeliverDue_HoldsNoRowForTheServersFault(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at) VALUES ('a', 't', now())`)
+	exec(t, pool, `CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no space'' USING ERRCODE = ''disk_full''; END'`)
+	exec(t, pool, `CREATE TRIGGER full_disk BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION full_disk()`)
+	var pg *pgconn.PgError
+	if _, err := pool.Exec(t.Context(), `SELECT outbox_deliver_due()`); !errors.As(err, &pg) || pg.Code != "53100" {
+		t.Errorf("%v", err)
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_scheduled WHERE held_until IS NULL`); n != 1 {
+		t.Errorf("%d wait without being held", n)
 	}
 }

@@ -141,6 +141,36 @@ func TestLag_NamesTheOldestOpenTransactionThatHasAppended(t *testing.T) {
 	}
 }
 
+// To remove events and to move them between partitions owes nobody anything; to move
+// what was scheduled does.
+func TestLag_OurOwnWorkOwesNothing(t *testing.T) {
+	pool := outboxtest.New(t)
+	const open = `SELECT open FROM outbox_lag`
+	exec(t, pool, `INSERT INTO outbox (topic, type, created_at) SELECT 'presence/a', 't', now() - n * interval '1 day' FROM generate_series(0, 9) AS n`)
+	addNow(t, pool, "b", 1)
+	for _, work := range []string{`outbox_ahead()`, `outbox_sweep('presence/**', '1 hour')`, `outbox_drop('2 days')`} {
+		tx := begin(t, pool)
+		if nothing := ask1[bool](t, tx, `SELECT coalesce(`+work+`::text, '0') = '0'`); nothing {
+			t.Errorf("%s had nothing to do", work)
+		}
+		if n := ask1[int](t, pool, open); n != 0 {
+			t.Errorf("%s: %d transactions are said to have appended", work, n)
+		}
+		add(t, tx, "a")
+		if n := ask1[int](t, pool, open); n != 1 {
+			t.Errorf("%s and an append: %d transactions are said to have appended", work, n)
+		}
+		if err := tx.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at) VALUES ('a', 't', now())`)
+	exec(t, begin(t, pool), `SELECT outbox_deliver_due()`)
+	if n := ask1[int](t, pool, open); n != 1 {
+		t.Errorf("a delivery: %d transactions are said to have appended", n)
+	}
+}
+
 func TestViews_AreDocumented(t *testing.T) {
 	pool := outboxtest.New(t)
 	if list := ask[string](t, pool, `SELECT relname::text FROM pg_class WHERE relkind = 'v' AND relname LIKE 'outbox%' AND obj_description(oid) IS NULL`); len(list) > 0 {

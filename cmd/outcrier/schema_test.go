@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +35,41 @@ func TestServe_RefusesASchemaOfAnotherTime(t *testing.T) {
 	refused("run outcrier migrate up")
 	must(conn.Exec(t.Context(), `CREATE OR REPLACE FUNCTION outbox_schema(OUT version bigint, OUT nodes_from bigint) LANGUAGE sql AS 'SELECT 4711::bigint, 4700::bigint'`))
 	refused("run a newer outcrier")
+}
+
+// The schema goes first: a node of before works with what came after it, for as long as
+// that says so, and one that runs stays, whatever it says.
+func TestServe_WorksWithANewerSchema(t *testing.T) {
+	url := outboxtest.URL(t)
+	conn := must(pgx.Connect(t.Context(), url))
+	defer conn.Close(context.Background())
+	gives := func(s *served, kind string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		request := must(http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.address+"/events?topic=a&from=earliest", nil))
+		request.Header.Set("Accept", "text/event-stream")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		lines := bufio.NewScanner(response.Body)
+		for lines.Scan() {
+			if lines.Text() == "event: "+kind {
+				return
+			}
+		}
+		t.Errorf("%s is not given: %v", kind, lines.Err())
+	}
+	running := serve(t, nil, "--database-url", url, "--dev", "--migrate=false")
+	must(conn.Exec(t.Context(), `INSERT INTO outbox_goose_version (version_id, is_applied) VALUES (4711, true)`))
+	must(conn.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', 'newer')`))
+	gives(running, "newer")
+	gives(serve(t, nil, "--database-url", url, "--dev", "--migrate=false"), "newer")
+	must(conn.Exec(t.Context(), `CREATE OR REPLACE FUNCTION outbox_schema(OUT version bigint, OUT nodes_from bigint) LANGUAGE sql AS 'SELECT 4711::bigint, 4700::bigint'`))
+	must(conn.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', 'too_new')`))
+	gives(running, "too_new")
 }
 
 func TestConfig_RetainIsByPattern(t *testing.T) {

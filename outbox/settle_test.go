@@ -1,0 +1,39 @@
+package outbox_test
+
+import (
+	"testing"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// A dump may be restored where the clock is behind that of where it was taken: the
+// history that began last is the present one, whenever that was.
+func TestSettle_TheNewestHistoryIsNotByTheClock(t *testing.T) {
+	pool := outboxtest.New(t)
+	addNow(t, pool, "brought", 2)
+	stale := here(t, pool)
+	exec(t, pool, `UPDATE outbox_histories SET system_identifier = 1, began_at = now() + interval '1 day'`)
+	begun := ask1[int64](t, pool, `SELECT outbox_settle()`)
+	if begun == int64(stale.History) {
+		t.Fatal("no history begins")
+	}
+	addNow(t, pool, "new", 1)
+	for range 2 {
+		if again := ask1[int64](t, pool, `SELECT outbox_settle()`); again != begun {
+			t.Errorf("history %d began, and at the next connect %d", begun, again)
+		}
+	}
+	reader := outbox.Reader{Pool: pool}
+	for what, p := range map[string]outbox.Position{"outbox_position": here(t, pool), "earliest": earliest(t, reader)} {
+		if int64(p.History) != begun {
+			t.Errorf("%s is of history %d, want %d", what, p.History, begun)
+		}
+		if _, gap, err := reader.Verify(t.Context(), p, all("**")); gap != nil || err != nil {
+			t.Errorf("%s: %+v, %v", what, gap, err)
+		}
+	}
+	if _, gap, err := reader.Verify(t.Context(), stale, all("**")); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
+		t.Errorf("a position of the history that was: %+v, %v", gap, err)
+	}
+}
