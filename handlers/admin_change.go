@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -172,6 +173,8 @@ func (h *handlers) readType(c echo.Context) (entry outbox.EventType, err error) 
 	switch {
 	case errors.As(err, &tooLarge):
 		return entry, fault(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", maxEntry))
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return entry, fault(http.StatusRequestTimeout, fmt.Sprintf("the body did not come within %s", h.Access.Limits.BodyTime))
 	case errors.Is(err, io.EOF):
 		return entry, fault(http.StatusBadRequest, "the body is empty")
 	case err != nil:
