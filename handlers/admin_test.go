@@ -139,7 +139,7 @@ func TestAdmin_IsOpenOnlyWhereAllIs(t *testing.T) {
 	do(t, "GET", n.url+"/admin/api/overview", "", "Host", "evil.example") // Go sends its own Host; the attack is in attacks_test
 	without := newNode(t, nil)
 	do(t, "GET", without.url+"/admin", "").wantProblem(t, 404)
-	do(t, "GET", without.url+"/admin/api/overview", "").wantProblem(t, 404)
+	do(t, "GET", without.url+"/admin/api/history/1", "").wantProblem(t, 404)
 }
 
 // The page is served whole, with its policy, and says nothing by itself.

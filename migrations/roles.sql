@@ -73,6 +73,7 @@ REVOKE ALL ON FUNCTION
     outbox_schemas(),
     outbox_append_checked(bigint[], text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
     outbox_jsonb(json),
+    outbox_id_at(timestamptz),
     outbox_count_topics(int),
     outbox_in_flight(),
     outbox_end_stream(bigint, bigint, text),
@@ -141,7 +142,8 @@ GRANT EXECUTE ON FUNCTION
     outbox_matches(text, text),
     outbox_selects(text[], text[], text, text),
     outbox_jsonb(json),
-    outbox_in_flight()
+    outbox_in_flight(),
+    outbox_id_at(timestamptz)
 TO outbox_reader, outbox_server;
 
 DO $roles$

@@ -35,11 +35,17 @@ type Catalogue struct {
 
 // List is the whole catalogue, by type.
 func (c Catalogue) List(ctx context.Context) ([]EventType, error) {
-	rows, err := c.Pool.Query(ctx, `
+	return listTypes(ctx, c.Pool)
+}
+
+func listTypes(ctx context.Context, q interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}) ([]EventType, error) {
+	rows, err := q.Query(ctx, `
 		SELECT type, code, title, description, severity, action, payload_schema, updated_at
 		FROM outbox_event_type ORDER BY type`)
 	if err != nil {
-		return nil, fmt.Errorf("read the catalogue: %w", err)
+		return nil, fmt.Errorf("read the catalogue: %w", migrated(err))
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t EventType, err error) {
 		err = row.Scan(&t.Type, &t.Code, &t.Title, &t.Description, &t.Severity, &t.Action, &t.PayloadSchema, &t.UpdatedAt)
@@ -47,7 +53,7 @@ func (c Catalogue) List(ctx context.Context) ([]EventType, error) {
 		return t, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the catalogue: %w", err)
+		return nil, fmt.Errorf("read the catalogue: %w", migrated(err))
 	}
 	return list, nil
 }

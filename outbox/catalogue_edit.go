@@ -21,8 +21,7 @@ var (
 
 // EventTypes is the whole catalogue, by type.
 func (a *Admin) EventTypes(ctx context.Context) ([]EventType, error) {
-	types, err := Catalogue{Pool: a.pool}.List(ctx)
-	return types, migrated(err)
+	return Catalogue{Pool: a.pool}.List(ctx)
 }
 
 // CreateEventType adds an entry, and returns it as it is now. Errors are those

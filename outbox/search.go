@@ -80,6 +80,9 @@ const (
 	cursorBytes = 64 << 10
 	// previewChars is how much of a payload a page shows.
 	previewChars = 300
+	// disorder is how far ids and times may be out of step for the search to be
+	// quick: it is right all the same where they are by more.
+	disorder = time.Minute
 )
 
 // Search reads a page. All pages that follow each other are of one moment, that
@@ -91,13 +94,19 @@ func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
 		return Found{}, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
 	err = a.read(ctx, func(tx pgx.Tx) error {
-		const boundsSQL = `SELECT pg_current_snapshot()::text, coalesce((SELECT min(id) FROM outbox), 0), coalesce((SELECT max(id) FROM outbox), 0)`
+		const boundsSQL = `
+SELECT pg_current_snapshot()::text, coalesce((SELECT min(id) FROM outbox), 0), coalesce((SELECT max(id) FROM outbox), 0), coalesce(outbox_id_at($1), 0)`
+		var until *time.Time
+		if !s.Until.IsZero() {
+			spared := s.Until.Add(disorder)
+			until = &spared
+		}
 		var present string
-		var least, most int64
-		if err := tx.QueryRow(ctx, boundsSQL).Scan(&present, &least, &most); err != nil {
+		var least, most, bound int64
+		if err := tx.QueryRow(ctx, boundsSQL, until).Scan(&present, &least, &most, &bound); err != nil {
 			return err
 		}
-		page := searched{Search: s, time: a.searchTime, least: least, before: before, snapshot: snapshot, top: min(before, most+1)}
+		page := searched{Search: s, time: a.searchTime, least: least, bound: bound, before: before, snapshot: snapshot, top: min(before, most+1)}
 		if page.snapshot == "" {
 			page.snapshot, page.top = present, most+1
 		}
@@ -149,6 +158,9 @@ type searched struct {
 	time time.Duration
 	// least is the smallest id that is held.
 	least int64
+	// bound is an id from which on nothing is expected, since all of it was
+	// appended too late; 0 for none.
+	bound int64
 	// before bounds the ids of all but the first page; its snapshot is shown
 	// only then.
 	before   int64
@@ -160,17 +172,25 @@ type searched struct {
 func (p *searched) read(ctx context.Context, tx pgx.Tx) (Found, error) {
 	found := Found{Events: []Hit{}, ScannedTo: p.top}
 	began, window := time.Now(), int64(firstWindow)
+	if p.bound > 0 && p.bound < p.top {
+		// One look at the index: there can be some, of an hour that came twice.
+		low := max(p.bound, p.least)
+		hits, err := p.look(ctx, tx, low, p.Limit)
+		switch {
+		case err == nil:
+			found.Events, p.top = append(found.Events, hits...), low
+			found.ScannedTo = p.top
+		case !timedOut(err):
+			return Found{}, malformed(err)
+		}
+	}
 	for p.top > p.least && len(found.Events) < p.Limit {
 		if found.Further = time.Since(began) > p.time && p.top < found.ScannedTo; found.Further {
 			break
 		}
 		looked := time.Now()
 		low := max(p.top-window, p.least)
-		var hits []Hit
-		err := pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) (err error) { // a savepoint
-			hits, err = p.window(ctx, tx, low, p.Limit-len(found.Events))
-			return err
-		})
+		hits, err := p.look(ctx, tx, low, p.Limit-len(found.Events))
 		switch took := time.Since(looked); {
 		case timedOut(err) && window > leastWindow:
 			window = max(window/8, leastWindow)
@@ -205,6 +225,15 @@ func (p *searched) shownFloor(full bool) int64 {
 		return 0
 	}
 	return p.top
+}
+
+// look is window in a savepoint: it may time out, and others follow.
+func (p *searched) look(ctx context.Context, tx pgx.Tx, low int64, limit int) (hits []Hit, err error) {
+	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) (err error) {
+		hits, err = p.window(ctx, tx, low, limit)
+		return err
+	})
+	return hits, err
 }
 
 // window reads the hits from low to p.top.

@@ -85,6 +85,7 @@ OUTCRIER_DATABASE_URL is not given.`
 		appendCommand(p),
 		tailCommand(p),
 		tokenCommand(p),
+		catalogueCommand(p),
 		benchCommand(p),
 		doctorCommand(p),
 		healthCommand(p),

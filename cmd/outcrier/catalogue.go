@@ -1,0 +1,282 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// catalogueListConfig is the settings of "outcrier catalogue list".
+type catalogueListConfig struct {
+	DatabaseSettings
+	JSON bool `flag:"json" help:"print it as JSON instead, as GET /catalogue answers"`
+	LogSettings
+}
+
+// catalogueSetConfig is the settings of "outcrier catalogue set". What is not given
+// stays as it is.
+type catalogueSetConfig struct {
+	DatabaseSettings
+	Type        string `flag:"type" help:"the type of events that is described, like audit.approved"`
+	Title       string `flag:"title" help:"what it is called; has to be given for a new type"`
+	Description string `flag:"description" help:"what it means, in a sentence or two"`
+	Code        string `flag:"code" help:"a short name for people to quote, like AUDIT-2; no other type can have it"`
+	Severity    string `flag:"severity" help:"info, warning or error; info for a new type"`
+	Action      string `flag:"action" help:"what the client should do: none, refresh, retry, sign_in_again, contact_support, show_details, or one of your clients' own; none for a new type"`
+	Schema      string `flag:"schema" help:"the JSON Schema that payloads are held to; - reads standard input, and null takes it away"`
+	JSON        bool   `flag:"json" help:"read all of the entry from standard input, as JSON with these names (the schema is payload_schema)"`
+	LogSettings
+}
+
+// catalogueRemoveConfig is the settings of "outcrier catalogue remove".
+type catalogueRemoveConfig struct {
+	DatabaseSettings
+	Type string `flag:"type" help:"the type to take out of the catalogue; its events stay, and more can be appended"`
+	LogSettings
+}
+
+// catalogueExportConfig is the settings of "outcrier catalogue export".
+type catalogueExportConfig struct {
+	DatabaseSettings
+	LogSettings
+}
+
+// catalogueImportConfig is the settings of "outcrier catalogue import".
+type catalogueImportConfig struct {
+	DatabaseSettings
+	Prune  bool `flag:"prune" help:"remove the types that the input does not have"`
+	DryRun bool `flag:"dry-run" help:"only tell what would change"`
+	LogSettings
+}
+
+func catalogueCommand(p process) *cobra.Command {
+	catalogue := newGroup("catalogue", "Tell what types of events mean, or change what is said of them")
+	export := newCommand(p, "export", "Print all entries as JSON, to be kept with the code", runCatalogueExport)
+	export.Long = `Prints all entries as JSON, by type and without their times, so that a file of it differs
+where the catalogue does:
+
+  outcrier catalogue export > catalogue.json
+  outcrier catalogue import --prune < catalogue.json`
+	set := newCommand(p, "set", "Describe a type, or change what is said of it", runCatalogueSet)
+	set.Long = `Describes a type of events, or changes what is given and leaves the rest:
+
+  outcrier catalogue set --type order.filled --title 'Order filled' --action refresh
+  outcrier catalogue set --type order.filled --schema - < order.schema.json
+
+With --json all of the entry comes from standard input.`
+	catalogue.AddCommand(
+		newCommand(p, "list", "List the types, by name", runCatalogueList),
+		set,
+		newCommand(p, "remove", "Take a type out of the catalogue", runCatalogueRemove),
+		export,
+		newCommand(p, "import", "Add and change entries as standard input has them, all or none", runCatalogueImport),
+	)
+	return catalogue
+}
+
+func (c *catalogueListConfig) check(r *report)   { c.required(r) }
+func (c *catalogueExportConfig) check(r *report) { c.required(r) }
+func (c *catalogueImportConfig) check(r *report) { c.required(r) }
+
+func (c *catalogueRemoveConfig) check(r *report) {
+	c.required(r)
+	r.require("type", c.Type)
+}
+
+func (c *catalogueSetConfig) check(r *report) {
+	c.required(r)
+	if c.JSON {
+		for _, flag := range []string{"type", "title", "description", "code", "severity", "action", "schema"} {
+			if r.given(flag) {
+				r.reject(flag, "is in the JSON, with --json")
+			}
+		}
+		return
+	}
+	r.require("type", c.Type)
+	if c.Schema != "" && c.Schema != "-" && !json.Valid([]byte(c.Schema)) {
+		r.reject("schema", `want JSON, like '{"type": "object"}', - for standard input, or null`)
+	}
+}
+
+// required is check, where there is no other way than the database.
+func (d DatabaseSettings) required(r *report) {
+	d.check(r)
+	r.require("database-url", d.DatabaseURL)
+}
+
+// withCatalogue calls fn with the catalogue.
+func withCatalogue(url string, fn func(outbox.Catalogue) error) error {
+	pool, err := newPool(url, 1)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return fn(outbox.Catalogue{Pool: pool})
+}
+
+// entries is the catalogue as JSON.
+type entries struct {
+	Types []outbox.EventType `json:"types"`
+}
+
+func runCatalogueList(ctx context.Context, p process, c catalogueListConfig) error {
+	return withCatalogue(c.DatabaseURL, func(catalogue outbox.Catalogue) error {
+		types, err := catalogue.List(ctx)
+		if err != nil {
+			return err
+		}
+		if c.JSON {
+			return printJSON(p.stdout, entries{types})
+		}
+		return printTypes(p.stdout, terminalOf(p.stdout, p.environ), types)
+	})
+}
+
+func printJSON(w io.Writer, value any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(value)
+}
+
+func runCatalogueSet(ctx context.Context, p process, c catalogueSetConfig) error {
+	var whole *outbox.EventType
+	var err error
+	if c.JSON {
+		if whole, err = readStdin[outbox.EventType](p.stdin, "an entry, like "+exampleEntry); err != nil {
+			return err
+		}
+		c.Type = whole.Type
+	} else if c.Schema == "-" {
+		schema, err := readStdin[json.RawMessage](p.stdin, "a JSON Schema")
+		if err != nil {
+			return err
+		}
+		c.Schema = string(*schema)
+	}
+	return c.edit(ctx, p, func(types []outbox.EventType) ([]outbox.EventType, error) {
+		i := slices.IndexFunc(types, func(t outbox.EventType) bool { return t.Type == c.Type })
+		if i < 0 {
+			i, types = len(types), append(types, outbox.EventType{Type: c.Type})
+		}
+		if whole != nil {
+			types[i] = *whole
+			return types, nil
+		}
+		if types[i].Title == "" && c.Title == "" {
+			return nil, fmt.Errorf("the catalogue does not have type %q yet: give its --title too", c.Type)
+		}
+		c.apply(&types[i])
+		return types, nil
+	})
+}
+
+// apply changes what is given of an entry.
+func (c catalogueSetConfig) apply(t *outbox.EventType) {
+	for field, text := range map[*string]string{&t.Title: c.Title, &t.Description: c.Description, &t.Severity: c.Severity, &t.Action: c.Action} {
+		if text != "" {
+			*field = text
+		}
+	}
+	if c.Code != "" {
+		t.Code = &c.Code
+	}
+	if c.Schema != "" {
+		t.PayloadSchema = json.RawMessage(c.Schema)
+	}
+}
+
+func runCatalogueRemove(ctx context.Context, p process, c catalogueRemoveConfig) error {
+	return c.edit(ctx, p, func(types []outbox.EventType) ([]outbox.EventType, error) {
+		kept := slices.DeleteFunc(slices.Clone(types), func(t outbox.EventType) bool { return t.Type == c.Type })
+		if len(kept) == len(types) {
+			return nil, fmt.Errorf("the catalogue has no type %q; outcrier catalogue list shows those that it has", c.Type)
+		}
+		return kept, nil
+	})
+}
+
+func runCatalogueExport(ctx context.Context, p process, c catalogueExportConfig) error {
+	return withCatalogue(c.DatabaseURL, func(catalogue outbox.Catalogue) error {
+		types, err := catalogue.List(ctx)
+		if err != nil {
+			return err
+		}
+		type entry struct {
+			outbox.EventType
+			UpdatedAt *string `json:"updated_at,omitempty"` // hides the other
+		}
+		all := []entry{}
+		for _, t := range types {
+			all = append(all, entry{EventType: t})
+		}
+		return printJSON(p.stdout, map[string]any{"types": all})
+	})
+}
+
+func runCatalogueImport(ctx context.Context, p process, c catalogueImportConfig) error {
+	given, err := readStdin[entries](p.stdin, `{"types": [`+exampleEntry+`, …]}, as export prints it`)
+	if err != nil {
+		return err
+	}
+	if given.Types == nil {
+		return errors.New(`standard input has no "types": want {"types": [` + exampleEntry + `, …]}, as export prints it`)
+	}
+	return withCatalogue(c.DatabaseURL, func(catalogue outbox.Catalogue) error {
+		changes, err := catalogue.Edit(ctx, c.DryRun, func(types []outbox.EventType) ([]outbox.EventType, error) {
+			if c.Prune {
+				return given.Types, nil
+			}
+			kept := slices.DeleteFunc(types, func(t outbox.EventType) bool {
+				return slices.ContainsFunc(given.Types, func(g outbox.EventType) bool { return g.Type == t.Type })
+			})
+			return append(kept, given.Types...), nil
+		})
+		if err != nil {
+			return err
+		}
+		return printChanges(p, changes, c.DryRun)
+	})
+}
+
+// edit changes the catalogue, and tells what was changed.
+func (d DatabaseSettings) edit(ctx context.Context, p process, wanted func([]outbox.EventType) ([]outbox.EventType, error)) error {
+	return withCatalogue(d.DatabaseURL, func(catalogue outbox.Catalogue) error {
+		changes, err := catalogue.Edit(ctx, false, wanted)
+		if err != nil {
+			return err
+		}
+		return printChanges(p, changes, false)
+	})
+}
+
+const exampleEntry = `{"type": "order.filled", "title": "Order filled"}`
+
+// readStdin reads one JSON value of which every field is known.
+func readStdin[T any](stdin io.Reader, want string) (value *T, err error) {
+	decoder := json.NewDecoder(io.LimitReader(stdin, maxStdin))
+	decoder.DisallowUnknownFields()
+	err = decoder.Decode(&value)
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &kind):
+		return nil, fmt.Errorf("standard input: %s can't be a JSON %s, want %s", cmp.Or(kind.Field, "it"), kind.Value, want)
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("standard input is empty, want " + want)
+	case err != nil:
+		return nil, fmt.Errorf("standard input: %s; want %s", strings.TrimPrefix(err.Error(), "json: "), want)
+	case value == nil || decoder.More():
+		return nil, errors.New("standard input has null, or more than one JSON value; want " + want)
+	}
+	return value, nil
+}

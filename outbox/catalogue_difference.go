@@ -1,0 +1,196 @@
+package outbox
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// TypeChange is what became of an entry of the catalogue.
+type TypeChange struct {
+	Type string
+	// Before is nil for an entry that was added, After for one that was removed.
+	Before, After *EventType
+}
+
+// EntryError says which entry of the catalogue can't be as it is wanted, and why.
+// It wraps what Refused knows, or ErrTypeExists where another entry has its code.
+type EntryError struct {
+	Type, Reason string
+	err          error
+}
+
+func (e *EntryError) Error() string { return fmt.Sprintf("type %q: %s", e.Type, e.Reason) }
+func (e *EntryError) Unwrap() error { return e.err }
+
+// entryError is an EntryError, if err is of the entry.
+func entryError(t EventType, err error) error {
+	if reason, refused := Refused(err); refused {
+		return &EntryError{t.Type, reason, err}
+	}
+	if err = taken(err); errors.Is(err, ErrTypeExists) && t.Code != nil {
+		return &EntryError{t.Type, fmt.Sprintf("another type has the code %q", *t.Code), err}
+	}
+	return fmt.Errorf("type %q: %w", t.Type, err)
+}
+
+// errTried ends a transaction that was only to be tried.
+var errTried = errors.New("tried")
+
+// Edit makes the catalogue what wanted makes of it, all or nothing, and returns what
+// that changed, by type: entries that say the same as before are not touched.
+// Nobody else changes it meanwhile. wanted is given all entries, by type, and may
+// return them in any order; UpdatedAt is not looked at, and an empty severity or
+// action is the default. With try nothing is kept, but it fails as it would.
+//
+// What is not valid is an EntryError. It takes the rights of outbox_server, or of the
+// owner.
+func (c Catalogue) Edit(ctx context.Context, try bool, wanted func([]EventType) ([]EventType, error)) (changes []TypeChange, err error) {
+	err = pgx.BeginFunc(ctx, c.Pool, func(tx pgx.Tx) error {
+		// Readers go on.
+		if _, err := tx.Exec(ctx, `LOCK TABLE outbox_event_type IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+			return migrated(err)
+		}
+		before, err := listTypes(ctx, tx)
+		if err != nil {
+			return err
+		}
+		after, err := wanted(slices.Clone(before))
+		if err != nil {
+			return err
+		}
+		if changes, err = difference(before, after); err != nil {
+			return err
+		}
+		if err := change(ctx, tx, changes); err != nil {
+			return err
+		}
+		if try {
+			return errTried
+		}
+		return nil
+	})
+	if errors.Is(err, errTried) {
+		err = nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return changes, nil
+}
+
+// difference is what leads from one catalogue to another, by type.
+func difference(before, after []EventType) (changes []TypeChange, err error) {
+	byType := map[string]*EventType{}
+	for i := range after {
+		entry := &after[i]
+		if entry.Severity == "" {
+			entry.Severity = "info"
+		}
+		if entry.Action == "" {
+			entry.Action = "none"
+		}
+		if entry.Code != nil && *entry.Code == "" {
+			entry.Code = nil
+		}
+		if byType[entry.Type] != nil {
+			return nil, &EntryError{Type: entry.Type, Reason: "it comes twice"}
+		}
+		byType[entry.Type] = entry
+	}
+	for i := range before {
+		entry, kept := byType[before[i].Type]
+		delete(byType, before[i].Type)
+		c := TypeChange{before[i].Type, &before[i], entry}
+		if !kept || c.Fields() != nil {
+			changes = append(changes, c)
+		}
+	}
+	for name, entry := range byType {
+		changes = append(changes, TypeChange{name, nil, entry})
+	}
+	slices.SortFunc(changes, func(a, b TypeChange) int { return strings.Compare(a.Type, b.Type) })
+	return changes, nil
+}
+
+// Fields names what differs, as JSON does; empty where an entry was added or removed.
+func (c TypeChange) Fields() (names []string) {
+	if c.Before == nil || c.After == nil {
+		return nil
+	}
+	before, after := c.Before, c.After
+	for _, field := range []struct {
+		name string
+		same bool
+	}{
+		{"code", reflect.DeepEqual(before.Code, after.Code)},
+		{"title", before.Title == after.Title},
+		{"description", before.Description == after.Description},
+		{"severity", before.Severity == after.Severity},
+		{"action", before.Action == after.Action},
+		{"payload_schema", reflect.DeepEqual(plain(before.PayloadSchema), plain(after.PayloadSchema))},
+	} {
+		if !field.same {
+			names = append(names, field.name)
+		}
+	}
+	return names
+}
+
+// plain is JSON without its spelling; nil for none, and for what is not JSON.
+func plain(text json.RawMessage) (value any) {
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.UseNumber()
+	if decoder.Decode(&value) != nil {
+		return nil
+	}
+	return value
+}
+
+// change applies changes. Codes are unique, and may go from one entry to another:
+// what loses its own does so first.
+func change(ctx context.Context, tx pgx.Tx, changes []TypeChange) error {
+	const (
+		removeSQL = `DELETE FROM outbox_event_type WHERE type = $1`
+		uncodeSQL = `UPDATE outbox_event_type SET code = NULL WHERE type = $1`
+		putSQL    = `
+INSERT INTO outbox_event_type (type, code, title, description, severity, action, payload_schema)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
+ON CONFLICT (type) DO UPDATE SET
+	code = excluded.code, title = excluded.title, description = excluded.description,
+	severity = excluded.severity, action = excluded.action, payload_schema = excluded.payload_schema`
+	)
+	for _, c := range changes {
+		var err error
+		switch {
+		case c.After == nil:
+			_, err = tx.Exec(ctx, removeSQL, c.Type)
+		case c.Before != nil && !reflect.DeepEqual(c.Before.Code, c.After.Code):
+			_, err = tx.Exec(ctx, uncodeSQL, c.Type)
+		}
+		if err != nil {
+			return fmt.Errorf("type %q: %w", c.Type, err)
+		}
+	}
+	for _, c := range changes {
+		if c.After == nil {
+			continue
+		}
+		schema, err := c.After.schemaText()
+		if err == nil {
+			t := c.After
+			_, err = tx.Exec(ctx, putSQL, t.Type, t.Code, t.Title, t.Description, t.Severity, t.Action, schema)
+		}
+		if err != nil {
+			return entryError(*c.After, err)
+		}
+	}
+	return nil
+}
