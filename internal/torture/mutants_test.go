@@ -63,10 +63,10 @@ var mutants = []mutant{
 		{"outbox/leg.go", "From: from, To: end, After: p.EventID})", "From: from, To: end})"},
 	}},
 	{"a full queue drops its oldest frame", []edit{
-		{"sse/subscription.go", "		s.state, s.queue, s.bytes = lagging, nil, 0\n		return true\n", "		s.queue = append(s.queue[1:], f)\n		return true\n"},
+		{"sse/subscription.go", "		s.lag()\n		return true\n", "		s.queue = append(s.queue[1:], f)\n		return true\n"},
 	}},
 	{"a full queue is recalled without its oldest frame", []edit{
-		{"sse/subscription.go", "		s.next = s.queue[0].serial\n", "		s.next = s.queue[0].serial + 1\n"},
+		{"sse/subscription.go", "	s.next = s.queue[0].serial\n", "	s.next = s.queue[0].serial + 1\n"},
 	}},
 	{"what was recalled is queued too", []edit{
 		{"sse/subscription.go", "s.last >= f.serial", "s.last == f.serial"},
