@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -101,4 +102,28 @@ func (d *decoder) keep(p []byte) []byte {
 	start := len(d.arena)
 	d.arena = append(d.arena, p...)
 	return d.arena[start:len(d.arena):len(d.arena)]
+}
+
+// memory is what pages of many events are read into, one after the other.
+type memory struct {
+	events []Event
+	arena  []byte
+	kept   int // in the last page
+}
+
+var memories = sync.Pool{New: func() any { return new(memory) }}
+
+// take gives room for as much as the last page had.
+func (m *memory) take() (events []Event, arena []byte) {
+	if m.kept > cap(m.arena) {
+		m.arena = make([]byte, 0, m.kept)
+	}
+	return m.events[:0], m.arena[:0]
+}
+
+// put takes the memory back, from a page with these events.
+func (m *memory) put(events []Event) {
+	clear(events)
+	m.events = events
+	memories.Put(m)
 }

@@ -19,7 +19,22 @@ type Page struct {
 	After int64
 	// Done is set when the leg ends with this page.
 	Done bool
+
+	memory *memory
 }
+
+// Free lets a later page have the memory of this one: of its events only the strings
+// may be used from then on. It need not be called.
+func (p *Page) Free() {
+	if p.memory != nil {
+		p.memory.put(p.Events)
+	}
+	p.Events, p.memory = nil, nil
+}
+
+// A page of at least so many events is read into memory that is used again: half the
+// work of a long replay would be to collect it.
+const manyEvents = 512
 
 // A page of a replay holds about this many bytes, and this many events at most: of
 // small ones a page's worth, and no more, since what is behind a full page has been
@@ -149,6 +164,11 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 	defer rows.Close()
 	page := Page{After: leg.After}
 	var d decoder
+	if limit >= manyEvents {
+		page.memory = memories.Get().(*memory)
+		page.Events, d.arena = page.memory.take()
+		defer func() { page.memory.arena, page.memory.kept = d.arena, d.kept }()
+	}
 	var trimmed bool
 	size, read, full := 0, 0, false
 	for rows.Next() {

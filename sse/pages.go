@@ -30,7 +30,7 @@ type pages struct {
 // page is a stretch of a leg: frames from memory, or events from the table.
 type page struct {
 	frames []*Frame
-	events []outbox.Event
+	table  outbox.Page
 	after  int64
 	done   bool
 	err    error
@@ -100,7 +100,7 @@ func (p *pages) limit() int {
 
 func (p *pages) read(ctx context.Context, leg outbox.Leg, limit int) page {
 	read, err := p.Hub.Ring.replayTable(ctx, leg, p.request.Filter, limit)
-	return page{events: read.Events, after: read.After, done: read.Done, err: err}
+	return page{table: read, after: read.After, done: read.Done, err: err}
 }
 
 // close comes after the last page.

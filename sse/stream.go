@@ -246,9 +246,10 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 			t.count(f.Event)
 		}
 		clear(page.frames)
-		for i := range page.events {
-			e := &page.events[i]
-			at := leg.At(claim(e.ID, i+1 < len(page.events) && page.events[i+1].ID == e.ID))
+		events := page.table.Events
+		for i := range events {
+			e := &events[i]
+			at := leg.At(claim(e.ID, i+1 < len(events) && events[i+1].ID == e.ID))
 			if t.batch != nil {
 				given = at
 				if err := t.gather(ctx, e, given, appendBody(nil, e, t.request.Format)); err != nil {
@@ -264,6 +265,7 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 			t.told = given
 			t.count(e)
 		}
+		page.table.Free()
 		if err := t.hand(ctx); err != nil {
 			return err
 		}
