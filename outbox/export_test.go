@@ -41,6 +41,9 @@ func (p Pattern) Bounds() (low, high string, bounded bool) { return p.bounds() }
 // ReadOnce is one read of a tail, as for few events or for many.
 var ReadOnce = read
 
+// Here is where a tail starts.
+var Here = here
+
 // SearchFor has a page of a search take no longer than about d.
 func (a *Admin) SearchFor(d time.Duration) { a.searchTime = d }
 

@@ -48,31 +48,58 @@ func (r *Read) At(i int) Position {
 // can't use the index; and no lower bound on the id, because a transaction can be
 // absent from a snapshot's list of those in progress (its xmax is only the latest
 // completed + 1) and own smaller ids than any seen.
+//
+// The rows of an open transaction can't be seen, but where an index leads to them each
+// is looked at: of a million that takes a second, in every read. So no leg leads to
+// those of a transaction that is in progress, or too new for the snapshot. newLeg only
+// knows where the snapshot ends; aroundLeg goes by the ranges between the transactions
+// in progress, which costs more the more there are.
 const (
-	newLeg  = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outbox WHERE xid > $1`
-	lateLeg = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outbox WHERE xid = ANY($2::xid8[]) AND xid <= $1`
+	newLeg  = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outbox WHERE xid > $1 AND xid < (SELECT pg_snapshot_xmax(pg_current_snapshot()))`
+	lateLeg = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outbox WHERE xid = ANY(` + ended + `) AND xid <= $1`
+
+	aroundLeg = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM ranges CROSS JOIN LATERAL (
+	SELECT ` + eventColumns + ` FROM outbox WHERE xid > low AND xid < high OFFSET 0
+) AS o`
+
+	ended = `ARRAY(
+	SELECT x FROM (SELECT pg_current_snapshot() AS now OFFSET 0) AS s, unnest($2::xid8[]) AS x WHERE pg_visible_in_snapshot(x, now)
+)`
+
+	// rangesSQL are the ranges of xids above $1 between those in progress.
+	rangesSQL = `
+WITH ranges AS MATERIALIZED (
+	SELECT low, lead(low, 1, pg_snapshot_xmax(pg_current_snapshot())) OVER (ORDER BY low) AS high
+	FROM (SELECT $1::xid8 AS low UNION ALL SELECT x FROM pg_snapshot_xip(pg_current_snapshot()) AS x WHERE x > $1) AS lows
+)`
+	// newestSQL is the newest event of the ranges.
+	newestSQL = `
+	SELECT o.xid, o.id, o.created_at FROM ranges CROSS JOIN LATERAL (
+		SELECT xid, id, created_at FROM outbox WHERE xid > low AND xid < high ORDER BY xid DESC, id DESC LIMIT 1
+	) AS o ORDER BY o.xid DESC LIMIT 1`
 
 	aboutColumns = `pg_current_snapshot()::text AS snapshot, coalesce((SELECT max(trim) FROM outbox_trim), 0) AS trim`
 )
 
 // longSQL streams any number of events by id, behind the row about the snapshot.
-const longSQL = `
-WITH newest AS MATERIALIZED (
-	SELECT xid, id, created_at FROM outbox WHERE xid > $1 ORDER BY xid DESC, id DESC LIMIT 1
+const longSQL = rangesSQL + `, newest AS MATERIALIZED (` + newestSQL + `
 )
 SELECT coalesce(n.xid, '0') AS xid, '-9223372036854775808'::bigint AS id, '' AS topic, '' AS type, NULL::json AS payload, '' AS source, NULL::jsonb AS headers,
 	coalesce(n.created_at, 'epoch') AS created_at, coalesce(n.id, 0) AS newest, ` + aboutColumns + `
 FROM (SELECT 1) AS one LEFT JOIN newest AS n ON true
-UNION ALL ` + newLeg + ` UNION ALL ` + lateLeg + `
+UNION ALL ` + aroundLeg + ` UNION ALL ` + lateLeg + `
 ORDER BY id, xid`
 
 // shortSQL gives no more than a few, and leaves it to the tail to order them and to
 // find the newest: each scan of the table visits every partition, and for a few
 // events that is most of the time that a read takes. For the same reason the second
-// leg is only in shortLateSQL, for a set with exceptions.
+// leg is only in those with Late, for a set with exceptions, and the ranges are only
+// in those with Around.
 const (
-	shortSQL     = shortHead + newLeg + shortLimit
-	shortLateSQL = shortHead + newLeg + ` UNION ALL ` + lateLeg + shortLimit
+	shortSQL           = shortHead + newLeg + shortLimit
+	shortLateSQL       = shortHead + newLeg + ` UNION ALL ` + lateLeg + shortLimit
+	shortAroundSQL     = rangesSQL + shortHead + aroundLeg + shortLimit
+	shortAroundLateSQL = rangesSQL + shortHead + aroundLeg + ` UNION ALL ` + lateLeg + shortLimit
 
 	shortHead = `
 SELECT '0'::xid8 AS xid, 0::bigint AS id, '' AS topic, '' AS type, NULL::json AS payload, '' AS source, NULL::jsonb AS headers,
@@ -82,11 +109,11 @@ UNION ALL `
 	shortEvents = 32
 )
 
-// hereSQL is longSQL's first row alone, for the empty set: where a tail starts.
-const hereSQL = `
+// hereSQL is longSQL's first row alone, for the empty set ($1 is 0): where a tail
+// starts.
+const hereSQL = rangesSQL + `
 SELECT coalesce(n.xid, '0'), coalesce(n.id, 0), coalesce(n.created_at, 'epoch'), ` + aboutColumns + `
-FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-	SELECT xid, id, created_at FROM outbox ORDER BY xid DESC, id DESC LIMIT 1
+FROM (SELECT 1) AS one LEFT JOIN (` + newestSQL + `
 ) AS n ON true`
 
 // A part of a read holds at most this many events, and about this many bytes.
@@ -101,10 +128,11 @@ var errMany = errors.New("many events")
 // read reads what is new since from and hands it to deliver, part by part. It
 // returns the position after it and the transactions in progress in its
 // snapshot, ascending. An error after the first part leaves a read unfinished.
-// Where a few events at most are expected, it first tries to read no more.
-func read(ctx context.Context, conn *pgx.Conn, from Position, few bool, deliver func(Read)) (to Position, xip []uint64, err error) {
+// Where a few events at most are expected, it first tries to read no more; around
+// where there may be many of open transactions.
+func read(ctx context.Context, conn *pgx.Conn, from Position, few, around bool, deliver func(Read)) (to Position, xip []uint64, err error) {
 	if few {
-		part, xip, err := readFew(ctx, conn, from)
+		part, xip, err := readFew(ctx, conn, from, around)
 		if err != nil {
 			return from, nil, err
 		}
@@ -159,10 +187,14 @@ func readMany(ctx context.Context, conn *pgx.Conn, from Position, deliver func(R
 
 // readFew returns a read of at most shortEvents, which is whole; or one that is
 // not the last part and to be forgotten.
-func readFew(ctx context.Context, conn *pgx.Conn, from Position) (part Read, xip []uint64, err error) {
-	query, args := shortSQL, []any{inBinary, from.Given.Max}
+func readFew(ctx context.Context, conn *pgx.Conn, from Position, around bool) (part Read, xip []uint64, err error) {
+	query, late := shortSQL, shortLateSQL
+	if around {
+		query, late = shortAroundSQL, shortAroundLateSQL
+	}
+	args := []any{inBinary, from.Given.Max}
 	if len(from.Given.Except) > 0 {
-		query, args = shortLateSQL, append(args, from.Given.Except)
+		query, args = late, append(args, from.Given.Except)
 	}
 	rows, err := conn.Query(ctx, query, args...)
 	if err != nil {
@@ -225,7 +257,7 @@ func (d *decoder) read(rows pgx.Rows) (event Event, about *snapshotRow, err erro
 // here is the position of a fresh snapshot, of which nothing is delivered.
 func here(ctx context.Context, conn *pgx.Conn, history uint32) (Position, error) {
 	var r snapshotRow
-	if err := conn.QueryRow(ctx, hereSQL).Scan(&r.xid, &r.id, &r.createdAt, &r.snapshot, &r.trim); err != nil {
+	if err := conn.QueryRow(ctx, hereSQL, uint64(0)).Scan(&r.xid, &r.id, &r.createdAt, &r.snapshot, &r.trim); err != nil {
 		return Position{}, err
 	}
 	position, _, err := advance(Position{History: history}, r)

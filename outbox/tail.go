@@ -55,6 +55,7 @@ type Tail struct {
 	position   Position
 	continuing bool // position is where Deliver stands
 	failed     bool // a read of many events from position has failed
+	around     bool // reads go around open transactions, which may be large
 
 	// dispatch is of the present read.
 	dispatch Durations
@@ -322,7 +323,8 @@ func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, asked tim
 	watchdog := time.AfterFunc(t.Silence, func() { cancel(errSilent) })
 	defer watchdog.Stop()
 
-	to, xip, err = read(ctx, conn, t.position, few, func(r Read) {
+	began := time.Now()
+	to, xip, err = read(ctx, conn, t.position, few, t.around, func(r Read) {
 		watchdog.Reset(t.Silence)
 		if r.To.Trim != t.position.Trim {
 			return
@@ -333,11 +335,20 @@ func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, asked tim
 		t.observe(r.Events)
 		t.Deliver(r)
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		err = errors.Join(err, context.Cause(ctx))
+		t.around = true
+	case t.around: // until none of them is left
+		t.around = len(xip) > 0 && xip[len(xip)-1] > to.Given.Max
+	default:
+		t.around = time.Since(began) > slowRead
 	}
 	return to, xip, events, err
 }
+
+// slowRead is longer than a read takes that has few rows to look at.
+const slowRead = 20 * time.Millisecond
 
 // migrated tells a missing schema from other errors.
 func migrated(err error) error {

@@ -337,9 +337,10 @@ func TestTail_ReadsOfFewAndOfManyAreTheSame(t *testing.T) {
 	check := func(events int) (to outbox.Position) {
 		t.Helper()
 		var want []int64
-		for _, few := range []bool{false, true} {
+		for _, how := range []struct{ few, around bool }{{}, {few: true}, {few: true, around: true}} {
+			few := how.few
 			var reads []outbox.Read
-			end, _, err := outbox.ReadOnce(t.Context(), conn, from, few, func(r outbox.Read) { reads = append(reads, r) })
+			end, _, err := outbox.ReadOnce(t.Context(), conn, from, few, how.around, func(r outbox.Read) { reads = append(reads, r) })
 			if err != nil || len(reads) != 1 {
 				t.Fatalf("%d reads, %v", len(reads), err)
 			}

@@ -20,8 +20,9 @@ type edit struct{ file, old, new string }
 // this one could be.
 var mutants = []mutant{
 	{"deliver by id > last", []edit{
-		{"outbox/read.go", "FROM outbox WHERE xid > $1`", "FROM outbox WHERE id > $3 AND $1::xid8 IS NOT NULL`"},
-		{"outbox/read.go", "WHERE xid = ANY($2::xid8[]) AND xid <= $1", "WHERE xid = ANY($2::xid8[]) AND false"},
+		{"outbox/read.go", "UNION ALL ` + aroundLeg + ` UNION ALL ` + lateLeg + `\nORDER", "UNION ALL ` + newLeg + ` UNION ALL ` + lateLeg + `\nORDER"},
+		{"outbox/read.go", "WHERE xid > $1 AND xid < (SELECT pg_snapshot_xmax(pg_current_snapshot()))`", "WHERE id > $3 AND $1::xid8 IS NOT NULL`"},
+		{"outbox/read.go", "WHERE xid = ANY(` + ended + `) AND xid <= $1", "WHERE xid = ANY(` + ended + `) AND false"},
 		{"outbox/read.go", "from.Given.Max, from.Given.Except)", "from.Given.Max, from.Given.Except, from.EventID)"},
 		{"outbox/read.go", "	if few {\n", "	if false {\n"},
 	}},
@@ -33,7 +34,7 @@ var mutants = []mutant{
 		{"outbox/position.go", "	if p.Anchor.XID != top {\n", "	if p.Anchor.XID > top {\n"},
 	}},
 	{"a lower bound on id", []edit{
-		{"outbox/read.go", "FROM outbox WHERE xid > $1`", "FROM outbox WHERE xid > $1 AND id > $3`"},
+		{"outbox/read.go", "xid < high OFFSET 0", "xid < high AND id > $3 OFFSET 0"},
 		{"outbox/read.go", "from.Given.Max, from.Given.Except)", "from.Given.Max, from.Given.Except, from.EventID)"},
 		{"outbox/read.go", "	if few {\n", "	if false {\n"},
 	}},
@@ -54,7 +55,7 @@ var mutants = []mutant{
 		{"sse/hub.go", "	s.from, s.start = h.read+1, h.starts\n", "	s.from, s.start = h.read+2, h.starts\n"},
 	}},
 	{"the tail forgets what was in flight", []edit{
-		{"outbox/read.go", "WHERE xid = ANY($2::xid8[]) AND xid <= $1", "WHERE xid = ANY($2::xid8[]) AND false"},
+		{"outbox/read.go", "WHERE xid = ANY(` + ended + `) AND xid <= $1", "WHERE xid = ANY(` + ended + `) AND false"},
 	}},
 	{"a replay forgets what was in flight", []edit{
 		{"outbox/replay.go", "(o.xid > $1 OR o.xid = ANY ($2::xid8[]))", "(o.xid > $1 OR false AND o.xid = ANY ($2::xid8[]))"},

@@ -1,0 +1,70 @@
+package outbox_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// The rows of an open transaction, however many, cost others' events nothing: no read
+// looks at them, but the first one that does not know of them yet.
+func TestRead_LooksAtNoRowsOfOpenTransactions(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool, conn := outboxtest.Pool(t, url), connection(t, url)
+	exec(t, conn, `SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET enable_bitmapscan = off`)
+	addNow(t, pool, "a", 1)
+	start := here(t, pool)
+	open := begin(t, pool)
+	exec(t, open, `INSERT INTO outbox (topic, type) SELECT 'import', 't' FROM generate_series(1, 5000)`)
+
+	// frugal tells how many entries of indexes a call goes through.
+	frugal := func(what string, call func() error) {
+		t.Helper()
+		exec(t, conn, `BEGIN`)
+		defer exec(t, conn, `ROLLBACK`)
+		if err := call(); err != nil {
+			t.Errorf("%s: %v", what, err)
+			return
+		}
+		const lookedAt = `SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid))::int FROM pg_index
+			WHERE indrelid IN (SELECT relid FROM pg_partition_tree('outbox'))`
+		if n := ask1[int](t, conn, lookedAt); n > 100 {
+			t.Errorf("%s: %d rows are looked at", what, n)
+		}
+	}
+	read := func(what string, from outbox.Position, few, around bool, events int) (to outbox.Position) {
+		t.Helper()
+		frugal(fmt.Sprintf("%s, few %v, around %v", what, few, around), func() (err error) {
+			given := 0
+			to, _, err = outbox.ReadOnce(t.Context(), conn, from, few, around, func(r outbox.Read) { given += len(r.Events) })
+			if given != events {
+				t.Errorf("%d events, want %d", given, events)
+			}
+			return err
+		})
+		return to
+	}
+	hows := []struct{ few, around bool }{{true, false}, {true, true}, {false, true}}
+	for _, how := range hows {
+		read("it is the newest transaction", start, how.few, how.around, 0)
+	}
+	exec(t, pool, `SELECT pg_current_xact_id()`)
+	for _, how := range hows[1:] {
+		read("a newer one has ended", start, how.few, how.around, 0)
+	}
+	addNow(t, pool, "a", 3)
+	var past outbox.Position
+	for _, how := range hows[1:] {
+		past = read("newer events are there", start, how.few, how.around, 3)
+	}
+	addNow(t, pool, "a", 3)
+	for _, how := range hows {
+		read("it is an exception of the set", past, how.few, how.around, 3)
+	}
+	frugal("where a tail starts", func() error {
+		_, err := outbox.Here(t.Context(), conn, 1)
+		return err
+	})
+}
