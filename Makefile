@@ -61,6 +61,7 @@ $(PG_CACHE)/%/ready:
 check: $(GOLANGCI_LINT) ## format, vet, lint, and a tidy go.mod
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
+	go vet -tags mutants ./internal/torture
 	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
 	go mod tidy -diff
 

@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// verdict is what a torture says when a promise is broken.
-var verdict = regexp.MustCompile(`(?m)^.*(was lost|came twice|order: event|the end never came|should not have had|given were .* not).*$`)
+// outcome is what a torture says when a promise is broken.
+var outcome = regexp.MustCompile(`(?m)^.*(was lost|came twice|order: event|the end never came|should not have had|given were .* not).*$`)
 
 // TestMutants sees the torture, or the history that a test of sse's makes by hand,
 // fail for every mutant, and for the promise's sake.
@@ -38,7 +38,7 @@ func TestMutants(t *testing.T) {
 			if err == nil {
 				t.Fatalf("nobody noticed:\n%s", output)
 			}
-			found := verdict.FindAll(output, 3)
+			found := outcome.FindAll(output, 3)
 			if found == nil {
 				t.Fatalf("failed, but not for a broken promise:\n%s", output)
 			}
