@@ -277,13 +277,15 @@ func (v *visitor) poll(ctx context.Context) error {
 		}
 		v.polls.Add(1)
 		v.last = answer.Position
+		for _, e := range answer.Events {
+			v.ended = v.ended || e.Type == endOfSoak
+		}
 		if v.start == "" {
 			v.start = v.last // behind what came while it was answered
 			continue
 		}
 		for _, e := range answer.Events {
 			v.give(e.ID)
-			v.ended = v.ended || e.Type == endOfSoak
 		}
 	}
 	return nil
