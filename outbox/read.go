@@ -170,7 +170,10 @@ func readMany(ctx context.Context, conn *pgx.Conn, from Position, deliver func(R
 			part.To = to
 			continue
 		}
-		if len(part.Events) >= partEvents || size > partBytes {
+		// Events of one id, of which there are some where the sequence was set back, are
+		// in one part: a position between them could not tell them apart.
+		n := len(part.Events)
+		if (n >= partEvents || size > partBytes) && event.ID != part.Events[n-1].ID {
 			deliver(part)
 			part, size = Read{From: from, To: to}, 0
 		}

@@ -327,6 +327,30 @@ func TestTail_LongReadKeepsOrderAndPositions(t *testing.T) {
 	}
 }
 
+// A position between two events of one id would claim both.
+func TestTail_EventsOfOneIDAreInOnePart(t *testing.T) {
+	url := outboxtest.URL(t)
+	tail := &outbox.Tail{URL: url}
+	c := follow(t, tail)
+	const n = 1100
+	// Two of id 512, where a part would end, and three of 1024.
+	want := ask[int64](t, outboxtest.Pool(t, url), `INSERT INTO outbox (id, topic, type)
+		SELECT CASE n WHEN 513 THEN 512 WHEN 1025 THEN 1024 WHEN 1026 THEN 1024 ELSE n END, 'twice', 't' FROM generate_series(1, $1::int) AS n RETURNING id`, n)
+	c.wantIDs(t, tail, want)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var last int64
+	for i, r := range c.reads {
+		if len(r.Events) == 0 {
+			continue
+		}
+		if r.Events[0].ID == last {
+			t.Errorf("part %d begins with the id %d, with which the one before ends", i, last)
+		}
+		last = r.Events[len(r.Events)-1].ID
+	}
+}
+
 // However a read is made, it holds the same events and ends at the same position.
 func TestTail_ReadsOfFewAndOfManyAreTheSame(t *testing.T) {
 	url := outboxtest.URL(t)
