@@ -409,7 +409,7 @@ export function connect(
       wake();
       member = true;
       leader = news.tab;
-      ({ tabs, asked, told, heartbeat } = detail);
+      ({ tabs, asked, told, heartbeat = heartbeat } = detail);
       head = at;
     } else if (news.tab !== leader || (!member && !leads)) return; // also of one who led before
     if (at) head = at;

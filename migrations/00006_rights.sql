@@ -96,10 +96,15 @@ BEGIN
     due := ARRAY(
         SELECT id FROM outbox_scheduled
         WHERE deliver_at <= clock_timestamp() AND (held_until IS NULL OR held_until <= clock_timestamp())
-        ORDER BY deliver_at, id LIMIT at_most FOR UPDATE SKIP LOCKED);
+        ORDER BY held_until NULLS FIRST, deliver_at, id LIMIT at_most FOR UPDATE SKIP LOCKED);
     IF due = '{}' THEN
         RETURN 0; -- to insert nothing would ring, too
     END IF;
+    BEGIN
+        LOCK TABLE outbox IN ROW EXCLUSIVE MODE;
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN 0; -- a partition comes or goes, which is no fault of a row
+    END;
     BEGIN
         RETURN outbox_move(due);
     EXCEPTION WHEN OTHERS THEN

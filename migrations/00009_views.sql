@@ -193,7 +193,12 @@ BEGIN ATOMIC
                 SELECT 'outbox'::regclass::oid UNION ALL SELECT i.inhrelid FROM pg_inherits AS i WHERE i.inhparent = 'outbox'::regclass))
             AND (bool_or(l.relation = 'outbox_id_seq'::regclass) OR NOT bool_or(l.relation = 'outbox_turn'::regclass))
     ) AS w
-    JOIN pg_locks AS x ON x.virtualtransaction = w.virtualtransaction AND x.locktype = 'transactionid' AND x.mode = 'ExclusiveLock' AND x.granted
+    JOIN (
+        -- Of a transaction and its open savepoints, the transaction.
+        SELECT DISTINCT ON (l.virtualtransaction) l.virtualtransaction, l.transactionid FROM pg_locks AS l
+        WHERE l.locktype = 'transactionid' AND l.mode = 'ExclusiveLock' AND l.granted
+        ORDER BY l.virtualtransaction, age(l.transactionid) DESC
+    ) AS x ON x.virtualtransaction = w.virtualtransaction
     LEFT JOIN pg_stat_activity AS a ON a.pid = w.pid
     LEFT JOIN pg_prepared_xacts AS p ON w.pid IS NULL AND p.transaction = x.transactionid
     WHERE w.pid IS DISTINCT FROM pg_backend_pid();

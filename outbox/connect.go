@@ -90,6 +90,10 @@ func prepare(config *pgx.ConnConfig) {
 	if config.ConnectTimeout == 0 {
 		config.ConnectTimeout = 5 * time.Second
 	}
+	switch config.DefaultQueryExecMode {
+	case pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol: // as text, which reads don't take
+		config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	}
 	// Of several hosts in the URL, the primary.
 	if config.ValidateConnect == nil && len(config.Fallbacks) > 0 {
 		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary

@@ -82,3 +82,20 @@ func TestReplay_RareTopicReadsNothingElse(t *testing.T) {
 		})
 	}
 }
+
+// A URL may ask for a mode whose rows come as text.
+func TestReplay_WhateverTheModeOfQueries(t *testing.T) {
+	for _, mode := range []string{"exec", "simple_protocol", "describe_exec", "cache_describe", "cache_statement"} {
+		t.Run(mode, func(t *testing.T) {
+			pool := outboxtest.Pool(t, outboxtest.URL(t)+"&default_query_exec_mode="+mode)
+			tail := &outbox.Tail{URL: pool.Config().ConnString()}
+			c := follow(t, tail)
+			ids := ask[int64](t, pool, `INSERT INTO outbox (topic, type) VALUES ('a', 't') RETURNING id`)
+			c.wantIDs(t, tail, ids)
+			reader := outbox.Reader{Pool: pool}
+			if got := replay(t, reader, earliest(t, reader), here(t, pool), all("a"), 10); len(got) != 1 {
+				t.Errorf("the replay has %v", got)
+			}
+		})
+	}
+}

@@ -186,6 +186,26 @@ func TestDeliverDue_AKeyInFlightHoldsItsOwnRowOnly(t *testing.T) {
 	}
 }
 
+// While a partition comes or goes nothing can be moved, which no row is to blame for.
+func TestDeliverDue_ALockedTableIsNoFaultOfRows(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at) VALUES ('a', 't', now())`)
+	tx := begin(t, pool)
+	exec(t, tx, `LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE`)
+	if n := ask1[int](t, pool, `SELECT outbox_deliver_due()`); n != 0 {
+		t.Errorf("%d were moved", n)
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_scheduled WHERE problem IS NOT NULL OR held_until IS NOT NULL`); n != 0 {
+		t.Errorf("%d rows have a problem", n)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := ask1[int](t, pool, `SELECT outbox_deliver_due()`); n != 1 {
+		t.Errorf("%d were moved when the lock was gone", n)
+	}
+}
+
 // A row that the outbox refuses says why, is tried again, and stops no other.
 func TestDeliverDue_ARefusedRowStopsNoOther(t *testing.T) {
 	pool := outboxtest.New(t)

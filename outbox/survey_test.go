@@ -35,6 +35,9 @@ func TestSurvey_CountsWhatIsOwedUntilItIsCommitted(t *testing.T) {
 		return tx
 	}
 	owing := begin(`INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
+	if _, err := owing.Exec(t.Context(), `SAVEPOINT s; INSERT INTO outbox (topic, type) VALUES ('a', 't')`); err != nil {
+		t.Fatal(err) // which has an xid of its own
+	}
 	reading := begin(`SELECT count(*) FROM outbox`)
 	if s := survey(); s.Owing != 1 || s.OldestOwing <= 0 {
 		t.Errorf("with one that owes and one that reads: %+v", s)

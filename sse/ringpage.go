@@ -113,14 +113,14 @@ func (r *Ring) page(dst []*Frame, leg outbox.Leg, filter outbox.Filter, limit, b
 }
 
 // cut orders what has been found, leaves out what is too much, and tells whether the
-// page is full.
+// page is full. At least one is left in, so that a page gets on.
 func (p *ringPage) cut(limit, bytes int, size func(*Frame) int) (full bool) {
 	slices.SortFunc(p.frames, func(a, b *Frame) int {
 		return cmp.Or(cmp.Compare(a.Event.ID, b.Event.ID), cmp.Compare(a.serial, b.serial))
 	})
 	for n, f := range p.frames {
 		full = n >= limit || bytes <= 0
-		if full && f.Event.ID != p.frames[n-1].Event.ID {
+		if full && n > 0 && f.Event.ID != p.frames[n-1].Event.ID {
 			clear(p.frames[n:])
 			p.frames = p.frames[:n]
 			return true

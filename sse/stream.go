@@ -271,8 +271,11 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 		}
 		if legs[0].After = page.after; page.done {
 			given, legs = leg.To, legs[1:]
-		} else if err := t.send(ctx); err != nil {
-			return err
+		}
+		if len(legs) > 0 {
+			if err := t.send(ctx); err != nil {
+				return err
+			}
 		}
 	}
 	t.joined = join(given, w)
