@@ -56,5 +56,5 @@ func TestToken_WithoutAKeyIsNotGoodWhenItCannotBe(t *testing.T) {
 	}
 	examine(t, Config{Token: token(`{"sub":"ann"}`)}).want(t, Error, "token", "it has no exp", `subject "ann"`)
 	past := fmt.Sprintf(`{"sub":"ann","exp":%d}`, time.Now().Add(-time.Hour).Unix())
-	examine(t, Config{Token: token(past)}).want(t, Error, "token", "it has expired", "1h0m0s ago", "mint a new one")
+	examine(t, Config{Token: token(past)}).want(t, Error, "token", "it has expired", "1h0m", " ago", "mint a new one")
 }
