@@ -10,3 +10,9 @@ func (a *Audit) Turn(ctx context.Context, run int64, every time.Duration) error 
 	a.run = run
 	return a.turn(ctx, every)
 }
+
+// LastWritten gives the id of the last event as a write that begins now would have it.
+func (r *StreamRecord) LastWritten() func() int64 {
+	row, _ := r.row(time.Now())
+	return func() int64 { return *row.LastEvent }
+}

@@ -170,7 +170,8 @@ func (r *StreamRecord) row(heard time.Time) (streamRow, int) {
 		row.LiveSeen = &live
 	}
 	if r.events > 0 {
-		row.LastEvent = &r.last
+		last := r.last // which goes on while the row is written
+		row.LastEvent = &last
 	}
 	if !r.closed.IsZero() {
 		age, why := time.Since(r.closed).Seconds(), clean(r.why)

@@ -225,6 +225,19 @@ func TestAudit_TellsAStreamsLife(t *testing.T) {
 	}
 }
 
+// A stream goes on while its row is on its way to the table.
+func TestAudit_WhatIsBeingWrittenStays(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit := newAudit(t, pool, "n")
+	record := audit.Opened(outbox.StreamOpened{Filter: all("**"), From: here(t, pool)})
+	record.Progress(here(t, pool), 1, 7)
+	written := record.LastWritten()
+	record.Progress(here(t, pool), 1, 8)
+	if id := written(); id != 7 {
+		t.Errorf("the last event became %d, want 7", id)
+	}
+}
+
 // An open stream's row is not written at each event.
 func TestAudit_WritesOpenStreamsNowAndThen(t *testing.T) {
 	pool := outboxtest.New(t)

@@ -3,7 +3,9 @@ package main
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"log"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -50,9 +52,7 @@ func (a *authority) validates(t *testing.T, port int) {
 	t.Helper()
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	logger := log.New(t.Output(), "", 0)
-	names := must(net.ListenPacket("udp", "127.0.0.1:0"))
-	address := names.LocalAddr().String()
-	_ = names.Close() // for the server of names, which takes an address only
+	address := freeAddress()
 	resolver := must(challtestsrv.New(challtestsrv.Config{DNSAddrs: []string{address}, Log: logger}))
 	resolver.SetDefaultDNSIPv4("127.0.0.1")
 	resolver.SetDefaultDNSIPv6("")
@@ -64,6 +64,25 @@ func (a *authority) validates(t *testing.T, port int) {
 	handler := surface.Handler()
 	a.handler.Store(&handler)
 	a.roots.AppendCertsFromPEM(issuer.GetRootCert(0).PEM())
+}
+
+// freeAddress is one for a server that takes an address only, by UDP and TCP: below
+// the ports that the kernel gives to others in the meantime.
+func freeAddress() string {
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		datagrams, err := net.ListenPacket("udp", address)
+		if err != nil {
+			continue
+		}
+		_ = datagrams.Close()
+		streams, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		_ = streams.Close()
+		return address
+	}
 }
 
 // A whole issue: the first who asks for the name has the server get a certificate,

@@ -218,7 +218,7 @@ func TestMetrics_AreForWhoMayReadThem(t *testing.T) {
 	if status, _ := scrape(t, "http://"+s.address+"/metrics", ""); status != 200 {
 		t.Errorf("open: %d", status)
 	}
-	apart := freeAddress(t)
+	apart := freeAddress()
 	s = serve(t, environ, "--metrics", apart)
 	eventually(t, func() bool {
 		response, err := http.Get("http://" + apart + "/metrics")
@@ -236,12 +236,4 @@ func TestMetrics_AreForWhoMayReadThem(t *testing.T) {
 	if got := runWith(t, environ, "serve", "--database-url", dsn, "--metrics", "everybody"); got.code != exitMistake || !strings.Contains(got.stderr, "want admin, open or an address") {
 		t.Errorf("%+v", got)
 	}
-}
-
-// freeAddress is one on loopback that nobody listens on.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener := must(net.Listen("tcp", "127.0.0.1:0"))
-	defer listener.Close()
-	return listener.Addr().String()
 }
