@@ -122,7 +122,7 @@ const (
 	partBytes  = 1 << 20
 )
 
-// errMany is joined to what keeps a read of many events from its end.
+// errMany marks what keeps a read of many events from its end.
 var errMany = errors.New("many events")
 
 // read reads what is new since from and hands it to deliver, part by part. It

@@ -32,8 +32,8 @@ func (p *Page) Free() {
 	p.Events, p.memory = nil, nil
 }
 
-// A page of at least so many events is read into memory that is used again: half the
-// work of a long replay would be to collect it.
+// A page of at least so many events is read into memory that is used again: to collect
+// it was a third of the server's work in a long replay.
 const manyEvents = 512
 
 // A page of a replay holds about this many bytes, and this many events at most: of

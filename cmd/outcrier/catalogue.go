@@ -275,8 +275,11 @@ func readStdin[T any](stdin io.Reader, want string) (value *T, err error) {
 		return nil, errors.New("standard input is empty, want " + want)
 	case err != nil:
 		return nil, fmt.Errorf("standard input: %s; want %s", strings.TrimPrefix(err.Error(), "json: "), want)
-	case value == nil || decoder.More():
-		return nil, errors.New("standard input has null, or more than one JSON value; want " + want)
+	case value == nil:
+		return nil, errors.New("standard input has null, want " + want)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("standard input has more than one JSON value, or goes on behind it; want " + want)
 	}
 	return value, nil
 }

@@ -51,7 +51,7 @@ var (
 // visit lets one visitor follow the other until the soak ends.
 func (s *soak) visit(ctx context.Context, place int) {
 	chance := rand.New(rand.NewPCG(s.seed, uint64(10_000+place)))
-	pause(ctx, time.Duration(s.pace*float64(chance.Int64N(int64(10*time.Second)))))
+	pause(ctx, s.paced(time.Duration(chance.Int64N(int64(10*time.Second)))))
 	for n := 0; ctx.Err() == nil && !s.closing.Load(); n++ {
 		v := &visitor{soak: s, name: fmt.Sprintf("visitor %d at place %d", n, place), rand: chance, client: visiting, began: time.Now()}
 		v.choose()
@@ -91,7 +91,7 @@ func (v *visitor) choose() {
 func (v *visitor) run(ctx context.Context) {
 	for ctx.Err() == nil && !v.ended {
 		stay, cancel := context.WithCancel(ctx)
-		time.AfterFunc(time.Duration(v.pace*float64(time.Second+rand.N(119*time.Second))), func() {
+		time.AfterFunc(v.paced(time.Second+rand.N(119*time.Second)), func() {
 			if !v.closing.Load() {
 				cancel()
 			}
@@ -114,9 +114,9 @@ func (v *visitor) run(ctx context.Context) {
 		case v.rand.IntN(4) == 0 || time.Since(v.began).Seconds() > v.pace*300, v.slow && time.Since(v.began).Seconds() > v.pace*120:
 			return
 		case v.rand.IntN(10) == 0:
-			pause(ctx, time.Duration(v.pace*float64(rand.N(40*time.Second))))
+			pause(ctx, v.paced(rand.N(40*time.Second)))
 		default:
-			pause(ctx, time.Duration(v.pace*float64(rand.N(5*time.Second))))
+			pause(ctx, v.paced(rand.N(5*time.Second)))
 		}
 	}
 }

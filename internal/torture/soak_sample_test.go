@@ -53,7 +53,7 @@ type samples struct {
 func newSamples(t *testing.T, s *soak) *samples {
 	t.Helper()
 	all := &samples{soak: s, values: map[string][]float64{}, began: time.Now()}
-	for i, n := range []string{"A", "B"} {
+	for _, n := range []string{"A", "B"} {
 		key := strings.ToLower(n)
 		all.measures = append(all.measures,
 			measure{key + "_rss", "node " + n + ": resident memory", inBytes, "Resident memory", 0.1, 12 * megabyte},
@@ -65,7 +65,6 @@ func newSamples(t *testing.T, s *soak) *samples {
 			measure{key + "_cpu", "node " + n + ": CPU, of one core", inPercent, "CPU, of one core", 0.3, 3},
 			measure{key + "_lag", "node " + n + ": lag of the tail", inSeconds, "Lag of the tail", 0.1, 0.1},
 		)
-		_ = i
 	}
 	all.measures = append(all.measures,
 		measure{"events_heap", "outbox: rows", inBytes, "The table outbox", 0.1, 8 * megabyte},
@@ -101,7 +100,7 @@ func newSamples(t *testing.T, s *soak) *samples {
 // take takes a sample every 10 s, or more often where all goes faster, until ctx
 // ends. What can't be had is not a number.
 func (a *samples) take(ctx context.Context) {
-	every := time.Duration(max(0.1, a.soak.pace) * float64(10*time.Second))
+	every := a.soak.sampling()
 	for pause(ctx, every); ctx.Err() == nil; pause(ctx, every) {
 		a.one()
 	}

@@ -75,31 +75,43 @@ const judgedFrom = 10 * time.Minute
 // and go. Nothing is lost, nothing comes twice, and neither the nodes nor Postgres
 // grow. Without SOAK it takes some 20 s, and growth is not judged.
 func TestSoak(t *testing.T) {
-	s := &soak{t: t, lasts: 15 * time.Second, streams: 40, rate: 100, pace: 0.04, seed: seed(t)}
+	s := &soak{t: t, streams: 40, rate: 100, seed: seed(t)}
 	settings := map[string]string{}
 	if text := os.Getenv("SOAK"); text != "" {
-		var err error
-		if s.lasts, err = time.ParseDuration(text); err != nil || s.lasts < 10*time.Second {
+		lasts, err := time.ParseDuration(text)
+		if err != nil || lasts < 10*time.Second {
 			t.Fatalf("SOAK=%s: want a duration of 10s or more, like 1h", text)
 		}
+		s.lasting(lasts)
 		s.streams, s.rate = 500, 200
 		// The WAL is at its height after two checkpoints and a bit: 5 minutes
 		// each, as they come, are too long for less than an hour.
 		settings["checkpoint_timeout"] = fmt.Sprintf("%.0fs", min(5*time.Minute, max(30*time.Second, s.lasts/12)).Seconds())
 	} else {
 		t.Parallel()
+		s.lasting(15 * time.Second)
+		s.pace = 0.04
 		settings["fsync"] = "off"
 	}
 	s.streams, s.rate = number(t, "SOAK_STREAMS", s.streams), number(t, "SOAK_RATE", s.rate)
-	s.keep = max(time.Minute, s.lasts/12).Round(time.Second)
-	if s.pace == 0 {
-		// No visitor is to come back so late that events are gone.
-		s.pace = min(1, s.keep.Minutes()/5)
-	}
 	s.start(settings)
 	samples := s.run()
 	s.report(samples)
 }
+
+// lasting sets how long the soak takes, and what follows from that.
+func (s *soak) lasting(d time.Duration) {
+	s.lasts = d
+	s.keep = max(time.Minute, d/12).Round(time.Second)
+	// No visitor is to come back so late that events are gone.
+	s.pace = min(1, s.keep.Minutes()/5)
+}
+
+// paced is how long something takes that takes d in an hour's soak.
+func (s *soak) paced(d time.Duration) time.Duration { return time.Duration(s.pace * float64(d)) }
+
+// sampling is the time between samples.
+func (s *soak) sampling() time.Duration { return max(time.Second, s.paced(10*time.Second)) }
 
 // start starts Postgres as it comes, and the nodes.
 func (s *soak) start(settings map[string]string) {
@@ -213,7 +225,7 @@ func (s *soak) run() *samples {
 // back.
 func (s *soak) churn(chance *rand.Rand, end time.Time) {
 	stay := func(least, most time.Duration) {
-		d := time.Duration(s.pace * float64(least+rand.N(most-least)))
+		d := s.paced(least + rand.N(most-least))
 		pause(s.t.Context(), min(d, time.Until(end)))
 	}
 	stay(30*time.Second, 60*time.Second)

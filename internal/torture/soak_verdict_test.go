@@ -91,6 +91,7 @@ func (u unit) text(value float64) string {
 // document is docs/soak.md.
 func (s *soak) document(taken *samples, verdicts []verdict) []byte {
 	var b strings.Builder
+	of := func(seconds int) string { return brief(s.paced(time.Duration(seconds) * time.Second)) }
 	fmt.Fprintf(&b, `# The soak
 
 %s of everyday, by `+"`make soak SOAK=%s`"+`: nothing lost, nothing twice, and nothing that grows.
@@ -99,12 +100,12 @@ func (s *soak) document(taken *samples, verdicts []verdict) []byte {
 
 What goes on all the time, on one machine with two nodes that stay and a Postgres with its own settings, autovacuum included:
 
-- **Streams**: %d, each open for 1 to 120 s. Three of four come back by `+"`Last-Event-ID`"+`, at any node, within 5 s or up to 40 s;
+- **Streams**: %d, each open for %s to %s. Three of four come back by `+"`Last-Event-ID`"+`, at any node, within %s or up to %s;
   the others leave for good, and new ones come. Some read too slowly, some poll, some follow patterns, some everything.
 - **Writers**: about %d events a second of 100 B to 20 kB, in transactions of 1 to 100; a tenth are rolled back; two sessions
-  hold theirs open for 10 to 60 s; dedup keys, `+"`deliver_at`"+`, `+"`COPY`"+`, `+"`POST /events`"+`.
+  hold theirs open for %s to %s; dedup keys, `+"`deliver_at`"+`, `+"`COPY`"+`, `+"`POST /events`"+`.
 - **Topics**: %d at a time, a new one every 2 s in place of the oldest.
-- **Nodes**: a third one lives for half a minute to a minute, ends by SIGTERM or one time in four by kill -9, and comes back.
+- **Nodes**: a third one lives for %s to %s, ends by SIGTERM or one time in four by kill -9, and comes back.
 - **Retention**: events are removed at the age of %s, dedup keys and what is remembered of removals too. So each series has its
   height after %s, and is judged from then on.
 
@@ -117,19 +118,30 @@ by more than a share of it and a constant, both of them small (%s).
 | series | start | middle | end | most | |
 |---|--:|--:|--:|--:|---|
 `,
-		brief(s.lasts), brief(s.lasts), s.streams, s.rate, activeTopics, brief(s.keep), brief(s.settled()),
+		brief(s.lasts), brief(s.lasts), s.streams, of(1), of(120), of(5), of(40), s.rate, of(10), of(60), activeTopics, of(30), of(60),
+		brief(s.keep), brief(s.settled()),
 		s.transactions.Load(), s.rolledBack.Load(), s.given.Load(), s.ended.Load(), s.resumes.Load(), s.polls.Load(), s.drains, s.kills,
 		s.lost.Load(), s.repeated.Load(), "for memory 10 % and 12 MB")
 	for _, v := range verdicts {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", v.title, v.unit.text(v.start), v.unit.text(v.middle), v.unit.text(v.end), v.unit.text(v.most), v.word())
 	}
-	fmt.Fprintf(&b, "\nOn %s, %d processors, %s, a sample every 10 s.\n", time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), runtime.Version())
+	fmt.Fprintf(&b, "\nOn %s, %d processors, %s, a sample every %s.\n", time.Now().UTC().Format("2006-01-02"), runtime.NumCPU(), runtime.Version(), brief(s.sampling()))
 	return []byte(b.String())
 }
 
 // brief writes a duration without what is 0.
 func brief(d time.Duration) string {
 	return strings.Replace(strings.Replace(d.String(), "m0s", "m", 1), "h0m", "h", 1)
+}
+
+// What an hour's soak says of itself is what it does.
+func TestSoak_AnHourHasItsPace(t *testing.T) {
+	for lasts, want := range map[time.Duration]float64{time.Hour: 1, 3 * time.Hour: 1, 10 * time.Minute: 0.2} {
+		var s soak
+		if s.lasting(lasts); s.pace != want || s.sampling() != s.paced(10*time.Second) {
+			t.Errorf("%s: pace %v, a sample every %s", lasts, s.pace, s.sampling())
+		}
+	}
 }
 
 func TestSoak_JudgesWhatGrows(t *testing.T) {

@@ -188,9 +188,9 @@ func (a *appender) short(ctx context.Context) {
 // long runs transactions that stay open.
 func (a *appender) long(ctx context.Context) {
 	for ctx.Err() == nil {
-		hold := time.Duration(a.pace * float64(10*time.Second+mathrand.N(50*time.Second)))
+		hold := a.paced(10*time.Second + mathrand.N(50*time.Second))
 		a.transact(ctx, 1+a.rand.IntN(20), hold)
-		pause(ctx, time.Duration(a.pace*float64(mathrand.N(10*time.Second))))
+		pause(ctx, a.paced(mathrand.N(10*time.Second)))
 	}
 }
 
