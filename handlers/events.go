@@ -47,6 +47,9 @@ func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error
 		return turnAway(c, errTooMany, tooManyRetry)
 	}
 	streamHeader(response.Header())
+	if h.compresses(c) {
+		request.Format |= sse.Gzip
+	}
 	if r := c.Request(); r.ProtoMajor == 1 && r.TLS == nil && h.Streamer.Running() {
 		if socket := takeOver(response); socket != nil {
 			// The request ends here, the stream does not.
@@ -193,6 +196,9 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 	answer := polled.AppendJSON(nil)
 	header := c.Response().Header()
 	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
+	if h.compresses(c) {
+		answer = compressed(answer)
+	}
 	header.Set(echo.HeaderContentLength, strconv.Itoa(len(answer)))
 	if err := c.JSONBlob(http.StatusOK, answer); err != nil {
 		return err

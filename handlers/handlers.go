@@ -48,6 +48,8 @@ type Config struct {
 	MetricsOpen bool
 	// Traffic is counted here, if it is not nil.
 	Traffic *Traffic
+	// Gzip compresses streams, and the answers to polls, for who accepts that.
+	Gzip bool
 	// MaxBody is the largest request body in bytes.
 	MaxBody int64
 	Log     *slog.Logger

@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"bufio"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -135,7 +136,17 @@ func disagreement(doc *openapi3.T, r *http.Request, body []byte, a *answeredBy) 
 	response := &openapi3filter.ResponseValidationInput{
 		RequestValidationInput: request, Status: a.status, Header: a.header, Options: options,
 	}
-	response.SetBodyBytes(a.body.Bytes())
+	answered := a.body.Bytes()
+	if a.header.Get("Content-Encoding") == "gzip" && !options.ExcludeResponseBody {
+		text, err := gzip.NewReader(&a.body)
+		if err == nil {
+			answered, err = io.ReadAll(text)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	response.SetBodyBytes(answered)
 	return openapi3filter.ValidateResponse(context.Background(), response)
 }
 

@@ -13,17 +13,20 @@ import (
 )
 
 // A stream is the same over every protocol, whether its connection was taken over
-// from net/http or not: it is given what commits, and ends when its reader leaves.
+// from net/http or not, compressed or not: it is given what commits, and ends when
+// its reader leaves.
 func TestStream_IsTheSameOverEveryProtocol(t *testing.T) {
 	for name, test := range map[string]struct {
-		tls, h2   bool
-		protocol  string
-		takenOver bool
+		tls, h2, gzip bool
+		protocol      string
+		takenOver     bool
 	}{
-		"HTTP/1.1":          {false, false, "HTTP/1.1", true},
-		"HTTP/1.1 over TLS": {true, false, "HTTP/1.1", false},
-		"HTTP/2 over TLS":   {true, true, "HTTP/2.0", false},
-		"h2c":               {false, true, "HTTP/2.0", false},
+		"HTTP/1.1":                    {false, false, false, "HTTP/1.1", true},
+		"HTTP/1.1, compressed":        {false, false, true, "HTTP/1.1", true},
+		"HTTP/1.1 over TLS":           {true, false, false, "HTTP/1.1", false},
+		"HTTP/2 over TLS":             {true, true, false, "HTTP/2.0", false},
+		"HTTP/2 over TLS, compressed": {true, true, true, "HTTP/2.0", false},
+		"h2c":                         {false, true, false, "HTTP/2.0", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var protocols http.Protocols
@@ -31,6 +34,7 @@ func TestStream_IsTheSameOverEveryProtocol(t *testing.T) {
 			protocols.SetHTTP2(test.h2 && test.tls)
 			protocols.SetUnencryptedHTTP2(test.h2 && !test.tls)
 			n := newNode(t, func(n *node) {
+				n.gzip = test.gzip
 				n.start = func(server *httptest.Server) {
 					server.Config.Protocols = new(http.Protocols)
 					*server.Config.Protocols = protocols
@@ -60,6 +64,10 @@ func TestStream_IsTheSameOverEveryProtocol(t *testing.T) {
 			}
 			if response.Close != test.takenOver || response.Header.Get("Date") == "" {
 				t.Errorf("taken over: %v, want %v", response.Close, test.takenOver)
+			}
+			// The transport asks for gzip itself, and undoes it.
+			if response.Uncompressed != test.gzip {
+				t.Errorf("compressed: %v, want %v", response.Uncompressed, test.gzip)
 			}
 			events := ssetest.NewParser(response.Body)
 			next := func() ssetest.Event {

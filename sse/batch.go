@@ -40,7 +40,8 @@ func newBatch(request *Request) *batch {
 		return nil
 	}
 	b := &batch{window: request.Batch, named: request.Format&Unnamed == 0}
-	request.Format |= Unnamed
+	// Its text is its own, and so is not compressed before it is written.
+	request.Format = request.Format&^Gzip | Unnamed
 	return b
 }
 

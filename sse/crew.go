@@ -304,7 +304,8 @@ func (h *hand) turn(ctx context.Context, t *stream) {
 	why := t.state.And(^(callFrames | callBeat))
 	if why&callOver != 0 {
 		over := *t.why.Load()
-		t.buf = appendGoodbye(h.buf[:0], over, t.Retry)
+		t.buf = h.buf[:0]
+		t.depart(over)
 		_, _ = t.tryWrite(&h.tally) // it is for a reader who may not be there
 		t.finish(ctx, over)
 		return
@@ -316,7 +317,7 @@ func (h *hand) turn(ctx context.Context, t *stream) {
 		t.beat()
 	}
 	if why&callDrain != 0 {
-		t.buf = appendGoodbye(t.buf, ErrDraining, t.Retry)
+		t.depart(ErrDraining)
 	}
 	n, err := t.tryWrite(&h.tally)
 	rest := slices.Clone(t.buf[n:])
@@ -346,6 +347,7 @@ func (t *stream) tryWrite(tally *tally) (n int, err error) {
 	if len(t.buf) == 0 {
 		return 0, nil
 	}
+	t.ready()
 	n, err = t.conn.TryWrite(t.buf)
 	if err != nil {
 		t.torn = true

@@ -43,7 +43,7 @@ func TestCrew_GivesTheRestOfAWriteFirst(t *testing.T) {
 		synctest.Wait()
 		c.wire.mu.Lock()
 		defer c.wire.mu.Unlock()
-		events, p := ssetest.Parse(c.wire.sent)
+		events, p := ssetest.Parse(c.wire.text())
 		if got := ids(events); !slices.Equal(got, numbers(1, 4)) || len(p.Strange) > 0 {
 			t.Errorf("given are %v; strange lines %q", got, p.Strange)
 		}

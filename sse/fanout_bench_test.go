@@ -53,7 +53,12 @@ func (c taken) Close() error                     { return nil }
 
 // BenchmarkFanOut is all that a delivery costs but the socket: one op is one event,
 // or ten at once, to every stream.
-func BenchmarkFanOut(b *testing.B) {
+func BenchmarkFanOut(b *testing.B) { fanOut(b, CloudEvents) }
+
+// BenchmarkFanOut_Gzip is the same to streams that are compressed.
+func BenchmarkFanOut_Gzip(b *testing.B) { fanOut(b, Gzip) }
+
+func fanOut(b *testing.B, format Format) {
 	for _, streams := range []int{1, 100, 1000, 10_000} {
 		for _, together := range []int{1, 10} {
 			b.Run(fmt.Sprintf("streams=%d/events=%d", streams, together), func(b *testing.B) {
@@ -68,7 +73,7 @@ func BenchmarkFanOut(b *testing.B) {
 				}
 				var bytes atomic.Int64
 				for range streams {
-					s.Serve(ctx, taken{&bytes}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(error) {})
+					s.Serve(ctx, taken{&bytes}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, Format: format}, func(error) {})
 				}
 				b.ReportAllocs()
 				want := bytes.Load()
@@ -76,7 +81,7 @@ func BenchmarkFanOut(b *testing.B) {
 					feed.read("a", together)
 					reads := s.Hub.Ring.reads
 					for _, f := range reads[len(reads)-1].frames {
-						want += int64(streams * f.size(CloudEvents))
+						want += int64(streams * f.size(format))
 					}
 					for bytes.Load() < want {
 						runtime.Gosched()
@@ -154,4 +159,16 @@ func BenchmarkFrame_Encode(b *testing.B) {
 		f := &Frame{Event: &e, read: read, ends: true}
 		f.in(CloudEvents)
 	}
+}
+
+func BenchmarkFrame_Compress(b *testing.B) {
+	payload := json.RawMessage(`{"submission": 7, "reviewer": "ada", "comment": "looks good to me, one remark on page three", "amount": 12873.50, "currency": "EUR"}`)
+	e := outbox.Event{ID: 1234567, XID: 7654321, Topic: "user/42", Type: "audit.approved", Source: "/audit", Payload: payload, CreatedAt: epoch}
+	f := &Frame{Event: &e, read: &reading{To: after(e)}, ends: true}
+	text := f.in(CloudEvents)
+	b.ReportAllocs()
+	for b.Loop() {
+		text.compress()
+	}
+	b.ReportMetric(float64(len(text.compress().wire))/float64(len(text.wire)), "ratio")
 }

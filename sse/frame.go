@@ -25,7 +25,7 @@ const (
 	// Unnamed leaves the SSE event out, so that all arrive at onmessage.
 	Unnamed Format = 1 << 1
 
-	formats = 4
+	formats = 8
 )
 
 // Frame is an event in wire form, encoded once a format for all streams that it
@@ -50,6 +50,9 @@ type Frame struct {
 type encoded struct {
 	wire []byte
 	body int
+	// sum is of the text of wire, and bodySum of that from body on, when it is
+	// compressed.
+	sum, bodySum checksum
 }
 
 // claim is the id up to which a reader was given all events of a read or leg who was
@@ -78,6 +81,11 @@ func (f *Frame) in(format Format) *encoded {
 	if e := f.encoded[format].Load(); e != nil {
 		return e
 	}
+	if format&Gzip != 0 {
+		e := f.in(format &^ Gzip).compress()
+		f.encoded[format].Store(e)
+		return e
+	}
 	e := &encoded{}
 	wire := make([]byte, 0, 448+len(f.Event.Payload))
 	if f.read != nil {
@@ -91,15 +99,6 @@ func (f *Frame) in(format Format) *encoded {
 
 // size is the frame's length on the wire, in bytes.
 func (f *Frame) size(format Format) int { return len(f.in(format).wire) }
-
-// appendTo appends the frame with its own id.
-func (f *Frame) appendTo(dst []byte, format Format) []byte { return append(dst, f.in(format).wire...) }
-
-// appendAt appends the frame with another one.
-func (f *Frame) appendAt(dst []byte, at outbox.Position, format Format) []byte {
-	e := f.in(format)
-	return append(appendID(dst, at), e.wire[e.body:]...)
-}
 
 // appendID appends the SSE field id.
 func appendID(dst []byte, p outbox.Position) []byte {

@@ -1,10 +1,13 @@
 package sse
 
 import (
+	"bytes"
 	"cmp"
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"slices"
@@ -109,6 +112,8 @@ type server struct {
 	at   outbox.Position
 	// parks has streams parked, that are live and whose readers keep up.
 	parks bool
+	// format is that of all streams, beside what they ask for themselves.
+	format Format
 }
 
 func newServer(ringBytes int) *server {
@@ -125,6 +130,12 @@ func inBubble(t *testing.T, test func(*testing.T, *server)) {
 	t.Run("from memory", func(t *testing.T) { inBubbleWith(t, 0, test) })
 	t.Run("from small memory", func(t *testing.T) { inBubbleWith(t, 3000, test) })
 	fromTable(t, test)
+	t.Run("compressed", func(t *testing.T) {
+		inBubbleWith(t, 3000, func(t *testing.T, s *server) {
+			s.format = Gzip
+			test(t, s)
+		})
+	})
 }
 
 // fromTable runs a test of streams that are replayed from the table alone.
@@ -198,7 +209,8 @@ func (s *server) commit(topic string, n int) []outbox.Event {
 type wire struct {
 	mu       sync.Mutex
 	sent     []byte
-	writes   [][]byte
+	writes   [][]byte // as text, which is known so far
+	known    int
 	blocked  chan struct{} // until it is closed, nothing can be written
 	deadline time.Time
 	moved    chan struct{} // closed when the deadline moves
@@ -265,8 +277,26 @@ func (w *wire) Write(p []byte) (int, error) {
 		return 0, w.err
 	}
 	w.sent = append(w.sent, p...)
-	w.writes = append(w.writes, slices.Clone(p))
+	text := w.text()
+	w.writes = append(w.writes, slices.Clone(text[w.known:]))
+	w.known = len(text)
 	return len(p), nil
+}
+
+// text is what a reader knows of what was sent, who decompresses it.
+func (w *wire) text() []byte {
+	if !bytes.HasPrefix(w.sent, []byte(gzipHeader[:2])) {
+		return w.sent
+	}
+	r, err := gzip.NewReader(bytes.NewReader(w.sent))
+	if err != nil {
+		panic(err)
+	}
+	text, err := io.ReadAll(r)
+	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) { // which it is while it goes on
+		panic(err)
+	}
+	return text
 }
 
 func (w *wire) Flush() error { return nil }
@@ -300,6 +330,7 @@ func (s *server) openOn(t *testing.T, wire *wire, request Request) *client {
 	if request.Filter.Topics == nil {
 		request.Filter.Topics = []outbox.Pattern{"a"}
 	}
+	request.Format |= s.format
 	ctx, cancel := context.WithCancelCause(context.Background())
 	c := &client{t: t, wire: wire, cancel: cancel, expire: cancel, ended: make(chan error, 1)}
 	var w Writer = c.wire
@@ -319,11 +350,11 @@ func (c *client) parse() ([]ssetest.Event, *ssetest.Parser) {
 	c.wire.mu.Lock()
 	defer c.wire.mu.Unlock()
 	for _, w := range c.wire.writes {
-		if !slices.Equal(w[len(w)-2:], []byte("\n\n")) {
+		if !bytes.HasSuffix(w, []byte("\n\n")) {
 			c.t.Errorf("a write ends within an event: %q", w)
 		}
 	}
-	events, p := ssetest.Parse(c.wire.sent)
+	events, p := ssetest.Parse(c.wire.text())
 	if len(p.Strange) > 0 {
 		c.t.Errorf("strange lines: %q", p.Strange)
 	}

@@ -21,6 +21,7 @@ type stream struct {
 	sub     *Subscription
 	// batch, when not nil, has events written in batches.
 	batch *batch
+	gzip  compressed
 	// joined is where the stream stands in the hub's frames, once it is live.
 	joined handover
 	// told is the last id that the reader was sent.
@@ -44,8 +45,9 @@ type stream struct {
 // goroutine. The headers were sent before, or are what the Socket begins with.
 func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended func(error)) {
 	refused := s.enter()
+	gzip := compressed{on: request.Format&Gzip != 0}
 	batch := newBatch(&request)
-	t := &stream{Streamer: s, w: w, request: request, batch: batch, draining: s.draining, heartbeat: time.NewTimer(s.Heartbeat), ended: ended}
+	t := &stream{Streamer: s, w: w, request: request, batch: batch, gzip: gzip, draining: s.draining, heartbeat: time.NewTimer(s.Heartbeat), ended: ended}
 	if conn, ok := w.(connection); ok {
 		t.conn, t.over = conn, make(chan struct{})
 		if ctx.Done() != nil {
@@ -104,6 +106,7 @@ func (t *stream) finish(ctx context.Context, err error) {
 
 // run is the life of a stream, in its order.
 func (t *stream) run(ctx context.Context, refused error) error {
+	t.open()
 	t.buf = append(t.buf, ": outcrier\n"...)
 	t.buf = appendRetry(t.buf, t.Retry)
 	t.buf = append(t.buf, '\n')
@@ -241,7 +244,7 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 				continue
 			}
 			t.borrow()
-			t.buf = f.appendAt(t.buf, given, t.request.Format)
+			t.addAt(f, given)
 			t.told = given
 			t.count(f.Event)
 		}
@@ -332,9 +335,9 @@ func (t *stream) put(frames []*Frame) {
 			continue
 		}
 		if t.joined.ahead {
-			t.buf = f.appendAt(t.buf, t.joined.at, t.request.Format)
+			t.addAt(f, t.joined.at)
 		} else {
-			t.buf = f.appendTo(t.buf, t.request.Format)
+			t.add(f)
 		}
 		t.told = t.joined.at
 		if t.count(f.Event); t.since == 0 {

@@ -113,7 +113,7 @@ func TestStream_IsOpenAtOnce(t *testing.T) {
 		s.Hub = NewHub(s.Hub.Ring)
 		c := s.open(t, Request{})
 		if _, p := c.parse(); len(p.Comments) == 0 || p.Retry == 0 {
-			t.Errorf("sent is %q", c.wire.sent)
+			t.Errorf("sent is %q", c.wire.text())
 		}
 		s.Hub.Start(s.at)
 		synctest.Wait()

@@ -52,8 +52,14 @@ func (t *stream) endLater() {
 
 // goodbye tells why the stream ends, and when to come back, if why is a Goodbye.
 func (t *stream) goodbye(why error) error {
-	t.buf = appendGoodbye(t.buf, why, t.Retry)
+	t.depart(why)
 	return errors.Join(why, t.flush())
+}
+
+// depart puts into the buffer what goodbye tells, and ends what is compressed.
+func (t *stream) depart(why error) {
+	t.buf = appendGoodbye(t.buf, why, t.Retry)
+	t.shut()
 }
 
 func appendGoodbye(dst []byte, why error, retry time.Duration) []byte {
@@ -123,6 +129,7 @@ func (t *stream) flush() error {
 	if len(t.buf) == 0 {
 		return nil
 	}
+	t.ready()
 	err := t.write(t.buf)
 	if cap(t.buf) == bufferBytes {
 		buffers.Put((*[bufferBytes]byte)(t.buf[:bufferBytes]))

@@ -93,7 +93,7 @@ func (n node) run(ctx context.Context) error {
 	var leaving atomic.Bool
 	surface := handlers.Config{
 		Streamer: streamer, Append: traced.Append(appender(pool)), Catalogue: outbox.Catalogue{Pool: pool}.List, TailStatus: tail.Status, Leaving: leaving.Load,
-		Access: access, MaxBody: int64(n.MaxBody), Log: n.log,
+		Access: access, Gzip: n.Gzip, MaxBody: int64(n.MaxBody), Log: n.log,
 		Admin: outbox.NewAdmin(pool), Pulse: &handlers.Pulse{Streamer: streamer, TailStatus: tail.Status},
 	}
 	if n.Audit {

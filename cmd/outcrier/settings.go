@@ -78,6 +78,7 @@ type ServerSettings struct {
 	Retry     time.Duration `flag:"retry" default:"3s" allow:"100ms..5m" help:"the time after which a browser reconnects, on average"`
 	Queue     int           `flag:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
 	Ring      byteSize      `flag:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
+	Gzip      bool          `flag:"gzip" help:"compress streams, each event on its own and once for all of them, and polls, for who accepts it"`
 	Audit     bool          `flag:"audit" help:"record in outbox_stream which streams were sent what, for receipts and the admin page; by default in demo only"`
 	// MaxStreams is of this node, not of all.
 	MaxStreams int `flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"bufio"
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/outcrier/outcrier/sse"
 )
 
 // stream reads an event stream line by line, in a goroutine of its own.
@@ -16,15 +19,22 @@ type stream struct {
 	response *http.Response
 	cancel   func()
 	lines    chan string
-	err      error // once lines is closed
-	leaving  bool  // within a goodbye
+	// comment has that of the gzip header, once there is one.
+	comment chan string
+	err     error // once lines is closed
+	leaving bool  // within a goodbye
 }
 
 func newStream(response *http.Response, cancel func()) *stream {
-	s := &stream{response: response, cancel: cancel, lines: make(chan string, 1024)}
+	s := &stream{response: response, cancel: cancel, lines: make(chan string, 1024), comment: make(chan string, 1)}
 	go func() {
 		defer close(s.lines)
-		scanner := bufio.NewScanner(response.Body)
+		text, err := s.text()
+		if err != nil {
+			s.err = err
+			return
+		}
+		scanner := bufio.NewScanner(text)
 		scanner.Buffer(nil, 2<<20)
 		for scanner.Scan() {
 			select {
@@ -38,6 +48,29 @@ func newStream(response *http.Response, cancel func()) *stream {
 		}
 	}()
 	return s
+}
+
+// text is what the stream says, not compressed any more.
+func (s *stream) text() (io.Reader, error) {
+	if s.response.Header.Get("Content-Encoding") != "gzip" {
+		return s.response.Body, nil
+	}
+	text, err := gzip.NewReader(s.response.Body)
+	if err != nil {
+		return nil, err
+	}
+	s.comment <- text.Comment
+	return text, nil
+}
+
+// byNode tells whether the node compresses the stream itself: frame by frame.
+func (s *stream) byNode() bool {
+	select {
+	case comment := <-s.comment:
+		return comment == sse.GzipComment
+	case <-time.After(arrives):
+		return false
+	}
 }
 
 func (s *stream) close() {

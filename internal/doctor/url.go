@@ -182,11 +182,15 @@ func (v *visit) greeting(s *stream) (position string, greeted bool) {
 		v.say(Error, "headers", fmt.Sprintf("Content-Type is %q: no browser takes that for a stream", kind), "have the proxy leave the header as it is: text/event-stream")
 		return "", false
 	}
-	if encoding := header.Get("Content-Encoding"); encoding != "" {
+	switch encoding := header.Get("Content-Encoding"); {
+	case encoding == "":
+		v.ok("compression", "the stream is not compressed on its way")
+	case s.byNode():
+		v.ok("compression", "the node compresses the stream, each event on its own (--gzip)")
+	default:
 		v.say(Error, "compression", "the stream is compressed ("+encoding+"): what compresses, collects before it sends", "no compression for text/event-stream at the proxy (nginx: not in gzip_types), and leave Cache-Control: no-transform in force")
 		return "", false
 	}
-	v.ok("compression", "the stream is not compressed on its way")
 	var lost []string
 	if control := header.Get("Cache-Control"); !strings.Contains(control, "no-transform") {
 		lost = append(lost, "Cache-Control: no-store, no-transform")

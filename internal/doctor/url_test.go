@@ -24,7 +24,7 @@ import (
 )
 
 // node is a server on a database of its own, until the test ends.
-func node(t *testing.T, heartbeat time.Duration, access handlers.Access) string {
+func node(t *testing.T, heartbeat time.Duration, access handlers.Access, change ...func(*handlers.Config)) string {
 	t.Helper()
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
@@ -33,7 +33,7 @@ func node(t *testing.T, heartbeat time.Duration, access handlers.Access) string 
 	tail := &outbox.Tail{URL: url, Start: hub.Start, Deliver: hub.Deliver, Log: log}
 	streamer := sse.NewStreamer(hub, log)
 	streamer.Heartbeat = heartbeat
-	server := httptest.NewServer(handlers.New(handlers.Config{
+	config := handlers.Config{
 		Streamer: streamer, TailStatus: tail.Status, MaxBody: 1 << 16, Log: log, Access: access,
 		Append: func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
 			err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
@@ -42,7 +42,11 @@ func node(t *testing.T, heartbeat time.Duration, access handlers.Access) string 
 			})
 			return ids, err
 		},
-	}))
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	server := httptest.NewServer(handlers.New(config))
 	ctx, stop := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	group.Go(func() { _ = tail.Run(ctx) })
@@ -88,6 +92,7 @@ client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/
 func TestURL_FindsWhatAProxyDoes(t *testing.T) {
 	open := handlers.Access{Open: true}
 	to := node(t, 500*time.Millisecond, open)
+	compressed := node(t, 500*time.Millisecond, open, func(c *handlers.Config) { c.Gzip = true })
 	urls := nginx(t, to,
 		`proxy_buffering off;`,
 		`proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;`,
@@ -96,13 +101,13 @@ func TestURL_FindsWhatAProxyDoes(t *testing.T) {
 		`proxy_hide_header Cache-Control;`,
 		`return 404;`,
 	)
-	all := make([]findings, len(urls)+2)
+	all := make([]findings, len(urls)+4)
 	var group sync.WaitGroup
-	for i, url := range append(urls, to, nginx(t, node(t, time.Minute, open), `proxy_read_timeout 2s;`)[0]) {
+	for i, url := range append(urls, to, nginx(t, node(t, time.Minute, open), `proxy_read_timeout 2s;`)[0], compressed, nginx(t, compressed, `proxy_buffering off;`)[0]) {
 		group.Go(func() { all[i] = examine(t, Config{URL: url, Patience: 10 * time.Second}) })
 	}
 	group.Wait()
-	for _, well := range []findings{all[0], all[6]} {
+	for _, well := range []findings{all[0], all[6], all[8], all[9]} {
 		for _, check := range []string{"url", "compression", "headers", "delivery", "resume", "heartbeat"} {
 			well.want(t, OK, check)
 		}
@@ -114,6 +119,7 @@ func TestURL_FindsWhatAProxyDoes(t *testing.T) {
 	all[3].want(t, Error, "compression", "gzip")
 	all[4].want(t, Warning, "headers", "Cache-Control: no-store, no-transform")
 	all[5].want(t, Error, "url", "404")
+	all[8].want(t, OK, "compression", "--gzip")
 	all[7].want(t, Error, "heartbeat", "the stream was cut after", "proxy_read_timeout")
 }
 

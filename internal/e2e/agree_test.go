@@ -47,7 +47,12 @@ func payloads() []string {
 // clients that others wrote, each from the table at first and then live, and
 // compares them with each other and with the database.
 func TestForeignClients_AgreeEventForEvent(t *testing.T) {
-	s := start(t, "--data", folder(t))
+	t.Run("as it is", func(t *testing.T) { agree(t) })
+	t.Run("compressed", func(t *testing.T) { agree(t, "--gzip") })
+}
+
+func agree(t *testing.T, args ...string) {
+	s := start(t, append(args, "--data", folder(t))...)
 	tab := newTab(t)
 	eventSource := installEventSource(t)
 	do(t, tab, chromedp.Navigate(s.base+"/p/nobody")) // a page without streams of its own

@@ -25,14 +25,14 @@ func TestClient_Chromium(t *testing.T) {
 
 func TestClient_Firefox(t *testing.T) {
 	t.Parallel()
-	situations(t, newFirefox(t))
+	situations(t, newFirefox(t), "--gzip")
 }
 
 // situations brings pages of a browser into each situation that the module has to
 // get out of, and compares what they were given with what is held.
-func situations(t *testing.T, browser browser) {
+func situations(t *testing.T, browser browser, args ...string) {
 	database := outboxtest.URL(t)
-	s := startAs(t, "serve", "--dev", "--database-url", database, "--retry", "200ms", "--heartbeat", "1s", "--audit", "--log-level", "warn")
+	s := startAs(t, "serve", append([]string{"--dev", "--database-url", database, "--retry", "200ms", "--heartbeat", "1s", "--audit", "--log-level", "warn"}, args...)...)
 	net := newNetwork(t, s.base)
 	site := newSite(t, net.base)
 	for _, situation := range []struct {

@@ -71,7 +71,11 @@ func newFieldOf(t *testing.T, command func() (string, error), database string, n
 	findings.mu.Lock()
 	findings.seeds = append(findings.seeds, fmt.Sprintf("%s %d", t.Name(), s))
 	findings.mu.Unlock()
-	for range nodes {
+	for i := range nodes {
+		args := args
+		if i%2 == 1 {
+			args = append([]string{"--gzip"}, args...)
+		}
 		f.database = append(f.database, newNetwork(t, hostOf(t, database)))
 		n := newProcessOf(t, command, asNode(t, through(t, database, f.database[len(f.database)-1])), args...)
 		f.nodes = append(f.nodes, n)

@@ -1,0 +1,66 @@
+package handlers
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/labstack/echo/v4"
+)
+
+// compresses decides whether an answer is compressed, and says so in its header.
+func (h *handlers) compresses(c echo.Context) bool {
+	if !h.Gzip {
+		return false
+	}
+	header := c.Response().Header()
+	header.Add(echo.HeaderVary, echo.HeaderAcceptEncoding)
+	if !acceptsGzip(c.Request().Header.Values(echo.HeaderAcceptEncoding)) {
+		return false
+	}
+	header.Set(echo.HeaderContentEncoding, "gzip")
+	return true
+}
+
+// acceptsGzip reads Accept-Encoding (RFC 9110, 12.5.3). Without it there is no
+// compression, though any is allowed then: who says nothing may know nothing of it.
+func acceptsGzip(accept []string) bool {
+	any := false
+	for _, field := range accept {
+		for coding := range strings.SplitSeq(field, ",") {
+			name, parameters, _ := strings.Cut(coding, ";")
+			switch strings.ToLower(strings.TrimSpace(name)) {
+			case "gzip", "x-gzip":
+				return weighs(parameters)
+			case "*":
+				any = weighs(parameters)
+			}
+		}
+	}
+	return any
+}
+
+// weighs tells whether the weight of a coding is above 0, as it is without one.
+func weighs(parameters string) bool {
+	name, value, found := strings.Cut(parameters, "=")
+	if !found || strings.ToLower(strings.TrimSpace(name)) != "q" {
+		return true
+	}
+	weight, err := strconv.ParseFloat(strings.TrimSpace(value), 32)
+	return err == nil && weight > 0
+}
+
+// compressed is an answer that is there whole, in gzip.
+func compressed(answer []byte) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, err := w.Write(answer)
+	if err == nil {
+		err = w.Close()
+	}
+	if err != nil {
+		panic(err) // a Buffer takes everything
+	}
+	return out.Bytes()
+}
