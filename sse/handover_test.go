@@ -300,3 +300,21 @@ func giveEachEventOnce(t *rapid.T) {
 		}
 	}
 }
+
+// What is handed to the hub while a stream looks for its start waits in its queue, and
+// is not replayed too, though the table has it by then.
+func TestHandover_EventCommittedMeanwhileComesOnce(t *testing.T) {
+	fromTable(t, func(t *testing.T, s *server) {
+		s.commit("a", 1)
+		meanwhile := s.store("a", 1)
+		s.past.gap = func(outbox.Position) *outbox.Gap {
+			s.tail(meanwhile...)
+			meanwhile = nil
+			return nil
+		}
+		got := ids(s.open(t, Request{From: From{Position: outbox.Position{History: 1}.String()}}).next())
+		if want := []string{"1", "2"}; !slices.Equal(got, want) {
+			t.Errorf("given were %v, not %v", got, want)
+		}
+	})
+}

@@ -23,17 +23,20 @@ func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sub.Close()
-	read := func(n int) outbox.Read {
-		e := outbox.Event{ID: int64(n), XID: uint64(n), Topic: "a", Type: "t"}
-		r := outbox.Read{From: at, To: after(e), Events: []outbox.Event{e}, First: true, Last: true}
+	read := func(ids ...int64) outbox.Read {
+		r := outbox.Read{From: at, First: true, Last: true}
+		for _, id := range ids {
+			r.Events = append(r.Events, outbox.Event{ID: id, XID: uint64(ids[0]), Topic: "a", Type: "t"})
+		}
+		r.To = after(r.Events[len(ids)-1])
 		at = r.To
 		return r
 	}
-	for n := 1; n <= 5; n++ { // the third does not fit
-		hub.Deliver(read(n))
+	for id := range int64(5) { // the third does not fit
+		hub.Deliver(read(id + 1))
 	}
-	// The ring has the sixth, and the hub is in the middle of Deliver.
-	frames := hub.Ring.deliver(read(6), &reading{From: at, To: at, number: hub.read + 1})
+	// The ring has the next two, and the hub is in the middle of Deliver.
+	frames := hub.Ring.deliver(read(6, 7), &reading{From: at, To: at, number: hub.read + 1})
 
 	var given []int64
 	take := func() {
@@ -46,14 +49,16 @@ func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 		}
 	}
 	take()
-	if sub.push(&frames[0]) {
-		t.Error("a frame that was recalled is queued too")
+	for i := range frames {
+		if sub.push(&frames[i]) {
+			t.Errorf("event %d was recalled, and is queued too", frames[i].Event.ID)
+		}
 	}
 	take()
-	hub.Deliver(read(7))
+	hub.Deliver(read(8))
 	take()
-	if want := []int64{1, 2, 3, 4, 5, 6, 7}; !slices.Equal(given, want) {
-		t.Errorf("given are %v, want %v", given, want)
+	if want := []int64{1, 2, 3, 4, 5, 6, 7, 8}; !slices.Equal(given, want) {
+		t.Errorf("given were %v, not %v", given, want)
 	}
 }
 

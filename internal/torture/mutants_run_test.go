@@ -32,7 +32,7 @@ func TestMutants(t *testing.T) {
 			if err := os.WriteFile(file, overlay, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			test := exec.Command("go", "test", "-overlay", file, "-short", "-count=1", "-run", "TestTorture$|TestHistory|TestHandover_AheadThrough", "./internal/torture", "./sse")
+			test := exec.Command("go", "test", "-overlay", file, "-short", "-count=1", "-run", "TestTorture$|TestHistory|TestHandover_(AheadThrough|EventCommitted)|TestSubscription_RecallMeets", "./internal/torture", "./sse")
 			test.Dir = root
 			output, err := test.CombinedOutput()
 			if err == nil {

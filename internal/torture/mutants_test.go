@@ -39,7 +39,7 @@ var mutants = []mutant{
 		{"outbox/read.go", "	if few {\n", "	if false {\n"},
 	}},
 	{"order by xid", []edit{
-		{"outbox/read.go", "ORDER BY id, xid`", "ORDER BY snapshot = '', xid, id`"},
+		{"outbox/read.go", "ORDER BY id, xid`", "ORDER BY snapshot DESC, xid, id`"},
 		{"outbox/read.go", "return cmp.Compare(a.ID, b.ID) })", "return cmp.Or(cmp.Compare(a.XID, b.XID), cmp.Compare(a.ID, b.ID)) })"},
 	}},
 	{"no position within a read", []edit{
@@ -49,7 +49,7 @@ var mutants = []mutant{
 		{"outbox/read.go", "	position, _, err := advance(Position{History: history}, r)\n", "	position, _, err := advance(Position{History: history}, r)\n	position.Given.Except = nil\n"},
 	}},
 	{"hand over from another W", []edit{
-		{"sse/stream.go", "	given, err := t.hello(ctx, w)\n", "	w = t.Hub.Position()\n	given, err := t.hello(ctx, w)\n"},
+		{"sse/stream.go", "	if err := t.replay(ctx, given, w); err != nil {\n		return err\n	}\n	if !t", "	if err := t.replay(ctx, given, t.Hub.Position()); err != nil {\n		return err\n	}\n	if !t"},
 	}},
 	{"register a read too late", []edit{
 		{"sse/hub.go", "	s.from, s.start = h.read+1, h.starts\n", "	s.from, s.start = h.read+2, h.starts\n"},
@@ -73,7 +73,7 @@ var mutants = []mutant{
 		{"sse/subscription.go", "s.last >= f.serial", "s.last == f.serial"},
 	}},
 	{"the parts of a read taken for reads", []edit{
-		{"sse/ring.go", "= &part.Events[i], read, r.serial", "= &part.Events[i], &reading{read.From, read.To, read.number}, r.serial"},
+		{"sse/ring.go", "= &part.Events[i], read, r.serial", "= &part.Events[i], &reading{read.From, read.To, read.number, read.at}, r.serial"},
 	}},
 	{"a node that lags repeats what another has sent", []edit{
 		{"sse/handover.go", "ahead: !w.Given.Covers(given.Given)}", "ahead: false}"},
