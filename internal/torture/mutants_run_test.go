@@ -3,8 +3,6 @@
 package torture
 
 import (
-	"encoding/json"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -23,16 +21,7 @@ func TestMutants(t *testing.T) {
 	}
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
-			folder := t.TempDir()
-			overlay, err := json.Marshal(map[string]any{"Replace": m.apply(t, root, folder)})
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := filepath.Join(folder, "overlay.json")
-			if err := os.WriteFile(file, overlay, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			test := exec.Command("go", "test", "-overlay", file, "-short", "-count=1", "-run", "TestTorture$|TestHistory|TestHandover_(AheadThrough|EventCommitted)|TestSubscription_RecallMeets", "./internal/torture", "./sse")
+			test := exec.Command("go", "test", "-overlay", m.overlay(t, root), "-short", "-count=1", "-run", "TestTorture$|TestHistory|TestHandover_(AheadThrough|EventCommitted)|TestSubscription_RecallMeets", "./internal/torture", "./sse")
 			test.Dir = root
 			output, err := test.CombinedOutput()
 			if err == nil {

@@ -1,7 +1,9 @@
 package torture
 
 import (
+	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -108,14 +110,36 @@ func (m mutant) apply(t *testing.T, root, folder string) map[string]string {
 	return overlay
 }
 
-// TestMutants_Apply keeps the mutants in step with the code: make mutants runs
-// them.
+// overlay applies the mutant to a folder of the test, and returns the file for go's
+// flag -overlay.
+func (m mutant) overlay(t *testing.T, root string) string {
+	t.Helper()
+	folder := t.TempDir()
+	overlay, err := json.Marshal(map[string]any{"Replace": m.apply(t, root, folder)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(folder, "overlay.json")
+	if err := os.WriteFile(file, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// TestMutants_Apply keeps the mutants in step with the code, and sees that they are
+// Go: make mutants runs them.
 func TestMutants_Apply(t *testing.T) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range mutants {
-		t.Run(m.name, func(t *testing.T) { m.apply(t, root, t.TempDir()) })
+		t.Run(m.name, func(t *testing.T) {
+			build := exec.Command("go", "build", "-overlay", m.overlay(t, root), "./outbox", "./sse")
+			build.Dir = root
+			if output, err := build.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, output)
+			}
+		})
 	}
 }
