@@ -23,10 +23,8 @@ type searched struct {
 	// the transaction for the first page.
 	before   int64
 	snapshot string
-	// spans are what is still to be looked through, top is where the next window of
-	// the first of them ends.
+	// spans are what is still to be looked through, each from its high end down.
 	spans []span
-	top   int64
 }
 
 // span is the ids from low to below high.
@@ -79,14 +77,17 @@ func (p *searched) begin(ctx context.Context, tx pgx.Tx) error {
 	return nil
 }
 
-// read reads one span, or what is left of it: an empty one is not worth a page.
+// read reads one span, or what is left of it, and another only where that has
+// nothing.
 func (p *searched) read(ctx context.Context, tx pgx.Tx) (found Found, err error) {
 	found.Events = []Hit{}
-	began, asked := time.Now(), false
-	shown := p.statement(p.before, 0, p.Limit) // of a page that retention has overtaken
+	began := time.Now()
+	shown := p.statement(p.before, p.before, p.Limit) // of what was trimmed since the first page
+	if len(p.spans) > 0 {
+		shown = p.statement(p.spans[0].high, p.spans[0].low, p.Limit)
+	}
 	for len(p.spans) > 0 && len(found.Events) < p.Limit && !found.Further {
-		if p.spans[0].stray && !asked {
-			asked = true
+		if p.spans[0].stray {
 			switch some, err := p.strays(ctx, tx); {
 			case err != nil:
 				return Found{}, err
@@ -183,8 +184,12 @@ FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
 func (p *searched) strays(ctx context.Context, tx pgx.Tx) (some bool, err error) {
 	s := new(statement)
 	// Not EXISTS, which is planned for the first of many.
-	s.add("SELECT count(*) > 0\nFROM outbox_history")
-	p.where(s, p.spans...)
+	s.add("SELECT count(*) > 0 FROM outbox_history WHERE (false")
+	for _, each := range p.spans {
+		s.add(" OR id >= ? AND id < ?", each.low, each.high)
+	}
+	s.add(")")
+	p.where(s, " AND ")
 	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
 		return tx.QueryRow(ctx, s.sql.String(), s.args...).Scan(&some)
 	})
@@ -199,30 +204,26 @@ func (p *searched) strays(ctx context.Context, tx pgx.Tx) (some bool, err error)
 func (p *searched) statement(top, low int64, limit int) *statement {
 	s := new(statement)
 	s.add("SELECT id, created_at, topic, type, payload, source, headers, severity, title\nFROM outbox_history")
-	p.where(s, span{low: low, high: top})
+	word := "\nWHERE "
+	if top > 0 {
+		s.add(word+"id < ?", top)
+		word = "\n  AND "
+	}
+	if low > 0 {
+		s.add(word+"id >= ?", low)
+		word = "\n  AND "
+	}
+	p.where(s, word)
 	s.add("\nORDER BY id DESC\nLIMIT ?", limit)
 	return s
 }
 
-// where adds what the search asks for, with ids of one of the spans. An end that is
-// 0 is none.
-func (p *searched) where(s *statement, spans ...span) {
-	word := "\nWHERE "
+// where adds what is asked of an event, the first of it after a word.
+func (p *searched) where(s *statement, word string) {
 	where := func(sql string, values ...any) {
 		s.add(word)
 		s.add(sql, values...)
 		word = "\n  AND "
-	}
-	switch low, high := spans[0].low, spans[0].high; {
-	case len(spans) == 2:
-		where("(id >= ? AND id < ? OR id >= ? AND id < ?)", low, high, spans[1].low, spans[1].high)
-	default:
-		if high > 0 {
-			where("id < ?", high)
-		}
-		if low > 0 {
-			where("id >= ?", low)
-		}
 	}
 	switch {
 	case p.Topic == "" || p.Topic == "**":

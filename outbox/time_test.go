@@ -86,6 +86,13 @@ func TestSearch_BeginsAtItsTime(t *testing.T) {
 	if want := []int64{17, 60000}; !slices.Equal(got, want) {
 		t.Errorf("found are %v, want %v", got, want)
 	}
+	// The last page of all says that it is, with nothing more to click for.
+	admin.SearchFor(time.Minute)
+	first := search(t, admin, outbox.Search{From: at(1, 0, 0), Until: at(1, 0, 2)})
+	last := search(t, admin, outbox.Search{From: at(1, 0, 0), Until: at(1, 0, 2), Cursor: first.Next})
+	if !slices.Equal(idsOf(first), []int64{3601, 3600}) || !slices.Equal(idsOf(last), []int64{60000}) || last.Next != "" {
+		t.Errorf("the pages are %v and %v, next %q", idsOf(first), idsOf(last), last.Next)
+	}
 }
 
 // A page by time alone reads about its own events, and neither what else there is
