@@ -116,14 +116,15 @@ func TestLimits_SlowBody(t *testing.T) {
 		line, status string
 		lines        []string
 	}{
-		"without a token":     {"POST /events", "401", []string{jsonBody, "Content-Length: 100", "", "{"}},
-		"to a health check":   {"GET /healthz", "200", []string{"Content-Length: 100", "", "{"}},
-		"to no path":          {"POST /nowhere", "404", []string{"Content-Length: 100", "", "{"}},
-		"with a token":        {"POST /events", "408", []string{asAnn, jsonBody, "Content-Length: 100", "", "{"}},
-		"in chunks":           {"POST /events", "408", []string{asAnn, jsonBody, "Transfer-Encoding: chunked", "", "5\r\n{"}},
-		"of a stream":         {"GET /events?topic=a", "400", []string{asAnn, "Content-Length: 100", "", "{"}},
-		"of an admin":         {"POST /admin/api/catalogue", "408", []string{"Authorization: Bearer " + root, jsonBody, "Content-Length: 100", "", "{"}},
-		"announced, not sent": {"POST /events", "408", []string{asAnn, jsonBody, "Expect: 100-continue", "Content-Length: 100"}},
+		"without a token":      {"POST /events", "401", []string{jsonBody, "Content-Length: 100", "", "{"}},
+		"to a health check":    {"GET /healthz", "200", []string{"Content-Length: 100", "", "{"}},
+		"to no path":           {"POST /nowhere", "404", []string{"Content-Length: 100", "", "{"}},
+		"with a token":         {"POST /events", "408", []string{asAnn, jsonBody, "Content-Length: 100", "", "{"}},
+		"in chunks":            {"POST /events", "408", []string{asAnn, jsonBody, "Transfer-Encoding: chunked", "", "5\r\n{"}},
+		"of a stream":          {"GET /events?topic=a", "400", []string{asAnn, "Content-Length: 100", "", "{"}},
+		"of an admin":          {"POST /admin/api/catalogue", "408", []string{"Authorization: Bearer " + root, jsonBody, "Content-Length: 100", "", "{"}},
+		"of an admin's change": {"PUT /admin/api/catalogue/trade.executed", "408", []string{"Authorization: Bearer " + root, jsonBody, "Content-Length: 100", "", "{"}},
+		"announced, not sent":  {"POST /events", "408", []string{asAnn, jsonBody, "Expect: 100-continue", "Content-Length: 100"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

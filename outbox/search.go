@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -51,7 +50,8 @@ type Hit struct {
 // Found is a page of a search, the newest event first.
 type Found struct {
 	Events []Hit `json:"events"`
-	// Next is the cursor of what follows; empty when nothing does.
+	// Next is the cursor of what follows; empty when nothing does. A page need not
+	// be full for that: see Admin.Search.
 	Next string `json:"next"`
 	// Further is set when the search stopped before the page was full, since it
 	// had looked at so much: Next looks further back. ScannedTo is how far back it
@@ -80,215 +80,73 @@ const (
 	cursorBytes = 64 << 10
 	// previewChars is how much of a payload a page shows.
 	previewChars = 300
-	// disorder is how far ids and times may be out of step for the search to be
-	// quick: it is right all the same where they are by more.
+	// disorder is how far ids and times may be out of step for an event to be on
+	// its page: those that are by more follow on pages of their own.
 	disorder = time.Minute
 )
 
 // Search reads a page. All pages that follow each other are of one moment, that
 // of the first: an event that is committed later, with whatever id, is on none,
 // and each other is on exactly one.
+//
+// A time is looked for where outbox_id_at says that its ids are, with a minute to
+// spare. Events of the time with ids elsewhere, as of a clock that was set back,
+// follow behind the rest, on pages of their own.
 func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
-	before, snapshot, err := s.check()
+	page, err := s.check()
 	if err != nil {
 		return Found{}, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
+	page.time = a.searchTime
 	err = a.read(ctx, func(tx pgx.Tx) error {
-		const boundsSQL = `
-SELECT pg_current_snapshot()::text, coalesce((SELECT min(id) FROM outbox), 0), coalesce((SELECT max(id) FROM outbox), 0), coalesce(outbox_id_at($1), 0)`
-		var until *time.Time
-		if !s.Until.IsZero() {
-			spared := s.Until.Add(disorder)
-			until = &spared
-		}
-		var present string
-		var least, most, bound int64
-		if err := tx.QueryRow(ctx, boundsSQL, until).Scan(&present, &least, &most, &bound); err != nil {
+		if err := page.begin(ctx, tx); err != nil {
 			return err
 		}
-		page := searched{Search: s, time: a.searchTime, least: least, bound: bound, before: before, snapshot: snapshot, top: min(before, most+1)}
-		if page.snapshot == "" {
-			page.snapshot, page.top = present, most+1
-		}
 		found, err = page.read(ctx, tx)
-		return err
+		return malformed(err)
 	})
 	return found, err
 }
 
-// cursorText is an id, and the snapshot of the first page: as long as there were
-// transactions in flight.
-var cursorText = regexp.MustCompile(`^([0-9]{1,18})\.([0-9]{1,19}:[0-9]{1,19}:[0-9,]*)$`)
+// cursorText is where the page begins, the ids that the first page had from
+// outbox_id_at, and its snapshot: as long as there were transactions in flight.
+var cursorText = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})-([0-9]{1,18})\.([0-9]{1,19}:[0-9]{1,19}:[0-9,]*)$`)
 
-func (s *Search) check() (before int64, snapshot string, err error) {
+// check is the page that is asked for.
+func (s *Search) check() (*searched, error) {
 	if s.Topic != "" {
 		if _, err := ParsePattern(string(s.Topic)); err != nil {
-			return 0, "", err
+			return nil, err
 		}
 	}
 	if s.Type != "" {
 		if _, err := ParseType(s.Type); err != nil {
-			return 0, "", err
+			return nil, err
 		}
 	}
 	if err := plainText("text", s.Text, searchText); err != nil {
-		return 0, "", err
+		return nil, err
 	}
 	switch {
 	case s.Limit < 1 || s.Limit > searchLimit:
-		return 0, "", fmt.Errorf("limit must be from 1 to %d, not %d", searchLimit, s.Limit)
+		return nil, fmt.Errorf("limit must be from 1 to %d, not %d", searchLimit, s.Limit)
 	case !inYears(s.From) || !inYears(s.Until):
-		return 0, "", errors.New("from and until must be within the years 1 to 9999")
+		return nil, errors.New("from and until must be within the years 1 to 9999")
 	case s.Cursor == "":
-		return 0, "", nil
+		return &searched{Search: *s}, nil
 	}
 	parts := cursorText.FindStringSubmatch(s.Cursor)
 	if parts == nil || len(s.Cursor) > cursorBytes {
-		return 0, "", errors.New("the cursor is none that a page had")
+		return nil, errors.New("the cursor is none that a page had")
 	}
-	before, err = strconv.ParseInt(parts[1], 10, 64)
-	return before, parts[2], err
+	var ids [3]int64
+	for i := range ids {
+		ids[i], _ = strconv.ParseInt(parts[i+1], 10, 64) // 18 digits
+	}
+	return &searched{Search: *s, before: ids[0], floor: ids[1], bound: ids[2], snapshot: parts[4]}, nil
 }
 
 func inYears(t time.Time) bool { return t.IsZero() || t.Year() >= 1 && t.Year() <= 9999 }
-
-// searched is a page while it is read.
-type searched struct {
-	Search
-	time time.Duration
-	// least is the smallest id that is held.
-	least int64
-	// bound is an id from which on nothing is expected, since all of it was
-	// appended too late; 0 for none.
-	bound int64
-	// before bounds the ids of all but the first page; its snapshot is shown
-	// only then.
-	before   int64
-	snapshot string
-	// top is where the next window ends.
-	top int64
-}
-
-func (p *searched) read(ctx context.Context, tx pgx.Tx) (Found, error) {
-	found := Found{Events: []Hit{}, ScannedTo: p.top}
-	began, window := time.Now(), int64(firstWindow)
-	if p.bound > 0 && p.bound < p.top {
-		// One look at the index: there can be some, of an hour that came twice.
-		low := max(p.bound, p.least)
-		hits, err := p.look(ctx, tx, low, p.Limit)
-		switch {
-		case err == nil:
-			found.Events, p.top = append(found.Events, hits...), low
-			found.ScannedTo = p.top
-		case !timedOut(err):
-			return Found{}, malformed(err)
-		}
-	}
-	for p.top > p.least && len(found.Events) < p.Limit {
-		if found.Further = time.Since(began) > p.time && p.top < found.ScannedTo; found.Further {
-			break
-		}
-		looked := time.Now()
-		low := max(p.top-window, p.least)
-		hits, err := p.look(ctx, tx, low, p.Limit-len(found.Events))
-		switch took := time.Since(looked); {
-		case timedOut(err) && window > leastWindow:
-			window = max(window/8, leastWindow)
-			continue
-		case err != nil:
-			return Found{}, malformed(err)
-		case took < quickWindow:
-			window *= windowGrowth
-		case took > 2*quickWindow:
-			window = max(window/2, leastWindow)
-		}
-		found.Events = append(found.Events, hits...)
-		p.top = low
-	}
-	full := len(found.Events) == p.Limit
-	if full {
-		p.top = found.Events[p.Limit-1].ID
-	}
-	found.ScannedTo = p.top
-	if p.top > p.least {
-		found.Next = fmt.Sprintf("%d.%s", p.top, p.snapshot)
-	}
-	shown := p.statement(p.before, p.shownFloor(full), p.Limit)
-	found.SQL = shown.copied() + ";"
-	return found, nil
-}
-
-// shownFloor is the id down to which the shown statement looks: none where its
-// limit ends it, or where there is nothing more.
-func (p *searched) shownFloor(full bool) int64 {
-	if full || p.top <= p.least {
-		return 0
-	}
-	return p.top
-}
-
-// look is window in a savepoint: it may time out, and others follow.
-func (p *searched) look(ctx context.Context, tx pgx.Tx, low int64, limit int) (hits []Hit, err error) {
-	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) (err error) {
-		hits, err = p.window(ctx, tx, low, limit)
-		return err
-	})
-	return hits, err
-}
-
-// window reads the hits from low to p.top.
-func (p *searched) window(ctx context.Context, tx pgx.Tx, low int64, limit int) ([]Hit, error) {
-	s := p.statement(p.top, low, limit)
-	query := `
-SELECT id, created_at, topic, type, source, headers, title, severity, left(payload::text, ` + strconv.Itoa(previewChars) + `), char_length(payload::text)
-FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
-	return rowsOf[Hit](ctx, tx, query, s.args...)
-}
-
-// statement is the search for ids from low, if it is not 0, to below top, if it
-// is not 0.
-func (p *searched) statement(top, low int64, limit int) *statement {
-	s := new(statement)
-	s.add("SELECT id, created_at, topic, type, payload, source, headers, severity, title\nFROM outbox_history")
-	word := "\nWHERE "
-	where := func(sql string, values ...any) {
-		s.add(word)
-		s.add(sql, values...)
-		word = "\n  AND "
-	}
-	if top > 0 {
-		where("id < ?", top)
-	}
-	if low > 0 {
-		where("id >= ?", low)
-	}
-	switch {
-	case p.Topic == "" || p.Topic == "**":
-	case p.Topic.Exact():
-		where("topic = ?", string(p.Topic))
-	default:
-		where("outbox_matches(topic, ?)", string(p.Topic))
-	}
-	if prefix, ok := strings.CutSuffix(p.Type, "*"); ok && prefix != "" {
-		where("starts_with(type, ?)", prefix)
-	} else if p.Type != "" && !ok {
-		where("type = ?", p.Type)
-	}
-	if !p.From.IsZero() {
-		where("created_at >= ?", p.From)
-	}
-	if !p.Until.IsZero() {
-		where("created_at < ?", p.Until)
-	}
-	if p.Text != "" {
-		where("payload::text ILIKE ?", likeContains(p.Text))
-	}
-	if p.before > 0 {
-		where("pg_visible_in_snapshot(xid, ?)", p.snapshot)
-	}
-	s.add("\nORDER BY id DESC\nLIMIT ?", limit)
-	return s
-}
 
 // malformed says of a snapshot in a cursor that it is none.
 func malformed(err error) error {

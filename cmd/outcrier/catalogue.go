@@ -26,14 +26,15 @@ type catalogueListConfig struct {
 // stays as it is.
 type catalogueSetConfig struct {
 	DatabaseSettings
-	Type        string `flag:"type" help:"the type of events that is described, like audit.approved"`
-	Title       string `flag:"title" help:"what it is called; has to be given for a new type"`
-	Description string `flag:"description" help:"what it means, in a sentence or two"`
-	Code        string `flag:"code" help:"a short name for people to quote, like AUDIT-2; no other type can have it"`
-	Severity    string `flag:"severity" help:"info, warning or error; info for a new type"`
-	Action      string `flag:"action" help:"what the client should do: none, refresh, retry, sign_in_again, contact_support, show_details, or one of your clients' own; none for a new type"`
-	Schema      string `flag:"schema" help:"the JSON Schema that payloads are held to; - reads standard input, and null takes it away"`
-	JSON        bool   `flag:"json" help:"read all of the entry from standard input, as JSON with these names (the schema is payload_schema)"`
+	Type        string   `flag:"type" help:"the type of events that is described, like audit.approved"`
+	Title       string   `flag:"title" help:"what it is called; has to be given for a new type"`
+	Description string   `flag:"description" help:"what it means, in a sentence or two"`
+	Code        string   `flag:"code" help:"a short name for people to quote, like AUDIT-2; no other type can have it"`
+	Severity    string   `flag:"severity" help:"info, warning or error; info for a new type"`
+	Action      string   `flag:"action" help:"what the client should do: none, refresh, retry, sign_in_again, contact_support, show_details, or one of your clients' own; none for a new type"`
+	Schema      string   `flag:"schema" help:"the JSON Schema that payloads are held to; - reads standard input, and null takes it away"`
+	Clear       []string `flag:"clear" allow:"description|code|schema" help:"what to take away from the entry"`
+	JSON        bool     `flag:"json" help:"read all of the entry from standard input, as JSON with these names (the schema is payload_schema)"`
 	LogSettings
 }
 
@@ -71,6 +72,7 @@ where the catalogue does:
 
   outcrier catalogue set --type order.filled --title 'Order filled' --action refresh
   outcrier catalogue set --type order.filled --schema - < order.schema.json
+  outcrier catalogue set --type order.filled --clear code,schema
 
 With --json all of the entry comes from standard input.`
 	catalogue.AddCommand(
@@ -95,7 +97,7 @@ func (c *catalogueRemoveConfig) check(r *report) {
 func (c *catalogueSetConfig) check(r *report) {
 	c.required(r)
 	if c.JSON {
-		for _, flag := range []string{"type", "title", "description", "code", "severity", "action", "schema"} {
+		for _, flag := range []string{"type", "title", "description", "code", "severity", "action", "schema", "clear"} {
 			if r.given(flag) {
 				r.reject(flag, "is in the JSON, with --json")
 			}
@@ -105,6 +107,11 @@ func (c *catalogueSetConfig) check(r *report) {
 	r.require("type", c.Type)
 	if c.Schema != "" && c.Schema != "-" && !json.Valid([]byte(c.Schema)) {
 		r.reject("schema", `want JSON, like '{"type": "object"}', - for standard input, or null`)
+	}
+	for _, flag := range c.Clear {
+		if r.given(flag) {
+			r.reject("clear", "--%s is given too: either sets it or takes it away", flag)
+		}
 	}
 }
 
@@ -181,7 +188,7 @@ func runCatalogueSet(ctx context.Context, p process, c catalogueSetConfig) error
 	})
 }
 
-// apply changes what is given of an entry.
+// apply changes what is given of an entry, and takes away what is to be cleared.
 func (c catalogueSetConfig) apply(t *outbox.EventType) {
 	for field, text := range map[*string]string{&t.Title: c.Title, &t.Description: c.Description, &t.Severity: c.Severity, &t.Action: c.Action} {
 		if text != "" {
@@ -193,6 +200,16 @@ func (c catalogueSetConfig) apply(t *outbox.EventType) {
 	}
 	if c.Schema != "" {
 		t.PayloadSchema = json.RawMessage(c.Schema)
+	}
+	for _, name := range c.Clear {
+		switch name {
+		case "description":
+			t.Description = ""
+		case "code":
+			t.Code = nil
+		case "schema":
+			t.PayloadSchema = nil
+		}
 	}
 }
 
