@@ -78,7 +78,7 @@ export interface OwnEvents {
 
 export interface Options {
   /** Topics to follow: exact, or with `*` for one segment, a final `**` for the rest. None by default: see `add`. */
-  topics?: Iterable<string>;
+  topics?: string | string[];
   /** Only events of these types: exact, or with a final `*`. All by default. */
   types?: string[];
   /**

@@ -26,7 +26,7 @@ export function connect(
   let listeners = []; // pairs of a type and a function
 
   // What this tab wants and has.
-  let wanted = [...topics];
+  let wanted = [topics].flat();
   let active = wanted; // the topics of which events are given
   let start = from === 'now' ? undefined : from; // where to begin without a position
   const added = []; // topics with a start of their own
@@ -342,7 +342,7 @@ export function connect(
       (ms) => (retry = ms),
     );
     while (!goodbye) {
-      const { done, value } = await reader.read();
+      const { done, value } = await reader.read().catch(() => ({ done: true })); // broken
       if (done) break;
       flows = true;
       feed(decoder.decode(value, { stream: true }));
@@ -352,7 +352,7 @@ export function connect(
     const reason = goodbye ?? 'ended';
     const soon = /^(token|key)_/.test(reason);
     if (soon && jwt) refused = { reason, final: true };
-    throw { reason, soon, wait: retry };
+    throw { reason, soon, wait: failures && !goodbye ? undefined : retry };
   }
 
   async function poll(next, signal) {
@@ -441,7 +441,7 @@ export function connect(
     if (session.signal.aborted) return; // a listener has closed the stream
     if (news.tabs.includes(id)) {
       active = wanted;
-      if (at) past.push(...added.splice(0));
+      if (at) past.push(...added.splice(0).filter(([topics]) => topics[0]));
     }
     if (past[0]) return recover(past, at);
     if (at) stand(at);
@@ -587,6 +587,7 @@ export function connect(
       const keep = (topic) => ![topics].flat().includes(topic);
       wanted = wanted.filter(keep);
       active = active.filter(keep);
+      for (const past of added) past[0] = past[0].filter(keep);
       change();
     },
     close: () => close(),

@@ -173,6 +173,24 @@ test('goodbyes: comes back after the time that it was told', async () => {
   assert.deepEqual(s.states.map(({ state, reason }) => `${state} ${reason ?? ''}`.trim()), ['waiting drain', 'connecting', 'replaying', 'live']);
 });
 
+test('a stream that breaks: comes back when the server said, and not with all others at once', async () => {
+  const broken = (text) => (response) => {
+    begin(response, text);
+    setTimeout(() => response.destroy(), 20);
+  };
+  const { asked, url } = await serve(broken(hello('0.p').replace('retry: 20', 'retry: 2') + live('0.p')), broken(':\n'), stream(hello('0.p'), live('0.p')));
+  const random = Math.random;
+  Math.random = () => 0.1;
+  try {
+    const s = open(url);
+    await until('live again', () => s.state === 'live' && asked.length === 3);
+    const waited = s.states.filter(({ state }) => state === 'waiting');
+    assert.deepEqual(waited.map(({ reason, retryIn }) => [reason, retryIn]), [['ended', 2], ['ended', 200]]);
+  } finally {
+    Math.random = random;
+  }
+});
+
 test('failures: full jitter, twice as long each time, and Retry-After', async () => {
   const { url } = await serve(status(502), status(503, { 'Retry-After': '1' }), status(502));
   const random = Math.random;
@@ -256,6 +274,31 @@ test('topics: the past of a new one is given up to where it joined', async () =>
   await until('four events', () => s.ids.length === 4);
   assert.deepEqual(s.ids, ['2', '3', '4', '6']);
   assert.deepEqual(asked.slice(3).map(({ topics, from, until, last_event_id }) => [topics, from, until, last_event_id]), [[['a'], 'earliest', '5.p', undefined], [['a'], undefined, '5.p', '3.p']]);
+});
+
+test('topics: what is followed already, or was dropped again, has no past to be asked for', async () => {
+  const { asked, url } = await serve(stream(hello('0.p'), live('0.p')), page('5.p'), stream(hello('5.p', '"resumed":true'), live('5.p')), status(400));
+  const s = open(url);
+  await until('live', () => s.state === 'live');
+  s.add('a', { from: '1h' });
+  s.add(['b', 'c'], { from: '1h' });
+  s.drop(['b', 'c']);
+  s.add('b');
+  await until('the two topics', () => asked.length >= 3 && s.position === '5.p');
+  s.add('d');
+  await until('the next connection', () => asked.length >= 4);
+  assert.deepEqual(asked[3].topics, ['a', 'b']); // the catching up before it
+  assert.deepEqual(s.gaps, []);
+});
+
+test('topics: a text is one', async () => {
+  const { asked, url } = await serve(stream(hello('0.p'), live('0.p')), page('1.p'), stream(hello('1.p'), live('1.p')));
+  const s = open(url, { topics: 'orders' });
+  await until('live', () => s.state === 'live');
+  assert.deepEqual(asked[0].topics, ['orders']);
+  s.add(['users', 'trades']);
+  await until('all three', () => asked.length === 3);
+  assert.deepEqual(asked[2].topics, ['orders', 'users', 'trades']);
 });
 
 test('online: what waits comes back at once, though the past is waited for too', async () => {

@@ -176,6 +176,14 @@ func inDocuments(t *testing.T, text string) {
 	for _, line := range regexp.MustCompile(`(?m)^# TYPE (outcrier_\S+)`).FindAllStringSubmatch(text, -1) {
 		scraped = append(scraped, line[1])
 	}
+	// Each reason too, from the start: the first of a counter that comes later is in no rate.
+	for _, row := range regexp.MustCompile("(?m)^\\| `(\\w+)` \\| .*by `reason`: (.*)$").FindAllStringSubmatch(string(must(os.ReadFile("../../docs/metrics.md"))), -1) {
+		for _, reason := range regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(row[2], -1) {
+			if series := row[1] + `{reason="` + reason[1] + `"}`; sample(t, text, series) < 0 {
+				t.Errorf("docs/metrics.md tells of %s, which is in no scrape", series)
+			}
+		}
+	}
 	for name, every := range map[string]bool{"docs/metrics.md": true, "deploy/grafana/outcrier.json": true, "deploy/prometheus/alerts.yml": false} {
 		content := must(os.ReadFile("../../" + name))
 		if strings.HasSuffix(name, ".json") && !json.Valid(content) {

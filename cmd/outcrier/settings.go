@@ -69,7 +69,7 @@ type ServerSettings struct {
 	Data      string        `flag:"data" help:"the folder of the private Postgres that runs where no database URL is given; by default one of this user's"`
 	Migrate   bool          `flag:"migrate" help:"apply the migrations at start; by default in demo and dev mode only"`
 	Node      string        `flag:"node" help:"the name of this process among the nodes; by default the host's with a random suffix"`
-	Wake      string        `flag:"wake" default:"bell" allow:"bell|poll" help:"what ends the sleep of the tail: a notification by the writer, or only the idle turn"`
+	Wake      string        `flag:"wake" default:"bell" allow:"bell|poll" help:"what ends the sleep of the tail: a notification by the writer, or only turns of 100ms at most"`
 	Turn      time.Duration `flag:"turn" default:"10ms" allow:"1ms..1s" help:"the time between two reads of the tail while events flow"`
 	IdleTurn  time.Duration `flag:"idle-turn" default:"1s" allow:"10ms..60s" help:"the longest time between two reads of the tail"`
 	Heartbeat time.Duration `flag:"heartbeat" default:"15s" allow:"100ms..5m" help:"the silence on a stream after which a heartbeat is sent"`
