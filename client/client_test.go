@@ -14,7 +14,7 @@ import (
 
 // TestScript_IsSmall measures what a browser loads.
 func TestScript_IsSmall(t *testing.T) {
-	const most = 4200 // which the documents call 4 kB
+	const most = 4 << 10
 	var zipped bytes.Buffer
 	w, err := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
 	if err == nil {

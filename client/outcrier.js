@@ -11,10 +11,7 @@ export function connect(
   address,
   { topics = [], types = [], from, token, remember, share, credentials, heartbeat = 15_000, patience = 5_000 } = {},
 ) {
-  const pageSize = 500; // events in the answer to a poll, the server's default
-  const memory = 2048; // ids by which repeats are known
   const longestPause = 30_000; // ms between two attempts
-  const pollFor = 300_000; // ms until a stream is tried again
   const planned = {}; // why an attempt is ended that nothing is wrong with
 
   const url = new URL(address, location.href);
@@ -242,7 +239,7 @@ export function connect(
 
   async function suffer({ reason = 'unreachable', final, status, message, detail = message, soon, wait }) {
     if (reason === 'silent' && !flows && !polling) {
-      polling = Date.now() + pollFor; // as behind a proxy that buffers
+      polling = Date.now() + 300_000; // as behind a proxy that buffers, for a while
       return;
     }
     if (!flows && polling < Infinity) polling = 0;
@@ -342,8 +339,8 @@ export function connect(
       (ms) => (retry = ms),
     );
     while (!goodbye) {
-      const { done, value } = await reader.read().catch(() => ({ done: true })); // broken
-      if (done) break;
+      const { value } = await reader.read().catch(() => ({}));
+      if (!value) break; // it has ended, or broken
       flows = true;
       feed(decoder.decode(value, { stream: true }));
       expect(2.5 * heartbeat);
@@ -352,7 +349,7 @@ export function connect(
     const reason = goodbye ?? 'ended';
     const soon = /^(token|key)_/.test(reason);
     if (soon && jwt) refused = { reason, final: true };
-    throw { reason, soon, wait: failures && !goodbye ? undefined : retry };
+    throw { reason, soon, wait: failures && !goodbye ? goodbye : retry };
   }
 
   async function poll(next, signal) {
@@ -366,9 +363,9 @@ export function connect(
     }
   }
 
-  // catchUp tells what there is up to now, or waits for it.
+  // catchUp tells what there is up to now, or waits for it. A page of 500 is full.
   async function catchUp(topics, wait, signal) {
-    for (let events = []; events; events = events[pageSize - 1] && []) {
+    for (let events = []; events; events = events[499] && []) {
       const page = await askPage(topics, { ...begin(head), wait: `${wait}s` }, signal, 1000 * wait + 10_000);
       events = page.events;
       if (page.gap) tell('gap', page.gap);
@@ -441,7 +438,7 @@ export function connect(
     if (session.signal.aborted) return; // a listener has closed the stream
     if (news.tabs.includes(id)) {
       active = wanted;
-      if (at) past.push(...added.splice(0).filter(([topics]) => topics[0]));
+      if (at) past.push(...added.splice(0));
     }
     if (past[0]) return recover(past, at);
     if (at) stand(at);
@@ -454,7 +451,7 @@ export function connect(
     queue = [];
     turn({ state: 'replaying' });
     for (let [topics, query] of past) {
-      for (let failed = 0; query.last_event_id !== until && !signal.aborted; ) {
+      for (let failed = 0; topics[0] && query.last_event_id !== until && !signal.aborted; ) {
         try {
           const { events, position: at, gap } = await askPage(topics, { ...query, until }, AbortSignal.timeout(30_000));
           if (signal.aborted) return;
@@ -509,7 +506,7 @@ export function connect(
     if (!active.some((topic) => covers(topic, event.topic)) || seen.has(event.id)) return;
     seen.add(event.id);
     const [oldest] = seen;
-    if (seen.size > memory) seen.delete(oldest);
+    if (seen.size > 2048) seen.delete(oldest);
     emit(event.type, event);
   }
 
@@ -579,9 +576,10 @@ export function connect(
     clear() { listeners = []; },
     add(topics, { from } = {}) {
       const fresh = [topics].flat().filter((topic) => !wanted.includes(topic));
+      if (!fresh[0]) return;
       wanted = [...wanted, ...fresh];
       if (from && from !== 'now') added.push([fresh, { from }]);
-      if (fresh[0]) change();
+      change();
     },
     drop(topics) {
       const keep = (topic) => ![topics].flat().includes(topic);
