@@ -472,7 +472,7 @@ func TestRoles_ServerServes(t *testing.T) {
 	}
 	var replayed []string
 	for _, leg := range earliest.Legs(now) {
-		page, err := reader.Replay(t.Context(), leg, outbox.Filter{Topics: []outbox.Pattern{"**"}}, 100)
+		page, err := reader.Replay(t.Context(), leg, outbox.Filter{Topics: []outbox.Pattern{"**"}}, 100, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -121,7 +121,7 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 		live, stands := to, to
 		// Half of them stand within what they are replayed.
 		if legs := from.Legs(to); len(legs) > 0 && random.IntN(2) == 0 {
-			page, err := reader.Replay(t.Context(), legs[0], outbox.Filter{Topics: all("**").Topics}, 1000)
+			page, err := reader.Replay(t.Context(), legs[0], outbox.Filter{Topics: all("**").Topics}, 1000, 0)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -20,7 +20,7 @@ func TestReplay_GivesRowsAsTheyAre(t *testing.T) {
 			CASE n WHEN 1 THEN '0001-01-01Z' WHEN 2 THEN '9999-12-30 23:59:59.999999Z' ELSE timestamptz '1999-12-31 23:59:59.999999Z' + n * interval '1 microsecond' END
 		FROM generate_series(1, 50) AS n`)
 	reader := outbox.Reader{Pool: pool}
-	page, err := reader.Replay(t.Context(), earliest(t, reader).Legs(here(t, pool))[0], all("**"), 500)
+	page, err := reader.Replay(t.Context(), earliest(t, reader).Legs(here(t, pool))[0], all("**"), 500, 0)
 	if err != nil || len(page.Events) != 50 {
 		t.Fatalf("%d events, want 50; %v", len(page.Events), err)
 	}
@@ -64,7 +64,7 @@ func TestReplay_RareTopicReadsNothingElse(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			single := outboxtest.Pool(t, url+"&pool_max_conns=1")
 			reader := outbox.Reader{Pool: single}
-			page, err := reader.Replay(t.Context(), leg, all(topics...), 500)
+			page, err := reader.Replay(t.Context(), leg, all(topics...), 500, 0)
 			if err != nil || len(page.Events) != 5*len(topics) {
 				t.Fatalf("%d events, want %d; %v", len(page.Events), 5*len(topics), err)
 			}
@@ -72,7 +72,7 @@ func TestReplay_RareTopicReadsNothingElse(t *testing.T) {
 				FROM pg_stat_user_indexes WHERE relname ~ '^outbox_(2|d)'`
 			exec(t, single, `SELECT pg_stat_force_next_flush()`)
 			before := ask1[int](t, single, readSQL)
-			if _, err := reader.Replay(t.Context(), leg, all(topics...), 500); err != nil {
+			if _, err := reader.Replay(t.Context(), leg, all(topics...), 500, 0); err != nil {
 				t.Fatal(err)
 			}
 			exec(t, single, `SELECT pg_stat_force_next_flush()`)

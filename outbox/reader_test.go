@@ -18,7 +18,7 @@ func replay(t testing.TB, reader outbox.Reader, from, to outbox.Position, filter
 	t.Helper()
 	for _, leg := range from.Legs(to) {
 		for {
-			page, err := reader.Replay(t.Context(), leg, filter, limit)
+			page, err := reader.Replay(t.Context(), leg, filter, limit, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -207,9 +207,13 @@ func TestReplay_PagesHoldAboutAMegabyte(t *testing.T) {
 		SELECT 'a', 't', to_json(repeat('p', 300000)) FROM generate_series(1, 10) RETURNING id`)
 	end := here(t, pool)
 	for _, filter := range []outbox.Filter{all("a"), all("**"), {Topics: []outbox.Pattern{"a"}, Types: []string{"t"}}} {
-		page, err := reader.Replay(t.Context(), start.Legs(end)[0], filter, 1000)
+		page, err := reader.Replay(t.Context(), start.Legs(end)[0], filter, 1000, 0)
 		if err != nil || len(page.Events) != 4 || page.Done {
 			t.Errorf("a page of %d events of 300 kB, done %v, %v", len(page.Events), page.Done, err)
+		}
+		page, err = reader.Replay(t.Context(), start.Legs(end)[0], filter, 1000, 400_000)
+		if err != nil || len(page.Events) != 2 || page.Done {
+			t.Errorf("asked for 400 kB, a page of %d events of 300 kB, done %v, %v", len(page.Events), page.Done, err)
 		}
 		if got := replay(t, reader, start, end, filter, 1000); !slices.Equal(got, want) {
 			t.Errorf("%v, want %v", got, want)
@@ -228,7 +232,7 @@ func TestReplay_GivesEventsWhole(t *testing.T) {
 	}
 	xid := ask1[uint64](t, tx, `SELECT pg_current_xact_id()`)
 	commit(t, tx)
-	page, err := outbox.Reader{Pool: pool}.Replay(t.Context(), start.Legs(here(t, pool))[0], all("**"), 10)
+	page, err := outbox.Reader{Pool: pool}.Replay(t.Context(), start.Legs(here(t, pool))[0], all("**"), 10, 0)
 	if err != nil || len(page.Events) != 1 {
 		t.Fatalf("%+v, %v", page, err)
 	}

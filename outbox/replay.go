@@ -36,7 +36,7 @@ func (p *Page) Free() {
 // it was a third of the server's work in a long replay.
 const manyEvents = 512
 
-// A page of a replay holds about this many bytes, and this many events at most: of
+// A page of a replay holds about this many bytes at most, and this many events: of
 // small ones a page's worth, and no more, since what is behind a full page has been
 // read for nothing.
 const (
@@ -90,10 +90,10 @@ ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 // The reader's position has to be judged anew.
 var ErrTrimmed = errors.New("events of the replay have been removed")
 
-// Replay reads the next page of a leg for a filter, of at most limit events. It
-// reads in pages so that a slow reader holds neither a connection nor a
-// snapshot.
-func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit int) (Page, error) {
+// Replay reads the next page of a leg for a filter, of at most limit events and about
+// so many bytes, if those are above 0. It reads in pages so that a slow reader holds
+// neither a connection nor a snapshot.
+func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit, bytes int) (Page, error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
 	conn, err := r.Pool.Acquire(ctx)
@@ -115,6 +115,9 @@ func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit int) (
 		}
 	}
 	limit = min(limit, pageEvents)
+	if bytes <= 0 {
+		bytes = pageBytes
+	}
 	query, args := topicsSQL, append(args, after, limit, filter.Since)
 	switch {
 	case known && len(topics) == 1:
@@ -127,7 +130,7 @@ func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit int) (
 		exact, patterns := split(filter.Topics)
 		query, args = patternsSQL, append(args, exact, patterns)
 	}
-	page, err := r.page(ctx, conn.Conn(), leg, filter, limit, query, args)
+	page, err := r.page(ctx, conn.Conn(), leg, filter, limit, min(bytes, pageBytes), query, args)
 	if err != nil {
 		return Page{}, fmt.Errorf("replay: %w", err)
 	}
@@ -156,7 +159,7 @@ func start(ctx context.Context, conn *pgx.Conn, leg Leg, topics []string, known 
 	return *lowest - 1, nil
 }
 
-func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter, limit int, query string, args []any) (Page, error) {
+func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter, limit, bytes int, query string, args []any) (Page, error) {
 	rows, err := conn.Query(ctx, query, args...)
 	if err != nil {
 		return Page{}, err
@@ -176,7 +179,7 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 		if err != nil {
 			return Page{}, err
 		}
-		if full = size >= pageBytes && event.ID != page.After; full {
+		if full = size >= bytes && event.ID != page.After; full {
 			break
 		}
 		read++

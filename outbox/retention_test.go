@@ -68,7 +68,7 @@ func TestRetention_WithinAReplayIsTold(t *testing.T) {
 	pastPartition(t, pool, 20, 3)
 	addNow(t, pool, "kept", 2)
 	legs := start.Legs(here(t, pool))
-	page, err := reader.Replay(t.Context(), legs[0], all("**"), 2)
+	page, err := reader.Replay(t.Context(), legs[0], all("**"), 2, 0)
 	if err != nil || len(page.Events) != 2 {
 		t.Fatalf("%+v, %v", page, err)
 	}
@@ -76,7 +76,7 @@ func TestRetention_WithinAReplayIsTold(t *testing.T) {
 	legs[0].After = page.After
 	for _, topic := range []outbox.Pattern{"**", "past", "kept", "none"} {
 		want := topic == "**" || topic == "past"
-		if _, err := reader.Replay(t.Context(), legs[0], all(topic), 2); errors.Is(err, outbox.ErrTrimmed) != want || err != nil && !want {
+		if _, err := reader.Replay(t.Context(), legs[0], all(topic), 2, 0); errors.Is(err, outbox.ErrTrimmed) != want || err != nil && !want {
 			t.Errorf("%s: %v", topic, err)
 		}
 	}

@@ -238,7 +238,7 @@ func (y *year) replay(p outbox.Position, filter outbox.Filter) []int64 {
 	var ids []int64
 	for _, leg := range p.Legs(here(y, y.pool)) {
 		for done := false; !done; {
-			page, err := y.reader.Replay(y.Context(), leg, filter, 50)
+			page, err := y.reader.Replay(y.Context(), leg, filter, 50, 0)
 			if err != nil {
 				y.Fatal(err)
 			}

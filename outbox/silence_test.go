@@ -130,13 +130,13 @@ func TestReplay_OfAHistoryThatIsGoneSaysSo(t *testing.T) {
 		positions = append(positions, p)
 	}
 	legs := positions[0].Legs(positions[1])
-	if page, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10); err != nil || len(page.Events) != 1 {
+	if page, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10, 0); err != nil || len(page.Events) != 1 {
 		t.Fatalf("%+v, %v", page, err)
 	}
 	if _, err := pool.Exec(t.Context(), `TRUNCATE outbox`); err != nil {
 		t.Fatal(err)
 	}
-	_, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10)
+	_, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10, 0)
 	if got, want := fmt.Sprint(err), "replay: "+outbox.ErrTrimmed.Error()+": other_history"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

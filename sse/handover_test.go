@@ -87,7 +87,7 @@ func (w *world) leg(leg outbox.Leg) []outbox.Event {
 	for _, e := range w.committed {
 		past.events = append(past.events, e.Event)
 	}
-	page, _ := past.Replay(context.Background(), leg, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1<<30) // it can't fail
+	page, _ := past.Replay(context.Background(), leg, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1<<30, 0) // it can't fail
 	return page.Events
 }
 

@@ -23,6 +23,9 @@ type pages struct {
 	ahead chan page
 	// asked is when the last page was handed out.
 	asked time.Time
+	// small is how many events a small page may have, as far as is known of their
+	// size; 0 when nothing is.
+	small int
 	// frames is room for a page from memory.
 	frames []*Frame
 }
@@ -37,8 +40,9 @@ type page struct {
 }
 
 const (
-	// A small page is about what a socket's buffers take.
-	smallPage = 64
+	// A small page is about what a socket's buffers take: so many events, and about
+	// so many bytes, since it is held for as long as its reader takes nothing.
+	smallPage, smallBytes = 64, 64 << 10
 	// A large one is worth a query. Its bytes are bounded by the table's reader.
 	largePage = 2000
 	// A reader keeps up who has taken a page within this time.
@@ -71,6 +75,7 @@ func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error)
 		}
 		return next.err
 	})
+	p.learn(next.table.Events)
 	if p.asked = time.Now(); err == nil && next.err == nil && p.lane && !next.done {
 		leg.After = next.after
 		p.ahead = make(chan page, 1)
@@ -95,11 +100,27 @@ func (p *pages) limit() int {
 	if p.lane {
 		return largePage
 	}
-	return smallPage
+	return cmp.Or(p.small, smallPage)
+}
+
+// learn finds how many events like these make a small page.
+func (p *pages) learn(events []outbox.Event) {
+	if len(events) == 0 {
+		return
+	}
+	bytes := 1
+	for i := range events {
+		bytes += len(events[i].Payload)
+	}
+	p.small = max(1, min(smallPage, len(events)*smallBytes/bytes))
 }
 
 func (p *pages) read(ctx context.Context, leg outbox.Leg, limit int) page {
-	read, err := p.Hub.Ring.replayTable(ctx, leg, p.request.Filter, limit)
+	bytes := smallBytes
+	if limit == largePage {
+		bytes = 0
+	}
+	read, err := p.Hub.Ring.replayTable(ctx, leg, p.request.Filter, limit, bytes)
 	return page{table: read, after: read.After, done: read.Done, err: err}
 }
 

@@ -170,7 +170,7 @@ func (p *poll) add(e *outbox.Event) {
 func (p *poll) replay(ctx context.Context, past Past, given, w outbox.Position) (outbox.Position, error) {
 	for _, leg := range given.Legs(w) {
 		for done := false; !done; {
-			page, err := past.Replay(ctx, leg, p.request.Filter, p.limit-len(p.events))
+			page, err := past.Replay(ctx, leg, p.request.Filter, p.limit-len(p.events), 0)
 			if err != nil {
 				return given, err
 			}

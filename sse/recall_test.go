@@ -2,7 +2,9 @@ package sse
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -179,7 +181,7 @@ func TestReplay_HoldsLargePagesForFew(t *testing.T) {
 		s.commit("a", 5000)
 		var mu sync.Mutex
 		events := 0
-		s.Hub.Ring.Past = limited{s.past, func(limit int) {
+		s.Hub.Ring.Past = limited{s.past, func(limit, _ int) {
 			mu.Lock()
 			defer mu.Unlock()
 			events += limit
@@ -206,15 +208,47 @@ func TestReplay_HoldsLargePagesForFew(t *testing.T) {
 	})
 }
 
+// Nor does one who is stuck hold much of a small page of large events, or have them
+// read for nothing each time.
+func TestReplay_SmallPagesOfLargeEvents(t *testing.T) {
+	fromTable(t, func(t *testing.T, s *server) {
+		events := s.store("a", 200)
+		for i := range events {
+			s.past.events[i].Payload = json.RawMessage(`"` + strings.Repeat("x", 8<<10) + `"`)
+		}
+		s.tail(s.past.events...)
+		var mu sync.Mutex
+		var asked [][2]int
+		s.Hub.Ring.Past = limited{s.past, func(limit, bytes int) {
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, [2]int{limit, bytes})
+		}}
+		c := s.openOn(t, &wire{pace: promptly}, Request{From: From{Earliest: true}})
+		time.Sleep(10 * time.Second)
+		_ = c.end()
+		mu.Lock()
+		defer mu.Unlock()
+		if len(asked) < 3 || asked[0] != [2]int{smallPage, smallBytes} {
+			t.Fatalf("asked for %v", asked)
+		}
+		for _, page := range asked[1:] {
+			if page != [2]int{7, smallBytes} {
+				t.Errorf("asked for a page of %v: after one of events of 8 kB it is 7 of them", page)
+			}
+		}
+	})
+}
+
 // limited is a table that tells how much is asked of it.
 type limited struct {
 	Past
-	ask func(limit int)
+	ask func(limit, bytes int)
 }
 
-func (p limited) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error) {
-	p.ask(limit)
-	return p.Past.Replay(ctx, leg, filter, limit)
+func (p limited) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+	p.ask(limit, bytes)
+	return p.Past.Replay(ctx, leg, filter, limit, bytes)
 }
 
 // slow is a table that takes its time.
@@ -223,9 +257,9 @@ type slow struct {
 	count func(int)
 }
 
-func (p slow) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error) {
+func (p slow) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	p.count(1)
 	defer p.count(-1)
 	time.Sleep(10 * time.Millisecond)
-	return p.Past.Replay(ctx, leg, filter, limit)
+	return p.Past.Replay(ctx, leg, filter, limit, bytes)
 }

@@ -197,10 +197,13 @@ func (r *Ring) knows(p outbox.Position) (end outbox.Position, ok bool) {
 const pageBytes = 1 << 20
 
 // Replay reads a page of a leg that lies within the ring from memory.
-func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error) {
-	read, ok := r.page(nil, leg, filter, limit, pageBytes, func(f *Frame) int { return frameBytes(f.Event) })
+func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+	if bytes <= 0 {
+		bytes = pageBytes
+	}
+	read, ok := r.page(nil, leg, filter, limit, bytes, func(f *Frame) int { return frameBytes(f.Event) })
 	if !ok {
-		return r.replayTable(ctx, leg, filter, limit)
+		return r.replayTable(ctx, leg, filter, limit, bytes)
 	}
 	r.memory.count(len(read.frames))
 	page := outbox.Page{After: read.after, Done: read.done}
@@ -211,14 +214,14 @@ func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter,
 }
 
 // replayTable reads a page from the table, in its turn.
-func (r *Ring) replayTable(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error) {
+func (r *Ring) replayTable(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	case <-ctx.Done():
 		return outbox.Page{}, context.Cause(ctx)
 	}
-	page, err := r.Past.Replay(ctx, leg, filter, limit)
+	page, err := r.Past.Replay(ctx, leg, filter, limit, bytes)
 	if err == nil {
 		r.table.count(len(page.Events))
 	}

@@ -24,7 +24,7 @@ func (onlyMemory) Verify(_ context.Context, p outbox.Position, _ outbox.Filter) 
 	return p, nil, errTable
 }
 
-func (onlyMemory) Replay(context.Context, outbox.Leg, outbox.Filter, int) (outbox.Page, error) {
+func (onlyMemory) Replay(context.Context, outbox.Leg, outbox.Filter, int, int) (outbox.Page, error) {
 	return outbox.Page{}, errTable
 }
 
@@ -156,12 +156,12 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 
 // replayer is what a ring and a table have in common.
 type replayer interface {
-	Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error)
+	Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
 }
 
 func pages(ctx context.Context, from replayer, leg outbox.Leg, filter outbox.Filter, limit int) (ids []int64, err error) {
 	for {
-		page, err := from.Replay(ctx, leg, filter, limit)
+		page, err := from.Replay(ctx, leg, filter, limit, 0)
 		if err != nil {
 			return nil, err
 		}

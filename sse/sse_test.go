@@ -68,7 +68,7 @@ func (p *table) Oldest(context.Context) (time.Time, error) {
 	return epoch, p.err
 }
 
-func (p *table) Replay(_ context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error) {
+func (p *table) Replay(_ context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.replays++
@@ -80,18 +80,19 @@ func (p *table) Replay(_ context.Context, leg outbox.Leg, filter outbox.Filter, 
 			return outbox.Page{}, err
 		}
 	}
-	page := outbox.Page{After: leg.After, Done: true}
+	page, size := outbox.Page{After: leg.After, Done: true}, 0
 	slices.SortFunc(p.events, func(a, b outbox.Event) int { return cmp.Compare(a.ID, b.ID) })
 	for _, e := range p.events {
 		if e.ID <= leg.After || !leg.To.Given.Has(e.XID) || leg.From.Given.Has(e.XID) ||
 			!filter.Match(e.Topic, e.Type) || e.CreatedAt.Before(filter.Since) {
 			continue
 		}
-		if len(page.Events) == limit {
+		if len(page.Events) == limit || bytes > 0 && size >= bytes && e.ID != page.After {
 			page.Done = false
 			break
 		}
 		page.Events, page.After = append(page.Events, e), e.ID
+		size += len(e.Payload)
 	}
 	return page, nil
 }

@@ -17,7 +17,7 @@ type Past interface {
 	Earliest(ctx context.Context) (outbox.Position, error)
 	Before(ctx context.Context, t time.Time) (outbox.Position, error)
 	Oldest(ctx context.Context) (time.Time, error)
-	Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit int) (outbox.Page, error)
+	Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
 }
 
 // Streamer serves streams: each is replayed from the table what it has missed,

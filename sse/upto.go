@@ -38,7 +38,7 @@ func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled
 	legs := given.Legs(whole)
 	for len(legs) > 0 && !p.full() {
 		leg := legs[0]
-		page, err := s.Hub.Ring.Replay(ctx, leg, request.Filter, p.limit-len(p.events))
+		page, err := s.Hub.Ring.Replay(ctx, leg, request.Filter, p.limit-len(p.events), 0)
 		if errors.Is(err, outbox.ErrTrimmed) {
 			if given, gap, err = s.judge(ctx, given, request.Filter, until); err == nil {
 				legs = given.Legs(whole)

@@ -1,11 +1,13 @@
 package torture
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -25,11 +27,11 @@ func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
 		each   = 100 // of each kind
 		events = 1500
 		size   = 8 << 10
-		// Kept for each who does not read, it would be a hundred times this.
-		bound = 200 << 20
+		// Kept for each who does not read, it would be thirty times this.
+		bound = 64 << 20
 	)
 	server := startPostgres(t)
-	f := newFieldOf(t, plain, server.URL(""), 1)
+	f := newFieldOf(t, plain, server.URL(""), 1, "--metrics", "open")
 	n := f.nodes[0]
 	good := &reader{name: "good", filter: everything(), byPayload: map[payload]int{}, steady: new(atomic.Bool)}
 	f.follow(good, true)
@@ -74,6 +76,11 @@ func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
 	}
 	// The good one has all while the others hang on.
 	f.recover("beside hostile readers", 60*time.Second)
+	// Who begins to read before that is a slow reader, and no hostile one.
+	eventually(t, "all who take nothing or next to nothing have stalled", 60*time.Second, func() bool {
+		most = max(most, residentMemory(t, n))
+		return n.metric(t, `outcrier_streams_ended_total{reason="stalled"}`) >= 2*each
+	})
 	stop()
 	for i, conn := range hostile {
 		// What is in the kernel's buffers comes, and then the end.
@@ -110,6 +117,23 @@ func dialMute(t *testing.T, n *process) net.Conn {
 		t.Error(err)
 	}
 	return conn
+}
+
+// metric is the value of one of a node's metrics.
+func (p *process) metric(t *testing.T, name string) float64 {
+	t.Helper()
+	response, err := http.Get(p.url + "/metrics")
+	must(t, err)
+	defer response.Body.Close()
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if text, found := strings.CutPrefix(lines.Text(), name+" "); found {
+			value, err := strconv.ParseFloat(text, 64)
+			must(t, err)
+			return value
+		}
+	}
+	t.Fatalf("there is no metric %s", name)
+	return 0
 }
 
 // residentMemory is what a node holds, in bytes.

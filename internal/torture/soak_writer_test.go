@@ -140,9 +140,11 @@ func (s *soak) findMoved() {
 	}
 }
 
-// settleScheduled waits until nothing waits for its time any more.
+// settleScheduled waits until nothing waits for its time any more. Visitors who leave
+// meanwhile are judged meanwhile.
 func (s *soak) settleScheduled() {
 	eventually(s.t, "all that was scheduled is delivered", time.Minute, func() bool {
+		s.findMoved()
 		conn, err := connect(s.t.Context(), s.url)
 		must(s.t, err)
 		defer conn.Close(context.Background())
