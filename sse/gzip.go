@@ -6,8 +6,6 @@ import (
 	"hash/crc32"
 
 	"github.com/klauspost/compress/flate"
-
-	"github.com/outcrier/outcrier/outbox"
 )
 
 // Gzip compresses the stream (RFC 1952). A frame is compressed on its own, once for
@@ -58,11 +56,7 @@ func (t *stream) seal() (unmarked bool) {
 		return false
 	}
 	t.gzip.sum.join(summed(text))
-	if unmarked = len(text) <= storedBytes; unmarked {
-		t.buf = stored(t.buf, t.gzip.sealed)
-	} else {
-		t.buf = append(t.buf[:t.gzip.sealed], deflate(text)...)
-	}
+	t.buf, unmarked = pack(t.buf, t.gzip.sealed)
 	t.gzip.sealed = len(t.buf)
 	return unmarked
 }
@@ -87,23 +81,7 @@ func (t *stream) shut() {
 	t.gzip.sealed = len(t.buf)
 }
 
-// add puts a frame into the buffer with its own id.
-func (t *stream) add(f *Frame) {
-	e := f.in(t.request.Format)
-	t.seal()
-	t.buf = append(t.buf, e.wire...)
-	t.added(e.sum)
-}
-
-// addAt puts a frame into the buffer with another id.
-func (t *stream) addAt(f *Frame, at outbox.Position) {
-	e := f.in(t.request.Format)
-	t.buf = appendID(t.buf, at)
-	t.seal()
-	t.buf = append(t.buf, e.wire[e.body:]...)
-	t.added(e.bodySum)
-}
-
+// added takes note of a frame that was put into the buffer as it is.
 func (t *stream) added(sum checksum) {
 	if t.gzip.on {
 		t.gzip.sealed = len(t.buf)
@@ -111,17 +89,25 @@ func (t *stream) added(sum checksum) {
 	}
 }
 
-// compress makes the compressed form of an encoded frame. The id is stored: it would
-// not get shorter, and some streams have another one.
+// compress makes the compressed form of an encoded frame: the id by itself, as some
+// streams have another one.
 func (e *encoded) compress() *encoded {
 	id, body := e.wire[:e.body], e.wire[e.body:]
 	c := &encoded{sum: summed(e.wire), bodySum: summed(body)}
 	if len(id) > 0 {
-		c.wire = stored(append(make([]byte, 0, len(e.wire)), id...), 0)
+		c.wire, _ = pack(append(make([]byte, 0, len(e.wire)), id...), 0)
 	}
 	c.body = len(c.wire)
 	c.wire = append(c.wire, deflate(body)...)
 	return c
+}
+
+// pack compresses what follows from, or stores it, without a mark, if it is short.
+func pack(dst []byte, from int) (packed []byte, unmarked bool) {
+	if len(dst)-from > storedBytes {
+		return append(dst[:from], deflate(dst[from:])...), false
+	}
+	return stored(dst, from), true
 }
 
 // deflate compresses text, and ends it with a mark.

@@ -71,6 +71,23 @@ func appendGoodbye(dst []byte, why error, retry time.Duration) []byte {
 	return fmt.Appendf(dst, "event: outcrier.goodbye\ndata: {\"reason\":%q}\n\n", g.Reason)
 }
 
+// add puts a frame into the buffer with its own id.
+func (t *stream) add(f *Frame) {
+	e := f.in(t.request.Format)
+	t.seal()
+	t.buf = append(t.buf, e.wire...)
+	t.added(e.sum)
+}
+
+// addAt puts a frame into the buffer with another id.
+func (t *stream) addAt(f *Frame, at outbox.Position) {
+	e := f.in(t.request.Format)
+	t.buf = appendID(t.buf, at)
+	t.seal()
+	t.buf = append(t.buf, e.wire[e.body:]...)
+	t.added(e.bodySum)
+}
+
 // event puts one of the server's own events into the buffer.
 func (t *stream) event(name string, at outbox.Position, data any) {
 	t.buf = append(t.buf, "event: outcrier."...)
