@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/internal/badnet"
+	"github.com/outcrier/outcrier/internal/pgserver"
 )
 
 // process is a node as it is deployed: a process of its own.
@@ -231,6 +232,17 @@ func without(t *testing.T, format string, args ...any) {
 		t.Fatalf("CI is set, but "+format, args...)
 	}
 	t.Skipf(format, args...)
+}
+
+// tool is the path of one of Postgres's own programs, of the server's version. What npm
+// has of Postgres has the server alone.
+func tool(t *testing.T, server *pgserver.Server, name string) string {
+	t.Helper()
+	path := filepath.Join(server.Bin(), name)
+	if _, err := os.Stat(path); err != nil {
+		without(t, "%v", err)
+	}
+	return path
 }
 
 // probe appends an event that all steady readers follow.

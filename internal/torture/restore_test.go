@@ -37,7 +37,7 @@ func TestFault_RestoreFromDump(t *testing.T) {
 	dump := filepath.Join(t.TempDir(), "dump")
 	f.anew = true
 	f.loses("restore from a dump", func() {}, func() {
-		run(t, filepath.Join(server.Bin(), "pg_dump"), "-Fc", "-f", dump, server.URL(""))
+		run(t, tool(t, server, "pg_dump"), "-Fc", "-f", dump, server.URL(""))
 	}, func() {
 		must(t, server.Kill())
 		other := runPostgres(t, pgserver.Config{Data: openFolder(t), Settings: withSettings()})
@@ -46,7 +46,7 @@ func TestFault_RestoreFromDump(t *testing.T) {
 		password, _ := u.User.Password()
 		execute(t, other.URL(""), `CREATE ROLE outbox_writer`, `CREATE ROLE outbox_reader`, `CREATE ROLE outbox_server`,
 			`CREATE ROLE `+nodeRole+` LOGIN PASSWORD '`+nodeRole+`' IN ROLE outbox_server`)
-		run(t, filepath.Join(server.Bin(), "pg_restore"), "--exit-on-error", "-d", other.URL(""), dump)
+		run(t, tool(t, server, "pg_restore"), "--exit-on-error", "-d", other.URL(""), dump)
 		execute(t, other.URL(""), `ALTER ROLE postgres PASSWORD '`+password+`'`)
 		address.To(hostOf(t, other.URL("")))
 	})

@@ -39,7 +39,7 @@ func copyOf(t *testing.T, server *pgserver.Server, primary string) string {
 	if primary != "" {
 		args = append(args, "-R")
 	}
-	if out, err := exec.Command(filepath.Join(server.Bin(), "pg_basebackup"), args...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(tool(t, server, "pg_basebackup"), args...).CombinedOutput(); err != nil {
 		t.Fatalf("pg_basebackup: %v\n%s", err, out)
 	}
 	u, err := url.Parse(server.URL(""))
