@@ -27,7 +27,8 @@ type bell struct {
 	log     *slog.Logger
 
 	// The bell is proven by ringing it from another connection: behind a
-	// transaction pooler LISTEN succeeds and never hears a thing. Where connections
+	// transaction pooler LISTEN succeeds and hears nothing while it waits, though
+	// perhaps something with an answer. Where connections
 	// hang that are new, those who wait for events must not: ringing has the result
 	// of a ring that is under way, and is nil while none is.
 	proof   string
@@ -224,6 +225,27 @@ func (b *bell) wait(ctx context.Context, d time.Duration) (rang bool, err error)
 	if b.take(ctx) {
 		return true, nil
 	}
+	return b.hear(ctx, d)
+}
+
+// rest passes over d, listening if there is a proof to hear.
+func (b *bell) rest(ctx context.Context, d time.Duration) error {
+	b.take(ctx)
+	for end := time.Now().Add(d); b.proof != "" && d > 0; d = time.Until(end) {
+		if _, err := b.hear(ctx, d); err != nil {
+			return fmt.Errorf("wait for the proof of the bell: %w", err)
+		}
+	}
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// hear waits for what comes while the connection waits, d at most.
+func (b *bell) hear(ctx context.Context, d time.Duration) (rang bool, err error) {
 	deadline, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
 	heard, err := b.conn.WaitForNotification(deadline)
@@ -233,7 +255,7 @@ func (b *bell) wait(ctx context.Context, d time.Duration) (rang bool, err error)
 		}
 		return false, err
 	}
-	b.note(heard.Payload)
+	b.note(heard.Payload, true)
 	return true, nil
 }
 
@@ -246,15 +268,18 @@ func (b *bell) take(ctx context.Context) (rang bool) {
 		if heard == nil {
 			return rang
 		}
-		b.note(heard.Payload)
+		b.note(heard.Payload, false)
 		rang = true
 	}
 }
 
-// note reads a payload, which may be anyone's.
-func (b *bell) note(payload string) {
+// note reads a payload, which may be anyone's, and whether the connection was waiting
+// when it came.
+func (b *bell) note(payload string, waiting bool) {
 	number, err := strconv.ParseInt(payload, 10, 64)
 	switch {
+	case payload == b.proof && payload != "" && !waiting:
+		b.proof, b.rangAt = "", time.Time{} // it tells nothing: another one
 	case payload == b.proof && payload != "":
 		b.proof, b.proven, b.silence, b.unheard = "", true, false, false
 		b.counts.Proofs++

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
@@ -45,5 +47,34 @@ func TestBell_ProofThatHangsDelaysNoEvents(t *testing.T) {
 	eventually(t, func() bool { return slices.Equal(c.ids(), ids) })
 	if listen := tail.Status().Listen; listen != outbox.ListenProving {
 		t.Errorf("LISTEN is %s", listen)
+	}
+}
+
+// Behind a transaction pooler a notification may come with an answer, by chance: it
+// does not prove that one comes while the tail sleeps.
+func TestBell_IsProvenByWhatComesWhileItWaits(t *testing.T) {
+	t.Parallel()
+	pool := outboxtest.New(t)
+	conn, err := pgx.Connect(t.Context(), pool.Config().ConnString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	b, err := outbox.ListenBell(t.Context(), conn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Expect("proof x")
+	exec(t, pool, `SELECT pg_notify($1, 'proof x')`, b.Channel())
+	if _, err := conn.Exec(t.Context(), `SELECT`); err != nil {
+		t.Fatal(err)
+	}
+	if heard := b.Take(t.Context()); !heard || b.Proven() {
+		t.Errorf("heard with an answer: %v, proven: %v", heard, b.Proven())
+	}
+	b.Expect("proof y")
+	exec(t, pool, `SELECT pg_notify($1, 'proof y')`, b.Channel())
+	if rang, err := b.Wait(t.Context(), 20*time.Second); err != nil || !rang || !b.Proven() {
+		t.Errorf("heard while it waits: %v, proven: %v; %v", rang, b.Proven(), err)
 	}
 }

@@ -32,6 +32,19 @@ func (b Bell) Answer(ctx context.Context) error {
 	return b.answer(ctx)
 }
 
+// Expect has the bell proven by a payload.
+func (b Bell) Expect(proof string) { b.proof = proof }
+
+// Proven tells whether it is.
+func (b Bell) Proven() bool { return b.proven }
+
+// Wait waits for the bell, d at most, and Take takes what came with an answer.
+func (b Bell) Wait(ctx context.Context, d time.Duration) (bool, error) { return b.wait(ctx, d) }
+func (b Bell) Take(ctx context.Context) bool                           { return b.take(ctx) }
+
+// Channel is what is listened to.
+func (b Bell) Channel() string { return b.channel }
+
 // Like is the pattern as Postgres gets it.
 func (p Pattern) Like() string { return p.like() }
 

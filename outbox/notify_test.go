@@ -8,10 +8,11 @@ import (
 // Whatever anyone notifies, in whatever order tickets become known: what is to be
 // answered was known before it was heard, and the newest such is never hidden.
 func FuzzNotify(f *testing.F) {
-	f.Add("7", "9223372036854775807", "8", int64(7), int64(8))
-	f.Add("-1", "proof x", "", int64(0), int64(0))
-	f.Add("+5", "0x5", "5 ", int64(9), int64(3))
-	f.Fuzz(func(t *testing.T, first, second, third string, known, learned int64) {
+	f.Add("7", "9223372036854775807", "8", int64(7), int64(8), true)
+	f.Add("-1", "proof x", "", int64(0), int64(0), true)
+	f.Add("-1", "proof x", "", int64(0), int64(0), false)
+	f.Add("+5", "0x5", "5 ", int64(9), int64(3), true)
+	f.Fuzz(func(t *testing.T, first, second, third string, known, learned int64, waiting bool) {
 		if known < 0 {
 			return
 		}
@@ -21,11 +22,11 @@ func FuzzNotify(f *testing.F) {
 			if i == 2 {
 				b.known = max(b.known, learned)
 			}
-			b.note(payload)
+			b.note(payload, waiting)
 			number, ok := new(big.Int).SetString(payload, 10)
 			switch {
 			case payload == "proof x":
-				proven = true
+				proven = waiting
 			case !ok || !number.IsInt64() || payload != number.String():
 				// Not as a writer says it: it need not count, but must not count for more.
 				if b.rung > b.known {

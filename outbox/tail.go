@@ -189,9 +189,6 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 	var clock clock
 	for {
 		if b != nil {
-			if flowing && !b.proven {
-				b.take(ctx) // nobody waits for the bell now, and the proof may be there
-			}
 			b.prove(ctx, t.URL)
 		}
 		if err := t.compare(ctx, conn, &clock); err != nil {
@@ -244,11 +241,17 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 			s.Listening = s.Listen == ListenOff || s.Listen == ListenProven
 		})
 
-		if b == nil || flowing {
+		if b == nil {
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
 				return context.Cause(ctx)
+			}
+			continue
+		}
+		if flowing {
+			if err := b.rest(ctx, pause); err != nil {
+				return err
 			}
 			continue
 		}

@@ -19,6 +19,7 @@ type pooler struct {
 	address string
 	file    string
 	cmd     *exec.Cmd
+	ended   chan error
 }
 
 // newPooler starts one before the database at url, for nodes.
@@ -47,13 +48,20 @@ max_client_conn = 200
 func (p *pooler) start() {
 	p.t.Helper()
 	program := need(p.t, "pgbouncer", "/usr/sbin/pgbouncer")
-	args := []string{"-q", p.file}
+	args := []string{p.file}
 	if os.Geteuid() == 0 { // which it refuses to run as
 		args = append([]string{"-u", "nobody"}, args...)
 	}
 	p.cmd = exec.Command(program, args...)
 	p.cmd.SysProcAttr = dieWithParent()
+	log, err := os.OpenFile(p.file+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	must(p.t, err)
+	p.cmd.Stderr = log
 	must(p.t, p.cmd.Start())
+	must(p.t, log.Close())
+	cmd, ended := p.cmd, make(chan error, 1)
+	p.ended = ended
+	go func() { ended <- cmd.Wait() }()
 	eventually(p.t, "PgBouncer passes connections on", 20*time.Second, func() bool {
 		return attempt(p.t.Context(), "postgres://x@"+p.address+"/postgres?sslmode=disable&default_query_exec_mode=simple_protocol", `SELECT`) == nil
 	})
@@ -61,8 +69,14 @@ func (p *pooler) start() {
 
 func (p *pooler) kill() {
 	if p.cmd != nil {
-		_ = p.cmd.Process.Signal(syscall.SIGKILL)
-		_ = p.cmd.Wait()
+		select {
+		case err := <-p.ended:
+			log, _ := os.ReadFile(p.file + ".log")
+			p.t.Errorf("PgBouncer has ended by itself: %v\n%s", err, log[max(0, len(log)-4000):])
+		default:
+			_ = p.cmd.Process.Signal(syscall.SIGKILL)
+			<-p.ended
+		}
 		p.cmd = nil
 	}
 }
