@@ -75,7 +75,7 @@ func (p *pooler) kill() {
 			p.t.Errorf("PgBouncer has ended by itself: %v\n%s", err, log[max(0, len(log)-4000):])
 		default:
 			_ = p.cmd.Process.Signal(syscall.SIGKILL)
-			<-p.ended
+			_ = <-p.ended // killed, it says
 		}
 		p.cmd = nil
 	}
