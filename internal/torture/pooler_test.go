@@ -75,7 +75,9 @@ func (p *pooler) kill() {
 			p.t.Errorf("PgBouncer has ended by itself: %v\n%s", err, log[max(0, len(log)-4000):])
 		default:
 			_ = p.cmd.Process.Signal(syscall.SIGKILL)
-			_ = <-p.ended // killed, it says
+			if err := <-p.ended; err == nil {
+				p.t.Error("PgBouncer has ended well, which was killed")
+			}
 		}
 		p.cmd = nil
 	}
