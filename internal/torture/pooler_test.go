@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -18,8 +20,10 @@ type pooler struct {
 	t       *testing.T
 	address string
 	file    string
-	cmd     *exec.Cmd
-	ended   chan error
+
+	mu    sync.Mutex
+	cmd   *exec.Cmd     // nil while there is to be none
+	ended chan struct{} // closed when cmd has
 }
 
 // newPooler starts one before the database at url, for nodes.
@@ -47,39 +51,53 @@ max_client_conn = 200
 
 func (p *pooler) start() {
 	p.t.Helper()
-	program := need(p.t, "pgbouncer", "/usr/sbin/pgbouncer")
-	args := []string{p.file}
-	if os.Geteuid() == 0 { // which it refuses to run as
-		args = append([]string{"-u", "nobody"}, args...)
-	}
-	p.cmd = exec.Command(program, args...)
-	p.cmd.SysProcAttr = dieWithParent()
-	log, err := os.OpenFile(p.file+".log", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	must(p.t, err)
-	p.cmd.Stderr = log
-	must(p.t, p.cmd.Start())
-	must(p.t, log.Close())
-	cmd, ended := p.cmd, make(chan error, 1)
-	p.ended = ended
-	go func() { ended <- cmd.Wait() }()
+	p.mu.Lock()
+	must(p.t, p.launch())
+	p.mu.Unlock()
 	eventually(p.t, "PgBouncer passes connections on", 20*time.Second, func() bool {
 		return attempt(p.t.Context(), "postgres://x@"+p.address+"/postgres?sslmode=disable&default_query_exec_mode=simple_protocol", `SELECT`) == nil
 	})
 }
 
-func (p *pooler) kill() {
-	if p.cmd != nil {
-		select {
-		case err := <-p.ended:
-			log, _ := os.ReadFile(p.file + ".log")
-			p.t.Errorf("PgBouncer has ended by itself: %v\n%s", err, log[max(0, len(log)-4000):])
-		default:
-			_ = p.cmd.Process.Signal(syscall.SIGKILL)
-			if err := <-p.ended; err == nil {
-				p.t.Error("PgBouncer has ended well, which was killed")
-			}
+// launch starts the process, and again if it ends by itself, as whatever looks after
+// it would.
+func (p *pooler) launch() error {
+	program := need(p.t, "pgbouncer", "/usr/sbin/pgbouncer")
+	args := []string{p.file}
+	if os.Geteuid() == 0 { // which it refuses to run as
+		args = append([]string{"-u", "nobody"}, args...)
+	}
+	cmd, ended, log := exec.Command(program, args...), make(chan struct{}), new(bytes.Buffer)
+	cmd.SysProcAttr, cmd.Stderr = dieWithParent(), log
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	p.cmd, p.ended = cmd, ended
+	go func() {
+		defer close(ended)
+		err := cmd.Wait()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.cmd != cmd {
+			return
 		}
-		p.cmd = nil
+		text := log.Bytes()
+		p.t.Logf("PgBouncer has ended by itself: %v\n%s", err, text[max(0, len(text)-2000):])
+		if err := p.launch(); err != nil {
+			p.t.Errorf("start PgBouncer again: %v", err)
+		}
+	}()
+	return nil
+}
+
+func (p *pooler) kill() {
+	p.mu.Lock()
+	cmd, ended := p.cmd, p.ended
+	p.cmd = nil
+	p.mu.Unlock()
+	if cmd != nil {
+		_ = cmd.Process.Signal(syscall.SIGKILL)
+		<-ended
 	}
 }
 
