@@ -71,8 +71,14 @@ func explain(token string, now time.Time) (lines []string, expires time.Time, er
 		}
 	}
 	add := func(format string, args ...any) { lines = append(lines, fmt.Sprintf(format, args...)) }
-	add("signed with %q, by key %q", header.Alg, header.Kid)
-	add("for subject %q, of issuer %q", body.Sub, body.Iss)
+	named := func(what, value, otherwise string) string {
+		if value == "" {
+			return otherwise
+		}
+		return fmt.Sprintf("%s %q", what, value)
+	}
+	add("signed with %q, %s", header.Alg, named("by key", header.Kid, "no key named (kid)"))
+	add("for subject %q, %s", body.Sub, named("of issuer", body.Iss, "no issuer named (iss)"))
 	if body.Aud != nil {
 		add("for audience %q: the server needs that as --jwt-audience", body.Aud)
 	}

@@ -31,7 +31,7 @@ func TestToken_IsExplained(t *testing.T) {
 		}
 		return v
 	}
-	good := []string{`subject "ann"`, "may subscribe to: user/42/**", "may publish on: audit/**", "admin: false", "expires (exp)", "in 59m"}
+	good := []string{"no key named (kid)", `subject "ann", no issuer named (iss)`, "may subscribe to: user/42/**", "may publish on: audit/**", "admin: false", "expires (exp)", "in 59m"}
 	found := examine(t, Config{Token: token})
 	found.want(t, OK, "token", good...)
 	f := examine(t, Config{Token: token, Verifier: verifier(auth.Config{Keys: []*auth.Key{key}})}).want(t, OK, "token", append(good, "it is good here")...)

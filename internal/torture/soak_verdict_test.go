@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
 )
 
 // verdict is what became of a series once all that has to fill up first has: the
@@ -92,7 +95,8 @@ func (u unit) text(value float64) string {
 func (s *soak) document(taken *samples, verdicts []verdict) []byte {
 	var b strings.Builder
 	of := func(seconds int) string { return brief(s.paced(time.Duration(seconds) * time.Second)) }
-	fmt.Fprintf(&b, `# The soak
+	inEnglish := message.NewPrinter(language.English) // 9,956,373
+	b.WriteString(inEnglish.Sprintf(`# The soak
 
 %s of everyday, by `+"`make soak SOAK=%s`"+`: nothing lost, nothing twice, and nothing that grows.
 
@@ -121,7 +125,7 @@ by more than a share of it and a constant, both of them small (%s).
 		brief(s.lasts), brief(s.lasts), s.streams, of(1), of(120), of(5), of(40), s.rate, of(10), of(60), activeTopics, of(30), of(60),
 		brief(s.keep), brief(s.settled()),
 		s.transactions.Load(), s.rolledBack.Load(), s.given.Load(), s.ended.Load(), s.resumes.Load(), s.polls.Load(), s.drains, s.kills,
-		s.lost.Load(), s.repeated.Load(), "for memory 10 % and 12 MB")
+		s.lost.Load(), s.repeated.Load(), "for memory 10 % and 12 MB"))
 	for _, v := range verdicts {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", v.title, v.unit.text(v.start), v.unit.text(v.middle), v.unit.text(v.end), v.unit.text(v.most), v.word())
 	}
