@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -228,5 +229,31 @@ func TestAdmin_RunsNothingOfWhatItShows(t *testing.T) {
 	response.Body.Close()
 	if policy := response.Header.Get("Content-Security-Policy"); !strings.HasPrefix(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || !strings.Contains(policy, "require-trusted-types-for") {
 		t.Errorf("the policy is %q", policy)
+	}
+}
+
+// Who leaves a view in the midst of an answer to it has no answer, and no error.
+func TestAdmin_AnswerCutShortIsNone(t *testing.T) {
+	s := start(t, "--data", folder(t))
+	tab := newTab(t)
+	desk.as(t, tab, s.base+"/admin")
+	eval[chromedp.Void](t, tab, `import('/admin/static/api.js').then(async ({ read }) => {
+		const real = fetch;
+		const headers = new Headers({ 'Content-Type': 'application/json' });
+		const never = (signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+		const ask = (json, signal) => {
+			fetch = async (url, { signal }) => ({ ok: true, status: 200, headers, json: () => json(signal) });
+			const asked = read('streams', {}, signal).then((value) => 'answered ' + value, (err) => err.name + ' ' + err.status);
+			fetch = real;
+			return asked;
+		};
+		const view = new AbortController();
+		setTimeout(() => view.abort(), 50);
+		globalThis.said = [await ask(never, view.signal), await ask(() => Promise.reject(new TypeError('broken')), new AbortController().signal)];
+	}); undefined`)
+	eventually(t, "both have ended", func() bool { return eval[bool](t, tab, `Boolean(globalThis.said)`) })
+	got, want := eval[[]string](t, tab, `said`), []string{"AbortError undefined", "Error 0"}
+	if !slices.Equal(got, want) {
+		t.Errorf("an answer that is cut short ends in %q, want %q", got, want)
 	}
 }

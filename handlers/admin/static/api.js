@@ -28,7 +28,16 @@ export async function call(method, path, { query, body, signal } = {}) {
     tell(0);
     throw new Problem(0, '');
   }
-  const said = answer.headers.get('Content-Type')?.includes('json') ? await answer.json().catch(() => null) : null;
+  let said = null;
+  try {
+    if (answer.headers.get('Content-Type')?.includes('json')) said = await answer.json();
+  } catch (err) {
+    if (signal?.aborted) throw err; // in the midst of it
+    if (answer.ok) {
+      tell(0);
+      throw new Problem(0, '');
+    }
+  }
   tell(answer.status);
   if (!answer.ok) throw new Problem(answer.status, said?.detail ?? answer.statusText);
   return said;
