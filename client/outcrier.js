@@ -349,7 +349,7 @@ export function connect(
     const reason = goodbye ?? 'ended';
     const soon = /^(token|key)_/.test(reason);
     if (soon && jwt) refused = { reason, final: true };
-    throw { reason, soon, wait: failures && !goodbye ? goodbye : retry };
+    throw { reason, soon, wait: failures && !goodbye ? undefined : retry };
   }
 
   async function poll(next, signal) {
@@ -363,7 +363,8 @@ export function connect(
     }
   }
 
-  // catchUp tells what there is up to now, or waits for it. A page of 500 is full.
+  // catchUp tells what there is up to now, or waits for it. Behind a page of 500, the
+  // server's default, there may be more.
   async function catchUp(topics, wait, signal) {
     for (let events = []; events; events = events[499] && []) {
       const page = await askPage(topics, { ...begin(head), wait: `${wait}s` }, signal, 1000 * wait + 10_000);

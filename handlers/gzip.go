@@ -26,7 +26,7 @@ func (h *handlers) compresses(c echo.Context) bool {
 // acceptsGzip reads Accept-Encoding (RFC 9110, 12.5.3). Without it there is no
 // compression, though any is allowed then: who says nothing may know nothing of it.
 func acceptsGzip(accept []string) bool {
-	any := false
+	others := false
 	for _, field := range accept {
 		for coding := range strings.SplitSeq(field, ",") {
 			name, parameters, _ := strings.Cut(coding, ";")
@@ -34,11 +34,11 @@ func acceptsGzip(accept []string) bool {
 			case "gzip", "x-gzip":
 				return weighs(parameters)
 			case "*":
-				any = weighs(parameters)
+				others = weighs(parameters)
 			}
 		}
 	}
-	return any
+	return others
 }
 
 // weighs tells whether the weight of a coding is above 0, as it is without one.

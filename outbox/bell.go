@@ -230,7 +230,7 @@ func (b *bell) wait(ctx context.Context, d time.Duration) (rang bool, err error)
 
 // rest passes over d, listening if there is a proof to hear.
 func (b *bell) rest(ctx context.Context, d time.Duration) error {
-	b.take(ctx)
+	b.take(ctx) // what came with an answer, and proves nothing
 	for end := time.Now().Add(d); b.proof != "" && d > 0; d = time.Until(end) {
 		if _, err := b.hear(ctx, d); err != nil {
 			return fmt.Errorf("wait for the proof of the bell: %w", err)

@@ -24,6 +24,8 @@ const (
 	Payload Format = 1 << 0
 	// Unnamed leaves the SSE event out, so that all arrive at onmessage.
 	Unnamed Format = 1 << 1
+	// Gzip compresses the stream (RFC 1952).
+	Gzip Format = 1 << 2
 
 	formats = 8
 )

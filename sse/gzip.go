@@ -8,11 +8,10 @@ import (
 	"github.com/klauspost/compress/flate"
 )
 
-// Gzip compresses the stream (RFC 1952). A frame is compressed on its own, once for
-// all streams: what comes out ends at a whole byte and looks back at nothing, so that
-// it can stand at any place of any stream. What a stream has for itself alone is
-// compressed when it is written, and a short text stored as it is.
-const Gzip Format = 1 << 2
+// With Gzip a frame is compressed on its own, once for all streams: what comes out ends
+// at a whole byte and looks back at nothing, so that it can stand at any place of any
+// stream. What a stream has for itself alone is compressed when it is written, and a
+// short text stored as it is.
 
 // GzipComment is the comment in the header of what is compressed here: by it one can
 // tell that no proxy does, which would hold events back.
