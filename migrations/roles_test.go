@@ -456,14 +456,14 @@ func TestRoles_ServerServes(t *testing.T) {
 	}
 
 	reader := outbox.Reader{Pool: pool}
-	earliest, err := reader.Earliest(t.Context())
+	earliest, err := reader.Earliest(t.Context(), outbox.Position{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := reader.Before(t.Context(), time.Now().Add(-time.Hour)); err != nil {
+	if _, err := reader.Before(t.Context(), time.Now().Add(-time.Hour), outbox.Position{}); err != nil {
 		t.Error(err)
 	}
-	if _, gap, err := reader.Verify(t.Context(), start, outbox.Filter{}); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), start, outbox.Filter{}, outbox.Position{}); gap != nil || err != nil {
 		t.Errorf("%+v, %v", gap, err)
 	}
 	now, err := outbox.ParsePosition(ask[string](t, connect(t, g.server), `SELECT outbox_position()`))

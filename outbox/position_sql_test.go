@@ -46,7 +46,7 @@ func TestSQLPosition_IsWhatTheSnapshotSees(t *testing.T) {
 		t.Errorf("%+v lacks event %d", now, low)
 	}
 	reader := outbox.Reader{Pool: pool}
-	if _, gap, err := reader.Verify(t.Context(), first, all("**")); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), first, all("**"), outbox.Position{}); gap != nil || err != nil {
 		t.Errorf("%+v, %v", gap, err)
 	}
 	if err := after.Rollback(t.Context()); err != nil {
@@ -111,7 +111,7 @@ func TestSQLPosition_TooLongClaimsLess(t *testing.T) {
 					t.Fatalf("it claims transaction %d, which is in flight", xid)
 				}
 			}
-			if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**")); gap != nil || err != nil {
+			if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
 				t.Errorf("%+v, %v", gap, err)
 			}
 		})

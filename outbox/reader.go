@@ -3,6 +3,7 @@ package outbox
 import (
 	"cmp"
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -51,12 +52,40 @@ type Gap struct {
 	Since time.Time
 }
 
-// Verify judges a client's position for what the client asks for. With no gap, the
+// ErrApart is returned where the database is not the one that the tail reads, or no
+// longer: after a failover or a restore one of them is still connected to what was
+// before, for the moment. Sets of transactions of both must not be joined.
+var ErrApart = errors.New("the tail follows another history than the database has")
+
+// beside makes sure that w, where the tail stands, is a position of the database that
+// the connection leads to, and returns the present history. The zero value stands for
+// no tail.
+func beside(ctx context.Context, conn *pgx.Conn, w Position) (history uint32, err error) {
+	var present int64
+	if err := conn.QueryRow(ctx, `SELECT history FROM outbox_histories ORDER BY nth DESC LIMIT 1`).Scan(&present); err != nil {
+		return 0, migrated(err)
+	}
+	history = uint32(present)
+	if w.History == 0 {
+		return history, nil
+	}
+	if w.History != history {
+		return history, ErrApart
+	}
+	_, reason, err := verify(ctx, conn, w, nil)
+	if err == nil && reason != "" && reason != Trimmed {
+		err = ErrApart
+	}
+	return history, err
+}
+
+// Verify judges a client's position for what the client asks for, beside a tail that
+// stands at w; see ErrApart. With no gap, the
 // stream may go on from the position returned, and nothing that the filter selects
 // was removed that it had not been given. With a gap by retention it may go on from
 // there too, and gets what is left. After any other gap the position returned is the
 // zero value, and nothing is known of what the client has missed.
-func (r Reader) Verify(ctx context.Context, p Position, filter Filter) (Position, *Gap, error) {
+func (r Reader) Verify(ctx context.Context, p Position, filter Filter, w Position) (Position, *Gap, error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
 	conn, err := r.Pool.Acquire(ctx)
@@ -64,12 +93,12 @@ func (r Reader) Verify(ctx context.Context, p Position, filter Filter) (Position
 		return p, nil, err
 	}
 	defer conn.Release()
-	var history int64
-	if err := conn.QueryRow(ctx, `SELECT history FROM outbox_histories ORDER BY nth DESC LIMIT 1`).Scan(&history); err != nil {
-		return p, nil, migrated(err)
+	history, err := beside(ctx, conn.Conn(), w)
+	if err != nil {
+		return p, nil, err
 	}
 	reason := OtherHistory
-	if p.History == uint32(history) {
+	if p.History == history {
 		if p, reason, err = verify(ctx, conn.Conn(), p, filter.Topics); err != nil {
 			return p, nil, err
 		}
@@ -106,22 +135,24 @@ func oldest(ctx context.Context, q querier) (time.Time, error) {
 	return since.UTC(), nil
 }
 
-// Earliest is the position before all events that are still held.
-func (r Reader) Earliest(ctx context.Context) (Position, error) {
-	return r.before(ctx, nil)
+// Earliest is the position before all events that are still held, beside a tail that
+// stands at w.
+func (r Reader) Earliest(ctx context.Context, w Position) (Position, error) {
+	return r.before(ctx, nil, w)
 }
 
-// Before is a position before all events that were appended at t or later. It
-// may stand before some that are older, of transactions that overlapped: a
-// Filter with Since leaves them out.
-func (r Reader) Before(ctx context.Context, t time.Time) (Position, error) { return r.before(ctx, &t) }
+// Before is a position before all events that were appended at t or later, beside a
+// tail that stands at w. It may stand before some that are older, of transactions that
+// overlapped: a Filter with Since leaves them out.
+func (r Reader) Before(ctx context.Context, t time.Time, w Position) (Position, error) {
+	return r.before(ctx, &t, w)
+}
 
 // beforeSQL finds the event with the largest xid below that of every event since
 // $1: what is up to its transaction, and visible, is older.
 const beforeSQL = `
-SELECT coalesce(a.xid, '0'), coalesce(a.id, 0), coalesce(a.created_at, 'epoch'), ` + aboutColumns + `, h.history
-FROM (SELECT history FROM outbox_histories ORDER BY nth DESC LIMIT 1) AS h
-CROSS JOIN LATERAL (
+SELECT coalesce(a.xid, '0'), coalesce(a.id, 0), coalesce(a.created_at, 'epoch'), ` + aboutColumns + `
+FROM (
 	SELECT min(xid) AS xid FROM (SELECT xid FROM outbox WHERE created_at >= $1 OFFSET 0) AS s
 ) AS since
 LEFT JOIN LATERAL (
@@ -130,15 +161,22 @@ LEFT JOIN LATERAL (
 	ORDER BY xid DESC, id DESC LIMIT 1
 ) AS a ON true`
 
-func (r Reader) before(ctx context.Context, t *time.Time) (Position, error) {
+func (r Reader) before(ctx context.Context, t *time.Time, w Position) (Position, error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
-	var history int64
-	var s snapshotRow
-	err := r.Pool.QueryRow(ctx, beforeSQL, t).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.trim, &history)
+	conn, err := r.Pool.Acquire(ctx)
 	if err != nil {
-		return Position{}, migrated(err)
+		return Position{}, err
 	}
-	position, _, err := advance(Position{History: uint32(history)}, s)
+	defer conn.Release()
+	history, err := beside(ctx, conn.Conn(), w)
+	if err != nil {
+		return Position{}, err
+	}
+	var s snapshotRow
+	if err := conn.QueryRow(ctx, beforeSQL, t).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.trim); err != nil {
+		return Position{}, err
+	}
+	position, _, err := advance(Position{History: history}, s)
 	return position, err
 }

@@ -24,7 +24,7 @@ func BenchmarkReader_Replay(b *testing.B) {
 	end := here(b, pool)
 	earliest := earliest(b, reader)
 	since := ask1[time.Time](b, pool, `SELECT created_at FROM outbox WHERE id = $1`, held-missed+1)
-	last, err := reader.Before(b.Context(), since)
+	last, err := reader.Before(b.Context(), since, outbox.Position{})
 	if err != nil {
 		b.Fatal(err)
 	}

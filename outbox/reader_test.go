@@ -52,7 +52,7 @@ func here(t testing.TB, db database) outbox.Position {
 
 func earliest(t testing.TB, reader outbox.Reader) outbox.Position {
 	t.Helper()
-	p, err := reader.Earliest(t.Context())
+	p, err := reader.Earliest(t.Context(), outbox.Position{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +95,7 @@ func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 			addNow(t, pool, "a", 2)
 			p := here(t, pool)
 			test.change(t, pool, &p)
-			got, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), p, all("**"))
+			got, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), p, all("**"), outbox.Position{})
 			switch {
 			case err != nil:
 				t.Fatal(err)
@@ -115,11 +115,11 @@ func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 func TestVerify_EmptyOutboxIsNoGap(t *testing.T) {
 	pool := outboxtest.New(t)
 	p := here(t, pool)
-	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**")); gap != nil || err != nil {
+	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
 		t.Errorf("%+v, %v", gap, err)
 	}
 	want := addNow(t, pool, "a", 1)
-	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**")); gap != nil || err != nil {
+	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
 		t.Errorf("later: %+v, %v", gap, err)
 	}
 	if got := replay(t, outbox.Reader{Pool: pool}, p, here(t, pool), all("a"), 10); !slices.Equal(got, want) {
@@ -281,7 +281,7 @@ func TestReader_BeforeATime(t *testing.T) {
 		times = append(times, ask1[time.Time](t, pool, `SELECT created_at FROM outbox WHERE id = $1`, id))
 	}
 	for i, at := range append(times, times[len(times)-1].Add(time.Microsecond)) {
-		p, err := reader.Before(t.Context(), at)
+		p, err := reader.Before(t.Context(), at, outbox.Position{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -290,7 +290,7 @@ func TestReader_BeforeATime(t *testing.T) {
 		if got := replay(t, reader, p, here(t, pool), filter, 2); !slices.Equal(got, ids[i:]) {
 			t.Errorf("since event %d: %v, want %v", i, got, ids[i:])
 		}
-		if _, gap, err := reader.Verify(t.Context(), p, all("**")); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
 			t.Errorf("since event %d: %+v, %v", i, gap, err)
 		}
 	}

@@ -40,7 +40,7 @@ func TestRetention_TrimmedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 		from outbox.Position
 		want outbox.Reason
 	}{"before all": {start, outbox.Trimmed}, "amid": {mid, outbox.Trimmed}, "behind": {seen, ""}} {
-		p, gap, err := reader.Verify(t.Context(), test.from, all("**"))
+		p, gap, err := reader.Verify(t.Context(), test.from, all("**"), outbox.Position{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func TestRetention_TrimmedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 			t.Errorf("%s: left are %v, want %v", name, got, kept)
 		}
 		// Told once, it goes on without a gap.
-		if _, gap, err := reader.Verify(t.Context(), p, all("**")); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
 			t.Errorf("%s, again: %+v, %v", name, gap, err)
 		}
 	}
@@ -94,13 +94,13 @@ func TestRetention_QuietSystemHasNoGap(t *testing.T) {
 	}
 	reader := outbox.Reader{Pool: pool}
 	for _, from := range []outbox.Position{p, earliest(t, reader)} {
-		if _, gap, err := reader.Verify(t.Context(), from, all("**")); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), from, all("**"), outbox.Position{}); gap != nil || err != nil {
 			t.Errorf("%+v, %v", gap, err)
 		}
 	}
 	addNow(t, pool, "a", 1)
 	retain(t, pool)
-	if _, gap, err := reader.Verify(t.Context(), p, all("**")); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
 		t.Errorf("when it was trimmed after all: %+v, %v", gap, err)
 	}
 }
@@ -180,13 +180,13 @@ func TestRetention_EmptiesTheDefaultPartition(t *testing.T) {
 		got[0] != ask1[string](t, pool, `SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM_DD')`) {
 		t.Errorf("in the DEFAULT partition are days %v", got)
 	}
-	if _, gap, err := reader.Verify(t.Context(), p, all("**")); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
 		t.Errorf("who had all is told %+v, %v", gap, err)
 	}
-	if _, gap, err := reader.Verify(t.Context(), start, all("a")); err != nil || gap == nil || gap.Reason != outbox.Trimmed {
+	if _, gap, err := reader.Verify(t.Context(), start, all("a"), outbox.Position{}); err != nil || gap == nil || gap.Reason != outbox.Trimmed {
 		t.Errorf("who had nothing is told %+v, %v", gap, err)
 	}
-	if _, gap, err := reader.Verify(t.Context(), start, all("b")); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), start, all("b"), outbox.Position{}); gap != nil || err != nil {
 		t.Errorf("whose topic lost nothing is told %+v, %v", gap, err)
 	}
 	// Tomorrow today's is past.
@@ -235,7 +235,7 @@ func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 		"none is left":                       {behind, "**", ""},
 		"it never was":                       {forged, "order/**", outbox.OtherHistory},
 	} {
-		next, gap, err := reader.Verify(t.Context(), test.at, all(test.topic))
+		next, gap, err := reader.Verify(t.Context(), test.at, all(test.topic), outbox.Position{})
 		if err != nil || (gap == nil) != (test.want == "") || gap != nil && gap.Reason != test.want {
 			t.Errorf("%s: %+v, %v", name, gap, err)
 		}
@@ -265,7 +265,7 @@ func TestRetention_OpenTransactionIsNoGap(t *testing.T) {
 	}
 	told := func(want bool) {
 		t.Helper()
-		if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**")); err != nil || (gap != nil) != want {
+		if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), outbox.Position{}); err != nil || (gap != nil) != want {
 			t.Errorf("%+v, %v", gap, err)
 		}
 	}

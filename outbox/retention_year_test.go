@@ -207,7 +207,7 @@ func (y *year) comeBack(n int) {
 			}
 		}
 		slices.Sort(rest)
-		p, gap, err := y.reader.Verify(y.Context(), who.at, who.filter)
+		p, gap, err := y.reader.Verify(y.Context(), who.at, who.filter, outbox.Position{})
 		switch {
 		case err != nil:
 			y.Fatal(err)
@@ -228,7 +228,7 @@ func (y *year) comeBack(n int) {
 		if !slices.Equal(got, rest) {
 			y.Fatalf("%v, left %v, asks for %v: given %v, and left are %v", y.now, who.when, who.filter.Topics, got, rest)
 		}
-		if _, again, err := y.reader.Verify(y.Context(), p, who.filter); err != nil || again != nil && y.now.Sub(who.when) < 30*24*time.Hour {
+		if _, again, err := y.reader.Verify(y.Context(), p, who.filter, outbox.Position{}); err != nil || again != nil && y.now.Sub(who.when) < 30*24*time.Hour {
 			y.Fatalf("told twice: %+v, %v", again, err)
 		}
 	}

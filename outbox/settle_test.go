@@ -29,11 +29,11 @@ func TestSettle_TheNewestHistoryIsNotByTheClock(t *testing.T) {
 		if int64(p.History) != begun {
 			t.Errorf("%s is of history %d, want %d", what, p.History, begun)
 		}
-		if _, gap, err := reader.Verify(t.Context(), p, all("**")); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
 			t.Errorf("%s: %+v, %v", what, gap, err)
 		}
 	}
-	if _, gap, err := reader.Verify(t.Context(), stale, all("**")); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
+	if _, gap, err := reader.Verify(t.Context(), stale, all("**"), outbox.Position{}); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
 		t.Errorf("a position of the history that was: %+v, %v", gap, err)
 	}
 }

@@ -93,13 +93,13 @@ func TestReader_GivesUpAConnectionThatIsDeadWithoutAWord(t *testing.T) {
 	if config.PingTimeout == 0 {
 		t.Error("a pool waits for ever for a connection that was idle")
 	}
-	if _, err := r.Earliest(t.Context()); err != nil {
+	if _, err := r.Earliest(t.Context(), outbox.Position{}); err != nil {
 		t.Fatal(err)
 	}
 	network.Forget()
 	began := time.Now()
 	for tries := 1; ; tries++ {
-		_, err := r.Earliest(t.Context())
+		_, err := r.Earliest(t.Context(), outbox.Position{})
 		if err == nil {
 			break
 		}

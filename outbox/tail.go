@@ -29,6 +29,10 @@ type Tail struct {
 	// URL reaches the primary directly; LISTEN does not work through a
 	// transaction pooler.
 	URL string
+	// Connected, when not nil, is told of each connection before anything is read over
+	// it. After a failover other connections may still lead to the server of before:
+	// what was delivered from here on need not be there.
+	Connected func()
 	// Start is told where the tail starts, before any Deliver, and again
 	// whenever it can't go on from where it was: after a failover that lost
 	// commits, or a connection lost in the middle of a read. What follows then
@@ -111,6 +115,14 @@ func (t *Tail) session(ctx context.Context, connected func()) error {
 		defer cancel()
 		_ = conn.Close(closing)
 	}()
+	if t.Connected != nil {
+		t.Connected()
+	}
+	ctx, guarded, err := guard(ctx, conn, t.URL, t.Silence)
+	if err != nil {
+		return err
+	}
+	defer guarded()
 	var b *bell
 	if t.Wake != WakePoll {
 		b, err = listen(ctx, conn, t.Silence, t.Log)
@@ -123,7 +135,11 @@ func (t *Tail) session(ctx context.Context, connected func()) error {
 		return migrated(err)
 	}
 	connected()
-	return t.follow(ctx, conn, b)
+	err = t.follow(ctx, conn, b)
+	if cause := context.Cause(ctx); errors.Is(cause, errElsewhere) {
+		return cause
+	}
+	return err
 }
 
 // settleLimit is for a database that was restored: all its rows are rewritten once.

@@ -51,7 +51,7 @@ func TestTail_DeliversNothingPastAnEventRemovedUnread(t *testing.T) {
 			}
 			// Whoever follows the topic is told, nobody else.
 			for topic, want := range map[outbox.Pattern]bool{"presence/*": true, "order/1": false} {
-				_, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), c.starts[0], all(topic))
+				_, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), c.starts[0], all(topic), outbox.Position{})
 				if err != nil || (gap != nil) != want {
 					t.Errorf("%s: %+v, %v", topic, gap, err)
 				}

@@ -453,7 +453,7 @@ func TestTail_NamesWhatIsMissing(t *testing.T) {
 		group.Wait()
 	}
 	reader := outbox.Reader{Pool: outboxtest.Pool(t, url)}
-	if _, err := reader.Earliest(t.Context()); !errors.Is(err, outbox.ErrNotMigrated) {
+	if _, err := reader.Earliest(t.Context(), outbox.Position{}); !errors.Is(err, outbox.ErrNotMigrated) {
 		t.Errorf("reader: %v", err)
 	}
 }
@@ -515,10 +515,10 @@ func TestTail_BroughtFromAnotherClusterBeginsAHistory(t *testing.T) {
 		t.Errorf("old rows are of transactions %v", got)
 	}
 	reader := outbox.Reader{Pool: pool}
-	if _, gap, err := reader.Verify(t.Context(), old, all("**")); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
+	if _, gap, err := reader.Verify(t.Context(), old, all("**"), outbox.Position{}); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
 		t.Errorf("the old position: %+v, %v", gap, err)
 	}
-	earliest, err := reader.Earliest(t.Context())
+	earliest, err := reader.Earliest(t.Context(), outbox.Position{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -163,14 +163,24 @@ func frameBytes(e *outbox.Event) int {
 	return 2*(len(e.Topic)+len(e.Type)+len(e.Source)+len(e.Payload)) + 500
 }
 
-// Verify judges a position. One whose missing events are all in the ring, and
-// whose anchor is an event that the ring knows, can go on whole.
-func (r *Ring) Verify(ctx context.Context, p outbox.Position, filter outbox.Filter) (outbox.Position, *outbox.Gap, error) {
-	if end, ok := r.knows(p); ok {
-		p.Trim = end.Trim
-		return p, nil, nil
+// Verify judges a position beside the hub's, w.
+func (r *Ring) Verify(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
+	if resumed, ok := r.resumes(p, w); ok {
+		return resumed, nil, nil
 	}
-	return r.Past.Verify(ctx, p, filter)
+	return r.Past.Verify(ctx, p, filter, w)
+}
+
+// resumes tells whether a reader can go on whole from p: all that it misses is in the
+// ring, and its anchor is an event that the ring knows. W, the hub's position that it
+// is joined to, must be of the ring too: the hub may have started anew since.
+func (r *Ring) resumes(p, w outbox.Position) (outbox.Position, bool) {
+	end, ok := r.knows(p)
+	if ok {
+		_, ok = r.knows(w)
+	}
+	p.Trim = end.Trim
+	return p, ok
 }
 
 func (r *Ring) knows(p outbox.Position) (end outbox.Position, ok bool) {

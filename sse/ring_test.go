@@ -20,7 +20,7 @@ import (
 // onlyMemory is a Past that has nothing.
 type onlyMemory struct{ sse.Past }
 
-func (onlyMemory) Verify(_ context.Context, p outbox.Position, _ outbox.Filter) (outbox.Position, *outbox.Gap, error) {
+func (onlyMemory) Verify(_ context.Context, p outbox.Position, _ outbox.Filter, _ outbox.Position) (outbox.Position, *outbox.Gap, error) {
 	return p, nil, errTable
 }
 
@@ -127,7 +127,7 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if verified, gap, err := ring.Verify(ctx, p, outbox.Filter{}); err == nil && (gap != nil || !reflect.DeepEqual(verified.Given, p.Given)) {
+		if verified, gap, err := ring.Verify(ctx, p, outbox.Filter{}, hub.Position()); err == nil && (gap != nil || !reflect.DeepEqual(verified.Given, p.Given)) {
 			t.Fatalf("the ring made %v of %v (%v)", verified, p, gap)
 		}
 		filter := outbox.Filter{Topics: []outbox.Pattern{"t/1", "t/2"}}

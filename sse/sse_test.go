@@ -30,6 +30,8 @@ type table struct {
 	events []outbox.Event
 	// gap judges positions, none by default.
 	gap func(outbox.Position) *outbox.Gap
+	// apart, when set, tells of which positions of the hub the table knows nothing.
+	apart func(w outbox.Position) bool
 	// err, when set, is what every call ends with.
 	err error
 	// replay, when set, is told of each call and may refuse it.
@@ -37,11 +39,19 @@ type table struct {
 	replays int
 }
 
-func (p *table) Verify(_ context.Context, at outbox.Position, _ outbox.Filter) (outbox.Position, *outbox.Gap, error) {
+// beside is err, or that of a hub that is elsewhere.
+func (p *table) beside(w outbox.Position) error {
+	if p.err == nil && p.apart != nil && p.apart(w) {
+		return outbox.ErrApart
+	}
+	return p.err
+}
+
+func (p *table) Verify(_ context.Context, at outbox.Position, _ outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err != nil || p.gap == nil {
-		return at, nil, p.err
+	if err := p.beside(w); err != nil || p.gap == nil {
+		return at, nil, err
 	}
 	gap := p.gap(at)
 	if gap != nil && gap.Reason != outbox.Trimmed {
@@ -50,16 +60,14 @@ func (p *table) Verify(_ context.Context, at outbox.Position, _ outbox.Filter) (
 	return at, gap, nil
 }
 
-func (p *table) Earliest(context.Context) (outbox.Position, error) {
+func (p *table) Earliest(_ context.Context, w outbox.Position) (outbox.Position, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return outbox.Position{History: 1}, p.err
+	return outbox.Position{History: 1}, p.beside(w)
 }
 
-func (p *table) Before(context.Context, time.Time) (outbox.Position, error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return outbox.Position{History: 1}, p.err
+func (p *table) Before(ctx context.Context, _ time.Time, w outbox.Position) (outbox.Position, error) {
+	return p.Earliest(ctx, w)
 }
 
 func (p *table) Oldest(context.Context) (time.Time, error) {

@@ -118,7 +118,7 @@ func (t *stream) run(ctx context.Context, refused error) error {
 	if err != nil {
 		return err
 	}
-	given, err := t.hello(ctx, w)
+	given, w, err := t.hello(ctx, w)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (t *stream) live(ctx context.Context) error {
 		w, restarted := t.sub.rejoin()
 		if restarted {
 			var err error
-			if given, err = t.rejudge(ctx, given, w); err != nil {
+			if given, w, err = t.rejudge(ctx, given, w); err != nil {
 				return err
 			}
 		}
@@ -171,34 +171,53 @@ func (t *stream) live(ctx context.Context) error {
 	}
 }
 
-// hello finds where the stream starts and tells the reader.
-func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position, error) {
+// beside calls fn with the hub's position, w, until it succeeds, and returns the one
+// that it succeeded with. Where the database is not the one that the hub's tail reads,
+// one of them will soon be another.
+func (t *stream) beside(ctx context.Context, what string, w outbox.Position, fn func(context.Context, outbox.Position) error) (outbox.Position, error) {
+	var last error
+	err := t.persist(ctx, what, func(ctx context.Context) error {
+		if errors.Is(last, outbox.ErrApart) {
+			w, _ = t.sub.rejoin()
+		}
+		last = fn(ctx, w)
+		return last
+	})
+	return w, err
+}
+
+// hello finds where the stream starts and tells the reader. It returns that, and the
+// hub's position beside it.
+func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position, outbox.Position, error) {
 	given, remembered := t.remembered(t.request.From, w)
 	var gap *outbox.Gap
 	if !remembered {
-		err := t.persist(ctx, "find the start", func(ctx context.Context) (err error) {
+		var err error
+		w, err = t.beside(ctx, "find the start", w, func(ctx context.Context, w outbox.Position) (err error) {
 			given, gap, err = t.start(ctx, t.request, w)
 			return err
 		})
 		if err != nil {
-			return given, err
+			return given, w, err
 		}
 	}
 	if t.request.Record != nil {
 		t.record, t.request.Record = t.request.Record(given), nil
 	}
 	t.greet(given, t.request.From.Position != "", gap)
-	return given, nil
+	return given, w, nil
 }
 
 // rejudge asks whether the stream can still go on from given, and tells the
-// reader only if it can't.
-func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.Position, error) {
+// reader only if it can't. It returns from where, and the hub's position beside it.
+func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.Position, outbox.Position, error) {
 	var gap *outbox.Gap
-	err := t.persist(ctx, "verify a position", func(ctx context.Context) (err error) {
-		given, gap, err = t.judge(ctx, given, t.request.Filter, w)
+	var judged outbox.Position
+	w, err := t.beside(ctx, "verify a position", w, func(ctx context.Context, w outbox.Position) (err error) {
+		judged, gap, err = t.judge(ctx, given, t.request.Filter, w)
 		return err
 	})
+	given = judged
 	if err == nil && gap != nil {
 		if gap.Reason != outbox.Trimmed { // judge has skipped what lies between
 			if t.events > 0 {
@@ -208,7 +227,7 @@ func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.
 		}
 		t.greet(given, true, gap)
 	}
-	return given, err
+	return given, w, err
 }
 
 // replay sends what w holds and the stream was not given, page by page, and joins
@@ -226,7 +245,7 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 		leg := legs[0]
 		page, err := pages.next(ctx, leg)
 		if errors.Is(err, outbox.ErrTrimmed) {
-			if given, err = t.rejudge(ctx, given, w); err != nil {
+			if given, w, err = t.rejudge(ctx, given, w); err != nil {
 				return err
 			}
 			legs = given.Legs(w)

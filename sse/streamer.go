@@ -11,11 +11,11 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// Past is what streams need of the table: outbox.Reader.
+// Past is what streams need of the table: outbox.Reader. W is the hub's position.
 type Past interface {
-	Verify(ctx context.Context, p outbox.Position, filter outbox.Filter) (outbox.Position, *outbox.Gap, error)
-	Earliest(ctx context.Context) (outbox.Position, error)
-	Before(ctx context.Context, t time.Time) (outbox.Position, error)
+	Verify(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error)
+	Earliest(ctx context.Context, w outbox.Position) (outbox.Position, error)
+	Before(ctx context.Context, t time.Time, w outbox.Position) (outbox.Position, error)
 	Oldest(ctx context.Context) (time.Time, error)
 	Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
 }
@@ -146,9 +146,7 @@ func (s *Streamer) remembered(from From, w outbox.Position) (given outbox.Positi
 	if err != nil {
 		return p, false
 	}
-	end, ok := s.Hub.Ring.knows(p)
-	p.Trim = end.Trim
-	return p, ok
+	return s.Hub.Ring.resumes(p, w)
 }
 
 // start finds the position that a stream starts from; w is the hub's. With a gap
@@ -164,10 +162,10 @@ func (s *Streamer) start(ctx context.Context, request Request, w outbox.Position
 		}
 		return s.judge(ctx, p, request.Filter, w)
 	case from.Earliest:
-		given, err := s.Hub.Ring.Earliest(ctx)
+		given, err := s.Hub.Ring.Earliest(ctx, w)
 		return given, nil, err
 	case !from.Since.IsZero():
-		given, err := s.Hub.Ring.Before(ctx, from.Since)
+		given, err := s.Hub.Ring.Before(ctx, from.Since, w)
 		return given, nil, err
 	}
 	return w, nil, nil
@@ -175,7 +173,7 @@ func (s *Streamer) start(ctx context.Context, request Request, w outbox.Position
 
 // judge finds whether a reader can go on from p, and from where otherwise.
 func (s *Streamer) judge(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
-	given, gap, err := s.Hub.Ring.Verify(ctx, p, filter)
+	given, gap, err := s.Hub.Ring.Verify(ctx, p, filter, w)
 	if gap != nil && gap.Reason != outbox.Trimmed {
 		given = w
 	}

@@ -79,7 +79,7 @@ func (n node) run(ctx context.Context) error {
 	hub := sse.NewHub(&sse.Ring{Past: traced.Past(outbox.Reader{Pool: pool}), Bytes: int(n.Ring), Replays: max(1, n.Pool/2)})
 	hub.QueueFrames = n.Queue
 	tail := &outbox.Tail{
-		URL: n.DirectURL, Start: hub.Start, Deliver: traced.Deliver(hub.Deliver),
+		URL: n.DirectURL, Connected: pool.Reset, Start: hub.Start, Deliver: traced.Deliver(hub.Deliver),
 		Wake: outbox.Wake(n.Wake), Turn: n.Turn, IdleTurn: n.IdleTurn, Log: n.log,
 	}
 	streamer := sse.NewStreamer(hub, n.log)

@@ -71,7 +71,7 @@ func runTail(ctx context.Context, p process, c tailConfig) error {
 	}
 	defer pool.Close()
 	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}})
-	tail := &outbox.Tail{URL: c.DatabaseURL, Start: hub.Start, Deliver: hub.Deliver, Log: p.log}
+	tail := &outbox.Tail{URL: c.DatabaseURL, Connected: pool.Reset, Start: hub.Start, Deliver: hub.Deliver, Log: p.log}
 	server := newServer(handlers.New(handlers.Config{
 		Streamer: sse.NewStreamer(hub, p.log),
 		Append:   appender(pool), TailStatus: tail.Status, Log: p.log,

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/outcrier/outcrier/internal/pgserver"
 )
@@ -19,7 +20,7 @@ func TestFault_RestoreFromBaseBackup(t *testing.T) {
 	f := newField(t, at(t, server.URL(""), address.Address()), 2)
 	f.prepare()
 	var backup string
-	f.loses("restore from a base backup", func() {}, func() { backup = copyOf(t, server, "") }, func() {
+	f.loses("restore from a base backup", 15*time.Second, func() {}, func() { backup = copyOf(t, server, "") }, func() {
 		must(t, server.Kill())
 		restored := runPostgres(t, pgserver.Config{Data: backup, Settings: withSettings()})
 		address.To(hostOf(t, restored.URL("")))
@@ -36,7 +37,7 @@ func TestFault_RestoreFromDump(t *testing.T) {
 	f.prepare()
 	dump := filepath.Join(t.TempDir(), "dump")
 	f.anew = true
-	f.loses("restore from a dump", func() {}, func() {
+	f.loses("restore from a dump", 15*time.Second, func() {}, func() {
 		run(t, tool(t, server, "pg_dump"), "-Fc", "-f", dump, server.URL(""))
 	}, func() {
 		must(t, server.Kill())

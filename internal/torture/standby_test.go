@@ -111,7 +111,7 @@ func TestStandby_IsRefused(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
-	if _, err := (outbox.Reader{Pool: outboxtest.Pool(t, standby.URL(""))}).Earliest(t.Context()); !errors.Is(err, outbox.ErrStandby) {
+	if _, err := (outbox.Reader{Pool: outboxtest.Pool(t, standby.URL(""))}).Earliest(t.Context(), outbox.Position{}); !errors.Is(err, outbox.ErrStandby) {
 		t.Errorf("a reader on a standby says %v, want %v", err, outbox.ErrStandby)
 	}
 
@@ -140,49 +140,70 @@ func TestStandby_IsRefused(t *testing.T) {
 
 // TestFault_Failover: a standby takes over. First one that had everything: nobody
 // may notice more than a pause. Then one that had not: who was given what is lost
-// must be told so, and nobody else.
+// must be told so, and nobody else. And both once more where the old primary still
+// answers on the connections that nodes have, as it does behind an address that was
+// moved by hand, and only new ones lead to the new primary.
 func TestFault_Failover(t *testing.T) {
 	t.Parallel()
 	for _, lossless := range []bool{true, false} {
-		name := "failover, commits lost"
-		if lossless {
-			name = "failover, synchronous"
+		for _, beside := range []bool{false, true} {
+			name := "failover, commits lost"
+			if lossless {
+				name = "failover, synchronous"
+			}
+			if beside {
+				name += ", old primary up"
+			}
+			t.Run(strings.ReplaceAll(name, ", ", " "), func(t *testing.T) {
+				t.Parallel()
+				failover(t, name, lossless, beside)
+			})
 		}
-		t.Run(strings.ReplaceAll(name, ", ", " "), func(t *testing.T) {
-			t.Parallel()
-			failover(t, name, lossless)
-		})
 	}
 }
 
-func failover(t *testing.T, name string, lossless bool) {
+func failover(t *testing.T, name string, lossless, beside bool) {
 	primary := startPostgres(t)
 	// What all talk to, and what the standby follows.
 	address := newNetwork(t, hostOf(t, primary.URL("")))
 	replication := newNetwork(t, hostOf(t, primary.URL("")))
 	f := newField(t, at(t, primary.URL(""), address.Address()), 2)
 	f.prepare()
+	within, networks := 15*time.Second, []*badnet.Proxy{address}
+	if beside {
+		within = 45 * time.Second
+		for _, network := range f.database { // not by way of the address
+			network.To(hostOf(t, primary.URL("")))
+			network.Cut()
+			networks = append(networks, network)
+		}
+	}
 	standby := runPostgres(t, pgserver.Config{Data: copyOf(t, primary, through(t, primary.URL(""), replication)), Settings: withSettings()})
 	if lossless {
 		execute(t, f.url, `ALTER SYSTEM SET synchronous_standby_names = '*'`, `SELECT pg_reload_conf()`)
 	}
 	promote := func() {
-		must(t, primary.Kill())
+		if !beside {
+			must(t, primary.Kill())
+		}
 		execute(t, standby.URL(""), `SELECT pg_promote()`)
-		address.To(hostOf(t, standby.URL("")))
+		for _, network := range networks {
+			network.To(hostOf(t, standby.URL("")))
+		}
+		address.Cut() // writers have no other way
 	}
 	if lossless {
 		f.write(4)
 		f.read(6)
 		f.recover("the start", 30*time.Second)
-		f.suffer(name, 15*time.Second, func() {
+		f.suffer(name, within, func() {
 			f.pause(200*time.Millisecond, 700*time.Millisecond)
 			promote()
 		})
 		f.end()
 		return
 	}
-	f.loses(name, func() {
+	f.loses(name, within, func() {
 		eventually(t, "the standby has what was committed", 20*time.Second, func() bool { return replayed(t, primary, standby) })
 	}, func() {
 		replication.Hold(badnet.Both)
@@ -210,7 +231,7 @@ func replayed(t *testing.T, primary, standby *pgserver.Server) (all bool) {
 // Readers who were given what is lost must be told of another history. One who has
 // only what was kept, and one who comes for the first time, must not be told of
 // anything, and miss nothing.
-func (f *field) loses(name string, kept, fork, lose func()) {
+func (f *field) loses(name string, within time.Duration, kept, fork, lose func()) {
 	f.t.Helper()
 	f.lossy = true
 	f.write(4)
@@ -238,7 +259,7 @@ func (f *field) loses(name string, kept, fork, lose func()) {
 			r.forgiving.Store(true)
 		}
 	}
-	f.suffer(name, 15*time.Second, func() {
+	f.suffer(name, within, func() {
 		f.pause(300*time.Millisecond, 800*time.Millisecond)
 		lose()
 	})

@@ -1,0 +1,57 @@
+package outbox_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// A position of a tail is held against the database that answers, before anything is
+// joined to it.
+func TestReader_KnowsATailThatIsElsewhere(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(t *testing.T, pool *pgxpool.Pool, w *outbox.Position)
+		apart  bool
+	}{
+		"no tail":         {func(_ *testing.T, _ *pgxpool.Pool, w *outbox.Position) { *w = outbox.Position{} }, false},
+		"the same":        {func(*testing.T, *pgxpool.Pool, *outbox.Position) {}, false},
+		"later":           {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) { addNow(t, pool, "a", 3) }, false},
+		"another history": {func(_ *testing.T, _ *pgxpool.Pool, w *outbox.Position) { w.History++ }, true},
+		"a commit that was lost": {func(t *testing.T, pool *pgxpool.Pool, w *outbox.Position) {
+			exec(t, pool, `DELETE FROM outbox WHERE xid = $1`, w.Anchor.XID)
+		}, true},
+		"another event in its place": {func(_ *testing.T, _ *pgxpool.Pool, w *outbox.Position) { w.Anchor.Hash++ }, true},
+		"a commit that is yet to come": {func(_ *testing.T, _ *pgxpool.Pool, w *outbox.Position) {
+			w.Anchor.XID += 1000
+			w.Given.Max = w.Anchor.XID
+		}, true},
+		"a commit that retention removed": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) {
+			addNow(t, pool, "b", 1)
+			exec(t, pool, `SELECT outbox_sweep('a', '1 minute', 100, clock_timestamp() + interval '1 hour')`)
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			pool := outboxtest.New(t)
+			addNow(t, pool, "a", 2)
+			p := here(t, pool)
+			addNow(t, pool, "a", 2)
+			w := here(t, pool)
+			test.change(t, pool, &w)
+			reader := outbox.Reader{Pool: pool}
+			_, _, verified := reader.Verify(t.Context(), p, all("**"), w)
+			_, earliest := reader.Earliest(t.Context(), w)
+			_, before := reader.Before(t.Context(), time.Now(), w)
+			for what, err := range map[string]error{"Verify": verified, "Earliest": earliest, "Before": before} {
+				if err != nil && !test.apart || test.apart && !errors.Is(err, outbox.ErrApart) {
+					t.Errorf("%s: %v", what, err)
+				}
+			}
+		})
+	}
+}
