@@ -96,13 +96,36 @@ func runBench(ctx context.Context, p process, c benchConfig) error {
 	defer progress.end()
 	report, err := bench.Run(ctx, bench.Config{
 		Only: c.Only, DatabaseURL: c.DatabaseURL, URL: c.URL, Token: c.Token, ServerPID: c.ServerPID,
-		Command: []string{executable, "serve"}, Format: c.Format, SyncDelay: c.SyncDelay,
+		Command: []string{executable, "serve"}, BareCommand: []string{executable, "bench-bare"}, Format: c.Format, SyncDelay: c.SyncDelay,
 		Sizes: bench.Sizes(c.BenchSizes), Log: c.logger(progress), Progress: progress.say,
 	})
 	if err != nil && len(report.Figures) == 0 {
 		return err
 	}
 	return errors.Join(err, c.print(p.stdout, report))
+}
+
+// bareConfig is the settings of "outcrier bench-bare", which a bench starts.
+type bareConfig struct {
+	DatabaseSettings
+	Schema string `flag:"schema" help:"the scratch schema of the bench"`
+	Listen string `flag:"listen" default:"127.0.0.1:0" help:"the address to serve on"`
+	LogSettings
+}
+
+func (c *bareConfig) check(r *report) {
+	c.DatabaseSettings.check(r)
+	r.require("database-url", c.DatabaseURL)
+	r.require("schema", c.Schema)
+}
+
+// bareCommand is for the bench alone.
+func bareCommand(p process) *cobra.Command {
+	cmd := newCommand(p, "bench-bare", "Serve as little as a bench compares with", func(ctx context.Context, p process, c bareConfig) error {
+		return bench.Bare(ctx, c.DatabaseURL, c.Schema, c.Listen, p.stdout)
+	})
+	cmd.Hidden = true
+	return cmd
 }
 
 var errInexact = errors.New("not all was measured, or something was lost or repeated")

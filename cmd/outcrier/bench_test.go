@@ -14,9 +14,9 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// TestMain lets the test binary be the server that a bench starts.
+// TestMain lets the test binary be the servers that a bench starts.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "serve" {
+	if len(os.Args) > 1 && (os.Args[1] == "serve" || os.Args[1] == "bench-bare") {
 		main()
 		return
 	}

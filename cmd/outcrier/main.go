@@ -87,6 +87,7 @@ OUTCRIER_DATABASE_URL is not given.`
 		tokenCommand(p),
 		catalogueCommand(p),
 		benchCommand(p),
+		bareCommand(p),
 		doctorCommand(p),
 		healthCommand(p),
 	)

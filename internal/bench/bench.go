@@ -27,7 +27,9 @@ type Config struct {
 	// ServerPID is the process of the server at URL, when it is on this machine.
 	ServerPID int
 	// Command starts a server: it is followed by flags of "outcrier serve".
-	Command []string
+	// BareCommand starts Bare: it is followed by --schema, --listen and --log-level,
+	// and finds the database in the environment as the other does.
+	Command, BareCommand []string
 	// Format is that of the events that the streams ask for: cloudevents or
 	// payload.
 	Format string
@@ -108,7 +110,7 @@ func Run(ctx context.Context, config Config) (report *Report, err error) {
 		Format: 1, Began: time.Now().UTC(), Run: b.name, Sizes: config.Sizes, Figures: []Figure{}, Failures: []Failure{},
 		Machine: Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()},
 	}
-	if err := allowFiles(max(slices.Max(config.Streams), config.Beside, config.Hostile)); err != nil {
+	if err := allowFiles(max(2*slices.Max(config.Streams), config.Beside, config.Hostile)); err != nil {
 		return b.report, err
 	}
 	if b.target, err = b.open(ctx); err != nil {

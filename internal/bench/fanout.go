@@ -3,20 +3,61 @@ package bench
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
 )
 
 // fanout measures what it costs to bring each event to a whole crowd, all on one
-// topic: at a pace that leaves the server time, and flat out.
+// topic: at a pace that leaves the server time, in turns with a bare server, and flat
+// out.
 func (b *bench) fanout(ctx context.Context) error {
-	for _, n := range b.Streams {
-		if err := b.fanoutTo(ctx, n); err != nil {
-			return err
+	return b.withScratch(ctx, func() error {
+		var bare *server
+		if b.target.own != nil {
+			var err error
+			if bare, err = b.startBare(ctx); err != nil {
+				return err
+			}
 		}
+		var err error
+		for _, n := range b.Streams {
+			if err = b.fanoutTo(ctx, n, bare); err != nil {
+				break
+			}
+		}
+		return errors.Join(err, bare.stop())
+	})
+}
+
+// contender is a server with a crowd, and who appends for it.
+type contender struct {
+	crowd  *crowd
+	writer *writer
+	pid    int
+	took   histogram
+}
+
+// contend opens the crowd of a server.
+func (b *bench) contend(ctx context.Context, from *endpoint, n int, table string, pid int) (*contender, error) {
+	topic := b.topic("fanout/%d", n)
+	c := &contender{pid: pid}
+	c.crowd = newCrowd(from, n, func(int) string { return topic }, func(m mark, at time.Duration) { c.took.add(at - m.sent) })
+	err := c.crowd.open(ctx)
+	if err == nil {
+		c.writer, err = b.newWriter(ctx, table, topic)
 	}
-	return nil
+	if err != nil {
+		c.crowd.drop()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *contender) leave(ctx context.Context) {
+	c.crowd.drop()
+	c.writer.close(ctx)
 }
 
 // delivered is what a round came to.
@@ -29,40 +70,83 @@ type delivered struct {
 	late time.Duration
 }
 
-func (b *bench) fanoutTo(ctx context.Context, n int) error {
-	topic := b.topic("fanout/%d", n)
-	var took histogram
-	c := newCrowd(b.target.endpoint, n, func(int) string { return topic }, func(m mark, at time.Duration) { took.add(at - m.sent) })
-	defer c.drop()
+// fanoutTo has bare nil where there is none.
+func (b *bench) fanoutTo(ctx context.Context, n int, bare *server) error {
 	b.say("fanout: open %d streams", n)
-	if err := c.open(ctx); err != nil {
-		return err
-	}
-	w, err := b.newWriter(ctx, topic)
+	ours, err := b.contend(ctx, b.target.endpoint, n, "outbox", b.pid())
 	if err != nil {
 		return err
 	}
-	defer w.close(ctx)
+	defer ours.leave(ctx)
+	var other *contender
+	if bare != nil {
+		endpoint, err := newEndpoint(bare.base, "", "")
+		if err != nil {
+			return err
+		}
+		if other, err = b.contend(ctx, endpoint, n, b.notifying(), bare.pid()); err != nil {
+			return err
+		}
+		defer other.leave(ctx)
+	}
 
-	rounds := map[pace][]delivered{}
+	var evenly, flat, beside []delivered
 	unknown := "" // why there is no CPU time
 	for run := range b.Runs {
-		for _, p := range []pace{paced, flatOut} {
-			b.say("fanout: %d streams, %s, run %d", n, p, run+1)
-			took.reset()
-			d, err := b.deliver(ctx, c, w, p, &unknown)
+		for _, turn := range []struct {
+			name   string
+			of     *contender
+			pace   pace
+			rounds *[]delivered
+		}{{"outcrier", ours, paced, &evenly}, {"bare server", other, paced, &beside}, {"outcrier", ours, flatOut, &flat}} {
+			if turn.of == nil {
+				continue
+			}
+			b.say("fanout: %d streams, %s, %s, run %d", n, turn.pace, turn.name, run+1)
+			d, err := b.deliver(ctx, turn.of, turn.pace, &unknown)
 			if err != nil {
 				return err
 			}
-			d.p50 = took.quantile(0.5).Seconds() * 1e3
-			d.p99 = took.quantile(0.99).Seconds() * 1e3
-			rounds[p] = append(rounds[p], d)
+			*turn.rounds = append(*turn.rounds, d)
 		}
 	}
-	for _, p := range []pace{paced, flatOut} {
-		b.reportFanout(n, p, rounds[p], unknown)
+	b.reportFanout(n, paced, evenly, unknown)
+	if other != nil {
+		b.reportBeside(n, evenly, beside, unknown)
 	}
+	b.reportFanout(n, flatOut, flat, unknown)
 	return nil
+}
+
+// variantOf names a crowd and a pace.
+func (b *bench) variantOf(n int, p pace) string {
+	variant := fmt.Sprintf("%d streams, %s", n, p)
+	if p == paced {
+		variant += fmt.Sprintf(" at %v/s", b.Rate)
+	}
+	return variant
+}
+
+// cpus are the CPU times of rounds.
+func cpus(rounds []delivered) (runs []float64) {
+	for _, d := range rounds {
+		runs = append(runs, d.cpu)
+	}
+	return runs
+}
+
+// reportBeside reports what the bare server took in the same runs. It promises
+// nothing, so what it lost does not count.
+func (b *bench) reportBeside(n int, ours, beside []delivered, unknown string) {
+	bare := Figure{Measure: "fanout", Variant: b.variantOf(n, paced), Name: "a bare server's", Unit: "s", Runs: cpus(beside)}
+	if unknown != "" {
+		bare.Runs, bare.Note = nil, unknown
+	}
+	b.report.add(bare)
+	// A short round can take less of a bare server than is counted.
+	if runs := finite(ratios(cpus(ours), bare.Runs)); len(runs) > 0 {
+		b.report.add(Figure{Measure: "fanout", Variant: bare.Variant, Name: "ours ÷ a bare server's", Unit: "1", Runs: runs})
+	}
 }
 
 func (b *bench) reportFanout(n int, p pace, rounds []delivered, unknown string) {
@@ -71,10 +155,6 @@ func (b *bench) reportFanout(n int, p pace, rounds []delivered, unknown string) 
 		count.add(d.count)
 	}
 	b.report.Total.add(count)
-	variant := fmt.Sprintf("%d streams, %s", n, p)
-	if p == paced {
-		variant += fmt.Sprintf(" at %v/s", b.Rate)
-	}
 	each := func(value func(delivered) float64) (runs []float64) {
 		for _, d := range rounds {
 			runs = append(runs, value(d))
@@ -82,7 +162,7 @@ func (b *bench) reportFanout(n int, p pace, rounds []delivered, unknown string) 
 		return runs
 	}
 	figure := func(name, unit string, value func(delivered) float64) Figure {
-		return Figure{Measure: "fanout", Variant: variant, Name: name, Unit: unit, Runs: each(value), Count: &count}
+		return Figure{Measure: "fanout", Variant: b.variantOf(n, p), Name: name, Unit: unit, Runs: each(value), Count: &count}
 	}
 	cpu := figure("server CPU per million", "s", func(d delivered) float64 { return d.cpu })
 	cpu.Budget = fanoutBudget(n, p, b.Payload)
@@ -100,9 +180,11 @@ func (b *bench) reportFanout(n int, p pace, rounds []delivered, unknown string) 
 }
 
 // deliver makes one round: from the first append until the last stream has all.
-func (b *bench) deliver(ctx context.Context, c *crowd, w *writer, p pace, unknown *string) (d delivered, err error) {
+func (b *bench) deliver(ctx context.Context, of *contender, p pace, unknown *string) (d delivered, err error) {
+	c, w := of.crowd, of.writer
+	of.took.reset()
 	before, start := c.count(), time.Now()
-	cpuBefore, err := cpuOf(b.pid())
+	cpuBefore, err := cpuOf(of.pid)
 	if err != nil {
 		*unknown = "not measured: " + err.Error()
 	}
@@ -121,7 +203,7 @@ func (b *bench) deliver(ctx context.Context, c *crowd, w *writer, p pace, unknow
 	}
 	d.late = time.Since(appended)
 	seconds := time.Since(start).Seconds()
-	cpuAfter, err := cpuOf(b.pid())
+	cpuAfter, err := cpuOf(of.pid)
 	if err != nil {
 		*unknown = "not measured: " + err.Error()
 	}
@@ -130,6 +212,8 @@ func (b *bench) deliver(ctx context.Context, c *crowd, w *writer, p pace, unknow
 	deliveries := float64(d.count.Deliveries)
 	d.rate = deliveries / seconds
 	d.cpu = (cpuAfter - cpuBefore).Seconds() / deliveries * 1e6
+	d.p50 = of.took.quantile(0.5).Seconds() * 1e3
+	d.p99 = of.took.quantile(0.99).Seconds() * 1e3
 	return d, nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -19,15 +20,26 @@ type floor struct {
 	stop  context.CancelFunc
 }
 
-// newFloor listens to the notifying table of the scratch schema, and hands on the
-// payloads that it fetches, unless to nobody.
-func (b *bench) newFloor(ctx context.Context, fetched func(payload []byte) error) (*floor, error) {
-	conn, err := b.connect(ctx)
+// row is what a floor fetches.
+type row struct {
+	id          int64
+	topic, kind string
+	payload     []byte
+	createdAt   time.Time
+}
+
+// newFloor listens to the notifying table of a scratch schema, and hands on the rows
+// that it fetches, unless to nobody.
+func newFloor(ctx context.Context, database, schema string, fetched func(row) error) (*floor, error) {
+	conn, err := connect(ctx, database)
 	if err != nil {
 		return nil, err
 	}
-	f := &floor{conn: conn, fetch: `SELECT payload FROM ` + b.schema() + `.notifying WHERE id = $1`, ended: make(chan error, 1)}
-	if _, err := conn.Exec(ctx, `LISTEN `+b.schema()); err != nil {
+	schema = pgx.Identifier{schema}.Sanitize()
+	f := &floor{
+		conn: conn, fetch: `SELECT id, topic, type, payload, created_at FROM ` + schema + `.notifying WHERE id = $1`, ended: make(chan error, 1),
+	}
+	if _, err := conn.Exec(ctx, `LISTEN `+schema); err != nil {
 		_ = conn.Close(ctx)
 		return nil, fmt.Errorf("listen: %w", err)
 	}
@@ -37,7 +49,7 @@ func (b *bench) newFloor(ctx context.Context, fetched func(payload []byte) error
 	return f, nil
 }
 
-func (f *floor) listen(ctx context.Context, fetched func(payload []byte) error) error {
+func (f *floor) listen(ctx context.Context, fetched func(row) error) error {
 	for {
 		notification, err := f.conn.WaitForNotification(ctx)
 		if err != nil {
@@ -50,11 +62,11 @@ func (f *floor) listen(ctx context.Context, fetched func(payload []byte) error) 
 		if err != nil {
 			return err
 		}
-		var payload []byte
-		if err := f.conn.QueryRow(ctx, f.fetch, id).Scan(&payload); err != nil {
+		var r row
+		if err := f.conn.QueryRow(ctx, f.fetch, id).Scan(&r.id, &r.topic, &r.kind, &r.payload, &r.createdAt); err != nil {
 			return err
 		}
-		if err := fetched(payload); err != nil {
+		if err := fetched(r); err != nil {
 			return fmt.Errorf("row %d: %w", id, err)
 		}
 	}

@@ -18,47 +18,47 @@ func (b *bench) latency(ctx context.Context) error {
 		if err := beside.open(ctx); err != nil {
 			return err
 		}
+		bare, err := b.startBare(ctx)
+		if err != nil {
+			return err
+		}
 		for _, p := range []pace{paced, poisson} {
-			if err := b.latencyAt(ctx, p); err != nil {
-				return err
+			if err = b.latencyAt(ctx, p, bare); err != nil {
+				break
 			}
 		}
-		return nil
+		return errors.Join(err, bare.stop())
 	})
 }
 
 // delays are a round's delays in milliseconds, ascending.
 type delays []float64
 
-// The sides of the comparison. What relays is the floor and a socket: what any server
-// has to do that reads an event from the table and sends it to a client.
+// The sides of the comparison. The bare server is the floor in a process of its own
+// with a socket behind: what any server has to do that reads an event from the table
+// and sends it to a client.
 const (
 	sideOurs  = "outcrier"
 	sideFloor = "LISTEN and fetch"
-	sideRelay = "LISTEN, fetch and send"
+	sideBare  = "bare server"
 )
 
-func (b *bench) latencyAt(ctx context.Context, p pace) error {
-	sides := []string{sideOurs, sideFloor, sideRelay}
+func (b *bench) latencyAt(ctx context.Context, p pace, bare *server) error {
+	sides := []string{sideOurs, sideFloor, sideBare}
 	found := map[string][]delays{}
 	var read Count
 	for run := range b.Runs {
 		for turn := range sides {
 			side := sides[(run+turn)%len(sides)]
 			b.say("latency: %s, %s, run %d", side, p, run+1)
-			var d delays
-			var count Count
-			var err error
-			if side == sideOurs {
-				d, count, err = b.latencyOfStream(ctx, p, run)
-			} else {
-				d, err = b.latencyOfFloor(ctx, p, side == sideRelay)
-			}
+			d, count, err := b.latencyOf(ctx, side, bare, p, run)
 			if err != nil {
 				return err
 			}
 			found[side] = append(found[side], d)
-			read.add(count)
+			if side == sideOurs {
+				read.add(count)
+			}
 		}
 	}
 	b.report.Total.add(read)
@@ -102,12 +102,12 @@ func (a *arrivals) note(m mark, at time.Duration) {
 	a.at[m.number] = at
 }
 
-// fetched notes a payload that has come now.
-func (a *arrivals) fetched(payload []byte) error {
+// fetched notes a row that has come now.
+func (a *arrivals) fetched(r row) error {
 	at := time.Since(began)
-	m, ok := parseMark(payload)
+	m, ok := parseMark(r.payload)
 	if !ok {
-		return fmt.Errorf("payload %.50q has no mark", payload)
+		return fmt.Errorf("payload %.50q has no mark", r.payload)
 	}
 	a.note(m, at)
 	return nil
@@ -127,15 +127,32 @@ func (a *arrivals) since(acked []time.Duration) (found delays) {
 	return found
 }
 
-func (b *bench) latencyOfStream(ctx context.Context, p pace, run int) (delays, Count, error) {
+// latencyOf makes one round.
+func (b *bench) latencyOf(ctx context.Context, side string, bare *server, p pace, run int) (delays, Count, error) {
 	topic := b.topic("latency/%s/%d", p, run)
+	switch side {
+	case sideOurs:
+		return b.latencyOfStream(ctx, b.target.endpoint, p, "outbox", topic)
+	case sideBare:
+		endpoint, err := newEndpoint(bare.base, "", "")
+		if err != nil {
+			return nil, Count{}, err
+		}
+		return b.latencyOfStream(ctx, endpoint, p, b.notifying(), topic)
+	default:
+		d, err := b.latencyOfFloor(ctx, p, topic)
+		return d, Count{}, err
+	}
+}
+
+func (b *bench) latencyOfStream(ctx context.Context, from *endpoint, p pace, table, topic string) (delays, Count, error) {
 	came := arrivals{at: map[int64]time.Duration{}}
-	client := newCrowd(b.target.endpoint, 1, func(int) string { return topic }, came.note)
+	client := newCrowd(from, 1, func(int) string { return topic }, came.note)
 	defer client.drop()
 	if err := client.open(ctx); err != nil {
 		return nil, Count{}, err
 	}
-	acked, err := b.appendAtPace(ctx, p, "outbox", topic)
+	acked, err := b.appendAtPace(ctx, p, table, topic)
 	if err != nil {
 		return nil, Count{}, err
 	}
@@ -148,27 +165,19 @@ func (b *bench) latencyOfStream(ctx context.Context, p pace, run int) (delays, C
 	return came.since(acked), count, nil
 }
 
-// latencyOfFloor takes an event as come when it was fetched, or relayed.
-func (b *bench) latencyOfFloor(ctx context.Context, p pace, relayed bool) (delays, error) {
+// latencyOfFloor takes an event as come when it was fetched.
+func (b *bench) latencyOfFloor(ctx context.Context, p pace, topic string) (delays, error) {
 	came := arrivals{at: map[int64]time.Duration{}}
-	fetched, ended := came.fetched, func() error { return nil }
-	if relayed {
-		r, err := newRelay(ctx, came.note)
-		if err != nil {
-			return nil, err
-		}
-		fetched, ended = r.send, r.close
-	}
-	f, err := b.newFloor(ctx, fetched)
+	f, err := newFloor(ctx, b.target.database, b.schema(), came.fetched)
 	if err != nil {
-		return nil, errors.Join(err, ended())
+		return nil, err
 	}
-	acked, err := b.appendAtPace(ctx, p, b.schema()+".notifying", "floor")
+	acked, err := b.appendAtPace(ctx, p, b.notifying(), topic)
 	if err == nil {
 		// It promises nothing; what has come by then is compared.
 		err = sleep(ctx, b.pause())
 	}
-	if err := errors.Join(err, f.close(ctx), ended()); err != nil {
+	if err := errors.Join(err, f.close(ctx)); err != nil {
 		return nil, err
 	}
 	return came.since(acked), nil

@@ -13,6 +13,9 @@ import (
 // schema holds what is compared to the outbox, while a measure needs it.
 func (b *bench) schema() string { return "outcrier_bench_" + b.name }
 
+// notifying is the table of the scratch schema with the trigger that others notify by.
+func (b *bench) notifying() string { return b.schema() + ".notifying" }
+
 // The tables of the scratch schema: a small business, and the outbox's columns,
 // constraints and indexes with the trigger that other outboxes notify by, a NOTIFY
 // for each row.

@@ -16,9 +16,10 @@ import (
 	"time"
 )
 
-// server is an Outcrier that the bench has started, so that its CPU and memory are
-// those of the server alone.
+// server is a process that the bench has started, so that its CPU and memory are
+// those of the server alone: an Outcrier, or a bare one.
 type server struct {
+	// command is followed by flags for where to listen and what to log.
 	command []string
 	// database is where its queries go, direct where its tail listens.
 	database, direct string
@@ -40,6 +41,16 @@ func startServer(ctx context.Context, command []string, database string, log *sl
 	return s, s.start(ctx)
 }
 
+// startOutcrier starts one that serves a database.
+func (b *bench) startOutcrier(ctx context.Context, database string) (*server, error) {
+	return startServer(ctx, append(slices.Clone(b.Command), "--dev", "--drain", "0s"), database, b.Log)
+}
+
+// startBare starts a bare server on the scratch schema.
+func (b *bench) startBare(ctx context.Context) (*server, error) {
+	return startServer(ctx, append(slices.Clone(b.BareCommand), "--schema", b.schema()), b.target.database, b.Log)
+}
+
 func (s *server) start(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startLimit, fmt.Errorf("not ready after %v", startLimit))
 	defer cancel()
@@ -55,8 +66,7 @@ func (s *server) start(ctx context.Context) error {
 
 // spawn starts the process.
 func (s *server) spawn() (io.Reader, error) {
-	args := append(slices.Clone(s.command[1:]), "--dev", "--listen", strings.TrimPrefix(s.base, "http://"),
-		"--drain", "0s", "--log-level", "warn")
+	args := append(slices.Clone(s.command[1:]), "--listen", strings.TrimPrefix(s.base, "http://"), "--log-level", "warn")
 	// Not bound to a context: it is stopped in good order.
 	cmd := exec.Command(s.command[0], args...) //nolint:gosec,noctx // the command is the caller's
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool {
@@ -135,8 +145,9 @@ func (s *server) pid() int {
 	return s.cmd.Process.Pid
 }
 
+// stop is nothing for a nil server, or one that has ended.
 func (s *server) stop() error {
-	if s.cmd == nil {
+	if s == nil || s.cmd == nil {
 		return nil
 	}
 	process := s.cmd.Process

@@ -80,7 +80,7 @@ type rain struct {
 }
 
 func (b *bench) startRain(ctx context.Context, topics int) (*rain, error) {
-	w, err := b.newWriter(ctx, "")
+	w, err := b.newWriter(ctx, "outbox", "")
 	if err != nil {
 		return nil, err
 	}

@@ -42,7 +42,7 @@ func (b *bench) open(ctx context.Context) (t *target, err error) {
 	base := b.URL
 	if base == "" {
 		b.say("start a server")
-		if t.own, err = startServer(ctx, b.Command, t.database, b.Log); err != nil {
+		if t.own, err = b.startOutcrier(ctx, t.database); err != nil {
 			return nil, err
 		}
 		base = t.own.base
@@ -107,7 +107,7 @@ func (b *bench) probe(ctx context.Context, t *target) error {
 	if err := c.open(ctx); err != nil {
 		return err
 	}
-	w := writer{conn: t.admin, topic: topic, size: b.Payload}
+	w := writer{conn: t.admin, table: "outbox", topic: topic, size: b.Payload}
 	if err := w.append(ctx, 1); err != nil {
 		return err
 	}

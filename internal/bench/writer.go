@@ -12,15 +12,20 @@ import (
 // it.
 type writer struct {
 	conn  *pgx.Conn
+	table string
 	topic string
 	size  int // of a payload, in bytes
 	// number is that of the last event.
 	number int64
 }
 
-// connect opens a session that the bench writes by.
+// connect opens a session of the bench's.
 func (b *bench) connect(ctx context.Context) (*pgx.Conn, error) {
-	config, err := pgx.ParseConfig(b.target.database)
+	return connect(ctx, b.target.database)
+}
+
+func connect(ctx context.Context, database string) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig(database)
 	if err != nil {
 		return nil, err
 	}
@@ -29,16 +34,15 @@ func (b *bench) connect(ctx context.Context) (*pgx.Conn, error) {
 }
 
 // newWriter is a writer with a connection of its own; the caller closes it.
-func (b *bench) newWriter(ctx context.Context, topic string) (*writer, error) {
+func (b *bench) newWriter(ctx context.Context, table, topic string) (*writer, error) {
 	conn, err := b.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &writer{conn: conn, topic: topic, size: b.Payload}, nil
+	return &writer{conn: conn, table: table, topic: topic, size: b.Payload}, nil
 }
 
-const appendSQL = `
-INSERT INTO outbox (topic, type, payload)
+const appendSQL = ` (topic, type, payload)
 SELECT $1::text, '` + eventType + `', p::json FROM unnest($2::text[]) WITH ORDINALITY AS u(p, n) ORDER BY n`
 
 // append appends n events in one transaction.
@@ -48,7 +52,7 @@ func (w *writer) append(ctx context.Context, n int) error {
 		w.number++
 		payloads[i] = mark{number: w.number, sent: time.Since(began)}.payload(w.size)
 	}
-	if _, err := w.conn.Exec(ctx, appendSQL, w.topic, payloads); err != nil {
+	if _, err := w.conn.Exec(ctx, `INSERT INTO `+w.table+appendSQL, w.topic, payloads); err != nil {
 		return fmt.Errorf("append %d events: %w", n, err)
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 func (b *bench) writers(ctx context.Context) error {
 	return b.withScratch(ctx, func() (err error) {
 		// It listens throughout, so that the NOTIFY trigger has somebody to wake.
-		listener, err := b.newFloor(ctx, nil)
+		listener, err := newFloor(ctx, b.target.database, b.schema(), nil)
 		if err != nil {
 			return err
 		}
