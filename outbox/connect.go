@@ -53,11 +53,24 @@ func PoolConfig(url string) (*pgxpool.Config, error) {
 	}
 	prepare(config.ConnConfig)
 	config.BeforeConnect = suited()
-	config.AfterConnect = refuseStandby
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		conn.PgConn().CustomData()[madeKey] = time.Now()
+		return refuseStandby(ctx, conn)
+	}
 	if config.PingTimeout == 0 {
 		config.PingTimeout = pingLimit
 	}
 	return config, nil
+}
+
+const madeKey = "outcrier.made"
+
+// madeAt is when a connection of such a pool was made; now for others.
+func madeAt(conn *pgx.Conn) time.Time {
+	if at, ok := conn.PgConn().CustomData()[madeKey].(time.Time); ok {
+		return at
+	}
+	return time.Now()
 }
 
 // connect opens the one connection of a tail.

@@ -85,21 +85,30 @@ func beside(ctx context.Context, conn *pgx.Conn, w Position) (history uint32, er
 // was removed that it had not been given. With a gap by retention it may go on from
 // there too, and gets what is left. After any other gap the position returned is the
 // zero value, and nothing is known of what the client has missed.
-func (r Reader) Verify(ctx context.Context, p Position, filter Filter, w Position) (Position, *Gap, error) {
+func (r Reader) Verify(ctx context.Context, p Position, filter Filter, w Position) (verified Position, gap *Gap, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
-	conn, err := r.Pool.Acquire(ctx)
-	if err != nil {
-		return p, nil, err
+	err = r.judge(ctx, func(conn *pgx.Conn) error {
+		verified, gap, err = judge(ctx, conn, p, filter, w)
+		if err == nil && gap != nil && gap.Reason != Trimmed {
+			return errLost
+		}
+		return err
+	})
+	if errors.Is(err, errLost) {
+		err = nil
 	}
-	defer conn.Release()
-	history, err := beside(ctx, conn.Conn(), w)
+	return verified, gap, err
+}
+
+func judge(ctx context.Context, conn *pgx.Conn, p Position, filter Filter, w Position) (Position, *Gap, error) {
+	history, err := beside(ctx, conn, w)
 	if err != nil {
 		return p, nil, err
 	}
 	reason := OtherHistory
 	if p.History == history {
-		if p, reason, err = verify(ctx, conn.Conn(), p, filter.Topics); err != nil {
+		if p, reason, err = verify(ctx, conn, p, filter.Topics); err != nil {
 			return p, nil, err
 		}
 	}
@@ -112,6 +121,33 @@ func (r Reader) Verify(ctx context.Context, p Position, filter Filter, w Positio
 	}
 	since, err := oldest(ctx, conn)
 	return p, &Gap{Reason: reason, Since: since}, err
+}
+
+// errLost is a verdict: history was lost.
+var errLost = errors.New("history was lost")
+
+// youth is how old a connection may be that such a verdict is taken from.
+const youth = time.Second
+
+// judge calls fn with a connection. That history was lost, or is another than the
+// tail's, is taken from one only that was made just now: an old one may lead to a
+// server that is the primary no more, and is closed.
+func (r Reader) judge(ctx context.Context, fn func(*pgx.Conn) error) error {
+	for {
+		conn, err := r.Pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		err = fn(conn.Conn())
+		again := (errors.Is(err, errLost) || errors.Is(err, ErrApart)) && time.Since(madeAt(conn.Conn())) > youth
+		if again {
+			_ = conn.Conn().Close(ctx)
+		}
+		conn.Release()
+		if !again {
+			return err
+		}
+	}
 }
 
 // Oldest is when the oldest event still held was appended; zero when none is.
@@ -164,19 +200,18 @@ LEFT JOIN LATERAL (
 func (r Reader) before(ctx context.Context, t *time.Time, w Position) (Position, error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
-	conn, err := r.Pool.Acquire(ctx)
-	if err != nil {
-		return Position{}, err
-	}
-	defer conn.Release()
-	history, err := beside(ctx, conn.Conn(), w)
-	if err != nil {
-		return Position{}, err
-	}
-	var s snapshotRow
-	if err := conn.QueryRow(ctx, beforeSQL, t).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.trim); err != nil {
-		return Position{}, err
-	}
-	position, _, err := advance(Position{History: history}, s)
+	var position Position
+	err := r.judge(ctx, func(conn *pgx.Conn) error {
+		history, err := beside(ctx, conn, w)
+		if err != nil {
+			return err
+		}
+		var s snapshotRow
+		if err := conn.QueryRow(ctx, beforeSQL, t).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.trim); err != nil {
+			return err
+		}
+		position, _, err = advance(Position{History: history}, s)
+		return err
+	})
 	return position, err
 }

@@ -210,6 +210,45 @@ func failover(t *testing.T, name string, lossless, beside bool) {
 	}, promote)
 }
 
+// TestReader_TakesAVerdictFromTheNewPrimary: a position that a reader has from a node
+// on the new primary is no news from the future to one whose connections still lead to
+// the old.
+func TestReader_TakesAVerdictFromTheNewPrimary(t *testing.T) {
+	t.Parallel()
+	primary := startPostgres(t)
+	address := newNetwork(t, hostOf(t, primary.URL("")))
+	pool := outboxtest.Pool(t, at(t, primary.URL(""), address.Address()))
+	reader := outbox.Reader{Pool: pool}
+	execute(t, primary.URL(""), `SELECT outbox_settle()`, `INSERT INTO outbox (topic, type) VALUES ('a', 'x')`)
+	position := func(url string) (p outbox.Position) {
+		conn, err := pgx.Connect(t.Context(), url)
+		must(t, err)
+		defer conn.Close(context.Background())
+		var text string
+		must(t, conn.QueryRow(t.Context(), `SELECT outbox_position()`).Scan(&text))
+		p, err = outbox.ParsePosition(text)
+		must(t, err)
+		return p
+	}
+	w := position(primary.URL(""))
+	if _, gap, err := reader.Verify(t.Context(), w, everything(), w); gap != nil || err != nil {
+		t.Fatal(gap, err)
+	}
+	other := runPostgres(t, pgserver.Config{Data: copyOf(t, primary, ""), Settings: withSettings()})
+	execute(t, other.URL(""), `INSERT INTO outbox (topic, type) VALUES ('a', 'y')`)
+	ahead := position(other.URL(""))
+	address.To(hostOf(t, other.URL("")))
+	time.Sleep(2 * time.Second) // until the pool's connections are not young
+	if _, gap, err := reader.Verify(t.Context(), ahead, everything(), w); gap != nil || err != nil {
+		t.Errorf("a position of the new primary: %+v, %v", gap, err)
+	}
+	execute(t, primary.URL(""), `INSERT INTO outbox (topic, type) VALUES ('a', 'lost'), ('a', 'lost')`)
+	lost := position(primary.URL(""))
+	if _, gap, err := reader.Verify(t.Context(), lost, everything(), w); err != nil || gap == nil {
+		t.Errorf("a position of the old one: %+v, %v", gap, err)
+	}
+}
+
 // replayed tells whether a standby has all that its primary has.
 func replayed(t *testing.T, primary, standby *pgserver.Server) (all bool) {
 	t.Helper()
