@@ -111,6 +111,13 @@ func TestAudit_RecordsWhatAPollGave(t *testing.T) {
 		t.Fatalf("given are %d and %d", len(first.Events), len(second.Events))
 	}
 	poll("topic=a&wait=0&after=" + url.QueryEscape(second.Position)) // nothing
+	// Up to a position, in two pages.
+	until := "&until=" + url.QueryEscape(second.Position)
+	page := poll("topic=a&topic=b&limit=2&from=earliest" + until)
+	rest := poll("topic=a&topic=b&limit=2&after=" + url.QueryEscape(page.Position) + until)
+	if len(page.Events) != 2 || len(rest.Events) != 1 {
+		t.Fatalf("up to a position are given %d and %d", len(page.Events), len(rest.Events))
+	}
 	if a := do(t, "GET", n.events("topic=a&wait=x"), "", "Accept", jsonAll); a.status != 400 {
 		t.Fatalf("%d", a.status)
 	}
@@ -126,12 +133,12 @@ func TestAudit_RecordsWhatAPollGave(t *testing.T) {
 		t.Fatalf("%d", status)
 	}
 	stopped()
-	if got, want := n.receipts(t), []receipt{{"a", "polled"}, {"a", "polled"}, {"c", "polled"}}; !slices.Equal(got, want) {
+	if got, want := n.receipts(t), []receipt{{"a", "polled"}, {"a", "polled"}, {"b", "polled"}, {"a", "polled"}, {"a", "polled"}, {"c", "polled"}}; !slices.Equal(got, want) {
 		t.Errorf("on record are %v, want %v", got, want)
 	}
 	var rows, events, wrong int
 	err := n.pool.QueryRow(t.Context(), `SELECT count(*), sum(events), count(*) FILTER (WHERE opened_at > stood_at) FROM outbox_stream`).Scan(&rows, &events, &wrong)
-	if err != nil || rows != 3 || events != 3 || wrong != 0 {
+	if err != nil || rows != 5 || events != 6 || wrong != 0 {
 		t.Errorf("%d rows of %d events, %d with times out of order: %v", rows, events, wrong, err)
 	}
 }

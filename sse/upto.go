@@ -18,7 +18,7 @@ func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled
 	if err != nil {
 		return Polled{}, fmt.Errorf("until: %w", err)
 	}
-	p := poll{request: request, limit: limit, events: []json.RawMessage{}}
+	p := poll{request: request, limit: limit, events: []json.RawMessage{}, from: until}
 	_, gap, err := s.Hub.Ring.Verify(ctx, until, request.Filter, outbox.Position{})
 	if err != nil {
 		return Polled{}, err
@@ -30,6 +30,7 @@ func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled
 	if err != nil {
 		return Polled{}, err
 	}
+	p.from = given
 	// All of the read that it stands in the middle of, if it does.
 	whole := until
 	if until.Within != nil {
@@ -41,6 +42,9 @@ func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled
 		page, err := s.Hub.Ring.Replay(ctx, leg, request.Filter, p.limit-len(p.events), 0)
 		if errors.Is(err, outbox.ErrTrimmed) {
 			if given, gap, err = s.judge(ctx, given, request.Filter, until); err == nil {
+				if gap != nil && gap.Reason != outbox.Trimmed {
+					p.from = given // what lies between is not in the answer
+				}
 				legs = given.Legs(whole)
 				continue
 			}
@@ -59,9 +63,12 @@ func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled
 			given, legs = leg.To, legs[1:]
 		}
 	}
-	answer := Polled{Events: p.events, Position: request.Until, Gap: gapData(gap)}
+	answer, to := Polled{Events: p.events, Position: request.Until, Gap: gapData(gap)}, until
 	if len(legs) > 0 {
-		answer.Position = given.String()
+		answer.Position, to = given.String(), given
+	}
+	if request.Record != nil && len(p.events) > 0 {
+		answer.sent = func() { p.record(to) }
 	}
 	return answer, nil
 }
