@@ -25,10 +25,8 @@ func TestExamples(t *testing.T) {
 	for name, example := range map[string]struct {
 		command []string
 		// ready tells whether the program and its driver are installed.
-		ready []string
-		// optional is not among what CI installs.
-		optional bool
-		scheme   string
+		ready  []string
+		scheme string
 	}{
 		"go":     {command: []string{"go", "run", "./go"}},
 		"python": {command: []string{python(), "python/append.py"}, ready: []string{python(), "-c", "import psycopg"}},
@@ -37,14 +35,14 @@ func TestExamples(t *testing.T) {
 		"php":    {command: []string{"php", "php/append.php"}, ready: []string{"php", "-r", "exit(extension_loaded('pdo_pgsql') ? 0 : 1);"}},
 		"java": {
 			command: []string{"java", "-cp", driver, "java/Append.java"}, ready: []string{"sh", "-c", "test -e " + driver + " && javac -version"},
-			optional: true, scheme: "jdbc:",
+			scheme: "jdbc:",
 		},
 		"sql": {command: []string{"psql", "-q", "-v", "ON_ERROR_STOP=1", "-f", "sql/append.sql"}, ready: []string{"psql", "--version"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if len(example.ready) > 0 {
 				if out, err := exec.CommandContext(t.Context(), example.ready[0], example.ready[1:]...).CombinedOutput(); err != nil {
-					if os.Getenv("CI") == "true" && !example.optional {
+					if os.Getenv("CI") == "true" {
 						t.Fatalf("%q: %v\n%s", example.ready, err, out)
 					}
 					t.Skipf("%q: %v", example.ready, err)
