@@ -110,7 +110,7 @@ func Run(ctx context.Context, config Config) (report *Report, err error) {
 		Format: 1, Began: time.Now().UTC(), Run: b.name, Sizes: config.Sizes, Figures: []Figure{}, Failures: []Failure{},
 		Machine: Machine{OS: runtime.GOOS, Arch: runtime.GOARCH, CPUs: runtime.NumCPU()},
 	}
-	if err := allowFiles(max(2*slices.Max(config.Streams), config.Beside, config.Hostile)); err != nil {
+	if err := allowFiles(max(slices.Max(config.Streams), config.Beside, config.Hostile)); err != nil {
 		return b.report, err
 	}
 	if b.target, err = b.open(ctx); err != nil {

@@ -40,8 +40,9 @@ type contender struct {
 }
 
 // contend opens the crowd of a server.
-func (b *bench) contend(ctx context.Context, from *endpoint, n int, table string, pid int) (*contender, error) {
-	topic := b.topic("fanout/%d", n)
+func (b *bench) contend(ctx context.Context, from *endpoint, n, run int, table string, pid int) (*contender, error) {
+	b.say("fanout: open %d streams, run %d", n, run+1)
+	topic := b.topic("fanout/%d/%d", n, run)
 	c := &contender{pid: pid}
 	c.crowd = newCrowd(from, n, func(int) string { return topic }, func(m mark, at time.Duration) { c.took.add(at - m.sent) })
 	err := c.crowd.open(ctx)
@@ -72,50 +73,55 @@ type delivered struct {
 
 // fanoutTo has bare nil where there is none.
 func (b *bench) fanoutTo(ctx context.Context, n int, bare *server) error {
-	b.say("fanout: open %d streams", n)
-	ours, err := b.contend(ctx, b.target.endpoint, n, "outbox", b.pid())
-	if err != nil {
-		return err
-	}
-	defer ours.leave(ctx)
-	var other *contender
-	if bare != nil {
+	var evenly, flat, beside []delivered
+	unknown := "" // why there is no CPU time
+	for run := range b.Runs {
+		// One crowd after the other: not every machine has files for both.
+		found, err := b.rounds(ctx, b.target.endpoint, n, run, "outbox", b.pid(), &unknown, paced, flatOut)
+		if err != nil {
+			return err
+		}
+		evenly, flat = append(evenly, found[0]), append(flat, found[1])
+		if bare == nil {
+			continue
+		}
+		// It does not see who leaves.
+		if err := bare.restart(ctx); err != nil {
+			return err
+		}
 		endpoint, err := newEndpoint(bare.base, "", "")
 		if err != nil {
 			return err
 		}
-		if other, err = b.contend(ctx, endpoint, n, b.notifying(), bare.pid()); err != nil {
-			return err
+		if found, err = b.rounds(ctx, endpoint, n, run, b.notifying(), bare.pid(), &unknown, paced); err != nil {
+			return fmt.Errorf("beside a bare server: %w", err)
 		}
-		defer other.leave(ctx)
-	}
-
-	var evenly, flat, beside []delivered
-	unknown := "" // why there is no CPU time
-	for run := range b.Runs {
-		for _, turn := range []struct {
-			name   string
-			of     *contender
-			pace   pace
-			rounds *[]delivered
-		}{{"outcrier", ours, paced, &evenly}, {"bare server", other, paced, &beside}, {"outcrier", ours, flatOut, &flat}} {
-			if turn.of == nil {
-				continue
-			}
-			b.say("fanout: %d streams, %s, %s, run %d", n, turn.pace, turn.name, run+1)
-			d, err := b.deliver(ctx, turn.of, turn.pace, &unknown)
-			if err != nil {
-				return err
-			}
-			*turn.rounds = append(*turn.rounds, d)
-		}
+		beside = append(beside, found[0])
 	}
 	b.reportFanout(n, paced, evenly, unknown)
-	if other != nil {
+	if bare != nil {
 		b.reportBeside(n, evenly, beside, unknown)
 	}
 	b.reportFanout(n, flatOut, flat, unknown)
 	return nil
+}
+
+// rounds makes a round at each pace with a crowd at one server.
+func (b *bench) rounds(ctx context.Context, from *endpoint, n, run int, table string, pid int, unknown *string, paces ...pace) (found []delivered, err error) {
+	c, err := b.contend(ctx, from, n, run, table, pid)
+	if err != nil {
+		return nil, err
+	}
+	defer c.leave(ctx)
+	for _, p := range paces {
+		b.say("fanout: %d streams, %s, %s, run %d", n, p, table, run+1)
+		d, err := b.deliver(ctx, c, p, unknown)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, d)
+	}
+	return found, nil
 }
 
 // variantOf names a crowd and a pace.

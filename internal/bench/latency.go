@@ -86,6 +86,12 @@ func (b *bench) latencyAt(ctx context.Context, p pace, bare *server) error {
 			}
 			b.report.add(f)
 		}
+		if quantileOf.q == 0.5 {
+			b.report.add(Figure{
+				Measure: "latency", Variant: fmt.Sprintf("%s, %s", sideOurs, p), Name: "ours ÷ a bare server's p50", Unit: "1",
+				Runs: ratios(at(sideOurs), at(sideBare)), Count: &read,
+			})
+		}
 	}
 	return nil
 }
