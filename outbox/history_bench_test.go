@@ -1,0 +1,95 @@
+package outbox_test
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// BenchmarkHistory asks what docs/sql.md says the cost of, of OUTBOX_EVENTS events of
+// 200 bytes in eight days' partitions; ten million take some minutes to make.
+//
+//	OUTBOX_EVENTS=10000000 go test ./outbox -run '^$' -bench History -timeout 1h
+func BenchmarkHistory(b *testing.B) {
+	events := 100_000
+	if text := os.Getenv("OUTBOX_EVENTS"); text != "" {
+		var err error
+		if events, err = strconv.Atoi(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+	url := outboxtest.URL(b)
+	pool := outboxtest.Pool(b, url)
+	remember(b, pool, events)
+	if err := (outbox.Stats{Pool: pool}).Turn(b.Context()); err != nil {
+		b.Fatal(err)
+	}
+	conn := connection(b, url)
+	const page = ` ORDER BY id DESC LIMIT 50`
+	for _, question := range []struct{ name, sql string }{
+		{"newest page", `SELECT * FROM outbox_history` + page},
+		{"below an id in the middle", fmt.Sprintf(`SELECT * FROM outbox_history WHERE id < %d`, events/2) + page},
+		{"a topic", `SELECT * FROM outbox_history WHERE topic = 'user/4242'` + page},
+		{"beneath a topic", `SELECT * FROM outbox_history WHERE (topic = 'user/4242' OR topic LIKE 'user/4242/%')` + page},
+		{"beneath user", `SELECT * FROM outbox_history WHERE topic LIKE 'user/%'` + page},
+		{"a common type", `SELECT * FROM outbox_history WHERE type = 'user.changed'` + page},
+		{"a type, one of 1,000", `SELECT * FROM outbox_history WHERE type = 'test.thousandth'` + page},
+		{"a type, one of 10,000", `SELECT * FROM outbox_history WHERE type = 'test.myriadth'` + page},
+		{"a type, one of 100,000", `SELECT * FROM outbox_history WHERE type = 'test.rare'` + page},
+		{"an hour, four days ago", `SELECT * FROM outbox_history WHERE created_at >= now() - interval '97 h' AND created_at < now() - interval '96 h'
+			AND id < (SELECT outbox_id_at(now() - interval '96 h' + interval '1 min'))` + page},
+		{"half a day, four days ago", `SELECT * FROM outbox_history WHERE created_at >= now() - interval '108 h' AND created_at < now() - interval '96 h'
+			AND id < (SELECT outbox_id_at(now() - interval '96 h' + interval '1 min'))` + page},
+		{"before a time, four days ago", `SELECT * FROM outbox_history WHERE created_at < now() - interval '96 h'
+			AND id < (SELECT outbox_id_at(now() - interval '96 h' + interval '1 min'))` + page},
+		{"a topic before a time", `SELECT * FROM outbox_history WHERE topic = 'user/4242' AND created_at < now() - interval '96 h'` + page},
+		{"one event", fmt.Sprintf(`SELECT * FROM outbox_history WHERE id = %d`, events/3)},
+		{"count of a topic", `SELECT count(*), max(id) FROM outbox_history WHERE topic = 'busy'`},
+		{"topic stats, busiest 20", `SELECT * FROM outbox_topic_stats ORDER BY events DESC LIMIT 20`},
+		{"lag", `SELECT * FROM outbox_lag`},
+		{"receipts of an event", fmt.Sprintf(`SELECT * FROM outbox_receipts WHERE id = %d`, events-events%7)},
+		{"receipts of a topic and a person", `SELECT * FROM outbox_receipts WHERE topic = 'user/42' AND subject = 's42' ORDER BY id`},
+		{"receipts of a person in ten minutes", `SELECT * FROM outbox_receipts
+			WHERE subject = 's42' AND created_at >= now() - interval '10 min' ORDER BY id`},
+		{"receipts of a person in an hour", `SELECT * FROM outbox_receipts WHERE subject = 's42' AND created_at >= now() - interval '1 h' ORDER BY id`},
+	} {
+		b.Run(question.name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := conn.PgConn().Exec(b.Context(), question.sql).ReadAll(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// remember makes a week of events, of 10,000 streams that were given them.
+func remember(b *testing.B, pool *pgxpool.Pool, n int) {
+	b.Helper()
+	for day := range 8 {
+		pastPartition(b, pool, day+1, 0)
+	}
+	exec(b, pool, `ALTER TABLE outbox DROP CONSTRAINT outbox_topic, DROP CONSTRAINT outbox_type, DROP CONSTRAINT outbox_source,
+		DROP CONSTRAINT outbox_headers, DROP CONSTRAINT outbox_payload`)
+	const batch = 100_000
+	for first := 1; first <= n; first += batch {
+		exec(b, pool, `INSERT INTO outbox (xid, topic, type, payload, created_at)
+			SELECT (3 + n / 20)::text::xid8,
+				CASE WHEN n % 3333 = 7 THEN 'busy' WHEN n % 5 < 3 THEN 'user/' || n % 200000 ELSE 'user/' || n % 200000 || '/orders/' || n % 2000000 END,
+				CASE WHEN n % 100000 = 1 THEN 'test.rare' WHEN n % 10000 = 2 THEN 'test.myriadth' WHEN n % 1000 = 3 THEN 'test.thousandth' ELSE 'user.changed' END,
+				`+payload200+`, now() - interval '7 days' * (1 - n::float8 / $2)
+			FROM generate_series($1::int, least($1 + $3 - 1, $2::int)) AS n`, first, n, batch)
+	}
+	exec(b, pool, `INSERT INTO outbox_stream (run, stream, node, subject, remote, topics, types, history, from_position, from_seen, position, seen, stood_at, events, opened_at, closed_at, why)
+		SELECT 0, n, 'n', 's' || n % 5000, '127.0.0.1', ARRAY['user/' || n], '{}', 0, 'x', '(3,{},,,0)', 'x', seen,
+			clock_timestamp(), 1, now() - interval '7 days', clock_timestamp(), 'left'
+		FROM generate_series(1, 10000) AS n, CAST($1::text AS outbox_seen) AS seen`, fmt.Sprintf("(%d,{},,,0)", 3+n/20))
+	exec(b, pool, `VACUUM ANALYZE outbox`)
+	exec(b, pool, `ANALYZE outbox_stream`)
+}
