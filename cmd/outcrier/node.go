@@ -5,22 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/internal/demo"
 	"github.com/outcrier/outcrier/internal/pgserver"
-	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
@@ -172,63 +167,6 @@ func (n node) run(ctx context.Context) error {
 
 var errStopped = errors.New("stopped")
 
-// database brings up the private Postgres where no other is given, and the
-// schema where that is asked for.
-func (n *node) database(ctx context.Context) (private *pgserver.Server, err error) {
-	if n.DatabaseURL == "" {
-		if n.Data == "" {
-			if n.Data, err = pgserver.DefaultData(n.private); err != nil {
-				return nil, err
-			}
-		}
-		private, err = pgserver.Start(ctx, pgserver.Config{Data: n.Data, Log: n.log})
-		if err != nil {
-			return nil, err
-		}
-		n.DatabaseURL, n.DirectURL = private.URL(""), private.URL("")
-	}
-	if n.Migrate {
-		if err := (migrations.Migrations{URL: n.DirectURL, Log: n.log}).Up(ctx); err != nil {
-			if private != nil {
-				err = errors.Join(err, private.Stop())
-			}
-			return nil, err
-		}
-	}
-	if err := n.checkSchema(ctx); err != nil {
-		if private != nil {
-			err = errors.Join(err, private.Stop())
-		}
-		return nil, err
-	}
-	return private, nil
-}
-
-// checkSchema refuses a database whose schema is of another time. One that does not
-// answer is waited for, by those who need it.
-func (n *node) checkSchema(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	err := migrations.Migrations{URL: n.DatabaseURL, Log: n.log}.Check(ctx)
-	if errors.Is(err, migrations.ErrIncompatible) {
-		return err
-	}
-	if err != nil {
-		n.log.WarnContext(ctx, "schema not checked", "err", err)
-	}
-	return nil
-}
-
-func newPool(url string, connections int) (*pgxpool.Pool, error) {
-	config, err := outbox.PoolConfig(url)
-	if err != nil {
-		return nil, err
-	}
-	config.MaxConns = int32(connections)
-	// Connections are made when they are needed: the database may be gone.
-	return pgxpool.NewWithConfig(context.Background(), config)
-}
-
 // state is what a node says of itself: where it stands, and for how long its tail
 // has not followed.
 func state(tail *outbox.Tail, hub *sse.Hub) func() (outbox.Position, time.Duration) {
@@ -240,74 +178,6 @@ func state(tail *outbox.Tail, hub *sse.Hub) func() (outbox.Position, time.Durati
 		}
 		return hub.Position(), now.Sub(following)
 	}
-}
-
-// appender appends in a transaction of its own, for those who come by HTTP.
-func appender(pool *pgxpool.Pool) func(context.Context, []outbox.Draft) ([]int64, error) {
-	return func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
-		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			ids, err = outbox.Append(ctx, tx, drafts...)
-			return err
-		})
-		return ids, err
-	}
-}
-
-// sendBuffer bounds what the kernel holds for a reader who does not read; left
-// alone it would grow to megabytes.
-const sendBuffer = 64 << 10
-
-// server is an http.Server that knows its connections without a request.
-type server struct {
-	http.Server
-	fresh sync.Map
-}
-
-func newServer(handler http.Handler, log *slog.Logger) *server {
-	s := &server{}
-	s.Server = http.Server{
-		Handler: handler,
-		// No WriteTimeout: it would end every stream. Streams have deadlines
-		// of their own.
-		ReadHeaderTimeout: 5 * time.Second,
-		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ConnContext:       boundBuffer,
-		ConnState: func(conn net.Conn, state http.ConnState) {
-			if state == http.StateNew {
-				s.fresh.Store(conn, nil)
-			} else {
-				s.fresh.Delete(conn)
-			}
-		},
-	}
-	return s
-}
-
-// shutdown waits for the requests under way, briefly. It does not wait for the
-// connections that browsers open ahead, as http.Server.Shutdown would.
-func (s *server) shutdown() error {
-	s.fresh.Range(func(conn, _ any) bool {
-		_ = conn.(net.Conn).Close() // nothing was asked on it
-		return true
-	})
-	ending, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	if err := s.Shutdown(ending); err != nil {
-		return s.Close()
-	}
-	return nil
-}
-
-// drain ends all streams spread over a time, while new ones are told to go
-// elsewhere, and then the server.
-func drain(streamer *sse.Streamer, s *server, over time.Duration) error {
-	streamer.Drain()
-	for deadline := time.Now().Add(over + time.Second); streamer.Open() > 0 && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
-	}
-	return s.shutdown()
 }
 
 // announce prints what to paste where.

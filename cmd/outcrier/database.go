@@ -1,0 +1,82 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/migrations"
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// database brings up the private Postgres where no other is given, and the
+// schema where that is asked for.
+func (n *node) database(ctx context.Context) (private *pgserver.Server, err error) {
+	if n.DatabaseURL == "" {
+		if n.Data == "" {
+			if n.Data, err = pgserver.DefaultData(n.private); err != nil {
+				return nil, err
+			}
+		}
+		private, err = pgserver.Start(ctx, pgserver.Config{Data: n.Data, Log: n.log})
+		if err != nil {
+			return nil, err
+		}
+		n.DatabaseURL, n.DirectURL = private.URL(""), private.URL("")
+	}
+	if n.Migrate {
+		if err := (migrations.Migrations{URL: n.DirectURL, Log: n.log}).Up(ctx); err != nil {
+			if private != nil {
+				err = errors.Join(err, private.Stop())
+			}
+			return nil, err
+		}
+	}
+	if err := n.checkSchema(ctx); err != nil {
+		if private != nil {
+			err = errors.Join(err, private.Stop())
+		}
+		return nil, err
+	}
+	return private, nil
+}
+
+// checkSchema refuses a database whose schema is of another time. One that does not
+// answer is waited for, by those who need it.
+func (n *node) checkSchema(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	err := migrations.Migrations{URL: n.DatabaseURL, Log: n.log}.Check(ctx)
+	if errors.Is(err, migrations.ErrIncompatible) {
+		return err
+	}
+	if err != nil {
+		n.log.WarnContext(ctx, "schema not checked", "err", err)
+	}
+	return nil
+}
+
+func newPool(url string, connections int) (*pgxpool.Pool, error) {
+	config, err := outbox.PoolConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = int32(connections)
+	// Connections are made when they are needed: the database may be gone.
+	return pgxpool.NewWithConfig(context.Background(), config)
+}
+
+// appender appends in a transaction of its own, for those who come by HTTP.
+func appender(pool *pgxpool.Pool) func(context.Context, []outbox.Draft) ([]int64, error) {
+	return func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
+		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+			ids, err = outbox.Append(ctx, tx, drafts...)
+			return err
+		})
+		return ids, err
+	}
+}
