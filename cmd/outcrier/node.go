@@ -132,7 +132,7 @@ func (n node) run(ctx context.Context) error {
 	if n.Debug != "" {
 		group.Go(func() error { return serveProfiles(work, n.Debug) })
 	}
-	server := newServer(traced.Handler(handlers.New(surface)), n.log)
+	server := newServer(traced.Handler(handlers.New(surface)), 2*n.Stall, n.log)
 	server.ReadHeaderTimeout, server.MaxHeaderBytes = n.HeaderTime, int(n.MaxHeader)
 	server.Protocols = n.protocols()
 	if server.TLSConfig = n.tlsConfig(n.log); server.TLSConfig != nil {

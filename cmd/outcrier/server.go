@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,7 +22,8 @@ type server struct {
 	fresh sync.Map
 }
 
-func newServer(handler http.Handler, log *slog.Logger) *server {
+// newServer makes a server whose readers may be silent for so long.
+func newServer(handler http.Handler, silence time.Duration, log *slog.Logger) *server {
 	s := &server{}
 	s.Server = http.Server{
 		Handler: handler,
@@ -31,7 +33,10 @@ func newServer(handler http.Handler, log *slog.Logger) *server {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ConnContext:       boundBuffer,
+		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
+			boundConn(conn, silence)
+			return ctx
+		},
 		ConnState: func(conn net.Conn, state http.ConnState) {
 			if state == http.StateNew {
 				s.fresh.Store(conn, nil)
@@ -41,6 +46,19 @@ func newServer(handler http.Handler, log *slog.Logger) *server {
 		},
 	}
 	return s
+}
+
+// boundConn bounds what the kernel holds for the reader of a connection, and for how long
+// when nothing of it is acknowledged: the half of a connection whose reader is gone
+// without a word would live for a quarter of an hour. Without both it works too.
+func boundConn(conn net.Conn, silence time.Duration) {
+	if encrypted, ok := conn.(*tls.Conn); ok {
+		conn = encrypted.NetConn()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer)
+		_ = giveUpAfter(tcp, silence)
+	}
 }
 
 // shutdown waits for the requests under way, briefly. It does not wait for the

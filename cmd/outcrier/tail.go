@@ -76,7 +76,7 @@ func runTail(ctx context.Context, p process, c tailConfig) error {
 		Streamer: sse.NewStreamer(hub, p.log),
 		Append:   appender(pool), TailStatus: tail.Status, Log: p.log,
 		Access: handlers.Access{Open: true}, // on loopback
-	}), p.log)
+	}), time.Minute, p.log)
 	group, work := errgroup.WithContext(ctx)
 	group.Go(func() error { return tail.Run(work) })
 	group.Go(func() error {

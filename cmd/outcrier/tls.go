@@ -2,7 +2,6 @@ package main
 
 import (
 	"cmp"
-	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
@@ -80,15 +79,4 @@ func (s TLSSettings) protocols() *http.Protocols {
 	protocols.SetHTTP2(s.enabled())
 	protocols.SetUnencryptedHTTP2(s.H2C)
 	return protocols
-}
-
-// boundBuffer bounds what the kernel holds for the reader of a connection.
-func boundBuffer(ctx context.Context, conn net.Conn) context.Context {
-	if encrypted, ok := conn.(*tls.Conn); ok {
-		conn = encrypted.NetConn()
-	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetWriteBuffer(sendBuffer) // without it the stream works too
-	}
-	return ctx
 }

@@ -1,0 +1,11 @@
+//go:build !linux
+
+package main
+
+import (
+	"net"
+	"time"
+)
+
+// giveUpAfter leaves it to the system's own patience.
+func giveUpAfter(*net.TCPConn, time.Duration) error { return nil }
