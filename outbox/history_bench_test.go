@@ -17,13 +17,7 @@ import (
 //
 //	OUTBOX_EVENTS=10000000 go test ./outbox -run '^$' -bench History -timeout 1h
 func BenchmarkHistory(b *testing.B) {
-	events := 100_000
-	if text := os.Getenv("OUTBOX_EVENTS"); text != "" {
-		var err error
-		if events, err = strconv.Atoi(text); err != nil {
-			b.Fatal(err)
-		}
-	}
+	events := asked(b)
 	url := outboxtest.URL(b)
 	pool := outboxtest.Pool(b, url)
 	remember(b, pool, events)
@@ -67,6 +61,30 @@ func BenchmarkHistory(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkSettle is what a restored database takes until its new history has begun.
+func BenchmarkSettle(b *testing.B) {
+	pool := outboxtest.New(b)
+	remember(b, pool, asked(b))
+	for b.Loop() {
+		exec(b, pool, `UPDATE outbox_histories SET system_identifier = system_identifier + 1`)
+		exec(b, pool, `SELECT outbox_settle()`)
+	}
+}
+
+// asked is how many events to make.
+func asked(b *testing.B) int {
+	b.Helper()
+	text := os.Getenv("OUTBOX_EVENTS")
+	if text == "" {
+		return 100_000
+	}
+	events, err := strconv.Atoi(text)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return events
 }
 
 // remember makes a week of events, of 10,000 streams that were given them.
