@@ -15,8 +15,8 @@ const guardEvery = 15 * time.Second
 var errElsewhere = errors.New("new connections lead to another server")
 
 // guard watches that new connections still lead to the server of this one. After a
-// failover the old primary may go on answering on the connections that it has, and
-// nothing is ever committed there again. The context returned ends with errElsewhere;
+// failover the old primary may go on answering on the connections that it has, while
+// everybody commits elsewhere. The context returned ends with errElsewhere;
 // the caller must call end, which waits for what is under way.
 func guard(ctx context.Context, conn *pgx.Conn, url string, limit time.Duration) (guarded context.Context, end func(), err error) {
 	asking, cancel := within(ctx, limit)
