@@ -17,13 +17,13 @@ var errElsewhere = errors.New("new connections lead to another server")
 // guard watches that new connections still lead to the server of this one. After a
 // failover the old primary may go on answering on the connections that it has, while
 // everybody commits elsewhere. The context returned ends with errElsewhere;
-// the caller must call end, which waits for what is under way.
+// the caller must call end, which waits for what is under way. With an error it is ctx.
 func guard(ctx context.Context, conn *pgx.Conn, url string, limit time.Duration) (guarded context.Context, end func(), err error) {
 	asking, cancel := within(ctx, limit)
 	defer cancel()
 	server, err := serverOf(asking, conn)
 	if err != nil {
-		return nil, nil, err
+		return ctx, nil, err
 	}
 	guarded, stop := context.WithCancelCause(ctx)
 	ended := make(chan struct{})

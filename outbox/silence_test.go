@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
+	"slices"
 	"testing"
 	"time"
 
@@ -140,4 +141,45 @@ func TestReplay_OfAHistoryThatIsGoneSaysSo(t *testing.T) {
 	if got, want := fmt.Sprint(err), "replay: "+outbox.ErrTrimmed.Error()+": other_history"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+}
+
+// A connection may end after any byte of what a tail asks first.
+func TestTail_BeginsAgainWhereverItsConnectionIsCut(t *testing.T) {
+	t.Parallel()
+	database := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, database)
+	through, network := behind(t, database)
+	c := &collector{}
+	run := func() (tail *outbox.Tail, stop func()) {
+		tail = &outbox.Tail{
+			URL: through, Log: slog.New(slog.DiscardHandler), Start: func(outbox.Position) {},
+			Deliver: func(r outbox.Read) {
+				c.mu.Lock()
+				defer c.mu.Unlock()
+				c.reads = append(c.reads, r)
+			},
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- tail.Run(ctx) }()
+		return tail, func() {
+			cancel()
+			if err := <-done; !errors.Is(err, context.Canceled) {
+				t.Error(err)
+			}
+		}
+	}
+	for bytes, whole := 0, false; !whole; bytes += 40 {
+		network.Truncate(badnet.Down, bytes)
+		tail, stop := run()
+		eventually(t, func() bool { return tail.Status().Err != nil || tail.Status().Following })
+		whole = tail.Status().Following && bytes > 2000
+		stop()
+	}
+	network.Heal()
+	tail, stop := run()
+	defer stop()
+	eventually(t, func() bool { return tail.Status().Following })
+	ids := addNow(t, pool, "a", 1)
+	eventually(t, func() bool { return slices.Equal(c.ids(), ids) })
 }
