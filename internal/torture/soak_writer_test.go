@@ -82,16 +82,19 @@ func (s *soak) execute(statement string) {
 	}
 }
 
-// append appends an event that goes to every visitor.
+// append appends an event that goes to every visitor. It is in the ledger before anybody
+// can see it: at the end visitors are judged as soon as they have it.
 func (s *soak) append(kind string) {
 	ctx := context.Background()
 	conn, err := connect(ctx, s.url)
 	if err == nil {
 		defer conn.Close(ctx)
-		var e row
-		e.topic = pulseTopic
-		err = conn.QueryRow(ctx, `INSERT INTO outbox (topic, type) VALUES ('`+pulseTopic+`', $1) RETURNING id, xid`, kind).Scan(&e.id, &e.xid)
-		s.ledger.add(e)
+		err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			e := row{topic: pulseTopic}
+			err := tx.QueryRow(ctx, `INSERT INTO outbox (topic, type) VALUES ('`+pulseTopic+`', $1) RETURNING id, xid`, kind).Scan(&e.id, &e.xid)
+			s.ledger.add(e)
+			return err
+		})
 	}
 	if err != nil {
 		s.t.Errorf("append %s: %v", kind, err)
