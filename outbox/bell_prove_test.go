@@ -30,12 +30,8 @@ func TestBell_ProofThatHangsDelaysNoEvents(t *testing.T) {
 	c := &collector{}
 	tail := &outbox.Tail{
 		URL: through + "&connect_timeout=60", Silence: time.Minute, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Start: func(outbox.Position) { network.To(hole.Addr().String()) },
-		Deliver: func(r outbox.Read) {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.reads = append(c.reads, r)
-		},
+		Start:   func(outbox.Position) { network.To(hole.Addr().String()) },
+		Deliver: c.take,
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

@@ -82,7 +82,7 @@ func asked(b *testing.B) int {
 	}
 	events, err := strconv.Atoi(text)
 	if err != nil {
-		b.Fatal(err)
+		b.Fatalf("OUTBOX_EVENTS: %v", err)
 	}
 	return events
 }
@@ -90,11 +90,7 @@ func asked(b *testing.B) int {
 // remember makes a week of events, of 10,000 streams that were given them.
 func remember(b *testing.B, pool *pgxpool.Pool, n int) {
 	b.Helper()
-	for day := range 8 {
-		pastPartition(b, pool, day+1, 0)
-	}
-	exec(b, pool, `ALTER TABLE outbox DROP CONSTRAINT outbox_topic, DROP CONSTRAINT outbox_type, DROP CONSTRAINT outbox_source,
-		DROP CONSTRAINT outbox_headers, DROP CONSTRAINT outbox_payload`)
+	pastDays(b, pool, 8)
 	const batch = 100_000
 	for first := 1; first <= n; first += batch {
 		exec(b, pool, `INSERT INTO outbox (xid, topic, type, payload, created_at)

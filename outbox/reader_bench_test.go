@@ -65,15 +65,21 @@ func BenchmarkReader_Replay(b *testing.B) {
 	}
 }
 
-// hold fills five days with n events: a tenth on one busy topic, a few on rare
-// ones, the rest on those of a thousand users; 2,500 in a transaction.
-func hold(b *testing.B, pool *pgxpool.Pool, n int) {
+// pastDays makes days whose rows are not checked, so that many can be made.
+func pastDays(b *testing.B, pool *pgxpool.Pool, days int) {
 	b.Helper()
-	for day := range 5 {
+	for day := range days {
 		pastPartition(b, pool, day+1, 0)
 	}
 	exec(b, pool, `ALTER TABLE outbox DROP CONSTRAINT outbox_topic, DROP CONSTRAINT outbox_type, DROP CONSTRAINT outbox_source,
 		DROP CONSTRAINT outbox_headers, DROP CONSTRAINT outbox_payload`)
+}
+
+// hold fills five days with n events: a tenth on one busy topic, a few on rare
+// ones, the rest on those of a thousand users; 2,500 in a transaction.
+func hold(b *testing.B, pool *pgxpool.Pool, n int) {
+	b.Helper()
+	pastDays(b, pool, 5)
 	// Their xids are some that were there before.
 	exec(b, pool, `INSERT INTO outbox (xid, topic, type, payload, created_at)
 		SELECT (3 + (n - 1) / 2500)::text::xid8,

@@ -41,12 +41,8 @@ func TestTail_GivesUpAConnectionThatIsDeadWithoutAWord(t *testing.T) {
 	c := &collector{}
 	tail := &outbox.Tail{
 		URL: through, Silence: 200 * time.Millisecond, IdleTurn: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
-		Start: func(p outbox.Position) { c.mu.Lock(); c.starts = append(c.starts, p); c.mu.Unlock() },
-		Deliver: func(r outbox.Read) {
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			c.reads = append(c.reads, r)
-		},
+		Start:   func(p outbox.Position) { c.mu.Lock(); c.starts = append(c.starts, p); c.mu.Unlock() },
+		Deliver: c.take,
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -150,14 +146,11 @@ func TestTail_BeginsAgainWhereverItsConnectionIsCut(t *testing.T) {
 	pool := outboxtest.Pool(t, database)
 	through, network := behind(t, database)
 	c := &collector{}
+	connected := 0
 	run := func() (tail *outbox.Tail, stop func()) {
 		tail = &outbox.Tail{
-			URL: through, Log: slog.New(slog.DiscardHandler), Start: func(outbox.Position) {},
-			Deliver: func(r outbox.Read) {
-				c.mu.Lock()
-				defer c.mu.Unlock()
-				c.reads = append(c.reads, r)
-			},
+			URL: through, Log: slog.New(slog.DiscardHandler), Connected: func() { connected++ }, Start: func(outbox.Position) {},
+			Deliver: c.take,
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
@@ -169,12 +162,16 @@ func TestTail_BeginsAgainWhereverItsConnectionIsCut(t *testing.T) {
 			}
 		}
 	}
-	for bytes, whole := 0, false; !whole; bytes += 40 {
+	bytes := 0
+	for whole := false; !whole; bytes += 40 {
 		network.Truncate(badnet.Down, bytes)
 		tail, stop := run()
 		eventually(t, func() bool { return tail.Status().Err != nil || tail.Status().Following })
 		whole = tail.Status().Following && bytes > 2000
 		stop()
+	}
+	if connected < 10 { // many are cut before
+		t.Errorf("of %d connections %d were told of", bytes/40, connected)
 	}
 	network.Heal()
 	tail, stop := run()

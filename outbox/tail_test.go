@@ -24,6 +24,12 @@ type collector struct {
 	reads  []outbox.Read
 }
 
+func (c *collector) take(r outbox.Read) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.reads = append(c.reads, r)
+}
+
 func (c *collector) ids() []int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -83,9 +89,7 @@ func follow(t *testing.T, tail *outbox.Tail) *collector {
 	tail.Start = func(p outbox.Position) { c.mu.Lock(); defer c.mu.Unlock(); c.starts = append(c.starts, p) }
 	also := tail.Deliver
 	tail.Deliver = func(r outbox.Read) {
-		c.mu.Lock()
-		c.reads = append(c.reads, r)
-		c.mu.Unlock()
+		c.take(r)
 		if also != nil {
 			also(r)
 		}

@@ -173,10 +173,11 @@ func (r *Ring) Verify(ctx context.Context, p outbox.Position, filter outbox.Filt
 
 // resumes tells whether a reader can go on whole from p: all that it misses is in the
 // ring, and its anchor is an event that the ring knows. W, the hub's position that it
-// is joined to, must be of the ring too: the hub may have started anew since.
+// is joined to, must be of the ring too: the hub may have started anew since. The zero
+// value stands for no hub.
 func (r *Ring) resumes(p, w outbox.Position) (outbox.Position, bool) {
 	end, ok := r.knows(p)
-	if ok {
+	if ok && w.History != 0 {
 		_, ok = r.knows(w)
 	}
 	p.Trim = end.Trim

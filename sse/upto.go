@@ -18,7 +18,7 @@ func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled
 	if err != nil {
 		return Polled{}, fmt.Errorf("until: %w", err)
 	}
-	p := poll{request: request, limit: limit, events: []json.RawMessage{}, from: until}
+	p := poll{request: request, limit: limit, events: []json.RawMessage{}}
 	_, gap, err := s.Hub.Ring.Verify(ctx, until, request.Filter, outbox.Position{})
 	if err != nil {
 		return Polled{}, err

@@ -23,6 +23,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -84,6 +86,41 @@ func eventually(t *testing.T, what func() bool) {
 			t.Fatal("it did not happen within 20 s")
 		}
 	}
+}
+
+// Where the tail has to connect anew, other connections may lead to a server that is
+// the primary no more: none is kept.
+func TestServe_KeepsNoConnectionThatIsOlderThanItsTail(t *testing.T) {
+	url := outboxtest.URL(t)
+	serve(t, nil, "--dev", "--database-url", url)
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	const othersSQL = `
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND application_name = 'outcrier' AND pid <> pg_backend_pid() AND backend_start <= $1`
+	others := func(until time.Time) (n int) {
+		if err := conn.QueryRow(t.Context(), othersSQL, until).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	eventually(t, func() bool { return others(time.Now()) > 1 })
+	at := time.Now()
+	// What a tail does last is a read, or the ask for the bell.
+	const killSQL = `
+SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = 'outcrier' AND query ~ 'pg_current_snapshot|outbox_bell|LISTEN' AND pid <> pg_backend_pid()`
+	eventually(t, func() bool {
+		var killed int
+		if err := conn.QueryRow(t.Context(), killSQL).Scan(&killed); err != nil {
+			t.Fatal(err)
+		}
+		return killed > 0
+	})
+	eventually(t, func() bool { return others(at) == 0 })
 }
 
 func TestServe_RefusesToStartWithoutAKey(t *testing.T) {
