@@ -1,0 +1,66 @@
+-- The wake-up: how a sleeping tail learns of a commit.
+--
+-- A NOTIFY inside the writers' transactions serialises their commits behind one lock
+-- of the whole cluster, which is held through the WAL flush. So a writer notifies
+-- only while a tail has requested it, and a tail requests it only when nothing goes
+-- on: under load nobody notifies. The flag is a pair of sequences. They are read
+-- without a snapshot and so mean the same under every isolation level.
+
+-- +goose Up
+
+-- A tail that is about to sleep draws a request; whoever wakes for a request writes
+-- its number to wake_answer.
+CREATE SEQUENCE outcrier.wake_request AS bigint CACHE 1;
+CREATE SEQUENCE outcrier.wake_answer AS bigint CACHE 1;
+
+-- notify sends the request's number, and no data, on the channel that has the
+-- schema's name.
+--
+-- Three kinds of sessions don't notify; the tail's idle poll finds their events:
+-- two-phase commit, because NOTIFY makes PREPARE TRANSACTION fail (members of
+-- outcrier_two_phase; superusers are members of every role and don't count); a
+-- session that says SET outcrier.notify = 'off'; and everybody while the cluster's
+-- notification queue is more than half full, because a full queue fails every COMMIT
+-- that notifies.
+-- +goose StatementBegin
+CREATE FUNCTION outcrier.notify(request bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    IF coalesce(current_setting('outcrier.notify', true), '') <> 'off'
+        AND pg_notification_queue_usage() < 0.5
+        AND NOT EXISTS (
+            SELECT FROM pg_roles AS two_phase, pg_roles AS session
+            WHERE two_phase.rolname = 'outcrier_two_phase' AND session.rolname = session_user
+                AND NOT session.rolsuper AND pg_has_role(session.oid, two_phase.oid, 'USAGE'))
+    THEN
+        PERFORM pg_notify(n.nspname::text, request::text)
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+        WHERE c.oid = 'outcrier.wake_request'::regclass;
+    END IF;
+END
+$$;
+-- +goose StatementEnd
+
+-- wake_up notifies if a tail waits for it.
+-- +goose StatementBegin
+CREATE FUNCTION outcrier.wake_up() RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    request CONSTANT bigint := pg_sequence_last_value('outcrier.wake_request'::regclass);
+BEGIN
+    IF request > coalesce(pg_sequence_last_value('outcrier.wake_answer'::regclass), 0) THEN
+        PERFORM outcrier.notify(request);
+    END IF;
+END
+$$;
+-- +goose StatementEnd
+
+-- answer_wake_up ends the notifications for a request. Two nodes may race and leave
+-- the older request: that costs one needless notification, which is answered in turn.
+CREATE FUNCTION outcrier.answer_wake_up(request bigint) RETURNS void
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = ''
+AS $$
+    SELECT setval('outcrier.wake_answer'::regclass, request)
+    WHERE request > coalesce(pg_sequence_last_value('outcrier.wake_answer'::regclass), 0)
+        AND request <= pg_sequence_last_value('outcrier.wake_request'::regclass)
+$$;

@@ -1,0 +1,220 @@
+-- Positions: what a reader has received, as a set of transactions.
+--
+-- Ids are drawn at INSERT and become visible at COMMIT, so "id > last" loses every
+-- event that commits late. Postgres already keeps the exact set of what is not visible
+-- yet: the snapshot. A position is that set, written down: all transactions up to M,
+-- except those that were in flight. M is the largest xid among the visible rows, never
+-- the snapshot's xmax: the xid of an aborted transaction is used again after a crash,
+-- that of a committed one never.
+
+-- +goose Up
+
+-- The history that positions belong to. A dump restored into another cluster brings
+-- xids that mean nothing there. A new history begins where the cluster's system
+-- identifier is not the recorded one.
+CREATE TABLE outcrier.history_id (
+    history           bigint      PRIMARY KEY CHECK (history BETWEEN 1 AND 4294967295),
+    -- The largest is the present one. Clocks differ between clusters.
+    nth               bigint      NOT NULL UNIQUE,
+    system_identifier bigint      NOT NULL,
+    began_at          timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- begin_history makes a new history the present one and returns it. Removals that are
+-- on record belong to the transactions of the one before.
+-- +goose StatementBegin
+CREATE FUNCTION outcrier.begin_history() RETURNS bigint
+LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    begun bigint;
+BEGIN
+    DELETE FROM outcrier.removal_topic;
+    DELETE FROM outcrier.removal_anchor;
+    INSERT INTO outcrier.history_id AS h (history, nth, system_identifier)
+    SELECT 1 + floor(random() * 4294967295)::bigint, 1 + coalesce(max(o.nth), 0), (SELECT c.system_identifier FROM pg_control_system() AS c)
+    FROM outcrier.history_id AS o
+    RETURNING h.history INTO begun;
+    RETURN begun;
+END
+$$;
+-- +goose StatementEnd
+
+-- settle returns the present history. Each node calls it when it connects. Where the
+-- rows come from another cluster, or have an xid that this one has not assigned yet,
+-- it settles them first, at most this many a call, and returns NULL while some are
+-- left: the caller commits and calls again. Settled rows count as committed before
+-- all others. It then moves the sequences past what the rows have, and begins a new
+-- history. The rows are updated in the partitions, so that no marker is appended.
+-- +goose StatementBegin
+CREATE FUNCTION outcrier.settle(at_most int DEFAULT 20000) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+DECLARE
+    cluster CONSTANT bigint := (SELECT c.system_identifier FROM pg_control_system() AS c);
+    present   record;
+    partition regclass;
+    remaining bigint := at_most;
+    settled   bigint;
+BEGIN
+    FOR attempt IN 1..2 LOOP
+        SELECT h.history, h.system_identifier INTO present FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1;
+        IF present.system_identifier = cluster
+            AND NOT EXISTS (SELECT FROM outcrier.event AS o WHERE o.xid >= pg_snapshot_xmax(pg_current_snapshot()))
+        THEN
+            RETURN present.history;
+        END IF;
+        -- Once more under the lock: another node may be at work.
+        LOCK TABLE outcrier.history_id IN SHARE ROW EXCLUSIVE MODE;
+    END LOOP;
+    FOR partition IN SELECT i.inhrelid::regclass FROM pg_inherits AS i WHERE i.inhparent = 'outcrier.event'::regclass LOOP
+        EXECUTE format($sql$
+            UPDATE %1$s SET xid = '3' WHERE ctid = ANY (ARRAY(SELECT ctid FROM %1$s WHERE xid > '3' LIMIT $1))
+        $sql$, partition) USING remaining;
+        GET DIAGNOSTICS settled = ROW_COUNT;
+        remaining := remaining - settled;
+        IF remaining <= 0 THEN
+            RETURN NULL;
+        END IF;
+    END LOOP;
+    -- A logical copy brings rows and no sequences. An answer to a request that is
+    -- still to be drawn would keep writers from notifying.
+    PERFORM setval('outcrier.event_id'::regclass, top.id)
+    FROM (SELECT greatest((SELECT max(o.id) FROM outcrier.event AS o), (SELECT max(s.id) FROM outcrier.scheduled AS s), (SELECT max(d.id) FROM outcrier.dedup AS d)) AS id) AS top
+    WHERE top.id > coalesce(pg_sequence_last_value('outcrier.event_id'::regclass), 0);
+    PERFORM setval('outcrier.wake_request'::regclass, pg_sequence_last_value('outcrier.wake_answer'::regclass))
+    WHERE pg_sequence_last_value('outcrier.wake_answer'::regclass) > coalesce(pg_sequence_last_value('outcrier.wake_request'::regclass), 0);
+    RETURN outcrier.begin_history();
+END
+$$;
+-- +goose StatementEnd
+
+-- anchor is an event's hash, as in outbox.Anchor: it shows whether an xid still means
+-- the same commit.
+CREATE FUNCTION outcrier.anchor(xid xid8, id bigint, created_at timestamptz) RETURNS int
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN ('x' || encode(substr(sha256(convert_to(format('%s:%s:%s', xid, id,
+    CASE WHEN isfinite(created_at) THEN (extract(epoch FROM created_at) * 1000000)::bigint END), 'UTF8')), 1, 4), 'hex'))::bit(32)::int;
+
+-- varint is the unsigned LEB128 of a number that is not negative, as Go's
+-- encoding/binary writes it.
+-- +goose StatementBegin
+CREATE FUNCTION outcrier.varint(n bigint) RETURNS bytea
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = '' AS $$
+DECLARE
+    written bytea := '';
+BEGIN
+    WHILE n >= 128 LOOP
+        written := written || set_byte('\x00'::bytea, 0, (n & 127)::int | 128);
+        n := n >> 7;
+    END LOOP;
+    RETURN written || set_byte('\x00'::bytea, 0, n::int);
+END
+$$;
+-- +goose StatementEnd
+
+-- position returns the position of the calling statement's snapshot; in REPEATABLE
+-- READ, of the transaction's. A page rendered from data that was read in that
+-- snapshot hands it to its stream and misses nothing between render and connect. The
+-- transaction's own events, not committed yet, count as unseen. The format is
+-- outbox.Position's; its tests hold the two together.
+-- +goose StatementBegin
+CREATE FUNCTION outcrier.position() RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    own     CONSTANT xid8 := pg_current_xact_id_if_assigned();
+    history CONSTANT bigint := (SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1);
+    removal CONSTANT bigint := (SELECT coalesce(max(r.removal), 0) FROM outcrier.removal AS r);
+    most    CONSTANT int := 128;
+    newest  record;
+    m       bigint := 3; -- settled rows are in every snapshot
+    upto    bigint;
+    hash    int := 0;
+    flying  bigint[];
+    written bytea := '';
+    previous bigint;
+    flag    int := 0;
+BEGIN
+    SELECT o.xid::text::bigint AS xid, o.id, o.created_at INTO newest
+    FROM outcrier.event AS o WHERE own IS NULL OR o.xid <> own ORDER BY o.xid DESC, o.id DESC LIMIT 1;
+    IF FOUND THEN
+        m := newest.xid;
+        hash := outcrier.anchor(m::text::xid8, newest.id, newest.created_at);
+    END IF;
+
+    SELECT coalesce(array_agg(open.x ORDER BY open.x), '{}'::bigint[]) INTO flying
+    FROM (SELECT x::text::bigint FROM pg_snapshot_xip(pg_current_snapshot()) AS x
+          UNION SELECT own::text::bigint) AS open (x)
+    WHERE open.x < m;
+
+    -- Too long to write: claim less.
+    upto := m;
+    IF cardinality(flying) > most THEN
+        upto := flying[most + 1] - 1;
+        flying := flying[1:most];
+        flag := 2;
+        -- M is a member of the set, so an exception can't be M.
+        WHILE flying[cardinality(flying)] = upto LOOP
+            upto := upto - 1;
+            flying := flying[1:cardinality(flying) - 1];
+        END LOOP;
+    END IF;
+
+    previous := upto;
+    FOR n IN REVERSE cardinality(flying)..1 LOOP
+        written := written || outcrier.varint(previous - flying[n]);
+        previous := flying[n];
+    END LOOP;
+    written := set_byte('\x10'::bytea, 0, 16 | flag)
+        || substr(int8send(history), 5, 4) || int4send(hash) || outcrier.varint(removal)
+        || outcrier.varint(upto) || outcrier.varint(cardinality(flying)::bigint) || written;
+    IF flag = 2 THEN
+        written := written || outcrier.varint(m - upto);
+    END IF;
+    RETURN coalesce(newest.id, 0) || '.' || rtrim(translate(encode(written, 'base64'), '+/' || chr(10), '-_'), '=');
+END
+$$;
+-- +goose StatementEnd
+
+-- id_at returns the id that the events appended at a time or later begin with, by
+-- bisection of the ids of the time's partition: some twenty look-ups, without an index
+-- on times that every writer would pay for.
+--
+-- Ids and times rise together, except for transactions that overlap. So the id is a
+-- bound for a search, with a minute to spare, beside the time itself; it is not where
+-- the owner wrote created_at by hand or the clock was set back by more.
+-- +goose StatementBegin
+CREATE FUNCTION outcrier.id_at(at timestamptz) RETURNS bigint
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_custom_plan AS $$
+DECLARE
+    begins timestamptz := date_trunc('day'::text, at, 'UTC'::text);
+    ends   timestamptz := date_trunc('day'::text, at, 'UTC'::text) + interval '24 hours';
+    low    bigint;
+    high   bigint; -- the id is from low to high
+    looked record;
+BEGIN
+    SELECT p.begins, p.ends INTO begins, ends FROM outcrier.partitions() AS p WHERE p.begins <= at AND at < p.ends
+    UNION ALL SELECT begins, ends LIMIT 1;
+    SELECT min(o.id), max(o.id) + 1 INTO low, high FROM outcrier.event AS o WHERE o.created_at >= begins AND o.created_at < ends;
+    IF low IS NULL THEN
+        RETURN coalesce((SELECT min(o.id) FROM outcrier.event AS o WHERE o.created_at >= at), 9223372036854775807);
+    END IF;
+    WHILE low < high LOOP
+        SELECT o.id, o.created_at INTO looked FROM outcrier.event AS o
+        WHERE o.id >= low + (high - low) / 2 AND o.created_at >= begins AND o.created_at < ends ORDER BY o.id LIMIT 1;
+        IF looked.created_at >= at THEN
+            high := low + (high - low) / 2;
+        ELSE
+            low := looked.id + 1;
+        END IF;
+    END LOOP;
+    RETURN low;
+END
+$$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION outcrier.id_at(timestamptz) IS
+'The id that events appended at a time or later begin with. To page by time: WHERE created_at < t AND id < (SELECT outcrier.id_at(t + interval ''1 minute'')) ORDER BY id DESC LIMIT 50.';
+
+-- schema_version returns the newest migration applied, and the oldest schema whose
+-- nodes work with this one. The numbers stand in the function, so that a dump of the
+-- schema alone carries them. A later migration replaces this function.
+CREATE FUNCTION outcrier.schema_version(OUT version bigint, OUT nodes_from bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$ SELECT 10::bigint, 10::bigint $$;
