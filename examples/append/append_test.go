@@ -17,14 +17,14 @@ import (
 
 // All examples leave the same behind.
 const wantSQL = `
-SELECT coalesce(string_agg(concat_ws(' ', topic, type, payload, dedup_key), E'\n' ORDER BY id), '') FROM outbox
-UNION ALL SELECT coalesce(string_agg(concat_ws(' ', topic, type, dedup_key, deliver_at > now() + interval '23 hours'), E'\n'), '') FROM outbox_scheduled
+SELECT coalesce(string_agg(concat_ws(' ', topic, type, payload, dedup_key), E'\n' ORDER BY id), '') FROM outcrier.event WHERE topic <> ''
+UNION ALL SELECT coalesce(string_agg(concat_ws(' ', topic, type, dedup_key, deliver_at > now() + interval '23 hours'), E'\n'), '') FROM outcrier.scheduled
 UNION ALL SELECT coalesce(string_agg(concat_ws(' ', id, customer), E'\n'), '') FROM orders`
 
 func TestExamples(t *testing.T) {
 	for name, example := range map[string]struct {
 		command []string
-		// ready tells whether the program and its driver are installed.
+		// ready is a command that succeeds when the program and its driver are installed.
 		ready  []string
 		scheme string
 	}{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -14,7 +15,7 @@ import (
 // outbox that has no catalogue, or where it is somebody else's, the page does without.
 func describe(ctx context.Context, pool *pgxpool.Pool) error {
 	const describeSQL = `
-		INSERT INTO outbox_event_type (type, code, title, description, severity, action) VALUES
+		INSERT INTO outcrier.event_type (type, code, title, description, severity, action) VALUES
 			('audit.submitted',   'AUDIT-1', 'Purchase asked for', 'Somebody asks for a purchase, and a reviewer has to decide.',      'info',    'none'),
 			('audit.approved',    'AUDIT-2', 'Purchase approved',  'A reviewer has approved it, and the traders may buy.',             'info',    'none'),
 			('audit.rejected',    'AUDIT-3', 'Purchase rejected',  'A reviewer has rejected it; the note may say why.',                'warning', 'show_details'),
@@ -23,9 +24,9 @@ func describe(ctx context.Context, pool *pgxpool.Pool) error {
 			('support.requested', 'HELP-1',  'Help asked for',     'Somebody asks the reviewers for help.',                            'warning', 'none')
 		ON CONFLICT DO NOTHING`
 	_, err := pool.Exec(ctx, describeSQL)
-	const undefinedTable, insufficientPrivilege = "42P01", "42501"
+	const undefinedTable, undefinedSchema, insufficientPrivilege = "42P01", "3F000", "42501"
 	var refused *pgconn.PgError
-	if errors.As(err, &refused) && (refused.Code == undefinedTable || refused.Code == insufficientPrivilege) {
+	if errors.As(err, &refused) && slices.Contains([]string{undefinedTable, undefinedSchema, insufficientPrivilege}, refused.Code) {
 		return nil
 	}
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 func TestMigrate_DescribesTypes(t *testing.T) {
 	d := newDemo(t)
 	catalogue := outbox.Catalogue{Pool: d.pool}
-	const edit = `INSERT INTO outbox_event_type (type, title, action) VALUES ('audit.approved', 'Hurray', 'contact_support')
+	const edit = `INSERT INTO outcrier.event_type (type, title, action) VALUES ('audit.approved', 'Hurray', 'contact_support')
 		ON CONFLICT (type) DO UPDATE SET title = excluded.title, action = excluded.action`
 	if _, err := d.pool.Exec(t.Context(), edit); err != nil {
 		t.Fatal(err)
@@ -35,7 +35,7 @@ func TestMigrate_DescribesTypes(t *testing.T) {
 
 func TestMigrate_DoesWithoutACatalogue(t *testing.T) {
 	d := newDemo(t)
-	if _, err := d.pool.Exec(t.Context(), `ALTER TABLE outbox_event_type RENAME TO elsewhere`); err != nil {
+	if _, err := d.pool.Exec(t.Context(), `ALTER TABLE outcrier.event_type RENAME TO elsewhere`); err != nil {
 		t.Fatal(err)
 	}
 	if err := Migrate(t.Context(), d.pool); err != nil {

@@ -47,7 +47,7 @@ type Demo struct {
 }
 
 // New returns the business on the tables that pool's connections find by their
-// search_path, beside those of the outbox. Migrate comes first. The caller
+// search_path, beside the view outbox. Migrate comes first. The caller
 // closes pool.
 func New(pool *pgxpool.Pool, log *slog.Logger) *Demo {
 	return &Demo{pool: pool, log: log}

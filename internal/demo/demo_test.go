@@ -35,7 +35,7 @@ type event struct {
 
 func events(t *testing.T, pool *pgxpool.Pool) []event {
 	t.Helper()
-	rows, err := pool.Query(t.Context(), `SELECT id, xid, topic, type, payload FROM outbox ORDER BY id`)
+	rows, err := pool.Query(t.Context(), `SELECT id, xid, topic, type, payload FROM outcrier.event ORDER BY id`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func exactlyOne(t *testing.T, all ...func() error) []error {
 
 func TestMigrate_TwoNodesAtOnceBesideOutbox(t *testing.T) {
 	pool := outboxtest.New(t)
-	const versionsSQL = `SELECT count(*) FROM outbox_goose_version`
+	const versionsSQL = `SELECT count(*) FROM outcrier.schema_migration`
 	var before, after, own int
 	if err := pool.QueryRow(t.Context(), versionsSQL).Scan(&before); err != nil {
 		t.Fatal(err)
@@ -127,7 +127,7 @@ func TestMigrate_TwoNodesAtOnceBesideOutbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	if before != after {
-		t.Errorf("outbox_goose_version has %d rows, had %d", after, before)
+		t.Errorf("outcrier.schema_migration has %d rows, had %d", after, before)
 	}
 	if err := pool.QueryRow(t.Context(), `SELECT max(version_id) FROM demo_goose_version`).Scan(&own); err != nil {
 		t.Fatal(err)

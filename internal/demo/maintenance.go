@@ -110,7 +110,7 @@ func (d *Demo) Cancel(ctx context.Context, reviewer string, id int64) (Maintenan
 			WITH cancelled AS (
 				UPDATE demo_maintenance SET cancelled_at = now() WHERE id = $1 RETURNING scheduled
 			)
-			DELETE FROM outbox_scheduled WHERE id IN (SELECT unnest(scheduled) FROM cancelled)`
+			SELECT outcrier.cancel(waiting) FROM cancelled, unnest(scheduled) AS waiting`
 		if _, err := tx.Exec(ctx, cancelSQL, id); err != nil {
 			return fmt.Errorf("cancel maintenance: %w", err)
 		}

@@ -11,7 +11,7 @@ func scheduled(t *testing.T, d *Demo) []string {
 	t.Helper()
 	rows, err := d.pool.Query(t.Context(), `
 		SELECT topic || ' ' || type || ' ' || (payload->>'state')
-		FROM outbox_scheduled ORDER BY deliver_at`)
+		FROM outcrier.scheduled ORDER BY deliver_at`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -54,7 +54,7 @@ func (d *Demo) State(ctx context.Context, person string) (State, error) {
 	var s State
 	snapshot := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := pgx.BeginTxFunc(ctx, d.pool, snapshot, func(tx pgx.Tx) error {
-		const positionSQL = `SELECT outbox_position(), clock_timestamp()`
+		const positionSQL = `SELECT outcrier.position(), clock_timestamp()`
 		if err := tx.QueryRow(ctx, positionSQL).Scan(&s.Position, &s.Now); err != nil {
 			return fmt.Errorf("read position: %w", err)
 		}

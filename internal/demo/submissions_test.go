@@ -94,7 +94,7 @@ func TestReview_HappensOnce(t *testing.T) {
 func TestReview_FailsWithItsEvents(t *testing.T) {
 	d := newDemo(t)
 	item := must[Item](t)(d.Submit(t.Context(), "ada", Submission{Title: "a"}))
-	if _, err := d.pool.Exec(t.Context(), `ALTER TABLE outbox ADD CHECK (topic <> 'traders')`); err != nil {
+	if _, err := d.pool.Exec(t.Context(), `ALTER TABLE outcrier.event ADD CHECK (topic <> 'traders')`); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := d.Approve(t.Context(), "rita", item.ID, ""); err == nil {

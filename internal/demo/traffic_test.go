@@ -14,7 +14,7 @@ func TestTraffic_DoesPlausibleThingsUntilItsEnd(t *testing.T) {
 	go func() { ended <- d.Traffic(ctx, trafficMax) }()
 
 	const kindsSQL = `
-		SELECT count(DISTINCT type) FROM outbox WHERE type IN ('audit.submitted', 'audit.approved',
+		SELECT count(DISTINCT type) FROM outcrier.event WHERE type IN ('audit.submitted', 'audit.approved',
 			'audit.rejected', 'trade.executed', 'info.updated', 'user.logged_in', 'user.login_failed')`
 	for kinds := 0; kinds < 7; time.Sleep(10 * time.Millisecond) {
 		if err := d.pool.QueryRow(ctx, kindsSQL).Scan(&kinds); err != nil {

@@ -128,7 +128,7 @@ func TestAdmin_EditsTheCatalogueAndTheSchedule(t *testing.T) {
 
 	do(t, tab, chromedp.Click(`[data-key="order.packed/50%?x=1"] [data-testid=edit]`))
 	see(t, tab, `dialog[open]`)
-	if _, err := db.Exec(t.Context(), `UPDATE outbox_event_type SET title = 'Packed' WHERE code = 'ORDER-1'`); err != nil {
+	if _, err := db.Exec(t.Context(), `UPDATE outcrier.event_type SET title = 'Packed' WHERE code = 'ORDER-1'`); err != nil {
 		t.Fatal(err)
 	}
 	set("title", "Order is packed")
@@ -147,7 +147,7 @@ func TestAdmin_EditsTheCatalogueAndTheSchedule(t *testing.T) {
 		return eval[bool](t, tab, `document.querySelector('[data-key="order.packed/50%?x=1"]') === null`)
 	})
 
-	if _, err := db.Exec(t.Context(), `SELECT outbox_append('a', 't', '{}', '/', NULL, NULL, clock_timestamp() + interval '1 hour')`); err != nil {
+	if _, err := db.Exec(t.Context(), `SELECT outcrier.append('a', 't', '{}', '/', NULL, NULL, clock_timestamp() + interval '1 hour')`); err != nil {
 		t.Fatal(err)
 	}
 	do(t, tab, chromedp.Navigate(s.base+"/admin#/scheduled"))
@@ -157,7 +157,7 @@ func TestAdmin_EditsTheCatalogueAndTheSchedule(t *testing.T) {
 	do(t, tab, chromedp.Click(`[data-testid=yes]`))
 	settled(t, tab, `document.querySelector('main').innerText.includes('Nothing is scheduled')`)
 	var waiting int
-	if err := db.QueryRow(t.Context(), `SELECT count(*) FROM outbox_scheduled`).Scan(&waiting); err != nil || waiting != 0 {
+	if err := db.QueryRow(t.Context(), `SELECT count(*) FROM outcrier.scheduled`).Scan(&waiting); err != nil || waiting != 0 {
 		t.Errorf("%d are scheduled: %v", waiting, err)
 	}
 }
@@ -174,17 +174,14 @@ func TestAdmin_RunsNothingOfWhatItShows(t *testing.T) {
 			t.Fatal(err)
 		}
 		topic := strings.NewReplacer("/", "", "*", "").Replace(script)
-		const fillSQL = `SELECT outbox_append($1, $2, $3::text::json, $2, jsonb_build_object($2::text, $2::text)), outbox_append($1, $2, $3::text::json, $2, NULL, NULL, clock_timestamp() + interval '1 hour')`
+		const fillSQL = `SELECT outcrier.append($1, $2, $3::text::json, $2, jsonb_build_object($2::text, $2::text)), outcrier.append($1, $2, $3::text::json, $2, NULL, NULL, clock_timestamp() + interval '1 hour')`
 		if _, err := db.Exec(t.Context(), fillSQL, topic, script, string(payload)); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := db.Exec(t.Context(), `INSERT INTO outbox_event_type (type, title, description, payload_schema) VALUES ($1, $1, $1, jsonb_build_object('description', $1::text))`, script); err != nil {
+		if _, err := db.Exec(t.Context(), `INSERT INTO outcrier.event_type (type, title, description, payload_schema) VALUES ($1, $1, $1, jsonb_build_object('description', $1::text))`, script); err != nil {
 			t.Fatal(err)
 		}
 		ssetest.Open(t, s.base+"/events?from=earliest&topic="+url.QueryEscape(topic)).Until("outcrier.live")
-	}
-	if _, err := db.Exec(t.Context(), `SELECT outbox_count_topics()`); err != nil {
-		t.Fatal(err)
 	}
 	owing := connect(t, database)
 	if _, err := owing.Exec(t.Context(), `BEGIN`); err != nil {
@@ -195,7 +192,7 @@ func TestAdmin_RunsNothingOfWhatItShows(t *testing.T) {
 	}
 	all := fmt.Sprint(len(scripts))
 	var types int
-	if err := db.QueryRow(t.Context(), `SELECT count(*) FROM outbox_event_type`).Scan(&types); err != nil {
+	if err := db.QueryRow(t.Context(), `SELECT count(*) FROM outcrier.event_type`).Scan(&types); err != nil {
 		t.Fatal(err)
 	}
 	tab := newTab(t)

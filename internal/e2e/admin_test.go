@@ -77,9 +77,9 @@ SELECT format('user/%s', n % 7), (ARRAY['audit.approved', 'trade.executed', 'use
 	'/desk', CASE WHEN n % 5 = 0 THEN jsonb_build_object('traceparent', format('00-4bf92f3577b34da6a3ce929d0e0e47%s-00f067aa0ba902b7-01', 10 + n % 90)) END
 FROM generate_series(1, 230) AS n`
 	const planSQL = `
-SELECT outbox_append('public/announcements', 'system.maintenance', json_build_object('hour', n), '/ops', NULL, NULL, clock_timestamp() + n * interval '37 minutes')
+SELECT outcrier.append('public/announcements', 'system.maintenance', json_build_object('hour', n), '/ops', NULL, NULL, clock_timestamp() + n * interval '37 minutes')
 FROM generate_series(1, 4) AS n`
-	for _, sql := range []string{fillSQL, planSQL, `SELECT outbox_count_topics()`} {
+	for _, sql := range []string{fillSQL, planSQL} {
 		if _, err := db.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
@@ -154,12 +154,12 @@ func TestAdmin_SaysThatThereIsNothing(t *testing.T) {
 	}
 	desk.as(t, tab, s.base+"/admin")
 	see(t, tab, `#state[data-state=live]`)
-	if _, err := db.Exec(t.Context(), `ALTER TABLE outbox_scheduled RENAME TO elsewhere`); err != nil {
+	if _, err := db.Exec(t.Context(), `ALTER TABLE outcrier.scheduled RENAME TO elsewhere`); err != nil {
 		t.Fatal(err)
 	}
 	see(t, tab, `#state[data-state=database]`)
 	see(t, tab, `.warnings p`)
-	if _, err := db.Exec(t.Context(), `ALTER TABLE elsewhere RENAME TO outbox_scheduled`); err != nil {
+	if _, err := db.Exec(t.Context(), `ALTER TABLE outcrier.elsewhere RENAME TO scheduled`); err != nil {
 		t.Fatal(err)
 	}
 	see(t, tab, `#state[data-state=live]`)

@@ -10,7 +10,7 @@ import (
 // streams is how many streams the server has open that name a topic.
 func (s *stage) streams(t *testing.T, topic string) (n int) {
 	t.Helper()
-	const streamsSQL = `SELECT count(*) FROM outbox_stream WHERE closed_at IS NULL AND $1 = ANY(topics)`
+	const streamsSQL = `SELECT count(*) FROM outcrier.stream WHERE closed_at IS NULL AND $1 = ANY(topics)`
 	if err := s.db.QueryRow(t.Context(), streamsSQL, s.topic+"/"+topic).Scan(&n); err != nil {
 		t.Fatal(err)
 	}

@@ -339,7 +339,7 @@ func (s *stage) last(t *testing.T, topics ...string) (ids []string) {
 // tellsGap begins with positions that can't be resumed.
 func tellsGap(t *testing.T, s *stage) {
 	var now string
-	if err := s.db.QueryRow(t.Context(), `SELECT outbox_position()`).Scan(&now); err != nil {
+	if err := s.db.QueryRow(t.Context(), `SELECT outcrier.position()`).Scan(&now); err != nil {
 		t.Fatal(err)
 	}
 	future, err := outbox.ParsePosition(now)

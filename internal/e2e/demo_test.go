@@ -63,7 +63,7 @@ func textOf(t *testing.T, tab context.Context, selector string) string {
 func TestDemo_SubmitApproveTrade(t *testing.T) {
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database)
-	if _, err := connect(t, database).Exec(t.Context(), `UPDATE outbox_event_type SET action = 'contact_support' WHERE type = 'audit.approved'`); err != nil {
+	if _, err := connect(t, database).Exec(t.Context(), `UPDATE outcrier.event_type SET action = 'contact_support' WHERE type = 'audit.approved'`); err != nil {
 		t.Fatal(err)
 	}
 	tab := newTab(t)
@@ -158,7 +158,7 @@ func TestDemo_Maintenance(t *testing.T) {
 	if _, err := db.Exec(t.Context(), `UPDATE demo_maintenance SET ends_at = clock_timestamp()`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := db.Exec(t.Context(), `UPDATE outbox_scheduled SET deliver_at = clock_timestamp()`); err != nil {
+	if _, err := db.Exec(t.Context(), `UPDATE outcrier.scheduled SET deliver_at = clock_timestamp()`); err != nil {
 		t.Fatal(err)
 	}
 	wait(t, tab, fmt.Sprintf("document.querySelector(`%s`) === null", of("tom", `[data-testid=maintenance] li`)))

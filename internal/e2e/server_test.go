@@ -127,7 +127,7 @@ type row struct {
 // rows are those of the outbox at url with a topic like pattern, by id.
 func rows(t *testing.T, url, pattern string) []row {
 	t.Helper()
-	const rowsSQL = `SELECT id, topic, type, payload::text, source, created_at FROM outbox WHERE topic LIKE $1 ORDER BY id`
+	const rowsSQL = `SELECT id, topic, type, payload::text, source, created_at FROM outcrier.event WHERE topic LIKE $1 AND topic <> '' ORDER BY id`
 	found, err := connect(t, url).Query(t.Context(), rowsSQL, pattern)
 	if err != nil {
 		t.Fatal(err)

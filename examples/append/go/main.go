@@ -60,7 +60,7 @@ func run(ctx context.Context, url string) error {
 		return err
 	})
 	if refused, ok := errors.AsType[*pgconn.PgError](err); ok {
-		fmt.Println(refused.Code, refused.ConstraintName, refused.Message)
+		fmt.Println(refused.Code, refused.ColumnName, refused.Message)
 	}
 	return runSQL(ctx, url)
 }

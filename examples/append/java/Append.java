@@ -13,19 +13,23 @@ public class Append {
 
             // The order and its event are committed together.
             try (var order = conn.prepareStatement("INSERT INTO orders (id, customer, state) VALUES (1, 42, 'placed')");
-                 var event = conn.prepareStatement("INSERT INTO outbox (topic, type, payload) VALUES (?, ?, ?::json)")) {
+                 var event = conn.prepareStatement("INSERT INTO outbox (topic, type, payload) VALUES (?, ?, ?::json)", new String[] {"id"})) {
                 order.executeUpdate();
                 event.setString(1, "user/42/orders");
                 event.setString(2, "order.placed");
                 event.setString(3, "{\"order\": 1}");
                 event.executeUpdate();
+                try (var keys = event.getGeneratedKeys()) {
+                    keys.next();
+                    System.out.println("event " + keys.getLong("id"));
+                }
             }
             conn.commit();
 
             // What is rolled back leaves no event.
             try (var statement = conn.createStatement()) {
                 statement.executeUpdate("INSERT INTO orders (id, customer, state) VALUES (2, 42, 'placed')");
-                statement.execute("SELECT outbox_append('user/42/orders', 'order.placed')");
+                statement.executeUpdate("INSERT INTO outbox (topic, type) VALUES ('user/42/orders', 'order.placed')");
             }
             conn.rollback();
 
@@ -36,7 +40,7 @@ public class Append {
 
             // To be delivered later.
             try (var later = conn.prepareStatement(
-                    "SELECT outbox_append('user/42/orders', 'order.reminded', dedup_key => 'reminder-1', deliver_at => ?)")) {
+                    "SELECT outcrier.append('user/42/orders', 'order.reminded', dedup_key => 'reminder-1', deliver_at => ?)")) {
                 later.setObject(1, OffsetDateTime.now().plusDays(1));
                 later.execute();
             }
@@ -44,10 +48,10 @@ public class Append {
 
             // What is not allowed fails the transaction, and says what is.
             try (var statement = conn.createStatement()) {
-                statement.execute("SELECT outbox_append('user//42', 'order.placed')");
+                statement.execute("SELECT outcrier.append('user//42', 'order.placed')");
             } catch (PSQLException e) {
                 var message = e.getServerErrorMessage();
-                System.out.println(e.getSQLState() + " " + message.getConstraint() + " " + message.getMessage());
+                System.out.println(e.getSQLState() + " " + message.getColumn() + " " + message.getMessage());
                 conn.rollback();
             }
         }
@@ -56,7 +60,7 @@ public class Append {
     static long paid(Connection conn) throws SQLException {
         try (var statement = conn.createStatement();
              ResultSet id = statement.executeQuery(
-                 "SELECT outbox_append('user/42/orders', 'order.paid', dedup_key => 'payment-1')")) {
+                 "INSERT INTO outbox (topic, type, dedup_key) VALUES ('user/42/orders', 'order.paid', 'payment-1') RETURNING id")) {
             id.next();
             return id.getLong(1);
         }

@@ -13,31 +13,32 @@ $db = new PDO(
 // The order and its event are committed together.
 $db->beginTransaction();
 $db->exec("INSERT INTO orders (id, customer, state) VALUES (1, 42, 'placed')");
-$db->prepare('INSERT INTO outbox (topic, type, payload) VALUES (?, ?, ?)')
-    ->execute(['user/42/orders', 'order.placed', json_encode(['order' => 1])]);
+$event = $db->prepare('INSERT INTO outbox (topic, type, payload) VALUES (?, ?, ?) RETURNING id');
+$event->execute(['user/42/orders', 'order.placed', json_encode(['order' => 1])]);
+echo 'event ', $event->fetchColumn(), "\n";
 $db->commit();
 
 // What is rolled back leaves no event.
 $db->beginTransaction();
 $db->exec("INSERT INTO orders (id, customer, state) VALUES (2, 42, 'placed')");
-$db->query("SELECT outbox_append('user/42/orders', 'order.placed')");
+$db->exec("INSERT INTO outbox (topic, type) VALUES ('user/42/orders', 'order.placed')");
 $db->rollBack();
 
 // A retry with the same key stores nothing, and gets the first one's id.
-$paid = "SELECT outbox_append('user/42/orders', 'order.paid', dedup_key => 'payment-1')";
+$paid = "INSERT INTO outbox (topic, type, dedup_key) VALUES ('user/42/orders', 'order.paid', 'payment-1') RETURNING id";
 if ($db->query($paid)->fetchColumn() !== $db->query($paid)->fetchColumn()) {
     throw new RuntimeException('two ids');
 }
 
 // To be delivered later.
-$db->prepare("SELECT outbox_append('user/42/orders', 'order.reminded', dedup_key => 'reminder-1', deliver_at => ?)")
+$db->prepare("SELECT outcrier.append('user/42/orders', 'order.reminded', dedup_key => 'reminder-1', deliver_at => ?)")
     ->execute([(new DateTimeImmutable('+1 day'))->format(DATE_RFC3339_EXTENDED)]);
 
 // What is not allowed fails the transaction, and says what is.
 try {
-    $db->query("SELECT outbox_append('user//42', 'order.placed')");
+    $db->query("SELECT outcrier.append('user//42', 'order.placed')");
 } catch (PDOException $e) {
-    // PDO has no field for the constraint's name; the message says what is allowed.
+    // PDO has no field for the column's name; the message says what is allowed.
     [$sqlstate, , $message] = $e->errorInfo;
     echo "$sqlstate $message\n";
 }

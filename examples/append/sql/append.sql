@@ -2,10 +2,11 @@
 -- with the change, and nobody can forget to. psql -f append.sql postgres://…
 CREATE OR REPLACE FUNCTION orders_say() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    PERFORM outbox_append(
+    INSERT INTO outbox (topic, type, payload, dedup_key)
+    VALUES (
         format('user/%s/orders', NEW.customer), 'order.' || NEW.state, json_build_object('order', NEW.id),
         -- Said once, however often the state is set.
-        dedup_key => format('order-%s-%s', NEW.id, NEW.state));
+        format('order-%s-%s', NEW.id, NEW.state));
     RETURN NULL;
 END
 $$;
@@ -25,16 +26,16 @@ UPDATE orders SET state = 'paid' WHERE id = 1;
 UPDATE orders SET state = 'paid' WHERE id = 1;
 
 -- To be delivered later.
-SELECT outbox_append('user/42/orders', 'order.reminded', dedup_key => 'reminder-1', deliver_at => now() + interval '1 day');
+SELECT outcrier.append('user/42/orders', 'order.reminded', dedup_key => 'reminder-1', deliver_at => now() + interval '1 day');
 
 -- What is not allowed fails the transaction, and says what is.
 DO $$
 DECLARE
-    violated text;
+    refused text;
 BEGIN
-    PERFORM outbox_append('user//42', 'order.placed');
+    INSERT INTO outbox (topic, type) VALUES ('user//42', 'order.placed');
 EXCEPTION WHEN check_violation THEN
-    GET STACKED DIAGNOSTICS violated = CONSTRAINT_NAME;
-    RAISE NOTICE '% % %', SQLSTATE, violated, SQLERRM;
+    GET STACKED DIAGNOSTICS refused = COLUMN_NAME;
+    RAISE NOTICE '% % %', SQLSTATE, refused, SQLERRM;
 END
 $$;
