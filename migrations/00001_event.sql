@@ -8,6 +8,7 @@
 -- database opens anything meanwhile.
 
 -- +goose Up
+-- +goose StatementBegin
 
 -- CACHE 1: a session that drew ids in advance would append with ids older than the
 -- order of its appends. It is a sequence of its own and not an identity column,
@@ -47,7 +48,6 @@ CREATE TABLE outcrier.event_default PARTITION OF outcrier.event DEFAULT;
 -- older than every transaction, so replays from the start include it and no stream
 -- receives it as new. Its id stays, and the sequence moves past it. The distance
 -- covers the ids that other sessions draw between the two calls.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.settle_foreign() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
@@ -58,7 +58,6 @@ BEGIN
     RETURN NEW;
 END
 $$;
--- +goose StatementEnd
 
 -- ALWAYS: the trigger must also run under session_replication_role = replica.
 CREATE TRIGGER settle_foreign BEFORE INSERT ON outcrier.event FOR EACH ROW
@@ -70,7 +69,6 @@ ALTER TABLE outcrier.event ENABLE ALWAYS TRIGGER settle_foreign;
 -- A marker is a row like any other, so each node reads it exactly once, after a
 -- crash or a late commit too, and then forgets what it holds. Retention works on the
 -- partitions and appends no marker: nobody has to forget what only became old.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.mark_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
@@ -79,7 +77,6 @@ BEGIN
     RETURN NULL;
 END
 $$;
--- +goose StatementEnd
 CREATE TRIGGER mark_change AFTER UPDATE OR DELETE OR TRUNCATE ON outcrier.event
 FOR EACH STATEMENT EXECUTE FUNCTION outcrier.mark_change();
 ALTER TABLE outcrier.event ENABLE ALWAYS TRIGGER mark_change;
@@ -128,7 +125,6 @@ CREATE TABLE outcrier.maintenance (
 
 -- claim reports whether this transaction now holds the work. A missing row, after
 -- a restored schema or a test suite that empties tables, is put back.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.claim(work text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN

@@ -7,6 +7,7 @@
 -- without a snapshot and so mean the same under every isolation level.
 
 -- +goose Up
+-- +goose StatementBegin
 
 -- A tail that is about to sleep draws a request; whoever wakes for a request writes
 -- its number to wake_answer.
@@ -22,7 +23,6 @@ CREATE SEQUENCE outcrier.wake_answer AS bigint CACHE 1;
 -- session that says SET outcrier.notify = 'off'; and everybody while the cluster's
 -- notification queue is more than half full, because a full queue fails every COMMIT
 -- that notifies.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.notify(request bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
@@ -39,10 +39,8 @@ BEGIN
     END IF;
 END
 $$;
--- +goose StatementEnd
 
 -- wake_up notifies if a tail waits for it.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.wake_up() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
@@ -53,7 +51,6 @@ BEGIN
     END IF;
 END
 $$;
--- +goose StatementEnd
 
 -- answer_wake_up ends the notifications for a request. Two nodes may race and leave
 -- the older request: that costs one needless notification, which is answered in turn.
@@ -64,3 +61,4 @@ AS $$
     WHERE request > coalesce(pg_sequence_last_value('outcrier.wake_answer'::regclass), 0)
         AND request <= pg_sequence_last_value('outcrier.wake_request'::regclass)
 $$;
+-- +goose StatementEnd

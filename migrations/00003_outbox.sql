@@ -6,6 +6,7 @@
 -- schema out of the applications' sight (docs/decisions/0001-view-outbox.md).
 
 -- +goose Up
+-- +goose StatementBegin
 
 -- One event as the view's columns have it.
 CREATE TYPE outcrier.new_event AS (
@@ -14,7 +15,6 @@ CREATE TYPE outcrier.new_event AS (
 );
 
 -- refuse raises the error for an invalid value: SQLSTATE 23514, with the column.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.refuse(field text, value text, allowed text) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
@@ -23,11 +23,9 @@ BEGIN
         MESSAGE = format('%s %s is not valid: allowed %s', field, coalesce(to_json(left(value, 300))::text, 'NULL'), allowed);
 END
 $$;
--- +goose StatementEnd
 
 -- too_deep reports whether JSON nests deeper than 64 levels: it strips strings and
 -- scalars, then 64 times the innermost brackets.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.too_deep(payload text) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE SET search_path = '' SET standard_conforming_strings = on AS $$
 DECLARE
@@ -40,7 +38,6 @@ BEGIN
     RETURN brackets <> '';
 END
 $$;
--- +goose StatementEnd
 
 -- plain reports whether an append is valid as it stands and needs nothing but its
 -- row: what most appends are. Postgres inlines it. As many brackets as levels are
@@ -56,7 +53,6 @@ RETURN headers IS NULL AND dedup_key IS NULL AND deliver_at IS NULL AND source I
     AND octet_length(payload) - octet_length(replace(replace(payload, '[', ''), '{', '')) <= 64;
 
 -- valid returns the event with defaults in place of NULL and '', or refuses it.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.valid(e outcrier.new_event) RETURNS outcrier.new_event
 LANGUAGE plpgsql SET search_path = '' SET standard_conforming_strings = on AS $$
 DECLARE
@@ -93,14 +89,12 @@ BEGIN
     RETURN e;
 END
 $$;
--- +goose StatementEnd
 
 -- claim_key gives the event its dedup key, or returns the id and created_at of the
 -- event that has it: then nothing is to be stored. An append waits for an open
 -- transaction that claims the same key, and only for that: its outcome decides. In a
 -- REPEATABLE READ transaction a key that was claimed after the snapshot is a
 -- serialization failure (40001), never a wrong id.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.claim_key(e outcrier.new_event, OUT id bigint, OUT created_at timestamptz)
 LANGUAGE plpgsql SET search_path = '' AS $$
 #variable_conflict use_column
@@ -138,10 +132,8 @@ BEGIN
     END IF;
 END
 $$;
--- +goose StatementEnd
 
 -- store writes an event that is valid, has its id and owns its key.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.store(e outcrier.new_event) RETURNS void
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
@@ -154,11 +146,9 @@ BEGIN
     END IF;
 END
 $$;
--- +goose StatementEnd
 
 -- numbered returns the valid event with its xid assigned, then its id drawn; a
 -- delivery time that is past is none.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.numbered(e outcrier.new_event) RETURNS outcrier.new_event
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
@@ -172,11 +162,9 @@ BEGIN
     RETURN e;
 END
 $$;
--- +goose StatementEnd
 
 -- append_event appends one event of any kind and returns it with its id, or with the
 -- id of the event that has its key.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.append_event(e outcrier.new_event) RETURNS outcrier.new_event
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
@@ -196,14 +184,12 @@ BEGIN
     RETURN e;
 END
 $$;
--- +goose StatementEnd
 
 -- append_row is the view's trigger. Every append pays for it, and a SET clause would
 -- be a tenth of its price: so it has none, and the caller's search_path and settings
 -- reach it. Therefore every name and operator is qualified, every string without a
 -- backslash, and nothing here looks an operator up by itself (NULLIF, IN, BETWEEN,
 -- simple CASE, IS DISTINCT FROM).
--- +goose StatementBegin
 CREATE FUNCTION outcrier.append_row() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
@@ -229,13 +215,11 @@ BEGIN
     RETURN NEW;
 END
 $$;
--- +goose StatementEnd
 
 -- own_rows returns what the calling transaction appended: for RETURNING, for ORMs that
 -- read back, and for tests. It is a function because a WHERE would leak the history:
 -- leakproof operators are evaluated before a security barrier, and EXPLAIN ANALYZE
 -- counts the rows that a filter removes.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.own_rows() RETURNS SETOF outcrier.new_event
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' ROWS 10 AS $$
 DECLARE
@@ -258,7 +242,6 @@ BEGIN
     END IF;
 END
 $$;
--- +goose StatementEnd
 
 CREATE VIEW public.outbox AS
 SELECT id, topic, type, payload, source, headers, dedup_key, deliver_at, created_at FROM outcrier.own_rows();
@@ -277,7 +260,6 @@ CREATE TRIGGER append_row INSTEAD OF INSERT ON public.outbox FOR EACH ROW EXECUT
 
 -- Under session_replication_role = replica Postgres skips the view's trigger, answers
 -- INSERT 0 1 and stores nothing. A column default is evaluated even there.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.refuse_replica() RETURNS bigint
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
@@ -286,14 +268,12 @@ BEGIN
         HINT = 'SET session_replication_role = DEFAULT, or load rows into outcrier.event.';
 END
 $$;
--- +goose StatementEnd
 ALTER VIEW public.outbox ALTER id SET DEFAULT
     CASE WHEN current_setting('session_replication_role') = 'replica' THEN outcrier.refuse_replica() END;
 ALTER VIEW public.outbox ALTER created_at SET DEFAULT
     CASE WHEN current_setting('session_replication_role') = 'replica' THEN to_timestamp(outcrier.refuse_replica()) END;
 
 -- refuse_change answers UPDATE and DELETE of the view, whether or not they find rows.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.refuse_change() RETURNS trigger
 LANGUAGE plpgsql SET search_path = '' AS $$
 BEGIN
@@ -301,7 +281,6 @@ BEGIN
         HINT = 'The owner uses outcrier.erase, outcrier.redact or outcrier.reset, and outcrier.cancel for a scheduled event.';
 END
 $$;
--- +goose StatementEnd
 CREATE TRIGGER refuse_change INSTEAD OF UPDATE OR DELETE ON public.outbox FOR EACH ROW EXECUTE FUNCTION outcrier.refuse_change();
 CREATE TRIGGER refuse_statement BEFORE UPDATE OR DELETE ON public.outbox FOR EACH STATEMENT EXECUTE FUNCTION outcrier.refuse_change();
 
@@ -332,7 +311,6 @@ AS $$ SELECT outcrier.append($1, $2, $4::json, $5, $6, $3::text, $7) $$;
 -- their ids in that order. NULL instead of an array leaves the column out. Plain
 -- events go in by one statement. Keys are claimed in sorted order, so that two calls
 -- with the same keys don't deadlock; ids are still drawn in the order of the arrays.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.append_all(
     topics text[], types text[], payloads json[], sources text[] DEFAULT NULL,
     headers jsonb[] DEFAULT NULL, dedup_keys text[] DEFAULT NULL, deliver_ats timestamptz[] DEFAULT NULL
@@ -393,7 +371,6 @@ BEGIN
     PERFORM outcrier.wake_up();
 END
 $$;
--- +goose StatementEnd
 CREATE FUNCTION outcrier.append_all(topics text[], types text[], payloads jsonb[], sources text[] DEFAULT NULL,
     headers jsonb[] DEFAULT NULL, dedup_keys text[] DEFAULT NULL, deliver_ats timestamptz[] DEFAULT NULL) RETURNS SETOF bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = ''
@@ -405,7 +382,6 @@ AS $$ SELECT outcrier.append_all($1, $2, $3::json[], $4, $5, $6, $7) $$;
 
 -- deliver moves these scheduled events into the outbox, oldest first, and their
 -- dedup keys with them.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.deliver(ids bigint[]) RETURNS int
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
@@ -429,7 +405,6 @@ BEGIN
     RETURN moved;
 END
 $$;
--- +goose StatementEnd
 
 -- deliver_scheduled moves due events, at most this many, and returns how many it
 -- moved. Any number of nodes may call it at once: one moves, so that order is kept,
@@ -440,7 +415,6 @@ $$;
 -- one that can't be stored (a trigger or constraint of the owner's) keeps its error in
 -- problem and is tried again after half its delay, 0.1 to 10 s; the others are
 -- delivered.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.deliver_scheduled(at_most int DEFAULT 1000) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
 SET lock_timeout = '5ms' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
@@ -493,7 +467,6 @@ BEGIN
     RETURN moved;
 END
 $$;
--- +goose StatementEnd
 
 -- cancel deletes a scheduled event, frees its dedup key, and reports whether the
 -- event was still scheduled.
@@ -503,3 +476,4 @@ LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
         freed AS (DELETE FROM outcrier.dedup AS d USING cancelled AS c WHERE d.key = c.dedup_key AND d.id = c.id)
     SELECT true FROM cancelled
 $$;
+-- +goose StatementEnd

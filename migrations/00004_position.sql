@@ -8,6 +8,7 @@
 -- that of a committed one never.
 
 -- +goose Up
+-- +goose StatementBegin
 
 -- The history that positions belong to. A dump restored into another cluster brings
 -- xids that mean nothing there. A new history begins where the cluster's system
@@ -22,7 +23,6 @@ CREATE TABLE outcrier.history_id (
 
 -- begin_history makes a new history the present one and returns it. Removals that are
 -- on record belong to the transactions of the one before.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.begin_history() RETURNS bigint
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
@@ -37,7 +37,6 @@ BEGIN
     RETURN begun;
 END
 $$;
--- +goose StatementEnd
 
 -- settle returns the present history. Each node calls it when it connects. Where the
 -- rows come from another cluster, or have an xid that this one has not assigned yet,
@@ -45,7 +44,6 @@ $$;
 -- left: the caller commits and calls again. Settled rows count as committed before
 -- all others. It then moves the sequences past what the rows have, and begins a new
 -- history. The rows are updated in the partitions, so that no marker is appended.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.settle(at_most int DEFAULT 20000) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
@@ -85,7 +83,6 @@ BEGIN
     RETURN outcrier.begin_history();
 END
 $$;
--- +goose StatementEnd
 
 -- anchor is an event's hash, as in outbox.Anchor: it shows whether an xid still means
 -- the same commit.
@@ -96,7 +93,6 @@ RETURN ('x' || encode(substr(sha256(convert_to(format('%s:%s:%s', xid, id,
 
 -- varint is the unsigned LEB128 of a number that is not negative, as Go's
 -- encoding/binary writes it.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.varint(n bigint) RETURNS bytea
 LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = '' AS $$
 DECLARE
@@ -109,14 +105,12 @@ BEGIN
     RETURN written || set_byte('\x00'::bytea, 0, n::int);
 END
 $$;
--- +goose StatementEnd
 
 -- position returns the position of the calling statement's snapshot; in REPEATABLE
 -- READ, of the transaction's. A page rendered from data that was read in that
 -- snapshot hands it to its stream and misses nothing between render and connect. The
 -- transaction's own events, not committed yet, count as unseen. The format is
 -- outbox.Position's; its tests hold the two together.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.position() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
@@ -172,7 +166,6 @@ BEGIN
     RETURN coalesce(newest.id, 0) || '.' || rtrim(translate(encode(written, 'base64'), '+/' || chr(10), '-_'), '=');
 END
 $$;
--- +goose StatementEnd
 
 -- id_at returns the id that the events appended at a time or later begin with, by
 -- bisection of the ids of the time's partition: some twenty look-ups, without an index
@@ -181,7 +174,6 @@ $$;
 -- Ids and times rise together, except for transactions that overlap. So the id is a
 -- bound for a search, with a minute to spare, beside the time itself; it is not where
 -- the owner wrote created_at by hand or the clock was set back by more.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.id_at(at timestamptz) RETURNS bigint
 LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
@@ -209,7 +201,6 @@ BEGIN
     RETURN low;
 END
 $$;
--- +goose StatementEnd
 COMMENT ON FUNCTION outcrier.id_at(timestamptz) IS
 'The id that events appended at a time or later begin with. To page by time: WHERE created_at < t AND id < (SELECT outcrier.id_at(t + interval ''1 minute'')) ORDER BY id DESC LIMIT 50.';
 
@@ -218,3 +209,4 @@ COMMENT ON FUNCTION outcrier.id_at(timestamptz) IS
 -- schema alone carries them. A later migration replaces this function.
 CREATE FUNCTION outcrier.schema_version(OUT version bigint, OUT nodes_from bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$ SELECT 10::bigint, 10::bigint $$;
+-- +goose StatementEnd

@@ -6,6 +6,7 @@
 -- holds in memory with its next read.
 
 -- +goose Up
+-- +goose StatementBegin
 
 -- Who erased or redacted what, when and why; never what it said.
 CREATE TABLE outcrier.erasure (
@@ -21,7 +22,6 @@ CREATE TABLE outcrier.erasure (
 
 -- erase_found erases one event, or all on topics that match a pattern, scheduled ones
 -- included, frees their dedup keys, records it, and returns how many they were.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.erase_found(event_id bigint, pattern text, reason text) RETURNS bigint
 LANGUAGE plpgsql SET search_path = '' AS $$
 DECLARE
@@ -61,7 +61,6 @@ BEGIN
     RETURN erased;
 END
 $$;
--- +goose StatementEnd
 
 -- erase removes one event, or all events on topics that match a pattern, from the
 -- history and from the memory of every node, and returns how many they were.
@@ -73,7 +72,6 @@ LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$ SELECT outcrier.erase_f
 -- redact replaces an event's payload, scheduled or not, and reports whether the
 -- event was found. Replays give the new payload; a client that has the event already
 -- keeps the old one.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.redact(id bigint, payload json, reason text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
@@ -94,12 +92,10 @@ BEGIN
     RETURN true;
 END
 $$;
--- +goose StatementEnd
 
 -- reset empties the outbox, for test suites: events, scheduled events, dedup keys and
 -- records. A new history begins, so that a client of before is told so. Running nodes
 -- start anew with their next read.
--- +goose StatementBegin
 CREATE FUNCTION outcrier.reset() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
