@@ -16,6 +16,9 @@ import (
 // many at the same time; few of them are at the database at once, so that streams
 // and appends never wait for somebody's search.
 type Admin struct {
+	// Schema is where the outbox is; the default one by default.
+	Schema Schema
+
 	// pool is made with PoolConfig.
 	pool *pgxpool.Pool
 	// turns has a token for each who may be at the database.
@@ -43,14 +46,19 @@ SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', '50
 	set_config('enable_seqscan', 'on', true), set_config('enable_bitmapscan', 'on', true)`
 
 // within calls fn in a transaction, when it is its turn.
-func (a *Admin) within(ctx context.Context, options pgx.TxOptions, fn func(pgx.Tx) error) error {
+func (a *Admin) within(ctx context.Context, options pgx.TxOptions, fn func(db) error) error {
 	select {
 	case a.turns <- struct{}{}:
 		defer func() { <-a.turns }()
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	err := pgx.BeginTxFunc(ctx, a.pool, options, func(tx pgx.Tx) error {
+	conn, err := a.pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	err = inTransaction(ctx, conn.Conn(), options, a.Schema, func(tx db) error {
 		if _, err := tx.Exec(ctx, adminSettingsSQL, fmt.Sprint(adminPatience.Milliseconds())); err != nil {
 			return err
 		}
@@ -63,18 +71,18 @@ func (a *Admin) within(ctx context.Context, options pgx.TxOptions, fn func(pgx.T
 }
 
 // read calls fn with one snapshot.
-func (a *Admin) read(ctx context.Context, fn func(pgx.Tx) error) error {
+func (a *Admin) read(ctx context.Context, fn func(db) error) error {
 	return a.within(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly, IsoLevel: pgx.RepeatableRead}, fn)
 }
 
 // change calls fn in a transaction that it commits.
-func (a *Admin) change(ctx context.Context, fn func(pgx.Tx) error) error {
-	return a.within(ctx, pgx.TxOptions{}, fn)
+func (a *Admin) change(ctx context.Context, fn func(db) error) error {
+	return a.within(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, fn)
 }
 
 // readAll reads the rows of one statement, by the order of their columns.
 func readAll[T any](ctx context.Context, a *Admin, query string, args ...any) (list []T, err error) {
-	err = a.read(ctx, func(tx pgx.Tx) error {
+	err = a.read(ctx, func(tx db) error {
 		list, err = rowsOf[T](ctx, tx, query, args...)
 		return err
 	})
@@ -82,7 +90,7 @@ func readAll[T any](ctx context.Context, a *Admin, query string, args ...any) (l
 }
 
 // rowsOf never returns nil without an error, so that it is an array in JSON.
-func rowsOf[T any](ctx context.Context, tx pgx.Tx, query string, args ...any) ([]T, error) {
+func rowsOf[T any](ctx context.Context, tx db, query string, args ...any) ([]T, error) {
 	rows, err := tx.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
@@ -90,7 +98,7 @@ func rowsOf[T any](ctx context.Context, tx pgx.Tx, query string, args ...any) ([
 	return pgx.CollectRows(rows, pgx.RowToStructByPos[T])
 }
 
-// timedOut tells whether Postgres gave up on a statement.
+// timedOut reports whether Postgres gave up on a statement.
 func timedOut(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (pg.Code == "57014" || pg.Code == "55P03") // query_canceled, lock_not_available

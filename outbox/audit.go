@@ -18,10 +18,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Audit records the streams of a node in outbox_stream, a row each: who was sent
-// what, from which position to which. From that the view outbox_receipts tells
-// which streams an event was sent to; migration 00007_audit.sql argues why. It
-// also is the node's heartbeat in outbox_node.
+// Audit records the streams of a node in the table stream, a row each: who was sent
+// what, from which position to which. From that the view receipts tells which streams
+// an event was sent to; migration 00008_audit.sql argues why. It also is the node's
+// heartbeat in the table node.
 //
 // A long poll that gave events is on record as a stream that has ended; one that
 // gave none is not.
@@ -33,7 +33,7 @@ import (
 //
 // The seam to whoever serves streams:
 //
-//	record := audit.Opened(outbox.StreamOpened{Subject: …, Remote: …, Filter: filter, From: from})
+//	record := audit.Opened(outbox.StreamOpened{Subject: …, ClientAddress: …, Filter: filter, From: from})
 //	record.Live(joined)                      // the replay has met what happens now
 //	record.Progress(position, events, last)  // after a write that sent events
 //	record.Jumped(position)                  // after a gap that it goes on behind
@@ -44,6 +44,8 @@ import (
 type Audit struct {
 	// Pool is made with PoolConfig.
 	Pool *pgxpool.Pool
+	// Schema is where the outbox is; the default one by default.
+	Schema Schema
 	// Node is the node's name; another node may have the same.
 	Node string
 	// State, when not nil, is asked at each heartbeat for where the tail
@@ -86,9 +88,9 @@ func (a *Audit) Opened(s StreamOpened) *StreamRecord {
 	if a == nil {
 		return nil
 	}
-	r := &StreamRecord{audit: a, opened: s, position: s.From, at: s.At, stood: time.Now(), changes: 1}
+	r := &StreamRecord{audit: a, opened: s, position: s.From, at: s.At, positionAt: time.Now(), changes: 1}
 	if r.at.IsZero() {
-		r.at = r.stood
+		r.at = r.positionAt
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -166,7 +168,10 @@ func (a *Audit) Run(ctx context.Context) error {
 		defer cancel()
 		err = a.turn(last, 0)
 		if err == nil {
-			_, err = a.Pool.Exec(last, `SELECT outbox_leave($1)`, a.run)
+			err = inPool(last, a.Pool, a.Schema, func(q db) error {
+				_, err := q.Exec(last, `SELECT outcrier.stop_node($1)`, a.run)
+				return err
+			})
 		}
 		if err != nil {
 			a.Log.WarnContext(ctx, "the last streams are not recorded", "err", err)
@@ -186,7 +191,7 @@ func (a *Audit) turn(ctx context.Context, every time.Duration) error {
 	a.mu.Lock()
 	streams := slices.Collect(maps.Values(a.streams))
 	a.mu.Unlock()
-	if err := a.endAsked(ctx); err != nil {
+	if err := a.endRequested(ctx); err != nil {
 		return fmt.Errorf("look for streams to end: %w", err)
 	}
 	streams = slices.DeleteFunc(streams, func(r *StreamRecord) bool { return !r.due(every) })
@@ -214,23 +219,26 @@ func (a *Audit) beat(ctx context.Context) (asked time.Time, err error) {
 	a.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, auditPatience)
 	defer cancel()
-	err = a.Pool.QueryRow(ctx, `SELECT outbox_beat($1, $2, $3, $4, $5)`, a.run, clean(a.Node), open, position, lag).Scan(&asked)
+	err = inPool(ctx, a.Pool, a.Schema, func(q db) error {
+		return q.QueryRow(ctx, `SELECT outcrier.heartbeat($1, $2, $3, $4, $5)`, a.run, clean(a.Node), open, position, lag).Scan(&asked)
+	})
 	return asked, err
 }
 
-// endAsked ends the streams of this node that somebody asked to end, at whichever
-// node; see Admin.EndStream. They are asked for again until they are recorded as
+// endRequested ends the streams of this node that somebody wants to end, at whichever
+// node; see Admin.EndStream. They are looked for again until they are recorded as
 // ended.
-func (a *Audit) endAsked(ctx context.Context) error {
-	const askedSQL = `SELECT stream FROM outbox_stream WHERE run = $1 AND end_asked_at IS NOT NULL AND closed_at IS NULL`
+func (a *Audit) endRequested(ctx context.Context) error {
+	const requestedSQL = `SELECT stream FROM outcrier.stream WHERE run = $1 AND end_requested_at IS NOT NULL AND closed_at IS NULL`
 	ctx, cancel := context.WithTimeout(ctx, auditPatience)
 	defer cancel()
-	rows, err := a.Pool.Query(ctx, askedSQL, a.run)
-	if err != nil {
+	var requested []int64
+	err := inPool(ctx, a.Pool, a.Schema, func(q db) (err error) {
+		rows, _ := q.Query(ctx, requestedSQL, a.run) // CollectRows has the error
+		requested, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 		return err
-	}
-	asked, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	for _, number := range asked {
+	})
+	for _, number := range requested {
 		a.mu.Lock()
 		r := a.streams[number]
 		a.mu.Unlock()
@@ -254,7 +262,10 @@ func (a *Audit) write(ctx context.Context, asked, heard time.Time, batch []*Stre
 	}
 	patience, cancel := context.WithTimeout(ctx, auditPatience)
 	defer cancel()
-	_, err = a.Pool.Exec(patience, `SELECT outbox_record($1, $2, $3, $4::json)`, a.run, clean(a.Node), asked, string(encoded))
+	err = inPool(patience, a.Pool, a.Schema, func(q db) error {
+		_, err := q.Exec(patience, `SELECT outcrier.record_streams($1, $2, $3, $4::json)`, a.run, clean(a.Node), asked, string(encoded))
+		return err
+	})
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23")) {
 		if len(batch) > 1 {

@@ -8,9 +8,9 @@ import (
 
 // StreamOpened is what is known of a stream before its first event.
 type StreamOpened struct {
-	// Subject is whom the token is for, empty where none is needed; Remote is
-	// the reader's address.
-	Subject, Remote string
+	// Subject is whom the token is for, empty where none is needed; ClientAddress is
+	// the address that limits go by.
+	Subject, ClientAddress string
 	// Filter is what the stream asks for. It must not change.
 	Filter Filter
 	// From is what the reader had been given before: the stream's first
@@ -31,14 +31,14 @@ type StreamRecord struct {
 	opened StreamOpened
 	at     time.Time
 
-	mu       sync.Mutex
-	position Position
-	live     *Position
-	stood    time.Time
-	events   int64
-	last     int64
-	closed   time.Time
-	why      string
+	mu         sync.Mutex
+	position   Position
+	live       *Position
+	positionAt time.Time
+	events     int64
+	last       int64
+	closed     time.Time
+	endReason  string
 	// changes counts; written is how many of them the table knows.
 	changes, written int
 	writtenAt        time.Time
@@ -71,7 +71,7 @@ func (r *StreamRecord) Progress(p Position, events int, last int64) {
 		// than one too many.
 		r.opened.From, r.live = p, nil
 	}
-	r.position, r.stood = p, time.Now()
+	r.position, r.positionAt = p, time.Now()
 	r.events += int64(events)
 	if events > 0 {
 		r.last = last
@@ -91,17 +91,17 @@ func (r *StreamRecord) Jumped(p Position) {
 	if r.live != nil { // Since counts no more
 		r.live = &p
 	}
-	r.opened.From, r.position, r.stood = p, p, time.Now()
+	r.opened.From, r.position, r.positionAt = p, p, time.Now()
 	r.changes++
 }
 
-// Closed ends the record, once, and says why the stream ended.
-func (r *StreamRecord) Closed(why string) {
+// Closed ends the record, once, with the reason for the stream's end.
+func (r *StreamRecord) Closed(reason string) {
 	if r == nil {
 		return
 	}
 	r.mu.Lock()
-	r.closed, r.why = time.Now(), why
+	r.closed, r.endReason = time.Now(), reason
 	r.changes++
 	r.mu.Unlock()
 	r.audit.closed(r)
@@ -121,26 +121,26 @@ func (r *StreamRecord) wrote(changes int) (done bool) {
 	return !r.closed.IsZero() && r.changes == changes
 }
 
-// streamRow is what outbox_record takes of a stream.
+// streamRow is what the SQL function record_streams takes of a stream.
 type streamRow struct {
-	Stream       int64      `json:"stream"`
-	Subject      string     `json:"subject"`
-	Remote       string     `json:"remote"`
-	Topics       []string   `json:"topics"`
-	Types        []string   `json:"types"`
-	Since        *time.Time `json:"since"`
-	History      uint32     `json:"history"`
-	FromPosition string     `json:"from_position"`
-	FromSeen     seen       `json:"from_seen"`
-	LiveSeen     *seen      `json:"live_seen"`
-	Position     string     `json:"position"`
-	Seen         seen       `json:"seen"`
-	Events       int64      `json:"events"`
-	LastEvent    *int64     `json:"last_event"`
-	OpenedAge    float64    `json:"opened_age"`
-	StoodAge     float64    `json:"stood_age"`
-	ClosedAge    *float64   `json:"closed_age"`
-	Why          *string    `json:"why"`
+	Stream        int64        `json:"stream"`
+	Subject       string       `json:"subject"`
+	ClientAddress string       `json:"client_address"`
+	Topics        []string     `json:"topics"`
+	Types         []string     `json:"types"`
+	Since         *time.Time   `json:"since"`
+	History       uint32       `json:"history"`
+	FromPosition  string       `json:"from_position"`
+	FromSet       positionSet  `json:"from_set"`
+	LiveSet       *positionSet `json:"live_set"`
+	Position      string       `json:"position"`
+	PositionSet   positionSet  `json:"position_set"`
+	Events        int64        `json:"events"`
+	LastEvent     *int64       `json:"last_event"`
+	OpenedAge     float64      `json:"opened_age"`
+	PositionAge   float64      `json:"position_age"`
+	ClosedAge     *float64     `json:"closed_age"`
+	EndReason     *string      `json:"end_reason"`
 }
 
 // row is the stream as it is, and how many changes that is. The time asked of the
@@ -149,12 +149,12 @@ func (r *StreamRecord) row(heard time.Time) (streamRow, int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	row := streamRow{
-		Stream: r.number, Subject: clean(r.opened.Subject), Remote: clean(r.opened.Remote),
+		Stream: r.number, Subject: clean(r.opened.Subject), ClientAddress: clean(r.opened.ClientAddress),
 		Topics: make([]string, len(r.opened.Filter.Topics)), Types: make([]string, len(r.opened.Filter.Types)),
 		History:      r.position.History,
-		FromPosition: r.opened.From.String(), FromSeen: seenOf(r.opened.From),
-		Position: r.position.String(), Seen: seenOf(r.position),
-		Events: r.events, OpenedAge: heard.Sub(r.at).Seconds(), StoodAge: time.Since(r.stood).Seconds(),
+		FromPosition: r.opened.From.String(), FromSet: setOf(r.opened.From),
+		Position: r.position.String(), PositionSet: setOf(r.position),
+		Events: r.events, OpenedAge: heard.Sub(r.at).Seconds(), PositionAge: time.Since(r.positionAt).Seconds(),
 	}
 	for i, p := range r.opened.Filter.Topics {
 		row.Topics[i] = clean(string(p))
@@ -166,38 +166,38 @@ func (r *StreamRecord) row(heard time.Time) (streamRow, int) {
 		row.Since = &r.opened.Filter.Since
 	}
 	if r.live != nil {
-		live := seenOf(*r.live)
-		row.LiveSeen = &live
+		live := setOf(*r.live)
+		row.LiveSet = &live
 	}
 	if r.events > 0 {
 		last := r.last // which goes on while the row is written
 		row.LastEvent = &last
 	}
 	if !r.closed.IsZero() {
-		age, why := time.Since(r.closed).Seconds(), clean(r.why)
-		row.ClosedAge, row.Why = &age, &why
+		age, reason := time.Since(r.closed).Seconds(), clean(r.endReason)
+		row.ClosedAge, row.EndReason = &age, &reason
 	}
 	return row, r.changes
 }
 
-// seen is a position as SQL's outbox_seen.
-type seen struct {
-	GivenMax     uint64   `json:"given_max"`
-	GivenExcept  []uint64 `json:"given_except"`
-	WithinMax    *uint64  `json:"within_max"`
-	WithinExcept []uint64 `json:"within_except"`
-	EventID      int64    `json:"event_id"`
+// positionSet is a position as the SQL type of that name.
+type positionSet struct {
+	MaxXID         uint64   `json:"max_xid"`
+	InFlight       []uint64 `json:"in_flight"`
+	WithinMaxXID   *uint64  `json:"within_max_xid"`
+	WithinInFlight []uint64 `json:"within_in_flight"`
+	EventID        int64    `json:"event_id"`
 }
 
-func seenOf(p Position) seen {
-	s := seen{GivenMax: p.Given.Max, GivenExcept: p.Given.Except, EventID: p.EventID}
-	if s.GivenExcept == nil {
-		s.GivenExcept = []uint64{}
+func setOf(p Position) positionSet {
+	s := positionSet{MaxXID: p.Given.Max, InFlight: p.Given.Except, EventID: p.EventID}
+	if s.InFlight == nil {
+		s.InFlight = []uint64{}
 	}
 	if p.Within != nil {
-		s.WithinMax, s.WithinExcept = &p.Within.Max, p.Within.Except
-		if s.WithinExcept == nil {
-			s.WithinExcept = []uint64{}
+		s.WithinMaxXID, s.WithinInFlight = &p.Within.Max, p.Within.Except
+		if s.WithinInFlight == nil {
+			s.WithinInFlight = []uint64{}
 		}
 	}
 	return s

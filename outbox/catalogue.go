@@ -31,19 +31,23 @@ type EventType struct {
 // Catalogue reads the catalogue; an Admin edits it.
 type Catalogue struct {
 	Pool *pgxpool.Pool
+	// Schema is where the outbox is; the default one by default.
+	Schema Schema
 }
 
 // List is the whole catalogue, by type.
-func (c Catalogue) List(ctx context.Context) ([]EventType, error) {
-	return listTypes(ctx, c.Pool)
+func (c Catalogue) List(ctx context.Context) (list []EventType, err error) {
+	err = inPool(ctx, c.Pool, c.Schema, func(q db) error {
+		list, err = listTypes(ctx, q)
+		return err
+	})
+	return list, err
 }
 
-func listTypes(ctx context.Context, q interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}) ([]EventType, error) {
+func listTypes(ctx context.Context, q db) ([]EventType, error) {
 	rows, err := q.Query(ctx, `
 		SELECT type, code, title, description, severity, action, payload_schema, updated_at
-		FROM outbox_event_type ORDER BY type`)
+		FROM outcrier.event_type ORDER BY type`)
 	if err != nil {
 		return nil, fmt.Errorf("read the catalogue: %w", migrated(err))
 	}

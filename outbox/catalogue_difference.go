@@ -50,12 +50,17 @@ var errTried = errors.New("tried")
 // return them in any order; UpdatedAt is not looked at, and an empty severity or
 // action is the default. With try nothing is kept, but it fails as it would.
 //
-// What is not valid is an EntryError. It takes the rights of outbox_server, or of the
+// What is not valid is an EntryError. It takes the rights of outcrier_server, or of the
 // owner.
 func (c Catalogue) Edit(ctx context.Context, try bool, wanted func([]EventType) ([]EventType, error)) (changes []TypeChange, err error) {
-	err = pgx.BeginFunc(ctx, c.Pool, func(tx pgx.Tx) error {
+	conn, err := c.Pool.Acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Release()
+	err = inTransaction(ctx, conn.Conn(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, c.Schema, func(tx db) error {
 		// Readers go on.
-		if _, err := tx.Exec(ctx, `LOCK TABLE outbox_event_type IN SHARE ROW EXCLUSIVE MODE`); err != nil {
+		if _, err := tx.Exec(ctx, `LOCK TABLE outcrier.event_type IN SHARE ROW EXCLUSIVE MODE`); err != nil {
 			return migrated(err)
 		}
 		before, err := listTypes(ctx, tx)
@@ -156,12 +161,12 @@ func plain(text json.RawMessage) (value any) {
 
 // change applies changes. Codes are unique, and may go from one entry to another:
 // what loses its own does so first.
-func change(ctx context.Context, tx pgx.Tx, changes []TypeChange) error {
+func change(ctx context.Context, tx db, changes []TypeChange) error {
 	const (
-		removeSQL = `DELETE FROM outbox_event_type WHERE type = $1`
-		uncodeSQL = `UPDATE outbox_event_type SET code = NULL WHERE type = $1`
+		removeSQL = `DELETE FROM outcrier.event_type WHERE type = $1`
+		uncodeSQL = `UPDATE outcrier.event_type SET code = NULL WHERE type = $1`
 		putSQL    = `
-INSERT INTO outbox_event_type (type, code, title, description, severity, action, payload_schema)
+INSERT INTO outcrier.event_type (type, code, title, description, severity, action, payload_schema)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (type) DO UPDATE SET
 	code = excluded.code, title = excluded.title, description = excluded.description,

@@ -21,20 +21,20 @@ var (
 
 // EventTypes is the whole catalogue, by type.
 func (a *Admin) EventTypes(ctx context.Context) ([]EventType, error) {
-	return Catalogue{Pool: a.pool}.List(ctx)
+	return Catalogue{Pool: a.pool, Schema: a.Schema}.List(ctx)
 }
 
 // CreateEventType adds an entry, and returns it as it is now. Errors are those
 // above, and those that Refused tells.
 func (a *Admin) CreateEventType(ctx context.Context, t EventType) (EventType, error) {
 	const createSQL = `
-INSERT INTO outbox_event_type (type, code, title, description, severity, action, payload_schema)
+INSERT INTO outcrier.event_type (type, code, title, description, severity, action, payload_schema)
 VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING updated_at`
 	schema, err := t.schemaText()
 	if err != nil {
 		return t, err
 	}
-	err = a.change(ctx, func(tx pgx.Tx) error {
+	err = a.change(ctx, func(tx db) error {
 		return tx.QueryRow(ctx, createSQL, t.Type, t.Code, t.Title, t.Description, t.Severity, t.Action, schema).Scan(&t.UpdatedAt)
 	})
 	return t, taken(err)
@@ -43,13 +43,13 @@ VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING updated_at`
 // ChangeEventType changes the entry of t.Type, if it is still as of t.UpdatedAt.
 func (a *Admin) ChangeEventType(ctx context.Context, t EventType) (EventType, error) {
 	const changeSQL = `
-UPDATE outbox_event_type SET code = $2, title = $3, description = $4, severity = $5, action = $6, payload_schema = $7
+UPDATE outcrier.event_type SET code = $2, title = $3, description = $4, severity = $5, action = $6, payload_schema = $7
 WHERE type = $1 AND updated_at = $8 RETURNING updated_at`
 	schema, err := t.schemaText()
 	if err != nil {
 		return t, err
 	}
-	err = a.change(ctx, func(tx pgx.Tx) error {
+	err = a.change(ctx, func(tx db) error {
 		return tx.QueryRow(ctx, changeSQL, t.Type, t.Code, t.Title, t.Description, t.Severity, t.Action, schema, t.UpdatedAt).Scan(&t.UpdatedAt)
 	})
 	return t, taken(err)
@@ -58,8 +58,8 @@ WHERE type = $1 AND updated_at = $8 RETURNING updated_at`
 // DeleteEventType deletes an entry, if it is still as of a time. Events of the
 // type stay, and may go on to be appended.
 func (a *Admin) DeleteEventType(ctx context.Context, name string, updatedAt time.Time) error {
-	return a.change(ctx, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `DELETE FROM outbox_event_type WHERE type = $1 AND updated_at = $2`, name, updatedAt)
+	return a.change(ctx, func(tx db) error {
+		tag, err := tx.Exec(ctx, `DELETE FROM outcrier.event_type WHERE type = $1 AND updated_at = $2`, name, updatedAt)
 		if err == nil && tag.RowsAffected() == 0 {
 			return ErrTypeChanged
 		}

@@ -12,20 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// sessionSettings are for the sessions that read the outbox. Each read wants a
-// few rows by an index: a generic plan can't know that, and a plan of its own
-// for every read would cost more than the read.
-var sessionSettings = map[string]string{
-	"application_name":                "outcrier",
-	"plan_cache_mode":                 "force_generic_plan",
-	"enable_seqscan":                  "off",
-	"enable_bitmapscan":               "off",
-	"jit":                             "off",
-	"max_parallel_workers_per_gather": "0",
-	"default_transaction_isolation":   "read committed",
-	"TimeZone":                        "UTC",
-}
-
 // ErrStandby is returned for a connection to a server in recovery. A standby's
 // snapshots don't say which transactions are in progress, so that reading there
 // would lose events in silence.
@@ -44,18 +30,41 @@ func within(ctx context.Context, limit time.Duration) (context.Context, context.
 // show that it is there.
 const pingLimit = 3 * time.Second
 
-// PoolConfig prepares a pool for a Reader and for appends: every connection is
-// to a primary, and plans as reads of the outbox need it.
+// Connect opens a connection to a primary. Its session has the settings that
+// Outcrier's statements need, whatever the role, the database, the URL or a pooler say,
+// or it is refused. Behind a pooler no statement is prepared beyond a transaction.
+//
+// Its search_path finds only what is Postgres's own: statements name their schema.
+func Connect(ctx context.Context, url string) (*pgx.Conn, error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	want := wanted(config.RuntimeParams)
+	prepare(config, want)
+	conn, _, err := open(ctx, config, want)
+	return conn, err
+}
+
+// PoolConfig prepares a pool for a Reader and for appends: every connection is like
+// one that Connect opens.
 func PoolConfig(url string) (*pgxpool.Config, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, err
 	}
-	prepare(config.ConnConfig)
-	config.BeforeConnect = suited()
+	want := wanted(config.ConnConfig.RuntimeParams)
+	prepare(config.ConnConfig, want)
+	way := &way{want: want}
+	config.BeforeConnect = way.find
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		conn.PgConn().CustomData()[madeKey] = time.Now()
-		return refuseStandby(ctx, conn)
+		state, err := adopt(ctx, conn, want)
+		if err == nil && state.pooled && conn.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+			way.forget()
+			return errPooler
+		}
+		return err
 	}
 	if config.PingTimeout == 0 {
 		config.PingTimeout = pingLimit
@@ -63,41 +72,13 @@ func PoolConfig(url string) (*pgxpool.Config, error) {
 	return config, nil
 }
 
-const madeKey = "outcrier.made"
+// errPooler is for a connection that is made as if no pooler stood between.
+var errPooler = errors.New("a pooler has come between; connecting anew")
 
-// madeAt is when a connection of such a pool was made; now for others.
-func madeAt(conn *pgx.Conn) time.Time {
-	if at, ok := conn.PgConn().CustomData()[madeKey].(time.Time); ok {
-		return at
-	}
-	return time.Now()
-}
-
-// connect opens the one connection of a tail.
-func connect(ctx context.Context, url string) (*pgx.Conn, error) {
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		return nil, err
-	}
-	prepare(config)
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if refusesSettings(err) {
-		pooled(config)
-		conn, err = pgx.ConnectConfig(ctx, config)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := refuseStandby(ctx, conn); err != nil {
-		return nil, errors.Join(err, conn.Close(ctx))
-	}
-	return conn, nil
-}
-
-func prepare(config *pgx.ConnConfig) {
-	for name, value := range sessionSettings {
-		if _, given := config.RuntimeParams[name]; !given {
-			config.RuntimeParams[name] = value
+func prepare(config *pgx.ConnConfig, want []setting) {
+	for _, s := range want {
+		if !s.late {
+			config.RuntimeParams[s.name] = s.value
 		}
 	}
 	if config.ConnectTimeout == 0 {
@@ -113,57 +94,77 @@ func prepare(config *pgx.ConnConfig) {
 	}
 }
 
-// refusesSettings tells that a transaction pooler stands before the database: it
-// takes only the settings that it keeps track of.
+// open connects, and finds out on the way what a pooler lets through: config is
+// changed to that.
+func open(ctx context.Context, config *pgx.ConnConfig, want []setting) (conn *pgx.Conn, state sessionState, err error) {
+	conn, err = pgx.ConnectConfig(ctx, config)
+	if refusesSettings(err) {
+		withoutSettings(config, want)
+		conn, err = pgx.ConnectConfig(ctx, config)
+	}
+	if err != nil {
+		return nil, state, err
+	}
+	state, err = adopt(ctx, conn, want)
+	if err == nil && state.pooled && config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		// What is prepared for one transaction is not there for the next, or another's.
+		config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+		if err = conn.Close(ctx); err == nil {
+			return open(ctx, config, want)
+		}
+	}
+	if err != nil {
+		return nil, state, errors.Join(err, conn.Close(ctx))
+	}
+	return conn, state, nil
+}
+
+// refusesSettings reports that a pooler stands before the database that takes only
+// the settings that it keeps track of.
 func refusesSettings(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && refused.Code == "08P01"
 }
 
-// pooled makes do with what a transaction pooler allows: no settings of the
-// session's own, and no statement that is prepared for the next transaction. The
-// settings can be the role's: ALTER ROLE … SET enable_seqscan = off.
-func pooled(config *pgx.ConnConfig) {
-	for name := range sessionSettings {
-		if name != "application_name" {
-			delete(config.RuntimeParams, name)
+// withoutSettings leaves the settings to be set later, but for the two that every
+// pooler keeps track of.
+func withoutSettings(config *pgx.ConnConfig, want []setting) {
+	for _, s := range want {
+		if s.name != "application_name" && s.name != "client_encoding" {
+			delete(config.RuntimeParams, s.name)
 		}
-	}
-	config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-}
-
-// suited returns what a pool calls before it connects. The first time it tries how
-// the database is to be connected to.
-func suited() func(context.Context, *pgx.ConnConfig) error {
-	var mu sync.Mutex
-	known, pooler := false, false
-	return func(ctx context.Context, config *pgx.ConnConfig) error {
-		mu.Lock()
-		defer mu.Unlock()
-		if !known {
-			conn, err := pgconn.ConnectConfig(ctx, &config.Copy().Config)
-			if err == nil {
-				err = conn.Close(ctx)
-			}
-			pooler = refusesSettings(err)
-			known = err == nil || pooler
-		}
-		if pooler {
-			pooled(config)
-		}
-		return nil
 	}
 }
 
-func refuseStandby(ctx context.Context, conn *pgx.Conn) error {
-	ctx, cancel := within(ctx, pingLimit)
-	defer cancel()
-	var standby bool
-	if err := conn.QueryRow(ctx, `SELECT pg_is_in_recovery()`).Scan(&standby); err != nil {
-		return fmt.Errorf("ask whether the server is a standby: %w", err)
+// way is how a pool's connections are made. It is found out by the first.
+type way struct {
+	want []setting
+
+	mu    sync.Mutex
+	known *pgx.ConnConfig
+}
+
+// find is what a pool calls before it connects.
+func (w *way) find(ctx context.Context, config *pgx.ConnConfig) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.known == nil {
+		tried := config.Copy()
+		conn, _, err := open(ctx, tried, w.want)
+		if err != nil {
+			return nil //nolint:nilerr // the connection that follows has the same, for its caller
+		}
+		w.known = tried
+		if err := conn.Close(ctx); err != nil {
+			return fmt.Errorf("close the connection that was tried: %w", err)
+		}
 	}
-	if standby {
-		return ErrStandby
-	}
+	config.RuntimeParams, config.DefaultQueryExecMode = w.known.Copy().RuntimeParams, w.known.DefaultQueryExecMode
 	return nil
+}
+
+func (w *way) forget() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.known = nil
 }

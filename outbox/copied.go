@@ -32,10 +32,10 @@ func (s *statement) add(sql string, values ...any) {
 
 var parameter = regexp.MustCompile(`\$[0-9]+`)
 
-// copied is the statement for psql. Its text is ours, so that a $ in it is a
-// parameter; what a value holds is not looked at again.
-func (s *statement) copied() string {
-	return parameter.ReplaceAllStringFunc(s.sql.String(), func(name string) string {
+// copied is the statement for psql, on a schema. Its text is ours, so that a $ in it is
+// a parameter; what a value holds is not looked at again.
+func (s *statement) copied(schema Schema) string {
+	return parameter.ReplaceAllStringFunc(schema.SQL(s.sql.String()), func(name string) string {
 		n, _ := strconv.Atoi(name[1:]) // digits
 		return literal(s.args[n-1])
 	})

@@ -32,32 +32,32 @@ type Detail struct {
 func (a *Admin) Event(ctx context.Context, id int64) (event Detail, found bool, err error) {
 	const eventSQL = `
 SELECT h.id, h.created_at, h.topic, h.type, h.source, h.headers, h.dedup_key, h.xid,
-	(SELECT o.payload::text FROM outbox AS o WHERE o.id = h.id AND o.created_at = h.created_at),
+	(SELECT o.payload::text FROM outcrier.event AS o WHERE o.id = h.id AND o.created_at = h.created_at),
 	h.code, h.title, h.description, h.severity, h.action
-FROM outbox_history AS h WHERE h.id = $1`
+FROM outcrier.history AS h WHERE h.id = $1`
 	events, err := readAll[Detail](ctx, a, eventSQL, id)
 	if err != nil || len(events) == 0 {
 		return Detail{}, false, err
 	}
 	shown, receipts := new(statement), new(statement)
-	shown.add("SELECT *\nFROM outbox_history\nWHERE id = ?", id)
-	receipts.add("SELECT subject, remote, node, sent_after, sent_before, closed_at, why\nFROM outbox_receipts\nWHERE id = ?", id)
+	shown.add("SELECT *\nFROM outcrier.history\nWHERE id = ?", id)
+	receipts.add("SELECT subject, client_address, node, sent_after, sent_before, closed_at, end_reason\nFROM outcrier.receipts\nWHERE id = ?", id)
 	event = events[0]
-	event.SQL, event.ReceiptsSQL = shown.copied()+";", receipts.copied()+";"
+	event.SQL, event.ReceiptsSQL = shown.copied(a.Schema)+";", receipts.copied(a.Schema)+";"
 	return event, true, nil
 }
 
 // Receipt is a stream that an event was sent to.
 type Receipt struct {
-	Subject    string     `json:"subject"`
-	Remote     string     `json:"remote"`
-	Node       string     `json:"node"`
-	Run        int64      `json:"run"`
-	Stream     int64      `json:"stream"`
-	SentAfter  time.Time  `json:"sent_after"`
-	SentBefore time.Time  `json:"sent_before"`
-	ClosedAt   *time.Time `json:"closed_at"`
-	Why        *string    `json:"why"`
+	Subject       string     `json:"subject"`
+	ClientAddress string     `json:"client_address"`
+	Node          string     `json:"node"`
+	Run           int64      `json:"run"`
+	Stream        int64      `json:"stream"`
+	SentAfter     time.Time  `json:"sent_after"`
+	SentBefore    time.Time  `json:"sent_before"`
+	ClosedAt      *time.Time `json:"closed_at"`
+	EndReason     *string    `json:"end_reason"`
 }
 
 // ReceiptPage is how many receipts are read at once.
@@ -67,7 +67,7 @@ const ReceiptPage = 100
 // the given ones on.
 func (a *Admin) Receipts(ctx context.Context, id, run, stream int64) ([]Receipt, error) {
 	const receiptsSQL = `
-SELECT subject, remote, node, run, stream, sent_after, sent_before, closed_at, why
-FROM outbox_receipts WHERE id = $1 AND (run, stream) > ($2, $3) ORDER BY run, stream LIMIT $4`
+SELECT subject, client_address, node, run, stream, sent_after, sent_before, closed_at, end_reason
+FROM outcrier.receipts WHERE id = $1 AND (run, stream) > ($2, $3) ORDER BY run, stream LIMIT $4`
 	return readAll[Receipt](ctx, a, receiptsSQL, id, run, stream, ReceiptPage)
 }

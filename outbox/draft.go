@@ -10,13 +10,14 @@ import (
 // caller's transaction; with that transaction's commit it becomes an Event.
 //
 // Postgres checks every draft (the limits stand beside each field), so that an
-// INSERT typed in psql and a Draft are held to the same rules.
+// INSERT into the view outbox and a Draft are held to the same rules.
 type Draft struct {
 	// Topic is what clients select on: 1 to 255 bytes in segments separated
 	// by "/", none empty, without control characters or "*".
 	Topic string
 	// Type says what happened, dotted and in the past tense by habit, like
-	// "audit.approved": 1 to 255 bytes without control characters.
+	// "audit.approved": 1 to 255 bytes without control characters, not beginning with
+	// "outcrier.".
 	Type string
 	// Payload is the event's JSON. A json.RawMessage or []byte is stored byte
 	// for byte, anything else is marshalled by encoding/json, and nil is "{}".
@@ -28,12 +29,12 @@ type Draft struct {
 	// Headers travel with the event and become extension attributes of its
 	// CloudEvents envelope; "traceparent" is the usual one. Nil for none.
 	Headers map[string]string
-	// DedupKey, when not empty, makes the append idempotent: a second one
-	// with the same key stores nothing and gets the first one's id, for as
-	// long as the first is retained.
+	// DedupKey, when not empty, makes the append idempotent: a second one with the
+	// same key, topic and type stores nothing and gets the first one's id, for as long as
+	// the first is retained. With another topic or type it is refused.
 	DedupKey string
-	// DeliverAt, when in the future, keeps the event in outbox_scheduled until
-	// then; it gets its id when it is due. Zero appends it at once.
+	// DeliverAt, when in the future, schedules the event: until then it is not one, and
+	// the id that Append returns is good to cancel it. Zero appends it at once.
 	DeliverAt time.Time
 }
 

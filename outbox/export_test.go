@@ -8,42 +8,42 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Bell is a tail's bell on a connection of its own.
-type Bell struct{ *bell }
+// Listener is a tail's listener on a connection of its own.
+type Listener struct{ *listener }
 
-// ListenBell is a bell that a test asks and answers.
-func ListenBell(ctx context.Context, conn *pgx.Conn) (Bell, error) {
-	b, err := listen(ctx, conn, time.Minute, slog.New(slog.DiscardHandler))
-	return Bell{b}, err
+// ListenOn is a listener that a test requests and answers with.
+func ListenOn(ctx context.Context, conn *pgx.Conn) (Listener, error) {
+	l, err := listen(ctx, conn, "", time.Minute, slog.New(slog.DiscardHandler))
+	return Listener{l}, err
 }
 
-// Ask draws a ticket and returns its number.
-func (b Bell) Ask(ctx context.Context) (int64, error) {
-	_, err := b.ask(ctx)
-	return b.known, err
+// Request draws a request and returns its number.
+func (l Listener) Request(ctx context.Context) (int64, error) {
+	_, err := l.request(ctx)
+	return l.known, err
 }
 
-// Answer answers for what was rung with by now.
-func (b Bell) Answer(ctx context.Context) error {
+// Answer answers for the notifications that came by now.
+func (l Listener) Answer(ctx context.Context) error {
 	// What was sent before comes with the result, as with that of a read.
-	if _, err := b.conn.Exec(ctx, `SELECT`); err != nil {
+	if _, err := l.conn.Exec(ctx, `SELECT`); err != nil {
 		return err
 	}
-	return b.answer(ctx)
+	return l.answer(ctx)
 }
 
-// Expect has the bell proven by a payload.
-func (b Bell) Expect(proof string) { b.proof = proof }
+// Expect has LISTEN tested by a payload.
+func (l Listener) Expect(test string) { l.test = test }
 
-// Proven tells whether it is.
-func (b Bell) Proven() bool { return b.proven }
+// Works reports whether the test was heard.
+func (l Listener) Works() bool { return l.works }
 
-// Wait waits for the bell, d at most, and Take takes what came with an answer.
-func (b Bell) Wait(ctx context.Context, d time.Duration) (bool, error) { return b.wait(ctx, d) }
-func (b Bell) Take(ctx context.Context) bool                           { return b.take(ctx) }
+// Wait waits for a notification, d at most, and Take takes what came with an answer.
+func (l Listener) Wait(ctx context.Context, d time.Duration) (bool, error) { return l.wait(ctx, d) }
+func (l Listener) Take(ctx context.Context) bool                           { return l.take(ctx) }
 
 // Channel is what is listened to.
-func (b Bell) Channel() string { return b.channel }
+func (l Listener) Channel() string { return l.channel }
 
 // Like is the pattern as Postgres gets it.
 func (p Pattern) Like() string { return p.like() }
@@ -52,10 +52,17 @@ func (p Pattern) Like() string { return p.like() }
 func (p Pattern) Bounds() (low, high string, bounded bool) { return p.bounds() }
 
 // ReadOnce is one read of a tail, as for few events or for many.
-var ReadOnce = read
+func ReadOnce(ctx context.Context, conn *pgx.Conn, from Position, few, around bool, deliver func(Read)) (to Position, xip []uint64, err error) {
+	return read(ctx, db{conn, ""}, from, few, around, deliver)
+}
 
 // Here is where a tail starts.
-var Here = here
+func Here(ctx context.Context, conn *pgx.Conn, history uint32) (Position, error) {
+	return here(ctx, db{conn, ""}, history)
+}
+
+// ErrReset is what ends a read that finds the outbox reset.
+var ErrReset = errReset
 
 // SearchFor has a page of a search take no longer than about d.
 func (a *Admin) SearchFor(d time.Duration) { a.searchTime = d }

@@ -49,7 +49,7 @@ func guard(ctx context.Context, conn *pgx.Conn, url string, limit time.Duration)
 func serverAt(ctx context.Context, url string, limit time.Duration) (int64, error) {
 	ctx, cancel := within(ctx, limit)
 	defer cancel()
-	conn, err := connect(ctx, url)
+	conn, err := Connect(ctx, url)
 	if err != nil {
 		return 0, err
 	}

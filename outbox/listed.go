@@ -21,16 +21,16 @@ const (
 // listSQL hops from topic to topic by the index.
 const listSQL = `
 WITH RECURSIVE topics (name) AS (
-	(SELECT topic FROM outbox WHERE topic >= $1 AND topic < $2 ORDER BY topic LIMIT 1)
+	(SELECT topic FROM outcrier.event WHERE topic >= $1 AND topic < $2 ORDER BY topic LIMIT 1)
 	UNION ALL
-	SELECT (SELECT topic FROM outbox WHERE topic > topics.name AND topic < $2 ORDER BY topic LIMIT 1)
+	SELECT (SELECT topic FROM outcrier.event WHERE topic > topics.name AND topic < $2 ORDER BY topic LIMIT 1)
 	FROM topics WHERE topics.name IS NOT NULL
 )
 SELECT name FROM topics WHERE name IS NOT NULL LIMIT $3`
 
 // list returns the topics that the patterns select, sorted, or known is false when
 // they are too many to list. Topics that come later are not in the leg.
-func list(ctx context.Context, conn *pgx.Conn, patterns []Pattern) (topics []string, known bool, err error) {
+func list(ctx context.Context, q db, patterns []Pattern) (topics []string, known bool, err error) {
 	topics = []string{}
 	for _, p := range patterns {
 		if p.Exact() {
@@ -41,7 +41,7 @@ func list(ctx context.Context, conn *pgx.Conn, patterns []Pattern) (topics []str
 		if !bounded {
 			return nil, false, nil
 		}
-		rows, _ := conn.Query(ctx, listSQL, low, high, listedTopics+1) // CollectRows has the error
+		rows, _ := q.Query(ctx, listSQL, low, high, listedTopics+1) // CollectRows has the error
 		names, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil || len(names) > listedTopics {
 			return nil, false, err
@@ -73,11 +73,11 @@ func (p Pattern) bounds() (low, high string, bounded bool) {
 const rareSQL = `
 SELECT count(*) <= $2 FROM (
 	SELECT FROM unnest($1::text[]) AS t(name) CROSS JOIN LATERAL (
-		SELECT FROM outbox WHERE topic = t.name LIMIT $2 + 1
+		SELECT FROM outcrier.event WHERE topic = t.name LIMIT $2 + 1
 	) AS e LIMIT $2 + 1
 ) AS events`
 
-func rare(ctx context.Context, conn *pgx.Conn, topics []string) (few bool, err error) {
-	err = conn.QueryRow(ctx, rareSQL, topics, int64(rareEvents)).Scan(&few)
+func rare(ctx context.Context, q db, topics []string) (few bool, err error) {
+	err = q.QueryRow(ctx, rareSQL, topics, int64(rareEvents)).Scan(&few)
 	return few, err
 }

@@ -3,8 +3,6 @@ package outbox
 import (
 	"context"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // Overview is the state of an outbox and of all its nodes.
@@ -18,24 +16,24 @@ type Overview struct {
 	// Open are the open transactions that owe events, the oldest first, 50 at
 	// most; Lag says how many there are.
 	Open []OpenTransaction `json:"open"`
-	// Topics are the ten with the most events, as of CountedAt.
+	// Topics are the ten with the most events in the last hour.
 	Topics []TopicStats `json:"topics"`
-	// CountedAt is nil when topics were never counted.
-	CountedAt *time.Time `json:"counted_at"`
 	// Scheduled is how many events wait for their time, 1000 if it is more.
 	Scheduled int `json:"scheduled"`
 }
 
-// Lag is what readers still wait for, in seconds; 0 when nothing is owed.
+// Lag is what readers still wait for, in seconds; 0 when it is nothing, nil where it is
+// not known.
 type Lag struct {
-	// Behind is for how long the node that is furthest behind has not followed.
-	Behind float64 `json:"behind_s"`
+	// Behind is for how long the node that is furthest behind has not followed; nil when
+	// no node says.
+	Behind *float64 `json:"behind_s"`
 	// Overdue is how long the oldest scheduled event is past its time.
 	Overdue float64 `json:"overdue_s"`
 	// Open is how many open transactions have appended, OpenFor how long the
 	// oldest of them has been open.
-	Open    int     `json:"open"`
-	OpenFor float64 `json:"open_for_s"`
+	Open    int      `json:"open"`
+	OpenFor *float64 `json:"open_for_s"`
 }
 
 // Node is a node that keeps an audit.
@@ -69,37 +67,38 @@ type OpenTransaction struct {
 
 // TopicStats counts the events on a topic.
 type TopicStats struct {
-	Topic  string    `json:"topic"`
-	Events int64     `json:"events"`
+	Topic  string `json:"topic"`
+	Events int64  `json:"events"`
+	// Bytes is what the payloads take in the table.
 	Bytes  int64     `json:"bytes"`
+	LastID int64     `json:"last_id"`
 	LastAt time.Time `json:"last_at"`
 }
 
 const (
 	overviewSQL = `
-SELECT clock_timestamp(), coalesce((SELECT max(id) FROM outbox), 0),
+SELECT clock_timestamp(), coalesce((SELECT id FROM outcrier.event WHERE topic <> '' ORDER BY id DESC LIMIT 1), 0),
 	extract(epoch FROM lag)::float8, extract(epoch FROM overdue)::float8, open, extract(epoch FROM open_for)::float8,
-	(SELECT nullif(max(counted_at), 'epoch') FROM outbox_topic_stats),
-	(SELECT count(*) FROM (SELECT FROM outbox_scheduled LIMIT 1000) AS s)
-FROM outbox_lag`
+	(SELECT count(*) FROM (SELECT FROM outcrier.scheduled LIMIT 1000) AS s)
+FROM outcrier.lag`
 
 	nodesSQL = `
 SELECT run, node, started_at, greatest(extract(epoch FROM clock_timestamp() - seen_at), 0)::float8, streams, position, extract(epoch FROM lag)::float8
-FROM outbox_node ORDER BY node, started_at LIMIT 500`
+FROM outcrier.node ORDER BY node, started_at LIMIT 500`
 
 	openSQL = `
 SELECT pid, gid, role, application, host(client), extract(epoch FROM clock_timestamp() - since)::float8, state, left(query, 1000)
-FROM outbox_in_flight() ORDER BY since NULLS LAST, pid LIMIT 50`
+FROM outcrier.in_flight() ORDER BY since NULLS LAST, pid LIMIT 50`
 
 	topicsStatsSQL = `
-SELECT topic, events, bytes, last_at FROM outbox_topic_stats WHERE topic IS NOT NULL ORDER BY events DESC, topic LIMIT 10`
+SELECT topic, events, bytes, last_id, last_at FROM outcrier.topics ORDER BY events DESC, topic LIMIT 10`
 )
 
 // Overview reads the present state.
 func (a *Admin) Overview(ctx context.Context) (o Overview, err error) {
-	err = a.read(ctx, func(tx pgx.Tx) error {
+	err = a.read(ctx, func(tx db) error {
 		err := tx.QueryRow(ctx, overviewSQL).
-			Scan(&o.Now, &o.LastID, &o.Lag.Behind, &o.Lag.Overdue, &o.Lag.Open, &o.Lag.OpenFor, &o.CountedAt, &o.Scheduled)
+			Scan(&o.Now, &o.LastID, &o.Lag.Behind, &o.Lag.Overdue, &o.Lag.Open, &o.Lag.OpenFor, &o.Scheduled)
 		if err != nil {
 			return err
 		}

@@ -33,21 +33,21 @@ type Position struct {
 	Within *Set
 	// Anchor is an event that was visible when the position was made.
 	Anchor Anchor
-	// Trim is the newest entry of outbox_trim that the reader knows of: an
-	// older one can't be a gap any more.
+	// Trim is the newest removal by retention that the reader knows of: an older one
+	// can't be a gap any more.
 	Trim int64
 }
 
 // Anchor ties a position to the database's past: as long as the anchor's
-// transaction is still there, no xid up to it was handed out twice. XID is 0 for
-// the empty outbox, which needs no anchor.
+// transaction is still there, no xid up to it was handed out twice. XID is at most 3,
+// which is that of settled rows, where no anchor is needed.
 type Anchor struct {
 	XID uint64
 	// Hash is of that transaction's newest event.
 	Hash uint32
 }
 
-// newAnchor hashes an event like outbox_position does.
+// newAnchor hashes an event like the SQL function anchor does.
 func newAnchor(xid uint64, id int64, createdAt time.Time) Anchor {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%d:%d", xid, id, createdAt.UnixMicro()))
 	return Anchor{XID: xid, Hash: binary.BigEndian.Uint32(sum[:4])}
@@ -131,8 +131,7 @@ func packExcept(dst []byte, s Set) []byte {
 // ErrMalformedPosition is what every error of ParsePosition wraps.
 var ErrMalformedPosition = errors.New("malformed position")
 
-// ParsePosition reads a position that String or the SQL function
-// outbox_position wrote. It takes nothing else: a position is input from
+// ParsePosition reads a position that String or the SQL function position wrote. It takes nothing else: a position is input from
 // strangers.
 func ParsePosition(text string) (Position, error) {
 	p, err := parsePosition(text)

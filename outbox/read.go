@@ -20,8 +20,11 @@ type Read struct {
 	// From and To are the positions before and after the whole read.
 	From, To Position
 	// Events are this part's, ordered by id. They are never none, but in a last
-	// part that only ends the read.
+	// part that only ends the read, and where Forget is set.
 	Events []Event
+	// Forget is set where events were erased or changed that may have been delivered
+	// before: nothing that was is to be given to anybody from memory, from here on.
+	Forget bool
 	// First and Last mark the parts; both are set when there is but one.
 	First, Last bool
 	// Asked is when the tail asked for the read.
@@ -55,11 +58,11 @@ func (r *Read) At(i int) Position {
 // knows where the snapshot ends; aroundLeg goes by the ranges between the transactions
 // in progress, which costs more the more there are.
 const (
-	newLeg  = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outbox WHERE xid > $1 AND xid < (SELECT pg_snapshot_xmax(pg_current_snapshot()))`
-	lateLeg = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outbox WHERE xid = ANY(` + ended + `) AND xid <= $1`
+	newLeg  = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outcrier.event WHERE xid > $1 AND xid < (SELECT pg_snapshot_xmax(pg_current_snapshot()))`
+	lateLeg = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outcrier.event WHERE xid = ANY(` + ended + `) AND xid <= $1`
 
 	aroundLeg = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM ranges CROSS JOIN LATERAL (
-	SELECT ` + eventColumns + ` FROM outbox WHERE xid > low AND xid < high OFFSET 0
+	SELECT ` + eventColumns + ` FROM outcrier.event WHERE xid > low AND xid < high OFFSET 0
 ) AS o`
 
 	ended = `ARRAY(
@@ -75,10 +78,10 @@ WITH ranges AS MATERIALIZED (
 	// newestSQL is the newest event of the ranges.
 	newestSQL = `
 	SELECT o.xid, o.id, o.created_at FROM ranges CROSS JOIN LATERAL (
-		SELECT xid, id, created_at FROM outbox WHERE xid > low AND xid < high ORDER BY xid DESC, id DESC LIMIT 1
+		SELECT xid, id, created_at FROM outcrier.event WHERE xid > low AND xid < high ORDER BY xid DESC, id DESC LIMIT 1
 	) AS o ORDER BY o.xid DESC LIMIT 1`
 
-	aboutColumns = `pg_current_snapshot()::text AS snapshot, coalesce((SELECT max(trim) FROM outbox_trim), 0) AS trim`
+	aboutColumns = `pg_current_snapshot()::text AS snapshot, coalesce((SELECT max(removal) FROM outcrier.removal), 0) AS removal`
 )
 
 // longSQL streams any number of events by id, behind the row about the snapshot.
@@ -125,14 +128,40 @@ const (
 // errMany marks what keeps a read of many events from its end.
 var errMany = errors.New("many events")
 
+// errReset ends a read that finds the outbox reset.
+var errReset = errors.New("the outbox was reset")
+
+// Rows on no topic are not events, and go to nobody. They tell nodes what became of
+// events, or are what is left of an erased one.
+const (
+	typeErased = "outcrier.erased"
+	typeReset  = "outcrier.reset"
+)
+
+// settledXID is the transaction of rows that came from elsewhere: older than all.
+const settledXID = 3
+
+// take adds an event to a part.
+func (r *Read) take(e Event) error {
+	switch {
+	case e.Topic != "":
+		r.Events = append(r.Events, e)
+	case e.Type == typeReset:
+		return errReset
+	default:
+		r.Forget = true
+	}
+	return nil
+}
+
 // read reads what is new since from and hands it to deliver, part by part. It
 // returns the position after it and the transactions in progress in its
 // snapshot, ascending. An error after the first part leaves a read unfinished.
 // Where a few events at most are expected, it first tries to read no more; around
 // where there may be many of open transactions.
-func read(ctx context.Context, conn *pgx.Conn, from Position, few, around bool, deliver func(Read)) (to Position, xip []uint64, err error) {
+func read(ctx context.Context, q db, from Position, few, around bool, deliver func(Read)) (to Position, xip []uint64, err error) {
 	if few {
-		part, xip, err := readFew(ctx, conn, from, around)
+		part, xip, err := readFew(ctx, q, from, around)
 		if err != nil {
 			return from, nil, err
 		}
@@ -141,15 +170,16 @@ func read(ctx context.Context, conn *pgx.Conn, from Position, few, around bool, 
 			return part.To, xip, nil
 		}
 	}
-	if to, xip, err = readMany(ctx, conn, from, deliver); err != nil {
-		return from, nil, fmt.Errorf("%w: %w", errMany, err)
+	to, xip, err = readMany(ctx, q, from, deliver)
+	if err != nil && !errors.Is(err, errReset) {
+		err = fmt.Errorf("%w: %w", errMany, err)
 	}
-	return to, xip, nil
+	return to, xip, err
 }
 
 // readMany is a read of any number of events.
-func readMany(ctx context.Context, conn *pgx.Conn, from Position, deliver func(Read)) (to Position, xip []uint64, err error) {
-	rows, err := conn.Query(ctx, longSQL, inBinary, from.Given.Max, from.Given.Except)
+func readMany(ctx context.Context, q db, from Position, deliver func(Read)) (to Position, xip []uint64, err error) {
+	rows, err := q.Query(ctx, longSQL, inBinary, from.Given.Max, from.Given.Except)
 	if err != nil {
 		return from, nil, err
 	}
@@ -177,7 +207,9 @@ func readMany(ctx context.Context, conn *pgx.Conn, from Position, deliver func(R
 			deliver(part)
 			part, size = Read{From: from, To: to}, 0
 		}
-		part.Events = append(part.Events, event)
+		if err := part.take(event); err != nil {
+			return from, nil, err
+		}
 		size += event.size()
 	}
 	if err := rows.Err(); err != nil {
@@ -190,7 +222,7 @@ func readMany(ctx context.Context, conn *pgx.Conn, from Position, deliver func(R
 
 // readFew returns a read of at most shortEvents, which is whole; or one that is
 // not the last part and to be forgotten.
-func readFew(ctx context.Context, conn *pgx.Conn, from Position, around bool) (part Read, xip []uint64, err error) {
+func readFew(ctx context.Context, q db, from Position, around bool) (part Read, xip []uint64, err error) {
 	query, late := shortSQL, shortLateSQL
 	if around {
 		query, late = shortAroundSQL, shortAroundLateSQL
@@ -199,7 +231,7 @@ func readFew(ctx context.Context, conn *pgx.Conn, from Position, around bool) (p
 	if len(from.Given.Except) > 0 {
 		query, args = late, append(args, from.Given.Except)
 	}
-	rows, err := conn.Query(ctx, query, args...)
+	rows, err := q.Query(ctx, query, args...)
 	if err != nil {
 		return part, nil, err
 	}
@@ -207,6 +239,7 @@ func readFew(ctx context.Context, conn *pgx.Conn, from Position, around bool) (p
 	part = Read{From: from, First: true}
 	var snapshot snapshotRow
 	var d decoder
+	var all []Event
 	size := 0
 	for rows.Next() {
 		event, about, err := d.read(rows)
@@ -217,16 +250,19 @@ func readFew(ctx context.Context, conn *pgx.Conn, from Position, around bool) (p
 			snapshot = *about
 			continue
 		}
-		part.Events = append(part.Events, event)
+		all = append(all, event)
 		size += event.size()
 	}
-	if err := rows.Err(); err != nil || len(part.Events) > shortEvents || size > partBytes {
+	if err := rows.Err(); err != nil || len(all) > shortEvents || size > partBytes {
 		return part, nil, err
 	}
-	slices.SortFunc(part.Events, func(a, b Event) int { return cmp.Compare(a.ID, b.ID) })
-	for _, e := range part.Events {
+	slices.SortFunc(all, func(a, b Event) int { return cmp.Compare(a.ID, b.ID) })
+	for _, e := range all {
 		if e.XID > from.Given.Max && e.XID >= snapshot.xid {
 			snapshot.xid, snapshot.id, snapshot.createdAt = e.XID, e.ID, e.CreatedAt
+		}
+		if err := part.take(e); err != nil {
+			return part, nil, err
 		}
 	}
 	to, xip, err := advance(from, snapshot)
@@ -253,28 +289,29 @@ func (d *decoder) read(rows pgx.Rows) (event Event, about *snapshotRow, err erro
 		return event, nil, err
 	}
 	return Event{}, &snapshotRow{
-		xid: event.XID, id: d.int64(columnsMore), createdAt: event.CreatedAt, snapshot: string(snapshot), trim: d.int64(columnsMore + 2),
+		xid: event.XID, id: d.int64(columnsMore), createdAt: event.CreatedAt, snapshot: string(snapshot), removal: d.int64(columnsMore + 2),
 	}, nil
 }
 
-// here is the position of a fresh snapshot, of which nothing is delivered.
-func here(ctx context.Context, conn *pgx.Conn, history uint32) (Position, error) {
+// here is the position of a fresh snapshot, of which nothing is delivered. Settled rows
+// are in it also where there are none yet: those that come are history, and not new.
+func here(ctx context.Context, q db, history uint32) (Position, error) {
 	var r snapshotRow
-	if err := conn.QueryRow(ctx, hereSQL, uint64(0)).Scan(&r.xid, &r.id, &r.createdAt, &r.snapshot, &r.trim); err != nil {
+	if err := q.QueryRow(ctx, hereSQL, uint64(0)).Scan(&r.xid, &r.id, &r.createdAt, &r.snapshot, &r.removal); err != nil {
 		return Position{}, err
 	}
-	position, _, err := advance(Position{History: history}, r)
+	position, _, err := advance(Position{History: history, Anchor: Anchor{XID: settledXID}}, r)
 	return position, err
 }
 
 // snapshotRow is what a read says of its snapshot; the first three are zero when
-// nothing is newer than the set read from, and trim when nothing was removed.
+// nothing is newer than the set read from, and removal when nothing was removed.
 type snapshotRow struct {
 	xid       uint64
 	id        int64
 	createdAt time.Time
 	snapshot  string
-	trim      int64
+	removal   int64
 }
 
 // advance is the position of r's snapshot, given the one before it.
@@ -288,8 +325,8 @@ func advance(from Position, r snapshotRow) (to Position, xip []uint64, err error
 		to.Anchor = newAnchor(r.xid, r.id, r.createdAt)
 		to.EventID = max(to.EventID, r.id)
 	}
-	if r.trim != 0 {
-		to.Trim = r.trim
+	if r.removal != 0 {
+		to.Trim = r.removal
 	}
 	to.Given = newSet(to.Anchor.XID, xip)
 	return to, xip, nil

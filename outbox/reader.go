@@ -6,7 +6,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -17,6 +16,11 @@ import (
 type Reader struct {
 	// Pool is made with PoolConfig.
 	Pool *pgxpool.Pool
+	// Schema is where the outbox is; the default one by default.
+	Schema Schema
+	// Apart, when not nil, is called when the database has not what the tail stands on,
+	// of the same history: Tail.Recheck.
+	Apart func()
 	// Patience is how long a call may take, the wait for a connection included,
 	// before it fails: 30 s by default.
 	Patience time.Duration
@@ -60,9 +64,9 @@ var ErrApart = errors.New("the tail follows another history than the database ha
 // beside makes sure that w, where the tail stands, is a position of the database that
 // the connection leads to, and returns the present history. The zero value stands for
 // no tail.
-func beside(ctx context.Context, conn *pgx.Conn, w Position) (history uint32, err error) {
+func beside(ctx context.Context, q db, w Position) (history uint32, err error) {
 	var present int64
-	if err := conn.QueryRow(ctx, `SELECT history FROM outbox_histories ORDER BY nth DESC LIMIT 1`).Scan(&present); err != nil {
+	if err := q.QueryRow(ctx, `SELECT history FROM outcrier.history_id ORDER BY nth DESC LIMIT 1`).Scan(&present); err != nil {
 		return 0, migrated(err)
 	}
 	history = uint32(present)
@@ -72,7 +76,7 @@ func beside(ctx context.Context, conn *pgx.Conn, w Position) (history uint32, er
 	if w.History != history {
 		return history, ErrApart
 	}
-	_, reason, err := verify(ctx, conn, w, nil)
+	_, reason, err := verify(ctx, q, w, nil)
 	if err == nil && reason != "" && reason != Trimmed {
 		err = ErrApart
 	}
@@ -88,8 +92,8 @@ func beside(ctx context.Context, conn *pgx.Conn, w Position) (history uint32, er
 func (r Reader) Verify(ctx context.Context, p Position, filter Filter, w Position) (verified Position, gap *Gap, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
-	err = r.judge(ctx, func(conn *pgx.Conn) error {
-		verified, gap, err = judge(ctx, conn, p, filter, w)
+	err = r.judge(ctx, func(q db) error {
+		verified, gap, err = judge(ctx, q, p, filter, w)
 		if err == nil && gap != nil && gap.Reason != Trimmed {
 			return errLost
 		}
@@ -101,14 +105,14 @@ func (r Reader) Verify(ctx context.Context, p Position, filter Filter, w Positio
 	return verified, gap, err
 }
 
-func judge(ctx context.Context, conn *pgx.Conn, p Position, filter Filter, w Position) (Position, *Gap, error) {
-	history, err := beside(ctx, conn, w)
+func judge(ctx context.Context, q db, p Position, filter Filter, w Position) (Position, *Gap, error) {
+	history, err := beside(ctx, q, w)
 	if err != nil {
 		return p, nil, err
 	}
 	reason := OtherHistory
 	if p.History == history {
-		if p, reason, err = verify(ctx, conn, p, filter.Topics); err != nil {
+		if p, reason, err = verify(ctx, q, p, filter.Topics); err != nil {
 			return p, nil, err
 		}
 	}
@@ -119,7 +123,7 @@ func judge(ctx context.Context, conn *pgx.Conn, p Position, filter Filter, w Pos
 	default:
 		p = Position{}
 	}
-	since, err := oldest(ctx, conn)
+	since, err := oldest(ctx, q)
 	return p, &Gap{Reason: reason, Since: since}, err
 }
 
@@ -132,39 +136,42 @@ const youth = time.Second
 // judge calls fn with a connection. That history was lost, or is another than the
 // tail's, is taken from one only that was made just now: an old one may lead to a
 // server that is the primary no more, and is closed.
-func (r Reader) judge(ctx context.Context, fn func(*pgx.Conn) error) error {
+func (r Reader) judge(ctx context.Context, fn func(db) error) error {
 	for {
 		conn, err := r.Pool.Acquire(ctx)
 		if err != nil {
 			return err
 		}
-		err = fn(conn.Conn())
+		err = inSession(ctx, conn.Conn(), r.Schema, fn)
 		again := (errors.Is(err, errLost) || errors.Is(err, ErrApart)) && time.Since(madeAt(conn.Conn())) > youth
 		if again {
 			_ = conn.Conn().Close(ctx)
 		}
 		conn.Release()
-		if !again {
-			return err
+		if again {
+			continue
 		}
+		if errors.Is(err, ErrApart) && r.Apart != nil {
+			r.Apart()
+		}
+		return err
 	}
 }
 
 // Oldest is when the oldest event still held was appended; zero when none is.
-func (r Reader) Oldest(ctx context.Context) (time.Time, error) {
+func (r Reader) Oldest(ctx context.Context) (at time.Time, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
-	return oldest(ctx, r.Pool)
+	err = inPool(ctx, r.Pool, r.Schema, func(q db) error {
+		at, err = oldest(ctx, q)
+		return err
+	})
+	return at, err
 }
 
-// querier is what a single read needs.
-type querier interface {
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-func oldest(ctx context.Context, q querier) (time.Time, error) {
+func oldest(ctx context.Context, q db) (time.Time, error) {
 	var since *time.Time
-	err := q.QueryRow(ctx, `SELECT (SELECT created_at FROM outbox ORDER BY id LIMIT 1)`).Scan(&since)
+	err := q.QueryRow(ctx, `SELECT (SELECT created_at FROM outcrier.event WHERE topic <> '' ORDER BY id LIMIT 1)`).Scan(&since)
 	if err != nil || since == nil {
 		return time.Time{}, err
 	}
@@ -189,11 +196,11 @@ func (r Reader) Before(ctx context.Context, t time.Time, w Position) (Position, 
 const beforeSQL = `
 SELECT coalesce(a.xid, '0'), coalesce(a.id, 0), coalesce(a.created_at, 'epoch'), ` + aboutColumns + `
 FROM (
-	SELECT min(xid) AS xid FROM (SELECT xid FROM outbox WHERE created_at >= $1 OFFSET 0) AS s
+	SELECT min(xid) AS xid FROM (SELECT xid FROM outcrier.event WHERE created_at >= $1 OFFSET 0) AS s
 ) AS since
 LEFT JOIN LATERAL (
-	SELECT xid, id, created_at FROM outbox
-	WHERE $1::timestamptz IS NOT NULL AND (since.xid IS NULL OR outbox.xid < since.xid)
+	SELECT e.xid, e.id, e.created_at FROM outcrier.event AS e
+	WHERE $1::timestamptz IS NOT NULL AND (since.xid IS NULL OR e.xid < since.xid)
 	ORDER BY xid DESC, id DESC LIMIT 1
 ) AS a ON true`
 
@@ -201,13 +208,13 @@ func (r Reader) before(ctx context.Context, t *time.Time, w Position) (Position,
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
 	var position Position
-	err := r.judge(ctx, func(conn *pgx.Conn) error {
-		history, err := beside(ctx, conn, w)
+	err := r.judge(ctx, func(q db) error {
+		history, err := beside(ctx, q, w)
 		if err != nil {
 			return err
 		}
 		var s snapshotRow
-		if err := conn.QueryRow(ctx, beforeSQL, t).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.trim); err != nil {
+		if err := q.QueryRow(ctx, beforeSQL, t).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.removal); err != nil {
 			return err
 		}
 		position, _, err = advance(Position{History: history}, s)

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // Page is a piece of a leg.
@@ -49,9 +47,9 @@ const (
 // table by id.
 const lowestSQL = `
 SELECT min(id) FROM (
-	SELECT id FROM (SELECT id, xid FROM outbox WHERE xid > $1 AND xid <= $3 OFFSET 0) AS a WHERE xid <> ALL ($4::xid8[])
+	SELECT id FROM (SELECT id, xid FROM outcrier.event WHERE xid > $1 AND xid <= $3 OFFSET 0) AS a WHERE xid <> ALL ($4::xid8[])
 	UNION ALL
-	SELECT id FROM (SELECT id, xid FROM outbox WHERE xid = ANY ($2::xid8[]) AND xid <= $1 OFFSET 0) AS b WHERE xid <= $3 AND xid <> ALL ($4::xid8[])
+	SELECT id FROM (SELECT id, xid FROM outcrier.event WHERE xid = ANY ($2::xid8[]) AND xid <= $1 OFFSET 0) AS b WHERE xid <= $3 AND xid <> ALL ($4::xid8[])
 ) AS leg`
 
 const legCondition = `o.id > $5 AND (o.xid > $1 OR o.xid = ANY ($2::xid8[])) AND o.xid <= $3 AND o.xid <> ALL ($4::xid8[]) AND o.created_at >= $7`
@@ -62,26 +60,27 @@ const legCondition = `o.id > $5 AND (o.xid > $1 OR o.xid = ANY ($2::xid8[])) AND
 // a rare topic it is not.
 const (
 	topicSQL = `
-SELECT ` + eventColumns + `, (SELECT max(trim) FROM outbox_trim) FROM outbox AS o
+SELECT ` + eventColumns + `, (SELECT max(removal) FROM outcrier.removal) FROM outcrier.event AS o
 WHERE o.topic >= $8 AND o.topic <= $8 AND ` + legCondition + ` ORDER BY o.topic, o.id FETCH FIRST $6 ROWS WITH TIES`
 
 	topicsSQL = `
-SELECT ` + eventColumns + `, (SELECT max(trim) FROM outbox_trim) FROM unnest($8::text[]) AS t(name) CROSS JOIN LATERAL (
-	SELECT ` + eventColumns + ` FROM outbox AS o
+SELECT ` + eventColumns + `, (SELECT max(removal) FROM outcrier.removal) FROM unnest($8::text[]) AS t(name) CROSS JOIN LATERAL (
+	SELECT ` + eventColumns + ` FROM outcrier.event AS o
 	WHERE o.topic >= t.name AND o.topic <= t.name AND ` + legCondition + ` ORDER BY o.topic, o.id FETCH FIRST $6 ROWS WITH TIES
 ) AS e ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 )
 
 // allSQL is a page for all topics, and patternsSQL one for patterns that match more
-// topics than can be listed, and some events beside: both go by id.
+// topics than can be listed, and some events beside: both go by id. Rows on no topic
+// are for nobody.
 const (
 	allSQL = `
-SELECT ` + eventColumns + `, (SELECT max(trim) FROM outbox_trim) FROM outbox AS o
-WHERE ` + legCondition + ` ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
+SELECT ` + eventColumns + `, (SELECT max(removal) FROM outcrier.removal) FROM outcrier.event AS o
+WHERE ` + legCondition + ` AND o.topic <> '' ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 
 	patternsSQL = `
-SELECT ` + eventColumns + `, (SELECT max(trim) FROM outbox_trim) FROM outbox AS o
-WHERE ` + legCondition + ` AND (o.topic = ANY ($8::text[]) OR o.topic LIKE ANY ($9::text[]))
+SELECT ` + eventColumns + `, (SELECT max(removal) FROM outcrier.removal) FROM outcrier.event AS o
+WHERE ` + legCondition + ` AND o.topic <> '' AND (o.topic = ANY ($8::text[]) OR o.topic LIKE ANY ($9::text[]))
 ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 )
 
@@ -93,16 +92,18 @@ var ErrTrimmed = errors.New("events of the replay have been removed")
 // Replay reads the next page of a leg for a filter, of at most limit events and about
 // so many bytes, if those are above 0. It reads in pages so that a slow reader holds
 // neither a connection nor a snapshot.
-func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit, bytes int) (Page, error) {
+func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit, bytes int) (page Page, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
-	conn, err := r.Pool.Acquire(ctx)
-	if err != nil {
-		return Page{}, err
-	}
-	defer conn.Release()
+	err = inPool(ctx, r.Pool, r.Schema, func(q db) error {
+		page, err = replay(ctx, q, leg, filter, limit, bytes)
+		return err
+	})
+	return page, err
+}
 
-	topics, known, err := list(ctx, conn.Conn(), filter.Topics)
+func replay(ctx context.Context, q db, leg Leg, filter Filter, limit, bytes int) (Page, error) {
+	topics, known, err := list(ctx, q, filter.Topics)
 	if err != nil {
 		return Page{}, fmt.Errorf("list the topics of a replay: %w", err)
 	}
@@ -110,7 +111,7 @@ func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit, bytes
 	args := []any{inBinary, from.Max, from.Except, to.Max, to.Except}
 	after := leg.After
 	if after == 0 {
-		if after, err = start(ctx, conn.Conn(), leg, topics, known); err != nil {
+		if after, err = start(ctx, q, leg, topics, known); err != nil {
 			return Page{}, fmt.Errorf("find the start of a replay: %w", err)
 		}
 	}
@@ -130,7 +131,7 @@ func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit, bytes
 		exact, patterns := split(filter.Topics)
 		query, args = patternsSQL, append(args, exact, patterns)
 	}
-	page, err := r.page(ctx, conn.Conn(), leg, filter, limit, min(bytes, pageBytes), query, args)
+	page, err := readPage(ctx, q, leg, filter, limit, min(bytes, pageBytes), query, args)
 	if err != nil {
 		return Page{}, fmt.Errorf("replay: %w", err)
 	}
@@ -139,18 +140,18 @@ func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit, bytes
 
 // start is an id below all of the leg's, and as far as is cheap to find above what
 // does not matter.
-func start(ctx context.Context, conn *pgx.Conn, leg Leg, topics []string, known bool) (int64, error) {
+func start(ctx context.Context, q db, leg Leg, topics []string, known bool) (int64, error) {
 	from, to := leg.From.Given, leg.To.Given
 	if from.Max == 0 {
 		return math.MinInt64, nil
 	}
 	if known {
-		if few, err := rare(ctx, conn, topics); few || err != nil {
+		if few, err := rare(ctx, q, topics); few || err != nil {
 			return math.MinInt64, err
 		}
 	}
 	var lowest *int64
-	if err := conn.QueryRow(ctx, lowestSQL, from.Max, from.Except, to.Max, to.Except).Scan(&lowest); err != nil {
+	if err := q.QueryRow(ctx, lowestSQL, from.Max, from.Except, to.Max, to.Except).Scan(&lowest); err != nil {
 		return 0, err
 	}
 	if lowest == nil {
@@ -159,8 +160,8 @@ func start(ctx context.Context, conn *pgx.Conn, leg Leg, topics []string, known 
 	return *lowest - 1, nil
 }
 
-func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter, limit, bytes int, query string, args []any) (Page, error) {
-	rows, err := conn.Query(ctx, query, args...)
+func readPage(ctx context.Context, q db, leg Leg, filter Filter, limit, bytes int, query string, args []any) (Page, error) {
+	rows, err := q.Query(ctx, query, args...)
 	if err != nil {
 		return Page{}, err
 	}
@@ -172,7 +173,7 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 		page.Events, d.arena = page.memory.take()
 		defer func() { page.memory.arena, page.memory.kept = d.arena, d.kept }()
 	}
-	var trimmed bool
+	var removed bool
 	size, read, full := 0, 0, false
 	for rows.Next() {
 		event, err := d.decode(rows)
@@ -183,8 +184,8 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 			break
 		}
 		read++
-		trim := d.row[columnsMore]
-		trimmed = trim != nil && d.int64(columnsMore) != leg.From.Trim
+		removal := d.row[columnsMore]
+		removed = removal != nil && d.int64(columnsMore) != leg.From.Trim
 		size += event.size()
 		page.After = event.ID
 		if filter.Match(event.Topic, event.Type) {
@@ -196,15 +197,15 @@ func (r Reader) page(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter
 		return Page{}, err
 	}
 	page.Done = !full && read < limit
-	if read == 0 || trimmed {
-		return page, r.untrimmed(ctx, conn, leg, filter)
+	if read == 0 || removed {
+		return page, untrimmed(ctx, q, leg, filter)
 	}
 	return page, nil
 }
 
 // untrimmed makes sure that nothing of the leg was removed before it was read.
-func (r Reader) untrimmed(ctx context.Context, conn *pgx.Conn, leg Leg, filter Filter) error {
-	_, reason, err := verify(ctx, conn, leg.From, filter.Topics)
+func untrimmed(ctx context.Context, q db, leg Leg, filter Filter) error {
+	_, reason, err := verify(ctx, q, leg.From, filter.Topics)
 	switch {
 	case err != nil:
 		return err

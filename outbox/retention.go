@@ -6,26 +6,25 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Retention makes daily partitions ahead, drops those that are past, removes single
-// topics' events before that, and forgets what is only about events that are gone.
-// Every node runs one; a row that is locked lets one at a time do it.
+// Retention makes partitions ahead, drops those that are past, removes single topics'
+// events before that, and forgets what is only about events that are gone. Every node
+// runs one; a row that is locked lets one at a time do it.
 type Retention struct {
 	Pool *pgxpool.Pool
-	// Keep is the age at which a day's events are removed; 0 keeps them for
-	// ever.
+	// Schema is where the outbox is; the default one by default.
+	Schema Schema
+	// Keep is the age at which events are removed, a partition at a time; 0 keeps them for
+	// ever. The longer it is, the more days one partition has, so that there are never
+	// more than some forty.
 	Keep time.Duration
 	// Rules are for topics whose events go earlier than that.
 	Rules []RetentionRule
-	// Clock says what time it is, instead of the database; for tests, and for the
-	// owner of the schema only.
-	Clock func() time.Time
 	Log   *slog.Logger
 }
 
@@ -46,11 +45,9 @@ const (
 	busyTurns = 15
 	// forEver is a century: more is more than there is.
 	forEver = 100 * 365 * 24 * time.Hour
-	// daysAhead is how many days after today have their partition.
-	daysAhead = 3
-	// sweptRows is how many rows are removed in one transaction.
-	sweptRows = 5000
-	// upkeepLimit is for a statement that may have to go through a day of events.
+	// removedRows is how many rows are removed in one transaction.
+	removedRows = 5000
+	// upkeepLimit is for a statement that may have to go through a partition of events.
 	// One on a connection that is dead without a word would else never end.
 	upkeepLimit = time.Hour
 )
@@ -59,11 +56,11 @@ const (
 func (r Retention) Run(ctx context.Context) error {
 	busy := 0
 	for {
-		kept, err := r.turn(ctx)
+		locked, err := r.turn(ctx)
 		switch {
 		case err != nil && ctx.Err() == nil:
-			r.Log.WarnContext(ctx, "partitions not kept up", "err", err, "retry_in", retentionTurn)
-		case !kept:
+			r.Log.WarnContext(ctx, "partitions not maintained", "err", err, "retry_in", retentionTurn)
+		case !locked:
 			busy = 0
 		case busy < busyTurns:
 			busy++
@@ -86,27 +83,19 @@ func (r Retention) Turn(ctx context.Context) error {
 	return err
 }
 
-// turn tells whether something was left because it was locked.
-func (r Retention) turn(ctx context.Context) (busy bool, err error) {
-	var now time.Time // one for all of the turn
-	if r.Clock != nil {
-		now = r.Clock()
-	}
+// turn reports whether something was left because it was locked.
+func (r Retention) turn(ctx context.Context) (locked bool, err error) {
 	var failures []error
-	// until calls the function until it finds nothing more to do. What fails keeps
-	// nothing else from being done.
+	// until calls a function until it finds nothing more to do. What fails keeps nothing
+	// else from being done.
 	until := func(what, call string, done func() bool, result any, args ...any) {
-		if r.Clock != nil { // which takes the owner
-			args = append(args, now)
-			call = fmt.Sprintf("%s, $%d)", strings.TrimSuffix(call, ")"), len(args))
-		}
 		for ctx.Err() == nil {
 			err := r.call(ctx, call, result, args...)
 			var pg *pgconn.PgError
 			switch {
 			case errors.As(err, &pg) && pg.Code == pgerrLockNotAvailable:
 				r.Log.DebugContext(ctx, "table busy, it is left for the next turn", "to", what)
-				busy = true
+				locked = true
 				return
 			case err != nil:
 				failures = append(failures, fmt.Errorf("%s: %w", what, err))
@@ -120,38 +109,40 @@ func (r Retention) turn(ctx context.Context) (busy bool, err error) {
 	var name *string
 	var n int
 	if r.Keep > 0 {
-		until("drop a partition", `outbox_drop($1)`, func() bool {
+		until("drop a partition", `SELECT outcrier.drop_partition($1)`, func() bool {
 			if name != nil {
-				r.Log.InfoContext(ctx, "past events dropped", "partition", *name, "keep", r.Keep)
+				r.Log.InfoContext(ctx, "past events dropped", "partition", *name, "retention", r.Keep)
 			}
 			return name == nil
 		}, &name, r.Keep)
 	}
-	until("make partitions ahead", `outbox_ahead($1)`, func() bool {
+	until("add a partition", `SELECT outcrier.add_partition($1)`, func() bool {
 		if name != nil {
-			r.Log.DebugContext(ctx, "partition made", "partition", *name)
+			r.Log.DebugContext(ctx, "partition added", "partition", *name)
 		}
 		return name == nil
-	}, &name, daysAhead)
+	}, &name, r.Keep)
 	for _, rule := range r.Rules {
-		swept := 0
-		until("remove events of "+string(rule.Pattern), `outbox_sweep($1, $2, $3)`, func() bool {
-			swept += n
-			return n < sweptRows
-		}, &n, rule.Pattern, rule.Keep, sweptRows)
-		if swept > 0 {
-			r.Log.InfoContext(ctx, "past events removed", "pattern", rule.Pattern, "events", swept, "keep", rule.Keep)
+		removed := 0
+		until("remove events of "+string(rule.Pattern), `SELECT outcrier.delete_expired($1, $2, $3)`, func() bool {
+			removed += n
+			return n < removedRows
+		}, &n, rule.Pattern, rule.Keep, removedRows)
+		if removed > 0 {
+			r.Log.InfoContext(ctx, "past events removed", "pattern", rule.Pattern, "events", removed, "retention", rule.Keep)
 		}
 	}
 	// Keys are kept for as long as events are, what is remembered of removals is not.
-	until("forget what is past", `outbox_forget($1)`, func() bool { return n == 0 }, &n, cmp.Or(r.Keep, forEver))
-	return busy, errors.Join(failures...)
+	until("purge what is past", `SELECT outcrier.purge_records($1)`, func() bool { return n == 0 }, &n, cmp.Or(r.Keep, forEver))
+	return locked, errors.Join(failures...)
 }
 
 func (r Retention) call(ctx context.Context, call string, result any, args ...any) error {
 	ctx, cancel := within(ctx, upkeepLimit)
 	defer cancel()
-	return r.Pool.QueryRow(ctx, "SELECT "+call, args...).Scan(result)
+	return inPool(ctx, r.Pool, r.Schema, func(q db) error {
+		return q.QueryRow(ctx, call, args...).Scan(result)
+	})
 }
 
 const pgerrLockNotAvailable = "55P03"

@@ -12,7 +12,9 @@ import (
 // runs one; each row is moved by one of them.
 type Schedule struct {
 	Pool *pgxpool.Pool
-	Log  *slog.Logger
+	// Schema is where the outbox is; the default one by default.
+	Schema Schema
+	Log    *slog.Logger
 }
 
 // scheduleTurn is how late an event that was scheduled at the last moment may be.
@@ -49,13 +51,14 @@ func (s Schedule) turn(ctx context.Context) (pause time.Duration, err error) {
 	return pause, err
 }
 
-// move moves some of what is due, and tells whether there may be more.
+// move moves some of what is due, and reports whether there may be more.
 func (s Schedule) move(ctx context.Context) (pause time.Duration, more bool, err error) {
 	ctx, cancel := within(ctx, statementLimit)
 	defer cancel()
 	var seconds *float64
-	err = s.Pool.QueryRow(ctx,
-		`SELECT extract(epoch FROM min(deliver_at) - clock_timestamp())::float8 FROM outbox_scheduled`).Scan(&seconds)
+	err = inPool(ctx, s.Pool, s.Schema, func(q db) error {
+		return q.QueryRow(ctx, `SELECT extract(epoch FROM min(deliver_at) - clock_timestamp())::float8 FROM outcrier.scheduled`).Scan(&seconds)
+	})
 	switch {
 	case err != nil:
 		return 0, false, err
@@ -65,7 +68,9 @@ func (s Schedule) move(ctx context.Context) (pause time.Duration, more bool, err
 		return min(scheduleTurn, time.Duration(*seconds*float64(time.Second))), false, nil
 	}
 	var moved int
-	err = s.Pool.QueryRow(ctx, `SELECT outbox_deliver_due()`).Scan(&moved)
+	err = inPool(ctx, s.Pool, s.Schema, func(q db) error {
+		return q.QueryRow(ctx, `SELECT outcrier.deliver_scheduled()`).Scan(&moved)
+	})
 	// Another node may hold what is due.
 	return scheduleTurn, moved > 0, err
 }

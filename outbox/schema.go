@@ -2,7 +2,6 @@ package outbox
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -141,19 +140,13 @@ func knownSchemas() []*schemas {
 	return append([]*schemas{noSchemas}, compiled.versions...)
 }
 
-// schemaRow is a row of outbox_schemas.
-type schemaRow struct {
-	version int64
-	kind    *string
-	schema  json.RawMessage
-}
-
-// learn compiles what outbox_schemas gave, and keeps it.
+// learn compiles the rows of schemasSQL, and keeps that. A catalogue that has schemas and
+// has lost its version is -1: such are not kept, since there may be others.
 func learn(rows []schemaRow) *schemas {
-	if len(rows) == 0 || rows[0].version == 0 {
+	if len(rows) == 0 || rows[0].version == nil || *rows[0].version == 0 {
 		return noSchemas
 	}
-	learnt := &schemas{version: rows[0].version, byType: map[string]*jsonschema.Schema{}, broken: map[string]error{}}
+	learnt := &schemas{version: *rows[0].version, byType: map[string]*jsonschema.Schema{}, broken: map[string]error{}}
 	for _, r := range rows {
 		if r.kind == nil {
 			continue
@@ -164,6 +157,9 @@ func learn(rows []schemaRow) *schemas {
 			continue
 		}
 		learnt.byType[*r.kind] = schema
+	}
+	if learnt.version < 0 {
+		return learnt
 	}
 	compiled.Lock()
 	defer compiled.Unlock()

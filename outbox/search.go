@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
@@ -89,7 +88,7 @@ const (
 // of the first: an event that is committed later, with whatever id, is on none,
 // and each other is on exactly one.
 //
-// A time is looked for where outbox_id_at says that its ids are, with a minute to
+// A time is looked for where the SQL function id_at says that its ids are, with a minute to
 // spare. Events of the time with ids elsewhere, as of a clock that was set back,
 // follow behind the rest, on pages of their own.
 func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
@@ -97,8 +96,8 @@ func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
 	if err != nil {
 		return Found{}, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
-	page.time = a.searchTime
-	err = a.read(ctx, func(tx pgx.Tx) error {
+	page.time, page.schema = a.searchTime, a.Schema
+	err = a.read(ctx, func(tx db) error {
 		if err := page.begin(ctx, tx); err != nil {
 			return err
 		}
@@ -109,7 +108,7 @@ func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
 }
 
 // cursorText is where the page begins, the ids that the first page had from
-// outbox_id_at, and its snapshot: as long as there were transactions in flight.
+// id_at, and its snapshot: as long as there were transactions in flight.
 var cursorText = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})-([0-9]{1,18})\.([0-9]{1,19}:[0-9]{1,19}:[0-9,]*)$`)
 
 // check is the page that is asked for.

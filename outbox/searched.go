@@ -7,14 +7,13 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // searched is a page while it is read.
 type searched struct {
 	Search
-	time time.Duration
+	schema Schema
+	time   time.Duration
 	// least is the smallest id that is held, last is past the largest.
 	least, last int64
 	// Events from From until Until are expected with ids from floor to below bound.
@@ -35,15 +34,15 @@ type span struct {
 }
 
 // begin finds out what there is to look through.
-func (p *searched) begin(ctx context.Context, tx pgx.Tx) error {
-	const idsSQL = `SELECT pg_current_snapshot()::text, coalesce((SELECT min(id) FROM outbox), 0), coalesce((SELECT max(id) + 1 FROM outbox), 0)`
+func (p *searched) begin(ctx context.Context, tx db) error {
+	const idsSQL = `SELECT pg_current_snapshot()::text, coalesce((SELECT min(id) FROM outcrier.event), 0), coalesce((SELECT max(id) + 1 FROM outcrier.event), 0)`
 	var present string
 	if err := tx.QueryRow(ctx, idsSQL).Scan(&present, &p.least, &p.last); err != nil {
 		return err
 	}
 	if p.before == 0 {
 		p.snapshot, p.floor, p.bound = present, p.least, p.last
-		const idAtSQL = `SELECT outbox_id_at($1)`
+		const idAtSQL = `SELECT outcrier.id_at($1)`
 		for _, side := range []struct {
 			id    *int64
 			at    time.Time
@@ -79,7 +78,7 @@ func (p *searched) begin(ctx context.Context, tx pgx.Tx) error {
 
 // read reads one span, or what is left of it, and another only where that has
 // nothing.
-func (p *searched) read(ctx context.Context, tx pgx.Tx) (found Found, err error) {
+func (p *searched) read(ctx context.Context, tx db) (found Found, err error) {
 	found.Events = []Hit{}
 	began := time.Now()
 	shown := p.statement(p.before, p.before, p.Limit) // of what was trimmed since the first page
@@ -111,13 +110,13 @@ func (p *searched) read(ctx context.Context, tx pgx.Tx) (found Found, err error)
 	if len(p.spans) > 0 {
 		found.Next = fmt.Sprintf("%d-%d-%d.%s", p.spans[0].high, p.floor, p.bound, p.snapshot)
 	}
-	found.SQL = shown.copied() + ";"
+	found.SQL = shown.copied(p.schema) + ";"
 	return found, nil
 }
 
 // readSpan reads the first span until the page is full, its time over, or the span
 // at its end: from its high end down, which it moves.
-func (p *searched) readSpan(ctx context.Context, tx pgx.Tx, began time.Time, found *Found) error {
+func (p *searched) readSpan(ctx context.Context, tx db, began time.Time, found *Found) error {
 	s, window := &p.spans[0], int64(firstWindow)
 	for first := true; s.low < s.high && len(found.Events) < p.Limit; {
 		if found.Further = !first && time.Since(began) > p.time; found.Further {
@@ -161,8 +160,8 @@ func (p *searched) shown(s span, found *Found) *statement {
 }
 
 // look is window in a savepoint: it may time out, and others follow.
-func (p *searched) look(ctx context.Context, tx pgx.Tx, s span, limit int) (hits []Hit, err error) {
-	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) (err error) {
+func (p *searched) look(ctx context.Context, tx db, s span, limit int) (hits []Hit, err error) {
+	err = tx.savepoint(ctx, func(tx db) (err error) {
 		hits, err = p.window(ctx, tx, s, limit)
 		return err
 	})
@@ -170,7 +169,7 @@ func (p *searched) look(ctx context.Context, tx pgx.Tx, s span, limit int) (hits
 }
 
 // window reads the hits of a span.
-func (p *searched) window(ctx context.Context, tx pgx.Tx, w span, limit int) ([]Hit, error) {
+func (p *searched) window(ctx context.Context, tx db, w span, limit int) ([]Hit, error) {
 	s := p.statement(w.high, w.low, limit)
 	query := `
 SELECT id, created_at, topic, type, source, headers, title, severity, left(payload::text, ` + strconv.Itoa(previewChars) + `), char_length(payload::text)
@@ -178,19 +177,19 @@ FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
 	return rowsOf[Hit](ctx, tx, query, s.args...)
 }
 
-// strays tells whether the time has events in the spans where none are expected, or
-// more to look at than can be told in time. outbox_created_at knows which blocks
+// strays reports whether the time has events in the spans where none are expected, or
+// more to look at than can be in time. The index event_created_at knows which blocks
 // hold events of a time, so that the ids need not be walked through.
-func (p *searched) strays(ctx context.Context, tx pgx.Tx) (some bool, err error) {
+func (p *searched) strays(ctx context.Context, tx db) (some bool, err error) {
 	s := new(statement)
 	// Not EXISTS, which is planned for the first of many.
-	s.add("SELECT count(*) > 0 FROM outbox_history WHERE (false")
+	s.add("SELECT count(*) > 0 FROM outcrier.history WHERE (false")
 	for _, each := range p.spans {
 		s.add(" OR id >= ? AND id < ?", each.low, each.high)
 	}
 	s.add(")")
 	p.where(s, " AND ")
-	err = pgx.BeginFunc(ctx, tx, func(tx pgx.Tx) error {
+	err = tx.savepoint(ctx, func(tx db) error {
 		return tx.QueryRow(ctx, s.sql.String(), s.args...).Scan(&some)
 	})
 	if timedOut(err) {
@@ -203,7 +202,7 @@ func (p *searched) strays(ctx context.Context, tx pgx.Tx) (some bool, err error)
 // is not 0.
 func (p *searched) statement(top, low int64, limit int) *statement {
 	s := new(statement)
-	s.add("SELECT id, created_at, topic, type, payload, source, headers, severity, title\nFROM outbox_history")
+	s.add("SELECT id, created_at, topic, type, payload, source, headers, severity, title\nFROM outcrier.history")
 	word := "\nWHERE "
 	if top > 0 {
 		s.add(word+"id < ?", top)
@@ -230,7 +229,7 @@ func (p *searched) where(s *statement, word string) {
 	case p.Topic.Exact():
 		where("topic = ?", string(p.Topic))
 	default:
-		where("outbox_matches(topic, ?)", string(p.Topic))
+		where("outcrier.matches(topic, ?)", string(p.Topic))
 	}
 	if prefix, ok := strings.CutSuffix(p.Type, "*"); ok && prefix != "" {
 		where("starts_with(type, ?)", prefix)

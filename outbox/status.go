@@ -13,17 +13,17 @@ import (
 type Status struct {
 	// Following is true while the tail is connected and has caught up.
 	Following bool
-	// Listening is true when LISTEN is proven, or not asked for.
+	// Listening is true when LISTEN is known to work, or not needed.
 	Listening bool
 	// Listen says the same with its cause; empty without a connection.
 	Listen Listen
 	// Reads, Events and Caught count reads, events delivered, and events that
-	// only the idle turn found although the bell should have rung.
+	// only the idle turn found although a notification should have come.
 	Reads, Events, Caught int64
 	// Sessions counts the connections that the tail has begun to follow on.
 	Sessions int64
-	// Bell counts what went on at the bell.
-	Bell BellCounts
+	// WakeUps counts requests and notifications.
+	WakeUps WakeUpCounts
 	// InProgress is how many transactions of the whole cluster were in progress in
 	// the last read's snapshot.
 	InProgress int
@@ -52,21 +52,21 @@ type Listen string
 const (
 	// ListenOff: WakePoll does without.
 	ListenOff Listen = "off"
-	// ListenProving: no proof was heard yet, and none has failed.
-	ListenProving Listen = "proving"
-	// ListenProven: the tail has heard its own proof.
-	ListenProven Listen = "proven"
-	// ListenUnheard: LISTEN succeeds and the proof is not heard, as behind a
+	// ListenTesting: no test of LISTEN was heard yet, and none has failed.
+	ListenTesting Listen = "testing"
+	// ListenWorks: the tail has heard its own notification.
+	ListenWorks Listen = "works"
+	// ListenUnheard: LISTEN succeeds and the test is not heard, as behind a
 	// transaction pooler. (A standby is refused before: ErrStandby.)
 	ListenUnheard Listen = "pooler"
 )
 
-// BellCounts counts what goes on at the bell.
-type BellCounts struct {
-	// Asked: the tail was about to sleep, and drew a ticket. Rang: a writer's
-	// notification was heard. Answered: the tail silenced the bell. Proofs: LISTEN
-	// was proven.
-	Asked, Rang, Answered, Proofs int64
+// WakeUpCounts counts what a tail does to be woken.
+type WakeUpCounts struct {
+	// Requests: the tail was about to sleep, and requested a wake-up. Notifications:
+	// one of a writer was heard. Answers: the tail answered a request, so that writers
+	// notify no more. SelfTests: LISTEN was tested, and works.
+	Requests, Notifications, Answers, SelfTests int64
 }
 
 // Status may be called at any time from any goroutine.
@@ -128,27 +128,27 @@ func (t *Tail) observe(events []Event) {
 	}
 }
 
-func listenState(b *bell) Listen {
+func listenState(l *listener) Listen {
 	switch {
-	case b == nil:
+	case l == nil:
 		return ListenOff
-	case b.proven:
-		return ListenProven
-	case b.unheard:
+	case l.works:
+		return ListenWorks
+	case l.unheard:
 		return ListenUnheard
 	}
-	return ListenProving
+	return ListenTesting
 }
 
-// counted adds what the bell of one connection has counted to what those before it
+// counted adds what the listener of one connection has counted to what those before it
 // have, and forgets it.
-func (b *bell) counted(all BellCounts) BellCounts {
-	if b == nil {
+func (l *listener) counted(all WakeUpCounts) WakeUpCounts {
+	if l == nil {
 		return all
 	}
-	n := b.counts
-	b.counts = BellCounts{}
-	return BellCounts{all.Asked + n.Asked, all.Rang + n.Rang, all.Answered + n.Answered, all.Proofs + n.Proofs}
+	n := l.counts
+	l.counts = WakeUpCounts{}
+	return WakeUpCounts{all.Requests + n.Requests, all.Notifications + n.Notifications, all.Answers + n.Answers, all.SelfTests + n.SelfTests}
 }
 
 // clock is when the clocks were last compared.
@@ -182,7 +182,7 @@ func (t *Tail) compare(ctx context.Context, conn *pgx.Conn, c *clock) error {
 // ClockAhead is by how much the clock of Postgres is ahead of this machine's: the
 // measure of three that had the shortest round trip, half of which it may be wrong
 // by.
-func ClockAhead(ctx context.Context, conn querier) (ahead time.Duration, err error) {
+func ClockAhead(ctx context.Context, conn *pgx.Conn) (ahead time.Duration, err error) {
 	var shortest time.Duration
 	for i := range 3 {
 		var there time.Time

@@ -7,8 +7,6 @@ import (
 	"regexp"
 	"strconv"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // StreamSearch selects streams that the audit has on record.
@@ -24,24 +22,24 @@ type StreamSearch struct {
 
 // StreamRow is a stream on record.
 type StreamRow struct {
-	Run       int64      `json:"run"`
-	Stream    int64      `json:"stream"`
-	Node      string     `json:"node"`
-	Subject   string     `json:"subject"`
-	Remote    string     `json:"remote"`
-	Topics    []string   `json:"topics"`
-	Types     []string   `json:"types"`
-	Since     *time.Time `json:"since"`
-	OpenedAt  time.Time  `json:"opened_at"`
-	StoodAt   time.Time  `json:"stood_at"`
-	Position  string     `json:"position"`
-	Events    int64      `json:"events"`
-	LastEvent *int64     `json:"last_event"`
-	ClosedAt  *time.Time `json:"closed_at"`
-	Why       *string    `json:"why"`
-	// EndAskedAt is when somebody asked to end it, EndAskedBy who.
-	EndAskedAt *time.Time `json:"end_asked_at"`
-	EndAskedBy *string    `json:"end_asked_by"`
+	Run           int64      `json:"run"`
+	Stream        int64      `json:"stream"`
+	Node          string     `json:"node"`
+	Subject       string     `json:"subject"`
+	ClientAddress string     `json:"client_address"`
+	Topics        []string   `json:"topics"`
+	Types         []string   `json:"types"`
+	Since         *time.Time `json:"since"`
+	OpenedAt      time.Time  `json:"opened_at"`
+	Position      string     `json:"position"`
+	PositionAt    time.Time  `json:"position_at"`
+	Events        int64      `json:"events"`
+	LastEvent     *int64     `json:"last_event"`
+	ClosedAt      *time.Time `json:"closed_at"`
+	EndReason     *string    `json:"end_reason"`
+	// EndRequestedAt is when somebody requested its end, EndRequestedBy who.
+	EndRequestedAt *time.Time `json:"end_requested_at"`
+	EndRequestedBy *string    `json:"end_requested_by"`
 }
 
 // StreamPage is how many streams a page holds.
@@ -68,8 +66,8 @@ func (a *Admin) Streams(ctx context.Context, s StreamSearch) (found StreamsFound
 		column, open = "closed_at", "closed_at IS NOT NULL"
 	}
 	q := new(statement)
-	q.add(`SELECT run, stream, node, subject, remote, topics, types, since, opened_at, stood_at, position, events, last_event,
-	closed_at, why, end_asked_at, end_asked_by FROM outbox_stream WHERE ` + open)
+	q.add(`SELECT run, stream, node, subject, client_address, topics, types, since, opened_at, position, position_at, events, last_event,
+	closed_at, end_reason, end_requested_at, end_requested_by FROM outcrier.stream WHERE ` + open)
 	if s.Subject != "" {
 		q.add(" AND subject = ?", s.Subject)
 	}
@@ -101,15 +99,13 @@ func (a *Admin) Streams(ctx context.Context, s StreamSearch) (found StreamsFound
 	return found, err
 }
 
-// EndStream asks the node that serves a stream to end it, which it does within a
-// second or so of being able to. It returns false when the stream is not open, as
-// far as is on record.
-func (a *Admin) EndStream(ctx context.Context, run, stream int64, askedBy string) (open bool, err error) {
-	err = a.change(ctx, func(tx pgx.Tx) error {
-		var is *bool
-		err := tx.QueryRow(ctx, `SELECT outbox_end_stream($1, $2, $3)`, run, stream, clean(askedBy)).Scan(&is)
-		open = is != nil
-		return err
+// EndStream requests the end of a stream of the node that serves it, which ends it
+// within a second or so of being able to. It returns false when the stream is not open,
+// as far as is on record.
+func (a *Admin) EndStream(ctx context.Context, run, stream int64, requestedBy string) (open bool, err error) {
+	err = a.change(ctx, func(tx db) error {
+		const endSQL = `SELECT coalesce(outcrier.end_stream($1, $2, $3), false)`
+		return tx.QueryRow(ctx, endSQL, run, stream, clean(requestedBy)).Scan(&open)
 	})
 	return open, err
 }

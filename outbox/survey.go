@@ -4,22 +4,24 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Survey is what the database knows of an outbox beside its events, at one moment.
 type Survey struct {
-	// Owing are the open transactions that have appended, as outbox_in_flight() lists
-	// them. Prepared ones are among them.
-	Owing int
-	// OldestOwing is how long the oldest of them has been open, 0 when there is none,
+	// InFlight are the open transactions that have appended, as the SQL function
+	// in_flight lists them. Prepared ones are among them.
+	InFlight int
+	// OldestInFlight is how long the oldest of them has been open, 0 when there is none,
 	// or none whose time may be seen. Of a prepared transaction it is since the
 	// PREPARE.
-	OldestOwing time.Duration
-	// DaysAhead is for how many days after today, in a row, there is a partition: -1
-	// when there is none even for today.
+	OldestInFlight time.Duration
+	// DaysAhead is for how many days after today (UTC), in a row, there is a partition:
+	// -1 when there is none even for today.
 	DaysAhead int
 	// DefaultRows is Postgres's own estimate of the events in the partition that
-	// takes what no day does.
+	// takes what no other does.
 	DefaultRows int64
 	// Scheduled are the events that wait for their time; Overdue is by how much the
 	// first of them is past it.
@@ -27,44 +29,60 @@ type Survey struct {
 	Overdue   time.Duration
 }
 
-// owingSQL has the times that either the outbox's owner may see, or this role.
-const owingSQL = `
+// inFlightSQL has the times that either the outbox's owner may see, or this role.
+const inFlightSQL = `
 SELECT count(*), coalesce(max(extract(epoch FROM clock_timestamp() - coalesce(f.since, a.xact_start))), 0)::float8
-FROM outbox_in_flight() AS f LEFT JOIN pg_stat_activity AS a ON a.pid = f.pid`
+FROM outcrier.in_flight() AS f LEFT JOIN pg_stat_activity AS a ON a.pid = f.pid`
 
-// partitionsSQL counts the days ahead by the names of the partitions, which are
-// outbox_partitions_ahead's.
-const partitionsSQL = `
-WITH days AS (
-	SELECT to_date(c.relname, '"outbox_"YYYY_MM_DD') - (now() AT TIME ZONE 'UTC')::date AS ahead
-	FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-	WHERE i.inhparent = 'outbox'::regclass AND c.relname ~ '^outbox_\d{4}_\d\d_\d\d$'
+const (
+	partitionsSQL  = `SELECT begins, ends FROM outcrier.partitions() WHERE isfinite(begins) AND isfinite(ends) ORDER BY begins`
+	defaultRowsSQL = `SELECT pg_stat_get_live_tuples('outcrier.event_default'::regclass), now()`
 )
-SELECT (SELECT n - 1 FROM generate_series(0, 400) AS n WHERE NOT EXISTS (SELECT FROM days WHERE ahead = n) ORDER BY n LIMIT 1),
-	pg_stat_get_live_tuples('outbox_default'::regclass)`
 
 const scheduledSQL = `
-SELECT count(deliver_at), coalesce(extract(epoch FROM clock_timestamp() - min(deliver_at)), 0)::float8 FROM outbox_scheduled`
+SELECT count(deliver_at), coalesce(extract(epoch FROM clock_timestamp() - min(deliver_at)), 0)::float8 FROM outcrier.scheduled`
 
-// Survey asks the database. It needs no more than outbox_server may.
+// Survey asks the database. It needs no more than outcrier_server may.
 func (r Reader) Survey(ctx context.Context) (s Survey, err error) {
-	conn, err := r.Pool.Acquire(ctx)
-	if err != nil {
-		return s, err
+	err = inPool(ctx, r.Pool, r.Schema, func(q db) error {
+		var oldest, overdue float64
+		if err := q.QueryRow(ctx, inFlightSQL).Scan(&s.InFlight, &oldest); err != nil {
+			return fmt.Errorf("find the transactions in flight: %w", migrated(err))
+		}
+		var now time.Time
+		if err := q.QueryRow(ctx, defaultRowsSQL).Scan(&s.DefaultRows, &now); err != nil {
+			return fmt.Errorf("look at the partitions: %w", err)
+		}
+		rows, _ := q.Query(ctx, partitionsSQL) // CollectRows has the error
+		stretches, err := pgx.CollectRows(rows, pgx.RowToStructByPos[stretch])
+		if err != nil {
+			return fmt.Errorf("look at the partitions: %w", err)
+		}
+		s.DaysAhead = daysAhead(now, stretches)
+		if err := q.QueryRow(ctx, scheduledSQL).Scan(&s.Scheduled, &overdue); err != nil {
+			return fmt.Errorf("look at what is scheduled: %w", err)
+		}
+		s.OldestInFlight, s.Overdue = seconds(oldest), max(0, seconds(overdue))
+		return nil
+	})
+	return s, err
+}
+
+// stretch is the time of a partition.
+type stretch struct{ Begins, Ends time.Time }
+
+// daysAhead is how many whole days after that of now the stretches cover without a gap.
+// They are in order.
+func daysAhead(now time.Time, stretches []stretch) int {
+	const day = 24 * time.Hour
+	today := now.UTC().Truncate(day)
+	covered := today
+	for _, s := range stretches {
+		if !s.Begins.After(covered) && s.Ends.After(covered) {
+			covered = s.Ends
+		}
 	}
-	defer conn.Release()
-	var oldest, overdue float64
-	if err := conn.QueryRow(ctx, owingSQL).Scan(&s.Owing, &oldest); err != nil {
-		return s, fmt.Errorf("find the transactions that owe events: %w", migrated(err))
-	}
-	if err := conn.QueryRow(ctx, partitionsSQL).Scan(&s.DaysAhead, &s.DefaultRows); err != nil {
-		return s, fmt.Errorf("look at the partitions: %w", err)
-	}
-	if err := conn.QueryRow(ctx, scheduledSQL).Scan(&s.Scheduled, &overdue); err != nil {
-		return s, fmt.Errorf("look at what is scheduled: %w", err)
-	}
-	s.OldestOwing, s.Overdue = seconds(oldest), max(0, seconds(overdue))
-	return s, nil
+	return int(covered.Sub(today)/day) - 1
 }
 
 func seconds(n float64) time.Duration { return time.Duration(n * float64(time.Second)) }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -17,8 +18,8 @@ import (
 type Wake string
 
 const (
-	// WakeBell sleeps until a writer rings; see bell.
-	WakeBell Wake = "bell"
+	// WakeNotify sleeps until a writer notifies; see listener.
+	WakeNotify Wake = "notify"
 	// WakePoll only looks, in turns that get longer while nothing happens.
 	WakePoll Wake = "poll"
 )
@@ -29,26 +30,28 @@ type Tail struct {
 	// URL reaches the primary directly; LISTEN does not work through a
 	// transaction pooler.
 	URL string
-	// Connected, when not nil, is told of each connection before anything is read over
+	// Schema is where the outbox is; the default one by default.
+	Schema Schema
+	// Connected, when not nil, is called for each connection before anything is read over
 	// it. After a failover other connections may still lead to the server of before:
 	// what was delivered from here on need not be there.
 	Connected func()
-	// Start is told where the tail starts, before any Deliver, and again
+	// Start is called with where the tail starts, before any Deliver, and again
 	// whenever it can't go on from where it was: after a failover that lost
-	// commits, or a connection lost in the middle of a read. What follows then
-	// does not continue what came before.
+	// commits, a reset, or a connection lost in the middle of a read. What follows
+	// then does not continue what came before.
 	Start func(Position)
 	// Deliver gets the reads, in order. It must not block: the tail waits for
 	// it. The events stay valid.
 	Deliver func(Read)
-	// Wake is WakeBell by default.
+	// Wake is WakeNotify by default.
 	Wake Wake
 	// Turn is the pause between reads while events flow, more than a hundred a
-	// second, or fewer where writers would wait for each other to ring: 10 ms by
+	// second, or fewer where writers would wait for each other to notify: 10 ms by
 	// default. Otherwise they are delivered as they come.
 	Turn time.Duration
 	// IdleTurn is the longest time without a look at the table, a net under
-	// the bell: 1 s by default.
+	// the notifications: 1 s by default.
 	IdleTurn time.Duration
 	// Silence is how long a statement may bring nothing before its connection is
 	// taken for dead, as one is that a firewall has forgotten: 10 s by default.
@@ -64,8 +67,14 @@ type Tail struct {
 	// dispatch is of the present read.
 	dispatch Durations
 
+	// suspect is set when the database may not have what the tail stands on any more.
+	suspect   atomic.Bool
+	rechecked time.Time
+
 	mu     sync.Mutex
 	status Status
+	// wake ends the present wait for a notification.
+	wake context.CancelFunc
 	// stood is when the tail last stood at the end of the table, or began; reading
 	// is since when it reads, zero between reads.
 	stood, reading time.Time
@@ -106,7 +115,7 @@ func (t *Tail) Run(ctx context.Context) error {
 
 // session follows over one connection until it fails.
 func (t *Tail) session(ctx context.Context, connected func()) error {
-	conn, err := connect(ctx, t.URL)
+	conn, err := Connect(ctx, t.URL)
 	if err != nil {
 		return err
 	}
@@ -123,19 +132,19 @@ func (t *Tail) session(ctx context.Context, connected func()) error {
 		return err
 	}
 	defer guarded()
-	var b *bell
+	var l *listener
 	if t.Wake != WakePoll {
-		b, err = listen(ctx, conn, t.Silence, t.Log)
+		l, err = listen(ctx, conn, t.Schema, t.Silence, t.Log)
 		if err != nil {
-			return migrated(err)
+			return err
 		}
-		defer b.close(ctx)
+		defer l.close(ctx)
 	}
 	if err := t.begin(ctx, conn); err != nil {
 		return migrated(err)
 	}
 	connected()
-	err = t.follow(ctx, conn, b)
+	err = t.follow(ctx, conn, l)
 	if cause := context.Cause(ctx); errors.Is(cause, errElsewhere) {
 		return cause
 	}
@@ -148,69 +157,151 @@ const settleLimit = time.Hour
 // begin goes on from where the tail was, if the database still knows that
 // place, and starts afresh otherwise.
 func (t *Tail) begin(ctx context.Context, conn *pgx.Conn) error {
-	settling, cancel := within(ctx, settleLimit)
-	defer cancel()
-	var history int64
-	if err := conn.QueryRow(settling, `SELECT outbox_settle()`).Scan(&history); err != nil {
-		return fmt.Errorf("settle the history: %w", err)
+	history, err := t.settle(ctx, conn)
+	if err != nil {
+		return err
 	}
-	ctx, cancel = within(ctx, t.Silence)
+	ctx, cancel := within(ctx, t.Silence)
 	defer cancel()
-	if t.continuing && t.position.History == uint32(history) {
-		_, reason, err := verify(ctx, conn, t.position, nil)
-		if err != nil {
+	return inSession(ctx, conn, t.Schema, func(q db) error {
+		if err := refuseRowSecurity(ctx, q); err != nil {
 			return err
 		}
-		t.continuing = reason == ""
-	} else {
-		t.continuing = false
-	}
-	if !t.continuing {
-		t.warnCache(ctx, conn)
-		position, err := here(ctx, conn, uint32(history))
+		reason := OtherHistory
+		if t.continuing && t.position.History == history {
+			if _, reason, err = verify(ctx, q, t.position, nil); err != nil {
+				return err
+			}
+		}
+		t.continuing = t.continuing && reason == ""
+		if t.continuing {
+			return nil
+		}
+		t.warnCache(ctx, q)
+		position, err := here(ctx, q, history)
 		if err != nil {
 			return err
 		}
 		t.Log.InfoContext(ctx, "tail starts", "position", position)
 		t.position, t.continuing, t.failed = position, true, false
 		t.Start(position)
+		return nil
+	})
+}
+
+// settle returns the present history. Where rows come from another cluster it settles
+// them first, in pieces that commit.
+func (t *Tail) settle(ctx context.Context, conn *pgx.Conn) (uint32, error) {
+	ctx, cancel := within(ctx, settleLimit)
+	defer cancel()
+	for first := true; ; first = false {
+		var history *int64
+		err := inSession(ctx, conn, t.Schema, func(q db) error {
+			return q.QueryRow(ctx, `SELECT outcrier.settle()`).Scan(&history)
+		})
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("settle the history: %w", err)
+		case history != nil:
+			return uint32(*history), nil
+		case first:
+			t.Log.InfoContext(ctx, "events of another cluster are settled before the tail starts")
+		}
+	}
+}
+
+// rowSecuritySQL lists the tables of which policies may hide rows from this role. Of
+// partitions only those of the parent count.
+const rowSecuritySQL = `
+SELECT string_agg(format('%I.%I', n.nspname, c.relname), ', ' ORDER BY c.relname), current_user::text
+FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.oid = (SELECT e.relnamespace FROM pg_class AS e WHERE e.oid = 'outcrier.event'::regclass)
+	AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND row_security_active(c.oid)`
+
+// refuseRowSecurity names the cause where reads would fail, or find nothing.
+func refuseRowSecurity(ctx context.Context, q db) error {
+	var tables *string
+	var role string
+	if err := q.QueryRow(ctx, rowSecuritySQL).Scan(&tables, &role); err != nil {
+		return fmt.Errorf("look for row level security: %w", err)
+	}
+	if tables != nil {
+		return fmt.Errorf("row level security is on for table %s and applies to role %s: events would be missing; ALTER TABLE … DISABLE ROW LEVEL SECURITY, as the owner", *tables, role)
 	}
 	return nil
 }
 
+// Recheck has the tail make sure, at once, that the database still has what it stands
+// on, and start anew if not. It may be called from any goroutine, at any time.
+func (t *Tail) Recheck() {
+	t.suspect.Store(true)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.wake != nil {
+		t.wake()
+	}
+}
+
+// recheckEvery is how often the tail does so, at most.
+const recheckEvery = 100 * time.Millisecond
+
+func (t *Tail) recheck(ctx context.Context, conn *pgx.Conn) error {
+	if !t.suspect.Load() {
+		return nil
+	}
+	select {
+	case <-time.After(time.Until(t.rechecked.Add(recheckEvery))):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	t.suspect.Store(false)
+	t.rechecked = time.Now()
+	return t.begin(ctx, conn)
+}
+
 // warnCache says when sessions keep ids for later: then ids no longer rise with
 // the order of appends. Nothing is lost by it.
-func (t *Tail) warnCache(ctx context.Context, conn *pgx.Conn) {
+func (t *Tail) warnCache(ctx context.Context, q db) {
 	var cache int64
-	err := conn.QueryRow(ctx, `SELECT seqcache FROM pg_sequence WHERE seqrelid = 'outbox_id_seq'::regclass`).Scan(&cache)
+	err := q.QueryRow(ctx, `SELECT seqcache FROM pg_sequence WHERE seqrelid = 'outcrier.event_id'::regclass`).Scan(&cache)
 	if err == nil && cache != 1 {
-		t.Log.ErrorContext(ctx, "outbox_id_seq has a cache: events may come out of order; ALTER SEQUENCE outbox_id_seq CACHE 1", "cache", cache)
+		t.Log.ErrorContext(ctx, "event_id has a cache: events may come out of order; ALTER SEQUENCE event_id CACHE 1", "schema", t.Schema.orDefault(), "cache", cache)
 	}
 }
 
 // A polling tail looks at least this often.
 const pollTurn = 100 * time.Millisecond
 
-// vainTurn is the shortest time between looks for which the bell was rung in vain.
+// vainTurn is the shortest time between looks for notifications that were in vain.
 const vainTurn = 10 * time.Millisecond
 
-// follow reads in turns while events flow, and sleeps until the bell rings while
+// follow reads in turns while events flow, and sleeps until a writer notifies while
 // they are few.
-func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
+func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 	pause := t.Turn
 	var flow flow
-	var asked *ticket
+	var requested *request
 	flowing, asleep, woken := false, false, false
-	var vain time.Time // when the bell was last rung for nothing
+	var vain time.Time // when a notification last came for nothing
 	var clock clock
 	for {
-		if b != nil {
-			b.prove(ctx, t.URL)
+		if l != nil {
+			l.selfTest(ctx, t.URL)
 		}
 		if err := t.compare(ctx, conn, &clock); err != nil {
 			return err
 		}
+		if err := t.recheck(ctx, conn); err != nil {
+			return migrated(err)
+		}
 		events, xip, err := t.read(ctx, conn, !flowing)
+		if errors.Is(err, errReset) {
+			t.continuing = false
+			if err := t.begin(ctx, conn); err != nil {
+				return migrated(err)
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -224,28 +315,28 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 		}
 		woken = false
 		flowing = flow.after(time.Now(), events)
-		if b != nil && !flowing {
-			if flowing, err = b.crowded(ctx); err != nil {
+		if l != nil && !flowing {
+			if flowing, err = l.crowded(ctx); err != nil {
 				return fmt.Errorf("look whether writers wait: %w", err)
 			}
 			if flowing {
 				flow.hold(time.Now())
 			}
 		}
-		bell := b != nil && b.proven
+		listening := l != nil && l.works
 		switch {
-		case bell && (flowing || overslept):
-			// To ask would have every writer ring.
-			pause, asked = t.Turn, nil
-			if err := b.answer(ctx); err != nil {
-				return fmt.Errorf("answer the bell: %w", err)
+		case listening && (flowing || overslept):
+			// With a request every writer would notify.
+			pause, requested = t.Turn, nil
+			if err := l.answer(ctx); err != nil {
+				return fmt.Errorf("answer a wake-up: %w", err)
 			}
-		case bell && asked == nil:
-			if asked, err = b.ask(ctx); err != nil {
-				return fmt.Errorf("ask for the bell: %w", err)
+		case listening && requested == nil:
+			if requested, err = l.request(ctx); err != nil {
+				return fmt.Errorf("request a wake-up: %w", err)
 			}
 			continue
-		case bell && asked.clear(xip):
+		case listening && requested.clear(xip):
 			pause, asleep = t.IdleTurn, true
 		case events == 0:
 			pause = min(pause*2, pollTurn, t.IdleTurn)
@@ -253,11 +344,11 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 		t.note(func(s *Status) {
 			s.Following, s.Err = true, nil
 			s.InProgress = len(xip)
-			s.Listen, s.Bell = listenState(b), b.counted(s.Bell)
-			s.Listening = s.Listen == ListenOff || s.Listen == ListenProven
+			s.Listen, s.WakeUps = listenState(l), l.counted(s.WakeUps)
+			s.Listening = s.Listen == ListenOff || s.Listen == ListenWorks
 		})
 
-		if b == nil {
+		if l == nil {
 			select {
 			case <-time.After(pause):
 			case <-ctx.Done():
@@ -266,21 +357,21 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 			continue
 		}
 		if flowing {
-			if err := b.rest(ctx, pause); err != nil {
+			if err := l.rest(ctx, pause); err != nil {
 				return err
 			}
 			continue
 		}
-		rang, err := b.wait(ctx, pause)
+		heard, err := t.sleep(ctx, l, pause)
 		if err != nil {
-			return fmt.Errorf("wait for the bell: %w", err)
+			return fmt.Errorf("wait for a notification: %w", err)
 		}
-		if overslept && !rang {
+		if overslept && !heard {
 			t.note(func(s *Status) { s.Caught += int64(events) })
 		}
-		if rang {
-			pause, asked, asleep, woken = t.Turn, nil, false, true
-			// Whoever rings for nothing costs a hundred looks a second, and no
+		if heard {
+			pause, requested, asleep, woken = t.Turn, nil, false, true
+			// Whoever notifies for nothing costs a hundred looks a second, and no
 			// more.
 			select {
 			case <-time.After(time.Until(vain.Add(vainTurn))):
@@ -289,6 +380,23 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, b *bell) error {
 			}
 		}
 	}
+}
+
+// sleep waits for a notification, d at most, or until Recheck is called.
+func (t *Tail) sleep(ctx context.Context, l *listener, d time.Duration) (heard bool, err error) {
+	waiting, wake := context.WithCancel(ctx)
+	defer wake()
+	t.mu.Lock()
+	t.wake = wake
+	t.mu.Unlock()
+	if t.suspect.Load() { // since before wake was there
+		return false, nil
+	}
+	heard, err = l.wait(waiting, d)
+	if err != nil && waiting.Err() != nil && ctx.Err() == nil && !l.conn.IsClosed() {
+		return false, nil
+	}
+	return heard, err
 }
 
 // read reads what is new, and delivers it.
@@ -325,13 +433,17 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 }
 
 // verify asks whether the tail can still go on from where it is.
-func (t *Tail) verify(ctx context.Context, conn *pgx.Conn) (Position, error) {
+func (t *Tail) verify(ctx context.Context, conn *pgx.Conn) (verified Position, err error) {
 	ctx, cancel := within(ctx, t.Silence)
 	defer cancel()
-	verified, reason, err := verify(ctx, conn, t.position, nil)
-	if err == nil && reason != "" {
-		err = fmt.Errorf("the history went on without the tail: %s", reason)
-	}
+	err = inSession(ctx, conn, t.Schema, func(q db) (err error) {
+		var reason Reason
+		verified, reason, err = verify(ctx, q, t.position, nil)
+		if err == nil && reason != "" {
+			err = fmt.Errorf("the history went on without the tail: %s", reason)
+		}
+		return err
+	})
 	return verified, err
 }
 
@@ -342,18 +454,25 @@ func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, asked tim
 	watchdog := time.AfterFunc(t.Silence, func() { cancel(errSilent) })
 	defer watchdog.Stop()
 
-	began := time.Now()
-	to, xip, err = read(ctx, conn, t.position, few, t.around, func(r Read) {
-		watchdog.Reset(t.Silence)
-		if r.To.Trim != t.position.Trim {
-			return
-		}
-		t.continuing = r.Last
-		events += len(r.Events)
-		r.Asked = asked
-		t.observe(r.Events)
-		t.Deliver(r)
+	began, whole := time.Now(), false
+	err = inSession(ctx, conn, t.Schema, func(q db) (err error) {
+		to, xip, err = read(ctx, q, t.position, few, t.around, func(r Read) {
+			watchdog.Reset(t.Silence)
+			if r.To.Trim != t.position.Trim {
+				return
+			}
+			t.continuing = r.Last
+			events += len(r.Events)
+			r.Asked = asked
+			t.observe(r.Events)
+			t.Deliver(r)
+		})
+		whole = err == nil
+		return err
 	})
+	if whole {
+		err = nil // what ends the transaction of a read that is delivered is the next one's
+	}
 	switch {
 	case err != nil:
 		err = errors.Join(err, context.Cause(ctx))
@@ -369,10 +488,11 @@ func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, asked tim
 // slowRead is longer than a read takes that has few rows to look at.
 const slowRead = 20 * time.Millisecond
 
-// migrated tells a missing schema from other errors.
+// migrated makes ErrNotMigrated of errors that are of a missing schema.
 func migrated(err error) error {
 	var pg *pgconn.PgError
-	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42883") {
+	// undefined_table, undefined_function, invalid_schema_name
+	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42883" || pg.Code == "3F000") {
 		return fmt.Errorf("%w (%w)", ErrNotMigrated, err)
 	}
 	return err

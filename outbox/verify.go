@@ -11,41 +11,42 @@ import (
 
 // anchorSQL asks what the database knows of a position: the newest event of its
 // anchor's transaction ($1), whether one with its hash ($5) is known to have been
-// removed, the first xid not assigned yet, up to which xid removals after the entry
-// $2 are forgotten, the newest entry of outbox_trim, and whether an entry after $2
-// removed events of any topic that the set ($3, $4) does not hold, or may not hold.
+// removed, the first xid not assigned yet, up to which xid removals after the one
+// numbered $2 are forgotten, the newest removal, and whether one after $2 took events
+// of any topic that the set ($3, $4) does not hold, or may not hold.
 const anchorSQL = `
 SELECT a.id, a.created_at,
-	EXISTS (SELECT FROM outbox_trim_anchor AS r WHERE r.span @> ($1::xid8)::text::bigint AND r.hashes[array_position(r.xids, $1)] = $5),
+	EXISTS (SELECT FROM outcrier.removal_anchor AS r WHERE r.xid_range @> ($1::xid8)::text::bigint AND r.hashes[array_position(r.xids, $1)] = $5),
 	pg_snapshot_xmax(pg_current_snapshot()),
-	coalesce((SELECT below FROM outbox_trim_topic WHERE topic = '**' AND trim > $2), '0'),
-	(SELECT coalesce(max(trim), 0) FROM outbox_trim),
-	EXISTS (SELECT FROM outbox_trim WHERE trim > $2 AND (xid_max > $3
+	coalesce((SELECT below FROM outcrier.removal_topic WHERE topic = '**' AND removal > $2), '0'),
+	(SELECT coalesce(max(removal), 0) FROM outcrier.removal),
+	EXISTS (SELECT FROM outcrier.removal WHERE removal > $2 AND (xid_max > $3
 		OR EXISTS (SELECT FROM unnest($4::xid8[]) AS x WHERE x BETWEEN xid_min AND xid_max)))
 FROM (SELECT 1) AS one LEFT JOIN LATERAL (
-	SELECT id, created_at FROM outbox WHERE xid = $1 ORDER BY id DESC LIMIT 1
+	SELECT id, created_at FROM outcrier.event WHERE xid = $1 ORDER BY id DESC LIMIT 1
 ) AS a ON true`
 
 // verify judges a position of the present history, for a reader of these topics; nil
-// is all. It returns the position with the newest entry of outbox_trim.
-func verify(ctx context.Context, conn *pgx.Conn, p Position, topics []Pattern) (Position, Reason, error) {
+// is all. It returns the position with the newest removal.
+func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, Reason, error) {
 	var id *int64
 	var createdAt *time.Time
 	var next, forgotten uint64
-	var trim int64
+	var newest int64
 	var removed, unseen bool
-	err := conn.QueryRow(ctx, anchorSQL, p.Anchor.XID, p.Trim, p.Given.Max, p.Given.Except, int32(p.Anchor.Hash)).
-		Scan(&id, &createdAt, &removed, &next, &forgotten, &trim, &unseen)
+	err := q.QueryRow(ctx, anchorSQL, p.Anchor.XID, p.Trim, p.Given.Max, p.Given.Except, int32(p.Anchor.Hash)).
+		Scan(&id, &createdAt, &removed, &next, &forgotten, &newest, &unseen)
 	if err != nil {
 		return p, "", fmt.Errorf("verify a position: %w", err)
 	}
 	// Of a transaction whose newest event was removed, others may be left.
-	live := p.Anchor.XID == 0 || id != nil && newAnchor(p.Anchor.XID, *id, *createdAt) == p.Anchor
+	// Settled rows prove nothing: any of them may go, and none is from here.
+	live := p.Anchor.XID <= settledXID || id != nil && newAnchor(p.Anchor.XID, *id, *createdAt) == p.Anchor
 	proven := live || removed
 	switch {
 	case p.Anchor.XID >= next:
 		return p, Ahead, nil
-	case p.Trim > trim, !proven && (id != nil || p.Anchor.XID > forgotten):
+	case p.Trim > newest, !proven && (id != nil || p.Anchor.XID > forgotten):
 		return p, OtherHistory, nil
 	}
 	reason := Reason("")
@@ -53,7 +54,7 @@ func verify(ctx context.Context, conn *pgx.Conn, p Position, topics []Pattern) (
 	case !proven:
 		reason = Trimmed
 	case unseen:
-		missed, err := missed(ctx, conn, p, topics)
+		missed, err := missed(ctx, q, p, topics)
 		if err != nil {
 			return p, "", fmt.Errorf("verify a position: %w", err)
 		}
@@ -61,10 +62,10 @@ func verify(ctx context.Context, conn *pgx.Conn, p Position, topics []Pattern) (
 			reason = Trimmed
 		}
 	}
-	p.Trim = trim
+	p.Trim = newest
 	if !live {
 		// It goes on from an anchor that will be known for longer.
-		if p.Anchor, err = newestAnchor(ctx, conn, p.Anchor); err != nil {
+		if p.Anchor, err = newestAnchor(ctx, q, p.Anchor); err != nil {
 			return p, "", fmt.Errorf("verify a position: %w", err)
 		}
 	}
@@ -72,11 +73,11 @@ func verify(ctx context.Context, conn *pgx.Conn, p Position, topics []Pattern) (
 }
 
 // newestAnchor is the newest there is, or else the one given.
-func newestAnchor(ctx context.Context, conn *pgx.Conn, a Anchor) (Anchor, error) {
+func newestAnchor(ctx context.Context, q db, a Anchor) (Anchor, error) {
 	var xid uint64
 	var id int64
 	var createdAt time.Time
-	err := conn.QueryRow(ctx, `SELECT xid, id, created_at FROM outbox ORDER BY xid DESC, id DESC LIMIT 1`).Scan(&xid, &id, &createdAt)
+	err := q.QueryRow(ctx, `SELECT xid, id, created_at FROM outcrier.event ORDER BY xid DESC, id DESC LIMIT 1`).Scan(&xid, &id, &createdAt)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows) || err == nil && xid < a.XID:
 		return a, nil
@@ -86,8 +87,8 @@ func newestAnchor(ctx context.Context, conn *pgx.Conn, a Anchor) (Anchor, error)
 	return newAnchor(xid, id, createdAt), nil
 }
 
-// missedSQL tells whether events of the topics $4, of the patterns $5 that lie from
-// $6 on and below $7, or of the patterns $8, were removed after the entry $1 and are
+// missedSQL reports whether events of the topics $4, of the patterns $5 that lie from
+// $6 on and below $7, or of the patterns $8, were removed after the removal $1 and are
 // not in the set ($2, $3), nor up to the id $11 in the set ($9, $10).
 //
 // Of the transactions that were in flight, those count that have ended since, and had
@@ -98,33 +99,33 @@ const missedSQL = `
 WITH flying AS MATERIALIZED (
 	SELECT coalesce(array_agg(x), '{}') AS xids FROM unnest($3::xid8[]) AS x
 	WHERE pg_visible_in_snapshot(x, pg_current_snapshot())
-		AND (EXISTS (SELECT FROM outbox_trim_anchor WHERE span @> x::text::bigint AND x = ANY (xids))
-			OR x <= (SELECT below FROM outbox_trim_topic WHERE topic = '**' AND trim > $1))
+		AND (EXISTS (SELECT FROM outcrier.removal_anchor WHERE xid_range @> x::text::bigint AND x = ANY (xids))
+			OR x <= (SELECT below FROM outcrier.removal_topic WHERE topic = '**' AND removal > $1))
 ), lowest AS MATERIALIZED (
 	SELECT coalesce((SELECT min(x) FROM flying, unnest(xids) AS x), (($2::xid8)::text::bigint + 1)::text::xid8) AS xid
 ), selected AS (
-	SELECT t.trim, t.xid_max, t.xids, t.ids, t.below FROM outbox_trim_topic AS t WHERE t.topic = ANY ($4::text[]) OR t.topic = '**'
+	SELECT t.removal, t.xid_max, t.xids, t.ids, t.below FROM outcrier.removal_topic AS t WHERE t.topic = ANY ($4::text[]) OR t.topic = '**'
 	UNION ALL
-	SELECT t.trim, t.xid_max, t.xids, t.ids, t.below
+	SELECT t.removal, t.xid_max, t.xids, t.ids, t.below
 	FROM unnest($5::text[], $6::text[], $7::text[]) AS p (pattern, low, high)
-	JOIN outbox_trim_topic AS t ON t.topic >= p.low AND t.topic < p.high
-	WHERE outbox_matches(t.topic, p.pattern)
+	JOIN outcrier.removal_topic AS t ON t.topic >= p.low AND t.topic < p.high
+	WHERE outcrier.matches(t.topic, p.pattern)
 	UNION ALL
-	SELECT t.trim, t.xid_max, t.xids, t.ids, t.below FROM outbox_trim_topic AS t
-	WHERE t.xid_max >= (SELECT xid FROM lowest) AND EXISTS (SELECT FROM unnest($8::text[]) AS p WHERE outbox_matches(t.topic, p))
+	SELECT t.removal, t.xid_max, t.xids, t.ids, t.below FROM outcrier.removal_topic AS t
+	WHERE t.xid_max >= (SELECT xid FROM lowest) AND EXISTS (SELECT FROM unnest($8::text[]) AS p WHERE outcrier.matches(t.topic, p))
 )
 SELECT EXISTS (
 	SELECT FROM selected AS s, flying
-	WHERE s.trim > $1 AND s.xid_max >= (SELECT xid FROM lowest) AND (s.below > $2
+	WHERE s.removal > $1 AND s.xid_max >= (SELECT xid FROM lowest) AND (s.below > $2
 		OR EXISTS (SELECT FROM unnest(flying.xids) AS x WHERE x <= s.below)
 		OR EXISTS (
 			SELECT FROM unnest(s.xids, s.ids) AS u (xid, id)
 			WHERE (u.xid > $2 OR u.xid = ANY ($3::xid8[]))
 				AND NOT coalesce(u.id <= $11 AND u.xid <= $9 AND u.xid <> ALL ($10::xid8[]), false))))`
 
-// missed tells whether events of the topics were removed that p has not been given,
+// missed reports whether events of the topics were removed that p has not been given,
 // and not been told of.
-func missed(ctx context.Context, conn *pgx.Conn, p Position, topics []Pattern) (missed bool, err error) {
+func missed(ctx context.Context, q db, p Position, topics []Pattern) (missed bool, err error) {
 	if topics == nil {
 		topics = []Pattern{"**"}
 	}
@@ -145,7 +146,7 @@ func missed(ctx context.Context, conn *pgx.Conn, p Position, topics []Pattern) (
 	if p.Within != nil {
 		withinMax, withinExcept = &p.Within.Max, append([]uint64{}, p.Within.Except...)
 	}
-	err = conn.QueryRow(ctx, missedSQL, p.Trim, p.Given.Max, append([]uint64{}, p.Given.Except...), exact, bounded, low, high, unbounded,
+	err = q.QueryRow(ctx, missedSQL, p.Trim, p.Given.Max, append([]uint64{}, p.Given.Except...), exact, bounded, low, high, unbounded,
 		withinMax, withinExcept, p.EventID).Scan(&missed)
 	return missed, err
 }

@@ -31,24 +31,24 @@ func (w writer) tail(s outbox.Status) {
 	for _, state := range []string{"following", "starting", "standby", "not_migrated", "disconnected"} {
 		w.flag("tail_state", "1 for the state that the tail is in.", state == tailState(s), "state", state)
 	}
-	for _, state := range []outbox.Listen{outbox.ListenOff, outbox.ListenProving, outbox.ListenProven, outbox.ListenUnheard} {
+	for _, state := range []outbox.Listen{outbox.ListenOff, outbox.ListenTesting, outbox.ListenWorks, outbox.ListenUnheard} {
 		w.flag("listen_state", "1 for what the tail knows of LISTEN on its connection.", state == s.Listen, "state", string(state))
 	}
 	w.gauge("tail_lag_seconds", "How long ago the oldest moment is whose commits may not all have been handed out; 0 when idle.", s.Lag.Seconds())
 	w.counter("tail_sessions_total", "Connections that the tail has begun to follow on.", s.Sessions)
 	w.counter("tail_reads_total", "Reads of the tail.", s.Reads)
 	w.counter("tail_events_total", "Events that the tail has handed out.", s.Events)
-	w.counter("tail_caught_events_total", "Events that only the idle turn found, although the bell should have rung; stays 0.", s.Caught)
+	w.counter("tail_caught_events_total", "Events that only the idle turn found, although a notification should have come; stays 0.", s.Caught)
 	w.histogram("tail_read_seconds", "Time of a read that had events, from asking to the end.", s.Read)
 	w.histogram("append_to_dispatch_seconds", "Time from an event's created_at, when it was appended, to its being handed out; what its transaction stayed open is in there.", s.Dispatch)
 	w.gauge("transactions_in_progress", "Transactions of the whole cluster that were in progress at the last read.", float64(s.InProgress))
 	if s.ClockKnown {
 		w.gauge("clock_difference_seconds", "By how much the clock of Postgres is ahead of this node's.", s.ClockAhead.Seconds())
 	}
-	w.counter("bell_asked_total", "Times that the tail has asked to be woken.", s.Bell.Asked)
-	w.counter("bell_rang_total", "Notifications of writers that the tail has heard.", s.Bell.Rang)
-	w.counter("bell_answered_total", "Times that the tail has silenced the bell.", s.Bell.Answered)
-	w.counter("listen_proofs_total", "Times that LISTEN was proven.", s.Bell.Proofs)
+	w.counter("wake_up_requests_total", "Times that the tail has requested to be woken.", s.WakeUps.Requests)
+	w.counter("notifications_total", "Notifications of writers that the tail has heard.", s.WakeUps.Notifications)
+	w.counter("wake_up_answers_total", "Times that the tail has answered a request, so that writers notify no more.", s.WakeUps.Answers)
+	w.counter("listen_self_tests_total", "Times that LISTEN was tested, and works.", s.WakeUps.SelfTests)
 }
 
 func (w writer) streams(s sse.Stats) {

@@ -38,10 +38,10 @@ func (s *surveyed) survey(from Sources) (outbox.Survey, error) {
 }
 
 func (w writer) survey(s outbox.Survey) {
-	w.gauge("owing_transactions", "Open transactions that have appended, or are about to.", float64(s.Owing))
-	w.gauge("owing_oldest_seconds", "How long the oldest of them has been open.", s.OldestOwing.Seconds())
+	w.gauge("in_flight_transactions", "Open transactions that have appended, or are about to.", float64(s.InFlight))
+	w.gauge("in_flight_oldest_seconds", "How long the oldest of them has been open.", s.OldestInFlight.Seconds())
 	w.gauge("partitions_ahead", "Days after today that have a partition; -1 when today has none.", float64(s.DaysAhead))
-	w.gauge("default_partition_rows", "Events outside of every day's partition, as Postgres estimates it; 0 is right.", float64(s.DefaultRows))
+	w.gauge("default_partition_rows", "Events in the default partition, as Postgres estimates it; 0 is right.", float64(s.DefaultRows))
 	w.gauge("scheduled_events", "Events that wait for their time.", float64(s.Scheduled))
 	w.gauge("scheduled_overdue_seconds", "By how much the first of them is past its time.", s.Overdue.Seconds())
 }

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// bellModel is the bell's protocol as a small machine, of which every order of
+// wakeUpModel is the protocol of wake-ups as a small machine, of which every order of
 // steps is tried. A step is one touch of what writers and tails share. The idle
-// turn is left out: the bell alone must wake a tail.
-type bellModel struct {
+// turn is left out: notifications alone must wake a tail.
+type wakeUpModel struct {
 	tails, writers        int   // at the same time
 	transactions, crashes uint8 // in all, or endless
 	walledNextval         bool  // nextval may assign an xid; it does once in 32 times
@@ -24,23 +24,23 @@ const endless = math.MaxUint8
 type fault string
 
 const (
-	noFence           fault = "no fence"
-	noOwnXID          fault = "a fence of all that the snapshot lists and no more"
-	oneTransaction    fault = "ticket and xid drawn in one transaction"
-	noReadAfterTicket fault = "no read between ticket and sleep"
-	lateListen        fault = "listen after the ticket"
-	lastListen        fault = "listen after the last read"
-	answerNewest      fault = "the newest ticket answered"
-	answerOwn         fault = "the own ticket answered without a notification"
-	answerNone        fault = "no ticket answered"
-	keptTicket        fault = "a ticket kept when woken, as if nobody answered it"
-	keptAwake         fault = "a ticket kept while events flow"
-	lateTake          fault = "old rings passed over once the ticket is drawn"
-	restartTicket     fault = "a ticket kept over a lost connection"
-	triggerBeforeXID  fault = "a trigger that runs before its transaction has an xid"
+	noFence            fault = "no fence"
+	noOwnXID           fault = "a fence of all that the snapshot lists and no more"
+	oneTransaction     fault = "request and xid drawn in one transaction"
+	noReadAfterRequest fault = "no read between request and sleep"
+	lateListen         fault = "listen after the request"
+	lastListen         fault = "listen after the last read"
+	answerNewest       fault = "the newest request answered"
+	answerOwn          fault = "the own request answered without a notification"
+	answerNone         fault = "no request answered"
+	keptRequest        fault = "a request kept when woken, as if nobody answered it"
+	keptAwake          fault = "a request kept while events flow"
+	lateTake           fault = "old notifications passed over once the request is drawn"
+	restartRequest     fault = "a request kept over a lost connection"
+	triggerBeforeXID   fault = "a trigger that looks before its transaction has an xid"
 )
 
-// modelState is all there is at one moment. Xids and tickets are ranks, because
+// modelState is all there is at one moment. Xids and requests are ranks, because
 // only their order matters: so endless histories have a limited number of states.
 type modelState struct {
 	asked, answered       uint8 // the sequences: seen by all at once, never rolled back
@@ -70,21 +70,21 @@ const (
 	writerIdle writerAt = iota
 	writerInserted
 	writerReadAsked
-	writerSilent // has read both, and will not ring
-	writerRinging
+	writerSilent // has read both, and will not notify
+	writerNotifying
 	writerCommitted // its notification is not in the queues yet
 )
 
 type modelTail struct {
-	at     tailAt
-	tx     modelTx
-	ticket ticketState
-	own    uint8 // the xid drawn after the ticket, until the fence is made
-	number uint8 // of the ticket, for answerOwn
-	heard  uint8 // the newest ticket rung with, to be answered
-	unread bool  // a committed row is not read
-	deaf   bool  // has not said LISTEN, for lateListen and lastListen
-	queue  [3]uint8
+	at      tailAt
+	tx      modelTx
+	request requestState
+	own     uint8 // the xid drawn after the request, until the fence is made
+	number  uint8 // of the request, for answerOwn
+	heard   uint8 // the newest request notified for, to be answered
+	unread  bool  // a committed row is not read
+	deaf    bool  // has not said LISTEN, for lateListen and lastListen
+	queue   [3]uint8
 }
 
 type tailAt uint8
@@ -94,29 +94,29 @@ const (
 	tailReading
 	tailPausing   // for its fence, between two reads
 	tailFlowing   // events flow: it stays awake, and answers
-	tailAsking    // no ticket yet
-	tailDrawing   // nextval's transaction has an xid, its ticket can't be seen yet
-	tailDrawn     // the ticket can be seen, nextval's transaction is open
+	tailAsking    // no request yet
+	tailDrawing   // nextval's transaction has an xid, its request can't be seen yet
+	tailDrawn     // the request can be seen, nextval's transaction is open
 	tailNumbering // no xid of its own yet
 	tailNumbered  // which is open
 	tailDawdling  // has yet to LISTEN, for lateListen and lastListen
 	tailAsleep
-	tailAnswering // has compared the ticket heard, and will set it
+	tailAnswering // has compared the request heard, and will set it
 )
 
-type ticketState uint8
+type requestState uint8
 
 const (
-	noTicket ticketState = iota
-	freshTicket
-	fencedTicket
+	noRequest requestState = iota
+	freshRequest
+	fencedRequest
 )
 
 // modelStep says who did what, and what came of it.
 type modelStep func(who, what string, next modelState)
 
 // steps yields all that can happen next.
-func (m bellModel) steps(s modelState, yield modelStep) {
+func (m wakeUpModel) steps(s modelState, yield modelStep) {
 	for i := range m.writers {
 		m.writerSteps(s, i, yield)
 	}
@@ -134,8 +134,8 @@ var (
 	tailNames   = [...]string{"tail 1", "tail 2"}
 )
 
-// writerSteps follows outbox_ring.
-func (m bellModel) writerSteps(s modelState, i int, yield modelStep) {
+// writerSteps follows the trigger append_row.
+func (m wakeUpModel) writerSteps(s modelState, i int, yield modelStep) {
 	w, what := &s.writers[i], ""
 	if w.at != writerIdle && w.at != writerCommitted {
 		aborted := s
@@ -155,9 +155,9 @@ func (m bellModel) writerSteps(s modelState, i int, yield modelStep) {
 	case w.at == writerInserted:
 		w.at, w.seen, what = writerReadAsked, s.asked, "reads asked"
 	case w.at == writerReadAsked && w.seen > s.answered:
-		w.at, what = writerRinging, "reads answered, will ring"
+		w.at, what = writerNotifying, "reads answered, will notify"
 	case w.at == writerReadAsked:
-		w.at, w.seen, what = writerSilent, 0, "reads answered, won't ring"
+		w.at, w.seen, what = writerSilent, 0, "reads answered, won't notify"
 	case w.at == writerCommitted:
 		for i := range s.tails {
 			t := &s.tails[i]
@@ -174,9 +174,9 @@ func (m bellModel) writerSteps(s modelState, i int, yield modelStep) {
 		w.tx.xid, what = s.nextXID(), "gets its xid"
 	default:
 		s.complete(&w.tx)
-		if w.at == writerRinging {
+		if w.at == writerNotifying {
 			w.at = writerCommitted
-			yield(writerNames[i], "commits no row", s) // an INSERT of none rings all the same
+			yield(writerNames[i], "commits no row", s) // an INSERT that is rolled back to a savepoint notifies all the same
 		} else {
 			w.at = writerIdle
 		}
@@ -188,8 +188,8 @@ func (m bellModel) writerSteps(s modelState, i int, yield modelStep) {
 	yield(writerNames[i], what, s)
 }
 
-// tailSteps follows Tail.session, Tail.follow and bell.
-func (m bellModel) tailSteps(s modelState, i int, yield modelStep) {
+// tailSteps follows Tail.session, Tail.follow and listener.
+func (m wakeUpModel) tailSteps(s modelState, i int, yield modelStep) {
 	before := s
 	if s.tails[i].at != tailDown && s.crashes > 0 {
 		crashed := s
@@ -200,8 +200,8 @@ func (m bellModel) tailSteps(s modelState, i int, yield modelStep) {
 		notified := s
 		m.hear(&notified, i)
 		notified.tails[i].at = tailReading
-		if m.fault != keptTicket {
-			notified.dropTicket(i)
+		if m.fault != keptRequest {
+			notified.dropRequest(i)
 		}
 		yield(tailNames[i], "is notified", notified)
 	}
@@ -220,7 +220,7 @@ func (m bellModel) tailSteps(s modelState, i int, yield modelStep) {
 			t.heard = max(t.heard, t.number)
 		}
 		if m.fault != keptAwake {
-			s.dropTicket(i)
+			s.dropRequest(i)
 		}
 	case tailFlowing:
 		if m.answers(&s, i) {
@@ -228,7 +228,7 @@ func (m bellModel) tailSteps(s modelState, i int, yield modelStep) {
 		} else {
 			t.at, t.heard = tailReading, 0
 		}
-		what = "compares the ticket heard"
+		what = "compares the request heard"
 	case tailAsking:
 		if m.walledNextval {
 			walled := s
@@ -237,10 +237,10 @@ func (m bellModel) tailSteps(s modelState, i int, yield modelStep) {
 			yield(tailNames[i], "gets an xid for nextval", walled)
 		}
 		m.draw(&s, i)
-		t.at, what = tailNumbering, "draws a ticket"
+		t.at, what = tailNumbering, "draws a request"
 	case tailDrawing:
 		m.draw(&s, i)
-		t.at, what = tailDrawn, "draws a ticket"
+		t.at, what = tailDrawn, "draws a request"
 	case tailDrawn:
 		if m.fault == oneTransaction {
 			t.own = t.tx.xid
@@ -257,7 +257,7 @@ func (m bellModel) tailSteps(s modelState, i int, yield modelStep) {
 		s.complete(&t.tx)
 		t.at, what = tailReading, "ends its xid's transaction"
 		switch m.fault {
-		case noReadAfterTicket:
+		case noReadAfterRequest:
 			t.at = tailAsleep
 		case lateListen:
 			t.at = tailDawdling
@@ -278,8 +278,8 @@ func (m bellModel) tailSteps(s modelState, i int, yield modelStep) {
 }
 
 // take is what a tail hears without waiting for it: before it answers, and before it
-// draws a ticket, which is answer enough to those who rang with older ones.
-func (m bellModel) take(s modelState, i int, yield modelStep) {
+// draws a request, which is answer enough to those who notified for older ones.
+func (m wakeUpModel) take(s modelState, i int, yield modelStep) {
 	t := &s.tails[i]
 	late := m.fault == lateTake && t.at == tailNumbering
 	if t.queue[0] != 0 && (t.at == tailFlowing || t.at == tailAsking || late) {
@@ -287,11 +287,11 @@ func (m bellModel) take(s modelState, i int, yield modelStep) {
 		if late {
 			t.heard = 0
 		}
-		yield(tailNames[i], "hears a ring", s)
+		yield(tailNames[i], "hears a notification", s)
 	}
 }
 
-func (m bellModel) hear(s *modelState, i int) {
+func (m wakeUpModel) hear(s *modelState, i int) {
 	t := &s.tails[i]
 	heard := t.queue[0]
 	if m.fault == answerNewest {
@@ -300,26 +300,26 @@ func (m bellModel) hear(s *modelState, i int) {
 	t.heard, t.queue = max(t.heard, heard), [3]uint8{t.queue[1], t.queue[2]}
 }
 
-// draw is the moment when a ticket can be seen.
-func (m bellModel) draw(s *modelState, i int) {
+// draw is the moment when a request can be seen.
+func (m wakeUpModel) draw(s *modelState, i int) {
 	s.asked++
-	s.tails[i].ticket, s.tails[i].heard = freshTicket, 0
+	s.tails[i].request, s.tails[i].heard = freshRequest, 0
 	if m.fault == answerOwn {
 		s.tails[i].number = s.asked
 	}
 }
 
 // read is one turn of Tail.follow while events come now and then, up to its wait.
-func (m bellModel) read(s *modelState, i int) string {
+func (m wakeUpModel) read(s *modelState, i int) string {
 	t, what := &s.tails[i], "reads nothing"
 	if t.unread {
 		t.unread, what = false, "reads a row"
 	}
 	switch {
-	case t.ticket == noTicket:
+	case t.request == noRequest:
 		t.at = tailAsking
 		return what
-	case t.ticket == freshTicket && m.fault != noFence:
+	case t.request == freshRequest && m.fault != noFence:
 		m.fence(s, i)
 	}
 	for tx := range s.open {
@@ -337,9 +337,9 @@ func (m bellModel) read(s *modelState, i int) string {
 
 // fence is made by the tail's own code, of what a snapshot lists: transactions
 // in progress up to the latest completed one, and none beyond.
-func (m bellModel) fence(s *modelState, i int) {
+func (m wakeUpModel) fence(s *modelState, i int) {
 	t := &s.tails[i]
-	made := ticket{xid: uint64(t.own)}
+	made := request{xid: uint64(t.own)}
 	if m.fault == noOwnXID {
 		made.xid = math.MaxUint64
 	}
@@ -356,27 +356,27 @@ func (m bellModel) fence(s *modelState, i int) {
 			tx.holds |= 1 << i
 		}
 	}
-	t.ticket, t.own = fencedTicket, 0
+	t.request, t.own = fencedRequest, 0
 }
 
-// answers is the first half of outbox_bell_answer: another may come in between.
-func (m bellModel) answers(s *modelState, i int) bool {
+// answers is the first half of answer_wake_up: another may come in between.
+func (m wakeUpModel) answers(s *modelState, i int) bool {
 	return s.tails[i].heard > s.answered && m.fault != answerNone
 }
 
 // crash ends a tail's connection. Its transaction ends too, but an answer that
 // was under way may still be given, at any time.
-func (m bellModel) crash(s *modelState, i int) {
+func (m wakeUpModel) crash(s *modelState, i int) {
 	spend(&s.crashes)
 	t := &s.tails[i]
 	s.complete(&t.tx)
 	if t.at == tailAnswering && s.orphan == 0 {
 		s.orphan = t.heard
 	}
-	if m.fault != restartTicket || t.at < tailAsleep {
-		s.dropTicket(i)
+	if m.fault != restartRequest || t.at < tailAsleep {
+		s.dropRequest(i)
 	}
-	*t = modelTail{unread: t.unread, ticket: t.ticket}
+	*t = modelTail{unread: t.unread, request: t.request}
 }
 
 func spend(n *uint8) {
@@ -385,8 +385,8 @@ func spend(n *uint8) {
 	}
 }
 
-func (s *modelState) dropTicket(i int) {
-	s.tails[i].ticket, s.tails[i].number, s.tails[i].own = noTicket, 0, 0
+func (s *modelState) dropRequest(i int) {
+	s.tails[i].request, s.tails[i].number, s.tails[i].own = noRequest, 0, 0
 	for tx := range s.open {
 		tx.holds &^= 1 << i
 	}
@@ -419,29 +419,29 @@ func (s *modelState) complete(tx *modelTx) {
 	*tx = modelTx{}
 }
 
-// ranked replaces xids and tickets by the smallest numbers that keep their order.
+// ranked replaces xids and requests by the smallest numbers that keep their order.
 func (s modelState) ranked() modelState {
 	xids := uint64(1 | 1<<s.latest)
-	tickets := uint64(1 | 1<<s.asked | 1<<s.answered | 1<<s.orphan)
+	requests := uint64(1 | 1<<s.asked | 1<<s.answered | 1<<s.orphan)
 	for _, w := range s.writers {
 		xids |= 1 << w.tx.xid
-		tickets |= 1 << w.seen
+		requests |= 1 << w.seen
 	}
 	for _, t := range s.tails {
 		xids |= 1<<t.tx.xid | 1<<t.own
-		tickets |= 1<<t.heard | 1<<t.number | 1<<t.queue[0] | 1<<t.queue[1] | 1<<t.queue[2]
+		requests |= 1<<t.heard | 1<<t.number | 1<<t.queue[0] | 1<<t.queue[1] | 1<<t.queue[2]
 	}
 	rank := func(among uint64, n uint8) uint8 { return uint8(bits.OnesCount64(among & (1<<n - 1))) }
 	s.latest = rank(xids, s.latest)
-	s.asked, s.answered, s.orphan = rank(tickets, s.asked), rank(tickets, s.answered), rank(tickets, s.orphan)
+	s.asked, s.answered, s.orphan = rank(requests, s.asked), rank(requests, s.answered), rank(requests, s.orphan)
 	for i, w := range s.writers {
-		s.writers[i].tx.xid, s.writers[i].seen = rank(xids, w.tx.xid), rank(tickets, w.seen)
+		s.writers[i].tx.xid, s.writers[i].seen = rank(xids, w.tx.xid), rank(requests, w.seen)
 	}
 	for i, t := range s.tails {
 		s.tails[i].tx.xid, s.tails[i].own = rank(xids, t.tx.xid), rank(xids, t.own)
-		s.tails[i].heard, s.tails[i].number = rank(tickets, t.heard), rank(tickets, t.number)
+		s.tails[i].heard, s.tails[i].number = rank(requests, t.heard), rank(requests, t.number)
 		for j, payload := range t.queue {
-			s.tails[i].queue[j] = rank(tickets, payload)
+			s.tails[i].queue[j] = rank(requests, payload)
 		}
 	}
 	return s
@@ -472,19 +472,19 @@ func (tx *modelTx) swap() { tx.holds = tx.holds>>1 | tx.holds&1<<1 }
 func (w modelWriter) order() int { return int(w.at)<<16 | int(w.tx.xid)<<8 | int(w.seen) }
 
 func (t modelTail) order() int {
-	return int(t.at)<<40 | int(t.ticket)<<32 | int(t.own)<<24 | int(t.heard)<<16 | int(t.queue[0])<<8 | int(t.queue[1])
+	return int(t.at)<<40 | int(t.request)<<32 | int(t.own)<<24 | int(t.heard)<<16 | int(t.queue[0])<<8 | int(t.queue[1])
 }
 
 // quiet says that nothing is left to happen by itself.
-func (m bellModel) quiet(s *modelState) bool {
+func (m wakeUpModel) quiet(s *modelState) bool {
 	busy := func(t modelTail) bool { return t.at != tailDown && t.at != tailAsleep || t.queue[0] != 0 }
 	return s.writers == [3]modelWriter{} && s.orphan == 0 && !slices.ContainsFunc(s.tails[:m.tails], busy)
 }
 
 // broken says how s breaks the promise: a sleeping tail has read all that is
 // committed or is about to be notified; and when all is quiet, one more commit
-// wakes every sleeper, and their answers silence the bell.
-func (m bellModel) broken(s modelState) string {
+// wakes every sleeper, and their answers end the notifications.
+func (m wakeUpModel) broken(s modelState) string {
 	about := func(w modelWriter) bool { return w.at == writerCommitted }
 	for i, t := range s.tails {
 		if t.at == tailAsleep && t.unread && t.queue[0] == 0 && !slices.ContainsFunc(s.writers[:], about) {
@@ -509,13 +509,13 @@ func (m bellModel) broken(s modelState) string {
 		}
 	}
 	if s.answered < s.asked {
-		return "the bell would not fall silent after the next commit"
+		return "writers would still notify after the next commit"
 	}
 	return ""
 }
 
 // last takes one's last step of those it can take, which is not to abort.
-func (m bellModel) last(s modelState, one string) (to modelState) {
+func (m wakeUpModel) last(s modelState, one string) (to modelState) {
 	m.steps(s, func(who, _ string, next modelState) {
 		if who == one {
 			to = next
@@ -526,7 +526,7 @@ func (m bellModel) last(s modelState, one string) (to modelState) {
 
 // explore takes every step from every state, nearest first, and returns the
 // shortest way to break the promise, if there is one.
-func (m bellModel) explore() (states, quiet int, trace []string) {
+func (m wakeUpModel) explore() (states, quiet int, trace []string) {
 	type node struct {
 		state  modelState
 		parent int
@@ -561,15 +561,15 @@ func (m bellModel) explore() (states, quiet int, trace []string) {
 	return len(nodes), quiet, trace
 }
 
-func TestBell_NoWakeUpIsLost(t *testing.T) {
-	models := []bellModel{
+func TestWakeUp_NoneIsLost(t *testing.T) {
+	models := []wakeUpModel{
 		{tails: 1, writers: 3, transactions: 3, crashes: 1, walledNextval: true},
 		{tails: 1, writers: 1, transactions: endless, crashes: 1, walledNextval: true},
 		{tails: 2, writers: 1, transactions: 2, walledNextval: true},
 		{tails: 2, writers: 2, transactions: 2, crashes: 1},
 	}
 	if !testing.Short() {
-		models = append(models, bellModel{tails: 2, writers: 2, transactions: 3})
+		models = append(models, wakeUpModel{tails: 2, writers: 2, transactions: 3})
 	}
 	for _, m := range models {
 		states, quiet, trace := m.explore()
@@ -581,13 +581,13 @@ func TestBell_NoWakeUpIsLost(t *testing.T) {
 }
 
 // A check that finds nothing proves something only if it finds what is there.
-func TestBell_ModelFindsBrokenProtocols(t *testing.T) {
-	one := bellModel{tails: 1, writers: 1, transactions: 1, crashes: 1, walledNextval: true}
-	two := bellModel{tails: 2, writers: 1, transactions: 1, crashes: 1, walledNextval: true}
-	twice := bellModel{tails: 2, writers: 1, transactions: 1, crashes: 2}
-	for f, m := range map[fault]bellModel{
-		noFence: one, noOwnXID: one, oneTransaction: one, triggerBeforeXID: one, noReadAfterTicket: one,
-		lateListen: two, lastListen: one, keptTicket: two, keptAwake: one, restartTicket: twice,
+func TestWakeUp_ModelFindsBrokenProtocols(t *testing.T) {
+	one := wakeUpModel{tails: 1, writers: 1, transactions: 1, crashes: 1, walledNextval: true}
+	two := wakeUpModel{tails: 2, writers: 1, transactions: 1, crashes: 1, walledNextval: true}
+	twice := wakeUpModel{tails: 2, writers: 1, transactions: 1, crashes: 2}
+	for f, m := range map[fault]wakeUpModel{
+		noFence: one, noOwnXID: one, oneTransaction: one, triggerBeforeXID: one, noReadAfterRequest: one,
+		lateListen: two, lastListen: one, keptRequest: two, keptAwake: one, restartRequest: twice,
 		answerNewest: two, answerOwn: two, answerNone: one, lateTake: two,
 	} {
 		t.Run(string(f), func(t *testing.T) {

@@ -2,7 +2,7 @@ package outbox
 
 import "testing"
 
-func TestTicket_WaitsForTransactionsThatMayHavePassedTheBell(t *testing.T) {
+func TestRequest_WaitsForTransactionsThatMayHaveLookedBefore(t *testing.T) {
 	for name, test := range map[string]struct {
 		snapshots [][]uint64
 		clear     []bool
@@ -15,9 +15,9 @@ func TestTicket_WaitsForTransactionsThatMayHavePassedTheBell(t *testing.T) {
 		"one that appears later is behind":  {[][]uint64{{5}, {7}}, []bool{false, true}},
 		"its own xid does not hold it back": {[][]uint64{{10}}, []bool{true}},
 	} {
-		ticket := &ticket{xid: 10}
+		request := &request{xid: 10}
 		for i, xip := range test.snapshots {
-			if got := ticket.clear(xip); got != test.clear[i] {
+			if got := request.clear(xip); got != test.clear[i] {
 				t.Errorf("%s: after snapshot %d clear is %v", name, i, got)
 			}
 		}

@@ -1,0 +1,270 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// setting is one that sessions of ours don't leave to the role, the database or the
+// URL.
+type setting struct {
+	name, value string
+	// free settings are the URL's where it has them.
+	free bool
+	// late settings are not sent when a connection starts: there are servers that don't
+	// have them, or don't let everybody set them.
+	late bool
+	// why, when not empty, is why nothing may be read or written without it.
+	why string
+}
+
+var settings = []setting{
+	{name: "application_name", value: "outcrier", free: true},
+
+	// The forms of values.
+	{name: "client_encoding", value: "UTF8", why: "text would be altered on its way"},
+	{name: "standard_conforming_strings", value: "on"},
+	{name: "DateStyle", value: "ISO, MDY"},
+	{name: "IntervalStyle", value: "postgres"},
+	{name: "TimeZone", value: "UTC"},
+	{name: "bytea_output", value: "hex"},
+	{name: "extra_float_digits", value: "1"},
+	{name: "array_nulls", value: "on"},
+
+	// What statements mean. With row_security off, a table with policies for this role is
+	// an error, and not a table without rows.
+	{name: "search_path", value: "pg_catalog, pg_temp"},
+	{name: "row_security", value: "off", why: "rows that a policy hides would be lost without a word"},
+	{name: "session_replication_role", value: "origin", late: true, why: "triggers would not run"},
+	{name: "restrict_nonsystem_relation_kind", value: "", late: true},
+	{name: "default_transaction_isolation", value: "read committed"},
+	{name: "default_transaction_read_only", value: "off"},
+	{name: "default_transaction_deferrable", value: "off"},
+
+	// Every statement of ours has a limit of its own.
+	{name: "statement_timeout", value: "0"},
+	{name: "lock_timeout", value: "0"},
+	{name: "idle_in_transaction_session_timeout", value: "0"},
+	{name: "idle_session_timeout", value: "0"},
+	{name: "transaction_timeout", value: "0", late: true},
+
+	// Each read wants a few rows by an index: a generic plan can't know that, and a plan
+	// of its own for every read would cost more than the read.
+	{name: "plan_cache_mode", value: "force_generic_plan", free: true},
+	{name: "enable_seqscan", value: "off", free: true},
+	{name: "enable_bitmapscan", value: "off", free: true},
+	{name: "enable_indexscan", value: "on", free: true},
+	{name: "enable_indexonlyscan", value: "on", free: true},
+	{name: "enable_nestloop", value: "on", free: true},
+	{name: "enable_partition_pruning", value: "on", free: true},
+	{name: "jit", value: "off", free: true},
+	{name: "max_parallel_workers_per_gather", value: "0", free: true},
+}
+
+// wanted are the settings for sessions that are made with a configuration: all but
+// those that its URL decides on.
+func wanted(given map[string]string) (list []setting) {
+	for _, s := range settings {
+		if _, theirs := given[s.name]; !theirs || !s.free {
+			list = append(list, s)
+		}
+	}
+	return list
+}
+
+// sessionState is what a new session says of itself.
+type sessionState struct {
+	standby bool
+	// pooled: the connection was told to be another process of Postgres than it is, so
+	// that a pooler stands between.
+	pooled bool
+	// differing are the settings that are not as they are wanted, with their values.
+	differing []setting
+}
+
+// inquire asks a new session. It relies on no setting: the statement is ASCII, names
+// everything, and comes and goes as text.
+func inquire(ctx context.Context, conn *pgconn.PgConn, want []setting) (state sessionState, err error) {
+	names := make([]string, len(want))
+	for i, s := range want {
+		names[i] = "'" + s.name + "'"
+	}
+	results, err := conn.Exec(ctx, `
+SELECT s.name, pg_catalog.current_setting(s.name, true), pg_catalog.pg_backend_pid(), pg_catalog.pg_is_in_recovery()
+FROM pg_catalog.unnest(ARRAY[`+strings.Join(names, ", ")+`]) AS s (name)`).ReadAll()
+	if err != nil {
+		return state, fmt.Errorf("ask a new session for its settings: %w", err)
+	}
+	for i, row := range results[0].Rows {
+		if i >= len(want) || len(row) != 4 || string(row[0]) != want[i].name {
+			return state, errors.New("ask a new session for its settings: the answer is not to the question")
+		}
+		if row[1] != nil && string(row[1]) != want[i].value { // NULL: the server has no such setting
+			differing := want[i]
+			differing.value = string(row[1])
+			state.differing = append(state.differing, differing)
+		}
+		state.pooled = string(row[2]) != fmt.Sprint(conn.PID())
+		state.standby = string(row[3]) == "t"
+	}
+	return state, nil
+}
+
+// adopt makes a new session one of ours: it sets what is not as it is wanted, and
+// makes sure that it holds.
+//
+// Behind a pooler nothing is set for the session: another's transaction may be next to
+// run there. Its statements run in transactions that set what they need, see inSession.
+func adopt(ctx context.Context, conn *pgx.Conn, want []setting) (state sessionState, err error) {
+	ctx, cancel := within(ctx, pingLimit)
+	defer cancel()
+	if state, err = inquire(ctx, conn.PgConn(), want); err != nil {
+		return state, err
+	}
+	if state.standby {
+		return state, ErrStandby
+	}
+	if len(state.differing) == 0 {
+		return state, nil
+	}
+	if state.pooled {
+		conn.PgConn().CustomData()[localKey] = want
+		return state, inSession(ctx, conn, "", func(q db) error {
+			inside, err := inquire(ctx, conn.PgConn(), want)
+			if err != nil {
+				return err
+			}
+			return refused(inside.differing, "a pooler keeps it so, or the role")
+		})
+	}
+	var failed error
+	for _, differing := range state.differing {
+		// Not with parameters, which pgx sends in no encoding but UTF-8.
+		set := fmt.Sprintf(`SELECT pg_catalog.set_config('%s', '%s', false)`, differing.name, valueOf(differing.name))
+		if _, err := conn.PgConn().Exec(ctx, set).ReadAll(); err != nil {
+			failed = errors.Join(failed, err)
+		}
+	}
+	after, err := inquire(ctx, conn.PgConn(), want)
+	if err != nil {
+		return state, err
+	}
+	if err := refused(after.differing, "it can't be set"); err != nil {
+		return state, errors.Join(err, failed)
+	}
+	return state, nil
+}
+
+func valueOf(name string) string {
+	for _, s := range settings {
+		if s.name == name {
+			return s.value
+		}
+	}
+	return ""
+}
+
+// refused is an error if a setting that must be as it is wanted is not.
+func refused(differing []setting, reason string) (err error) {
+	for _, d := range differing {
+		if d.why != "" {
+			err = errors.Join(err, fmt.Errorf("the session has %s = %q, and %s: %s; ALTER ROLE … SET %[1]s = %[5]s", d.name, d.value, reason, d.why, valueOf(d.name)))
+		}
+	}
+	return err
+}
+
+const (
+	// localKey marks a connection whose settings are set in each transaction: they are
+	// its value.
+	localKey = "outcrier.local"
+	madeKey  = "outcrier.made"
+)
+
+// madeAt is when a connection of a pool of PoolConfig was made; now for others.
+func madeAt(conn *pgx.Conn) time.Time {
+	if at, ok := conn.PgConn().CustomData()[madeKey].(time.Time); ok {
+		return at
+	}
+	return time.Now()
+}
+
+// querier runs statements: a connection, a pool or a transaction.
+type querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// db runs statements on the outbox of a schema.
+type db struct {
+	querier
+	schema Schema
+}
+
+func (d db) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
+	return d.querier.Exec(ctx, d.schema.SQL(sql), args...)
+}
+
+func (d db) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return d.querier.Query(ctx, d.schema.SQL(sql), args...)
+}
+
+func (d db) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
+	return d.querier.QueryRow(ctx, d.schema.SQL(sql), args...)
+}
+
+// savepoint calls fn in a savepoint of the transaction that d is.
+func (d db) savepoint(ctx context.Context, fn func(db) error) error {
+	return pgx.BeginFunc(ctx, d.querier.(pgx.Tx), func(tx pgx.Tx) error { return fn(db{tx, d.schema}) })
+}
+
+// inSession calls fn with what runs statements under our settings: the connection
+// itself, or, where a pooler has kept settings from it, a transaction.
+func inSession(ctx context.Context, conn *pgx.Conn, schema Schema, fn func(db) error) error {
+	if conn.PgConn().CustomData()[localKey] == nil {
+		return fn(db{conn, schema})
+	}
+	return inTransaction(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, schema, fn)
+}
+
+// inTransaction calls fn in a transaction under our settings.
+func inTransaction(ctx context.Context, conn *pgx.Conn, options pgx.TxOptions, schema Schema, fn func(db) error) error {
+	if options.AccessMode == "" {
+		options.AccessMode = pgx.ReadWrite
+	}
+	return pgx.BeginTxFunc(ctx, conn, options, func(tx pgx.Tx) error {
+		if want, local := conn.PgConn().CustomData()[localKey].([]setting); local {
+			names, values := make([]string, len(want)), make([]string, len(want))
+			for i, s := range want {
+				names[i], values[i] = s.name, s.value
+			}
+			if _, err := tx.Exec(ctx, setLocalSQL, names, values); err != nil {
+				return fmt.Errorf("set the transaction's settings: %w", err)
+			}
+		}
+		return fn(db{tx, schema})
+	})
+}
+
+const setLocalSQL = `
+SELECT pg_catalog.set_config(s.name, s.value, true)
+FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS s (name, value)
+WHERE pg_catalog.current_setting(s.name, true) OPERATOR(pg_catalog.<>) s.value`
+
+// inPool is inSession on a connection of a pool.
+func inPool(ctx context.Context, pool *pgxpool.Pool, schema Schema, fn func(db) error) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	return inSession(ctx, conn.Conn(), schema, fn)
+}
