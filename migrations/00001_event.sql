@@ -49,7 +49,7 @@ CREATE TABLE outcrier.event_default PARTITION OF outcrier.event DEFAULT;
 -- receives it as new. Its id stays, and the sequence moves past it. The distance
 -- covers the ids that other sessions draw between the two calls.
 CREATE FUNCTION outcrier.settle_foreign() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     NEW.xid := '3';
     IF NEW.id > coalesce(pg_sequence_last_value('outcrier.event_id'::regclass), 0) THEN
@@ -70,7 +70,7 @@ ALTER TABLE outcrier.event ENABLE ALWAYS TRIGGER settle_foreign;
 -- crash or a late commit too, and then forgets what it holds. Retention works on the
 -- partitions and appends no marker: nobody has to forget what only became old.
 CREATE FUNCTION outcrier.mark_change() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO outcrier.event (topic, type) VALUES ('', 'outcrier.erased');
     PERFORM outcrier.wake_up();
@@ -126,7 +126,7 @@ CREATE TABLE outcrier.maintenance (
 -- claim reports whether this transaction now holds the work. A missing row, after
 -- a restored schema or a test suite that empties tables, is put back.
 CREATE FUNCTION outcrier.claim(work text) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     PERFORM FROM outcrier.maintenance AS m WHERE m.work = $1 FOR UPDATE SKIP LOCKED;
     IF FOUND THEN

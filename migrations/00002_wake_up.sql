@@ -24,7 +24,7 @@ CREATE SEQUENCE outcrier.wake_answer AS bigint CACHE 1;
 -- notification queue is more than half full, because a full queue fails every COMMIT
 -- that notifies.
 CREATE FUNCTION outcrier.notify(request bigint) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF coalesce(current_setting('outcrier.notify', true), '') <> 'off'
         AND pg_notification_queue_usage() < 0.5
@@ -42,7 +42,7 @@ $$;
 
 -- wake_up notifies if a tail waits for it.
 CREATE FUNCTION outcrier.wake_up() RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     request CONSTANT bigint := pg_sequence_last_value('outcrier.wake_request'::regclass);
 BEGIN
@@ -55,7 +55,7 @@ $$;
 -- answer_wake_up ends the notifications for a request. Two nodes may race and leave
 -- the older request: that costs one needless notification, which is answered in turn.
 CREATE FUNCTION outcrier.answer_wake_up(request bigint) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = ''
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT setval('outcrier.wake_answer'::regclass, request)
     WHERE request > coalesce(pg_sequence_last_value('outcrier.wake_answer'::regclass), 0)

@@ -16,7 +16,7 @@ CREATE TYPE outcrier.new_event AS (
 
 -- refuse raises the error for an invalid value: SQLSTATE 23514, with the column.
 CREATE FUNCTION outcrier.refuse(field text, value text, allowed text) RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'check_violation', TABLE = 'outbox', COLUMN = field,
         CONSTRAINT = 'outbox_' || field,
@@ -27,7 +27,7 @@ $$;
 -- too_deep reports whether JSON nests deeper than 64 levels: it strips strings and
 -- scalars, then 64 times the innermost brackets.
 CREATE FUNCTION outcrier.too_deep(payload text) RETURNS boolean
-LANGUAGE plpgsql IMMUTABLE SET search_path = '' SET standard_conforming_strings = on AS $$
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     brackets text := regexp_replace(regexp_replace(payload, '"(\\.|[^"\\])*"', '', 'g'), '[^][{}]+', '', 'g');
 BEGIN
@@ -54,7 +54,7 @@ RETURN headers IS NULL AND dedup_key IS NULL AND deliver_at IS NULL AND source I
 
 -- valid returns the event with defaults in place of NULL and '', or refuses it.
 CREATE FUNCTION outcrier.valid(e outcrier.new_event) RETURNS outcrier.new_event
-LANGUAGE plpgsql SET search_path = '' SET standard_conforming_strings = on AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     payload_limit CONSTANT int := /* payload limit */ 1048576;
     size int;
@@ -96,7 +96,7 @@ $$;
 -- REPEATABLE READ transaction a key that was claimed after the snapshot is a
 -- serialization failure (40001), never a wrong id.
 CREATE FUNCTION outcrier.claim_key(e outcrier.new_event, OUT id bigint, OUT created_at timestamptz)
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     later CONSTANT boolean := e.deliver_at IS NOT NULL;
@@ -135,7 +135,7 @@ $$;
 
 -- store writes an event that is valid, has its id and owns its key.
 CREATE FUNCTION outcrier.store(e outcrier.new_event) RETURNS void
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF e.deliver_at IS NULL THEN
         INSERT INTO outcrier.event (xid, id, topic, type, payload, source, headers, dedup_key, created_at)
@@ -150,7 +150,7 @@ $$;
 -- numbered returns the valid event with its xid assigned, then its id drawn; a
 -- delivery time that is past is none.
 CREATE FUNCTION outcrier.numbered(e outcrier.new_event) RETURNS outcrier.new_event
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     e := outcrier.valid(e);
     PERFORM pg_current_xact_id();
@@ -166,7 +166,7 @@ $$;
 -- append_event appends one event of any kind and returns it with its id, or with the
 -- id of the event that has its key.
 CREATE FUNCTION outcrier.append_event(e outcrier.new_event) RETURNS outcrier.new_event
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     claimed record;
 BEGIN
@@ -221,7 +221,7 @@ $$;
 -- leakproof operators are evaluated before a security barrier, and EXPLAIN ANALYZE
 -- counts the rows that a filter removes.
 CREATE FUNCTION outcrier.own_rows() RETURNS SETOF outcrier.new_event
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' ROWS 10 AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 10 AS $$
 DECLARE
     own CONSTANT xid8 := pg_current_xact_id_if_assigned();
 BEGIN
@@ -261,7 +261,7 @@ CREATE TRIGGER append_row INSTEAD OF INSERT ON public.outbox FOR EACH ROW EXECUT
 -- Under session_replication_role = replica Postgres skips the view's trigger, answers
 -- INSERT 0 1 and stores nothing. A column default is evaluated even there.
 CREATE FUNCTION outcrier.refuse_replica() RETURNS bigint
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'object_not_in_prerequisite_state',
         MESSAGE = 'under session_replication_role = replica no trigger runs, so nothing would be appended to outbox',
@@ -275,7 +275,7 @@ ALTER VIEW public.outbox ALTER created_at SET DEFAULT
 
 -- refuse_change answers UPDATE and DELETE of the view, whether or not they find rows.
 CREATE FUNCTION outcrier.refuse_change() RETURNS trigger
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'feature_not_supported', MESSAGE = format('%s of outbox: an event that was appended does not change', TG_OP),
         HINT = 'The owner uses outcrier.erase, outcrier.redact or outcrier.reset, and outcrier.cancel for a scheduled event.';
@@ -288,23 +288,23 @@ CREATE TRIGGER refuse_statement BEFORE UPDATE OR DELETE ON public.outbox FOR EAC
 -- payloads, and uuid keys.
 CREATE FUNCTION outcrier.append(topic text, type text, payload json DEFAULT NULL, source text DEFAULT NULL,
     headers jsonb DEFAULT NULL, dedup_key text DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = ''
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT (outcrier.append_event(ROW(NULL, $1, $2, $3, $4, $5, $6, $7, NULL)::outcrier.new_event)).id $$;
 CREATE FUNCTION outcrier.append(topic text, type text, payload jsonb, source text DEFAULT NULL,
     headers jsonb DEFAULT NULL, dedup_key text DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = ''
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT outcrier.append($1, $2, $3::json, $4, $5, $6, $7) $$;
 CREATE FUNCTION outcrier.append(topic text, type text, payload text, source text DEFAULT NULL,
     headers jsonb DEFAULT NULL, dedup_key text DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = ''
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT outcrier.append($1, $2, $3::json, $4, $5, $6, $7) $$;
 CREATE FUNCTION outcrier.append(topic text, type text, dedup_key uuid, payload json DEFAULT NULL, source text DEFAULT NULL,
     headers jsonb DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = ''
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT outcrier.append($1, $2, $4, $5, $6, $3::text, $7) $$;
 CREATE FUNCTION outcrier.append(topic text, type text, dedup_key uuid, payload jsonb, source text DEFAULT NULL,
     headers jsonb DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = ''
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT outcrier.append($1, $2, $4::json, $5, $6, $3::text, $7) $$;
 
 -- append_all appends many events, an array per column, in their order, and returns
@@ -315,7 +315,7 @@ CREATE FUNCTION outcrier.append_all(
     topics text[], types text[], payloads json[], sources text[] DEFAULT NULL,
     headers jsonb[] DEFAULT NULL, dedup_keys text[] DEFAULT NULL, deliver_ats timestamptz[] DEFAULT NULL
 ) RETURNS SETOF bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' ROWS 100 AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp ROWS 100 AS $$
 #variable_conflict use_column
 DECLARE
     events   outcrier.new_event[];
@@ -373,17 +373,17 @@ END
 $$;
 CREATE FUNCTION outcrier.append_all(topics text[], types text[], payloads jsonb[], sources text[] DEFAULT NULL,
     headers jsonb[] DEFAULT NULL, dedup_keys text[] DEFAULT NULL, deliver_ats timestamptz[] DEFAULT NULL) RETURNS SETOF bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = ''
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT outcrier.append_all($1, $2, $3::json[], $4, $5, $6, $7) $$;
 CREATE FUNCTION outcrier.append_all(topics text[], types text[], payloads text[], sources text[] DEFAULT NULL,
     headers jsonb[] DEFAULT NULL, dedup_keys text[] DEFAULT NULL, deliver_ats timestamptz[] DEFAULT NULL) RETURNS SETOF bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = ''
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT outcrier.append_all($1, $2, $3::json[], $4, $5, $6, $7) $$;
 
 -- deliver moves these scheduled events into the outbox, oldest first, and their
 -- dedup keys with them.
 CREATE FUNCTION outcrier.deliver(ids bigint[]) RETURNS int
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     moved int := 0;
     s     outcrier.scheduled;
@@ -416,7 +416,7 @@ $$;
 -- problem and is tried again after half its delay, 0.1 to 10 s; the others are
 -- delivered.
 CREATE FUNCTION outcrier.deliver_scheduled(at_most int DEFAULT 1000) RETURNS int
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = ''
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '5ms' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     present CONSTANT timestamptz := clock_timestamp();
@@ -471,7 +471,7 @@ $$;
 -- cancel deletes a scheduled event, frees its dedup key, and reports whether the
 -- event was still scheduled.
 CREATE FUNCTION outcrier.cancel(id bigint) RETURNS boolean
-LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH cancelled AS (DELETE FROM outcrier.scheduled AS s WHERE s.id = $1 RETURNING s.id, s.dedup_key),
         freed AS (DELETE FROM outcrier.dedup AS d USING cancelled AS c WHERE d.key = c.dedup_key AND d.id = c.id)
     SELECT true FROM cancelled

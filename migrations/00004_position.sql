@@ -24,7 +24,7 @@ CREATE TABLE outcrier.history_id (
 -- begin_history makes a new history the present one and returns it. Removals that are
 -- on record belong to the transactions of the one before.
 CREATE FUNCTION outcrier.begin_history() RETURNS bigint
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     begun bigint;
 BEGIN
@@ -45,7 +45,7 @@ $$;
 -- all others. It then moves the sequences past what the rows have, and begins a new
 -- history. The rows are updated in the partitions, so that no marker is appended.
 CREATE FUNCTION outcrier.settle(at_most int DEFAULT 20000) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = off SET enable_bitmapscan = off AS $$
 DECLARE
     cluster CONSTANT bigint := (SELECT c.system_identifier FROM pg_control_system() AS c);
     present   record;
@@ -94,7 +94,7 @@ RETURN ('x' || encode(substr(sha256(convert_to(format('%s:%s:%s', xid, id,
 -- varint is the unsigned LEB128 of a number that is not negative, as Go's
 -- encoding/binary writes it.
 CREATE FUNCTION outcrier.varint(n bigint) RETURNS bytea
-LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = '' AS $$
+LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     written bytea := '';
 BEGIN
@@ -112,7 +112,7 @@ $$;
 -- transaction's own events, not committed yet, count as unseen. The format is
 -- outbox.Position's; its tests hold the two together.
 CREATE FUNCTION outcrier.position() RETURNS text
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     own     CONSTANT xid8 := pg_current_xact_id_if_assigned();
     history CONSTANT bigint := (SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1);
@@ -175,7 +175,7 @@ $$;
 -- bound for a search, with a minute to spare, beside the time itself; it is not where
 -- the owner wrote created_at by hand or the clock was set back by more.
 CREATE FUNCTION outcrier.id_at(at timestamptz) RETURNS bigint
-LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_custom_plan AS $$
+LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$
 DECLARE
     begins timestamptz := date_trunc('day'::text, at, 'UTC'::text);
     ends   timestamptz := date_trunc('day'::text, at, 'UTC'::text) + interval '24 hours';
@@ -208,5 +208,5 @@ COMMENT ON FUNCTION outcrier.id_at(timestamptz) IS
 -- nodes work with this one. The numbers stand in the function, so that a dump of the
 -- schema alone carries them. A later migration replaces this function.
 CREATE FUNCTION outcrier.schema_version(OUT version bigint, OUT nodes_from bigint)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$ SELECT 10::bigint, 10::bigint $$;
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT 10::bigint, 10::bigint $$;
 -- +goose StatementEnd

@@ -23,7 +23,7 @@ CREATE TABLE outcrier.erasure (
 -- erase_found erases one event, or all on topics that match a pattern, scheduled ones
 -- included, frees their dedup keys, records it, and returns how many they were.
 CREATE FUNCTION outcrier.erase_found(event_id bigint, pattern text, reason text) RETURNS bigint
-LANGUAGE plpgsql SET search_path = '' AS $$
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     -- Matching topics lie from the stem on, in byte order.
     head   CONSTANT text := split_part(pattern, '*', 1);
@@ -65,15 +65,15 @@ $$;
 -- erase removes one event, or all events on topics that match a pattern, from the
 -- history and from the memory of every node, and returns how many they were.
 CREATE FUNCTION outcrier.erase(id bigint, reason text) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$ SELECT outcrier.erase_found($1, NULL::text, $2) $$;
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT outcrier.erase_found($1, NULL::text, $2) $$;
 CREATE FUNCTION outcrier.erase(pattern text, reason text) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$ SELECT outcrier.erase_found(NULL::bigint, $1, $2) $$;
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT outcrier.erase_found(NULL::bigint, $1, $2) $$;
 
 -- redact replaces an event's payload, scheduled or not, and reports whether the
 -- event was found. Replays give the new payload; a client that has the event already
 -- keeps the old one.
 CREATE FUNCTION outcrier.redact(id bigint, payload json, reason text) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     checked outcrier.new_event := outcrier.valid(ROW(NULL, 't', 't', $2, NULL, NULL, NULL, NULL, NULL)::outcrier.new_event);
     changed bigint;
@@ -97,7 +97,7 @@ $$;
 -- records. A new history begins, so that a client of before is told so. Running nodes
 -- start anew with their next read.
 CREATE FUNCTION outcrier.reset() RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     TRUNCATE outcrier.event, outcrier.scheduled, outcrier.dedup, outcrier.stream, outcrier.erasure,
         outcrier.removal, outcrier.removal_topic, outcrier.removal_anchor;
