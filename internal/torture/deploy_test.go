@@ -117,7 +117,7 @@ func TestDeploy_LosesNothingBehindHAProxy(t *testing.T) {
 // post appends until ctx ends or a request fails.
 func post(ctx context.Context, base string) error {
 	for n := 1; ctx.Err() == nil; n++ {
-		event := fmt.Sprintf(`{"topic":"torture/posted","type":"torture.happened","payload":%s}`, payload{"posted", n})
+		event := fmt.Sprintf(`{"topic":"torture/posted","type":"torture.happened","payload":%s}`, payload{Chain: "posted", N: n})
 		response, err := http.Post(base+"/events", "application/json", strings.NewReader(event))
 		if err != nil {
 			return err

@@ -36,11 +36,11 @@ var faults = []fault{
 		must(f.t, server.Restart(f.t.Context()))
 	}},
 	{"tails terminated, LISTEN with them", 5 * time.Second, func(f *field, _ *pgserver.Server) {
-		// What a tail does last, as a rule, is a read or the ask for the bell.
-		f.terminate(`application_name = 'outcrier' AND query ~ 'pg_current_snapshot|outbox_bell|LISTEN'`, 5)
+		// The last query of a tail is a read or the request for a wake-up, as a rule.
+		f.terminate(`application_name = 'outcrier' AND query ~ 'pg_current_snapshot|wake_|LISTEN'`, 5)
 	}},
 	{"replays terminated", 5 * time.Second, func(f *field, _ *pgserver.Server) {
-		f.terminate(`application_name = 'outcrier' AND query !~ 'pg_current_snapshot|outbox_bell|LISTEN'`, 5)
+		f.terminate(`application_name = 'outcrier' AND query !~ 'pg_current_snapshot|wake_|LISTEN'`, 5)
 	}},
 	{"writers terminated", 5 * time.Second, func(f *field, _ *pgserver.Server) {
 		f.terminate(`application_name <> 'outcrier'`, 3)

@@ -84,7 +84,7 @@ func newFieldOf(t *testing.T, command func() (string, error), database string, n
 	for _, n := range f.nodes {
 		eventually(t, "a node is ready", 30*time.Second, n.ready)
 	}
-	f.business = &business{url: database, acknowledged: map[payload]bool{}, refused: map[payload]bool{}}
+	f.business = newBusiness(database)
 	f.business.enough.Store(1 << 60)
 	for i := range 16 {
 		f.business.topics = append(f.business.topics, fmt.Sprintf("torture/%d/%d", i%4, i))
@@ -139,7 +139,7 @@ func makeNodeRole(t *testing.T, database string) {
 	if err := (migrations.Migrations{URL: database}).Roles(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	execute(t, database, `CREATE ROLE `+nodeRole+` LOGIN PASSWORD '`+nodeRole+`' IN ROLE outbox_server`)
+	execute(t, database, `CREATE ROLE `+nodeRole+` LOGIN PASSWORD '`+nodeRole+`' IN ROLE outcrier_server`)
 }
 
 // asNode is the URL of a database for a node.
@@ -271,7 +271,7 @@ func (f *field) newest() (id int64) {
 	conn, err := connect(f.t.Context(), f.url)
 	if err == nil {
 		defer conn.Close(context.Background())
-		err = conn.QueryRow(f.t.Context(), `SELECT last_value FROM outbox_id_seq`).Scan(&id)
+		err = conn.QueryRow(f.t.Context(), `SELECT last_value FROM outcrier.event_id`).Scan(&id)
 	}
 	if err != nil {
 		f.t.Fatal(err)
@@ -309,7 +309,7 @@ func (f *field) end() {
 
 	var rows []row
 	if f.lossy {
-		f.business.acknowledged = nil
+		f.business.acknowledged, f.business.faults = nil, nil
 	}
 	rows = committed(f.t, f.url, f.business)
 	given := 0

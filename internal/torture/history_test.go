@@ -46,7 +46,7 @@ func (s session) run(statements ...string) {
 // add appends an event of a chain.
 func (s session) add(chain string, n int) {
 	s.t.Helper()
-	s.run(fmt.Sprintf(`INSERT INTO outbox (topic, type, payload) VALUES ('torture/0', 'torture.happened', '%s')`, payload{chain, n}))
+	s.run(fmt.Sprintf(`INSERT INTO outbox (topic, type, payload) VALUES ('torture/0', 'torture.happened', '%s')`, payload{Chain: chain, N: n}))
 }
 
 // follower is a reader of everything that does not drop by itself.
@@ -55,17 +55,22 @@ func follower(t *testing.T, name, from string, nodes ...*node) (*reader, context
 	if from == "" {
 		t.Fatalf("%s has nothing to start from", name)
 	}
-	steady := &atomic.Bool{}
-	steady.Store(true)
-	r := &reader{
-		name: name, filter: outbox.Filter{Topics: []outbox.Pattern{"**"}}, from: from,
-		nodes: func() []string { return urls(nodes) }, rand: rand.New(rand.NewPCG(1, 2)), steady: steady,
-	}
+	r := &reader{name: name, from: from}
+	cancel, done := r.follow(t, nodes...)
+	return r, cancel, done
+}
+
+// follow lets a reader follow everything, without drops of its own.
+func (r *reader) follow(t *testing.T, nodes ...*node) (context.CancelFunc, <-chan struct{}) {
+	r.steady = &atomic.Bool{}
+	r.steady.Store(true)
+	r.filter, r.rand = everything(), rand.New(rand.NewPCG(1, 2))
+	r.nodes = func() []string { return urls(nodes) }
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	done := make(chan struct{})
 	go func() { defer close(done); r.run(ctx) }()
 	t.Cleanup(func() { cancel(); <-done })
-	return r, cancel, done
+	return cancel, done
 }
 
 // settle ends a history and checks every reader.
@@ -84,6 +89,9 @@ func settle(t *testing.T, url string, readers map[*reader]<-chan struct{}) {
 // caughtUp waits until the node has read what the caller committed.
 func caughtUp(t *testing.T, url string, nodes ...*node) {
 	t.Helper()
+	for _, n := range nodes { // the first one begins a history
+		wait(t, func() bool { return n.tail.Status().Following })
+	}
 	text, err := position(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)

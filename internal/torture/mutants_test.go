@@ -80,6 +80,28 @@ var mutants = []mutant{
 	{"a node that lags repeats what another has sent", []edit{
 		{"sse/handover.go", "ahead: !w.Given.Covers(given.Given)}", "ahead: false}"},
 	}},
+	{"a topic that the view does not check", []edit{
+		{"migrations/00003_outbox.sql", "    AND topic COLLATE \"C\" ~ '^[^\\u0001-\\u001f\\u007f-\\u009f*/]+(?:/[^\\u0001-\\u001f\\u007f-\\u009f*/]+)*$'\n", ""},
+	}},
+	{"an id taken from the caller", []edit{
+		{"migrations/00003_outbox.sql", "    NEW.id := pg_catalog.nextval('outcrier.event_id'::pg_catalog.regclass);\n", "    NEW.id := coalesce(NEW.id, pg_catalog.nextval('outcrier.event_id'::pg_catalog.regclass));\n"},
+	}},
+	{"a key for another event let through", []edit{
+		{"migrations/00003_outbox.sql", "        IF holder.topic <> e.topic OR holder.type <> e.type THEN\n", "        IF false THEN\n"},
+	}},
+	{"a key that outlives its event", []edit{
+		{"migrations/00003_outbox.sql", "AND o.created_at = holder.created_at AND o.topic <> '')", "AND o.created_at = holder.created_at)"},
+		{"migrations/00005_erase.sql", "        DELETE FROM outcrier.dedup AS d WHERE d.id = ANY (ids || planned);\n", ""},
+	}},
+	{"a settled row as new", []edit{
+		{"migrations/00001_event.sql", "    NEW.xid := '3';\n", "    NEW.xid := pg_current_xact_id();\n"},
+	}},
+	{"a change without a marker", []edit{
+		{"migrations/00001_event.sql", "    INSERT INTO outcrier.event (topic, type) VALUES ('', 'outcrier.erased');\n", ""},
+	}},
+	{"an erasure that the tail does not see", []edit{
+		{"outbox/read.go", "		r.Forget = true\n", ""},
+	}},
 }
 
 // apply writes the mutant's files to folder, and returns them as an overlay.
@@ -135,7 +157,7 @@ func TestMutants_Apply(t *testing.T) {
 	}
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
-			build := exec.Command("go", "build", "-overlay", m.overlay(t, root), "./outbox", "./sse")
+			build := exec.Command("go", "build", "-overlay", m.overlay(t, root), "./outbox", "./sse", "./migrations")
 			build.Dir = root
 			if output, err := build.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, output)

@@ -252,7 +252,7 @@ func probe(ctx context.Context, url string, n int) error {
 		return err
 	}
 	defer conn.Close(context.Background())
-	_, err = conn.Exec(ctx, `INSERT INTO outbox (topic, type, payload) VALUES ('`+probeTopic+`', 'torture.probe', $1)`, payload{"probe", n}.String())
+	_, err = conn.Exec(ctx, `INSERT INTO outbox (topic, type, payload) VALUES ('`+probeTopic+`', 'torture.probe', $1)`, payload{Chain: "probe", N: n}.String())
 	return err
 }
 

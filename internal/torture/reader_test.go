@@ -43,6 +43,11 @@ type reader struct {
 	forgiving atomic.Bool
 	// byPayload, when not nil, counts events by what they carry: ids come again.
 	byPayload map[payload]int
+	// erasures, when not nil, tell what must not come any more.
+	erasures *erasures
+	// hold, when not nil, keeps the reader from reading on once it is live, until the
+	// channel is closed.
+	hold chan struct{}
 
 	last     string           // the last id, as a browser has it
 	given    []uint64         // a bit for each id
@@ -54,6 +59,7 @@ type reader struct {
 	resumes  int              // connections after the first
 	ended    bool             // the end was seen
 	ids      map[string]int64 // the id of the last of each chain, to tell of faults
+	known    int64            // the last round of erasures before this stream began
 
 	// For those who look on.
 	mu      sync.Mutex
@@ -133,7 +139,11 @@ func (r *reader) run(ctx context.Context) {
 	r.chains, r.ids = map[string]int{}, map[string]int64{}
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
-		if err == nil && r.slow {
+		switch {
+		case err != nil:
+		case r.hold != nil:
+			_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		case r.slow:
 			_ = conn.(*net.TCPConn).SetReadBuffer(128 << 10)
 		}
 		return conn, err
@@ -176,6 +186,7 @@ func (r *reader) connect(ctx context.Context, client *http.Client, base string) 
 		request.Header.Set("Last-Event-ID", r.last)
 		r.resumes++
 	}
+	r.known = r.erasures.known()
 	response, err := client.Do(request)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -229,6 +240,12 @@ func (r *reader) connect(ctx context.Context, client *http.Client, base string) 
 				r.last = id
 			}
 			r.dispatch(event, id, data)
+			if r.hold != nil && event == "outcrier.live" {
+				select {
+				case <-r.hold:
+				case <-ctx.Done():
+				}
+			}
 			id, event, data = "", "", nil
 			if r.ended {
 				return nil
@@ -277,6 +294,9 @@ func (r *reader) dispatch(event, position string, data []byte) {
 	if err := errors.Join(err, json.Unmarshal(data, &p)); err != nil {
 		r.fault("event %q %s: %v", position, data, err)
 		return
+	}
+	if r.erasures.gone(id, p, r.known) {
+		r.fault("event %d, %s, was erased and came all the same", id, p)
 	}
 	if r.byPayload != nil {
 		if r.byPayload[p]++; r.byPayload[p] > 1 {
@@ -365,7 +385,7 @@ func (r *reader) check(rows []row, ordered bool) []string {
 	if !r.ended {
 		faults = append(faults, r.name+": the end never came")
 	}
-	if extra := r.count - (wanted - lost); extra != 0 && len(faults) == 0 && !r.forgiving.Load() {
+	if extra := r.count - r.erasures.goneOf(r) - (wanted - lost); extra != 0 && len(faults) == 0 && !r.forgiving.Load() {
 		faults = append(faults, fmt.Sprintf("%s: %d events that it should not have had", r.name, extra))
 	}
 	if lost > 0 {

@@ -67,18 +67,18 @@ func newSamples(t *testing.T, s *soak) *samples {
 		)
 	}
 	all.measures = append(all.measures,
-		measure{"events_heap", "outbox: rows", inBytes, "The table outbox", 0.1, 8 * megabyte},
-		measure{"events_indexes", "outbox: indexes", inBytes, "The table outbox", 0.1, 8 * megabyte},
-		measure{"events_live", "outbox: events kept", inNumber, "Events kept", 0.1, 1000},
-		measure{"events_dead", "outbox: dead rows", inNumber, "Dead rows", 0.5, 5000},
+		measure{"events_heap", "events: rows", inBytes, "The table of events", 0.1, 8 * megabyte},
+		measure{"events_indexes", "events: indexes", inBytes, "The table of events", 0.1, 8 * megabyte},
+		measure{"events_live", "events: kept", inNumber, "Events kept", 0.1, 1000},
+		measure{"events_dead", "events: dead rows", inNumber, "Dead rows", 0.5, 5000},
 		measure{"other_dead", "the other tables: dead rows", inNumber, "Dead rows", 0.5, 5000},
 		measure{"other_tables", "the other tables and their indexes", inBytes, "The other tables", 0.15, megabyte},
 	)
 	conn, err := connect(t.Context(), s.url)
 	must(t, err)
 	defer conn.Close(context.Background())
-	result, _ := conn.Query(t.Context(), `SELECT relname FROM pg_class AS c WHERE relkind = 'r' AND relname LIKE 'outbox\_%' AND NOT relispartition
-		AND relname <> 'outbox_goose_version' ORDER BY relname`)
+	result, _ := conn.Query(t.Context(), `SELECT relname FROM pg_class AS c WHERE relkind = 'r' AND relnamespace = 'outcrier'::regnamespace AND NOT relispartition
+		AND relname <> 'schema_migration' ORDER BY relname`)
 	all.tables, err = pgx.CollectRows(result, pgx.RowTo[string])
 	must(t, err)
 	for _, table := range all.tables {
@@ -188,13 +188,13 @@ func (a *samples) ofPostgres(ctx context.Context, now, totals map[string]float64
 		return err
 	}
 	defer conn.Close(context.Background())
-	result, err := conn.Query(ctx, `SELECT 'events_heap', sum(pg_table_size(inhrelid))::float8 FROM pg_inherits WHERE inhparent = 'outbox'::regclass
-		UNION ALL SELECT 'events_indexes', sum(pg_indexes_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'outbox'::regclass
-		UNION ALL SELECT 'events_live', sum(n_live_tup) FROM pg_stat_user_tables WHERE relid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outbox'::regclass)
-		UNION ALL SELECT 'events_dead', sum(n_dead_tup) FROM pg_stat_user_tables WHERE relid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outbox'::regclass)
-		UNION ALL SELECT 'other_dead', sum(n_dead_tup) FROM pg_stat_user_tables WHERE relname = ANY ($1)
-		UNION ALL SELECT 'other_tables', sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables WHERE relname = ANY ($1)
-		UNION ALL SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables WHERE relname = ANY ($1)
+	result, err := conn.Query(ctx, `SELECT 'events_heap', sum(pg_table_size(inhrelid))::float8 FROM pg_inherits WHERE inhparent = 'outcrier.event'::regclass
+		UNION ALL SELECT 'events_indexes', sum(pg_indexes_size(inhrelid)) FROM pg_inherits WHERE inhparent = 'outcrier.event'::regclass
+		UNION ALL SELECT 'events_live', sum(n_live_tup) FROM pg_stat_user_tables WHERE relid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outcrier.event'::regclass)
+		UNION ALL SELECT 'events_dead', sum(n_dead_tup) FROM pg_stat_user_tables WHERE relid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outcrier.event'::regclass)
+		UNION ALL SELECT 'other_dead', sum(n_dead_tup) FROM pg_stat_user_tables WHERE schemaname = 'outcrier' AND relname = ANY ($1)
+		UNION ALL SELECT 'other_tables', sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables WHERE schemaname = 'outcrier' AND relname = ANY ($1)
+		UNION ALL SELECT relname, pg_total_relation_size(relid) FROM pg_stat_user_tables WHERE schemaname = 'outcrier' AND relname = ANY ($1)
 		UNION ALL SELECT 'database', pg_database_size(current_database())
 		UNION ALL SELECT 'total wal', pg_current_wal_lsn() - '0/0'
 		UNION ALL SELECT 'pg_wal', sum(size) FROM pg_ls_waldir()

@@ -121,7 +121,7 @@ func (s *soak) start(settings map[string]string) {
 	makeNodeRole(t, s.url)
 	// A month, as it comes, is longer than any soak: what grows until then would
 	// look as if it grew for ever.
-	execute(t, s.url, fmt.Sprintf(`CREATE OR REPLACE FUNCTION outbox_memory() RETURNS interval
+	execute(t, s.url, fmt.Sprintf(`CREATE OR REPLACE FUNCTION outcrier.removal_memory() RETURNS interval
 		LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN interval '%d seconds'`, int(s.keep.Seconds())))
 	args := []string{
 		"--retention", "24h", "--retain", fmt.Sprintf("soak/**=%v", s.keep), "--audit", "--metrics", "open",

@@ -59,7 +59,9 @@ func (s *soak) write(ctx context.Context, running *sync.WaitGroup) {
 	running.Go(func() { s.every(ctx, 2*time.Second, s.findMoved) })
 	// Dedup keys are kept for as long as --retention says, a day at least; by SQL it
 	// can be less. So both ways to keep the table small meet here.
-	running.Go(func() { s.every(ctx, time.Minute, func() { s.execute(fmt.Sprintf(`CALL outbox_keep('%v')`, s.keep)) }) })
+	running.Go(func() {
+		s.every(ctx, time.Minute, func() { s.execute(fmt.Sprintf(`CALL outcrier.maintain('%v')`, s.keep)) })
+	})
 }
 
 func (s *soak) every(ctx context.Context, d time.Duration, do func()) {
@@ -91,7 +93,7 @@ func (s *soak) append(kind string) {
 		defer conn.Close(ctx)
 		err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 			e := row{topic: pulseTopic}
-			err := tx.QueryRow(ctx, `INSERT INTO outbox (topic, type) VALUES ('`+pulseTopic+`', $1) RETURNING id, xid`, kind).Scan(&e.id, &e.xid)
+			err := tx.QueryRow(ctx, `INSERT INTO outbox (topic, type) VALUES ('`+pulseTopic+`', $1) RETURNING id, pg_current_xact_id()`, kind).Scan(&e.id, &e.xid)
 			s.ledger.add(e)
 			return err
 		})
@@ -128,7 +130,7 @@ func (s *soak) findMoved() {
 		return
 	}
 	defer conn.Close(ctx)
-	result, _ := conn.Query(ctx, `SELECT id, xid, topic FROM outbox WHERE topic = ANY ($1)`, movedTopics)
+	result, _ := conn.Query(ctx, `SELECT id, xid, topic FROM outcrier.event WHERE topic = ANY ($1)`, movedTopics)
 	found, err := pgx.CollectRows(result, func(r pgx.CollectableRow) (e row, err error) { return e, r.Scan(&e.id, &e.xid, &e.topic) })
 	if err != nil {
 		s.t.Errorf("find what was moved: %v", err)
@@ -152,7 +154,7 @@ func (s *soak) settleScheduled() {
 		must(s.t, err)
 		defer conn.Close(context.Background())
 		var waiting int
-		must(s.t, conn.QueryRow(s.t.Context(), `SELECT count(*) FROM outbox_scheduled`).Scan(&waiting))
+		must(s.t, conn.QueryRow(s.t.Context(), `SELECT count(*) FROM outcrier.scheduled`).Scan(&waiting))
 		return waiting == 0
 	})
 	s.findMoved()
@@ -235,7 +237,7 @@ func (a *appender) try(ending context.Context, size int, hold time.Duration) err
 		a.rolledBack.Add(1)
 		return tx.Rollback(ctx)
 	}
-	result, _ := tx.Query(ctx, `SELECT id, xid, topic FROM outbox WHERE xid = pg_current_xact_id()`)
+	result, _ := tx.Query(ctx, `SELECT id, pg_current_xact_id(), topic FROM outbox WHERE deliver_at IS NULL`)
 	rows, err := pgx.CollectRows(result, func(r pgx.CollectableRow) (e row, err error) { return e, r.Scan(&e.id, &e.xid, &e.topic) })
 	if err != nil {
 		return err
@@ -293,13 +295,13 @@ func (a *appender) appendOnce(ctx context.Context, tx pgx.Tx, topic, payload str
 	if a.keys = append(a.keys, key); len(a.keys) > 100 {
 		a.keys = a.keys[50:]
 	}
-	_, err := tx.Exec(ctx, `SELECT outbox_append($1, 'torture.happened', $2, dedup_key => $3)`, topic, payload, key)
+	_, err := tx.Exec(ctx, `SELECT outcrier.append($1, 'torture.happened', $2, dedup_key => $3)`, topic, payload, key)
 	return err
 }
 
 func (a *appender) appendLater(ctx context.Context, tx pgx.Tx, payload string) error {
 	a.scheduled.Add(1)
-	_, err := tx.Exec(ctx, `SELECT outbox_append($1, 'torture.happened', $2, deliver_at => clock_timestamp() + $3 * interval '1 second')`,
+	_, err := tx.Exec(ctx, `SELECT outcrier.append($1, 'torture.happened', $2, deliver_at => clock_timestamp() + $3 * interval '1 second')`,
 		movedTopics[a.rand.IntN(3)], payload, a.pace*20*a.rand.Float64())
 	return err
 }

@@ -219,13 +219,13 @@ func TestReader_TakesAVerdictFromTheNewPrimary(t *testing.T) {
 	address := newNetwork(t, hostOf(t, primary.URL("")))
 	pool := outboxtest.Pool(t, at(t, primary.URL(""), address.Address()))
 	reader := outbox.Reader{Pool: pool}
-	execute(t, primary.URL(""), `SELECT outbox_settle()`, `INSERT INTO outbox (topic, type) VALUES ('a', 'x')`)
+	execute(t, primary.URL(""), `SELECT outcrier.settle()`, `INSERT INTO outbox (topic, type) VALUES ('a', 'x')`)
 	position := func(url string) (p outbox.Position) {
 		conn, err := pgx.Connect(t.Context(), url)
 		must(t, err)
 		defer conn.Close(context.Background())
 		var text string
-		must(t, conn.QueryRow(t.Context(), `SELECT outbox_position()`).Scan(&text))
+		must(t, conn.QueryRow(t.Context(), `SELECT outcrier.position()`).Scan(&text))
 		p, err = outbox.ParsePosition(text)
 		must(t, err)
 		return p

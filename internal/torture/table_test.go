@@ -25,17 +25,17 @@ func TestFault_Table(t *testing.T) {
 	}
 	// One of a past day, with events of then.
 	yesterday := partitionOf(-1)
-	execute(t, f.url, fmt.Sprintf(`CREATE TABLE %s PARTITION OF outbox FOR VALUES FROM (%s) TO (%s)`, yesterday, dayOf(-1), dayOf(0)),
-		`INSERT INTO outbox (topic, type, payload, created_at)
+	execute(t, f.url, fmt.Sprintf(`CREATE TABLE %s PARTITION OF outcrier.event FOR VALUES FROM (%s) TO (%s)`, yesterday, dayOf(-1), dayOf(0)),
+		`INSERT INTO outcrier.event (topic, type, payload, created_at)
 		SELECT 'torture/0/0', 'torture.happened', json_build_object('k', 'yesterday', 'n', n), `+dayOf(-1)+` FROM generate_series(1, 3000) AS n`)
 	f.write(6)
 	f.read(8)
 	f.recover("the start", 30*time.Second)
 	f.suffer("partitions missing", 5*time.Second, func() { f.pause(500*time.Millisecond, time.Second) })
 	f.suffer("past partition detached and attached", 5*time.Second, func() {
-		f.alter(`ALTER TABLE outbox DETACH PARTITION ` + yesterday)
+		f.alter(`ALTER TABLE outcrier.event DETACH PARTITION ` + yesterday)
 		f.pause(200*time.Millisecond, 500*time.Millisecond)
-		f.alter(fmt.Sprintf(`ALTER TABLE outbox ATTACH PARTITION %s FOR VALUES FROM (%s) TO (%s)`, yesterday, dayOf(-1), dayOf(0)))
+		f.alter(fmt.Sprintf(`ALTER TABLE outcrier.event ATTACH PARTITION %s FOR VALUES FROM (%s) TO (%s)`, yesterday, dayOf(-1), dayOf(0)))
 	})
 	fresh := &reader{name: "fresh", filter: everything(), steady: new(atomic.Bool)}
 	f.follow(fresh, true)
@@ -47,15 +47,15 @@ func TestFault_Table(t *testing.T) {
 	}
 	f.lossy = true
 	f.suffer("no partition at all", 5*time.Second, func() {
-		f.alter(`ALTER TABLE outbox DETACH PARTITION outbox_default`)
+		f.alter(`ALTER TABLE outcrier.event DETACH PARTITION outcrier.event_default`)
 		if err := attempt(t.Context(), f.url, `INSERT INTO outbox (topic, type) VALUES ('torture/0/0', 'torture.happened')`); err == nil {
 			t.Error("an append without a partition is taken")
 		}
 		f.pause(200*time.Millisecond, 500*time.Millisecond)
-		f.alter(`ALTER TABLE outbox ATTACH PARTITION outbox_default DEFAULT`)
+		f.alter(`ALTER TABLE outcrier.event ATTACH PARTITION outcrier.event_default DEFAULT`)
 	})
 	f.suffer("table truncated", 5*time.Second, func() {
-		f.alter(`TRUNCATE outbox`)
+		f.alter(`TRUNCATE outcrier.event`)
 		f.client[0].Cut()
 	})
 	f.suffer("table truncated while readers replay", 5*time.Second, func() {
@@ -65,7 +65,7 @@ func TestFault_Table(t *testing.T) {
 			network.Cut()
 		}
 		f.pause(10*time.Millisecond, 100*time.Millisecond)
-		f.alter(`TRUNCATE outbox`)
+		f.alter(`TRUNCATE outcrier.event`)
 	})
 	f.end()
 	for i, r := range f.readers {
@@ -100,7 +100,7 @@ func (f *field) alter(statement string) {
 // partitionOf is the name of the partition that many days after today, dayOf its
 // beginning as SQL.
 func partitionOf(days int) string {
-	return time.Now().UTC().AddDate(0, 0, days).Format("outbox_2006_01_02")
+	return time.Now().UTC().AddDate(0, 0, days).Format("outcrier.event_2006_01_02")
 }
 
 func dayOf(days int) string {
@@ -130,12 +130,12 @@ func TestFault_SequenceSetBack(t *testing.T) {
 	appendSome()
 	f.recover("the start", 30*time.Second)
 	f.suffer("sequence set back", 10*time.Second, func() {
-		execute(t, f.url, `SELECT setval('outbox_id_seq', 1)`)
+		execute(t, f.url, `SELECT setval('outcrier.event_id', 1)`)
 		appendSome()
 	})
 	follow("fresh")
 	f.recover("a fresh reader", 10*time.Second)
-	execute(t, f.url, `SELECT setval('outbox_id_seq', 100000)`, `INSERT INTO outbox (topic, type) VALUES ('`+endTopic+`', 'torture.ended')`)
+	execute(t, f.url, `SELECT setval('outcrier.event_id', 100000)`, `INSERT INTO outbox (topic, type) VALUES ('`+endTopic+`', 'torture.ended')`)
 	stop := time.AfterFunc(30*time.Second, f.stopReading)
 	f.readingDone.Wait()
 	stop.Stop()

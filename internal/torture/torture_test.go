@@ -2,6 +2,7 @@ package torture
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -121,19 +122,25 @@ func TestTorture_IdsOutOfOrder(t *testing.T) {
 	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, forged: true})
 }
 
-// TestTorture_BellAlwaysRung: writers who ring for every commit, asked or not, as
-// many notifications as there can be.
-func TestTorture_BellAlwaysRung(t *testing.T) {
-	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, ring: `
-		IF current_setting('outbox.bell', true) IS DISTINCT FROM 'off' THEN
-			PERFORM pg_notify(outbox_bell_channel(), coalesce(pg_sequence_last_value('outbox_bell_asked'), 0)::text);
-		END IF;`})
+// TestTorture_EveryCommitNotifies: every append sends a notification, whether a tail
+// has requested one or not.
+func TestTorture_EveryCommitNotifies(t *testing.T) {
+	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, prepare: `
+		CREATE FUNCTION torture_notify() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN
+			IF current_setting('outcrier.notify', true) IS DISTINCT FROM 'off' THEN
+				PERFORM pg_notify('outcrier', coalesce(pg_sequence_last_value('outcrier.wake_request'), 0)::text);
+			END IF;
+			RETURN NULL;
+		END $$;
+		CREATE TRIGGER torture_notify AFTER INSERT ON outcrier.event EXECUTE FUNCTION torture_notify()`})
 }
 
-// TestTorture_BellNeverRung: writers who never ring though the tails rely on it;
-// what they commit is found by the tails' turns alone.
-func TestTorture_BellNeverRung(t *testing.T) {
-	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, ring: `NULL;`})
+// TestTorture_NoCommitNotifies: no append sends a notification, though the tails
+// rely on them; the tails find the events when they poll.
+func TestTorture_NoCommitNotifies(t *testing.T) {
+	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, prepare: `
+		CREATE OR REPLACE FUNCTION outcrier.notify(request bigint) RETURNS void LANGUAGE sql AS 'SELECT'`})
 }
 
 // torture is one run; let it begin.
@@ -142,8 +149,8 @@ type torture struct {
 	writers, readers int
 	crashes          int
 	forged           bool
-	// ring, when not empty, is done in place of what outbox_ring does.
-	ring string
+	// prepare, when not empty, is SQL that changes the schema before the run.
+	prepare string
 }
 
 func let(t *testing.T, c torture) {
@@ -155,11 +162,10 @@ func let(t *testing.T, c torture) {
 		`CREATE FUNCTION torture_append(topic text, payload json) RETURNS void LANGUAGE plpgsql AS $$
 		BEGIN INSERT INTO outbox (topic, type, payload) VALUES (topic, 'torture.happened', payload); END $$`)
 	if c.forged {
-		execute(t, url, `ALTER SEQUENCE outbox_id_seq CACHE 20`)
+		execute(t, url, `ALTER SEQUENCE outcrier.event_id CACHE 20`)
 	}
-	if c.ring != "" {
-		execute(t, url, `CREATE OR REPLACE FUNCTION outbox_ring() RETURNS trigger
-			LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$ BEGIN `+c.ring+` RETURN NULL; END $$`)
+	if c.prepare != "" {
+		execute(t, url, c.prepare)
 	}
 	log := slog.New(slog.NewTextHandler(logFile(t), &slog.HandlerOptions{Level: slog.LevelInfo}))
 
@@ -170,7 +176,8 @@ func let(t *testing.T, c torture) {
 		startNode(t, url, log.With("node", 1), &outbox.Tail{Turn: 70 * time.Millisecond, IdleTurn: 300 * time.Millisecond}),
 	)
 
-	b := &business{url: url, forged: c.forged, acknowledged: map[payload]bool{}, refused: map[payload]bool{}}
+	b := newBusiness(url)
+	b.forged = c.forged
 	b.enough.Store(c.events)
 	for i := range 40 {
 		b.topics = append(b.topics, fmt.Sprintf("torture/%d/%d", i%8, i))
@@ -187,7 +194,7 @@ func let(t *testing.T, c torture) {
 	startReader := func(i int, from string) {
 		r := &reader{
 			name: fmt.Sprintf("reader %d", i), filter: filterOf(i, b.topics, chance), from: from, nodes: func() []string { return urls(nodes.get()) },
-			rand: rand.New(rand.NewPCG(seed, uint64(1000+i))), slow: i%5 == 1, longGone: i%7 == 2, steady: &steady,
+			rand: rand.New(rand.NewPCG(seed, uint64(1000+i))), slow: i%5 == 1, longGone: i%7 == 2, steady: &steady, erasures: &b.erasures,
 		}
 		readers = append(readers, r)
 		readersDone.Go(func() { r.run(reading) })
@@ -203,6 +210,21 @@ func let(t *testing.T, c torture) {
 	}
 	wait := make(chan struct{})
 	go func() { writersDone.Wait(); close(wait) }()
+	// Which nodes have to read an erasure must not change until they have.
+	var restarting sync.Mutex
+	var erasing sync.WaitGroup
+	erasing.Go(func() {
+		chance := rand.New(rand.NewPCG(seed, 1<<32))
+		for b.committed.Load() < c.events {
+			restarting.Lock()
+			err := b.erase(t.Context(), chance, nodes.get())
+			restarting.Unlock()
+			if errors.Is(err, errUnread) || err != nil && !expected(err) {
+				t.Error(err)
+			}
+			pause(t.Context(), time.Duration(chance.Int64N(int64(50*time.Millisecond))))
+		}
+	})
 
 	// Meanwhile everything that can break breaks.
 	kills, crashed, restarts := 0, 0, 0
@@ -235,12 +257,15 @@ func let(t *testing.T, c torture) {
 		case chance.IntN(20) == 0:
 			restarts++
 			which := chance.IntN(2)
+			restarting.Lock()
 			old := nodes.get()
 			old[which].stop()
 			fresh := startNode(t, url, log.With("node", 1+restarts), &outbox.Tail{Turn: time.Duration(1+which*60) * time.Millisecond})
 			nodes.set(old[1-which], fresh)
+			restarting.Unlock()
 		}
 	}
+	erasing.Wait()
 	if err := b.resolve(t.Context(), chance, true); err != nil {
 		t.Fatal(err)
 	}
@@ -260,9 +285,9 @@ func let(t *testing.T, c torture) {
 		given += r.count
 		resumes += r.resumes
 	}
-	t.Logf("%d events committed in %.0f s by %d writers, %d given to %d readers over %d resumes; %d crashes of Postgres, %d sessions killed, %d nodes restarted",
-		len(rows), time.Since(began).Seconds(), c.writers, given, len(readers), resumes, crashed, kills, restarts)
-	if int64(len(rows)) < c.events {
+	t.Logf("%d events committed in %.0f s by %d writers, %d erased and %d redacted, %d given to %d readers over %d resumes; %d crashes of Postgres, %d sessions killed, %d nodes restarted",
+		len(rows), time.Since(began).Seconds(), c.writers, b.erasures.erased, b.erasures.redacted, given, len(readers), resumes, crashed, kills, restarts)
+	if int64(len(rows)+b.erasures.erased) < c.events {
 		t.Errorf("only %d events were committed, %d were wanted", len(rows), c.events)
 	}
 }
@@ -308,7 +333,7 @@ func position(ctx context.Context, url string) (text string, err error) {
 		return "", err
 	}
 	defer conn.Close(context.Background())
-	return text, conn.QueryRow(ctx, `SELECT outbox_position()`).Scan(&text)
+	return text, conn.QueryRow(ctx, `SELECT outcrier.position()`).Scan(&text)
 }
 
 // killSome ends n sessions in whatever they do: writers, tails, replays.
@@ -324,7 +349,8 @@ func killSome(ctx context.Context, url string, n int) (killed int) {
 	return killed
 }
 
-// committed reads the truth, and holds it against what the writers were told.
+// committed reads the truth, and holds it against what the writers were told. Erased
+// events are not in it.
 func committed(t *testing.T, url string, b *business) []row {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -332,7 +358,7 @@ func committed(t *testing.T, url string, b *business) []row {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	result, err := conn.Query(t.Context(), `SELECT id, xid, topic, payload->>'k', (payload->>'n')::int FROM outbox WHERE type = 'torture.happened'`)
+	result, err := conn.Query(t.Context(), `SELECT id, xid, topic, payload->>'k', (payload->>'n')::int FROM outcrier.event WHERE type = 'torture.happened'`)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -352,6 +378,15 @@ func committed(t *testing.T, url string, b *business) []row {
 	}
 	if err := result.Err(); err != nil {
 		t.Fatal(err)
+	}
+	for _, fault := range b.faults {
+		t.Error(fault)
+	}
+	b.erasures.resolve(t, conn)
+	for _, one := range b.erasures.byID {
+		if one.gone {
+			stored[one.payload] = true
+		}
 	}
 	for p := range b.acknowledged {
 		if !stored[p] {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,9 +24,16 @@ import (
 type payload struct {
 	Chain string `json:"k"`
 	N     int    `json:"n"`
+	// Redacted is how an event is after a redaction, at the same place.
+	Redacted bool `json:"r,omitempty"`
 }
 
-func (p payload) String() string { return fmt.Sprintf(`{"k":%q,"n":%d}`, p.Chain, p.N) }
+func (p payload) String() string {
+	if p.Redacted {
+		return fmt.Sprintf(`{"k":%q,"n":%d,"r":true}`, p.Chain, p.N)
+	}
+	return fmt.Sprintf(`{"k":%q,"n":%d}`, p.Chain, p.N)
+}
 
 // chain is held from the first append of a transaction until its commit.
 type chain struct {
@@ -36,7 +44,7 @@ type chain struct {
 
 func (c *chain) next() payload {
 	c.n++
-	return payload{c.name, c.n}
+	return payload{Chain: c.name, N: c.n}
 }
 
 // business is what all writers share.
@@ -58,6 +66,40 @@ type business struct {
 	acknowledged, refused map[payload]bool
 	prepared              sync.Map // names of prepared transactions, to their payloads
 	kinds                 [32]atomic.Int64
+	erasures              erasures
+	// keys are some dedup keys of committed events.
+	keys []usedKey
+	// faults are answers to writers that were wrong.
+	faults []string
+}
+
+// usedKey is a dedup key, and the event that has it.
+type usedKey struct {
+	key, topic string
+	id         int64
+}
+
+// newBusiness has no topics yet.
+func newBusiness(url string) *business {
+	return &business{url: url, acknowledged: map[payload]bool{}, refused: map[payload]bool{}, erasures: erasures{byID: map[int64]*erasure{}}}
+}
+
+func (b *business) fault(format string, args ...any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.faults) < 20 {
+		b.faults = append(b.faults, fmt.Sprintf(format, args...))
+	}
+}
+
+// someKey is a dedup key at random, if there is one yet.
+func (b *business) someKey(r *rand.Rand) (k usedKey, ok bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.keys) == 0 {
+		return k, false
+	}
+	return b.keys[r.IntN(len(b.keys))], true
 }
 
 func (b *business) topic(r *rand.Rand) string { return b.topics[r.IntN(len(b.topics))] }
@@ -71,6 +113,7 @@ type writer struct {
 	conn *pgx.Conn
 	tx   pgx.Tx
 	made []payload
+	used []usedKey
 }
 
 func (b *business) write(ctx context.Context, id int, seed uint64) {
@@ -117,7 +160,7 @@ func expected(err error) bool {
 
 // transact runs one transaction of a random kind.
 func (w *writer) transact(ctx context.Context) error {
-	w.made = nil
+	w.made, w.used = nil, nil
 	c := w.own
 	if len(w.shared) > 0 && w.rand.IntN(3) == 0 {
 		c = w.shared[w.rand.IntN(len(w.shared))]
@@ -126,7 +169,7 @@ func (w *writer) transact(ctx context.Context) error {
 	twoPhase := w.rand.IntN(20) == 0
 	if twoPhase {
 		c = &chain{name: fmt.Sprintf("p%d.%d", w.id, w.rand.Uint64())}
-		if _, err := w.conn.Exec(ctx, `SET outbox.bell = 'off'`); err != nil {
+		if _, err := w.conn.Exec(ctx, `SET outcrier.notify = 'off'`); err != nil {
 			return err
 		}
 	}
@@ -166,6 +209,7 @@ func (w *writer) transact(ctx context.Context) error {
 		return err // killed: nobody knows the outcome but the table
 	}
 	w.outcome(w.acknowledged)
+	w.remember()
 	w.committed.Add(int64(len(w.made)))
 	return nil
 }
@@ -175,6 +219,19 @@ func (w *writer) outcome(of map[payload]bool) {
 	defer w.mu.Unlock()
 	for _, p := range w.made {
 		of[p] = true
+	}
+}
+
+// remember lets others retry with the keys of this transaction.
+func (w *writer) remember() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, k := range w.used {
+		if len(w.keys) < 500 {
+			w.keys = append(w.keys, k)
+		} else {
+			w.keys[w.rand.IntN(len(w.keys))] = k
+		}
 	}
 }
 
@@ -207,13 +264,13 @@ var ways = []func(w *writer, ctx context.Context, c *chain) error{
 		return w.exec(ctx, insert+` ON CONFLICT DO NOTHING`, c)
 	},
 	func(w *writer, ctx context.Context, c *chain) error {
-		return w.exec(ctx, `SELECT outbox_append($1, 'torture.happened', $2)`, c)
+		return w.exec(ctx, `SELECT outcrier.append($1, 'torture.happened', $2)`, c)
 	},
 	func(w *writer, ctx context.Context, c *chain) error {
 		return w.exec(ctx, `SELECT torture_append($1, $2)`, c)
 	},
 	func(w *writer, ctx context.Context, c *chain) error { // straight into a partition
-		return w.exec(ctx, `INSERT INTO outbox_default (topic, type, payload, created_at) VALUES ($1, 'torture.happened', $2, 'epoch')`, c)
+		return w.exec(ctx, `INSERT INTO outcrier.event_default (topic, type, payload, created_at) VALUES ($1, 'torture.happened', $2, 'epoch')`, c)
 	},
 	func(w *writer, ctx context.Context, c *chain) error { // a data-modifying CTE
 		return w.exec(ctx, `WITH appended AS (`+insert+` RETURNING id) INSERT INTO torture_business SELECT id FROM appended`, c)
@@ -228,9 +285,28 @@ var ways = []func(w *writer, ctx context.Context, c *chain) error{
 				drafts[i].DedupKey = p.String()
 			}
 		}
-		_, err := outbox.Append(ctx, w.tx, drafts...)
+		ids, err := outbox.Append(ctx, w.tx, drafts...)
+		for i := range ids {
+			if drafts[i].DedupKey != "" {
+				w.used = append(w.used, usedKey{drafts[i].DedupKey, drafts[i].Topic, ids[i]})
+			}
+		}
 		return err
 	},
+	func(w *writer, ctx context.Context, c *chain) error { // arrays
+		n := 1 + w.rand.IntN(50)
+		topics, types, payloads := make([]string, n), make([]string, n), make([]string, n)
+		for i := range n {
+			p := c.next()
+			w.made = append(w.made, p)
+			topics[i], types[i], payloads[i] = w.topic(w.rand), "torture.happened", p.String()
+		}
+		_, err := w.tx.Exec(ctx, `SELECT outcrier.append_all($1::text[], $2::text[], $3::text[])`, topics, types, payloads)
+		return err
+	},
+	func(w *writer, ctx context.Context, c *chain) error { return w.appendAsLoaded(ctx, c) },
+	func(w *writer, ctx context.Context, _ *chain) error { return w.appendInvalid(ctx) },
+	func(w *writer, ctx context.Context, c *chain) error { return w.retry(ctx, c) },
 	func(w *writer, ctx context.Context, c *chain) error { // in bulk
 		n, first := 1+w.rand.IntN(200), c.n+1
 		for range n {
@@ -283,13 +359,13 @@ var ways = []func(w *writer, ctx context.Context, c *chain) error{
 			return w.exec(ctx, insert, c)
 		}
 		var id int64
-		if err := w.tx.QueryRow(ctx, `SELECT nextval('outbox_id_seq')`).Scan(&id); err != nil {
+		if err := w.tx.QueryRow(ctx, `SELECT nextval('outcrier.event_id')`).Scan(&id); err != nil {
 			return err
 		}
 		w.think(ctx)
 		p := c.next()
 		w.made = append(w.made, p)
-		_, err := w.tx.Exec(ctx, `INSERT INTO outbox (id, topic, type, payload) VALUES ($1, $2, 'torture.happened', $3)`, id, w.topic(w.rand), p.String())
+		_, err := w.tx.Exec(ctx, `INSERT INTO outcrier.event (id, topic, type, payload) VALUES ($1, $2, 'torture.happened', $3)`, id, w.topic(w.rand), p.String())
 		return err
 	},
 }
@@ -299,6 +375,100 @@ func (w *writer) exec(ctx context.Context, query string, c *chain) error {
 	w.made = append(w.made, p)
 	_, err := w.tx.Exec(ctx, query, w.topic(w.rand), p.String())
 	return err
+}
+
+// appendAsLoaded appends with an id and a time that are another row's, as an ORM does
+// with the clone of a loaded one: both are replaced.
+func (w *writer) appendAsLoaded(ctx context.Context, c *chain) error {
+	given := 1 + w.rand.Int64N(1000)
+	p := c.next()
+	w.made = append(w.made, p)
+	var id, highest int64
+	var recent bool
+	const loadedSQL = `INSERT INTO outbox (id, topic, type, payload, source, headers, dedup_key, deliver_at, created_at)
+		VALUES ($1, $2, 'torture.happened', $3, NULL, NULL, NULL, NULL, 'epoch')
+		RETURNING id, created_at > 'epoch', (SELECT last_value FROM outcrier.event_id)`
+	if err := w.tx.QueryRow(ctx, loadedSQL, given, w.topic(w.rand), p.String()).Scan(&id, &recent, &highest); err != nil {
+		return err
+	}
+	if id == given && highest > 5000 || !recent {
+		w.fault("an append with id %d and the time 0 should not have had them: it is event %d, of now: %t", given, id, recent)
+	}
+	return nil
+}
+
+// invalid are appends that must be refused, whatever way they take.
+var invalid = []struct{ topic, kind string }{
+	{"", "torture.happened"}, {"torture//0", "torture.happened"}, {"/torture", "torture.happened"}, {"torture/*", "torture.happened"},
+	{"torture/0\n", "torture.happened"}, {strings.Repeat("t", 256), "torture.happened"},
+	{"torture/0", ""}, {"torture/0", "outcrier.erased"}, {"torture/0", "outcrier.reset"}, {"torture/0", "torture\x1bhappened"}, {"torture/0", strings.Repeat("t", 256)},
+}
+
+// appendInvalid is undone with its savepoint.
+func (w *writer) appendInvalid(ctx context.Context) error {
+	nested, err := w.tx.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	chosen := invalid[w.rand.IntN(len(invalid))]
+	_, err = nested.Exec(ctx, []string{
+		`INSERT INTO outbox (topic, type) VALUES ($1, $2)`, `INSERT INTO outbox (topic, type, source) VALUES ($1, $2, '/torture')`,
+		`SELECT outcrier.append($1, $2)`, `SELECT outcrier.append_all(ARRAY['a', $1], ARRAY['t', $2], NULL::text[])`,
+	}[w.rand.IntN(4)], chosen.topic, chosen.kind)
+	if code := sqlState(err); err == nil {
+		w.fault("topic %.20q and type %.20q should not have had an event", chosen.topic, chosen.kind)
+	} else if code != "23514" {
+		return err
+	}
+	return nested.Rollback(ctx)
+}
+
+// retry appends with a key that is taken: the same event has its id back and stores
+// nothing, unless it was erased; another one is refused.
+func (w *writer) retry(ctx context.Context, c *chain) error {
+	used, ok := w.someKey(w.rand)
+	if !ok {
+		return w.exec(ctx, insert, c)
+	}
+	nested, err := w.tx.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = nested.Rollback(context.Background()) }()
+	before := w.erasures.of(used.id)
+	const retrySQL = `INSERT INTO outbox (topic, type, payload, dedup_key) VALUES ($1, $2, $3, $4) RETURNING id`
+	kind, p := "torture.happened", c.next() // stored only if the first is erased
+	other := w.rand.IntN(2) == 0
+	if other {
+		kind = "torture.other"
+	}
+	var id int64
+	err = nested.QueryRow(ctx, retrySQL, used.topic, kind, p.String(), used.key).Scan(&id)
+	erased := before != nil || w.erasures.of(used.id) != nil
+	switch {
+	case other && err == nil:
+		if !erased {
+			w.fault("a key of event %d should not have had another event: it is given to type %s", used.id, kind)
+		}
+		return nested.Rollback(ctx)
+	case other && sqlState(err) == "23505":
+		return nested.Rollback(ctx)
+	case err != nil:
+		return err
+	case id != used.id && !erased:
+		w.fault("the retry of event %d came twice: it is event %d", used.id, id)
+	case id == used.id && before != nil && !before.redacted && before.round > 0:
+		w.fault("the retry of event %d was lost: that event is erased", id)
+	}
+	return nested.Commit(ctx)
+}
+
+func sqlState(err error) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code
+	}
+	return ""
 }
 
 // prepare leaves the transaction prepared, for resolve.
@@ -313,7 +483,7 @@ func (w *writer) prepare(ctx context.Context) error {
 	if _, err := w.tx.Exec(ctx, `ROLLBACK`); err != nil {
 		return err
 	}
-	_, err = w.conn.Exec(ctx, `RESET outbox.bell`)
+	_, err = w.conn.Exec(ctx, `RESET outcrier.notify`)
 	return err
 }
 
