@@ -166,7 +166,7 @@ test('a token that takes longer than the patience with streams', async () => {
 });
 
 test('goodbyes: comes back after the time that it was told', async () => {
-  const { asked, url } = await serve(ended('retry: 150\nevent: outcrier.goodbye\ndata: {"reason":"drain"}\n\n'), stream(hello('0.p'), live('0.p')));
+  const { asked, url } = await serve(ended('event: outcrier.goodbye\nretry: 150\ndata: {"reason":"drain"}\n\n'), stream(hello('0.p'), live('0.p')));
   const s = open(url);
   await until('live', () => s.state === 'live');
   assert.ok(asked[1].at - asked[0].at >= 145);

@@ -55,11 +55,11 @@ export async function until(what, is) {
   }
 }
 
-export const event = (id, topic = 'a', type = 'test.added') => `id: ${id}.p\nevent: ${type}\ndata: ${JSON.stringify({ id: `${id}`, topic, type, data: {} })}\n\n`;
-export const hello = (position, more = '"resumed":false') => `: outcrier\nretry: 20\n\nevent: outcrier.hello\nid: ${position}\ndata: {${more},"position":"${position}"}\n\n`;
-export const live = (position) => `event: outcrier.live\nid: ${position}\ndata: {}\n\n`;
+export const event = (id, topic = 'a', type = 'test.added') => `event: ${type}\ndata: ${JSON.stringify({ id: `${id}`, topic, type, data: {} })}\nid: ${id}.p\n\n`;
+export const hello = (position, more = '"resumed":false') => `: outcrier\nevent: outcrier.hello\nretry: 20\ndata: {${more},"position":"${position}"}\nid: ${position}\n\n`;
+export const live = (position) => `event: outcrier.live\ndata: {}\nid: ${position}\n\n`;
 export const begin = (response, ...text) => {
-  response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+  response.writeHead(200, { 'Content-Type': 'text/event-stream; charset=utf-8' });
   response.write(text.join(''));
 };
 export const stream = (...text) => (response) => begin(response, ...text);

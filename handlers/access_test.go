@@ -145,7 +145,7 @@ func TestAccess_StreamEndsWithItsToken(t *testing.T) {
 				}()
 				defer func() { (<-polled).wantProblem(t, 401, "expired") }()
 			}
-			if status, text := whole(t, n.events("topic=a"), bearer(token)...); status != 200 || !strings.HasSuffix(text, "event: outcrier.goodbye\ndata: {\"reason\":\"token_expired\"}\n\n") {
+			if status, text := whole(t, n.events("topic=a"), bearer(token)...); status != 200 || !strings.Contains(text, "\n\nevent: outcrier.goodbye\nretry: ") || !strings.HasSuffix(text, "\ndata: {\"reason\":\"token_expired\"}\n\n") {
 				t.Errorf("%d: it ends with %q", status, text)
 			}
 			if status, text := whole(t, n.events("topic=a"), bearer(token)...); status != 401 {

@@ -36,7 +36,7 @@ func (n *node) send(t *testing.T, text string) (answer, string) {
 		t.Fatal(err)
 	}
 	defer response.Body.Close()
-	if response.Header.Get("Content-Type") == stream && response.ContentLength < 0 {
+	if response.Header.Get("Content-Type") == streamMedia && response.ContentLength < 0 {
 		return answer{response.StatusCode, response.Header, "a stream, which does not end"}, ""
 	}
 	if response.StatusCode == http.StatusNoContent {

@@ -51,9 +51,9 @@ func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error
 		request.Format |= sse.Gzip
 	}
 	if r := c.Request(); r.ProtoMajor == 1 && r.TLS == nil && h.Streamer.Running() {
-		if socket := takeOver(response); socket != nil {
+		if socket := takeOver(r, response); socket != nil {
 			// The request ends here, the stream does not.
-			h.serve(context.WithoutCancel(ctx), socket, who, request, &h.Traffic.HTTP1)
+			h.serve(context.WithoutCancel(ctx), socket, who, request, &h.Traffic.HTTP1, func(error) {})
 			return nil
 		}
 	}
@@ -61,12 +61,18 @@ func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error
 	// stream. From here on the writer beneath echo's is used: echo's Flush
 	// discards errors.
 	response.WriteHeader(http.StatusOK)
-	h.serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, who, request, h.Traffic.over(c.Request()))
+	var why error
+	h.serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, who, request, h.Traffic.over(c.Request()), func(ended error) { why = ended })
+	if !sse.Orderly(why) {
+		panic(http.ErrAbortHandler) // else net/http would make it look complete
+	}
 	return nil
 }
 
 func streamHeader(header http.Header) {
-	header.Set(echo.HeaderContentType, "text/event-stream")
+	header.Set(echo.HeaderContentType, "text/event-stream; charset=utf-8")
+	// A service worker's cache takes no answer with this, and so gives no old stream.
+	header.Add(echo.HeaderVary, "*")
 	// no-transform: a proxy that compresses holds events back.
 	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
 	// nginx buffers answers unless told not to.
@@ -82,8 +88,8 @@ func turnAway(c echo.Context, why *sse.Goodbye, retry time.Duration) error {
 }
 
 // serve serves the stream of a caller who has a place, until it ends or their token
-// does. It is one of open meanwhile.
-func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request sse.Request, open *atomic.Int64) {
+// does, and then calls ended with the reason. The stream is one of open meanwhile.
+func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request sse.Request, open *atomic.Int64, ended func(why error)) {
 	open.Add(1)
 	ctx, stop := who.while(ctx)
 	started, topics := time.Now(), len(request.Filter.Topics)
@@ -101,6 +107,7 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request 
 		open.Add(-1)
 		h.leave(place)
 		h.Log.Info("stream ended", "why", why, "lasted", time.Since(started).Round(time.Millisecond), "topics", topics, "subject", subject, "address", place.address)
+		ended(why)
 	})
 }
 
@@ -112,7 +119,7 @@ func (h *handlers) recorded(who caller, filter outbox.Filter, end func()) func(o
 	}
 	began, subject, address := time.Now(), who.Subject, who.address
 	return func(from outbox.Position) *outbox.StreamRecord {
-		return h.Audit.Opened(outbox.StreamOpened{Subject: subject, Remote: address, Filter: filter, From: from, At: began, End: end})
+		return h.Audit.Opened(outbox.StreamOpened{Subject: subject, ClientAddress: address, Filter: filter, From: from, At: began, End: end})
 	}
 }
 
@@ -134,22 +141,27 @@ const tooManyRetry = 30 * time.Second
 
 // takeOver takes the connection from net/http, which would keep a goroutine and
 // two buffers for it. It returns nil if that can't be.
-func takeOver(response *echo.Response) *sse.Socket {
+func takeOver(request *http.Request, response *echo.Response) *sse.Socket {
 	conn, _, err := http.NewResponseController(response.Writer).Hijack()
 	if err != nil {
 		return nil
 	}
 	response.Committed = true
 	_ = conn.SetDeadline(time.Time{}) // of the request's header; a closed connection shows soon enough
-	// The end of the body is the end of the connection (RFC 9112, 6.3).
 	header := response.Header()
 	header.Set(echo.HeaderConnection, "close")
+	// HTTP/1.0 knows no chunks: there the end of the body is the end of the connection
+	// (RFC 9112, 6.3).
+	chunked := request.ProtoAtLeast(1, 1)
+	if chunked {
+		header.Set("Transfer-Encoding", "chunked")
+	}
 	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	var head bytes.Buffer
 	head.WriteString("HTTP/1.1 200 OK\r\n")
 	_ = header.Write(&head)
 	head.WriteString("\r\n")
-	return sse.NewSocket(conn, head.Bytes())
+	return sse.NewSocket(conn, head.Bytes(), chunked)
 }
 
 // responseWriter is an sse.Writer.

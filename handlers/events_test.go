@@ -24,6 +24,8 @@ import (
 const (
 	stream  = "text/event-stream"
 	jsonAll = "application/json"
+	// streamMedia is what a stream says that it is.
+	streamMedia = stream + "; charset=utf-8"
 )
 
 func TestEvents_BadRequestSaysWhatIsWrongAndWhatIsAllowed(t *testing.T) {
@@ -166,7 +168,7 @@ func hello(t *testing.T, e ssetest.Event) (h struct {
 func TestStream_HeadersKeepProxiesOut(t *testing.T) {
 	c := ssetest.Open(t, newNode(t, nil).events("topic=a"))
 	for name, want := range map[string]string{
-		"Content-Type": stream, "Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff",
+		"Content-Type": streamMedia, "Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff", "Vary": "*",
 	} {
 		if got := c.Response.Header.Get(name); got != want {
 			t.Errorf("%s is %q, want %q", name, got, want)
@@ -426,7 +428,7 @@ func TestStream_OutlivesTheDatabase(t *testing.T) {
 	waiting := ssetest.Open(t, n.events("topic=a"), "Last-Event-ID", at)
 	for _, c := range []*ssetest.Client{live, waiting} {
 		sent := len(c.Raw())
-		eventually(t, func() bool { return strings.Count(string(c.Raw()[sent:]), ":\n\n") > 2 })
+		eventually(t, func() bool { return strings.Count(string(c.Raw()[sent:]), ":\n") > 2 })
 	}
 	do(t, "GET", n.events("topic=a&from=earliest"), "", "Accept", jsonAll).wantProblem(t, 503, "database is not available")
 	do(t, "POST", n.url+"/events", `{"topic":"a","type":"t"}`, "Content-Type", jsonAll).wantProblem(t, 503, "not appended")

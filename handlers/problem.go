@@ -24,11 +24,11 @@ func fault(status int, detail string) error {
 	return echo.NewHTTPError(status, detail)
 }
 
-// problem answers with an error, unless an answer was begun: after the status
-// line there is none.
+// problem answers with an error. An answer that was begun is cut off instead: after the
+// status line there is no error answer, and its reader must not take it for complete.
 func (h *handlers) problem(err error, c echo.Context) {
 	if c.Response().Committed {
-		return
+		panic(http.ErrAbortHandler)
 	}
 	status, detail := http.StatusInternalServerError, ""
 	var known *echo.HTTPError

@@ -1,10 +1,15 @@
 package handlers_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -59,11 +64,14 @@ func TestStream_IsTheSameOverEveryProtocol(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer response.Body.Close()
-			if response.Proto != test.protocol || response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != stream {
+			if response.Proto != test.protocol || response.StatusCode != http.StatusOK || response.Header.Get("Content-Type") != streamMedia {
 				t.Errorf("it is %s, %s, %v", response.Proto, response.Status, response.Header)
 			}
 			if response.Close != test.takenOver || response.Header.Get("Date") == "" {
 				t.Errorf("taken over: %v, want %v", response.Close, test.takenOver)
+			}
+			if chunked := slices.Equal(response.TransferEncoding, []string{"chunked"}); chunked != (test.protocol == "HTTP/1.1") {
+				t.Errorf("chunked: %v", chunked)
 			}
 			// The transport asks for gzip itself, and undoes it.
 			if response.Uncompressed != test.gzip {
@@ -89,5 +97,90 @@ func TestStream_IsTheSameOverEveryProtocol(t *testing.T) {
 			_ = response.Body.Close() // what it says is that ctx ended
 			eventually(t, func() bool { return n.streamer.Open() == 0 })
 		})
+	}
+}
+
+// A stream that the server ends in order is complete, over every protocol; one that it
+// drops is cut off, so that a client who fetches it comes back.
+func TestStream_IsCompleteOnlyIfItEndedInOrder(t *testing.T) {
+	for name, h2 := range map[string]bool{"HTTP/1.1 over TLS": false, "HTTP/2 over TLS": true} {
+		t.Run(name, func(t *testing.T) {
+			for _, dropped := range []bool{false, true} {
+				n := newNode(t, func(n *node) {
+					n.streamer.DrainTime, n.streamer.Stall = 0, 100*time.Millisecond
+					n.start = func(server *httptest.Server) {
+						server.EnableHTTP2 = h2
+						// A write that fails, as when the node's own time for it is over.
+						server.Config.Handler = breaking(server.Config.Handler, dropped)
+						server.StartTLS()
+					}
+				})
+				c := ssetest.Open(t, n.events("topic=a"))
+				c.Until("outcrier.live")
+				if dropped {
+					n.add(t, "a")
+				} else {
+					n.streamer.Drain()
+				}
+				c.End()
+				if err := c.Err(); errors.Is(err, io.EOF) == dropped {
+					t.Errorf("dropped: %v, it ends with %v", dropped, err)
+				}
+			}
+		})
+	}
+}
+
+// breaking has writes fail from the third on.
+func breaking(next http.Handler, really bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if really {
+			w = &brittle{ResponseWriter: w}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type brittle struct {
+	http.ResponseWriter
+	writes int
+}
+
+func (b *brittle) Unwrap() http.ResponseWriter { return b.ResponseWriter }
+
+func (b *brittle) Write(p []byte) (int, error) {
+	if b.writes++; b.writes > 2 {
+		return 0, errors.New("broken")
+	}
+	return b.ResponseWriter.Write(p)
+}
+
+// HTTP/1.0 knows no chunks: the body is as it is, and its end is that of the connection.
+func TestStream_OverHTTP10HasNoChunks(t *testing.T) {
+	n := newNode(t, func(n *node) { n.streamer.DrainTime = 0 })
+	conn, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if _, err := io.WriteString(conn, "GET /events?topic=a HTTP/1.0\r\nHost: localhost\r\nConnection: keep-alive\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return n.streamer.Open() == 1 })
+	n.add(t, "a")
+	n.seen(t, 1)
+	n.streamer.Drain()
+	text, err := io.ReadAll(bufio.NewReader(conn))
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, body, _ := strings.Cut(string(text), "\r\n\r\n")
+	if !strings.Contains(head, "\r\nConnection: close") || strings.Contains(head, "Transfer-Encoding") {
+		t.Errorf("the header is %s", head)
+	}
+	events, p := ssetest.Parse([]byte(body))
+	if len(p.Strange) > 0 || len(events) == 0 || events[len(events)-1].Type != "outcrier.goodbye" || !strings.HasPrefix(body, ": outcrier\nevent: ") {
+		t.Errorf("the body is %s", body)
 	}
 }

@@ -17,8 +17,8 @@ type batch struct {
 	// at onmessage.
 	named bool
 
-	// data are the fields data: what the frames of the unnamed format have, so
-	// that nothing is encoded for one stream alone.
+	// data is the field data, without its end: made of those that the frames of the
+	// unnamed format have, so that nothing is encoded for one stream alone.
 	data []byte
 	// at is the position after the last event, last its id.
 	at     outbox.Position
@@ -45,24 +45,22 @@ func newBatch(request *Request) *batch {
 	return b
 }
 
-// gather adds an event to the batch; body is what appendBody makes of it in the
-// unnamed format.
-func (t *stream) gather(ctx context.Context, e *outbox.Event, at outbox.Position, body []byte) error {
+// gather adds an event to the batch; field is its field data, as appendHead makes it in
+// the unnamed format.
+func (t *stream) gather(ctx context.Context, e *outbox.Event, at outbox.Position, field []byte) error {
 	b := t.batch
-	if b.events > 0 && (b.events >= batchEvents || len(b.data)+len(body) > batchBytes) {
+	if b.events > 0 && (b.events >= batchEvents || len(b.data)+len(field) > batchBytes) {
 		if err := t.hand(ctx); err != nil {
 			return err
 		}
 	}
-	// "data: {…}" and its blank line become a line of the array.
-	const field = "data: "
-	b.data = append(b.data, field...)
+	const name = "data: "
 	if b.events == 0 {
-		b.data = append(b.data, '[')
+		b.data = append(b.data, name+"["...)
 	} else {
 		b.data = append(b.data, ',')
 	}
-	b.data = append(b.data, body[len(field):len(body)-1]...)
+	b.data = append(b.data, field[len(name):len(field)-1]...)
 	b.at, b.last = at, e.ID
 	b.events++
 	return nil
@@ -77,12 +75,12 @@ func (t *stream) hand(ctx context.Context) error {
 	if err := t.room(ctx, len(b.data)); err != nil {
 		return err
 	}
-	t.buf = appendID(t.buf, b.at)
+	t.buf = t.text()
 	if b.named {
 		t.buf = append(t.buf, "event: outcrier.batch\n"...)
 	}
 	t.buf = append(t.buf, b.data...)
-	t.buf = append(t.buf, "data: ]\n\n"...)
+	t.buf = appendEnd(append(t.buf, "]\n"...), b.at)
 	t.told = b.at
 	t.events += b.events
 	t.last = b.last
@@ -164,6 +162,5 @@ func (t *stream) takeBatches(ctx context.Context) (isBehind bool, err error) {
 	}
 }
 
-// data is the part after the id; in the unnamed format the fields data and the
-// blank line.
-func (e *encoded) data() []byte { return e.wire[e.body:] }
+// data is the part before the id; in the unnamed format the field data.
+func (e *encoded) data() []byte { return e.wire[:e.head] }

@@ -106,7 +106,7 @@ func TestBatch_Formats(t *testing.T) {
 				request.Format, want = Payload|Unnamed, "message"
 			}
 			got := s.open(t, request).next()
-			if len(got) != 3 || got[1].Type != want || got[1].Data != "[{\n\"a\":\n1}\n,[\n]\n]" {
+			if len(got) != 3 || got[1].Type != want || got[1].Data != "[{  \"a\": 1},[ ]]" {
 				t.Errorf("named %v: %+v", named, got)
 			}
 		}

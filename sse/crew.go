@@ -17,6 +17,8 @@ type connection interface {
 	Writer
 	// TryWrite writes what it can without waiting.
 	TryWrite(p []byte) (n int, err error)
+	// chunks reports whether the response is chunked, and each write to be framed so.
+	chunks() bool
 	// watch calls left when the reader has closed the connection, until Close.
 	watch(w *watch, left func()) error
 	Close() error
@@ -319,8 +321,8 @@ func (h *hand) turn(ctx context.Context, t *stream) {
 	if why&callDrain != 0 {
 		t.depart(ErrDraining)
 	}
-	n, err := t.tryWrite(&h.tally)
-	rest := slices.Clone(t.buf[n:])
+	left, err := t.tryWrite(&h.tally)
+	rest := slices.Clone(left)
 	h.frames, h.buf, t.buf = frames, t.buf, nil
 	clear(h.frames)
 	if cap(h.buf) > 4*writeBytes {
@@ -342,23 +344,23 @@ func (h *hand) turn(ctx context.Context, t *stream) {
 	}
 }
 
-// tryWrite writes what the reader takes at once.
-func (t *stream) tryWrite(tally *tally) (n int, err error) {
+// tryWrite writes what the reader takes at once, and returns the rest.
+func (t *stream) tryWrite(tally *tally) (rest []byte, err error) {
 	if len(t.buf) == 0 {
-		return 0, nil
+		return nil, nil
 	}
-	t.ready()
-	n, err = t.conn.TryWrite(t.buf)
+	p := t.ready()
+	n, err := t.conn.TryWrite(p)
 	if err != nil {
 		t.torn = true
-		return n, fmt.Errorf("write to a stream: %w", err)
+		return nil, fmt.Errorf("write to a stream: %w", err)
 	}
-	if n == len(t.buf) {
+	if n == len(p) {
 		t.written(n, tally)
 	} else {
 		tally.bytes += int64(n)
 	}
-	return n, nil
+	return p[n:], nil
 }
 
 // rest lets a parked stream go, or has it called again for what came meanwhile.

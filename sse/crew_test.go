@@ -100,7 +100,7 @@ func TestSocket_IsWrittenToAndWatched(t *testing.T) {
 	for name, pipe := range map[string]func(*testing.T) (net.Conn, net.Conn){"tcp": tcp, "no descriptor": func(*testing.T) (net.Conn, net.Conn) { return net.Pipe() }} {
 		t.Run(name, func(t *testing.T) {
 			near, far := pipe(t)
-			go s.Serve(ctx, NewSocket(near, []byte("HTTP/1.1 200 OK\r\n\r\n")), Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(why error) { ended <- why })
+			go s.Serve(ctx, NewSocket(near, []byte("HTTP/1.1 200 OK\r\n\r\n"), false), Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(why error) { ended <- why })
 			in := bufio.NewReader(far)
 			if line, err := in.ReadString('\n'); line != "HTTP/1.1 200 OK\r\n" || err != nil {
 				t.Fatalf("%q, %v", line, err)
@@ -177,7 +177,7 @@ func TestStreamer_RunEndsAllStreams(t *testing.T) {
 		near, far := tcp(t)
 		defer far.Close()
 		go func() { _, _ = io.Copy(io.Discard, far) }()
-		go s.Serve(ctx, NewSocket(near, nil), Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(why error) { ended <- why })
+		go s.Serve(ctx, NewSocket(near, nil, true), Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(why error) { ended <- why })
 		if i == streams/2 {
 			go stop(errStopped)
 		}
@@ -239,7 +239,7 @@ func TestSocket_OfAStalledReaderIsReset(t *testing.T) {
 	_ = near.(*net.TCPConn).SetWriteBuffer(4 << 10)
 	_ = far.(*net.TCPConn).SetReadBuffer(4 << 10)
 	ended := make(chan error, 1)
-	go s.Serve(ctx, NewSocket(near, []byte("HTTP/1.1 200 OK\r\n\r\n")), Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(why error) { ended <- why })
+	go s.Serve(ctx, NewSocket(near, []byte("HTTP/1.1 200 OK\r\n\r\n"), false), Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(why error) { ended <- why })
 	for why := error(nil); why == nil; {
 		s.commit("a", 1000)
 		select {

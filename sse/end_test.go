@@ -115,7 +115,7 @@ func TestStream_WaitsNoLongerForItsGoodbye(t *testing.T) {
 		synctest.Wait()
 		s.commit("a", 4000)
 		under := make(chan struct{})
-		w := &wire{blocked: under}
+		w := &wire{most: openingBytes, blocked: under}
 		c := s.openOn(t, w, Request{From: From{Earliest: true}})
 		began := time.Now()
 		c.expire(&Goodbye{"token_expired", "the token has expired"})

@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -41,11 +42,18 @@ func (f *feed) read(topic string, n int) {
 	f.at = to
 }
 
-// taken is a connection whose reader takes all at once.
+// taken is a connection with a chunked response whose reader takes all at once, and
+// counts the bytes of frames.
 type taken struct{ bytes *atomic.Int64 }
 
-func (c taken) Write(p []byte) (int, error)      { c.bytes.Add(int64(len(p))); return len(p), nil }
+func (c taken) Write(p []byte) (int, error) {
+	frames := p[bytes.IndexByte(p, '\n')+1 : len(p)-len(lineBreak)]
+	c.bytes.Add(int64(len(bytes.TrimSuffix(frames, []byte(deflateMark)))))
+	return len(p), nil
+}
+
 func (c taken) TryWrite(p []byte) (int, error)   { return c.Write(p) }
+func (c taken) chunks() bool                     { return true }
 func (c taken) Flush() error                     { return nil }
 func (c taken) SetWriteDeadline(time.Time) error { return nil }
 func (c taken) watch(*watch, func()) error       { return nil }
@@ -71,19 +79,19 @@ func fanOut(b *testing.B, format Format) {
 				for !s.Running() {
 					time.Sleep(time.Millisecond)
 				}
-				var bytes atomic.Int64
+				var sent atomic.Int64
 				for range streams {
-					s.Serve(ctx, taken{&bytes}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, Format: format}, func(error) {})
+					s.Serve(ctx, taken{&sent}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, Format: format}, func(error) {})
 				}
 				b.ReportAllocs()
-				want := bytes.Load()
+				want := sent.Load()
 				for b.Loop() {
 					feed.read("a", together)
 					reads := s.Hub.Ring.reads
 					for _, f := range reads[len(reads)-1].frames {
 						want += int64(streams * f.size(format))
 					}
-					for bytes.Load() < want {
+					for sent.Load() < want {
 						runtime.Gosched()
 					}
 				}
@@ -136,11 +144,11 @@ func BenchmarkResume(b *testing.B) {
 	for !s.Running() {
 		time.Sleep(time.Millisecond)
 	}
-	var bytes atomic.Int64
+	var sent atomic.Int64
 	b.ReportAllocs()
 	for b.Loop() {
 		var t *stream
-		s.Serve(ctx, taken{&bytes}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, From: From{Position: from}}, func(error) {})
+		s.Serve(ctx, taken{&sent}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, From: From{Position: from}}, func(error) {})
 		b.StopTimer()
 		t = s.crew.all()[0]
 		t.hasLeft()

@@ -47,14 +47,14 @@ type Frame struct {
 	encoded [formats]atomic.Pointer[encoded]
 }
 
-// encoded is a frame in one format: the SSE field id, and from body on the rest.
-// A stream that is ahead of this node has ids of its own.
+// encoded is a frame in one format: the SSE fields event and data, and from head on the
+// field id and the blank line. A stream that is ahead of this node has ids of its own.
 type encoded struct {
 	wire []byte
-	body int
-	// sum is of the text of wire, and bodySum of that from body on, when it is
+	head int
+	// sum is of the text of wire, and headSum of that up to head, when it is
 	// compressed.
-	sum, bodySum checksum
+	sum, headSum checksum
 }
 
 // claim is the id up to which a reader was given all events of a read or leg who was
@@ -88,13 +88,9 @@ func (f *Frame) in(format Format) *encoded {
 		f.encoded[format].Store(e)
 		return e
 	}
-	e := &encoded{}
-	wire := make([]byte, 0, 448+len(f.Event.Payload))
-	if f.read != nil {
-		wire = appendID(wire, f.Position())
-		e.body = len(wire)
-	}
-	e.wire = slices.Clip(appendBody(wire, f.Event, format))
+	wire := appendHead(make([]byte, 0, 448+len(f.Event.Payload)), f.Event, format)
+	e := &encoded{head: len(wire)}
+	e.wire = slices.Clip(appendEnd(wire, f.Position()))
 	f.encoded[format].Store(e)
 	return e
 }
@@ -102,50 +98,57 @@ func (f *Frame) in(format Format) *encoded {
 // size is the frame's length on the wire, in bytes.
 func (f *Frame) size(format Format) int { return len(f.in(format).wire) }
 
-// appendID appends the SSE field id.
-func appendID(dst []byte, p outbox.Position) []byte {
+// appendEnd appends the SSE field id, and the blank line that dispatches the event (HTML
+// Standard, 9.2.6). The id is the last field: some clients commit it when they read its
+// line, and a client that is cut off before the blank line would lose an event whose
+// data came after it.
+func appendEnd(dst []byte, p outbox.Position) []byte {
 	dst = append(dst, "id: "...)
 	dst = p.Append(dst)
-	return append(dst, '\n')
+	return append(dst, "\n\n"...)
 }
 
-// appendBody appends the SSE fields event and data, and the blank line that
-// dispatches them (HTML Standard, 9.2.6).
-func appendBody(dst []byte, e *outbox.Event, format Format) []byte {
+// appendHead appends the SSE fields event and data.
+func appendHead(dst []byte, e *outbox.Event, format Format) []byte {
 	if format&Unnamed == 0 {
 		dst = append(dst, "event: "...)
 		dst = append(dst, e.Type...)
 		dst = append(dst, '\n')
 	}
-	field := len(dst)
 	dst = append(dst, "data: "...)
 	data := len(dst)
-	dst = append(appendJSONData(dst, e, format), '\n')
-	if written := dst[data : len(dst)-1]; bytes.IndexByte(written, '\n') >= 0 || bytes.IndexByte(written, '\r') >= 0 {
-		dst = appendData(dst[:field], slices.Clone(written))
-	}
+	dst = oneLine(appendJSONData(dst, e, format), data)
 	return append(dst, '\n')
 }
 
-// appendData appends data as one field a line. A reader ends a line at CR, LF
-// and CRLF alike, so each of them begins a new field; otherwise a payload could
-// forge fields. The reader joins the lines by LF again.
-func appendData(dst, data []byte) []byte {
-	for {
-		dst = append(dst, "data: "...)
-		end := bytes.IndexAny(data, "\r\n")
-		if end < 0 {
-			dst = append(dst, data...)
-			return append(dst, '\n')
+// oneLine makes the JSON from a place on in dst a single line, for every reader: a line
+// break in a payload could forge fields. JSON has CR and LF between its tokens only,
+// where a space is the same; line separators beyond ASCII, which some clients take for
+// the end of a line, it has in strings only, where they can be escaped.
+func oneLine(dst []byte, from int) []byte {
+	data := dst[from:]
+	if bytes.IndexByte(data, '\n') >= 0 || bytes.IndexByte(data, '\r') >= 0 {
+		for i, c := range data {
+			if c == '\n' || c == '\r' {
+				data[i] = ' '
+			}
 		}
-		dst = append(dst, data[:end]...)
-		dst = append(dst, '\n')
-		if data[end] == '\r' && end+1 < len(data) && data[end+1] == '\n' {
-			end++
-		}
-		data = data[end+1:]
 	}
+	// By their first bytes, as most text has neither.
+	if bytes.IndexByte(data, "\u2028"[0]) >= 0 || bytes.IndexByte(data, "\u0085"[0]) >= 0 {
+		for _, separator := range separators {
+			if bytes.Contains(data, separator) {
+				return append(dst[:from], escapes.Replace(string(data))...)
+			}
+		}
+	}
+	return dst
 }
+
+var (
+	separators = [][]byte{[]byte("\u2028"), []byte("\u2029"), []byte("\u0085")}
+	escapes    = strings.NewReplacer("\u2028", `\u2028`, "\u2029", `\u2029`, "\u0085", `\u0085`)
+)
 
 // appendEnvelope appends the event as a CloudEvents 1.0 object in JSON, the
 // payload byte for byte. topic is an extension attribute, and so is each header,

@@ -17,9 +17,9 @@ import (
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
-// asRead is text as an event stream can carry it: every end of line is LF.
+// asRead is JSON on one line, whatever a reader takes for the end of one.
 func asRead(text []byte) string {
-	return strings.ReplaceAll(strings.ReplaceAll(string(text), "\r\n", "\n"), "\r", "\n")
+	return strings.NewReplacer("\r", " ", "\n", " ", "\u2028", `\u2028`, "\u2029", `\u2029`, "\u0085", `\u0085`).Replace(string(text))
 }
 
 // checkFrame encodes the event in every format and reads it back.
@@ -30,11 +30,18 @@ func checkFrame(t interface {
 	t.Helper()
 	position := outbox.Position{EventID: e.ID, Given: outbox.Set{Max: e.XID}, Anchor: outbox.Anchor{XID: e.XID}}
 	for format := range Format(formats) {
-		stream := appendID(nil, position)
-		stream = append(stream, "data: before\n\n"...)
-		stream = appendID(stream, position)
-		stream = appendBody(stream, &e, format)
+		stream := appendEnd([]byte("data: before\n"), position)
+		frame := appendEnd(appendHead(nil, &e, format), position)
+		stream = append(stream, frame...)
 		stream = append(stream, "data: behind\n\n"...)
+		var fields []string
+		for line := range strings.Lines(string(frame)) {
+			field, _, _ := strings.Cut(line, ":")
+			fields = append(fields, strings.TrimSpace(field))
+		}
+		if want := map[bool][]string{true: {"data", "id", ""}, false: {"event", "data", "id", ""}}[format&Unnamed != 0]; !slices.Equal(fields, want) {
+			t.Errorf("format %d: the fields are %q, want %q", format, fields, want)
+		}
 		events, p := ssetest.Parse(stream)
 		if len(events) != 3 || len(p.Strange)+len(p.Comments) > 0 || p.Retry != 0 || p.LastID != position.String() {
 			t.Errorf("format %d: it is read as %q, strange %q, comments %q, retry %v, last id %q", format, events, p.Strange, p.Comments, p.Retry, p.LastID)

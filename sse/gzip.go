@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/crc32"
+	"slices"
 
 	"github.com/klauspost/compress/flate"
+
+	"github.com/outcrier/outcrier/outbox"
 )
 
-// With Gzip a frame is compressed on its own, once for all streams: what comes out ends
-// at a whole byte and looks back at nothing, so that it can stand at any place of any
-// stream. What a stream has for itself alone is compressed when it is written, and a
-// short text stored as it is.
+// With Gzip a frame is compressed on its own, once for all streams: the result ends at a
+// whole byte and refers to nothing before it, so that it can stand at any place of any
+// stream. The id, which some streams have of their own, is stored uncompressed behind
+// it. Text of one stream alone is compressed when it is written, and a short one stored.
 
 // GzipComment is the comment in the header of what is compressed here: by it one can
 // tell that no proxy does, which would hold events back.
@@ -21,8 +24,10 @@ const (
 	// gzipHeader begins a stream: deflate, no time, any system, a comment (2.3.1).
 	gzipHeader = "\x1f\x8b\x08\x10\x00\x00\x00\x00\x00\xff" + GzipComment + "\x00"
 	// deflateMark is an empty stored block (RFC 1951, 3.2.4): some readers give out
-	// what they have only when they meet one.
-	deflateMark = "\x00\x00\x00\xff\xff"
+	// what they have only when they meet one. Behind its first bits, which end with the
+	// first byte, it is emptyLength.
+	deflateMark = "\x00" + emptyLength
+	emptyLength = "\x00\x00\xff\xff"
 	// deflateEnd is an empty last block.
 	deflateEnd = "\x03\x00"
 	// Text up to here is stored, as it would hardly get shorter.
@@ -32,9 +37,11 @@ const (
 // compressed is the part of a stream that knows what of it is compressed.
 type compressed struct {
 	on bool
-	// sealed is how much of the stream's buffer is as it will be sent; what follows
-	// is text.
+	// sealed is how much of the stream's buffer is as it will be sent; the rest is
+	// text.
 	sealed int
+	// unmarked is set while a reader may need a mark behind the sealed part.
+	unmarked bool
 	// sum is of all text so far, compressed or stored.
 	sum checksum
 }
@@ -42,30 +49,20 @@ type compressed struct {
 // open begins a compressed stream.
 func (t *stream) open() {
 	if t.gzip.on {
-		t.buf = append(t.buf, gzipHeader...)
+		t.buf = append(t.text(), gzipHeader...)
 		t.gzip.sealed = len(t.buf)
 	}
 }
 
-// seal compresses the text in the buffer. It tells whether a reader may need a mark
-// behind it.
-func (t *stream) seal() (unmarked bool) {
+// seal compresses the text in the buffer.
+func (t *stream) seal() {
+	if !t.gzip.on || len(t.buf) <= t.gzip.sealed {
+		return
+	}
 	text := t.buf[t.gzip.sealed:]
-	if !t.gzip.on || len(text) == 0 {
-		return false
-	}
 	t.gzip.sum.join(summed(text))
-	t.buf, unmarked = pack(t.buf, t.gzip.sealed)
+	t.buf, t.gzip.unmarked = pack(t.buf, t.gzip.sealed)
 	t.gzip.sealed = len(t.buf)
-	return unmarked
-}
-
-// ready makes the buffer what is to be sent.
-func (t *stream) ready() {
-	if t.seal() {
-		t.buf = append(t.buf, deflateMark...)
-	}
-	t.gzip.sealed = 0 // of the next one
 }
 
 // shut ends a compressed stream that ends in order.
@@ -74,7 +71,8 @@ func (t *stream) shut() {
 		return
 	}
 	t.seal()
-	t.buf = append(t.buf, deflateEnd...)
+	t.gzip.unmarked = false
+	t.buf = append(t.text(), deflateEnd...)
 	t.buf = binary.LittleEndian.AppendUint32(t.buf, t.gzip.sum.crc)
 	t.buf = binary.LittleEndian.AppendUint32(t.buf, t.gzip.sum.size)
 	t.gzip.sealed = len(t.buf)
@@ -83,25 +81,38 @@ func (t *stream) shut() {
 // added takes note of a frame that was put into the buffer as it is.
 func (t *stream) added(sum checksum) {
 	if t.gzip.on {
-		t.gzip.sealed = len(t.buf)
+		t.gzip.sealed, t.gzip.unmarked = len(t.buf), true
 		t.gzip.sum.join(sum)
 	}
 }
 
-// compress makes the compressed form of an encoded frame: the id by itself, as some
-// streams have another one.
+// compress makes the compressed form of an encoded frame. The block that ends the head
+// is the one that stores the id.
 func (e *encoded) compress() *encoded {
-	id, body := e.wire[:e.body], e.wire[e.body:]
-	c := &encoded{sum: summed(e.wire), bodySum: summed(body)}
-	if len(id) > 0 {
-		c.wire, _ = pack(append(make([]byte, 0, len(e.wire)), id...), 0)
-	}
-	c.body = len(c.wire)
-	c.wire = append(c.wire, deflate(body)...)
+	head, end := e.wire[:e.head], e.wire[e.head:]
+	c := &encoded{sum: summed(e.wire), headSum: summed(head), wire: deflate(head)}
+	c.head = len(c.wire) - len(emptyLength)
+	c.wire = slices.Clip(appendStored(c.wire[:c.head], end))
 	return c
 }
 
-// pack compresses what follows from, or stores it, without a mark, if it is short.
+// appendEndStored is appendEnd behind a compressed head; it returns the sum of its text
+// too.
+func appendEndStored(dst []byte, p outbox.Position) ([]byte, checksum) {
+	end := appendEnd(nil, p)
+	return appendStored(dst, end), summed(end)
+}
+
+// appendStored appends the rest of a stored block whose first bits are there: the length
+// of the text, 65,535 bytes at most, and the text.
+func appendStored(dst, text []byte) []byte {
+	n := uint16(len(text))
+	dst = binary.LittleEndian.AppendUint16(dst, n)
+	dst = binary.LittleEndian.AppendUint16(dst, ^n)
+	return append(dst, text...)
+}
+
+// pack compresses the text behind from, or stores it, without a mark, if it is short.
 func pack(dst []byte, from int) (packed []byte, unmarked bool) {
 	if len(dst)-from > storedBytes {
 		return append(dst[:from], deflate(dst[from:])...), false
@@ -109,7 +120,7 @@ func pack(dst []byte, from int) (packed []byte, unmarked bool) {
 	return stored(dst, from), true
 }
 
-// deflate compresses text, and ends it with a mark.
+// deflate compresses text. It ends with an empty stored block, which is a mark.
 func deflate(text []byte) []byte {
 	var out bytes.Buffer
 	if err := flate.StatelessDeflate(&out, text, false, nil); err != nil {

@@ -47,7 +47,7 @@ func TestReplay_FromMemoryHoldsLittleAndNothingOfTheRing(t *testing.T) {
 					if i%20 == 0 { // each score has another stretch to go
 						turn()
 					}
-					s.openOn(t, &wire{blocked: make(chan struct{})}, Request{Filter: filter, From: From{Position: s.Hub.Ring.base.String()}})
+					s.openOn(t, &wire{most: openingBytes, blocked: make(chan struct{})}, Request{Filter: filter, From: From{Position: s.Hub.Ring.base.String()}})
 				}
 				turn()
 				if each := (heap() - before) / readers; each > 64<<10 {

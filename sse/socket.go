@@ -17,14 +17,17 @@ type Socket struct {
 	fd int
 	// head is written before all else.
 	head []byte
+	// chunked is set when the response's body is.
+	chunked bool
 	// unwatch, when not nil, ends what watch began.
 	unwatch func()
 }
 
-// NewSocket makes a Socket of a connection that nobody else uses any more. What
-// is written first goes behind head, the response's status line and headers.
-func NewSocket(conn net.Conn, head []byte) *Socket {
-	s := &Socket{conn: conn, fd: -1, head: head}
+// NewSocket makes a Socket of a connection that nobody else uses any more. The first
+// write goes behind head, the response's status line and headers. If these announce it,
+// the body is chunked; else it ends with the connection.
+func NewSocket(conn net.Conn, head []byte, chunked bool) *Socket {
+	s := &Socket{conn: conn, fd: -1, head: head, chunked: chunked}
 	if c, ok := conn.(syscall.Conn); ok {
 		if raw, err := c.SyscallConn(); err == nil {
 			_ = raw.Control(func(fd uintptr) { s.fd = int(fd) }) // fails when it is closed
@@ -61,6 +64,8 @@ func (s *Socket) TryWrite(p []byte) (int, error) {
 	}
 	return n, nil
 }
+
+func (s *Socket) chunks() bool { return s.chunked }
 
 // watch calls left when the reader has closed the connection, until Close.
 func (s *Socket) watch(w *watch, left func()) (err error) {

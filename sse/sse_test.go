@@ -7,10 +7,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -119,7 +121,8 @@ type server struct {
 	*Streamer
 	past *table
 	at   outbox.Position
-	// parks has streams parked, that are live and whose readers keep up.
+	// parks has streams parked, that are live and whose readers keep up, and all of
+	// them chunked.
 	parks bool
 	// format is that of all streams, beside what they ask for themselves.
 	format Format
@@ -226,13 +229,19 @@ type wire struct {
 	pace     time.Duration // what a write takes
 	err      error
 	most     int // what Write takes while it is blocked
+	chunked  bool
 	left     func()
 	room     int // what TryWrite takes while it is blocked
 	closed   bool
 }
 
-// parkable is a wire that is a connection.
+// openingBytes are enough for the first write of a stream, and too few for hello.
+const openingBytes = 20
+
+// parkable is a wire that is a connection, with a chunked response.
 type parkable struct{ *wire }
+
+func (w parkable) chunks() bool { return true }
 
 func (w parkable) TryWrite(p []byte) (int, error) {
 	w.mu.Lock()
@@ -292,12 +301,17 @@ func (w *wire) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// text is what a reader knows of what was sent, who decompresses it.
+// text is what a reader knows of what was sent, who takes it out of its chunks and
+// decompresses it.
 func (w *wire) text() []byte {
-	if !bytes.HasPrefix(w.sent, []byte(gzipHeader[:2])) {
-		return w.sent
+	sent := w.sent
+	if w.chunked {
+		sent, _ = unchunk(sent)
 	}
-	r, err := gzip.NewReader(bytes.NewReader(w.sent))
+	if !bytes.HasPrefix(sent, []byte(gzipHeader[:2])) {
+		return sent
+	}
+	r, err := gzip.NewReader(bytes.NewReader(sent))
 	if err != nil {
 		panic(err)
 	}
@@ -306,6 +320,37 @@ func (w *wire) text() []byte {
 		panic(err)
 	}
 	return text
+}
+
+// unchunk reads a chunked body as far as it goes (RFC 9112, 7.1), and reports whether it
+// is complete. It panics where the server would never write so.
+func unchunk(body []byte) (text []byte, complete bool) {
+	for len(body) > 0 {
+		header, rest, whole := bytes.Cut(body, []byte("\r\n"))
+		if !whole {
+			return text, false
+		}
+		size, err := strconv.ParseUint(string(header), 16, 31)
+		if err != nil || len(header) > 1 && header[0] == '0' {
+			panic(fmt.Sprintf("a chunk's header is %q", header))
+		}
+		if size == 0 {
+			if string(rest) != "\r\n" {
+				panic(fmt.Sprintf("behind the last chunk stands %q", rest))
+			}
+			return text, true
+		}
+		n := min(int(size), len(rest))
+		text = append(text, rest[:n]...)
+		if body = rest[n:]; len(body) < 2 {
+			return text, false
+		}
+		if string(body[:2]) != "\r\n" {
+			panic(fmt.Sprintf("a chunk ends with %q", body[:2]))
+		}
+		body = body[2:]
+	}
+	return text, false
 }
 
 func (w *wire) Flush() error { return nil }
@@ -344,6 +389,7 @@ func (s *server) openOn(t *testing.T, wire *wire, request Request) *client {
 	c := &client{t: t, wire: wire, cancel: cancel, expire: cancel, ended: make(chan error, 1)}
 	var w Writer = c.wire
 	if s.parks {
+		wire.chunked = true
 		w = parkable{c.wire}
 		c.cancel = func(error) { c.leave() }
 	}
@@ -359,8 +405,14 @@ func (c *client) parse() ([]ssetest.Event, *ssetest.Parser) {
 	c.wire.mu.Lock()
 	defer c.wire.mu.Unlock()
 	for _, w := range c.wire.writes {
-		if !bytes.HasSuffix(w, []byte("\n\n")) {
-			c.t.Errorf("a write ends within an event: %q", w)
+		comments := w
+		if end := bytes.LastIndex(w, []byte("\n\n")); end >= 0 {
+			comments = w[end+len("\n\n"):]
+		}
+		for line := range bytes.Lines(comments) {
+			if line[0] != ':' || line[len(line)-1] != '\n' {
+				c.t.Errorf("a write ends within an event: %q", w)
+			}
 		}
 	}
 	events, p := ssetest.Parse(c.wire.text())

@@ -22,6 +22,9 @@ type stream struct {
 	// batch, when not nil, has events written in batches.
 	batch *batch
 	gzip  compressed
+	// chunked has each write framed as a chunk, complete the last one followed by the
+	// last chunk.
+	chunked, complete bool
 	// joined is where the stream stands in the hub's frames, once it is live.
 	joined handover
 	// told is the last id that the reader was sent.
@@ -32,7 +35,8 @@ type stream struct {
 	// when it must end.
 	draining <-chan struct{}
 	end      <-chan time.Time
-	// buf is what is to be written next; empty between writes.
+	// buf is what is to be written next, behind room for a chunk's header; empty
+	// between writes. text is the way to append to it.
 	buf   []byte
 	ended func(error)
 	parked
@@ -49,7 +53,7 @@ func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended f
 	batch := newBatch(&request)
 	t := &stream{Streamer: s, w: w, request: request, batch: batch, gzip: gzip, draining: s.draining, heartbeat: time.NewTimer(s.Heartbeat), ended: ended}
 	if conn, ok := w.(connection); ok {
-		t.conn, t.over = conn, make(chan struct{})
+		t.conn, t.chunked, t.over = conn, conn.chunks(), make(chan struct{})
 		if ctx.Done() != nil {
 			t.uncancel = context.AfterFunc(ctx, func() { t.endNow(context.Cause(ctx)) })
 		}
@@ -107,11 +111,14 @@ func (t *stream) finish(ctx context.Context, err error) {
 // run is the life of a stream, in its order.
 func (t *stream) run(ctx context.Context, refused error) error {
 	t.open()
-	t.buf = append(t.buf, ": outcrier\n"...)
-	t.buf = appendRetry(t.buf, t.Retry)
-	t.buf = append(t.buf, '\n')
+	t.buf = append(t.text(), firstLine...)
 	if refused != nil {
 		return t.goodbye(refused)
+	}
+	// The headers leave on their own, with the first byte, by which Firefox takes a
+	// stream for open: some proxies hold what comes with the headers until more comes.
+	if err := t.flush(); err != nil {
+		return err
 	}
 
 	w, err := t.subscribe(ctx)
@@ -133,8 +140,7 @@ func (t *stream) run(ctx context.Context, refused error) error {
 	return t.live(ctx)
 }
 
-// subscribe takes a place at the hub. When the hub has not started the reader gets
-// the first bytes meanwhile.
+// subscribe takes a place at the hub.
 func (t *stream) subscribe(ctx context.Context) (w outbox.Position, err error) {
 	subscribe := func(ctx context.Context) (err error) {
 		t.sub, w, err = t.Hub.subscribe(ctx, &Subscription{stream: t, filter: t.request.Filter, format: t.request.Format})
@@ -274,7 +280,7 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 			at := leg.At(claim(e.ID, i+1 < len(events) && events[i+1].ID == e.ID))
 			if t.batch != nil {
 				given = at
-				if err := t.gather(ctx, e, given, appendBody(nil, e, t.request.Format)); err != nil {
+				if err := t.gather(ctx, e, given, appendHead(nil, e, t.request.Format)); err != nil {
 					return err
 				}
 				continue
@@ -283,7 +289,7 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 				return err
 			}
 			given = at
-			t.buf = appendBody(appendID(t.buf, given), e, t.request.Format)
+			t.buf = appendEnd(appendHead(t.text(), e, t.request.Format), given)
 			t.told = given
 			t.count(e)
 		}
@@ -368,9 +374,7 @@ func (t *stream) put(frames []*Frame) {
 // persist calls fn until it succeeds, and keeps the stream alive meanwhile: when
 // the database is gone, streams wait for it.
 func (t *stream) persist(ctx context.Context, what string, fn func(context.Context) error) error {
-	// The reader has what there is so far: Firefox takes a stream for open only
-	// when its first byte has come.
-	if err := t.flush(); err != nil {
+	if err := t.flush(); err != nil { // the reader has what there is so far
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)

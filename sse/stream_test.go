@@ -112,7 +112,7 @@ func TestStream_IsOpenAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
 		s.Hub = NewHub(s.Hub.Ring)
 		c := s.open(t, Request{})
-		if _, p := c.parse(); len(p.Comments) == 0 || p.Retry == 0 {
+		if _, p := c.parse(); len(p.Comments) == 0 {
 			t.Errorf("sent is %q", c.wire.text())
 		}
 		s.Hub.Start(s.at)
@@ -157,7 +157,7 @@ func TestStream_HeartbeatsAndTellsWhenThePositionMoved(t *testing.T) {
 		s.commit("elsewhere", 1)
 		time.Sleep(s.Heartbeat)
 		events := c.next()
-		if len(events) != 1 || events[0] != (ssetest.Event{ID: s.at.String(), Type: "outcrier.position"}) {
+		if len(events) != 1 || events[0] != (ssetest.Event{ID: s.at.String(), Type: "outcrier.position", Data: "{}"}) {
 			t.Errorf("when the position moved it sends %+v", events)
 		}
 		time.Sleep(3 * s.Heartbeat)

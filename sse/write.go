@@ -35,15 +35,18 @@ func (t *stream) beat() {
 
 func (t *stream) beatAt(at outbox.Position) {
 	if at.String() == t.told.String() {
-		t.buf = append(t.buf, ":\n\n"...)
+		t.buf = append(t.text(), heartbeatLine...)
 		return
 	}
-	// Firefox takes the id of an event only if it has data.
-	t.buf = append(t.buf, "event: outcrier.position\n"...)
-	t.buf = appendID(t.buf, at)
-	t.buf = append(t.buf, "data:\n\n"...)
-	t.told = at
+	t.event("position", at, struct{}{})
 }
+
+// Comments have no blank line behind them: some clients take every blank line for the
+// end of an event, and give an empty one to JSON.parse.
+const (
+	firstLine     = ": outcrier\n"
+	heartbeatLine = ":\n"
+)
 
 // endLater spreads the ends of all streams over the drain time.
 func (t *stream) endLater() {
@@ -56,46 +59,65 @@ func (t *stream) goodbye(why error) error {
 	return errors.Join(why, t.flush())
 }
 
-// depart puts into the buffer what goodbye tells, and ends what is compressed.
+// depart puts a goodbye into the buffer and makes the response complete, if why is a
+// Goodbye. A stream that ends for another reason is cut off: to a client that fetches it,
+// a complete response is one not to ask for again.
 func (t *stream) depart(why error) {
-	t.buf = appendGoodbye(t.buf, why, t.Retry)
-	t.shut()
-}
-
-func appendGoodbye(dst []byte, why error, retry time.Duration) []byte {
 	var g *Goodbye
 	if !errors.As(why, &g) {
-		return dst
+		return
 	}
+	t.buf = appendGoodbye(t.text(), g, t.Retry)
+	t.shut()
+	t.complete = true
+}
+
+// Orderly reports whether a stream that ended with why was ended by the server, which
+// has told its reader so. The response of any other is to be cut off.
+func Orderly(why error) bool {
+	var g *Goodbye
+	return errors.As(why, &g)
+}
+
+func appendGoodbye(dst []byte, why *Goodbye, retry time.Duration) []byte {
+	dst = append(dst, "event: outcrier.goodbye\n"...)
 	dst = appendRetry(dst, retry)
-	return fmt.Appendf(dst, "event: outcrier.goodbye\ndata: {\"reason\":%q}\n\n", g.Reason)
+	return fmt.Appendf(dst, "data: {\"reason\":%q}\n\n", why.Reason)
 }
 
 // add puts a frame into the buffer with its own id.
 func (t *stream) add(f *Frame) {
 	e := f.in(t.request.Format)
 	t.seal()
-	t.buf = append(t.buf, e.wire...)
+	t.buf = append(t.text(), e.wire...)
 	t.added(e.sum)
 }
 
 // addAt puts a frame into the buffer with another id.
 func (t *stream) addAt(f *Frame, at outbox.Position) {
 	e := f.in(t.request.Format)
-	t.buf = appendID(t.buf, at)
 	t.seal()
-	t.buf = append(t.buf, e.wire[e.body:]...)
-	t.added(e.bodySum)
+	t.buf = append(t.text(), e.wire[:e.head]...)
+	if !t.gzip.on {
+		t.buf = appendEnd(t.buf, at)
+		return
+	}
+	var sum checksum
+	t.buf, sum = appendEndStored(t.buf, at)
+	t.gzip.sum.join(e.headSum)
+	t.added(sum)
 }
 
 // event puts one of the server's own events into the buffer.
 func (t *stream) event(name string, at outbox.Position, data any) {
-	t.buf = append(t.buf, "event: outcrier."...)
+	t.buf = append(t.text(), "event: outcrier."...)
 	t.buf = append(t.buf, name...)
 	t.buf = append(t.buf, '\n')
-	t.buf = appendID(t.buf, at)
+	if name == "hello" {
+		t.buf = appendRetry(t.buf, t.Retry)
+	}
 	t.buf = appendJSON(append(t.buf, "data: "...), data)
-	t.buf = append(t.buf, "\n\n"...)
+	t.buf = appendEnd(append(t.buf, '\n'), at)
 	t.told = at
 }
 
@@ -146,8 +168,7 @@ func (t *stream) flush() error {
 	if len(t.buf) == 0 {
 		return nil
 	}
-	t.ready()
-	err := t.write(t.buf)
+	err := t.write(t.ready())
 	if cap(t.buf) == bufferBytes {
 		buffers.Put((*[bufferBytes]byte)(t.buf[:bufferBytes]))
 	}

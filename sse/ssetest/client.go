@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"io"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func Open(t testing.TB, url string, headers ...string) *Client {
 		cancel()
 		t.Fatal(err)
 	}
-	if media := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || media != "text/event-stream" {
+	if media := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || !strings.HasPrefix(media, "text/event-stream") {
 		body, _ := io.ReadAll(io.LimitReader(response.Body, 4096)) // for the report
 		response.Body.Close()
 		cancel()
@@ -139,6 +140,13 @@ func (c *Client) End() []Event {
 			c.t.Fatalf("the stream did not end within %v", Deadline)
 		}
 	}
+}
+
+// Err is how the stream ended: io.EOF if it was complete.
+func (c *Client) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.err
 }
 
 // Close leaves the stream, as a browser does whose tab is closed. It may be
