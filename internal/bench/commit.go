@@ -14,7 +14,7 @@ import (
 type committer struct {
 	conn                   *pgx.Conn
 	writer                 int
-	business, table, topic string
+	business, table, topic string // without a table no event
 	size                   int
 	commits                int64
 }
@@ -25,7 +25,9 @@ func (c *committer) commit(ctx context.Context) error {
 	payload := mark{writer: c.writer, number: c.commits + 1}.payload(c.size)
 	batch.Queue(`BEGIN`)
 	batch.Queue(`INSERT INTO `+c.business+` (account, amount) VALUES ($1, $2)`, c.writer, c.commits)
-	batch.Queue(`INSERT INTO `+c.table+` (topic, type, payload) VALUES ($1, '`+eventType+`', $2)`, c.topic, payload)
+	if c.table != "" {
+		batch.Queue(`INSERT INTO `+c.table+` (topic, type, payload) VALUES ($1, '`+eventType+`', $2)`, c.topic, payload)
+	}
 	batch.Queue(`COMMIT`)
 	if err := c.conn.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("commit: %w", err)

@@ -4,7 +4,7 @@
 //
 // # Concepts
 //
-// A measure is a row of the budget that the design promises. It makes its rounds in
+// A measure is a row of what the design aims at. It makes its rounds in
 // turns with those of what it is compared to, several runs of each, and reports a
 // [Figure] for each variant.
 //

@@ -171,13 +171,13 @@ func (b *bench) reportFanout(n int, p pace, rounds []delivered, unknown string) 
 		return Figure{Measure: "fanout", Variant: b.variantOf(n, p), Name: name, Unit: unit, Runs: each(value), Count: &count}
 	}
 	cpu := figure("server CPU per million", "s", func(d delivered) float64 { return d.cpu })
-	cpu.Budget = fanoutBudget(n, p, b.Payload)
+	cpu.Aim = fanoutAim(n, p, b.Payload)
 	late := slices.MaxFunc(rounds, func(a, b delivered) int { return cmp.Compare(a.late, b.late) }).late
 	if p == paced && late > time.Second {
 		cpu.Note = fmt.Sprintf("the pace was too much for this machine: the last delivery came %v after the last append", late.Round(time.Second/10))
 	}
 	if unknown != "" {
-		cpu.Runs, cpu.Budget, cpu.Note = nil, nil, unknown
+		cpu.Runs, cpu.Aim, cpu.Note = nil, nil, unknown
 	}
 	b.report.add(cpu)
 	b.report.add(figure("deliveries", "1/s", func(d delivered) float64 { return d.rate }))

@@ -101,11 +101,15 @@ func (b *bench) latencyOfGood(ctx context.Context, topic string) (delays, Count,
 	if err := good.open(ctx); err != nil {
 		return nil, Count{}, err
 	}
-	acked, err := b.appendAtPace(ctx, paced, "outbox", topic)
+	w, err := b.newPacedWriter(ctx, "outbox", topic)
 	if err != nil {
 		return nil, Count{}, err
 	}
-	missing, err := good.await(ctx, int64(len(acked)))
+	defer w.close(ctx)
+	if err := w.write(ctx, paced, b.LatencyRate, b.round()); err != nil {
+		return nil, Count{}, err
+	}
+	missing, err := good.await(ctx, int64(len(w.acked)))
 	if err != nil {
 		return nil, Count{}, err
 	}
@@ -115,8 +119,8 @@ func (b *bench) latencyOfGood(ctx context.Context, topic string) (delays, Count,
 	defer mu.Unlock()
 	var found delays
 	for _, a := range came {
-		if a.number <= int64(len(acked)) {
-			found = append(found, float64(a.at-acked[a.number-1])/float64(time.Millisecond))
+		if a.number <= int64(len(w.acked)) {
+			found = append(found, float64(a.at-w.acked[a.number-1])/float64(time.Millisecond))
 		}
 	}
 	slices.Sort(found)

@@ -35,14 +35,14 @@ func (b *bench) idle(ctx context.Context) error {
 	}
 	b.report.Total.add(read)
 	variant := fmt.Sprintf("%d streams", n)
-	rss := Figure{Measure: "idle", Variant: variant, Name: "resident memory per stream", Unit: "kB", Runs: resident, Budget: idleBudget(n), Count: &read}
+	rss := Figure{Measure: "idle", Variant: variant, Name: "resident memory per stream", Unit: "kB", Runs: resident, Aim: idleAim(n), Count: &read}
 	pss := Figure{Measure: "idle", Variant: variant, Name: "proportional memory per stream", Unit: "kB", Runs: proportional, Count: &read}
 	if b.target.own == nil {
 		rss.Note = "the server was not fresh: what it had to spare before is not counted, and what it gave back is counted off"
 		pss.Note = rss.Note
 	}
 	if unknown != "" {
-		rss.Runs, rss.Budget, rss.Note = nil, nil, unknown
+		rss.Runs, rss.Aim, rss.Note = nil, nil, unknown
 		pss.Runs, pss.Note = nil, unknown
 	}
 	b.report.add(rss)

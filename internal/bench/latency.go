@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // latency measures how long after the acknowledgement of its commit an event
@@ -51,14 +53,12 @@ func (b *bench) latencyAt(ctx context.Context, p pace, bare *server) error {
 		for turn := range sides {
 			side := sides[(run+turn)%len(sides)]
 			b.say("latency: %s, %s, run %d", side, p, run+1)
-			d, count, err := b.latencyOf(ctx, side, bare, p, run)
+			t, err := b.latencyOf(ctx, side, bare, p, b.topic("latency/%s/%d", p, run))
 			if err != nil {
 				return err
 			}
-			found[side] = append(found[side], d)
-			if side == sideOurs {
-				read.add(count)
-			}
+			found[side] = append(found[side], t.fromCommit)
+			read.add(t.count)
 		}
 	}
 	b.report.Total.add(read)
@@ -81,15 +81,12 @@ func (b *bench) latencyAt(ctx context.Context, p pace, bare *server) error {
 			if quantileOf.q == 0.5 && side != sideFloor {
 				f.Ratio = &Ratio{To: sideFloor, Runs: ratios(at(side), at(sideFloor))}
 			}
-			if quantileOf.q == 0.5 && side == sideOurs {
-				f.Budget = latencyBudget(b.LatencyRate)
-			}
 			b.report.add(f)
 		}
 		if quantileOf.q == 0.5 {
 			b.report.add(Figure{
 				Measure: "latency", Variant: fmt.Sprintf("%s, %s", sideOurs, p), Name: "ours ÷ a bare server's p50", Unit: "1",
-				Runs: ratios(at(sideOurs), at(sideBare)), Count: &read,
+				Runs: ratios(at(sideOurs), at(sideBare)), Aim: latencyAim(b.LatencyRate), Count: &read,
 			})
 		}
 	}
@@ -119,98 +116,134 @@ func (a *arrivals) fetched(r row) error {
 	return nil
 }
 
-// since is how long after the acknowledgements, acked by number from 1, they came.
-// An event can come before the writer has its own answer.
-func (a *arrivals) since(acked []time.Duration) (found delays) {
+// since is how long after their times, by number from 1, the events came. An event can
+// come before the writer has its own answer.
+func (a *arrivals) since(times []time.Duration) (found delays) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for i, ack := range acked {
+	for i, from := range times {
 		if at, ok := a.at[int64(i+1)]; ok {
-			found = append(found, float64(at-ack)/float64(time.Millisecond))
+			found = append(found, float64(at-from)/float64(time.Millisecond))
 		}
 	}
 	slices.Sort(found)
 	return found
 }
 
+// trip is how long events took to a client.
+type trip struct {
+	// fromInsert is since before the INSERT, fromCommit since the commit was
+	// acknowledged.
+	fromInsert, fromCommit delays
+	count                  Count
+}
+
+func (a *arrivals) trip(w *pacedWriter, count Count) trip {
+	return trip{a.since(w.sent), a.since(w.acked), count}
+}
+
 // latencyOf makes one round.
-func (b *bench) latencyOf(ctx context.Context, side string, bare *server, p pace, run int) (delays, Count, error) {
-	topic := b.topic("latency/%s/%d", p, run)
+func (b *bench) latencyOf(ctx context.Context, side string, bare *server, p pace, topic string) (trip, error) {
 	switch side {
 	case sideOurs:
 		return b.latencyOfStream(ctx, b.target.endpoint, p, "outbox", topic)
 	case sideBare:
 		endpoint, err := newEndpoint(bare.base, "", "")
 		if err != nil {
-			return nil, Count{}, err
+			return trip{}, err
 		}
-		return b.latencyOfStream(ctx, endpoint, p, b.notifying(), topic)
+		t, err := b.latencyOfStream(ctx, endpoint, p, b.notifying(), topic)
+		t.count = Count{} // it promises nothing
+		return t, err
 	default:
-		d, err := b.latencyOfFloor(ctx, p, topic)
-		return d, Count{}, err
+		return b.latencyOfFloor(ctx, p, topic)
 	}
 }
 
-func (b *bench) latencyOfStream(ctx context.Context, from *endpoint, p pace, table, topic string) (delays, Count, error) {
+func (b *bench) latencyOfStream(ctx context.Context, from *endpoint, p pace, table, topic string) (t trip, err error) {
 	came := arrivals{at: map[int64]time.Duration{}}
 	client := newCrowd(from, 1, func(int) string { return topic }, came.note)
 	defer client.drop()
 	if err := client.open(ctx); err != nil {
-		return nil, Count{}, err
+		return t, err
 	}
-	acked, err := b.appendAtPace(ctx, p, table, topic)
+	w, err := b.newPacedWriter(ctx, table, topic)
 	if err != nil {
-		return nil, Count{}, err
+		return t, err
 	}
-	missing, err := client.await(ctx, int64(len(acked)))
+	defer w.close(ctx)
+	if err := w.write(ctx, p, b.LatencyRate, b.round()); err != nil {
+		return t, err
+	}
+	missing, err := client.await(ctx, int64(len(w.acked)))
 	if err != nil {
-		return nil, Count{}, err
+		return t, err
 	}
 	count := client.count()
 	count.Lost += missing
-	return came.since(acked), count, nil
+	return came.trip(w, count), nil
 }
 
 // latencyOfFloor takes an event as come when it was fetched.
-func (b *bench) latencyOfFloor(ctx context.Context, p pace, topic string) (delays, error) {
+func (b *bench) latencyOfFloor(ctx context.Context, p pace, topic string) (t trip, err error) {
 	came := arrivals{at: map[int64]time.Duration{}}
 	f, err := newFloor(ctx, b.target.database, b.schema(), came.fetched)
 	if err != nil {
-		return nil, err
+		return t, err
 	}
-	acked, err := b.appendAtPace(ctx, p, b.notifying(), topic)
+	w, err := b.newPacedWriter(ctx, b.notifying(), topic)
+	if err == nil {
+		defer w.close(ctx)
+		err = w.write(ctx, p, b.LatencyRate, b.round())
+	}
 	if err == nil {
 		// It promises nothing; what has come by then is compared.
 		err = sleep(ctx, b.pause())
 	}
 	if err := errors.Join(err, f.close(ctx)); err != nil {
-		return nil, err
+		return t, err
 	}
-	return came.since(acked), nil
+	return came.trip(w, Count{}), nil
 }
 
-// appendAtPace appends single events for a round, each a transaction of its own, and
-// returns when each was acknowledged, since began.
-func (b *bench) appendAtPace(ctx context.Context, p pace, table, topic string) (acked []time.Duration, err error) {
+// pacedWriter appends single events on a topic, each a transaction of its own.
+type pacedWriter struct {
+	conn       *pgx.Conn
+	sql, topic string
+	size       int
+	// sent and acked are when each was sent and acknowledged, since began.
+	sent, acked []time.Duration
+}
+
+// newPacedWriter has its statement prepared; the caller closes it.
+func (b *bench) newPacedWriter(ctx context.Context, table, topic string) (*pacedWriter, error) {
 	conn, err := b.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	insertSQL := `INSERT INTO ` + table + ` (topic, type, payload) VALUES ($1, '` + eventType + `', $2)`
-	if _, err := conn.Prepare(ctx, insertSQL, insertSQL); err != nil {
+	w := &pacedWriter{conn: conn, sql: `INSERT INTO ` + table + ` (topic, type, payload) VALUES ($1, '` + eventType + `', $2)`, topic: topic, size: b.Payload}
+	if _, err := conn.Prepare(ctx, w.sql, w.sql); err != nil {
+		w.close(ctx)
 		return nil, err
 	}
-	due := newClock(p, b.LatencyRate)
-	for end := time.Now().Add(b.round()); time.Now().Before(end); {
-		if err := due.tick(ctx); err != nil {
-			return nil, err
-		}
-		payload := mark{number: int64(len(acked) + 1)}.payload(b.Payload)
-		if _, err := conn.Exec(ctx, insertSQL, topic, payload); err != nil {
-			return nil, fmt.Errorf("append an event: %w", err)
-		}
-		acked = append(acked, time.Since(began))
-	}
-	return acked, nil
+	return w, nil
 }
+
+// write writes for a time.
+func (w *pacedWriter) write(ctx context.Context, p pace, rate float64, d time.Duration) error {
+	due := newClock(p, rate)
+	for end := time.Now().Add(d); time.Now().Before(end); {
+		if err := due.tick(ctx); err != nil {
+			return err
+		}
+		payload := mark{number: int64(len(w.acked) + 1)}.payload(w.size)
+		w.sent = append(w.sent, time.Since(began))
+		if _, err := w.conn.Exec(ctx, w.sql, w.topic, payload); err != nil {
+			return fmt.Errorf("append an event: %w", err)
+		}
+		w.acked = append(w.acked, time.Since(began))
+	}
+	return nil
+}
+
+func (w *pacedWriter) close(ctx context.Context) { _ = w.conn.Close(context.WithoutCancel(ctx)) }

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -16,24 +15,17 @@ var errNoProcess = errors.New("the server's process is not known; --server-pid n
 // ticksPerSecond is the unit of CPU times in /proc, on every architecture.
 const ticksPerSecond = 100
 
-// cpuOf is the CPU time that a process has used, in user and in system mode, by
-// steps of 10 ms (proc(5)). It fails where there is no /proc.
+// cpuOf is the CPU time that a process has used, in user and in system mode. It fails
+// where there is no /proc.
 func cpuOf(pid int) (time.Duration, error) {
 	if pid == 0 {
 		return 0, errNoProcess
 	}
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	s, err := statOf(pid)
 	if err != nil {
 		return 0, fmt.Errorf("read the server's CPU time: %w", err)
 	}
-	// 4711 (name of any (form)) state …: utime and stime are the 14th and 15th.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 13 {
-		return 0, fmt.Errorf("read the server's CPU time: %q", stat)
-	}
-	user, userErr := strconv.ParseInt(fields[11], 10, 64)
-	system, systemErr := strconv.ParseInt(fields[12], 10, 64)
-	return time.Duration(user+system) * time.Second / ticksPerSecond, errors.Join(userErr, systemErr)
+	return s.used, nil
 }
 
 // memory is what a process holds, in bytes.

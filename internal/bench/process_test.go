@@ -3,6 +3,7 @@ package bench
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"runtime"
 	"testing"
 	"time"
@@ -36,5 +37,41 @@ func TestProcess_IsReadOnLinux(t *testing.T) {
 	}
 	if m, err := memoryOf(os.Getpid()); err != nil || m.resident < 1<<20 || m.proportional > m.resident {
 		t.Errorf("own memory %+v, error %v", m, err)
+	}
+}
+
+func TestTree_CountsChildrenThatLiveAndThatHaveEnded(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("needs /proc")
+	}
+	const spin = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"
+	before := treeOf(os.Getpid())
+	if err := exec.CommandContext(t.Context(), "sh", "-c", spin).Run(); err != nil {
+		t.Fatal(err)
+	}
+	ended := treeOf(os.Getpid()).since(before)
+	if ended < 20*time.Millisecond {
+		t.Errorf("a child that has ended used %v", ended)
+	}
+	living := exec.CommandContext(t.Context(), "sh", "-c", spin+"; read line")
+	in, err := living.StdinPipe()
+	if err == nil {
+		err = living.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	before = treeOf(os.Getpid())
+	for start := time.Now(); treeOf(os.Getpid()).since(before) < ended/4; time.Sleep(time.Millisecond) {
+		if time.Since(start) > 10*time.Second {
+			t.Fatalf("a living child used %v, one that has ended %v", treeOf(os.Getpid()).since(before), ended)
+		}
+	}
+	in.Close()
+	if err := living.Wait(); err != nil {
+		t.Error(err)
+	}
+	if used := treeOf(os.Getpid()).since(before); used < -50*time.Millisecond {
+		t.Errorf("the end of a child took %v back", used)
 	}
 }

@@ -131,15 +131,23 @@ func (q *queryCounter) close() error {
 	return err
 }
 
+// uncountable is why the queries of a server can't be counted, "" where they can.
+func (b *bench) uncountable() string {
+	switch {
+	case b.target.own == nil:
+		return "not measured: the server is not the bench's own"
+	case b.target.admin.Config().TLSConfig != nil:
+		return "not measured: connections to the database may be encrypted; sslmode=disable in its URL allows it"
+	}
+	return ""
+}
+
 // countQueries puts a counter between the bench's own server and its database: all
 // of its queries go through, but those of the tail, which has a connection of its
 // own. Without a counter it says why.
 func (b *bench) countQueries(ctx context.Context) (q *queryCounter, unknown string, err error) {
-	switch {
-	case b.target.own == nil:
-		return nil, "not measured: the server is not the bench's own", nil
-	case b.target.admin.Config().TLSConfig != nil:
-		return nil, "not measured: connections to the database may be encrypted; sslmode=disable in its URL allows it", nil
+	if unknown = b.uncountable(); unknown != "" {
+		return nil, unknown, nil
 	}
 	if q, err = newQueryCounter(ctx, b.target.database); err != nil {
 		return nil, "", err

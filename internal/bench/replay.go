@@ -27,14 +27,14 @@ func (b *bench) replay(ctx context.Context) error {
 	}
 	c.drop()
 	absence := absence{topic: topic, position: string(c.streams[0].id), from: int64(b.Held - b.Missed)}
-	if err := b.target.admin.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM outbox WHERE topic = $1`, topic).Scan(&absence.after); err != nil {
+	if err := b.target.admin.QueryRow(ctx, `SELECT coalesce(max(id), 0) FROM outcrier.event WHERE topic = $1`, topic).Scan(&absence.after); err != nil {
 		return fmt.Errorf("find where the absence begins: %w", err)
 	}
 	if err := b.fill(ctx, topic, absence.from, b.Missed, fillBatch); err != nil {
 		return err
 	}
 	b.say("replay: VACUUM")
-	if _, err := b.target.admin.Exec(ctx, `VACUUM (ANALYZE) outbox`); err != nil {
+	if _, err := b.target.admin.Exec(ctx, `VACUUM (ANALYZE) outcrier.event`); err != nil {
 		return fmt.Errorf("vacuum the outbox: %w", err)
 	}
 	if err := b.probe(ctx, b.target); err != nil {
@@ -88,7 +88,7 @@ func (b *bench) replayFrom(ctx context.Context, source string, a absence) error 
 	sizes := fmt.Sprintf("%d of %d", b.Missed, b.Held)
 	b.report.add(Figure{
 		Measure: "replay", Variant: sizes + ", " + source, Name: "events", Unit: "1/s", Runs: streamed, Count: &read,
-		Ratio: &Ratio{To: "COPY", Runs: ratios(streamed, copied)}, Budget: replayBudget(b.Held, b.Missed),
+		Ratio: &Ratio{To: "COPY", Runs: ratios(streamed, copied)}, Aim: replayAim(b.Held, b.Missed),
 	})
 	b.report.add(Figure{Measure: "replay", Variant: sizes + ", COPY beside it", Name: "events", Unit: "1/s", Runs: copied})
 	return nil
@@ -120,7 +120,7 @@ func (b *bench) replayRound(ctx context.Context, a absence) (rate float64, count
 func (b *bench) copyRound(ctx context.Context, a absence) (rate float64, err error) {
 	// The topic is one of ours and holds no quote.
 	copySQL := fmt.Sprintf(`COPY (SELECT xid, id, topic, type, payload, source, headers, created_at
-		FROM outbox WHERE topic = '%s' AND id > %d) TO STDOUT`, a.topic, a.after)
+		FROM outcrier.event WHERE topic = '%s' AND id > %d) TO STDOUT`, a.topic, a.after)
 	conn, err := b.connect(ctx)
 	if err != nil {
 		return 0, err

@@ -3,22 +3,23 @@ package bench
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"strings"
 	"time"
 
 	"github.com/outcrier/outcrier/migrations"
+	"github.com/outcrier/outcrier/outbox"
 )
 
 // schema holds what is compared to the outbox, while a measure needs it.
 func (b *bench) schema() string { return "outcrier_bench_" + b.name }
 
-// notifying is the table of the scratch schema with the trigger that others notify by.
+// Tables of the scratch schema.
+func (b *bench) bare() string      { return b.schema() + ".bare" }
 func (b *bench) notifying() string { return b.schema() + ".notifying" }
 
-// The tables of the scratch schema: a small business, and the outbox's columns,
-// constraints and indexes with the trigger that other outboxes notify by, a NOTIFY
-// for each row.
+// The scratch schema: a small business, a bare outbox table as one writes it in an
+// afternoon, and the same with the trigger that other outboxes notify by, a NOTIFY for
+// each row.
 const scratchSQL = `
 CREATE SCHEMA scratch;
 CREATE TABLE scratch.business (
@@ -27,16 +28,27 @@ CREATE TABLE scratch.business (
 	amount  int         NOT NULL,
 	done_at timestamptz NOT NULL DEFAULT now()
 );
-CREATE SEQUENCE scratch.notifying_id AS bigint;
-CREATE TABLE scratch.notifying (LIKE outbox INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES);
-ALTER TABLE scratch.notifying ALTER id SET DEFAULT nextval('scratch.notifying_id');
-CREATE FUNCTION scratch.ring() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE TABLE scratch.bare (
+	id         bigserial   PRIMARY KEY,
+	topic      text        NOT NULL,
+	type       text        NOT NULL,
+	payload    json        NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE scratch.notifying (
+	id         bigserial   PRIMARY KEY,
+	topic      text        NOT NULL,
+	type       text        NOT NULL,
+	payload    json        NOT NULL,
+	created_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE FUNCTION scratch.notify() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
 	PERFORM pg_notify('scratch', NEW.id::text);
 	RETURN NULL;
 END
 $$;
-CREATE TRIGGER ring AFTER INSERT ON scratch.notifying FOR EACH ROW EXECUTE FUNCTION scratch.ring()`
+CREATE TRIGGER notify AFTER INSERT ON scratch.notifying FOR EACH ROW EXECUTE FUNCTION scratch.notify()`
 
 // withScratch calls fn while the scratch schema is there. The channel of its NOTIFY
 // has the schema's name.
@@ -50,7 +62,7 @@ func (b *bench) withScratch(ctx context.Context, fn func() error) error {
 		conn, err := b.connect(ending) // admin's may have been interrupted
 		if err == nil {
 			_, err = conn.Exec(ending, strings.ReplaceAll(
-				`DROP SCHEMA IF EXISTS scratch_quiet CASCADE; DROP SCHEMA IF EXISTS scratch_notifying CASCADE; DROP SCHEMA scratch CASCADE`, "scratch", b.schema()))
+				`DROP SCHEMA IF EXISTS scratch_quiet CASCADE; DROP SCHEMA scratch CASCADE`, "scratch", b.schema()))
 			_ = conn.Close(ending)
 		}
 		if err != nil {
@@ -60,36 +72,22 @@ func (b *bench) withScratch(ctx context.Context, fn func() error) error {
 	return fn()
 }
 
-// outboxIn makes an outbox of its own in a schema, the same as the one measured but
-// without the bell, and returns its table. Nobody watches it.
-func (b *bench) outboxIn(ctx context.Context, schema string) (table string, err error) {
-	if _, err := b.target.admin.Exec(ctx, `CREATE SCHEMA `+schema); err != nil {
-		return "", err
+// quiet is an outbox of its own that no node reads. Its view costs what an append
+// costs by itself; its table, without triggers, takes rows without a view.
+type quiet struct{ view, table string }
+
+func (b *bench) newQuiet(ctx context.Context) (quiet, error) {
+	schema := b.schema() + "_quiet"
+	q := quiet{view: b.schema() + ".outbox", table: schema + ".event"}
+	if err := (migrations.Migrations{URL: b.target.database, Schema: outbox.Schema(schema), Outbox: q.view}).Up(ctx); err != nil {
+		return q, fmt.Errorf("make an outbox that no node reads: %w", err)
 	}
-	if err := (migrations.Migrations{URL: withSearchPath(b.target.database, schema)}).Up(ctx); err != nil {
-		return "", err
-	}
-	table = schema + ".outbox"
-	_, err = b.target.admin.Exec(ctx, strings.ReplaceAll(`
-		DO $$
-		DECLARE part regclass;
-		BEGIN
-			FOR part IN SELECT relid FROM pg_partition_tree('outbox') LOOP
-				EXECUTE format('DROP TRIGGER outbox_ring ON %s', part);
-			END LOOP;
-		END
-		$$`, "'outbox'", "'"+table+"'"))
-	return table, err
+	return q, nil
 }
 
-// withSearchPath is a DSN of either form with a search_path.
-func withSearchPath(dsn, schema string) string {
-	u, err := url.Parse(dsn)
-	if err != nil || u.Scheme == "" {
-		return dsn + " search_path=" + schema
-	}
-	query := u.Query()
-	query.Set("search_path", schema)
-	u.RawQuery = query.Encode()
-	return u.String()
+// withoutTriggers drops the triggers of the table: those for rows that come another way,
+// and for changes.
+func (b *bench) withoutTriggers(ctx context.Context, q quiet) error {
+	_, err := b.target.admin.Exec(ctx, `DROP TRIGGER settle_foreign ON `+q.table+`; DROP TRIGGER mark_change ON `+q.table)
+	return err
 }

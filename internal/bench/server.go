@@ -43,7 +43,11 @@ func startServer(ctx context.Context, command []string, database string, log *sl
 
 // startOutcrier starts one that serves a database.
 func (b *bench) startOutcrier(ctx context.Context, database string) (*server, error) {
-	return startServer(ctx, append(slices.Clone(b.Command), "--dev", "--drain", "0s"), database, b.Log)
+	return startServer(ctx, b.outcrierCommand(), database, b.Log)
+}
+
+func (b *bench) outcrierCommand() []string {
+	return append(slices.Clone(b.Command), "--dev", "--drain", "0s")
 }
 
 // startBare starts a bare server on the scratch schema.

@@ -60,10 +60,10 @@ func (b *bench) storm(ctx context.Context) (err error) {
 	count.Lost += missing
 	b.report.Total.add(count)
 	variant := fmt.Sprintf("%d streams at %v/s", n, b.StormRate)
-	b.report.add(Figure{Measure: "storm", Variant: variant, Name: "drop to all caught up", Unit: "s", Runs: back, Budget: stormBudget(n), Count: &count})
-	ask := Figure{Measure: "storm", Variant: variant, Name: "queries beside the tail's", Unit: "queries", Runs: asked, Budget: stormQueriesBudget(n), Count: &count}
+	b.report.add(Figure{Measure: "storm", Variant: variant, Name: "drop to all caught up", Unit: "s", Runs: back, Aim: stormAim(n), Count: &count})
+	ask := Figure{Measure: "storm", Variant: variant, Name: "queries beside the tail's", Unit: "queries", Runs: asked, Aim: stormQueriesAim(n), Count: &count}
 	if unknown != "" {
-		ask.Runs, ask.Budget, ask.Note = nil, nil, unknown
+		ask.Runs, ask.Aim, ask.Note = nil, nil, unknown
 	}
 	b.report.add(ask)
 	return nil

@@ -20,7 +20,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 	fmt.Fprint(w, "\n\n")
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "measure\tvariant\tfigure\tmedian\trange\tratio\tbudget\tdeliveries\tlost\trepeated")
+	fmt.Fprintln(table, "measure\tvariant\tfigure\tmedian\trange\tratio\taim\tdeliveries\tlost\trepeated")
 	var notes []string
 	for _, f := range r.Figures {
 		middle, spread := "-", "-"
@@ -39,7 +39,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 		if f.Count != nil {
 			deliveries, lost, repeated = number(float64(f.Count.Deliveries)), number(float64(f.Count.Lost)), number(float64(f.Count.Repeated))
 		}
-		fmt.Fprintln(table, strings.Join([]string{f.Measure, f.Variant, f.Name + ", " + f.Unit, middle, spread, ratio, f.Budget.text(), deliveries, lost, repeated}, "\t"))
+		fmt.Fprintln(table, strings.Join([]string{f.Measure, f.Variant, f.Name + ", " + f.Unit, middle, spread, ratio, f.aimText(), deliveries, lost, repeated}, "\t"))
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -54,15 +54,15 @@ func (r *Report) WriteTable(w io.Writer) error {
 	return err
 }
 
-func (b *Budget) text() string {
-	if b == nil {
+// aimText names what the aim is of where the figure has a ratio.
+func (f Figure) aimText() string {
+	switch {
+	case f.Aim == nil:
 		return "-"
+	case f.Ratio != nil:
+		return fmt.Sprintf("ratio %s %s", f.Aim.Bound, number(f.Aim.Value))
 	}
-	verdict := "met"
-	if !b.Met {
-		verdict = "missed"
-	}
-	return fmt.Sprintf("%s %s: %s", b.Bound, number(b.Value), verdict)
+	return fmt.Sprintf("%s %s", f.Aim.Bound, number(f.Aim.Value))
 }
 
 // number writes three digits at least, and thousands apart.

@@ -72,9 +72,11 @@ var postgresSettings = map[string]string{
 	"full_page_writes":   "on",
 }
 
-// sessions is how many the bench needs at most: three teams of writers at a time, the
-// server's, and its own.
-func (b *bench) sessions() int { return 3*slices.Max(append(b.Writers, 1)) + 50 }
+// sessions returns how many sessions the bench needs at most: a team of writers for
+// each variant at a time, the servers', and its own.
+func (b *bench) sessions() int {
+	return len(businessVariants)*slices.Max(append(b.Writers, 1)) + 100
+}
 
 func (b *bench) startPostgres(ctx context.Context, t *target) (err error) {
 	b.say("start a private Postgres")

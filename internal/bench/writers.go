@@ -7,67 +7,68 @@ import (
 	"time"
 )
 
-// writers measures what the outbox costs those who write: commits a second of
-// concurrent writers, each transaction a small business row and an outbox row,
-// against the same outbox without trigger and watcher, and against one that notifies
-// by a trigger for each row, as others do.
+// writers measures what the outbox costs a business that writes to it: one INSERT,
+// whole transactions of many writers at once, the way of an event from before its
+// INSERT to a client, and the work of Postgres for it.
 func (b *bench) writers(ctx context.Context) error {
 	return b.withScratch(ctx, func() (err error) {
+		q, err := b.newQuiet(ctx)
+		if err != nil {
+			return err
+		}
 		// It listens throughout, so that the NOTIFY trigger has somebody to wake.
 		listener, err := newFloor(ctx, b.target.database, b.schema(), nil)
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, listener.close(ctx)) }()
-		quiet, err := b.outboxIn(ctx, b.schema()+"_quiet")
-		if err != nil {
-			return fmt.Errorf("make an outbox without a trigger: %w", err)
+		err = b.price(ctx, q)
+		if err == nil {
+			err = b.withoutTriggers(ctx, q)
 		}
-		notifying, err := b.outboxIn(ctx, b.schema()+"_notifying")
-		if err != nil {
-			return fmt.Errorf("make an outbox with another trigger: %w", err)
-		}
-		_, err = b.target.admin.Exec(ctx, `CREATE TRIGGER ring AFTER INSERT ON `+notifying+` FOR EACH ROW EXECUTE FUNCTION `+b.schema()+`.ring()`)
-		if err != nil {
-			return err
-		}
-		if err := b.oneWriter(ctx, quiet); err != nil {
-			return err
-		}
-		for _, n := range b.Writers {
-			if err := b.writersOf(ctx, n, quiet, notifying); err != nil {
-				return err
+		for _, n := range append([]int{1}, b.Writers...) {
+			if err == nil {
+				err = b.business(ctx, n, q)
 			}
 		}
-		return nil
+		if err := errors.Join(err, listener.close(ctx)); err != nil {
+			return err
+		}
+		if err := b.wholeWay(ctx); err != nil {
+			return err
+		}
+		return b.work(ctx)
 	})
 }
 
-// oneWriter tells what a commit costs on this machine, most of it the sync.
-func (b *bench) oneWriter(ctx context.Context, table string) error {
-	var runs []float64
-	for run := range b.Runs {
-		b.say("writers: 1 writer alone, run %d", run+1)
-		rates, _, err := b.commit(ctx, 1, []string{table}, b.topic("elsewhere"))
-		if err != nil {
-			return err
-		}
-		runs = append(runs, rates[0])
-	}
-	b.report.add(Figure{Measure: "writers", Variant: "1 writer, no trigger", Name: "commits", Unit: "1/s", Runs: runs})
-	return nil
-}
+// businessVariants are what a business transaction does besides its own row.
+var businessVariants = []string{"no outbox", "bare table", "bare table with a NOTIFY trigger", "outcrier's table, no trigger or node", "outcrier"}
 
-// writersOf measures n writers of each variant.
-func (b *bench) writersOf(ctx context.Context, n int, quietTable, notifyingTable string) error {
-	const quiet, ours = 0, 1
-	tables := []string{quietTable, "outbox", notifyingTable}
-	names := []string{"no trigger", "outcrier", "NOTIFY trigger"}
+const (
+	withoutOutbox = iota
+	withBare
+	withNotify
+	withTable
+	withOutbox
+)
+
+// business measures commits a second of n concurrent writers, each transaction a small
+// business row and, but for the first variant, an outbox row.
+func (b *bench) business(ctx context.Context, n int, q quiet) error {
+	tables := []string{withoutOutbox: "", withBare: b.bare(), withNotify: b.notifying(), withTable: q.table, withOutbox: "outbox"}
 	rates := make([][]float64, len(tables))
 	var read Count
 	for run := range b.Runs {
-		b.say("writers: %d writers in turns, run %d", n, run+1)
-		done, given, err := b.commitWitnessed(ctx, n, tables, ours, b.topic("writers/%d/%d", n, run))
+		b.say("writers: %d at a time, in turns, run %d", n, run+1)
+		topic := b.topic("writers/%d/%d", n, run)
+		var done []float64
+		given, err := b.witnessed(ctx, topic, func() (int64, error) {
+			found, commits, err := b.commit(ctx, n, tables, topic)
+			if err != nil {
+				return 0, err
+			}
+			done = found
+			return commits[withOutbox], nil
+		})
 		if err != nil {
 			return err
 		}
@@ -77,39 +78,43 @@ func (b *bench) writersOf(ctx context.Context, n int, quietTable, notifyingTable
 		read.add(given)
 	}
 	b.report.Total.add(read)
-	for variant, name := range names {
-		f := Figure{Measure: "writers", Variant: fmt.Sprintf("%d writers, %s", n, name), Name: "commits", Unit: "1/s", Runs: rates[variant]}
-		if variant != quiet {
-			f.Ratio = &Ratio{To: names[quiet], Runs: ratios(rates[variant], rates[quiet])}
+	for variant, name := range businessVariants {
+		f := Figure{Measure: "writers", Variant: fmt.Sprintf("%d at a time, %s", n, name), Name: "commits", Unit: "1/s", Runs: rates[variant]}
+		if variant != withoutOutbox {
+			f.Ratio = &Ratio{To: businessVariants[withoutOutbox], Runs: ratios(rates[variant], rates[withoutOutbox])}
 		}
-		if variant == ours {
-			f.Budget, f.Count = writersBudget(n), &read
+		if variant == withOutbox {
+			f.Count = &read
 		}
 		b.report.add(f)
 	}
+	b.report.add(Figure{
+		Measure: "writers", Variant: fmt.Sprintf("%d at a time, outcrier", n), Name: "commits ÷ those with the table alone", Unit: "1",
+		Runs: ratios(rates[withOutbox], rates[withTable]), Aim: writersAim(n), Count: &read,
+	})
 	return nil
 }
 
-// commitWitnessed is commit; afterwards, so as not to take of its time, a stream
-// reads what was appended to the table with the number watched.
-func (b *bench) commitWitnessed(ctx context.Context, n int, tables []string, watched int, topic string) (rates []float64, given Count, err error) {
+// witnessed calls do, which appends events on a topic and returns how many; afterwards,
+// so as not to take of its time, a stream reads them.
+func (b *bench) witnessed(ctx context.Context, topic string, do func() (appended int64, err error)) (given Count, err error) {
 	witness := newCrowd(b.target.endpoint, 1, func(int) string { return topic }, nil)
 	if err := witness.open(ctx); err != nil {
-		return nil, given, err
+		return given, err
 	}
 	witness.drop()
-	rates, commits, err := b.commit(ctx, n, tables, topic)
+	appended, err := do()
 	if err != nil {
-		return nil, given, err
+		return given, err
 	}
 	if err := witness.open(ctx); err != nil {
-		return nil, given, err
+		return given, err
 	}
 	defer witness.drop()
-	missing, err := witness.await(ctx, commits[watched])
+	missing, err := witness.await(ctx, appended)
 	given = witness.count()
 	given.Lost += missing
-	return rates, given, err
+	return given, err
 }
 
 // turnTime is short, so that what the machine does beside falls on all alike.

@@ -129,7 +129,7 @@ func TestHistory_XidsReusedAfterACrash(t *testing.T) {
 			a.add(fmt.Sprintf("a%d", attempt), i+1)
 		}
 		caughtUp(t, url, n)
-		// The tail has asked for the bell, and so has no cause to write.
+		// The tail has requested a wake-up, and so has no cause to write.
 		reads := n.tail.Status().Reads
 		wait(t, func() bool { return n.tail.Status().Reads > reads+3 })
 		var before, after uint64
@@ -154,7 +154,7 @@ func TestHistory_XidsReusedAfterACrash(t *testing.T) {
 		if after < before {
 			break
 		}
-		// The tail has proven its bell meanwhile, which is a commit.
+		// The tail has tested LISTEN meanwhile, which is a commit.
 		if attempt == 5 {
 			t.Fatalf("no xid was handed out again: %d before the crash, %d after it", before, after)
 		}
