@@ -36,9 +36,9 @@ ALTER SEQUENCE outcrier.event_id OWNED BY outcrier.event.id;
 -- The tail and replays find rows by transaction, streams replay topics in id order,
 -- admins page by type. There is no index on created_at: every append would pay for it,
 -- even for BRIN, and id_at (00004) finds the id that a time begins with.
-CREATE INDEX event_xid ON outcrier.event (xid, id);
-CREATE INDEX event_topic ON outcrier.event (topic, id);
-CREATE INDEX event_type ON outcrier.event (type, id);
+CREATE INDEX event_xid_id ON outcrier.event (xid, id);
+CREATE INDEX event_topic_id ON outcrier.event (topic, id);
+CREATE INDEX event_by_type ON outcrier.event (type, id);
 
 -- An append never fails for want of a partition.
 CREATE TABLE outcrier.event_default PARTITION OF outcrier.event DEFAULT;
