@@ -115,7 +115,8 @@ CREATE FUNCTION outcrier.position() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     own     CONSTANT xid8 := pg_current_xact_id_if_assigned();
-    history CONSTANT bigint := (SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1);
+    -- 0, which is nobody's, until a node has put back what a dump of the schema lacks.
+    history CONSTANT bigint := coalesce((SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1), 0);
     removal CONSTANT bigint := (SELECT coalesce(max(r.removal), 0) FROM outcrier.removal AS r);
     most    CONSTANT int := 128;
     newest  record;
