@@ -195,7 +195,7 @@ func TestSealedPayloads_AreReadByTheirReaderAlone(t *testing.T) {
 // contents is every row of every table of the database, as text.
 func contents(t *testing.T, pool *pgxpool.Pool) string {
 	t.Helper()
-	rows, _ := pool.Query(t.Context(), `SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname = 'public'`)
+	rows, _ := pool.Query(t.Context(), `SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname IN ('public', 'outcrier')`)
 	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		t.Fatal(err)

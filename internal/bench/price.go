@@ -96,8 +96,14 @@ func (p pricePace) topic() string {
 	return "durable"
 }
 
-// priceTurn is how long one side has the machine to itself.
-const priceTurn = 250 * time.Millisecond
+// turn is how long one side has the machine to itself: so short that what goes on
+// beside the bench falls on all sides alike, and at a pace long enough for some INSERTs.
+func (p pricePace) turn() time.Duration {
+	if p.rate == 0 {
+		return 50 * time.Millisecond
+	}
+	return 250 * time.Millisecond
+}
 
 // priceRound takes a round for each side, in short turns, and returns what an INSERT
 // and a round trip cost in µs, and how many events the outbox that a node reads has
@@ -130,10 +136,10 @@ func (b *bench) priceRound(ctx context.Context, p pricePace, sides []priceSide, 
 		statements[i].costs, statements[i].means = nil, nil
 	}
 	b.checkpoint(ctx)
-	turns := max(1, int(b.round()/priceTurn))
+	turns := max(1, int(b.round()/p.turn()))
 	for turn := range turns {
 		for i := range statements {
-			if err := statements[(turn+i)%len(statements)].turn(ctx, p.rate, min(priceTurn, b.round())); err != nil {
+			if err := statements[(turn+i)%len(statements)].turn(ctx, p.rate, min(p.turn(), b.round())); err != nil {
 				return nil, 0, 0, err
 			}
 		}
