@@ -5,8 +5,6 @@ package migrations
 
 import (
 	"context"
-	"database/sql"
-	"embed"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -17,95 +15,203 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
-	"github.com/pressly/goose/v3/lock"
+	"github.com/pressly/goose/v3/database"
+
+	"github.com/outcrier/outcrier/outbox"
 )
-
-//go:embed 0*.sql
-var files embed.FS
-
-// versionTable keeps goose's versions apart from an application's own.
-const versionTable = "outbox_goose_version"
-
-// lockID is the advisory lock under which one node migrates while others wait;
-// goose's own default would make an application's goose wait too.
-const lockID = 0x6f757462 // "outb"
 
 // DefaultPayloadLimit is the largest payload in bytes, unless the schema is
 // migrated with another.
 const DefaultPayloadLimit = 1 << 20
 
-// Migrations apply the schema to one database. The zero value of each field is
-// its default.
+// Migrations apply the schema to one database. The zero value of each field but URL is
+// its default. All methods work through a transaction pooler.
 type Migrations struct {
-	// URL is the Postgres connection string. The objects are made in the
-	// first existing schema on that connection's search_path.
+	// URL is the Postgres connection string.
 	URL string
-	// PayloadLimit is the largest payload in bytes that the table takes; it
-	// counts when the table is made. DefaultPayloadLimit by default.
+	// Schema is where all objects but the view are made: outcrier by default. It is made
+	// if it does not exist, and has to be Outcrier's own.
+	Schema outbox.Schema
+	// Outbox is the view that applications insert into, as "schema.name" or "name". By
+	// default it is named outbox, in the first existing schema on the connection's
+	// search_path. A view that exists stays where it is: the owner may move and rename it.
+	Outbox string
+	// PayloadLimit is the largest payload in bytes that the view takes; it counts when
+	// the schema is made. DefaultPayloadLimit by default.
 	PayloadLimit int
 	// Log gets a line for each migration applied. Nothing by default.
 	Log *slog.Logger
 }
 
-// A migration locks what writers need for moments only: under such a lock it builds no
-// index on the outbox, and writes none of it anew. It waits for one no longer than
-// lockTimeout, since writers wait behind whoever waits for a lock, and tries again for
-// as long as patience.
+// A migration locks what writers need only for moments: under such a lock it builds no
+// index on the table of events and rewrites no part of it. It waits for a lock no longer
+// than lockTimeout, since writers wait behind a session that waits for a lock, and tries
+// again until patience is over.
 const (
 	lockTimeout = 40 * time.Millisecond
 	patience    = 2 * time.Minute
 )
 
-// Up applies what is missing. Several nodes may call it at once: one migrates,
-// the others wait for it, a minute at most. Where the outbox has roles, they are
-// granted what came new. Appends go on meanwhile. A transaction that appended and
-// stays open keeps it waiting, and after two minutes makes it fail; what was applied
-// by then stays applied.
+// Up applies the migrations that are missing. Several nodes may call it at once: one
+// migrates, the others wait for it. Appends go on meanwhile. A transaction that appended
+// and stays open keeps Up waiting, and after two minutes makes it fail; the migrations
+// that were applied by then stay.
+//
+// Up also restores what a dump of the schema alone, or a test suite that empties all
+// tables, leaves out: the rows of the version table, the catalogue's first entries, the
+// view, and the rights. Where the outbox has roles, Up grants them what is new.
 func (m Migrations) Up(ctx context.Context) error {
-	applied := 0
-	err := m.patiently(ctx, func(p *goose.Provider) error {
-		results, err := p.Up(ctx)
-		results = partly(results, err)
-		applied += len(results)
-		m.logAll(ctx, "migrated up", results)
-		return err
-	})
-	if err != nil || applied == 0 {
-		return err
+	if err := m.up(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", explained(err))
 	}
-	return m.renewRoles(ctx)
+	return nil
 }
 
-// Down takes everything back, events included.
-func (m Migrations) Down(ctx context.Context) error {
-	err := m.patiently(ctx, func(p *goose.Provider) error {
-		results, err := p.DownTo(ctx, 0)
-		m.logAll(ctx, "migrated down", partly(results, err))
-		return err
+func (m Migrations) up(ctx context.Context) error {
+	return m.connected(ctx, func(conn *pgx.Conn) error {
+		f, err := m.find(ctx, conn)
+		if err == nil {
+			err = m.refuse(f)
+		}
+		if err != nil || f.whole() {
+			return err
+		}
+		return m.locked(ctx, func() error {
+			if f, err = m.find(ctx, conn); err != nil || f.whole() {
+				return err // another node was faster
+			}
+			if err := m.begin(ctx, conn, f); err != nil {
+				return err
+			}
+			if f.applied < Newest() {
+				if err := m.apply(ctx, f); err != nil {
+					return err
+				}
+			}
+			return m.restore(ctx, conn, f)
+		})
 	})
+}
+
+// lockID is the advisory lock under which one node migrates while others wait;
+// goose's own default would make an application's goose wait too.
+const lockID = 0x6f757462 // "outb"
+
+// locked calls fn while no other node migrates this database. The lock belongs to a
+// transaction that stays open on a connection of its own, because a transaction pooler
+// keeps a session only for that long.
+func (m Migrations) locked(ctx context.Context, fn func() error) error {
+	return m.connected(ctx, func(conn *pgx.Conn) error {
+		tx, err := conn.Begin(ctx)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it changes nothing
+		_, err = tx.Exec(ctx, sessionSQL+fmt.Sprintf(`SET LOCAL lock_timeout = '%ds'; SELECT pg_advisory_xact_lock(%d)`, int((patience+time.Minute).Seconds()), lockID))
+		if isBusy(err) {
+			return fmt.Errorf("another session has been migrating, or has held advisory lock %d, for %v: %w", lockID, patience+time.Minute, err)
+		}
+		if err != nil {
+			return err
+		}
+		return fn()
+	})
+}
+
+// beginSQL makes the schema, which nobody but its owner can use whatever default
+// privileges say, and the version table. %[1]s is the schema as an identifier, %[2]s as a
+// literal. A role that may not CREATE in the database can migrate into a schema that
+// somebody made for it, so CREATE SCHEMA must not run then.
+const beginSQL = `DO $$
+DECLARE
+    grantee text;
+BEGIN
+    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = %[2]s) THEN
+        RETURN;
+    END IF;
+    CREATE SCHEMA %[1]s;
+    FOR grantee IN
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END
+        FROM pg_namespace AS n, aclexplode(n.nspacl) AS a WHERE n.nspname = %[2]s AND a.grantee <> n.nspowner
+    LOOP
+        EXECUTE 'REVOKE ALL ON SCHEMA %[1]s FROM ' || grantee;
+    END LOOP;
+END
+$$;
+CREATE TABLE IF NOT EXISTS %[1]s.schema_migration (
+    id         integer     PRIMARY KEY GENERATED BY DEFAULT AS IDENTITY,
+    version_id bigint      NOT NULL,
+    is_applied boolean     NOT NULL,
+    tstamp     timestamptz NOT NULL DEFAULT now()
+);
+`
+
+// identifier and literal are the schema's name in SQL.
+func (m Migrations) identifier() string { return pgx.Identifier{m.schemaName()}.Sanitize() }
+func (m Migrations) literal() string    { return "'" + m.schemaName() + "'" }
+
+func (m Migrations) beginSQL() string {
+	return fmt.Sprintf(beginSQL, m.identifier(), m.literal())
+}
+
+// begin makes the schema and the version table, with a row for each migration that is
+// applied.
+func (m Migrations) begin(ctx context.Context, conn *pgx.Conn, f *found) error {
+	return m.patiently(ctx, func() error {
+		return transaction(ctx, conn, func(tx pgx.Tx) error {
+			if _, err := tx.Exec(ctx, f.session()+m.beginSQL()); err != nil {
+				return err
+			}
+			_, err := tx.Exec(ctx, `INSERT INTO `+m.identifier()+`.schema_migration (version_id, is_applied) SELECT v, true FROM unnest($1::bigint[]) AS v`, f.unrecorded())
+			return err
+		})
+	})
+}
+
+// apply has goose apply what is missing.
+func (m Migrations) apply(ctx context.Context, f *found) error {
+	config, err := m.config()
 	if err != nil {
 		return err
 	}
-	return m.dropVersions(ctx)
+	db := stdlib.OpenDB(*config)
+	defer db.Close()
+	kept, err := database.NewStore(database.DialectPostgres, m.identifier()+".schema_migration")
+	if err != nil {
+		return err
+	}
+	provider, err := goose.NewProvider("", db, rewritten{files, f.names}, goose.WithStore(store{kept}), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return err
+	}
+	return m.patiently(ctx, func() error {
+		results, err := provider.Up(ctx)
+		var partial *goose.PartialError
+		if errors.As(err, &partial) {
+			results = partial.Applied
+		}
+		for _, r := range results {
+			if m.Log != nil {
+				m.Log.InfoContext(ctx, "migrated up", "file", r.Source.Path, "took", r.Duration)
+			}
+		}
+		return err
+	})
 }
 
-// partly is what was done, whether or not something failed then.
-func partly(results []*goose.MigrationResult, err error) []*goose.MigrationResult {
-	var partial *goose.PartialError
-	if errors.As(err, &partial) {
-		return partial.Applied
-	}
-	return results
-}
+// store is goose's, for a version table that begin has made. goose looks for a table by
+// an unquoted name.
+type store struct{ database.Store }
+
+func (store) TableExists(context.Context, database.DBTxConn) (bool, error) { return true, nil }
 
 // patiently tries again while a lock is not to be had.
-func (m Migrations) patiently(ctx context.Context, fn func(*goose.Provider) error) error {
+func (m Migrations) patiently(ctx context.Context, fn func() error) error {
 	deadline := time.Now().Add(patience)
 	for {
-		err := m.with(ctx, fn)
-		var pg *pgconn.PgError
+		err := fn()
 		switch {
-		case !errors.As(err, &pg) || pg.Code != "55P03" && pg.Code != "40P01": // lock_not_available, deadlock_detected
+		case !isBusy(err):
 			return err
 		case time.Now().After(deadline):
 			return fmt.Errorf("%w: for %v a transaction has kept what is to be locked; pg_stat_activity shows the oldest, end it or try again later", err, patience)
@@ -121,75 +227,71 @@ func (m Migrations) patiently(ctx context.Context, fn func(*goose.Provider) erro
 	}
 }
 
-// dropVersions drops goose's table, if nobody has migrated up again meanwhile.
-func (m Migrations) dropVersions(ctx context.Context) error {
-	err := m.connected(ctx, func(conn *pgx.Conn) error {
-		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			var version int64
-			err := tx.QueryRow(ctx, `SELECT max(version_id) FROM `+versionTable+`, pg_advisory_xact_lock($1)`, lockID).Scan(&version)
-			if err != nil || version > 0 {
-				return err
-			}
-			_, err = tx.Exec(ctx, `DROP TABLE `+versionTable)
-			return err
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
-	}
-	return nil
+// isBusy reports whether err is a lock that could not be had.
+func isBusy(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == "55P03" || pg.Code == "40P01") // lock_not_available, deadlock_detected
 }
 
-// with calls fn with a provider whose sessions resolve names in the target
-// schema only: functions keep the search_path that they were made under.
-func (m Migrations) with(ctx context.Context, fn func(*goose.Provider) error) error {
+// config is for connections that a transaction pooler takes too: without settings at the
+// start, and without statements that are prepared for the next transaction.
+func (m Migrations) config() (*pgx.ConnConfig, error) {
 	config, err := pgx.ParseConfig(m.URL)
 	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
+		return nil, err
 	}
-	if m.PayloadLimit == 0 {
-		m.PayloadLimit = DefaultPayloadLimit
+	config.DefaultQueryExecMode = pgx.QueryExecModeExec
+	if config.RuntimeParams["application_name"] == "" {
+		config.RuntimeParams["application_name"] = "outcrier migrate"
 	}
-	config.RuntimeParams["lock_timeout"] = fmt.Sprint(lockTimeout.Milliseconds())
-	db := stdlib.OpenDB(*config, stdlib.OptionAfterConnect(m.prepare))
-	defer db.Close()
-	locker, err := lock.NewPostgresSessionLocker(lock.WithLockID(lockID), lock.WithLockTimeout(1, 60))
-	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
+	config.RuntimeParams["client_encoding"] = "UTF8" // a pooler keeps track of this one
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = 10 * time.Second
 	}
-	provider, err := goose.NewProvider(goose.DialectPostgres, db, files,
-		goose.WithTableName(versionTable), goose.WithSessionLocker(locker), goose.WithDisableGlobalRegistry(true))
-	if err != nil {
-		return fmt.Errorf("migrate: %w", err)
+	if config.ValidateConnect == nil && len(config.Fallbacks) > 0 {
+		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
 	}
-	if err := fn(provider); err != nil {
-		return fmt.Errorf("migrate: %w", err)
+	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
+		if m.Log != nil {
+			level := slog.LevelDebug
+			if notice.SeverityUnlocalized == "WARNING" {
+				level = slog.LevelWarn
+			}
+			m.Log.Log(context.Background(), level, "postgres says", "notice", notice.Message)
+		}
 	}
-	return nil
+	return config, nil
 }
 
-func (m Migrations) prepare(ctx context.Context, conn *pgx.Conn) error {
-	var schema sql.NullString
-	var encoding string
-	err := conn.QueryRow(ctx, `SELECT current_schema(), current_setting('server_encoding')`).Scan(&schema, &encoding)
-	switch {
-	case err != nil:
+// connected calls fn with a connection.
+func (m Migrations) connected(ctx context.Context, fn func(*pgx.Conn) error) error {
+	if err := m.checkNames(); err != nil {
 		return err
-	case !schema.Valid:
-		return errors.New("no schema on the connection's search_path exists")
-	case encoding != "UTF8":
-		return fmt.Errorf("the database's encoding is %s: events are UTF-8, create it with ENCODING 'UTF8'", encoding)
 	}
-	_, err = conn.Exec(ctx, `SELECT set_config('search_path', quote_ident($1) || ', pg_temp', false),
-		set_config('outbox.payload_limit', $2, false)`, schema.String, fmt.Sprint(m.PayloadLimit))
-	return err
+	config, err := m.config()
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	return fn(conn)
 }
 
-func (m Migrations) logAll(ctx context.Context, what string, results []*goose.MigrationResult) {
-	if m.Log == nil {
-		return
+func transaction(ctx context.Context, conn *pgx.Conn, fn func(pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, fn)
+}
+
+// explained adds the hint of a Postgres error.
+func explained(err error) error {
+	var pg *pgconn.PgError
+	switch {
+	case !errors.As(err, &pg):
+		return err
+	case pg.Hint != "":
+		return fmt.Errorf("%w: %s", err, pg.Hint)
 	}
-	for _, r := range results {
-		m.Log.InfoContext(ctx, what, "file", r.Source.Path, "took", r.Duration)
-	}
+	return err
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -37,7 +38,7 @@ func exec(t *testing.T, conn *pgx.Conn, sql string) {
 
 func ask[T any](t *testing.T, conn *pgx.Conn, sql string) (value T) {
 	t.Helper()
-	if err := conn.QueryRow(t.Context(), sql).Scan(&value); err != nil {
+	if err := conn.QueryRow(t.Context(), sql, pgx.QueryExecModeExec).Scan(&value); err != nil {
 		t.Fatalf("%s: %v", sql, err)
 	}
 	return value
@@ -48,9 +49,15 @@ func empty(t *testing.T) (address string, conn *pgx.Conn) {
 	t.Helper()
 	address = outboxtest.URL(t)
 	conn = connect(t, address)
-	exec(t, conn, `DROP SCHEMA public CASCADE`)
-	exec(t, conn, `CREATE SCHEMA public`)
+	exec(t, conn, `DROP VIEW public.outbox; DROP SCHEMA outcrier CASCADE`)
 	return address, conn
+}
+
+// migrated is a database with the schema.
+func migrated(t *testing.T) (address string, conn *pgx.Conn) {
+	t.Helper()
+	address = outboxtest.URL(t)
+	return address, connect(t, address)
 }
 
 // with is the address with one more parameter.
@@ -73,27 +80,42 @@ func up(t *testing.T, m migrations.Migrations) {
 	}
 }
 
-const objects = `SELECT count(*) FROM pg_class WHERE relname LIKE 'outbox%' AND relnamespace::regnamespace::text = 'public'`
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 30 s: %s", what)
+		}
+	}
+}
+
+// objects counts what is in our schema.
+const objects = `SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = 'outcrier'::regnamespace`
 
 func TestUp_TwiceChangesNothing(t *testing.T) {
 	address, conn := empty(t)
 	m := migrations.Migrations{URL: address}
 	up(t, m)
 	exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
-	position, made := ask[string](t, conn, `SELECT outbox_position()`), ask[int](t, conn, objects)
+	exec(t, conn, `SELECT outcrier.settle()`)
+	position, made := ask[string](t, conn, `SELECT outcrier.position()`), ask[int](t, conn, objects)
+	written := ask[string](t, conn, `SELECT string_agg(xmin::text, ' ' ORDER BY oid) FROM pg_proc WHERE pronamespace = 'outcrier'::regnamespace`)
 	up(t, m)
-	if got := ask[string](t, conn, `SELECT outbox_position()`); got != position {
+	if got := ask[string](t, conn, `SELECT outcrier.position()`); got != position {
 		t.Errorf("the position was %s and is %s", position, got)
 	}
 	if got := ask[int](t, conn, objects); got != made {
 		t.Errorf("there were %d objects and are %d", made, got)
 	}
+	if got := ask[string](t, conn, `SELECT string_agg(xmin::text, ' ' ORDER BY oid) FROM pg_proc WHERE pronamespace = 'outcrier'::regnamespace`); got != written {
+		t.Error("functions were written anew")
+	}
 	status, err := m.Status(t.Context())
-	if err != nil || len(status.Migrations) == 0 || status.Version != status.Newest || status.Problem != "" {
+	if err != nil || len(status.Migrations) == 0 || status.Version != status.Newest || status.Problem != "" || status.Schema != "outcrier" || status.Outbox != "public.outbox" {
 		t.Fatalf("%+v, %v", status, err)
 	}
 	for _, one := range status.Migrations {
-		if one.AppliedAt == nil {
+		if one.AppliedAt == nil || !one.Applied {
 			t.Errorf("%+v", one)
 		}
 	}
@@ -111,56 +133,87 @@ func TestUp_ManyAtOnce(t *testing.T) {
 	}
 	group.Wait()
 	exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
-	if n := ask[int](t, conn, `SELECT count(*) FROM outbox_histories`); n != 1 {
-		t.Errorf("%d histories", n)
+	if n := ask[int](t, conn, `SELECT count(*) FROM outcrier.schema_migration`); int64(n) != 1+migrations.Newest() {
+		t.Errorf("%d rows in the version table", n)
 	}
 }
 
-func TestDown_LeavesNothingAndUpWorksAgain(t *testing.T) {
-	address, conn := empty(t)
-	m := migrations.Migrations{URL: address}
-	for range 2 {
-		up(t, m)
-		exec(t, conn, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 't', 'k')`)
-		exec(t, conn, `SELECT outbox_append('a', 't', deliver_at => now() + interval '1 hour')`)
-		if err := m.Down(t.Context()); err != nil {
-			t.Fatal(err)
-		}
-		left := ask[string](t, conn, `SELECT coalesce(string_agg(name, ' '), '') FROM (
-			SELECT relname::text AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace 
-			UNION ALL SELECT proname::text FROM pg_proc WHERE pronamespace = 'public'::regnamespace) AS o`)
-		if left != "" {
-			t.Errorf("down leaves %s", left)
-		}
+// One relation is where applications look, and so where their schema tools look.
+func TestUp_PutsOneViewIntoTheApplicationsSchema(t *testing.T) {
+	_, conn := migrated(t)
+	got := ask[string](t, conn, `SELECT string_agg(o.what, ', ' ORDER BY 1) FROM (
+		SELECT relkind::text || ' ' || relname AS what FROM pg_class WHERE relnamespace = 'public'::regnamespace
+		UNION ALL SELECT 'function ' || proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+		UNION ALL SELECT 'type ' || typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typrelid = 0 AND typelem = 0) AS o`)
+	if got != "v outbox" {
+		t.Errorf("schema public has %s", got)
+	}
+	if path := ask[string](t, conn, `SHOW search_path`); path != `"$user", public` {
+		t.Errorf("search_path is %s", path)
 	}
 }
 
-func TestUp_IntoTheFirstSchemaOfTheSearchPath(t *testing.T) {
-	address, conn := empty(t)
-	exec(t, conn, `CREATE SCHEMA "An Outbox"`)
-	elsewhere := with(t, address, "search_path", `missing, "An Outbox", public`)
-	up(t, migrations.Migrations{URL: elsewhere})
-	if n := ask[int](t, conn, objects); n != 0 {
-		t.Errorf("%d objects are in public", n)
+// Every outbox has a schema and a view of its own; names that need quotes are as good.
+func TestUp_SchemaAndViewAreSettings(t *testing.T) {
+	address, conn := migrated(t)
+	exec(t, conn, `CREATE SCHEMA "An App"`)
+	m := migrations.Migrations{URL: with(t, address, "search_path", `missing, "An App", public`), Schema: `it is "ours" ü`}
+	up(t, m)
+	if view := ask[string](t, conn, `SELECT '"An App".outbox'::regclass::text`); view == "" {
+		t.Error("the view is not in the first schema that exists")
 	}
-	// Functions find their tables wherever they are called from.
-	exec(t, conn, `SELECT "An Outbox".outbox_append('a', 't')`)
-	exec(t, conn, `INSERT INTO "An Outbox".outbox (topic, type, dedup_key) VALUES ('a', 't', 'k')`)
-	exec(t, conn, `SELECT "An Outbox".outbox_partitions_ahead(5), "An Outbox".outbox_retain('1 day'), "An Outbox".outbox_deliver_due()`)
-	if n := ask[int](t, conn, `SELECT count(*) FROM "An Outbox".outbox`); n != 2 {
+	exec(t, conn, `INSERT INTO "An App".outbox (topic, type, dedup_key) VALUES ('a', 't', 'k')`)
+	const quoted = `"it is ""ours"" ü"`
+	exec(t, conn, `SELECT `+quoted+`.append('a', 't')`)
+	exec(t, conn, `SELECT `+quoted+`.settle(), `+quoted+`.add_partition(), `+quoted+`.drop_partition('1 day'), `+quoted+`.deliver_scheduled()`)
+	if n := ask[int](t, conn, `SELECT count(*) FROM `+quoted+`.history`); n != 2 {
 		t.Errorf("%d events", n)
 	}
-	if p := ask[string](t, conn, `SELECT "An Outbox".outbox_position()`); !strings.HasPrefix(p, "2.") {
-		t.Errorf("position %s", p)
-	}
-	// Another beside it is one of its own.
-	up(t, migrations.Migrations{URL: address})
-	if n := ask[int](t, conn, `SELECT count(*) FROM public.outbox`); n != 0 {
+	if n := ask[int](t, conn, `SELECT count(*) FROM outcrier.history`); n != 0 {
 		t.Errorf("the other one has %d events", n)
 	}
-	if a, b := ask[string](t, conn, `SELECT outbox_bell_channel()`), ask[string](t, conn, `SELECT "An Outbox".outbox_bell_channel()`); a == b {
-		t.Errorf("both ring on %s", a)
+	if p := ask[string](t, conn, `SELECT `+quoted+`.position()`); !strings.HasPrefix(p, "2.") {
+		t.Errorf("position %s", p)
 	}
+	third := migrations.Migrations{URL: address, Schema: "tenant_7", Outbox: "An App.Tenant's 7"}
+	if err := third.Up(t.Context()); err == nil || !strings.Contains(err.Error(), "want schema.name") {
+		t.Errorf("a view's name with a quote: %v", err)
+	}
+	third.Outbox = "An App.Tenant 7"
+	up(t, third)
+	exec(t, conn, `INSERT INTO "An App"."Tenant 7" (topic, type) VALUES ('a', 't')`)
+	status, err := third.Status(t.Context())
+	if err != nil || status.Outbox != `"An App"."Tenant 7"` || status.Schema != "tenant_7" || status.Version != status.Newest {
+		t.Errorf("%+v, %v", status, err)
+	}
+}
+
+// A login with the name of our schema has it on its search_path, by "$user".
+func TestUp_ViewIsNeverInOurSchema(t *testing.T) {
+	address, conn := empty(t)
+	m := migrations.Migrations{URL: with(t, address, "search_path", "outcrier, public")}
+	up(t, m)
+	exec(t, conn, `INSERT INTO public.outbox (topic, type) VALUES ('a', 't')`)
+	up(t, m)
+}
+
+// The owner may put the view where it likes: it is found by its trigger.
+func TestUp_FollowsTheViewWhereverItWasMoved(t *testing.T) {
+	address, conn := migrated(t)
+	m := migrations.Migrations{URL: address}
+	exec(t, conn, `CREATE SCHEMA app; ALTER VIEW outbox SET SCHEMA app; ALTER VIEW app.outbox RENAME TO "Events"`)
+	status, err := m.Status(t.Context())
+	if err != nil || status.Outbox != `app."Events"` || status.Problem != "" {
+		t.Fatalf("%+v, %v", status, err)
+	}
+	up(t, m)
+	if err := m.Roles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !ask[bool](t, conn, `SELECT has_table_privilege('outcrier_writer', 'app."Events"', 'INSERT') AND to_regclass('public.outbox') IS NULL`) {
+		t.Error("writers may not insert, or there is a second view")
+	}
+	exec(t, conn, `INSERT INTO app."Events" (topic, type) VALUES ('a', 't')`)
 }
 
 func TestUp_LeavesAnApplicationsGooseAlone(t *testing.T) {
@@ -185,7 +238,7 @@ func TestUp_LeavesAnApplicationsGooseAlone(t *testing.T) {
 	before := ask[string](t, conn, versions)
 	m := migrations.Migrations{URL: address}
 	up(t, m)
-	if err := m.Down(t.Context()); err != nil {
+	if err := m.Drop(t.Context(), conn.Config().Database); err != nil {
 		t.Fatal(err)
 	}
 	up(t, m)
@@ -205,21 +258,44 @@ func TestUp_PayloadLimitIsASetting(t *testing.T) {
 	exec(t, conn, `INSERT INTO outbox (topic, type, payload) VALUES ('a', 't', `+payload(100)+`)`)
 	for _, insert := range []string{
 		`INSERT INTO outbox (topic, type, payload) VALUES ('a', 't', ` + payload(101) + `)`,
-		`SELECT outbox_append('a', 't', ` + payload(101) + `, deliver_at => now() + interval '1 hour')`,
+		`SELECT outcrier.append('a', 't', ` + payload(101) + `, deliver_at => now() + interval '1 hour')`,
+		`SELECT outcrier.append_all('{a}', '{t}', ARRAY[` + payload(101) + `::json])`,
 	} {
 		_, err := conn.Exec(t.Context(), insert)
 		var pg *pgconn.PgError
-		if !errors.As(err, &pg) || pg.ConstraintName != "outbox_payload" || !strings.Contains(pg.Message, "101 bytes long: allowed are at most 100") {
-			t.Errorf("%v", err)
+		if !errors.As(err, &pg) || pg.ConstraintName != "outbox_payload" || !strings.Contains(pg.Message, "101 bytes") || !strings.Contains(pg.Message, "at most 100") {
+			t.Errorf("%.100s: %v", insert, err)
 		}
 	}
 }
 
 func TestUp_SaysWhatIsMissing(t *testing.T) {
 	address, conn := empty(t)
-	if err := (migrations.Migrations{URL: with(t, address, "search_path", "nowhere")}).Up(t.Context()); err == nil || !strings.Contains(err.Error(), "search_path") {
-		t.Errorf("without a schema: %v", err)
+	fails := func(m migrations.Migrations, want ...string) {
+		t.Helper()
+		err := m.Up(t.Context())
+		for _, part := range want {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("%v, want %q", err, part)
+			}
+		}
 	}
+	fails(migrations.Migrations{URL: with(t, address, "search_path", "nowhere")}, "search_path", "--outbox")
+	fails(migrations.Migrations{URL: address, Outbox: "nowhere.outbox"}, `"nowhere"."outbox"`, "does not exist")
+	fails(migrations.Migrations{URL: address, Schema: "public"}, "a schema of its own")
+	fails(migrations.Migrations{URL: address, Outbox: "outcrier.outbox"}, "another schema than Outcrier's own")
+	exec(t, conn, `CREATE TABLE outbox (id int)`)
+	fails(migrations.Migrations{URL: address}, "public.outbox", "a table has that name", "--outbox")
+	exec(t, conn, `DROP TABLE outbox; CREATE TYPE outbox AS ENUM ()`)
+	fails(migrations.Migrations{URL: address}, "public.outbox", "a type has that name")
+	exec(t, conn, `DROP TYPE outbox`)
+	if ask[bool](t, conn, `SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'outcrier')`) {
+		t.Error("a refusal has made the schema")
+	}
+	exec(t, conn, `CREATE SCHEMA outcrier; CREATE TABLE outcrier.invoice ()`)
+	fails(migrations.Migrations{URL: address}, "is not Outcrier's", `"invoice"`, "--schema")
+	exec(t, conn, `DROP SCHEMA outcrier CASCADE`)
+
 	name := ask[string](t, conn, `SELECT current_database()`) + "_ascii"
 	exec(t, conn, `CREATE DATABASE `+name+` ENCODING 'SQL_ASCII' TEMPLATE template0`)
 	t.Cleanup(func() {
@@ -232,49 +308,69 @@ func TestUp_SaysWhatIsMissing(t *testing.T) {
 		t.Fatal(err)
 	}
 	u.Path = "/" + name
-	if err := (migrations.Migrations{URL: u.String()}).Up(t.Context()); err == nil || !strings.Contains(err.Error(), "SQL_ASCII") || !strings.Contains(err.Error(), "UTF8") {
-		t.Errorf("not in UTF-8: %v", err)
+	fails(migrations.Migrations{URL: u.String()}, "SQL_ASCII", "UTF8")
+	fails(migrations.Migrations{URL: "postgres://127.0.0.1:1/none?connect_timeout=2"}, "migrate")
+	fails(migrations.Migrations{URL: "postgres://[::1"}, "migrate")
+}
+
+// A role may migrate that may do nothing but own a schema which somebody made for it.
+func TestUp_NeedsNothingButASchemaOfItsOwn(t *testing.T) {
+	address, admin := empty(t)
+	name, owner := login(t, admin, address, "")
+	m := migrations.Migrations{URL: owner, Outbox: "public.outbox"}
+	if err := m.Up(t.Context()); err == nil || !strings.Contains(err.Error(), "permission denied for database") {
+		t.Errorf("without CREATE in the database: %v", err)
 	}
-	if err := (migrations.Migrations{URL: "postgres://127.0.0.1:1/none?connect_timeout=2"}).Up(t.Context()); err == nil {
-		t.Error("without a server it succeeds")
+	exec(t, admin, `CREATE SCHEMA outcrier AUTHORIZATION `+name)
+	if err := m.Up(t.Context()); err == nil || !strings.Contains(err.Error(), "permission denied for schema public") {
+		t.Errorf("without CREATE in public: %v", err)
 	}
-	if err := (migrations.Migrations{URL: "postgres://[::1"}).Up(t.Context()); err == nil {
-		t.Error("without a URL it succeeds")
+	exec(t, admin, `GRANT CREATE ON SCHEMA public TO `+name)
+	up(t, m)
+	exec(t, admin, `REVOKE CREATE ON SCHEMA public FROM `+name)
+	up(t, m)
+	exec(t, connect(t, owner), `INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
+
+	// Whoever else migrates it makes what the owner then owns.
+	_, other := login(t, admin, address, "")
+	if err := (migrations.Migrations{URL: other}).Up(t.Context()); err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("as another role: %v", err)
+	}
+	exec(t, admin, `TRUNCATE outcrier.schema_migration, outcrier.event_type; DROP VIEW public.outbox; GRANT CREATE ON SCHEMA public TO `+name)
+	up(t, migrations.Migrations{URL: address})
+	if owners := ask[string](t, admin, `SELECT string_agg(DISTINCT relowner::regrole::text, ', ') FROM pg_class WHERE relnamespace = 'outcrier'::regnamespace OR oid = 'public.outbox'::regclass`); owners != name {
+		t.Errorf("objects belong to %s", owners)
 	}
 }
 
-// The bell's trigger sets no search_path, because that would cost every append.
-// Whatever a writer's path says, it calls what it means.
-func TestRing_CallsNothingOfTheWriters(t *testing.T) {
+// Settings of the role or the database change nothing of what is made.
+func TestUp_DependsOnNoSetting(t *testing.T) {
 	address, conn := empty(t)
-	exec(t, conn, `CREATE SCHEMA "it's the ""outbox"""`)
-	up(t, migrations.Migrations{URL: with(t, address, "search_path", `"it's the ""outbox"""`)})
-	exec(t, conn, `
-		CREATE SCHEMA evil;
-		CREATE FUNCTION evil.raise() RETURNS void LANGUAGE plpgsql AS $$ BEGIN RAISE 'called as %', current_user; END $$;
-		CREATE FUNCTION evil.compare(bigint, bigint) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
-		CREATE FUNCTION evil.compare(bigint, integer) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
-		CREATE FUNCTION evil.compare(text, text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
-		CREATE OPERATOR evil.> (LEFTARG = bigint, RIGHTARG = bigint, FUNCTION = evil.compare);
-		CREATE OPERATOR evil.> (LEFTARG = bigint, RIGHTARG = integer, FUNCTION = evil.compare);
-		CREATE OPERATOR evil.<> (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.compare);
-		CREATE FUNCTION evil.pg_notify(text, text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
-		CREATE FUNCTION evil.current_setting(text, boolean) RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
-		CREATE FUNCTION evil.pg_sequence_last_value(regclass) RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
-		CREATE FUNCTION evil.outbox_bell_channel() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM evil.raise(); END $$;
-		CREATE SEQUENCE evil.outbox_bell_asked;
-		CREATE SEQUENCE evil.outbox_bell_answered;
-		SET search_path = evil, pg_catalog`)
-	for _, asked := range []bool{false, true} {
-		if asked {
-			exec(t, conn, `SELECT nextval('"it''s the ""outbox""".outbox_bell_asked')`)
-		}
-		// A session plans the function once, under the path of then.
-		writer := connect(t, address)
-		exec(t, writer, `SET search_path = evil, pg_catalog`)
-		exec(t, writer, `INSERT INTO "it's the ""outbox""".outbox (topic, type) VALUES ('a', 't')`)
+	for name, value := range map[string]string{
+		"client_encoding": "LATIN1", "standard_conforming_strings": "off", "DateStyle": "German, DMY", "IntervalStyle": "sql_standard", "TimeZone": "Pacific/Kiritimati",
+		"default_transaction_read_only": "on", "default_transaction_isolation": "serializable", "statement_timeout": "50ms", "check_function_bodies": "off",
+		"row_security": "on", "quote_all_identifiers": "on", "transform_null_equals": "on", "search_path": "public",
+	} {
+		exec(t, conn, `ALTER DATABASE `+conn.Config().Database+` SET "`+name+`" = '`+value+`'`)
 	}
-	if rows := ask[int](t, conn, `SELECT count(*) FROM "it's the ""outbox""".outbox`); rows != 2 {
-		t.Errorf("%d rows are stored", rows)
+	_, reference := migrated(t)
+	m := migrations.Migrations{URL: address}
+	up(t, m)
+	status, err := m.Status(t.Context())
+	if err != nil || status.Version != status.Newest || status.Problem != "" {
+		t.Errorf("%+v, %v", status, err)
+	}
+	sameSchema(t, reference, connect(t, with(t, address, "options", "-c quote_all_identifiers=off -c client_encoding=UTF8 -c standard_conforming_strings=on -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c search_path=public -c statement_timeout=0")))
+}
+
+// What came meanwhile to the rows of an old dump is left alone: a newer program's schema.
+func TestUp_LeavesANewerSchemaAlone(t *testing.T) {
+	address, conn := migrated(t)
+	exec(t, conn, `INSERT INTO outcrier.schema_migration (version_id, is_applied) VALUES (4711, true);
+		CREATE OR REPLACE FUNCTION outcrier.schema_version(OUT version bigint, OUT nodes_from bigint) LANGUAGE sql STABLE AS 'SELECT 4711::bigint, 10::bigint';
+		DELETE FROM outcrier.event_type`)
+	up(t, migrations.Migrations{URL: address})
+	if n := ask[int](t, conn, `SELECT count(*) FROM outcrier.event_type`); n != 0 {
+		t.Errorf("%d entries are restored, of another time", n)
 	}
 }

@@ -2,23 +2,27 @@ package migrations
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/pressly/goose/v3"
 )
 
 // Status is where a database's schema is.
 type Status struct {
+	// Schema is the schema's name, and Outbox the view's, quoted where it has to be: where
+	// it is or, before the first migration, will be.
+	Schema string `json:"schema"`
+	Outbox string `json:"outbox"`
 	// Version is the newest migration applied, 0 for none, and Newest the newest
 	// that this program has.
 	Version int64 `json:"version"`
 	Newest  int64 `json:"newest"`
-	// Problem is why this program does not work with the schema as it is, "" when
-	// it does.
+	// Problem is why this program does not work with the schema as it is, or what Up
+	// would restore; "" for nothing.
 	Problem string `json:"problem,omitempty"`
 	// Migrations are this program's, in their order.
 	Migrations []Migration `json:"migrations"`
@@ -28,52 +32,68 @@ type Status struct {
 type Migration struct {
 	Version int64  `json:"version"`
 	File    string `json:"file"`
-	// AppliedAt is nil for one that is not applied.
+	Applied bool   `json:"applied"`
+	// AppliedAt is nil for one that is not applied, and for one whose time is not on
+	// record: after a restore of the schema alone.
 	AppliedAt *time.Time `json:"applied_at"`
 }
 
-// Status tells which migrations are applied. A database without any of the schema is
-// left as it is.
+// Status returns which migrations are applied. It changes nothing.
 func (m Migrations) Status(ctx context.Context) (Status, error) {
-	s := Status{Newest: Newest()}
-	err := m.with(ctx, func(p *goose.Provider) error {
-		for _, source := range p.ListSources() {
-			s.Migrations = append(s.Migrations, Migration{Version: source.Version, File: source.Path})
-		}
-		return nil
-	})
-	if err != nil {
-		return s, err
-	}
-	err = m.connected(ctx, func(conn *pgx.Conn) error {
-		var there bool
-		if err := conn.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, versionTable).Scan(&there); err != nil || !there {
-			return err
-		}
-		rows, _ := conn.Query(ctx, `SELECT version_id, max(tstamp) FROM `+versionTable+` WHERE is_applied GROUP BY version_id`) // ForEachRow has the error
-		var version int64
-		var at time.Time
-		_, err := pgx.ForEachRow(rows, []any{&version, &at}, func() error {
-			s.Version = max(s.Version, version)
-			for i := range s.Migrations {
-				if one := &s.Migrations[i]; one.Version == version {
-					applied := at
-					one.AppliedAt = &applied
-				}
-			}
-			return nil
-		})
+	var f *found
+	err := m.connected(ctx, func(conn *pgx.Conn) (err error) {
+		f, err = m.find(ctx, conn)
 		return err
 	})
+	if err == nil {
+		err = f.unreadable
+	}
 	if err != nil {
-		return s, fmt.Errorf("migrate: %w", err)
+		return Status{}, fmt.Errorf("migrate: %w", explained(err))
 	}
-	if err := m.Check(ctx); errors.Is(err, ErrIncompatible) {
-		s.Problem = err.Error()
-	} else if err != nil {
-		return s, err
+	s := Status{Schema: m.schemaName(), Outbox: shown(f.view), Version: f.applied, Newest: Newest()}
+	for _, c := range chapters {
+		one := Migration{Version: c.version, File: c.file, Applied: c.version <= f.applied}
+		if at, there := f.recorded[c.version]; there {
+			one.AppliedAt = &at
+		}
+		s.Migrations = append(s.Migrations, one)
 	}
+	s.Problem = m.problem(f)
 	return s, nil
+}
+
+// plainName is a name that needs no quotes, unless it is a keyword, for people to read.
+var plainName = regexp.MustCompile(`"([a-z_][a-z0-9_]*)"`)
+
+func shown(view string) string { return plainName.ReplaceAllString(view, "$1") }
+
+// problem says what is wrong with the schema, "" for nothing or for one that is only to
+// be migrated.
+func (m Migrations) problem(f *found) string {
+	if err := m.compatible(f); err != nil && f.applied >= Newest() || f.strange != "" {
+		return err.Error()
+	}
+	if f.creators != "" {
+		return m.refuse(f).Error()
+	}
+	if f.applied != Newest() || !f.owns {
+		return ""
+	}
+	var missing []string
+	for what, is := range map[string]bool{
+		"the view " + shown(f.view): f.viewThere, "the first entries of the catalogue": f.entries,
+		"rows of the version table": len(f.unrecorded()) == 0, "the rights, which PUBLIC has": !f.open,
+	} {
+		if !is {
+			missing = append(missing, what)
+		}
+	}
+	if len(missing) == 0 {
+		return ""
+	}
+	slices.Sort(missing)
+	return "outcrier migrate up restores " + strings.Join(missing, ", ")
 }
 
 // String has a line for each migration and one that sums up.
@@ -82,24 +102,28 @@ func (s Status) String() string {
 	pending := 0
 	for _, m := range s.Migrations {
 		state := "pending"
-		if m.AppliedAt != nil {
+		switch {
+		case m.AppliedAt != nil:
 			state = m.AppliedAt.Format(time.DateTime)
-		} else {
+		case m.Applied:
+			state = "applied"
+		default:
 			pending++
 		}
 		fmt.Fprintf(&b, "%-19s  %s\n", state, m.File)
 	}
 	switch {
 	case s.Version == 0:
-		b.WriteString("nothing is applied: run outcrier migrate up\n")
+		fmt.Fprintf(&b, "nothing is applied: run outcrier migrate up\n")
 	case pending > 0:
 		fmt.Fprintf(&b, "%d of %d are to be applied: run outcrier migrate up\n", pending, len(s.Migrations))
-	case s.Problem != "":
-		fmt.Fprintf(&b, "%s\n", s.Problem)
-	case s.Version > s.Newest:
+	case s.Version > s.Newest && s.Problem == "":
 		fmt.Fprintf(&b, "the schema is at version %d, newer than this program's %d, which works with it\n", s.Version, s.Newest)
 	default:
-		fmt.Fprintf(&b, "up to date, at version %d\n", s.Version)
+		fmt.Fprintf(&b, "up to date, at version %d: schema %s, view %s\n", s.Version, s.Schema, s.Outbox)
+	}
+	if s.Problem != "" {
+		fmt.Fprintf(&b, "%s\n", s.Problem)
 	}
 	return b.String()
 }

@@ -11,6 +11,10 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,12 +34,21 @@ func New(t testing.TB) *pgxpool.Pool {
 	return Pool(t, URL(t))
 }
 
-// Pool returns a pool on the database at url, closed when the test ends.
+// Pool returns a pool on the database at url, closed when the test ends. Besides what a
+// node's own pool finds, it finds what is in public: the view outbox and tables of tests.
 func Pool(t testing.TB, url string) *pgxpool.Pool {
 	t.Helper()
 	config, err := outbox.PoolConfig(url)
 	if err != nil {
 		t.Fatal(err)
+	}
+	adopt := config.AfterConnect
+	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		if err := adopt(ctx, conn); err != nil {
+			return err
+		}
+		_, err := conn.Exec(ctx, `SET search_path = public`)
+		return err
 	}
 	pool, err := pgxpool.NewWithConfig(context.Background(), config)
 	if err != nil {
@@ -58,11 +71,56 @@ func URL(t testing.TB) string {
 	return s.url(name)
 }
 
+// Schema makes a second outbox in the database at url, in a schema of its own whose name
+// has to be quoted, and returns the schema. The outbox's view is public.second_outbox.
+func Schema(t testing.TB, url string) outbox.Schema {
+	t.Helper()
+	const schema outbox.Schema = `The "second"`
+	if err := (migrations.Migrations{URL: url, Schema: schema, Outbox: "public.second_outbox"}).Up(context.Background()); err != nil {
+		t.Fatalf("outboxtest: %v", err)
+	}
+	return schema
+}
+
+// Program returns the path of one of Postgres's programs, like psql or pg_dump, that
+// works with the server of the tests. Without one the test is skipped, but in CI only
+// where the program at hand is older than the server.
+func Program(t testing.TB, name string) string {
+	t.Helper()
+	s, err := started()
+	if err != nil {
+		t.Fatalf("outboxtest: %v", err)
+	}
+	found := filepath.Join(s.bin, name)
+	if s.bin == "" || exec.Command(found, "--version").Run() != nil {
+		if found, err = exec.LookPath(name); err != nil {
+			if os.Getenv("CI") != "" {
+				t.Fatalf("CI is set, but %s is not installed", name)
+			}
+			t.Skipf("%s is not installed", name)
+		}
+	}
+	text, err := exec.Command(found, "--version").Output()
+	if err != nil {
+		t.Fatalf("outboxtest: %v", err)
+	}
+	version := regexp.MustCompile(`\(PostgreSQL\) (\d+)`).FindSubmatch(text)
+	if version == nil {
+		return found // not a part of Postgres's own
+	}
+	if major, _ := strconv.Atoi(string(version[1])); major < s.major {
+		t.Skipf("%s is of Postgres %d, and the server is %d", found, major, s.major)
+	}
+	return found
+}
+
 // server is where the databases of this test binary are.
 type server struct {
 	url       func(database string) string
 	template  string
 	databases atomic.Int64
+	bin       string // "" for a server that was there
+	major     int
 }
 
 // started starts the server once. It is not stopped: it dies with this process.
@@ -86,13 +144,16 @@ var started = sync.OnceValues(func() (*server, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.url = private.URL
+		s.url, s.bin = private.URL, private.Bin()
 	}
 	conn, err := pgx.Connect(ctx, s.url(""))
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close(ctx)
+	if err := conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::int / 10000`).Scan(&s.major); err != nil {
+		return nil, err
+	}
 	if _, err := conn.Exec(ctx, `CREATE DATABASE `+s.template+` ENCODING 'UTF8' TEMPLATE template0`); err != nil {
 		return nil, err
 	}
