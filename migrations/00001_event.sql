@@ -126,7 +126,7 @@ CREATE TABLE outcrier.maintenance (
 -- claim reports whether this transaction now holds the work. A missing row, after
 -- a restored schema or a test suite that empties tables, is put back.
 CREATE FUNCTION outcrier.claim(work text) RETURNS boolean
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET lock_timeout = '5ms' AS $$
 BEGIN
     PERFORM FROM outcrier.maintenance AS m WHERE m.work = $1 FOR UPDATE SKIP LOCKED;
     IF FOUND THEN
@@ -135,8 +135,12 @@ BEGIN
     IF EXISTS (SELECT FROM outcrier.maintenance AS m WHERE m.work = $1) THEN
         RETURN false;
     END IF;
-    INSERT INTO outcrier.maintenance AS m (work) VALUES ($1) ON CONFLICT DO NOTHING;
-    RETURN FOUND;
+    BEGIN
+        INSERT INTO outcrier.maintenance AS m (work) VALUES ($1) ON CONFLICT DO NOTHING;
+        RETURN FOUND;
+    EXCEPTION WHEN lock_not_available THEN
+        RETURN false; -- another session puts the row back, and so has the work
+    END;
 END
 $$;
 -- +goose StatementEnd
