@@ -90,6 +90,18 @@ BEGIN
 END
 $$;
 
+-- same_event refuses a dedup key that an event of another topic or type has.
+CREATE FUNCTION outcrier.same_event(e outcrier.new_event, topic text, type text) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF e.topic <> $2 OR e.type <> $3 THEN
+        RAISE EXCEPTION USING ERRCODE = 'unique_violation', TABLE = 'outbox', COLUMN = 'dedup_key', CONSTRAINT = 'outbox_dedup_key',
+            MESSAGE = format('dedup_key %s belongs to an event of another topic or type', to_json(e.dedup_key)),
+            HINT = 'A retry repeats topic and type. Use one key for one event.';
+    END IF;
+END
+$$;
+
 -- claim_key gives the event its dedup key, or returns the id and created_at of the
 -- event that has it: then nothing is to be stored. An append waits for an open
 -- transaction that claims the same key, and only for that: its outcome decides. In a
@@ -116,11 +128,7 @@ BEGIN
     ELSIF holder.scheduled AND EXISTS (SELECT FROM outcrier.scheduled AS s WHERE s.id = holder.id)
         OR NOT holder.scheduled AND EXISTS (SELECT FROM outcrier.event AS o WHERE o.id = holder.id AND o.created_at = holder.created_at AND o.topic <> '')
     THEN
-        IF holder.topic <> e.topic OR holder.type <> e.type THEN
-            RAISE EXCEPTION USING ERRCODE = 'unique_violation', TABLE = 'outbox', COLUMN = 'dedup_key', CONSTRAINT = 'outbox_dedup_key',
-                MESSAGE = format('dedup_key %s belongs to an event of another topic or type', to_json(e.dedup_key)),
-                HINT = 'A retry repeats topic and type. Use one key for one event.';
-        END IF;
+        PERFORM outcrier.same_event(e, holder.topic::text, holder.type::text);
         id := holder.id;
         created_at := holder.created_at;
         RETURN;
@@ -284,29 +292,12 @@ $$;
 CREATE TRIGGER refuse_change INSTEAD OF UPDATE OR DELETE ON public.outbox FOR EACH ROW EXECUTE FUNCTION outcrier.refuse_change();
 CREATE TRIGGER refuse_statement BEFORE UPDATE OR DELETE ON public.outbox FOR EACH STATEMENT EXECUTE FUNCTION outcrier.refuse_change();
 
--- append is the INSERT for those who prefer a call. It takes json, jsonb and text
--- payloads, and uuid keys.
+-- append is the INSERT for those who prefer a call. More of it, for payloads and keys of
+-- other types, are at the end.
 CREATE FUNCTION outcrier.append(topic text, type text, payload json DEFAULT NULL, source text DEFAULT NULL,
     headers jsonb DEFAULT NULL, dedup_key text DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT (outcrier.append_event(ROW(NULL, $1, $2, $3, $4, $5, $6, $7, NULL)::outcrier.new_event)).id $$;
-CREATE FUNCTION outcrier.append(topic text, type text, payload jsonb, source text DEFAULT NULL,
-    headers jsonb DEFAULT NULL, dedup_key text DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT outcrier.append($1, $2, $3::json, $4, $5, $6, $7) $$;
-CREATE FUNCTION outcrier.append(topic text, type text, payload text, source text DEFAULT NULL,
-    headers jsonb DEFAULT NULL, dedup_key text DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT outcrier.append($1, $2, $3::json, $4, $5, $6, $7) $$;
-CREATE FUNCTION outcrier.append(topic text, type text, dedup_key uuid, payload json DEFAULT NULL, source text DEFAULT NULL,
-    headers jsonb DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT outcrier.append($1, $2, $4, $5, $6, $3::text, $7) $$;
-CREATE FUNCTION outcrier.append(topic text, type text, dedup_key uuid, payload jsonb, source text DEFAULT NULL,
-    headers jsonb DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT outcrier.append($1, $2, $4::json, $5, $6, $3::text, $7) $$;
-
 -- append_all appends many events, an array per column, in their order, and returns
 -- their ids in that order. NULL instead of an array leaves the column out. Plain
 -- events go in by one statement. Keys are claimed in sorted order, so that two calls
@@ -352,8 +343,9 @@ BEGIN
         WHERE u.dedup_key IS NOT NULL ORDER BY u.dedup_key COLLATE "C", u.nth
     LOOP
         e := events[claimed.nth];
-        IF e.dedup_key = previous.dedup_key AND e.topic = previous.topic AND e.type = previous.type THEN
-            events[claimed.nth].id := -previous.id; -- a repeat within this call
+        IF e.dedup_key = previous.dedup_key THEN -- a repeat within this call
+            PERFORM outcrier.same_event(e, previous.topic, previous.type);
+            events[claimed.nth].id := -previous.id;
             CONTINUE;
         END IF;
         previous := e;
@@ -371,14 +363,33 @@ BEGIN
     PERFORM outcrier.wake_up();
 END
 $$;
-CREATE FUNCTION outcrier.append_all(topics text[], types text[], payloads jsonb[], sources text[] DEFAULT NULL,
-    headers jsonb[] DEFAULT NULL, dedup_keys text[] DEFAULT NULL, deliver_ats timestamptz[] DEFAULT NULL) RETURNS SETOF bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT outcrier.append_all($1, $2, $3::json[], $4, $5, $6, $7) $$;
-CREATE FUNCTION outcrier.append_all(topics text[], types text[], payloads text[], sources text[] DEFAULT NULL,
-    headers jsonb[] DEFAULT NULL, dedup_keys text[] DEFAULT NULL, deliver_ats timestamptz[] DEFAULT NULL) RETURNS SETOF bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT outcrier.append_all($1, $2, $3::json[], $4, $5, $6, $7) $$;
+-- The same for jsonb and text payloads, and for uuid keys. An argument of unknown type
+-- goes to text.
+DO $do$
+DECLARE
+    payload text;
+BEGIN
+    FOREACH payload IN ARRAY ARRAY['json', 'jsonb', 'text'] LOOP
+        EXECUTE format($sql$
+            CREATE FUNCTION outcrier.append(topic text, type text, dedup_key uuid, payload %1$s %2$s, source text DEFAULT NULL,
+                headers jsonb DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
+            LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+            AS $$ SELECT outcrier.append($1, $2, $4::json, $5, $6, $3::text, $7) $$
+        $sql$, payload, CASE payload WHEN 'json' THEN 'DEFAULT NULL' END);
+        CONTINUE WHEN payload = 'json';
+        EXECUTE format($sql$
+            CREATE FUNCTION outcrier.append(topic text, type text, payload %1$s, source text DEFAULT NULL,
+                headers jsonb DEFAULT NULL, dedup_key text DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
+            LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+            AS $$ SELECT outcrier.append($1, $2, $3::json, $4, $5, $6, $7) $$;
+            CREATE FUNCTION outcrier.append_all(topics text[], types text[], payloads %1$s[], sources text[] DEFAULT NULL,
+                headers jsonb[] DEFAULT NULL, dedup_keys text[] DEFAULT NULL, deliver_ats timestamptz[] DEFAULT NULL) RETURNS SETOF bigint
+            LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+            AS $$ SELECT outcrier.append_all($1, $2, $3::json[], $4, $5, $6, $7) $$
+        $sql$, payload);
+    END LOOP;
+END
+$do$;
 
 -- deliver moves these scheduled events into the outbox, oldest first, and their
 -- dedup keys with them.
