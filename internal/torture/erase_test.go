@@ -185,7 +185,12 @@ func covered(ctx context.Context, conn *pgx.Conn, nodes []*node) error {
 	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	for _, n := range nodes {
-		for !n.tail.Status().Following || !n.hub.Position().Given.Covers(want.Given) {
+		for {
+			// The hub's position is that of the end of a read from its first part on.
+			reached := n.hub.Position().Given.Covers(want.Given)
+			if status := n.tail.Status(); reached && status.Following && status.Lag == 0 {
+				break
+			}
 			if limit.Err() != nil {
 				return errUnread
 			}
