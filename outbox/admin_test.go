@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/migrations"
@@ -14,14 +13,14 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// A node that connects as outbox_server can answer and do all that admins ask.
+// A node that connects as outcrier_server can answer and do all that admins ask.
 func TestAdmin_NeedsNoMoreThanTheServersRole(t *testing.T) {
 	url := outboxtest.URL(t)
 	if err := (migrations.Migrations{URL: url}).Roles(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	owner := outboxtest.Pool(t, url)
-	const fillSQL = `SELECT outbox_append('a', 'user.logged_in'), outbox_append('a', 't', '{}', '/', NULL, NULL, clock_timestamp() + interval '1 hour')`
+	const fillSQL = `SELECT outcrier.append('a', 'user.logged_in'), outcrier.append('a', 't', deliver_at => clock_timestamp() + interval '1 hour')`
 	if _, err := owner.Exec(t.Context(), fillSQL); err != nil {
 		t.Fatal(err)
 	}
@@ -29,10 +28,7 @@ func TestAdmin_NeedsNoMoreThanTheServersRole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, `SET ROLE outbox_server`)
-		return err
-	}
+	config.ConnConfig.RuntimeParams["role"] = "outcrier_server"
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
@@ -47,8 +43,11 @@ func TestAdmin_NeedsNoMoreThanTheServersRole(t *testing.T) {
 	}
 	o, err := a.Overview(ctx)
 	must("overview", err)
-	if o.LastID != 1 || o.Scheduled != 1 || len(o.Open) != 0 || o.Lag != (outbox.Lag{}) {
+	if o.LastID != 1 || o.Scheduled != 1 || len(o.Open) != 0 || o.Lag.Behind != nil || o.Lag.Overdue != 0 || o.Lag.Open != 0 || *o.Lag.OpenFor != 0 {
 		t.Errorf("%+v", o)
+	}
+	if len(o.Topics) != 1 || o.Topics[0].Topic != "a" || o.Topics[0].Events != 1 || o.Topics[0].LastID != 1 {
+		t.Errorf("topics %+v", o.Topics)
 	}
 	found, err := a.Search(ctx, outbox.Search{Topic: "a/**", Limit: 10})
 	must("search", err)
@@ -99,7 +98,7 @@ func TestAdmin_FewAreAtTheDatabaseAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = lock.Rollback(context.Background()) }()
-	if _, err := lock.Exec(t.Context(), `LOCK TABLE outbox_event_type`); err != nil {
+	if _, err := lock.Exec(t.Context(), `LOCK TABLE outcrier.event_type`); err != nil {
 		t.Fatal(err)
 	}
 	done := make(chan error, 2)

@@ -23,7 +23,7 @@ func TestReader_KnowsATailThatIsElsewhere(t *testing.T) {
 		"later":           {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) { addNow(t, pool, "a", 3) }, false},
 		"another history": {func(_ *testing.T, _ *pgxpool.Pool, w *outbox.Position) { w.History++ }, true},
 		"a commit that was lost": {func(t *testing.T, pool *pgxpool.Pool, w *outbox.Position) {
-			exec(t, pool, `DELETE FROM outbox WHERE xid = $1`, w.Anchor.XID)
+			lose(t, pool, `xid = $1`, w.Anchor.XID)
 		}, true},
 		"another event in its place": {func(_ *testing.T, _ *pgxpool.Pool, w *outbox.Position) { w.Anchor.Hash++ }, true},
 		"a commit that is yet to come": {func(_ *testing.T, _ *pgxpool.Pool, w *outbox.Position) {
@@ -32,7 +32,7 @@ func TestReader_KnowsATailThatIsElsewhere(t *testing.T) {
 		}, true},
 		"a commit that retention removed": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) {
 			addNow(t, pool, "b", 1)
-			exec(t, pool, `SELECT outbox_sweep('a', '1 minute', 100, clock_timestamp() + interval '1 hour')`)
+			exec(t, pool, `SELECT outcrier.delete_expired('a', '1 minute', 100, clock_timestamp() + interval '1 hour')`)
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -47,7 +47,7 @@ func TestSQLMatches_IsThePatterns(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		patterns := rapid.SliceOfN(pattern, 20, 20).Draw(r, "patterns")
 		topics := rapid.SliceOfN(topic, 20, 20).Draw(r, "topics")
-		got := ask[bool](t, pool, `SELECT outbox_matches(topic, pattern) FROM unnest($1::text[]) WITH ORDINALITY AS p(pattern, i)
+		got := ask[bool](t, pool, `SELECT outcrier.matches(topic, pattern) FROM unnest($1::text[]) WITH ORDINALITY AS p(pattern, i)
 			CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS t(topic, j) ORDER BY i, j`, patterns, topics)
 		for i, text := range patterns {
 			if _, err := outbox.ParsePattern(text); err != nil {
@@ -101,7 +101,7 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 	}
 	positions = append(positions, here(t, pool))
 
-	rows, _ := pool.Query(t.Context(), `SELECT xid, id, topic, type, created_at FROM outbox ORDER BY id`)
+	rows, _ := pool.Query(t.Context(), `SELECT xid, id, topic, type, created_at FROM outcrier.event ORDER BY id`)
 	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e event, err error) {
 		return e, row.Scan(&e.xid, &e.id, &e.topic, &e.kind, &e.at)
 	})
@@ -162,7 +162,7 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 		}
 	}
 	turn(t, audit, 1)
-	got := ask[string](t, pool, `SELECT id || ' to ' || subject FROM outbox_receipts`)
+	got := ask[string](t, pool, `SELECT id || ' to ' || subject FROM outcrier.receipts`)
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
@@ -171,7 +171,7 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 	if len(want) < 100 {
 		t.Errorf("only %d receipts to tell by", len(want))
 	}
-	if wrong := ask[int](t, pool, `SELECT count(*) FROM outbox_receipts WHERE sent_after > sent_before`)[0]; wrong > 0 {
+	if wrong := ask[int](t, pool, `SELECT count(*) FROM outcrier.receipts WHERE sent_after > sent_before`)[0]; wrong > 0 {
 		t.Errorf("%d were sent before they could be", wrong)
 	}
 }
@@ -182,13 +182,13 @@ func TestAudit_TellsAStreamsLife(t *testing.T) {
 	audit := newAudit(t, pool, "n1")
 	audit.State = func() (outbox.Position, time.Duration) { return from, 1500 * time.Millisecond }
 	before := ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
-	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Remote: "192.0.2.1:99", Filter: all("a/**"), From: from})
+	record := audit.Opened(outbox.StreamOpened{Subject: "ann", ClientAddress: "192.0.2.1:99", Filter: all("a/**"), From: from})
 	after := ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
 	turn(t, audit, 7)
-	if got := ask1[string](t, pool, `SELECT concat_ws(' ', node, streams, lag, position) FROM outbox_node`); got != "n1 1 00:00:01.5 "+from.String() {
+	if got := ask1[string](t, pool, `SELECT concat_ws(' ', node, streams, lag, position) FROM outcrier.node`); got != "n1 1 00:00:01.5 "+from.String() {
 		t.Errorf("node %s", got)
 	}
-	const row = `SELECT concat_ws(' ', run, stream, node, subject, remote, topics, types, events, last_event, closed_at IS NOT NULL, why) FROM outbox_stream`
+	const row = `SELECT concat_ws(' ', run, stream, node, subject, client_address, topics, types, events, last_event, closed_at IS NOT NULL, end_reason) FROM outcrier.stream`
 	if got, want := ask1[string](t, pool, row), "7 1 n1 ann 192.0.2.1:99 {a/**} {} 0 f"; got != want {
 		t.Errorf("opened: %s, want %s", got, want)
 	}
@@ -207,7 +207,7 @@ func TestAudit_TellsAStreamsLife(t *testing.T) {
 	}
 	var opened, stood, closed time.Time
 	var position string
-	if err := pool.QueryRow(t.Context(), `SELECT opened_at, stood_at, closed_at, position FROM outbox_stream`).Scan(&opened, &stood, &closed, &position); err != nil {
+	if err := pool.QueryRow(t.Context(), `SELECT opened_at, position_at, closed_at, position FROM outcrier.stream`).Scan(&opened, &stood, &closed, &position); err != nil {
 		t.Fatal(err)
 	}
 	if opened.Before(before.Add(-time.Second)) || opened.After(after) || stood.Before(opened) || stood.After(sentBy.Add(time.Second)) || closed.Before(stood) {
@@ -220,7 +220,7 @@ func TestAudit_TellsAStreamsLife(t *testing.T) {
 	again := newAudit(t, pool, "n1")
 	again.Opened(outbox.StreamOpened{Subject: "mallory", From: from})
 	turn(t, again, 7)
-	if got := ask1[string](t, pool, `SELECT subject || why FROM outbox_stream`); got != "annstalled" {
+	if got := ask1[string](t, pool, `SELECT subject || end_reason FROM outcrier.stream`); got != "annstalled" {
 		t.Errorf("it was told anew: %s", got)
 	}
 }
@@ -249,14 +249,14 @@ func TestAudit_WritesOpenStreamsNowAndThen(t *testing.T) {
 	if err := audit.Turn(t.Context(), 1, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if n := ask1[int](t, pool, `SELECT events FROM outbox_stream`); n != 0 {
+	if n := ask1[int](t, pool, `SELECT events FROM outcrier.stream`); n != 0 {
 		t.Errorf("%d events are told of at once", n)
 	}
 	record.Closed("left")
 	if err := audit.Turn(t.Context(), 1, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_receipts WHERE id = $1`, id); n != 1 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.receipts WHERE id = $1`, id); n != 1 {
 		t.Errorf("%d receipts when it has ended", n)
 	}
 }
@@ -270,16 +270,16 @@ func TestAudit_StreamsOfALostNodeAreClosed(t *testing.T) {
 	other.Opened(outbox.StreamOpened{Subject: "other", From: from})
 	turn(t, lost, 1)
 	turn(t, other, 2)
-	const told = `SELECT string_agg(concat_ws(' ', subject, why), ', ' ORDER BY subject) FROM outbox_stream`
+	const told = `SELECT string_agg(concat_ws(' ', subject, end_reason), ', ' ORDER BY subject) FROM outcrier.stream`
 	if got := ask1[string](t, pool, told); got != "closed left, open, other" {
 		t.Fatalf("streams: %s", got)
 	}
-	exec(t, pool, `UPDATE outbox_node SET seen_at = now() - interval '31 seconds' WHERE run = 1`)
+	exec(t, pool, `UPDATE outcrier.node SET seen_at = now() - interval '31 seconds' WHERE run = 1`)
 	turn(t, other, 2)
 	if got := ask1[string](t, pool, told); got != "closed left, open node lost, other" {
 		t.Errorf("when it is lost: %s", got)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_node`); n != 1 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.node`); n != 1 {
 		t.Errorf("%d nodes", n)
 	}
 	// It had only been cut off.
@@ -308,17 +308,17 @@ func TestAudit_RunWritesAndLeavesNothingOpen(t *testing.T) {
 		}
 	}
 	eventually(t, func() bool {
-		return ask1[int](t, pool, `SELECT count(*) FROM outbox_stream WHERE subject = '0' OR why = 'left'`) == 2500
+		return ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream WHERE subject = '0' OR end_reason = 'left'`) == 2500
 	})
 	audit.Opened(outbox.StreamOpened{Subject: "last", From: from}).Closed("drain")
 	cancel(over)
 	if err := <-ended; !errors.Is(err, over) {
 		t.Errorf("it ended by %v", err)
 	}
-	if got := ask[string](t, pool, `SELECT subject || ' ' || why FROM outbox_stream WHERE why <> 'left' ORDER BY subject`); !slices.Equal(got, []string{"0 node stopped", "last drain"}) {
+	if got := ask[string](t, pool, `SELECT subject || ' ' || end_reason FROM outcrier.stream WHERE end_reason <> 'left' ORDER BY subject`); !slices.Equal(got, []string{"0 node stopped", "last drain"}) {
 		t.Errorf("in the end: %v", got)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_node`); n != 0 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.node`); n != 0 {
 		t.Errorf("%d nodes", n)
 	}
 }
@@ -328,7 +328,7 @@ func TestAudit_KeepsWhatCanNotBeWrittenWithinItsBacklog(t *testing.T) {
 	audit := newAudit(t, pool, "n")
 	audit.Backlog = 10
 	from := here(t, pool)
-	exec(t, pool, `ALTER TABLE outbox_stream RENAME TO outbox_away`)
+	exec(t, pool, `ALTER TABLE outcrier.stream RENAME TO away`)
 	open := audit.Opened(outbox.StreamOpened{Subject: "open", From: from})
 	for range 15 {
 		audit.Opened(outbox.StreamOpened{Subject: "ended", From: from}).Closed("left")
@@ -341,14 +341,14 @@ func TestAudit_KeepsWhatCanNotBeWrittenWithinItsBacklog(t *testing.T) {
 	if n := audit.Stats().Dropped; n != 5 {
 		t.Errorf("%d are dropped, want 5", n)
 	}
-	exec(t, pool, `ALTER TABLE outbox_away RENAME TO outbox_stream`)
+	exec(t, pool, `ALTER TABLE outcrier.away RENAME TO stream`)
 	turn(t, audit, 1)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_stream`); n != 11 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream`); n != 11 {
 		t.Errorf("%d are written when it can be, want 11", n)
 	}
 	open.Closed("left")
 	turn(t, audit, 1)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_stream WHERE closed_at IS NULL`); n != 0 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream WHERE closed_at IS NULL`); n != 0 {
 		t.Errorf("%d are open", n)
 	}
 }
@@ -361,11 +361,11 @@ func TestAudit_TakesAnyText(t *testing.T) {
 	from, wrong := here(t, pool), here(t, pool)
 	wrong.Given.Max = 1 << 63
 	for _, subject := range []string{"a\x00b", "\xff\xfe", strings.Repeat("é", 2000), `\u0000`, "'; DROP TABLE outbox"} {
-		audit.Opened(outbox.StreamOpened{Subject: subject, Remote: subject, Filter: all(outbox.Pattern(subject)), From: from}).Closed(subject)
+		audit.Opened(outbox.StreamOpened{Subject: subject, ClientAddress: subject, Filter: all(outbox.Pattern(subject)), From: from}).Closed(subject)
 	}
 	audit.Opened(outbox.StreamOpened{Subject: "wrong", From: wrong})
 	turn(t, audit, 1)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_stream`); n != 5 || audit.Stats().Dropped != 1 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream`); n != 5 || audit.Stats().Dropped != 1 {
 		t.Errorf("%d are written and %d dropped, want 5 and 1", n, audit.Stats().Dropped)
 	}
 	turn(t, audit, 1)
@@ -389,17 +389,17 @@ func TestAudit_AnotherHistoryBeginsAnew(t *testing.T) {
 	audit := newAudit(t, pool, "n")
 	record := audit.Opened(outbox.StreamOpened{Filter: all("**"), From: here(t, pool)})
 	addNow(t, pool, "a", 2)
-	exec(t, pool, `UPDATE outbox_histories SET system_identifier = 1`)
-	exec(t, pool, `SELECT outbox_settle()`)
+	exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = 1`)
+	exec(t, pool, `SELECT outcrier.settle()`)
 	turn(t, audit, 1)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_receipts`); n != 0 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.receipts`); n != 0 {
 		t.Errorf("%d receipts of another history", n)
 	}
 	record.Progress(here(t, pool), 0, 0)
 	id := addNow(t, pool, "a", 1)[0]
 	record.Progress(here(t, pool), 1, id)
 	turn(t, audit, 1)
-	if got := ask[int64](t, pool, `SELECT id FROM outbox_receipts`); !slices.Equal(got, []int64{id}) {
+	if got := ask[int64](t, pool, `SELECT id FROM outcrier.receipts`); !slices.Equal(got, []int64{id}) {
 		t.Errorf("receipts of %v, want %d", got, id)
 	}
 }
@@ -423,7 +423,7 @@ func TestAudit_GivesNoReceiptsOfWhatAGapJumpsOver(t *testing.T) {
 		record.Progress(here(t, pool), 1, id)
 	}
 	turn(t, audit, 1)
-	if got := ask[int64](t, pool, `SELECT id FROM outbox_receipts`); !slices.Equal(got, []int64{id, id}) {
+	if got := ask[int64](t, pool, `SELECT id FROM outcrier.receipts`); !slices.Equal(got, []int64{id, id}) {
 		t.Errorf("receipts of %v, want two of %d", got, id)
 	}
 }
@@ -437,9 +437,9 @@ func TestRetention_TakesStreamsThatEndedBeforeTheOldestEvent(t *testing.T) {
 		audit.Opened(outbox.StreamOpened{Subject: subject, From: here(t, pool)})
 	}
 	turn(t, audit, 1)
-	exec(t, pool, `UPDATE outbox_stream SET why = 'left', closed_at = now() - CASE subject WHEN 'lately' THEN interval '1 second' ELSE interval '2 days' END WHERE subject <> 'open'`)
-	left := func() []string { return ask[string](t, pool, `SELECT subject FROM outbox_stream ORDER BY subject`) }
-	if _, err := pool.Exec(t.Context(), `SELECT outbox_retain('100 years')`); err != nil {
+	exec(t, pool, `UPDATE outcrier.stream SET end_reason = 'left', closed_at = now() - CASE subject WHEN 'lately' THEN interval '1 second' ELSE interval '2 days' END WHERE subject <> 'open'`)
+	left := func() []string { return ask[string](t, pool, `SELECT subject FROM outcrier.stream ORDER BY subject`) }
+	if _, err := pool.Exec(t.Context(), `SELECT outcrier.purge_records('100 years')`); err != nil {
 		t.Fatal(err)
 	}
 	if got := left(); len(got) != 3 {
@@ -453,13 +453,13 @@ func TestRetention_TakesStreamsThatEndedBeforeTheOldestEvent(t *testing.T) {
 // length of 100.
 func fillStreams(t testing.TB, pool *pgxpool.Pool, n int) {
 	t.Helper()
-	exec(t, pool, `INSERT INTO outbox_stream (run, stream, node, subject, remote, topics, types, history, from_position, from_seen,
-			position, seen, stood_at, events, opened_at, closed_at, why)
+	exec(t, pool, `INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set,
+			position, position_set, position_at, events, opened_at, closed_at, end_reason)
 		SELECT 1, n, 'n', 'user' || n % 1000, '192.0.2.1', ARRAY['user/' || n % 1000 || '/**'], '{}', h.history, 'p',
-			ROW((x + n)::text::xid8, '{}', NULL, NULL, n)::outbox_seen, 'p', ROW((x + n + 100)::text::xid8, '{}', NULL, NULL, n)::outbox_seen,
+			ROW((x + n)::text::xid8, '{}', NULL, NULL, n)::outcrier.position_set, 'p', ROW((x + n + 100)::text::xid8, '{}', NULL, NULL, n)::outcrier.position_set,
 			now(), 1, now(), now(), 'left'
-		FROM generate_series(1, $1::int) AS n, (SELECT history FROM outbox_histories) AS h, (SELECT max(xid)::text::bigint - 101 AS x FROM outbox) AS o`, n)
-	exec(t, pool, `ANALYZE outbox_stream`)
+		FROM generate_series(1, $1::int) AS n, (SELECT history FROM outcrier.history_id) AS h, (SELECT max(xid)::text::bigint - 101 AS x FROM outcrier.event) AS o`, n)
+	exec(t, pool, `ANALYZE outcrier.stream`)
 }
 
 func TestReceipts_AreFoundByIndex(t *testing.T) {
@@ -468,12 +468,12 @@ func TestReceipts_AreFoundByIndex(t *testing.T) {
 	id := addNow(t, pool, "user/7/x", 1)[0]
 	fillStreams(t, pool, 5000)
 	for name, db := range map[string]database{"the server's": pool, "anybody's": connection(t, url)} {
-		plan := strings.Join(ask[string](t, db, fmt.Sprintf(`EXPLAIN (ANALYZE, TIMING off) SELECT subject FROM outbox_receipts WHERE id = %d`, id)), "\n")
-		if !strings.Contains(plan, "outbox_stream_span") || strings.Contains(plan, "Seq Scan on outbox_stream") {
+		plan := strings.Join(ask[string](t, db, fmt.Sprintf(`EXPLAIN (ANALYZE, TIMING off) SELECT subject FROM outcrier.receipts WHERE id = %d`, id)), "\n")
+		if !strings.Contains(plan, "stream_xid_range") || strings.Contains(plan, "Seq Scan on stream") {
 			t.Errorf("in %s session:\n%s", name, plan)
 		}
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_receipts WHERE id = $1`, id); n != 1 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.receipts WHERE id = $1`, id); n != 1 {
 		t.Errorf("%d receipts, want one: of the hundred streams that were open, user 7's", n)
 	}
 }

@@ -32,7 +32,7 @@ func TestCatalogue_EditsFollowEachOther(t *testing.T) {
 		t.Cleanup(pool.Close)
 		return outbox.Catalogue{Pool: pool}
 	}
-	server := as("outbox_server")
+	server := as("outcrier_server")
 	const name = "trade.executed"
 	edit := func(c outbox.Catalogue, what func(*outbox.EventType)) ([]outbox.TypeChange, error) {
 		return c.Edit(t.Context(), false, func(types []outbox.EventType) ([]outbox.EventType, error) {
@@ -47,7 +47,7 @@ func TestCatalogue_EditsFollowEachOther(t *testing.T) {
 	second := make(chan error)
 	_, err := edit(server, func(e *outbox.EventType) {
 		e.Title = "First"
-		const alsoSQL = `DO $$ BEGIN LOCK TABLE outbox_event_type IN SHARE ROW EXCLUSIVE MODE NOWAIT; END $$`
+		const alsoSQL = `DO $$ BEGIN LOCK TABLE outcrier.event_type IN SHARE ROW EXCLUSIVE MODE NOWAIT; END $$`
 		if _, err := server.Pool.Exec(t.Context(), alsoSQL); err == nil {
 			t.Error("another edits at the same time")
 		}
@@ -68,11 +68,11 @@ func TestCatalogue_EditsFollowEachOther(t *testing.T) {
 			t.Errorf("it says %+v", e)
 		}
 	}
-	if _, err := edit(as("outbox_reader"), func(e *outbox.EventType) { e.Title = "Reader's" }); err == nil {
+	if _, err := edit(as("outcrier_reader"), func(e *outbox.EventType) { e.Title = "Reader's" }); err == nil {
 		t.Error("who reads may write")
 	}
 	// What was only tried, and what was refused, has changed nothing.
-	before := ask1[string](t, server.Pool, `SELECT md5(string_agg(t::text, '' ORDER BY type)) FROM outbox_event_type AS t`)
+	before := ask1[string](t, server.Pool, `SELECT md5(string_agg(t::text, '' ORDER BY type)) FROM outcrier.event_type AS t`)
 	bad := outbox.EventType{Type: "b", Title: "B", PayloadSchema: []byte(`{"type":7}`)}
 	_, err = server.Edit(t.Context(), false, func(types []outbox.EventType) ([]outbox.EventType, error) {
 		return append(types[1:], outbox.EventType{Type: "a", Title: "A"}, bad), nil
@@ -85,7 +85,7 @@ func TestCatalogue_EditsFollowEachOther(t *testing.T) {
 	if err != nil || len(changes) != 1 || changes[0].After != nil {
 		t.Errorf("%+v, %v", changes, err)
 	}
-	if after := ask1[string](t, server.Pool, `SELECT md5(string_agg(t::text, '' ORDER BY type)) FROM outbox_event_type AS t`); after != before {
+	if after := ask1[string](t, server.Pool, `SELECT md5(string_agg(t::text, '' ORDER BY type)) FROM outcrier.event_type AS t`); after != before {
 		t.Error("something was changed")
 	}
 }

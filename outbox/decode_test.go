@@ -14,7 +14,7 @@ import (
 // must not show.
 func TestReplay_GivesRowsAsTheyAre(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outbox (topic, type, source, payload, headers, created_at)
+	exec(t, pool, `INSERT INTO outcrier.event (topic, type, source, payload, headers, created_at)
 		SELECT CASE n % 3 WHEN 0 THEN 'a' ELSE 'ä/' || n / 2 END, 'type.' || n % 2, CASE WHEN n % 5 < 2 THEN '/' ELSE '/' || n END,
 			to_json(repeat(chr(97 + n), n * n * 10)), CASE WHEN n % 4 = 0 THEN jsonb_build_object('k', n::text, 'ü', '"\') END,
 			CASE n WHEN 1 THEN '0001-01-01Z' WHEN 2 THEN '9999-12-30 23:59:59.999999Z' ELSE timestamptz '1999-12-31 23:59:59.999999Z' + n * interval '1 microsecond' END
@@ -56,7 +56,7 @@ func TestReplay_RareTopicReadsNothingElse(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'busy', 't' FROM generate_series(1, 20000)`)
-	exec(t, pool, `ANALYZE outbox`)
+	exec(t, pool, `ANALYZE outcrier.event`)
 	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT CASE n % 2 WHEN 0 THEN 'rare' ELSE 'rare/too' END, 't' FROM generate_series(1, 10) AS n`)
 	reader := outbox.Reader{Pool: pool}
 	leg := earliest(t, reader).Legs(here(t, pool))[0]
@@ -68,8 +68,8 @@ func TestReplay_RareTopicReadsNothingElse(t *testing.T) {
 			if err != nil || len(page.Events) != 5*len(topics) {
 				t.Fatalf("%d events, want %d; %v", len(page.Events), 5*len(topics), err)
 			}
-			const readSQL = `SELECT coalesce(sum(idx_tup_read), 0)::int + (SELECT sum(seq_tup_read)::int FROM pg_stat_user_tables WHERE relname ~ '^outbox_(2|d)')
-				FROM pg_stat_user_indexes WHERE relname ~ '^outbox_(2|d)'`
+			const readSQL = `SELECT coalesce(sum(idx_tup_read), 0)::int + (SELECT sum(seq_tup_read)::int FROM pg_stat_user_tables WHERE relname ~ '^event_(2|d)')
+				FROM pg_stat_user_indexes WHERE relname ~ '^event_(2|d)'`
 			exec(t, single, `SELECT pg_stat_force_next_flush()`)
 			before := ask1[int](t, single, readSQL)
 			if _, err := reader.Replay(t.Context(), leg, all(topics...), 500, 0); err != nil {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -21,37 +20,33 @@ func BenchmarkHistory(b *testing.B) {
 	url := outboxtest.URL(b)
 	pool := outboxtest.Pool(b, url)
 	remember(b, pool, events)
-	if err := (outbox.Stats{Pool: pool}).Turn(b.Context()); err != nil {
-		b.Fatal(err)
-	}
 	conn := connection(b, url)
 	const page = ` ORDER BY id DESC LIMIT 50`
 	for _, question := range []struct{ name, sql string }{
-		{"newest page", `SELECT * FROM outbox_history` + page},
-		{"below an id in the middle", fmt.Sprintf(`SELECT * FROM outbox_history WHERE id < %d`, events/2) + page},
-		{"a topic", `SELECT * FROM outbox_history WHERE topic = 'user/4242'` + page},
-		{"beneath a topic", `SELECT * FROM outbox_history WHERE (topic = 'user/4242' OR topic LIKE 'user/4242/%')` + page},
-		{"beneath user", `SELECT * FROM outbox_history WHERE topic LIKE 'user/%'` + page},
-		{"a common type", `SELECT * FROM outbox_history WHERE type = 'user.changed'` + page},
-		{"a type, one of 1,000", `SELECT * FROM outbox_history WHERE type = 'test.thousandth'` + page},
-		{"a type, one of 10,000", `SELECT * FROM outbox_history WHERE type = 'test.myriadth'` + page},
-		{"a type, one of 100,000", `SELECT * FROM outbox_history WHERE type = 'test.rare'` + page},
-		{"an hour, four days ago", `SELECT * FROM outbox_history WHERE created_at >= now() - interval '97 h' AND created_at < now() - interval '96 h'
-			AND id < (SELECT outbox_id_at(now() - interval '96 h' + interval '1 min'))` + page},
-		{"half a day, four days ago", `SELECT * FROM outbox_history WHERE created_at >= now() - interval '108 h' AND created_at < now() - interval '96 h'
-			AND id < (SELECT outbox_id_at(now() - interval '96 h' + interval '1 min'))` + page},
-		{"before a time, four days ago", `SELECT * FROM outbox_history WHERE created_at < now() - interval '96 h'
-			AND id < (SELECT outbox_id_at(now() - interval '96 h' + interval '1 min'))` + page},
-		{"a topic before a time", `SELECT * FROM outbox_history WHERE topic = 'user/4242' AND created_at < now() - interval '96 h'` + page},
-		{"one event", fmt.Sprintf(`SELECT * FROM outbox_history WHERE id = %d`, events/3)},
-		{"count of a topic", `SELECT count(*), max(id) FROM outbox_history WHERE topic = 'busy'`},
-		{"topic stats, busiest 20", `SELECT * FROM outbox_topic_stats ORDER BY events DESC LIMIT 20`},
-		{"lag", `SELECT * FROM outbox_lag`},
-		{"receipts of an event", fmt.Sprintf(`SELECT * FROM outbox_receipts WHERE id = %d`, events-events%7)},
-		{"receipts of a topic and a person", `SELECT * FROM outbox_receipts WHERE topic = 'user/42' AND subject = 's42' ORDER BY id`},
-		{"receipts of a person in ten minutes", `SELECT * FROM outbox_receipts
-			WHERE subject = 's42' AND created_at >= now() - interval '10 min' ORDER BY id`},
-		{"receipts of a person in an hour", `SELECT * FROM outbox_receipts WHERE subject = 's42' AND created_at >= now() - interval '1 h' ORDER BY id`},
+		{"newest page", `SELECT * FROM outcrier.history` + page},
+		{"below an id in the middle", fmt.Sprintf(`SELECT * FROM outcrier.history WHERE id < %d`, events/2) + page},
+		{"a topic", `SELECT * FROM outcrier.history WHERE topic = 'user/4242'` + page},
+		{"beneath a topic", `SELECT * FROM outcrier.history WHERE (topic = 'user/4242' OR topic LIKE 'user/4242/%')` + page},
+		{"beneath user", `SELECT * FROM outcrier.history WHERE topic LIKE 'user/%'` + page},
+		{"a common type", `SELECT * FROM outcrier.history WHERE type = 'user.changed'` + page},
+		{"a type, one of 1,000", `SELECT * FROM outcrier.history WHERE type = 'test.thousandth'` + page},
+		{"a type, one of 10,000", `SELECT * FROM outcrier.history WHERE type = 'test.myriadth'` + page},
+		{"a type, one of 100,000", `SELECT * FROM outcrier.history WHERE type = 'test.rare'` + page},
+		{"an hour, four days ago", `SELECT * FROM outcrier.history WHERE created_at >= now() - interval '97 h' AND created_at < now() - interval '96 h'
+			AND id < (SELECT outcrier.id_at(now() - interval '96 h' + interval '1 min'))` + page},
+		{"half a day, four days ago", `SELECT * FROM outcrier.history WHERE created_at >= now() - interval '108 h' AND created_at < now() - interval '96 h'
+			AND id < (SELECT outcrier.id_at(now() - interval '96 h' + interval '1 min'))` + page},
+		{"before a time, four days ago", `SELECT * FROM outcrier.history WHERE created_at < now() - interval '96 h'
+			AND id < (SELECT outcrier.id_at(now() - interval '96 h' + interval '1 min'))` + page},
+		{"a topic before a time", `SELECT * FROM outcrier.history WHERE topic = 'user/4242' AND created_at < now() - interval '96 h'` + page},
+		{"one event", fmt.Sprintf(`SELECT * FROM outcrier.history WHERE id = %d`, events/3)},
+		{"count of a topic", `SELECT count(*), max(id) FROM outcrier.history WHERE topic = 'busy'`},
+		{"topics of the last hour, busiest 20", `SELECT * FROM outcrier.topics ORDER BY events DESC LIMIT 20`},
+		{"lag", `SELECT * FROM outcrier.lag`},
+		{"receipts of an event", fmt.Sprintf(`SELECT * FROM outcrier.receipts WHERE id = %d`, events-events%7)},
+		{"what a person was sent on a topic", `SELECT * FROM outcrier.people WHERE topic = 'user/42' AND subject = 's42' ORDER BY id`},
+		{"what a person was sent in an hour", `SELECT * FROM outcrier.people WHERE subject = 's42' AND created_at >= now() - interval '1 h' ORDER BY id`},
+		{"the newest that a person was sent", `SELECT * FROM outcrier.people WHERE subject = 's42' ORDER BY id DESC LIMIT 50`},
 	} {
 		b.Run(question.name, func(b *testing.B) {
 			for b.Loop() {
@@ -68,8 +63,9 @@ func BenchmarkSettle(b *testing.B) {
 	pool := outboxtest.New(b)
 	remember(b, pool, asked(b))
 	for b.Loop() {
-		exec(b, pool, `UPDATE outbox_histories SET system_identifier = system_identifier + 1`)
-		exec(b, pool, `SELECT outbox_settle()`)
+		exec(b, pool, `UPDATE outcrier.history_id SET system_identifier = system_identifier + 1`)
+		for ask1[*int64](b, pool, `SELECT outcrier.settle()`) == nil { // in pieces
+		}
 	}
 }
 
@@ -93,17 +89,17 @@ func remember(b *testing.B, pool *pgxpool.Pool, n int) {
 	pastDays(b, pool, 8)
 	const batch = 100_000
 	for first := 1; first <= n; first += batch {
-		exec(b, pool, `INSERT INTO outbox (xid, topic, type, payload, created_at)
+		forge(b, pool, `INSERT INTO outcrier.event (xid, topic, type, payload, created_at)
 			SELECT (3 + n / 20)::text::xid8,
 				CASE WHEN n % 3333 = 7 THEN 'busy' WHEN n % 5 < 3 THEN 'user/' || n % 200000 ELSE 'user/' || n % 200000 || '/orders/' || n % 2000000 END,
 				CASE WHEN n % 100000 = 1 THEN 'test.rare' WHEN n % 10000 = 2 THEN 'test.myriadth' WHEN n % 1000 = 3 THEN 'test.thousandth' ELSE 'user.changed' END,
 				`+payload200+`, now() - interval '7 days' * (1 - n::float8 / $2)
 			FROM generate_series($1::int, least($1 + $3 - 1, $2::int)) AS n`, first, n, batch)
 	}
-	exec(b, pool, `INSERT INTO outbox_stream (run, stream, node, subject, remote, topics, types, history, from_position, from_seen, position, seen, stood_at, events, opened_at, closed_at, why)
+	exec(b, pool, `INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set, position, position_set, position_at, events, opened_at, closed_at, end_reason)
 		SELECT 0, n, 'n', 's' || n % 5000, '127.0.0.1', ARRAY['user/' || n], '{}', 0, 'x', '(3,{},,,0)', 'x', seen,
 			clock_timestamp(), 1, now() - interval '7 days', clock_timestamp(), 'left'
-		FROM generate_series(1, 10000) AS n, CAST($1::text AS outbox_seen) AS seen`, fmt.Sprintf("(%d,{},,,0)", 3+n/20))
-	exec(b, pool, `VACUUM ANALYZE outbox`)
-	exec(b, pool, `ANALYZE outbox_stream`)
+		FROM generate_series(1, 10000) AS n, CAST($1::text AS outcrier.position_set) AS seen`, fmt.Sprintf("(%d,{},,,0)", 3+n/20))
+	exec(b, pool, `VACUUM ANALYZE outcrier.event`)
+	exec(b, pool, `ANALYZE outcrier.stream`)
 }

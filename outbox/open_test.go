@@ -29,7 +29,7 @@ func TestRead_LooksAtNoRowsOfOpenTransactions(t *testing.T) {
 			return
 		}
 		const lookedAt = `SELECT sum(pg_stat_get_xact_tuples_returned(indexrelid))::int FROM pg_index
-			WHERE indrelid IN (SELECT relid FROM pg_partition_tree('outbox'))`
+			WHERE indrelid IN (SELECT relid FROM pg_partition_tree('outcrier.event'))`
 		if n := ask1[int](t, conn, lookedAt); n > 100 {
 			t.Errorf("%s: %d rows are looked at", what, n)
 		}

@@ -99,18 +99,46 @@ func connection(t testing.TB, url string) *pgx.Conn {
 	return conn
 }
 
-// pastPartition makes a daily partition of so many days ago with n events, one
+// pastPartition makes the partition of a day so many days ago with n events, one
 // a transaction, as retention will find it.
 func pastPartition(t testing.TB, pool *pgxpool.Pool, days, n int) {
 	t.Helper()
 	var name, from, to string
-	err := pool.QueryRow(t.Context(), `SELECT to_char(day, '"outbox_"YYYY_MM_DD'), day::text, (day + 1)::text
+	err := pool.QueryRow(t.Context(), `SELECT to_char(day, '"outcrier.event_"YYYY_MM_DD'), day::text, (day + 1)::text
 		FROM (SELECT (now() AT TIME ZONE 'UTC')::date - $1::int AS day) AS d`, days).Scan(&name, &from, &to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	exec(t, pool, fmt.Sprintf(`CREATE TABLE %s PARTITION OF outbox FOR VALUES FROM ('%s+00') TO ('%s+00')`, name, from, to))
+	exec(t, pool, fmt.Sprintf(`CREATE TABLE %s PARTITION OF outcrier.event FOR VALUES FROM ('%s+00') TO ('%s+00')`, name, from, to))
 	for range n {
-		exec(t, pool, `INSERT INTO outbox (topic, type, created_at) VALUES ('past', 'test.past', $1::date + interval '12 hours')`, from)
+		exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('past', 'test.past', $1::date + interval '12 hours')`, from)
+	}
+}
+
+// lose takes events away as a failover does that lost their commits: nothing says so.
+func lose(t testing.TB, pool *pgxpool.Pool, where string, args ...any) {
+	t.Helper()
+	tx := begin(t, pool)
+	exec(t, tx, `ALTER TABLE outcrier.event DISABLE TRIGGER mark_change`)
+	exec(t, tx, `DELETE FROM outcrier.event WHERE `+where, args...)
+	exec(t, tx, `ALTER TABLE outcrier.event ENABLE ALWAYS TRIGGER mark_change`)
+	commit(t, tx)
+}
+
+// forge inserts events with xids of the test's choice, as were there before.
+func forge(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
+	t.Helper()
+	tx := begin(t, pool)
+	exec(t, tx, `ALTER TABLE outcrier.event DISABLE TRIGGER settle_foreign`)
+	exec(t, tx, sql, args...)
+	exec(t, tx, `ALTER TABLE outcrier.event ENABLE ALWAYS TRIGGER settle_foreign`)
+	commit(t, tx)
+}
+
+// partitions makes the partitions of days, like 2020-11-20.
+func partitions(t testing.TB, pool *pgxpool.Pool, days ...string) {
+	t.Helper()
+	for _, day := range days {
+		exec(t, pool, fmt.Sprintf(`CREATE TABLE outcrier."event_%s" PARTITION OF outcrier.event FOR VALUES FROM ('%[1]s 00:00+00') TO ('%[1]s 24:00+00')`, day))
 	}
 }

@@ -69,6 +69,8 @@ const (
 	positionVersion = 1 << 4
 	flagWithin      = 1 << 0
 	flagAnchorApart = 1 << 1
+	// snapshotVersion is of the SQL function position: numbers of fixed width.
+	snapshotVersion = 2 << 4
 )
 
 // String writes the position: the id of its event, a dot, and base64url. A
@@ -162,6 +164,10 @@ func parsePosition(text string) (p Position, err error) {
 	}
 	r := unpacker{rest: packed}
 	flags := r.byte()
+	if flags == snapshotVersion {
+		r.snapshot(&p)
+		return p, r.err
+	}
 	if flags&^(flagWithin|flagAnchorApart) != positionVersion {
 		return p, errors.New("of an unknown version")
 	}
@@ -179,13 +185,37 @@ func parsePosition(text string) (p Position, err error) {
 	}
 	switch {
 	case r.err != nil:
-		return Position{}, r.err
+		return p, r.err
 	case len(r.rest) > 0:
 		return Position{}, fmt.Errorf("%d bytes too many", len(r.rest))
 	case flags&flagAnchorApart != 0 && p.Anchor.XID == top:
 		return Position{}, errors.New("an anchor apart that is not apart")
 	}
 	return p, nil
+}
+
+// snapshot reads what the SQL function position wrote behind the first byte: the history,
+// the anchor's hash, the newest removal, the anchor's xid, the set's maximum, and the
+// transactions in flight up to it, ascending.
+func (r *unpacker) snapshot(p *Position) {
+	p.History, p.Anchor.Hash = r.uint32(), r.uint32()
+	p.Trim, p.Anchor.XID, p.Given.Max = int64(r.uint64()), r.uint64(), r.uint64()
+	previous := uint64(0)
+	for len(r.rest) > 0 && r.err == nil {
+		xid := r.uint64()
+		if r.err == nil && (xid <= previous || xid > p.Given.Max) {
+			r.err = errors.New("transactions out of order")
+		}
+		p.Given.Except = append(p.Given.Except, xid)
+		previous = xid
+	}
+	if r.err == nil && (p.Anchor.XID < p.Given.Max || p.Given.Max < settledXID) {
+		r.err = errors.New("a number out of range")
+	}
+	// The maximum is a member of the set, so it can't be an exception.
+	for n := len(p.Given.Except); n > 0 && p.Given.Except[n-1] == p.Given.Max; n-- {
+		p.Given = Set{Max: p.Given.Max - 1, Except: p.Given.Except[:n-1]}
+	}
 }
 
 // unpacker reads what pack wrote; after the first fault it reads zeros.
@@ -208,6 +238,15 @@ func (r *unpacker) take(n int) []byte {
 
 func (r *unpacker) byte() byte     { return r.take(1)[0] }
 func (r *unpacker) uint32() uint32 { return binary.BigEndian.Uint32(r.take(4)) }
+
+// uint64 reads a number of fixed width, at most math.MaxInt64.
+func (r *unpacker) uint64() uint64 {
+	n := binary.BigEndian.Uint64(r.take(8))
+	if n > math.MaxInt64 && r.err == nil {
+		r.err = errors.New("a number out of range")
+	}
+	return n
+}
 
 // uvarint reads a number of at most max, in its shortest form.
 func (r *unpacker) uvarint(max uint64) uint64 {

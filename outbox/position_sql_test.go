@@ -11,7 +11,7 @@ import (
 
 func TestSQLPosition_IsWhatTheSnapshotSees(t *testing.T) {
 	pool := outboxtest.New(t)
-	if p := here(t, pool); p.EventID != 0 || p.Given.Max != 0 || p.Anchor.XID != 0 || p.Trim != 0 {
+	if p := here(t, pool); p.EventID != 0 || p.Given.Max != 3 || p.Anchor.XID != 3 || p.Trim != 0 {
 		t.Errorf("of the empty outbox: %+v", p)
 	}
 	before, after := begin(t, pool), begin(t, pool)
@@ -59,12 +59,12 @@ func TestSQLPosition_IsWhatTheSnapshotSees(t *testing.T) {
 	addNow(t, pool, "d", 1)
 	retain(t, pool)
 	if p := here(t, pool); p.Trim != 1 {
-		t.Errorf("after a trim: %+v", p)
+		t.Errorf("after a removal: %+v", p)
 	}
 }
 
 func xidOfEvent(t *testing.T, db database, id int64) uint64 {
-	return ask1[uint64](t, db, `SELECT xid FROM outbox WHERE id = $1`, id)
+	return ask1[uint64](t, db, `SELECT xid FROM outcrier.event WHERE id = $1`, id)
 }
 
 // What the tail computes and what SQL computes are the same text.
@@ -75,7 +75,7 @@ func TestSQLPosition_IsTheTails(t *testing.T) {
 	add(t, open, "open")
 	addNow(t, pool, "a", 2)
 	c := follow(t, &outbox.Tail{URL: url})
-	if got, want := ask1[string](t, pool, `SELECT outbox_position()`), c.starts[0].String(); got != want {
+	if got, want := ask1[string](t, pool, `SELECT outcrier.position()`), c.starts[0].String(); got != want {
 		t.Errorf("SQL says %s, the tail %s", got, want)
 	}
 }
@@ -98,7 +98,7 @@ func TestSQLPosition_TooLongClaimsLess(t *testing.T) {
 				}
 			}
 			id := addNow(t, pool, "a", 1)[0]
-			text := ask1[string](t, pool, `SELECT outbox_position()`)
+			text := ask1[string](t, pool, `SELECT outcrier.position()`)
 			p, err := outbox.ParsePosition(text)
 			if err != nil {
 				t.Fatalf("%s: %v", text, err)

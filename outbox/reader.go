@@ -192,11 +192,14 @@ func (r Reader) Before(ctx context.Context, t time.Time, w Position) (Position, 
 }
 
 // beforeSQL finds the event with the largest xid below that of every event since
-// $1: what is up to its transaction, and visible, is older.
+// $1: what is up to its transaction, and visible, is older. There is no index on times,
+// but ids and times rise together, give or take a minute.
 const beforeSQL = `
 SELECT coalesce(a.xid, '0'), coalesce(a.id, 0), coalesce(a.created_at, 'epoch'), ` + aboutColumns + `
 FROM (
-	SELECT min(xid) AS xid FROM (SELECT xid FROM outcrier.event WHERE created_at >= $1 OFFSET 0) AS s
+	SELECT min(xid) AS xid FROM (
+		SELECT xid FROM outcrier.event WHERE created_at >= $1::timestamptz AND id >= (SELECT outcrier.id_at($1::timestamptz - interval '1 minute')) OFFSET 0
+	) AS s
 ) AS since
 LEFT JOIN LATERAL (
 	SELECT e.xid, e.id, e.created_at FROM outcrier.event AS e

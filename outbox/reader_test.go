@@ -43,7 +43,7 @@ func replay(t testing.TB, reader outbox.Reader, from, to outbox.Position, filter
 // here is the present position, as SQL gives it.
 func here(t testing.TB, db database) outbox.Position {
 	t.Helper()
-	p, err := outbox.ParsePosition(ask1[string](t, db, `SELECT outbox_position()`))
+	p, err := outbox.ParsePosition(ask1[string](t, db, `SELECT outcrier.position()`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,22 +70,22 @@ func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 		"more was appended":     {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) { addNow(t, pool, "b", 2) }, ""},
 		"of another history":    {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.History++ }, outbox.OtherHistory},
 		"of another past":       {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Anchor.Hash++ }, outbox.OtherHistory},
-		"trimmed in the future": {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Trim = 7 }, outbox.OtherHistory},
+		"removed in the future": {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Trim = 7 }, outbox.OtherHistory},
 		"ahead":                 {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Given.Max += 1000; p.Anchor.XID += 1000 }, outbox.Ahead},
 		"far ahead":             {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Given.Max = 1 << 62; p.Anchor.XID = 1 << 62 }, outbox.Ahead},
 		"the row it stands on": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) {
-			exec(t, pool, `DELETE FROM outbox WHERE id = (SELECT max(id) FROM outbox)`)
+			lose(t, pool, `id = (SELECT max(id) FROM outcrier.event)`)
 		}, outbox.OtherHistory},
 		"the whole transaction": {func(t *testing.T, pool *pgxpool.Pool, p *outbox.Position) {
-			exec(t, pool, `DELETE FROM outbox WHERE xid = $1`, p.Given.Max)
+			lose(t, pool, `xid = $1`, p.Given.Max)
 		}, outbox.OtherHistory},
-		"the table was truncated": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) { exec(t, pool, `TRUNCATE outbox`) }, outbox.OtherHistory},
+		"the table was truncated": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) { exec(t, pool, `TRUNCATE outcrier.event`) }, outbox.OtherHistory},
 		"the row is another": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) {
-			exec(t, pool, `UPDATE outbox SET created_at = created_at + interval '1 microsecond' WHERE id = (SELECT max(id) FROM outbox)`)
+			exec(t, pool, `UPDATE outcrier.event SET created_at = created_at + interval '1 microsecond' WHERE id = (SELECT max(id) FROM outcrier.event)`)
 		}, outbox.OtherHistory},
 		"its xid was given out again": {func(t *testing.T, pool *pgxpool.Pool, p *outbox.Position) {
-			exec(t, pool, `TRUNCATE outbox`)
-			exec(t, pool, `INSERT INTO outbox (xid, topic, type) VALUES ($1, 'a', 'other')`, p.Given.Max)
+			exec(t, pool, `TRUNCATE outcrier.event`)
+			forge(t, pool, `INSERT INTO outcrier.event (xid, topic, type) VALUES ($1, 'a', 'other')`, p.Given.Max)
 		}, outbox.OtherHistory},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -240,7 +240,7 @@ func TestReplay_GivesEventsWhole(t *testing.T) {
 	if e.XID != xid || e.Topic != "é" || e.Type != "t" || string(e.Payload) != " {\"a\" : 1.0}\n" || e.Source != "/s" || e.Headers["h"] != "v" {
 		t.Errorf("%+v", e)
 	}
-	if at := ask1[time.Time](t, pool, `SELECT created_at FROM outbox`); !e.CreatedAt.Equal(at) || e.CreatedAt.Location() != time.UTC {
+	if at := ask1[time.Time](t, pool, `SELECT created_at FROM outcrier.event`); !e.CreatedAt.Equal(at) || e.CreatedAt.Location() != time.UTC {
 		t.Errorf("created at %v, want %v", e.CreatedAt, at)
 	}
 }
@@ -256,7 +256,7 @@ func TestReader_EarliestAndOldest(t *testing.T) {
 	if got := replay(t, reader, p, here(t, pool), all("**"), 10); !slices.Equal(got, want) {
 		t.Errorf("from the earliest on: %v, want %v", got, want)
 	}
-	if since, err := reader.Oldest(t.Context()); err != nil || !since.Equal(ask1[time.Time](t, pool, `SELECT min(created_at) FROM outbox`)) {
+	if since, err := reader.Oldest(t.Context()); err != nil || !since.Equal(ask1[time.Time](t, pool, `SELECT min(created_at) FROM outcrier.event`)) {
 		t.Errorf("the oldest is of %v, %v", since, err)
 	}
 }
@@ -278,7 +278,7 @@ func TestReader_BeforeATime(t *testing.T) {
 	commit(t, late)
 	note(addNow(t, pool, "a", 1)[0])
 	for _, id := range ids {
-		times = append(times, ask1[time.Time](t, pool, `SELECT created_at FROM outbox WHERE id = $1`, id))
+		times = append(times, ask1[time.Time](t, pool, `SELECT created_at FROM outcrier.event WHERE id = $1`, id))
 	}
 	for i, at := range append(times, times[len(times)-1].Add(time.Microsecond)) {
 		p, err := reader.Before(t.Context(), at, outbox.Position{})

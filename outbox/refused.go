@@ -6,9 +6,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// Refused tells whether an append failed because Postgres, or the catalogue's
-// schema, does not take the draft as it is, and then why, in words for whoever wrote it. Other failures
-// may pass when tried again.
+// Refused reports whether an append failed because Postgres, or the catalogue's schema,
+// does not take the draft as it is, and then why, in words for whoever wrote it. Other
+// failures may pass when tried again.
 func Refused(err error) (reason string, refused bool) {
 	var invalid *SchemaError
 	if errors.As(err, &invalid) {
@@ -18,8 +18,11 @@ func Refused(err error) (reason string, refused bool) {
 	if !errors.As(err, &pg) {
 		return "", false
 	}
+	if pg.Code == "23505" && pg.ConstraintName == "outbox_dedup_key" { // unique_violation
+		return pg.Message, true
+	}
 	switch pg.Code {
-	case "23514", // check_violation: the table's own rules
+	case "23514", // check_violation: the outbox's own rules
 		"23502", // not_null_violation
 		"22P02", // invalid_text_representation: not JSON
 		"22P05", // untranslatable_character

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
@@ -22,7 +23,35 @@ func retain(t *testing.T, pool *pgxpool.Pool) {
 	}
 }
 
-func TestRetention_TrimmedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
+// retainAt is what a turn does, by another clock than the database's: only the owner
+// may do that.
+func retainAt(t testing.TB, pool *pgxpool.Pool, keep time.Duration, rules []outbox.RetentionRule, clock time.Time) {
+	t.Helper()
+	call := func(sql string, args ...any) (done bool) {
+		t.Helper()
+		err := pool.QueryRow(t.Context(), sql, args...).Scan(&done)
+		var pg *pgconn.PgError
+		if errors.As(err, &pg) && pg.Code == "55P03" { // lock_not_available: autovacuum's, as a rule
+			return true
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+		return done
+	}
+	for !call(`SELECT outcrier.drop_partition($1, $2) IS NULL`, keep, clock) {
+	}
+	for !call(`SELECT outcrier.add_partition($1, $2) IS NULL`, keep, clock) {
+	}
+	for _, rule := range rules {
+		for !call(`SELECT outcrier.delete_expired($1, $2, 5000, $3) < 5000`, rule.Pattern, rule.Keep, clock) {
+		}
+	}
+	for !call(`SELECT outcrier.purge_records($1, $2) = 0`, keep, clock) {
+	}
+}
+
+func TestRetention_RemovedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool}
 	start := here(t, pool)
@@ -32,7 +61,7 @@ func TestRetention_TrimmedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 	seen := here(t, pool)
 	kept := addNow(t, pool, "kept", 2)
 	retain(t, pool)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox`); n != len(kept) {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != len(kept) {
 		t.Fatalf("%d events are left", n)
 	}
 
@@ -47,7 +76,7 @@ func TestRetention_TrimmedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 		if test.want == "" && gap != nil || test.want != "" && (gap == nil || gap.Reason != test.want) {
 			t.Errorf("%s: %+v, want reason %q", name, gap, test.want)
 		}
-		oldest := ask1[time.Time](t, pool, `SELECT min(created_at) FROM outbox`)
+		oldest := ask1[time.Time](t, pool, `SELECT min(created_at) FROM outcrier.event`)
 		if gap != nil && !gap.Since.Equal(oldest) {
 			t.Errorf("%s: since %v, want %v", name, gap.Since, oldest)
 		}
@@ -89,7 +118,7 @@ func TestRetention_QuietSystemHasNoGap(t *testing.T) {
 	p := here(t, pool)
 	retain(t, pool)
 	retain(t, pool)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox`); n != 2 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != 2 {
 		t.Errorf("%d events are left, want the newest transaction's partition whole", n)
 	}
 	reader := outbox.Reader{Pool: pool}
@@ -101,7 +130,7 @@ func TestRetention_QuietSystemHasNoGap(t *testing.T) {
 	addNow(t, pool, "a", 1)
 	retain(t, pool)
 	if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
-		t.Errorf("when it was trimmed after all: %+v, %v", gap, err)
+		t.Errorf("when it was removed after all: %+v, %v", gap, err)
 	}
 }
 
@@ -112,7 +141,7 @@ func TestRetention_KeepsForEverWithoutALimit(t *testing.T) {
 	if err := (outbox.Retention{Pool: pool, Log: slog.New(slog.DiscardHandler)}).Turn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox`); n != 2 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != 2 {
 		t.Errorf("%d events are left", n)
 	}
 }
@@ -120,11 +149,13 @@ func TestRetention_KeepsForEverWithoutALimit(t *testing.T) {
 func TestRetention_KeyIsFreeAfterIt(t *testing.T) {
 	pool := outboxtest.New(t)
 	pastPartition(t, pool, 20, 1)
-	exec(t, pool, `INSERT INTO outbox (topic, type, dedup_key, created_at) SELECT 'past', 't', 'k', min(created_at) FROM outbox`)
+	exec(t, pool, `WITH past AS (
+			INSERT INTO outcrier.event (topic, type, dedup_key, created_at) SELECT 'past', 't', 'k', min(created_at) FROM outcrier.event RETURNING *)
+		INSERT INTO outcrier.dedup (key, id, topic, type, created_at, scheduled) SELECT dedup_key, id, topic, type, created_at, false FROM past`)
 	addNow(t, pool, "a", 1)
 	retain(t, pool)
 	exec(t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 't', 'k')`)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE dedup_key = 'k'`); n != 1 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE dedup_key = 'k' AND topic = 'a'`); n != 1 {
 		t.Errorf("%d are stored", n)
 	}
 }
@@ -137,12 +168,12 @@ func TestRetention_DoesNotStandInTheWayOfWriters(t *testing.T) {
 	tx := begin(t, pool)
 	add(t, tx, "a")
 	retain(t, pool)
-	if n := ask1[int](t, tx, `SELECT count(*) FROM outbox WHERE topic = 'past'`); n != 1 {
+	if n := ask1[int](t, tx, `SELECT count(*) FROM outcrier.event WHERE topic = 'past'`); n != 1 {
 		t.Error("dropped under an open writer")
 	}
 	commit(t, tx)
 	retain(t, pool)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE topic = 'past'`); n != 0 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE topic = 'past'`); n != 0 {
 		t.Error("not dropped when the writer had gone")
 	}
 }
@@ -151,20 +182,22 @@ func TestRetention_DoesNotStandInTheWayOfWriters(t *testing.T) {
 // by readers; today's, which is being written, when it is past.
 func TestRetention_EmptiesTheDefaultPartition(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `DO $$ DECLARE leaf regclass; BEGIN
-		FOR leaf IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outbox'::regclass AND inhrelid <> 'outbox_default'::regclass LOOP
-			EXECUTE format('DROP TABLE %s', leaf);
+	exec(t, pool, `DO $$ DECLARE part regclass; BEGIN
+		FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outcrier.event'::regclass AND inhrelid <> 'outcrier.event_default'::regclass LOOP
+			EXECUTE format('DROP TABLE %s', part);
 		END LOOP; END $$`)
 	reader := outbox.Reader{Pool: pool}
 	start := here(t, pool)
 	for day := range 10 {
-		exec(t, pool, `INSERT INTO outbox (topic, type, payload, dedup_key, created_at)
+		exec(t, pool, `INSERT INTO outcrier.event (topic, type, payload, dedup_key, created_at)
 			SELECT 'a', 't', '{"n":  1}', 'k' || $1::int || n, now() - $1 * interval '1 day' FROM generate_series(1, 20) AS n`, day)
 	}
-	exec(t, pool, `INSERT INTO outbox (topic, type, created_at) VALUES ('a', 't', 'epoch'), ('b', 't', now() + interval '2 days'), ('b', 't', now())`)
+	exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('a', 't', 'epoch'), ('b', 't', now() + interval '2 days'), ('b', 't', now())`)
+	exec(t, pool, `INSERT INTO outcrier.dedup (key, id, topic, type, created_at, scheduled)
+		SELECT dedup_key, id, topic, type, created_at, false FROM outcrier.event WHERE dedup_key IS NOT NULL`)
 	p := here(t, pool)
 	rows := func() []string {
-		return ask[string](t, pool, `SELECT (xid, id, topic, payload::text, dedup_key, created_at)::text FROM outbox WHERE created_at > now() - interval '6 days' ORDER BY id`)
+		return ask[string](t, pool, `SELECT (xid, id, topic, payload::text, dedup_key, created_at)::text FROM outcrier.event WHERE created_at > now() - interval '6 days' ORDER BY id`)
 	}
 	before := rows()
 	// One that appends to today's, all the while.
@@ -176,7 +209,7 @@ func TestRetention_EmptiesTheDefaultPartition(t *testing.T) {
 	if got := rows()[:len(before)]; !slices.Equal(got, before) {
 		t.Errorf("they were %v\nand are %v", before, got)
 	}
-	if got := ask[string](t, pool, `SELECT DISTINCT to_char(created_at AT TIME ZONE 'UTC', 'YYYY_MM_DD') FROM outbox_default`); len(got) != 1 ||
+	if got := ask[string](t, pool, `SELECT DISTINCT to_char(created_at AT TIME ZONE 'UTC', 'YYYY_MM_DD') FROM outcrier.event_default`); len(got) != 1 ||
 		got[0] != ask1[string](t, pool, `SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM_DD')`) {
 		t.Errorf("in the DEFAULT partition are days %v", got)
 	}
@@ -190,16 +223,13 @@ func TestRetention_EmptiesTheDefaultPartition(t *testing.T) {
 		t.Errorf("whose topic lost nothing is told %+v, %v", gap, err)
 	}
 	// Tomorrow today's is past.
-	r := outbox.Retention{Pool: pool, Keep: 7 * 24 * time.Hour, Clock: func() time.Time { return time.Now().Add(24 * time.Hour) }, Log: slog.New(slog.DiscardHandler)}
-	if err := r.Turn(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_default`); n > 0 {
+	retainAt(t, pool, 7*24*time.Hour, nil, time.Now().Add(24*time.Hour))
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event_default`); n > 0 {
 		t.Errorf("%d events are left in the DEFAULT partition", n)
 	}
 	// They are partitions like any other.
 	exec(t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 't', 'k01')`)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE dedup_key = 'k01'`); n != 1 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE dedup_key = 'k01'`); n != 1 {
 		t.Errorf("%d events have the key", n)
 	}
 }
@@ -209,11 +239,11 @@ func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool}
 	old := time.Now().Add(-2 * time.Hour)
-	exec(t, pool, `INSERT INTO outbox (topic, type, created_at) VALUES ('order/1', 't', $1), ('presence/a', 't', $1)`, old)
+	exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('order/1', 't', $1), ('presence/a', 't', $1)`, old)
 	p := here(t, pool)
 	forged := p
 	forged.Anchor.Hash++
-	exec(t, pool, `INSERT INTO outbox (topic, type, created_at) VALUES ('presence/b', 't', $1)`, old)
+	exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/b', 't', $1)`, old)
 	behind := here(t, pool)
 	kept := addNow(t, pool, "order/1", 1)
 	rules := []outbox.RetentionRule{{Pattern: "presence/**", Keep: time.Hour}}
@@ -221,7 +251,7 @@ func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 	if err := r.Turn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := ask[string](t, pool, `SELECT topic FROM outbox ORDER BY id`); !slices.Equal(got, []string{"order/1", "order/1"}) {
+	if got := ask[string](t, pool, `SELECT topic FROM outcrier.event ORDER BY id`); !slices.Equal(got, []string{"order/1", "order/1"}) {
 		t.Fatalf("left are %v", got)
 	}
 	for name, test := range map[string]struct {
@@ -254,13 +284,13 @@ func TestRetention_OpenTransactionIsNoGap(t *testing.T) {
 	tx := begin(t, pool)
 	exec(t, tx, `SELECT pg_current_xact_id()`)
 	for range 40 {
-		exec(t, pool, `INSERT INTO outbox (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours')`)
+		exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours')`)
 	}
-	const order = `INSERT INTO outbox (topic, type, created_at) VALUES ('order/1', 't', now() - interval '2 hours')`
+	const order = `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('order/1', 't', now() - interval '2 hours')`
 	exec(t, pool, order)
 	p := here(t, pool)
 	exec(t, pool, order)
-	if n := ask1[int](t, pool, `SELECT outbox_sweep('presence/**', '1 hour')`); n != 40 {
+	if n := ask1[int](t, pool, `SELECT outcrier.delete_expired('presence/**', '1 hour')`); n != 40 {
 		t.Fatalf("%d are removed", n)
 	}
 	told := func(want bool) {
@@ -270,52 +300,52 @@ func TestRetention_OpenTransactionIsNoGap(t *testing.T) {
 		}
 	}
 	told(false)
-	exec(t, tx, `INSERT INTO outbox (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours')`)
+	exec(t, tx, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours')`)
 	commit(t, tx)
 	told(false)
-	if n := ask1[int](t, pool, `SELECT outbox_sweep('presence/**', '1 hour')`); n != 1 {
+	if n := ask1[int](t, pool, `SELECT outcrier.delete_expired('presence/**', '1 hour')`); n != 1 {
 		t.Fatalf("%d are removed", n)
 	}
 	told(true)
 }
 
-func TestSweep_SaysWhatIsAllowed(t *testing.T) {
+func TestDeleteExpired_SaysWhatIsAllowed(t *testing.T) {
 	pool := outboxtest.New(t)
 	for _, call := range []string{
-		`outbox_sweep('**', '1 hour')`, `outbox_sweep('*/a', '1 hour')`, `outbox_sweep('a*', '1 hour')`, `outbox_sweep('a/**/b', '1 hour')`,
-		`outbox_sweep('', '1 hour')`, `outbox_sweep('a//b', '1 hour')`, `outbox_sweep('a', '59 seconds')`, `outbox_sweep('a', '1 hour', 0)`,
+		`outcrier.delete_expired('**', '1 hour')`, `outcrier.delete_expired('*/a', '1 hour')`, `outcrier.delete_expired('a*', '1 hour')`, `outcrier.delete_expired('a/**/b', '1 hour')`,
+		`outcrier.delete_expired('', '1 hour')`, `outcrier.delete_expired('a//b', '1 hour')`, `outcrier.delete_expired('a', '59 seconds')`, `outcrier.delete_expired('a', '1 hour', 0)`,
 	} {
 		if _, err := pool.Exec(t.Context(), `SELECT `+call); err == nil {
 			t.Errorf("%s succeeds", call)
 		}
 	}
 	for _, pattern := range []string{"a", "a/*", "a/**", "a/*/b", "a/*/**"} {
-		exec(t, pool, `SELECT outbox_sweep($1, '1 hour')`, pattern)
+		exec(t, pool, `SELECT outcrier.delete_expired($1, '1 hour')`, pattern)
 	}
 }
 
 // Where nothing is ever appended there is no oldest event for a stream to be older than.
 func TestRetention_TakesStreamsThatEndedThoughThereAreNoEvents(t *testing.T) {
 	pool := outboxtest.New(t)
-	const streamSQL = `INSERT INTO outbox_stream (run, stream, node, subject, remote, topics, types, history, from_position, from_seen, position, seen, stood_at, events, opened_at, closed_at, why)
-		SELECT 1, 1 + days, 'n', '', '', '{**}', '{}', 1, '', row('0', '{}', NULL, NULL, 0)::outbox_seen, '', row('0', '{}', NULL, NULL, 0)::outbox_seen, at, 0, at, at, 'left'
+	const streamSQL = `INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set, position, position_set, position_at, events, opened_at, closed_at, end_reason)
+		SELECT 1, 1 + days, 'n', '', '', '{**}', '{}', 1, '', row('0', '{}', NULL, NULL, 0)::outcrier.position_set, '', row('0', '{}', NULL, NULL, 0)::outcrier.position_set, at, 0, at, at, 'left'
 		FROM (SELECT days, now() - make_interval(days => days) AS at FROM unnest(ARRAY[1, 8]) AS days) AS ended`
 	exec(t, pool, streamSQL)
 	retain(t, pool)
-	if left := ask[int](t, pool, `SELECT stream - 1 FROM outbox_stream`); !slices.Equal(left, []int{1}) {
+	if left := ask[int](t, pool, `SELECT stream - 1 FROM outcrier.stream`); !slices.Equal(left, []int{1}) {
 		t.Errorf("after 7 days those that ended this many days ago are left: %v", left)
 	}
 }
 
-// Beside a reader that stays, a dump for hours, each turn finds out that the day can't
-// be dropped before it reads all of it.
+// Beside a reader that stays, a dump for hours, each turn finds out that the partition
+// can't be dropped before it reads all of it.
 func TestRetention_LooksAtNothingThatItCannotDrop(t *testing.T) {
 	pool := outboxtest.New(t)
 	pastPartition(t, pool, 20, 3)
 	addNow(t, pool, "a", 1)
 	reading := begin(t, pool)
-	exec(t, reading, `SELECT count(*) FROM outbox WHERE topic = 'past'`)
-	const noted = `SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('outbox_trim', 'trim')), 0)` // which no rollback sets back
+	exec(t, reading, `SELECT count(*) FROM outcrier.event WHERE topic = 'past'`)
+	const noted = `SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('outcrier.removal', 'removal')), 0)` // which no rollback sets back
 	retain(t, pool)
 	if n := ask1[int](t, pool, noted); n != 0 {
 		t.Errorf("%d removals were put on record in vain", n)
@@ -327,7 +357,7 @@ func TestRetention_LooksAtNothingThatItCannotDrop(t *testing.T) {
 	if n := ask1[int](t, pool, noted); n != 1 {
 		t.Errorf("%d removals are on record when the reader has gone", n)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE topic = 'past'`); n != 0 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE topic = 'past'`); n != 0 {
 		t.Errorf("%d past events are left", n)
 	}
 }

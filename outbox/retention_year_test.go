@@ -3,7 +3,6 @@ package outbox_test
 import (
 	"cmp"
 	"context"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -40,7 +39,7 @@ func TestRetention_AYear(t *testing.T) {
 				y.partitioned()
 			}
 		}
-		if day == 269 && y.count(`SELECT count(*) FROM outbox`) == 0 {
+		if day == 269 && y.count(`SELECT count(*) FROM outcrier.event`) == 0 {
 			t.Error("a quiet system has lost its newest event")
 		}
 		y.comeBack(len(y.left) - 25)
@@ -49,7 +48,7 @@ func TestRetention_AYear(t *testing.T) {
 	y.turn()
 	y.comeBack(len(y.left))
 	t.Logf("%d events, %d removed; %d came back: %d whole, %d told of a gap, %d of one that was too long ago to know",
-		len(y.events), len(y.events)-y.count(`SELECT count(*) FROM outbox`), y.whole+y.gaps+y.vague, y.whole, y.gaps, y.vague)
+		len(y.events), len(y.events)-y.count(`SELECT count(*) FROM outcrier.event`), y.whole+y.gaps+y.vague, y.whole, y.gaps, y.vague)
 	if y.whole < 100 || y.gaps < 100 || y.vague == 0 {
 		t.Error("too few of a kind to prove anything")
 	}
@@ -110,7 +109,7 @@ func (y *year) commit(tx pgx.Tx) {
 		}
 		at := y.now.Add(time.Duration(y.random.IntN(180)-170) * time.Minute)
 		e := outbox.Event{Topic: topics[i]}
-		if err := tx.QueryRow(y.Context(), `INSERT INTO outbox (topic, type, created_at) VALUES ($1, 't', $2) RETURNING xid, id`,
+		if err := tx.QueryRow(y.Context(), `INSERT INTO outcrier.event (topic, type, created_at) VALUES ($1, 't', $2) RETURNING xid, id`,
 			e.Topic, at).Scan(&e.XID, &e.ID); err != nil {
 			y.Fatal(err)
 		}
@@ -157,13 +156,10 @@ func (y *year) leave() {
 }
 
 func (y *year) turn() {
-	r := outbox.Retention{
-		Pool: y.pool, Keep: yearKeep, Rules: []outbox.RetentionRule{{Pattern: "presence/**", Keep: time.Hour}, {Pattern: "order/2", Keep: 48 * time.Hour}},
-		Clock: func() time.Time { return y.now }, Log: slog.New(slog.DiscardHandler),
-	}
+	rules := []outbox.RetentionRule{{Pattern: "presence/**", Keep: time.Hour}, {Pattern: "order/2", Keep: 48 * time.Hour}}
 	past := func() int {
-		return y.count(`SELECT count(*) FROM outbox WHERE xid < (SELECT max(xid) FROM outbox) AND (
-			created_at < $1 AND tableoid <> (SELECT tableoid FROM outbox ORDER BY xid DESC LIMIT 1)
+		return y.count(`SELECT count(*) FROM outcrier.event WHERE xid < (SELECT max(xid) FROM outcrier.event) AND (
+			created_at < $1 AND tableoid <> (SELECT tableoid FROM outcrier.event ORDER BY xid DESC LIMIT 1)
 			OR created_at < $2 AND topic LIKE 'presence/%')`, y.now.Add(-yearKeep-24*time.Hour), y.now.Add(-7*time.Hour))
 	}
 	// More than once where autovacuum had the lock.
@@ -171,15 +167,13 @@ func (y *year) turn() {
 		if try == 50 {
 			y.Fatalf("%v: %d events are past and still there", y.now, past())
 		}
-		if err := r.Turn(y.Context()); err != nil {
-			y.Fatal(err)
-		}
+		retainAt(y, y.pool, yearKeep, rules, y.now)
 	}
 }
 
 // partitioned sees that all is in partitions of a day.
 func (y *year) partitioned() {
-	if n := y.count(`SELECT count(*) FROM outbox_default`); n > 0 {
+	if n := y.count(`SELECT count(*) FROM outcrier.event_default`); n > 0 {
 		y.Errorf("%v: %d events are in the DEFAULT partition", y.now, n)
 	}
 }
@@ -189,7 +183,7 @@ func (y *year) count(sql string, args ...any) int { return ask1[int](y, y.pool, 
 // comeBack has some of those who left come back, each once.
 func (y *year) comeBack(n int) {
 	held := map[int64]bool{}
-	for _, id := range ask[int64](y, y.pool, `SELECT id FROM outbox`) {
+	for _, id := range ask[int64](y, y.pool, `SELECT id FROM outcrier.event`) {
 		held[id] = true
 	}
 	for range n {

@@ -47,26 +47,26 @@ func TestSchedule_MovesWhatIsDueInItsOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	commit(t, tx)
-	exec(t, pool, `DELETE FROM outbox_scheduled WHERE id = $1`, ids[3])
-	if got := ask[string](t, pool, `SELECT type FROM outbox`); !slices.Equal(got, []string{"first"}) {
+	exec(t, pool, `SELECT outcrier.cancel($1)`, ids[3])
+	if got := ask[string](t, pool, `SELECT type FROM outcrier.event`); !slices.Equal(got, []string{"first"}) {
 		t.Fatalf("before any is due there are %v", got)
 	}
 	schedule(t, outbox.Schedule{Pool: pool})
-	eventually(t, func() bool { return ask1[int](t, pool, `SELECT count(*) FROM outbox`) == 4 })
-	if got := ask[string](t, pool, `SELECT type FROM outbox ORDER BY id`); !slices.Equal(got, []string{"first", "second", "third", "fourth"}) {
+	eventually(t, func() bool { return ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`) == 4 })
+	if got := ask[string](t, pool, `SELECT type FROM outcrier.event ORDER BY id`); !slices.Equal(got, []string{"first", "second", "third", "fourth"}) {
 		t.Errorf("delivered are %v", got)
 	}
-	if early := ask[string](t, pool, `SELECT type FROM outbox WHERE type = 'fourth' AND created_at < $1`, now.Add(900*time.Millisecond)); len(early) > 0 {
+	if early := ask[string](t, pool, `SELECT type FROM outcrier.event WHERE type = 'fourth' AND created_at < $1`, now.Add(900*time.Millisecond)); len(early) > 0 {
 		t.Errorf("too early: %v", early)
 	}
-	if got := ask[string](t, pool, `SELECT type FROM outbox_scheduled`); !slices.Equal(got, []string{"much later"}) {
+	if got := ask[string](t, pool, `SELECT type FROM outcrier.scheduled`); !slices.Equal(got, []string{"much later"}) {
 		t.Errorf("still scheduled are %v", got)
 	}
 }
 
 // What is due costs what is due: neither what waits behind it, nor what is planned for
 // later, is looked at each time.
-func TestDeliverDue_LooksAtNoMoreThanItMoves(t *testing.T) {
+func TestDeliverScheduled_LooksAtNoMoreThanItMoves(t *testing.T) {
 	pool := outboxtest.New(t)
 	conn, err := pool.Acquire(t.Context())
 	if err != nil {
@@ -74,15 +74,15 @@ func TestDeliverDue_LooksAtNoMoreThanItMoves(t *testing.T) {
 	}
 	defer conn.Release() // what is counted is told by the session that did it
 	const due, later = 3000, 10_000
-	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at)
-		SELECT 'a', n::text, now() + CASE WHEN n <= $1 THEN interval '-1 second' ELSE interval '1 day' END FROM generate_series(1, $1::int + $2::int) AS n`, due, later)
-	exec(t, pool, `ANALYZE outbox_scheduled`)
+	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
+		SELECT 'a', n::text, '{}', '/', now() + CASE WHEN n <= $1 THEN interval '-1 second' ELSE interval '1 day' END FROM generate_series(1, $1::int + $2::int) AS n`, due, later)
+	exec(t, pool, `ANALYZE outcrier.scheduled`)
 	looked := func() (rows int64) {
 		t.Helper()
 		_, err := conn.Exec(t.Context(), `SELECT pg_stat_force_next_flush()`)
 		if err == nil {
-			err = conn.QueryRow(t.Context(), `SELECT seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'outbox_scheduled')
-				FROM pg_stat_user_tables WHERE relname = 'outbox_scheduled'`).Scan(&rows)
+			err = conn.QueryRow(t.Context(), `SELECT seq_tup_read + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes WHERE relname = 'scheduled')
+				FROM pg_stat_user_tables WHERE relname = 'scheduled'`).Scan(&rows)
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -92,7 +92,7 @@ func TestDeliverDue_LooksAtNoMoreThanItMoves(t *testing.T) {
 	before := looked()
 	moved := 0
 	for n := 1; n > 0; moved += n {
-		if err := conn.QueryRow(t.Context(), `SELECT outbox_deliver_due(100)`).Scan(&n); err != nil {
+		if err := conn.QueryRow(t.Context(), `SELECT outcrier.deliver_scheduled(100)`).Scan(&n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -103,180 +103,169 @@ func TestDeliverDue_LooksAtNoMoreThanItMoves(t *testing.T) {
 	}
 }
 
-func TestDeliverDue_MovesEachOnceWhoeverCalls(t *testing.T) {
+func TestDeliverScheduled_MovesEachOnceWhoeverCalls(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at)
-		SELECT 'a', n::text, now() - interval '1 second' FROM generate_series(1, 200) AS n`)
-	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, dedup_key, deliver_at) VALUES ('a', 'keyed', 'k', now() - interval '1 second')`)
-	exec(t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 'keyed', 'k')`) // meanwhile, at once
+	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
+		SELECT 'a', n::text, '{}', '/', now() - interval '1 second' FROM generate_series(1, 200) AS n`)
+	keyed := ask1[int64](t, pool, `INSERT INTO outbox (topic, type, dedup_key, deliver_at) VALUES ('a', 'keyed', 'k', now() + interval '1 hour') RETURNING id`)
+	exec(t, pool, `UPDATE outcrier.scheduled SET deliver_at = now() - interval '1 second' WHERE id = $1`, keyed)
+	// Meanwhile, at once.
+	if id := ask1[int64](t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 'keyed', 'k') RETURNING id`); id != keyed {
+		t.Errorf("the retry has id %d, want %d, which is scheduled", id, keyed)
+	}
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
 			for range 15 {
-				if _, err := pool.Exec(t.Context(), `SELECT outbox_deliver_due(7)`); err != nil {
+				if _, err := pool.Exec(t.Context(), `SELECT outcrier.deliver_scheduled(7)`); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	group.Wait()
-	exec(t, pool, `SELECT outbox_deliver_due()`)
+	exec(t, pool, `SELECT outcrier.deliver_scheduled()`)
 	want := []string{}
 	for n := range 200 {
 		want = append(want, strconv.Itoa(n+1))
 	}
-	got := ask[string](t, pool, `SELECT type FROM outbox WHERE type <> 'keyed' ORDER BY type::int`)
+	got := ask[string](t, pool, `SELECT type FROM outcrier.event WHERE type <> 'keyed' ORDER BY type::int`)
 	if !slices.Equal(got, want) {
 		t.Errorf("%d of %d were moved", len(got), len(want))
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE type = 'keyed'`); n != 1 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE type = 'keyed'`); n != 1 {
 		t.Errorf("of two with one key %d are stored", n)
 	}
 }
 
 // What one transaction appended for one time comes in the order of its appends,
 // also when several nodes find it due at once.
-func TestDeliverDue_KeepsTheOrderWhoeverCalls(t *testing.T) {
+func TestDeliverScheduled_KeepsTheOrderWhoeverCalls(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at)
-		SELECT 'a', n::text, now() - interval '1 second' FROM generate_series(1, 2000) AS n`)
+	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
+		SELECT 'a', n::text, '{}', '/', now() - interval '1 second' FROM generate_series(1, 2000) AS n`)
 	var group sync.WaitGroup
 	for range 4 {
 		group.Go(func() {
 			for range 10 {
-				if _, err := pool.Exec(t.Context(), `SELECT outbox_deliver_due(100)`); err != nil {
+				if _, err := pool.Exec(t.Context(), `SELECT outcrier.deliver_scheduled(100)`); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	group.Wait()
-	if n := ask1[int](t, pool, `SELECT count(*) FROM (SELECT type::int < lag(type::int) OVER (ORDER BY id) AS early FROM outbox) AS o WHERE early`); n > 0 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM (SELECT type::int < lag(type::int) OVER (ORDER BY id) AS early FROM outcrier.event) AS o WHERE early`); n > 0 {
 		t.Errorf("%d of 2000 events come before one that was appended before them", n)
 	}
 }
 
-func TestDeliverDue_MovesByTimeAndThenInTheOrderOfAppends(t *testing.T) {
+func TestDeliverScheduled_MovesByTimeAndThenInTheOrderOfAppends(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at)
-		SELECT 'a', n::text, now() - interval '1 minute' + (n * 7 % 5) * interval '1 second' FROM generate_series(1, 40) AS n`)
-	want := ask[string](t, pool, `SELECT type FROM outbox_scheduled ORDER BY deliver_at, id`)
-	for ask1[int](t, pool, `SELECT outbox_deliver_due(15)`) > 0 {
+	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
+		SELECT 'a', n::text, '{}', '/', now() - interval '1 minute' + (n * 7 % 5) * interval '1 second' FROM generate_series(1, 40) AS n`)
+	want := ask[string](t, pool, `SELECT type FROM outcrier.scheduled ORDER BY deliver_at, id`)
+	for ask1[int](t, pool, `SELECT outcrier.deliver_scheduled(15)`) > 0 {
 	}
-	if got := ask[string](t, pool, `SELECT type FROM outbox ORDER BY id`); !slices.Equal(got, want) {
+	if got := ask[string](t, pool, `SELECT type FROM outcrier.event ORDER BY id`); !slices.Equal(got, want) {
 		t.Errorf("moved are %v, want %v", got, want)
 	}
 }
 
 // A row that a transaction holds, to cancel it perhaps, is left alone.
-func TestDeliverDue_WaitsForNobody(t *testing.T) {
+func TestDeliverScheduled_WaitsForNobody(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at) VALUES ('a', 'held', now()), ('a', 'free', now())`)
+	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 'held', '{}', '/', now()), ('a', 'free', '{}', '/', now())`)
 	tx := begin(t, pool)
-	exec(t, tx, `DELETE FROM outbox_scheduled WHERE type = 'held'`)
+	exec(t, tx, `DELETE FROM outcrier.scheduled WHERE type = 'held'`)
 	deadline, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	var moved int
-	if err := pool.QueryRow(deadline, `SELECT outbox_deliver_due()`).Scan(&moved); err != nil || moved != 1 {
+	if err := pool.QueryRow(deadline, `SELECT outcrier.deliver_scheduled()`).Scan(&moved); err != nil || moved != 1 {
 		t.Errorf("moved %d, %v", moved, err)
 	}
 	if err := tx.Rollback(t.Context()); err != nil && !errors.Is(err, pgx.ErrTxClosed) {
 		t.Fatal(err)
 	}
-	if moved := ask1[int](t, pool, `SELECT outbox_deliver_due()`); moved != 1 {
+	if moved := ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); moved != 1 {
 		t.Errorf("after the rollback %d were moved", moved)
 	}
 }
 
-// A key that an open transaction has taken is waited for by the row that has the same,
-// and by no other; however many there are, they use up nobody's turn.
-func TestDeliverDue_AKeyInFlightHoldsItsOwnRowOnly(t *testing.T) {
+// A scheduled event has its key from when it is scheduled: who appends with the same one
+// meanwhile waits for nobody, and gets the scheduled id; and the key goes along.
+func TestDeliverScheduled_TheKeyGoesAlong(t *testing.T) {
 	pool := outboxtest.New(t)
-	const taken = 150 // more than a call tries
-	open := begin(t, pool)
-	exec(t, open, `INSERT INTO outbox (topic, type, dedup_key) SELECT 'a', 'stranger', n::text FROM generate_series(1, $1::int) AS n`, taken)
-	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, dedup_key, deliver_at)
-		SELECT 'a', 'held', n::text, now() - interval '1 minute' FROM generate_series(1, $1::int) AS n`, taken)
-	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, dedup_key, deliver_at) VALUES
-		('a', 'plain', NULL, now()), ('a', 'keyed', 'other', now()), ('a', 'last', NULL, now())`)
-	deadline, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-	defer cancel()
-	for moved := 0; moved < 3; {
-		var n int
-		if err := pool.QueryRow(deadline, `SELECT outbox_deliver_due(100)`).Scan(&n); err != nil {
-			t.Fatalf("%d of 3 are moved: %v", moved, err)
-		}
-		moved += n
+	const appendSQL = `SELECT outcrier.append('a', 't', dedup_key => 'k', deliver_at => now() + $1::interval)`
+	scheduled := ask1[int64](t, pool, appendSQL, "1 hour")
+	if again := ask1[int64](t, pool, appendSQL, "2 hours"); again != scheduled {
+		t.Errorf("scheduled as %d and as %d", scheduled, again)
 	}
-	if got := ask[string](t, pool, `SELECT type FROM outbox ORDER BY id`); !slices.Equal(got, []string{"plain", "keyed", "last"}) {
-		t.Errorf("moved are %v", got)
+	exec(t, pool, `UPDATE outcrier.scheduled SET deliver_at = now()`)
+	if n := ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); n != 1 {
+		t.Fatalf("%d were moved", n)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_scheduled WHERE held_until > deliver_at AND problem LIKE '%lock timeout%'`); n != taken {
-		t.Errorf("of %d that wait %d say why", taken, n)
+	id := ask1[int64](t, pool, `SELECT id FROM outcrier.event`)
+	if again := ask1[int64](t, pool, appendSQL, "1 hour"); again != id || id == scheduled {
+		t.Errorf("the event has id %d, a retry gives %d, scheduled it was as %d", id, again, scheduled)
 	}
-	if err := open.Rollback(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	exec(t, pool, `UPDATE outbox_scheduled SET held_until = now()`) // sooner than the test would wait
-	for ask1[int](t, pool, `SELECT outbox_deliver_due()`) > 0 {
-	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE type = 'held'`); n != taken {
-		t.Errorf("after the stranger's rollback %d of %d were moved", n, taken)
+	exec(t, pool, `SELECT outcrier.erase($1::bigint, 'test')`, id)
+	if again := ask1[int64](t, pool, appendSQL, "-1 hour"); again == id {
+		t.Error("an erased event keeps its key")
 	}
 }
 
 // While a partition comes or goes nothing can be moved, which no row is to blame for.
-func TestDeliverDue_ALockedTableIsNoFaultOfRows(t *testing.T) {
+func TestDeliverScheduled_ALockedTableIsNoFaultOfRows(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at) VALUES ('a', 't', now())`)
+	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 't', '{}', '/', now())`)
 	tx := begin(t, pool)
-	exec(t, tx, `LOCK TABLE outbox IN ACCESS EXCLUSIVE MODE`)
-	if n := ask1[int](t, pool, `SELECT outbox_deliver_due()`); n != 0 {
+	exec(t, tx, `LOCK TABLE outcrier.event IN ACCESS EXCLUSIVE MODE`)
+	if n := ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); n != 0 {
 		t.Errorf("%d were moved", n)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_scheduled WHERE problem IS NOT NULL OR held_until IS NOT NULL`); n != 0 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.scheduled WHERE problem IS NOT NULL OR retry_at IS NOT NULL`); n != 0 {
 		t.Errorf("%d rows have a problem", n)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := ask1[int](t, pool, `SELECT outbox_deliver_due()`); n != 1 {
+	if n := ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); n != 1 {
 		t.Errorf("%d were moved when the lock was gone", n)
 	}
 }
 
-// A row that the outbox refuses says why, is tried again, and stops no other.
-func TestDeliverDue_ARefusedRowStopsNoOther(t *testing.T) {
+// A row that the owner's own rule refuses says why, is tried again, and stops no other.
+func TestDeliverScheduled_ARefusedRowStopsNoOther(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, payload, deliver_at) VALUES
-		('a', 'first', '{}', now()), ('a', 'large', '{"since": "the limit was lowered"}', now()), ('a', 'second', '{}', now())`)
-	exec(t, pool, `ALTER TABLE outbox DROP CONSTRAINT outbox_payload`)
-	exec(t, pool, `ALTER TABLE outbox ADD CONSTRAINT outbox_payload CHECK (octet_length(payload::text) <= 10)`)
-	if n := ask1[int](t, pool, `SELECT outbox_deliver_due()`); n != 2 {
+	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES
+		('a', 'first', '{}', '/', now()), ('a', 'large', '{"since": "the limit was lowered"}', '/', now()), ('a', 'second', '{}', '/', now())`)
+	exec(t, pool, `ALTER TABLE outcrier.event ADD CONSTRAINT small_payloads CHECK (octet_length(payload::text) <= 10)`)
+	if n := ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); n != 2 {
 		t.Errorf("%d were moved", n)
 	}
-	if got := ask[string](t, pool, `SELECT type FROM outbox ORDER BY id`); !slices.Equal(got, []string{"first", "second"}) {
+	if got := ask[string](t, pool, `SELECT type FROM outcrier.event ORDER BY id`); !slices.Equal(got, []string{"first", "second"}) {
 		t.Errorf("moved are %v", got)
 	}
-	if got := ask[string](t, pool, `SELECT type FROM outbox_scheduled WHERE problem LIKE '%outbox_payload%'`); !slices.Equal(got, []string{"large"}) {
+	if got := ask[string](t, pool, `SELECT type FROM outcrier.scheduled WHERE problem LIKE '%small_payloads%'`); !slices.Equal(got, []string{"large"}) {
 		t.Errorf("with a problem are %v", got)
 	}
-	exec(t, pool, `ALTER TABLE outbox DROP CONSTRAINT outbox_payload`)
+	exec(t, pool, `ALTER TABLE outcrier.event DROP CONSTRAINT small_payloads`)
 	schedule(t, outbox.Schedule{Pool: pool})
-	eventually(t, func() bool { return ask1[int](t, pool, `SELECT count(*) FROM outbox`) == 3 })
+	eventually(t, func() bool { return ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`) == 3 })
 }
 
 // What is wrong with the server and not with the row is told to the caller.
-func TestDeliverDue_HoldsNoRowForTheServersFault(t *testing.T) {
+func TestDeliverScheduled_HoldsNoRowForTheServersFault(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outbox_scheduled (topic, type, deliver_at) VALUES ('a', 't', now())`)
+	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 't', '{}', '/', now())`)
 	exec(t, pool, `CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no space'' USING ERRCODE = ''disk_full''; END'`)
-	exec(t, pool, `CREATE TRIGGER full_disk BEFORE INSERT ON outbox FOR EACH ROW EXECUTE FUNCTION full_disk()`)
+	exec(t, pool, `CREATE TRIGGER full_disk BEFORE INSERT ON outcrier.event FOR EACH ROW EXECUTE FUNCTION full_disk()`)
 	var pg *pgconn.PgError
-	if _, err := pool.Exec(t.Context(), `SELECT outbox_deliver_due()`); !errors.As(err, &pg) || pg.Code != "53100" {
+	if _, err := pool.Exec(t.Context(), `SELECT outcrier.deliver_scheduled()`); !errors.As(err, &pg) || pg.Code != "53100" {
 		t.Errorf("%v", err)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outbox_scheduled WHERE held_until IS NULL`); n != 1 {
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.scheduled WHERE retry_at IS NULL`); n != 1 {
 		t.Errorf("%d wait without being held", n)
 	}
 }

@@ -29,7 +29,7 @@ const orderSchema = `{
 
 func put(t *testing.T, pool *pgxpool.Pool, name, schema string) {
 	t.Helper()
-	exec(t, pool, `INSERT INTO outbox_event_type (type, title, payload_schema) VALUES ($1, 'A title', $2)
+	exec(t, pool, `INSERT INTO outcrier.event_type (type, title, payload_schema) VALUES ($1, 'A title', $2)
 		ON CONFLICT (type) DO UPDATE SET payload_schema = excluded.payload_schema`, name, schema)
 }
 
@@ -95,7 +95,7 @@ func TestAppend_HoldsPayloadsToTheirSchema(t *testing.T) {
 
 func count(t *testing.T, pool *pgxpool.Pool) (n int) {
 	t.Helper()
-	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM outbox`).Scan(&n); err != nil {
+	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM outcrier.event`).Scan(&n); err != nil {
 		t.Fatal(err)
 	}
 	return n
@@ -114,9 +114,9 @@ func TestAppend_SchemaCountsAtOnceWhereverItWasChanged(t *testing.T) {
 	passes(pool, false)
 	passes(other, true) // another database has its own
 	for sql, want := range map[string]bool{
-		`UPDATE outbox_event_type SET payload_schema = '{"required": []}' WHERE type = 't'`:    true,
-		`UPDATE outbox_event_type SET payload_schema = '{"required": ["b"]}' WHERE type = 't'`: false,
-		`DELETE FROM outbox_event_type WHERE type = 't'`:                                       true,
+		`UPDATE outcrier.event_type SET payload_schema = '{"required": []}' WHERE type = 't'`:    true,
+		`UPDATE outcrier.event_type SET payload_schema = '{"required": ["b"]}' WHERE type = 't'`: false,
+		`DELETE FROM outcrier.event_type WHERE type = 't'`:                                       true,
 	} {
 		put(t, pool, "t", `{"required": ["a"]}`)
 		passes(pool, false)

@@ -22,7 +22,7 @@ import (
 // nasty are texts that mean something to SQL, to LIKE, or to whoever puts
 // statements together.
 var nasty = []string{
-	`'`, `''`, `"`, `\`, `\'`, `\\'`, `'; DROP TABLE outbox; --`, `' OR '1'='1`, `'); DELETE FROM outbox_stream; --`, `$1`, `$2 $3`, `?`, `?; ?`,
+	`'`, `''`, `"`, `\`, `\'`, `\\'`, `'; DROP TABLE outbox; --`, `' OR '1'='1`, `'); DELETE FROM outcrier.stream; --`, `$1`, `$2 $3`, `?`, `?; ?`,
 	`%`, `_`, `100%`, `a_b`, `\%`, `/* */`, `-- x`, `$$ $$`, `E'\x27'`, `' UNION SELECT 1,2,3,4,5,6,7,8,9 --`, `{"a": "b"}`, `U&'\0027'`, "'||pg_sleep(9)||'", `é 咖啡 🎈`,
 }
 
@@ -75,7 +75,7 @@ func TestSearch_TakesTextForText(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	if _, err := conn.Exec(t.Context(), `SET ROLE outbox_reader`); err != nil {
+	if _, err := conn.Exec(t.Context(), `SET ROLE outcrier_reader`); err != nil {
 		t.Fatal(err)
 	}
 	// shown runs a statement as somebody who has copied it.
@@ -152,7 +152,7 @@ func TestSearch_TakesTextForText(t *testing.T) {
 
 func TestSearch_RefusesWhatItCantTake(t *testing.T) {
 	pool := outboxtest.New(t)
-	if _, err := pool.Exec(t.Context(), `SELECT outbox_append('a', 't')`); err != nil {
+	if _, err := pool.Exec(t.Context(), `SELECT outcrier.append('a', 't')`); err != nil {
 		t.Fatal(err)
 	}
 	admin := outbox.NewAdmin(pool)
@@ -228,7 +228,7 @@ func TestSearch_PagesAreOfOneMoment(t *testing.T) {
 			got = append(got, idsOf(page)...)
 		}
 		_, snapshot, _ := strings.Cut(first.Next, ".")
-		rows, err := pool.Query(t.Context(), `SELECT id FROM outbox WHERE topic LIKE 'w/%' AND pg_visible_in_snapshot(xid, $1::text::pg_snapshot) ORDER BY id DESC`, snapshot)
+		rows, err := pool.Query(t.Context(), `SELECT id FROM outcrier.event WHERE topic LIKE 'w/%' AND pg_visible_in_snapshot(xid, $1::text::pg_snapshot) ORDER BY id DESC`, snapshot)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -279,7 +279,7 @@ func TestAdmin_EventIsShownAsAppended(t *testing.T) {
 	admin := outbox.NewAdmin(pool)
 	const payload = `{"b":1,  "a":12345678901234567890.50, "a":"\u0000"}`
 	var id int64
-	err := pool.QueryRow(t.Context(), `SELECT outbox_append('a', 'user.logged_in', $1::text::json, '/x', '{"k":"v"}', 'key')`, payload).Scan(&id)
+	err := pool.QueryRow(t.Context(), `SELECT outcrier.append('a', 'user.logged_in', $1::text::json, '/x', '{"k":"v"}', 'key')`, payload).Scan(&id)
 	if err != nil {
 		t.Fatal(err)
 	}

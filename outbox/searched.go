@@ -178,8 +178,7 @@ FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
 }
 
 // strays reports whether the time has events in the spans where none are expected, or
-// more to look at than can be in time. The index event_created_at knows which blocks
-// hold events of a time, so that the ids need not be walked through.
+// more to look at than can be in a moment: the keys of the partitions of that time.
 func (p *searched) strays(ctx context.Context, tx db) (some bool, err error) {
 	s := new(statement)
 	// Not EXISTS, which is planned for the first of many.
@@ -190,7 +189,14 @@ func (p *searched) strays(ctx context.Context, tx db) (some bool, err error) {
 	s.add(")")
 	p.where(s, " AND ")
 	err = tx.savepoint(ctx, func(tx db) error {
-		return tx.QueryRow(ctx, s.sql.String(), s.args...).Scan(&some)
+		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = '200ms'`); err != nil {
+			return err
+		}
+		if err := tx.QueryRow(ctx, s.sql.String(), s.args...).Scan(&some); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `SELECT set_config('statement_timeout', $1, true)`, fmt.Sprint(adminPatience.Milliseconds()))
+		return err
 	})
 	if timedOut(err) {
 		return true, nil

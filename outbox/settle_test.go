@@ -13,19 +13,19 @@ func TestSettle_TheNewestHistoryIsNotByTheClock(t *testing.T) {
 	pool := outboxtest.New(t)
 	addNow(t, pool, "brought", 2)
 	stale := here(t, pool)
-	exec(t, pool, `UPDATE outbox_histories SET system_identifier = 1, began_at = now() + interval '1 day'`)
-	begun := ask1[int64](t, pool, `SELECT outbox_settle()`)
+	exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = 1, began_at = now() + interval '1 day'`)
+	begun := ask1[int64](t, pool, `SELECT outcrier.settle()`)
 	if begun == int64(stale.History) {
 		t.Fatal("no history begins")
 	}
 	addNow(t, pool, "new", 1)
 	for range 2 {
-		if again := ask1[int64](t, pool, `SELECT outbox_settle()`); again != begun {
+		if again := ask1[int64](t, pool, `SELECT outcrier.settle()`); again != begun {
 			t.Errorf("history %d began, and at the next connect %d", begun, again)
 		}
 	}
 	reader := outbox.Reader{Pool: pool}
-	for what, p := range map[string]outbox.Position{"outbox_position": here(t, pool), "earliest": earliest(t, reader)} {
+	for what, p := range map[string]outbox.Position{"SQL's position": here(t, pool), "earliest": earliest(t, reader)} {
 		if int64(p.History) != begun {
 			t.Errorf("%s is of history %d, want %d", what, p.History, begun)
 		}

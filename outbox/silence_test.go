@@ -32,7 +32,7 @@ func behind(t *testing.T, database string) (string, *badnet.Proxy) {
 }
 
 // A firewall forgets the tail's connection, whatever the tail is about to do on
-// it: read, ask for the bell, answer it.
+// it: read, request a wake-up, answer.
 func TestTail_GivesUpAConnectionThatIsDeadWithoutAWord(t *testing.T) {
 	t.Parallel()
 	database := outboxtest.URL(t)
@@ -117,7 +117,7 @@ func TestReplay_OfAHistoryThatIsGoneSaysSo(t *testing.T) {
 			t.Fatal(err)
 		}
 		var text string
-		if err := pool.QueryRow(t.Context(), `SELECT outbox_position()`).Scan(&text); err != nil {
+		if err := pool.QueryRow(t.Context(), `SELECT outcrier.position()`).Scan(&text); err != nil {
 			t.Fatal(err)
 		}
 		p, err := outbox.ParsePosition(text)
@@ -130,7 +130,7 @@ func TestReplay_OfAHistoryThatIsGoneSaysSo(t *testing.T) {
 	if page, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10, 0); err != nil || len(page.Events) != 1 {
 		t.Fatalf("%+v, %v", page, err)
 	}
-	if _, err := pool.Exec(t.Context(), `TRUNCATE outbox`); err != nil {
+	if _, err := pool.Exec(t.Context(), `TRUNCATE outcrier.event`); err != nil {
 		t.Fatal(err)
 	}
 	_, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10, 0)

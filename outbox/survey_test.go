@@ -10,7 +10,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-func TestSurvey_CountsWhatIsOwedUntilItIsCommitted(t *testing.T) {
+func TestSurvey_CountsWhatIsInFlightUntilItIsCommitted(t *testing.T) {
 	pool := outboxtest.New(t)
 	survey := func() outbox.Survey {
 		t.Helper()
@@ -20,7 +20,7 @@ func TestSurvey_CountsWhatIsOwedUntilItIsCommitted(t *testing.T) {
 		}
 		return s
 	}
-	if s := survey(); s.Owing != 0 || s.OldestOwing != 0 || s.DaysAhead != 3 || s.Scheduled != 0 || s.Overdue != 0 {
+	if s := survey(); s.InFlight != 0 || s.OldestInFlight != 0 || s.DaysAhead != 3 || s.Scheduled != 0 || s.Overdue != 0 {
 		t.Errorf("an idle outbox: %+v", s)
 	}
 	begin := func(statement string) pgx.Tx {
@@ -34,15 +34,15 @@ func TestSurvey_CountsWhatIsOwedUntilItIsCommitted(t *testing.T) {
 		}
 		return tx
 	}
-	owing := begin(`INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
-	if _, err := owing.Exec(t.Context(), `SAVEPOINT s; INSERT INTO outbox (topic, type) VALUES ('a', 't')`); err != nil {
+	appending := begin(`INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
+	if _, err := appending.Exec(t.Context(), `SAVEPOINT s; INSERT INTO outbox (topic, type) VALUES ('a', 't')`); err != nil {
 		t.Fatal(err) // which has an xid of its own
 	}
-	reading := begin(`SELECT count(*) FROM outbox`)
-	if s := survey(); s.Owing != 1 || s.OldestOwing <= 0 {
-		t.Errorf("with one that owes and one that reads: %+v", s)
+	reading := begin(`SELECT count(*) FROM outcrier.event`)
+	if s := survey(); s.InFlight != 1 || s.OldestInFlight <= 0 {
+		t.Errorf("with one that appends and one that reads: %+v", s)
 	}
-	for _, tx := range []pgx.Tx{owing, reading} {
+	for _, tx := range []pgx.Tx{appending, reading} {
 		if err := tx.Commit(t.Context()); err != nil {
 			t.Fatal(err)
 		}
@@ -52,19 +52,19 @@ func TestSurvey_CountsWhatIsOwedUntilItIsCommitted(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = prepare.Rollback(t.Context()) // the session has no transaction any more
-	if s := survey(); s.Owing != 1 || s.OldestOwing <= 0 {
+	if s := survey(); s.InFlight != 1 || s.OldestInFlight <= 0 {
 		t.Errorf("with a prepared one: %+v", s)
 	}
 	if _, err := pool.Exec(t.Context(), `COMMIT PREPARED 'survey'`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pool.Exec(t.Context(), `INSERT INTO outbox_scheduled (topic, type, deliver_at) VALUES ('a', 't', now() - interval '1 minute')`); err != nil {
+	if _, err := pool.Exec(t.Context(), `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 't', '{}', '/', now() - interval '1 minute')`); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := pool.Exec(t.Context(), `DO $$ BEGIN EXECUTE 'DROP TABLE ' || to_char((now() AT TIME ZONE 'UTC')::date + 2, '"outbox_"YYYY_MM_DD'); END $$`); err != nil {
+	if _, err := pool.Exec(t.Context(), `DO $$ BEGIN EXECUTE 'DROP TABLE outcrier.' || to_char((now() AT TIME ZONE 'UTC')::date + 2, '"event_"YYYY_MM_DD'); END $$`); err != nil {
 		t.Fatal(err)
 	}
-	if s := survey(); s.Owing != 0 || s.DaysAhead != 1 || s.Scheduled != 1 || s.Overdue.Seconds() < 59 {
+	if s := survey(); s.InFlight != 0 || s.DaysAhead != 1 || s.Scheduled != 1 || s.Overdue.Seconds() < 59 {
 		t.Errorf("with a day missing and an event overdue: %+v", s)
 	}
 }
@@ -78,8 +78,8 @@ func TestSurvey_AsAServerKnowsTheOldest(t *testing.T) {
 	}
 	tx := begin(t, owner)
 	add(t, tx, "a")
-	s, err := outbox.Reader{Pool: outboxtest.Pool(t, url+"&options=-c%20role%3Doutbox_server")}.Survey(t.Context())
-	if err != nil || s.Owing != 1 || s.OldestOwing <= 0 {
+	s, err := outbox.Reader{Pool: outboxtest.Pool(t, url+"&options=-c%20role%3Doutcrier_server")}.Survey(t.Context())
+	if err != nil || s.InFlight != 1 || s.OldestInFlight <= 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
 }

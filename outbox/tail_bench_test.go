@@ -90,13 +90,13 @@ func (w *stopwatch) quantile(q float64) float64 {
 	return float64(w.took[int(q*float64(len(w.took)))]) / float64(time.Microsecond)
 }
 
-// followBare is the floor: writers ring with every commit, and one fetch by id
-// follows each ring.
+// followBare is the floor: writers notify with every commit, and one fetch by id
+// follows each notification.
 func followBare(b *testing.B, url string, given func(id int64)) (insert string) {
 	conn := connection(b, url)
 	exec(b, conn, `CREATE TABLE bare (id bigserial PRIMARY KEY, topic text, type text, payload json)`)
-	exec(b, conn, `CREATE FUNCTION bare_ring() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('bare', ''); RETURN NULL; END $$`)
-	exec(b, conn, `CREATE TRIGGER bare_ring AFTER INSERT ON bare FOR EACH STATEMENT EXECUTE FUNCTION bare_ring()`)
+	exec(b, conn, `CREATE FUNCTION bare_notify() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('bare', ''); RETURN NULL; END $$`)
+	exec(b, conn, `CREATE TRIGGER bare_notify AFTER INSERT ON bare FOR EACH STATEMENT EXECUTE FUNCTION bare_notify()`)
 	exec(b, conn, `LISTEN bare`)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -131,7 +131,7 @@ func BenchmarkTail_Backlog(b *testing.B) {
 	const events = 200_000
 	url := outboxtest.URL(b)
 	conn := connection(b, url)
-	exec(b, conn, `SET outbox.bell = 'off'`)
+	exec(b, conn, `SET outcrier.notify = 'off'`)
 	began, ended := make(chan time.Time, 1), make(chan time.Time, 1)
 	left := events
 	run(b, &outbox.Tail{URL: url, IdleTurn: 10 * time.Millisecond, Deliver: func(r outbox.Read) {
@@ -150,7 +150,7 @@ func BenchmarkTail_Backlog(b *testing.B) {
 		committed := time.Now()
 		<-began
 		took += (<-ended).Sub(committed)
-		exec(b, conn, `TRUNCATE outbox`)
+		exec(b, conn, `TRUNCATE outcrier.event`)
 	}
 	b.ReportMetric(float64(took)/float64(b.N), "ns/op")
 	b.ReportMetric(float64(b.N*events)/took.Seconds(), "events/s")

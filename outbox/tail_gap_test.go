@@ -23,9 +23,9 @@ func TestTail_DeliversNothingPastAnEventRemovedUnread(t *testing.T) {
 			pool := outboxtest.Pool(t, url)
 			c := follow(t, &outbox.Tail{URL: url, IdleTurn: time.Minute})
 			conn := connection(t, url)
-			exec(t, conn, `SET outbox.bell = 'off'`)
+			exec(t, conn, `SET outcrier.notify = 'off'`)
 			asleep(t, pool, 1)
-			ids := ask[int64](t, conn, `INSERT INTO outbox (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours') RETURNING id`)
+			ids := ask[int64](t, conn, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours') RETURNING id`)
 			if !test.unread {
 				ids = append(ids, addNow(t, pool, "order/1", 1)...)
 				eventually(t, func() bool { return slices.Equal(c.ids(), ids) })
@@ -33,7 +33,7 @@ func TestTail_DeliversNothingPastAnEventRemovedUnread(t *testing.T) {
 			}
 			// There is a newer transaction: the newest one's events are not removed.
 			ids = append(ids, ask[int64](t, conn, `INSERT INTO outbox (topic, type) VALUES ('order/1', 't') RETURNING id`)...)
-			if n := ask1[int](t, conn, `SELECT outbox_sweep('presence/**', '1 hour')`); n != 1 {
+			if n := ask1[int](t, conn, `SELECT outcrier.delete_expired('presence/**', '1 hour')`); n != 1 {
 				t.Fatalf("%d events are removed", n)
 			}
 			ids = append(ids, addNow(t, pool, "presence/a", 1)...)

@@ -77,7 +77,7 @@ func readAgain(t *testing.T, tail *outbox.Tail) {
 	conn := connection(t, tail.URL)
 	reads := tail.Status().Reads
 	eventually(t, func() bool {
-		exec(t, conn, `SELECT pg_notify(outbox_bell_channel(), 'wake up')`)
+		exec(t, conn, `SELECT pg_notify('outcrier', 'wake up')`)
 		return tail.Status().Reads > reads+1
 	})
 }
@@ -174,14 +174,14 @@ func TestTail_DeliversOnceHoweverRowsAreWritten(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Release()
-			exec(t, conn, `SET outbox.bell = 'off'`)
+			exec(t, conn, `SET outcrier.notify = 'off'`)
 			exec(t, conn, `BEGIN`)
 			id := ask1[int64](t, conn, `INSERT INTO outbox (topic, type) VALUES ('a', 'prepared') RETURNING id`)
 			name := pool.Config().ConnConfig.Database
 			exec(t, conn, fmt.Sprintf(`PREPARE TRANSACTION '%s'`, name))
 			between := addNow(t, pool, "a", 1)
 			exec(t, conn, fmt.Sprintf(`COMMIT PREPARED '%s'`, name))
-			exec(t, conn, `RESET outbox.bell`)
+			exec(t, conn, `RESET outcrier.notify`)
 			return append(between, id)
 		},
 		"COPY": func(t *testing.T, pool *pgxpool.Pool) []int64 {
@@ -190,23 +190,24 @@ func TestTail_DeliversOnceHoweverRowsAreWritten(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return ask[int64](t, pool, `SELECT id FROM outbox ORDER BY id`)
+			return ask[int64](t, pool, `SELECT id FROM outcrier.event ORDER BY id`)
 		},
 		"straight into a partition": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			partition := ask1[string](t, pool, `SELECT to_char(now() AT TIME ZONE 'UTC', '"outbox_"YYYY_MM_DD')`)
+			partition := ask1[string](t, pool, `SELECT to_char(now() AT TIME ZONE 'UTC', '"outcrier.event_"YYYY_MM_DD')`)
 			return ask[int64](t, pool, `INSERT INTO `+partition+` (topic, type) VALUES ('a', '1'), ('a', '2') RETURNING id`)
 		},
 		"into the default partition": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			return ask[int64](t, pool, `INSERT INTO outbox_default (topic, type, created_at) VALUES ('a', '1', '2001-01-01Z') RETURNING id`)
+			return ask[int64](t, pool, `INSERT INTO outcrier.event_default (topic, type, created_at) VALUES ('a', '1', '2001-01-01Z') RETURNING id`)
 		},
 		"ON CONFLICT": func(t *testing.T, pool *pgxpool.Pool) []int64 {
 			return ask[int64](t, pool, `INSERT INTO outbox (topic, type) VALUES ('a', '1') ON CONFLICT DO NOTHING RETURNING id`)
 		},
 		"a key twice in one statement": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			return ask[int64](t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', '1', 'k'), ('a', '2', 'k') RETURNING id`)
+			ids := ask[int64](t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', '1', 'k'), ('a', '1', 'k') RETURNING id`)
+			return slices.Compact(ids)
 		},
 		"a sequence with a cache": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			exec(t, pool, `ALTER SEQUENCE outbox_id_seq CACHE 20`)
+			exec(t, pool, `ALTER SEQUENCE outcrier.event_id CACHE 20`)
 			one, two := begin(t, pool), begin(t, pool)
 			a, b := add(t, one, "a"), add(t, two, "a")
 			c := add(t, one, "a")
@@ -217,9 +218,9 @@ func TestTail_DeliversOnceHoweverRowsAreWritten(t *testing.T) {
 			return ids
 		},
 		"ids drawn before": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			drawn := ask[int64](t, pool, `SELECT nextval('outbox_id_seq') FROM generate_series(1, 3)`)
+			drawn := ask[int64](t, pool, `SELECT nextval('outcrier.event_id') FROM generate_series(1, 3)`)
 			first := addNow(t, pool, "a", 1)
-			exec(t, pool, `INSERT INTO outbox (id, topic, type) SELECT unnest($1::bigint[]), 'a', 'drawn'`, drawn[:2])
+			exec(t, pool, `INSERT INTO outcrier.event (id, topic, type) SELECT unnest($1::bigint[]), 'a', 'drawn'`, drawn[:2])
 			return append(first, drawn[:2]...)
 		},
 	} {
@@ -338,7 +339,7 @@ func TestTail_EventsOfOneIDAreInOnePart(t *testing.T) {
 	c := follow(t, tail)
 	const n = 1100
 	// Two of id 512, where a part would end, and three of 1024.
-	want := ask[int64](t, outboxtest.Pool(t, url), `INSERT INTO outbox (id, topic, type)
+	want := ask[int64](t, outboxtest.Pool(t, url), `INSERT INTO outcrier.event (id, topic, type)
 		SELECT CASE n WHEN 513 THEN 512 WHEN 1025 THEN 1024 WHEN 1026 THEN 1024 ELSE n END, 'twice', 't' FROM generate_series(1, $1::int) AS n RETURNING id`, n)
 	c.wantIDs(t, tail, want)
 	c.mu.Lock()
@@ -442,9 +443,8 @@ func TestTail_StartsAnewWhenCutOffWithinARead(t *testing.T) {
 func TestTail_NamesWhatIsMissing(t *testing.T) {
 	url := outboxtest.URL(t)
 	conn := connection(t, url)
-	exec(t, conn, `DROP SCHEMA public CASCADE`)
-	exec(t, conn, `CREATE SCHEMA public`)
-	for _, wake := range []outbox.Wake{outbox.WakeBell, outbox.WakePoll} {
+	exec(t, conn, `DROP SCHEMA outcrier CASCADE`)
+	for _, wake := range []outbox.Wake{outbox.WakeNotify, outbox.WakePoll} {
 		tail := &outbox.Tail{URL: url, Wake: wake, Log: slog.New(slog.DiscardHandler), Start: func(outbox.Position) { t.Error("it starts") }}
 		ctx, cancel := context.WithCancel(t.Context())
 		var group sync.WaitGroup
@@ -465,13 +465,13 @@ func TestTail_NamesWhatIsMissing(t *testing.T) {
 func TestTail_GoesOnWhenTheSchemaComes(t *testing.T) {
 	url := outboxtest.URL(t)
 	conn := connection(t, url)
-	exec(t, conn, `ALTER TABLE outbox RENAME TO elsewhere`)
+	exec(t, conn, `ALTER TABLE outcrier.event RENAME TO elsewhere`)
 	tail := &outbox.Tail{URL: url, Log: slog.New(slog.DiscardHandler)}
 	go func() {
 		for tail.Status().Err == nil {
 			time.Sleep(time.Millisecond)
 		}
-		if _, err := conn.Exec(context.Background(), `ALTER TABLE elsewhere RENAME TO outbox`); err != nil {
+		if _, err := conn.Exec(context.Background(), `ALTER TABLE outcrier.elsewhere RENAME TO event`); err != nil {
 			t.Error(err)
 		}
 	}()
@@ -497,13 +497,13 @@ func TestTail_BroughtFromAnotherClusterBeginsAHistory(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	brought := addNow(t, pool, "old", 3)
-	old, err := outbox.ParsePosition(ask1[string](t, pool, `SELECT outbox_position()`))
+	old, err := outbox.ParsePosition(ask1[string](t, pool, `SELECT outcrier.position()`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	// So were the sequences, and not at one moment.
-	exec(t, pool, `UPDATE outbox_histories SET system_identifier = system_identifier + 1`)
-	exec(t, pool, `SELECT setval('outbox_bell_answered', 500)`)
+	exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = system_identifier + 1`)
+	exec(t, pool, `SELECT setval('outcrier.wake_answer', 500)`)
 	tails := []*outbox.Tail{{URL: url}, {URL: url}}
 	var collectors []*collector
 	for _, tail := range tails {
@@ -512,10 +512,10 @@ func TestTail_BroughtFromAnotherClusterBeginsAHistory(t *testing.T) {
 	if a, b := collectors[0].starts[0], collectors[1].starts[0]; a.History == old.History || a.History != b.History {
 		t.Errorf("histories: before %d, then %d and %d", old.History, a.History, b.History)
 	}
-	if asked := ask1[int64](t, pool, `SELECT pg_sequence_last_value('outbox_bell_asked')`); asked < 500 {
-		t.Errorf("ticket %d is drawn, and 500 is answered: nobody will ring for it", asked)
+	if asked := ask1[int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request')`); asked < 500 {
+		t.Errorf("request %d is drawn, and 500 is answered: nobody will notify for it", asked)
 	}
-	if got := ask[string](t, pool, `SELECT DISTINCT xid::text FROM outbox`); !slices.Equal(got, []string{"3"}) {
+	if got := ask[string](t, pool, `SELECT DISTINCT xid::text FROM outcrier.event`); !slices.Equal(got, []string{"3"}) {
 		t.Errorf("old rows are of transactions %v", got)
 	}
 	reader := outbox.Reader{Pool: pool}

@@ -14,7 +14,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-const idAtSQL = `SELECT outbox_id_at($1::timestamptz)`
+const idAtSQL = `SELECT outcrier.id_at($1::timestamptz)`
 
 // The id that it gives parts what was appended before from what came later, but for
 // what overlaps; in partitions, in the DEFAULT one, and on days without events.
@@ -25,10 +25,10 @@ func TestIDAt_IsWhereATimeBegins(t *testing.T) {
 			t.Errorf("of nothing %s begins at %d", at, id)
 		}
 	}
-	exec(t, pool, `SELECT outbox_day('2020-11-20'), outbox_day('2020-11-21'), outbox_day('2020-11-22')`)
+	partitions(t, pool, "2020-11-20", "2020-11-21", "2020-11-22")
 	// Each id has a time that is up to 30 s off its place; some ids are missing, and
 	// so is the 23rd. The 24th is in the DEFAULT partition.
-	exec(t, pool, `INSERT INTO outbox (id, topic, type, created_at)
+	exec(t, pool, `INSERT INTO outcrier.event (id, topic, type, created_at)
 		SELECT n, 'a', 't', '2020-11-20 00:00+00'::timestamptz + n * interval '1 minute' + random() * interval '30 s'
 		FROM generate_series(1, 5 * 1440) AS n WHERE n % 7 <> 0 AND n / 1440 <> 3`)
 	first := time.Date(2020, 11, 20, 0, 0, 0, 0, time.UTC)
@@ -36,11 +36,11 @@ func TestIDAt_IsWhereATimeBegins(t *testing.T) {
 		minute := rand.N[int64](6*1440) - 720
 		at := first.Add(time.Duration(minute) * time.Minute).Add(rand.N(time.Minute))
 		id := ask1[int64](t, pool, idAtSQL, at)
-		const wrongSQL = `SELECT count(*) FROM outbox WHERE id >= $2 AND created_at < $1::timestamptz - interval '1 minute' OR id < $2 AND created_at > $1::timestamptz + interval '1 minute'`
+		const wrongSQL = `SELECT count(*) FROM outcrier.event WHERE id >= $2 AND created_at < $1::timestamptz - interval '1 minute' OR id < $2 AND created_at > $1::timestamptz + interval '1 minute'`
 		if wrong := ask1[int](t, pool, wrongSQL, at, id); wrong != 0 {
 			t.Errorf("%s begins at %d: %d events lie on the wrong side", at, id, wrong)
 		}
-		if there := ask1[int](t, pool, `SELECT count(*) FROM outbox WHERE id >= $2 AND created_at >= $1::timestamptz`, at, id); there == 0 && id < 5*1440 {
+		if there := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE id >= $2 AND created_at >= $1::timestamptz`, at, id); there == 0 && id < 5*1440 {
 			t.Errorf("%s begins at %d, where nothing is", at, id)
 		}
 	}
@@ -53,10 +53,10 @@ func TestIDAt_IsWhereATimeBegins(t *testing.T) {
 func daily(t *testing.T, minutely, count int) *pgxpool.Pool {
 	t.Helper()
 	pool := outboxtest.Pool(t, outboxtest.URL(t)+"&pool_max_conns=1") // whose counts are flushed
-	exec(t, pool, `SELECT outbox_day('2020-11-20')`)
-	exec(t, pool, `INSERT INTO outbox (id, topic, type, created_at)
+	partitions(t, pool, "2020-11-20")
+	exec(t, pool, `INSERT INTO outcrier.event (id, topic, type, created_at)
 		SELECT n, 'a', CASE n WHEN 17 THEN 'rare' ELSE 't' END, '2020-11-20 00:00+00'::timestamptz + n * interval '1 min' / $1::int FROM generate_series(1, $2) AS n`, minutely, count)
-	exec(t, pool, `VACUUM (ANALYZE) outbox`)
+	exec(t, pool, `VACUUM (ANALYZE) outcrier.event`)
 	return pool
 }
 
@@ -77,7 +77,7 @@ func TestSearch_BeginsAtItsTime(t *testing.T) {
 	if !found.Further || found.ScannedTo != bound-1024 {
 		t.Errorf("it looked back to %d, further %v", found.ScannedTo, found.Further)
 	}
-	exec(t, pool, `INSERT INTO outbox (id, topic, type, created_at) VALUES (60000, 'a', 'rare', '2020-11-20 01:00+00')`)
+	exec(t, pool, `INSERT INTO outcrier.event (id, topic, type, created_at) VALUES (60000, 'a', 'rare', '2020-11-20 01:00+00')`)
 	var got []int64
 	for cursor, pages := "", 0; pages == 0 || cursor != ""; pages++ {
 		found = search(t, admin, outbox.Search{Type: "rare", Until: until, Limit: 1, Cursor: cursor})
@@ -95,8 +95,8 @@ func TestSearch_BeginsAtItsTime(t *testing.T) {
 	}
 }
 
-// A page by time alone reads about its own events, and neither what else there is
-// of the day nor the ids of it. So does the statement that is shown.
+// A page by time alone reads about its own events, and nothing else that there is of
+// the day, but for the keys behind the last one. So does the statement that is shown.
 func TestSearch_TimeReadsNothingElse(t *testing.T) {
 	pool := daily(t, 150, 200000)
 	admin := outbox.NewAdmin(pool)
@@ -105,7 +105,7 @@ func TestSearch_TimeReadsNothingElse(t *testing.T) {
 	blocks := func(fn func()) int {
 		least := math.MaxInt
 		for range 3 {
-			const blocksSQL = `SELECT sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0))::int FROM pg_statio_user_tables WHERE relname ~ '^outbox_(2|d)'`
+			const blocksSQL = `SELECT sum(heap_blks_read + heap_blks_hit + coalesce(idx_blks_read + idx_blks_hit, 0))::int FROM pg_statio_user_tables WHERE relname ~ '^event_(2|d)'`
 			exec(t, pool, `SELECT pg_stat_force_next_flush()`)
 			before := ask1[int](t, pool, blocksSQL)
 			fn()
@@ -115,7 +115,7 @@ func TestSearch_TimeReadsNothingElse(t *testing.T) {
 		return least
 	}
 	whole := blocks(func() {
-		exec(t, pool, `SELECT count(*) FROM outbox WHERE id > 0 AND created_at > '2020-11-20 04:00+00'`)
+		exec(t, pool, `SELECT count(*) FROM outcrier.event WHERE id > 0 AND created_at > '2020-11-20 04:00+00'`)
 	})
 	for name, test := range map[string]struct {
 		outbox.Search
@@ -145,8 +145,12 @@ func TestSearch_TimeReadsNothingElse(t *testing.T) {
 				t.Fatalf("%d events, want %d; next %q, further %v", len(found.Events), test.events, found.Next, found.Further)
 			}
 			shown := blocks(func() { exec(t, pool, found.SQL) })
-			if read-begins > 200 || shown > 100 || whole < 600 {
-				t.Errorf("of %d blocks it reads %d beside those of outbox_id_at, and the statement that is shown %d", whole, read-begins, shown)
+			most := 200
+			if test.events < 50 { // the last page looks among the keys of the day for events out of step
+				most += whole
+			}
+			if read-begins > most || shown > 100 || whole < 600 {
+				t.Errorf("of %d blocks it reads %d beside those of outcrier.id_at, and the statement that is shown %d", whole, read-begins, shown)
 			}
 		})
 	}
@@ -157,15 +161,15 @@ func TestSearch_TimeReadsNothingElse(t *testing.T) {
 // The newest is first as long as ids and times are within a minute of each other.
 func TestSearch_PagesByTimeHoldEachEventOnce(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `SELECT outbox_day('2020-11-20'), outbox_day('2020-11-21')`)
+	partitions(t, pool, "2020-11-20", "2020-11-21")
 	admin := outbox.NewAdmin(pool)
 	start := at(12, 0, 0)
-	const fillSQL = `INSERT INTO outbox (id, topic, type, created_at)
+	const fillSQL = `INSERT INTO outcrier.event (id, topic, type, created_at)
 		SELECT n, 'a', 't', $1::timestamptz + CASE WHEN n % 40 = $2 THEN random() * interval '24 h' ELSE n * interval '1 min' + random() * interval '1 min' END
 		FROM generate_series(1, 1440) AS n WHERE n % 7 <> 0`
 	for name, stray := range map[string]int{"in step": -1, "out of step": 0} {
 		t.Run(name, func(t *testing.T) {
-			exec(t, pool, `TRUNCATE outbox`)
+			exec(t, pool, `TRUNCATE outcrier.event`)
 			exec(t, pool, fillSQL, start, stray)
 			for range 15 {
 				s := outbox.Search{Limit: 30 + rand.N(171)}
@@ -180,7 +184,7 @@ func TestSearch_PagesByTimeHoldEachEventOnce(t *testing.T) {
 				if rand.N(4) == 0 {
 					s.Type = "t"
 				}
-				const wantSQL = `SELECT id FROM outbox WHERE created_at >= $1 AND ($2 OR created_at < $3) ORDER BY id DESC`
+				const wantSQL = `SELECT id FROM outcrier.history WHERE created_at >= $1 AND ($2 OR created_at < $3) ORDER BY id DESC`
 				want := ask[int64](t, pool, wantSQL, s.From, s.Until.IsZero(), s.Until)
 				var got []int64
 				for pages := 0; pages == 0 || s.Cursor != ""; pages++ {
@@ -191,7 +195,7 @@ func TestSearch_PagesByTimeHoldEachEventOnce(t *testing.T) {
 						t.Fatalf("%+v is a page of %v, and its statement gives %v:\n%s", s, ids, shown, found.SQL)
 					}
 					got, s.Cursor = append(got, ids...), found.Next
-					exec(t, pool, `INSERT INTO outbox (id, topic, type, created_at) VALUES ($1, 'a', 't', $2)`, 10001+pages, from)
+					exec(t, pool, `INSERT INTO outcrier.event (id, topic, type, created_at) VALUES ($1, 'a', 't', $2)`, 10001+pages, from)
 				}
 				if stray == 0 {
 					slices.SortFunc(got, func(a, b int64) int { return int(b - a) })
@@ -199,7 +203,7 @@ func TestSearch_PagesByTimeHoldEachEventOnce(t *testing.T) {
 				if !slices.Equal(got, want) {
 					t.Fatalf("from %s until %s, %d a page, are %d events, want %d", s.From, s.Until, s.Limit, len(got), len(want))
 				}
-				exec(t, pool, `DELETE FROM outbox WHERE id > 10000`)
+				exec(t, pool, `DELETE FROM outcrier.event WHERE id > 10000`)
 			}
 		})
 	}

@@ -15,32 +15,32 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-const answered = `SELECT coalesce(pg_sequence_last_value('outbox_bell_answered'), 0)`
+const answered = `SELECT coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`
 
 // Whoever may connect may notify, with any number. One that is drawn only later
-// silences nobody's bell, and one that is never drawn hides none that was.
-func TestBell_AnswersNoTicketThatWasRungBeforeItWasDrawn(t *testing.T) {
+// ends nobody's notifications, and one that is never drawn hides none that was.
+func TestWakeUp_AnswersNoRequestThatWasNotifiedBeforeItWasDrawn(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	var bells [2]outbox.Bell
-	for i := range bells {
+	var listeners [2]outbox.Listener
+	for i := range listeners {
 		var err error
-		if bells[i], err = outbox.ListenBell(t.Context(), connection(t, url)); err != nil {
+		if listeners[i], err = outbox.ListenOn(t.Context(), connection(t, url)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	awake, other := bells[0], bells[1]
-	ring := func(ticket int64) {
+	awake, other := listeners[0], listeners[1]
+	notify := func(request int64) {
 		t.Helper()
-		exec(t, pool, `SELECT pg_notify(outbox_bell_channel(), $1)`, fmt.Sprint(ticket))
+		exec(t, pool, `SELECT pg_notify('outcrier', $1)`, fmt.Sprint(request))
 	}
-	draw := func(b outbox.Bell) int64 {
+	draw := func(l outbox.Listener) int64 {
 		t.Helper()
-		ticket, err := b.Ask(t.Context())
+		request, err := l.Request(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		return ticket
+		return request
 	}
 	answer := func() int64 {
 		t.Helper()
@@ -50,27 +50,27 @@ func TestBell_AnswersNoTicketThatWasRungBeforeItWasDrawn(t *testing.T) {
 		return ask1[int64](t, pool, answered)
 	}
 	own := draw(awake)
-	ring(own + 1) // of a ticket that nobody has
-	ring(math.MaxInt64)
-	ring(-7)
+	notify(own + 1) // of a request that nobody has
+	notify(math.MaxInt64)
+	notify(-7)
 	theirs := draw(other) // and now somebody has it, and sleeps on it
 	if theirs != own+1 {
-		t.Fatalf("tickets %d, %d", own, theirs)
+		t.Fatalf("requests %d, %d", own, theirs)
 	}
 	for range 3 {
 		if got := answer(); got >= theirs {
-			t.Fatalf("ticket %d is answered with %d, and its tail was not woken", theirs, got)
+			t.Fatalf("request %d is answered with %d, and its tail was not woken", theirs, got)
 		}
 	}
 	// A writer's is answered soon, whatever else is heard beside it.
 	eventually(t, func() bool {
-		ring(theirs)
-		ring(math.MaxInt64)
+		notify(theirs)
+		notify(math.MaxInt64)
 		return answer() == theirs
 	})
 }
 
-// hostile notifies without end, by several connections: with garbage, with tickets
+// hostile notifies without end, by several connections: with garbage, with requests
 // that were drawn, that are to be drawn next, and that never will be.
 func hostile(t *testing.T, url string, connections int) {
 	t.Helper()
@@ -81,16 +81,16 @@ func hostile(t *testing.T, url string, connections int) {
 		group.Go(func() {
 			for ctx.Err() == nil {
 				// Errors are those of the end.
-				_, _ = pool.Exec(ctx, `SELECT pg_notify(outbox_bell_channel(), payload) FROM unnest($1::text[]) AS payload
-					UNION ALL SELECT pg_notify(outbox_bell_channel(), (pg_sequence_last_value('outbox_bell_asked') + n)::text) FROM generate_series(-1, 3) AS n`,
-					[]string{"", "x", fmt.Sprint(int64(math.MaxInt64)), fmt.Sprint(rand.Int64()), "-1", "9223372036854775808", "proof x", strings.Repeat("9", 7999)})
+				_, _ = pool.Exec(ctx, `SELECT pg_notify('outcrier', payload) FROM unnest($1::text[]) AS payload
+					UNION ALL SELECT pg_notify('outcrier', (pg_sequence_last_value('outcrier.wake_request') + n)::text) FROM generate_series(-1, 3) AS n`,
+					[]string{"", "x", fmt.Sprint(int64(math.MaxInt64)), fmt.Sprint(rand.Int64()), "-1", "9223372036854775808", "test x", strings.Repeat("9", 7999)})
 			}
 		})
 	}
 	t.Cleanup(func() { stop(); group.Wait() })
 }
 
-func TestBell_HostileNotifierLosesNoWakeUp(t *testing.T) {
+func TestWakeUp_HostileNotifierLosesNone(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	tails := []*outbox.Tail{{URL: url, IdleTurn: time.Minute}, {URL: url, IdleTurn: time.Minute}}
@@ -100,7 +100,7 @@ func TestBell_HostileNotifierLosesNoWakeUp(t *testing.T) {
 	}
 	hostile(t, url, 2)
 	began := time.Now()
-	first := ask1[int64](t, pool, `SELECT nextval('outbox_bell_asked')`)
+	first := ask1[int64](t, pool, `SELECT nextval('outcrier.wake_request')`)
 	var want []int64
 	for i := range 60 {
 		// Now and then so many at once that the tails stay awake and answer.
@@ -109,7 +109,7 @@ func TestBell_HostileNotifierLosesNoWakeUp(t *testing.T) {
 			eventually(t, func() bool { return len(c.ids()) == len(want) })
 		}
 	}
-	drawn := ask1[int64](t, pool, `SELECT pg_sequence_last_value('outbox_bell_asked')`) - first
+	drawn := ask1[int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request')`) - first
 	for i, tail := range tails {
 		if got := collectors[i].ids(); !slices.Equal(got, want) {
 			t.Errorf("tail %d was given %d events, want %d", i, len(got), len(want))
@@ -120,13 +120,13 @@ func TestBell_HostileNotifierLosesNoWakeUp(t *testing.T) {
 	}
 	// Each look draws one, and an xid.
 	if most := int64(time.Since(began)/(10*time.Millisecond))*2 + int64(len(want))*2 + 100; drawn > most {
-		t.Errorf("%d tickets were drawn in %s, allowed are %d", drawn, time.Since(began), most)
+		t.Errorf("%d requests were drawn in %s, allowed are %d", drawn, time.Since(began), most)
 	}
 }
 
-// The bell is silenced while events flow, whatever else is rung: else writers would
+// Requests are answered while events flow, whatever else is notified: else writers would
 // pay for each notification of their own.
-func TestBell_HostileNotifierKeepsNoWriterRinging(t *testing.T) {
+func TestWakeUp_HostileNotifierKeepsNoWriterNotifying(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	c := follow(t, &outbox.Tail{URL: url, IdleTurn: time.Minute})
@@ -135,7 +135,7 @@ func TestBell_HostileNotifierKeepsNoWriterRinging(t *testing.T) {
 	added := 0
 	eventually(t, func() bool {
 		added += len(addNow(t, pool, "a", 20))
-		return ask1[bool](t, pool, `SELECT pg_sequence_last_value('outbox_bell_asked') = coalesce(pg_sequence_last_value('outbox_bell_answered'), 0)`)
+		return ask1[bool](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request') = coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`)
 	})
 	eventually(t, func() bool { return len(c.ids()) == added })
 }

@@ -17,12 +17,12 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// asleep waits until a ticket was drawn that nobody has answered, and then until
+// asleep waits until a request was drawn that nobody has answered, and then until
 // so many tails have been idle for longer than those do who are awake.
 func asleep(t *testing.T, db database, tails int) {
 	t.Helper()
 	eventually(t, func() bool {
-		return ask1[bool](t, db, `SELECT coalesce(pg_sequence_last_value('outbox_bell_asked'), 0) > coalesce(pg_sequence_last_value('outbox_bell_answered'), 0)`)
+		return ask1[bool](t, db, `SELECT coalesce(pg_sequence_last_value('outcrier.wake_request'), 0) > coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`)
 	})
 	eventually(t, func() bool {
 		return ask1[bool](t, db, `SELECT count(*) = $1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%AS ' || 'snapshot%'
@@ -30,8 +30,8 @@ func asleep(t *testing.T, db database, tails int) {
 	})
 }
 
-// With an idle turn of a minute, only the bell can be what wakes it.
-func TestBell_WakesASleepingTail(t *testing.T) {
+// With an idle turn of a minute, only a notification can be what wakes it.
+func TestWakeUp_WakesASleepingTail(t *testing.T) {
 	for _, isolation := range []pgx.TxIsoLevel{pgx.ReadCommitted, pgx.RepeatableRead, pgx.Serializable} {
 		t.Run(string(isolation), func(t *testing.T) {
 			t.Parallel()
@@ -41,12 +41,12 @@ func TestBell_WakesASleepingTail(t *testing.T) {
 			c := follow(t, tail)
 			var want []int64
 			for range 3 {
-				// A transaction older than the ticket rings too.
+				// A transaction older than the request notifies too.
 				tx, err := pool.BeginTx(t.Context(), pgx.TxOptions{IsoLevel: isolation})
 				if err != nil {
 					t.Fatal(err)
 				}
-				exec(t, tx, `SELECT count(*) FROM outbox`)
+				exec(t, tx, `SELECT count(*) FROM outcrier.event`)
 				asleep(t, pool, 1)
 				want = append(want, add(t, tx, "a"))
 				committed := time.Now()
@@ -66,25 +66,25 @@ func TestBell_WakesASleepingTail(t *testing.T) {
 	}
 }
 
-// A transaction that passed the bell before it was asked for keeps the tail
+// A transaction that looked before the request was drawn keeps the tail
 // awake until it is over.
-func TestBell_TransactionThatWroteBeforeTheTicketIsNotSleptOver(t *testing.T) {
+func TestWakeUp_TransactionThatWroteBeforeTheRequestIsNotSleptOver(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	tail := &outbox.Tail{URL: url, IdleTurn: time.Minute}
 	c := follow(t, tail)
-	const unanswered = `SELECT coalesce(pg_sequence_last_value('outbox_bell_asked'), 0) > coalesce(pg_sequence_last_value('outbox_bell_answered'), 0)`
+	const unanswered = `SELECT coalesce(pg_sequence_last_value('outcrier.wake_request'), 0) > coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`
 	var want []int64
 	var tx pgx.Tx
-	for ringing := true; ringing; {
-		// Many events keep the tail awake; if it has not asked for the bell
-		// behind the write, it had not before, and the write did not ring.
+	for notifying := true; notifying; {
+		// Many events keep the tail awake; if it has requested nothing
+		// behind the write, it had not before, and the write did not notify.
 		tx = begin(t, pool)
 		exec(t, tx, `SELECT pg_current_xact_id()`)
 		want = append(want, addNow(t, pool, "awake", 20)...)
 		eventually(t, func() bool { return len(c.ids()) == len(want) })
 		id := add(t, tx, "a")
-		if ringing = ask1[bool](t, tx, unanswered); !ringing {
+		if notifying = ask1[bool](t, tx, unanswered); !notifying {
 			want = append(want, id)
 			break
 		}
@@ -103,12 +103,12 @@ func TestBell_TransactionThatWroteBeforeTheTicketIsNotSleptOver(t *testing.T) {
 	}
 }
 
-func TestBell_WritersDoNotRingWhileTheTailIsAwake(t *testing.T) {
+func TestWakeUp_WritersDoNotNotifyWhileTheTailIsAwake(t *testing.T) {
 	url := outboxtest.URL(t)
 	leftInPeace(t, url, 4, ``)
 }
 
-// leftInPeace lets a crowd of writers commit until none of them is to ring any more,
+// leftInPeace lets a crowd of writers commit until none of them is to notify any more,
 // and sees that everything they appended is delivered.
 func leftInPeace(t *testing.T, url string, writers int, settings string) {
 	t.Helper()
@@ -134,14 +134,14 @@ func leftInPeace(t *testing.T, url string, writers int, settings string) {
 			}
 		})
 	}
-	const ringing = `SELECT pg_sequence_last_value('outbox_bell_asked') > coalesce(pg_sequence_last_value('outbox_bell_answered'), 0)`
+	const notifying = `SELECT pg_sequence_last_value('outcrier.wake_request') > coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`
 	began, peace := time.Now(), time.Now()
 	for time.Since(peace) < time.Second {
-		if ask1[bool](t, control, ringing) {
+		if ask1[bool](t, control, notifying) {
 			peace = time.Now()
 		}
 		if time.Since(began) > 20*time.Second {
-			t.Errorf("%d writers ring for ever: %d commits in 20 seconds", writers, commits.Load())
+			t.Errorf("%d writers notify for ever: %d commits in 20 seconds", writers, commits.Load())
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -151,10 +151,10 @@ func leftInPeace(t *testing.T, url string, writers int, settings string) {
 	eventually(t, func() bool { return len(c.ids()) == int(commits.Load()) })
 }
 
-// Rings come one at a time: whoever rings holds a lock until its commit has reached
-// the disk. Where that is slow, a crowd of writers who ring makes so few events that
-// the tail could take them for a few writers and have them ring for ever.
-func TestBell_CrowdOfSlowWritersIsLeftInPeace(t *testing.T) {
+// Notifications come one at a time: whoever notifies holds a lock until its commit has reached
+// the disk. Where that is slow, a crowd of writers who notify makes so few events that
+// the tail could take them for a few writers and have them notify for ever.
+func TestWakeUp_CrowdOfSlowWritersIsLeftInPeace(t *testing.T) {
 	// Only commits that reach the disk can be slow.
 	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: map[string]string{"fsync": "on"}})
 	if err != nil {
@@ -171,7 +171,7 @@ func TestBell_CrowdOfSlowWritersIsLeftInPeace(t *testing.T) {
 
 // Events that come now and then find the tail asleep, each one, and need not wait
 // for a turn that the one before began.
-func TestBell_TailSleepsBetweenEventsThatAreFew(t *testing.T) {
+func TestWakeUp_TailSleepsBetweenEventsThatAreFew(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	tail := &outbox.Tail{URL: url, Turn: time.Minute, IdleTurn: time.Minute}
@@ -186,7 +186,7 @@ func TestBell_TailSleepsBetweenEventsThatAreFew(t *testing.T) {
 	}
 }
 
-func TestBell_WakesTwoTails(t *testing.T) {
+func TestWakeUp_WakesTwoTails(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	tails := []*outbox.Tail{{URL: url, IdleTurn: time.Minute}, {URL: url, IdleTurn: time.Minute}}
@@ -213,49 +213,49 @@ func TestBell_WakesTwoTails(t *testing.T) {
 	}
 }
 
-// A session that says so does not ring, and its events are found all the same.
-func TestBell_OffIsCaughtByTheIdleTurn(t *testing.T) {
+// A session that says so does not notify, and its events are found all the same.
+func TestWakeUp_OffIsCaughtByTheIdleTurn(t *testing.T) {
 	url := outboxtest.URL(t)
 	tail := &outbox.Tail{URL: url, IdleTurn: 300 * time.Millisecond}
 	c := follow(t, tail)
 	conn := connection(t, url)
-	exec(t, conn, `SET outbox.bell = 'off'`)
-	exec(t, conn, `LISTEN "`+ask1[string](t, conn, `SELECT outbox_bell_channel()`)+`"`)
+	exec(t, conn, `SET outcrier.notify = 'off'`)
+	exec(t, conn, `LISTEN outcrier`)
 	asleep(t, conn, 1)
 	want := ask[int64](t, conn, `INSERT INTO outbox (topic, type) VALUES ('a', 'silent') RETURNING id`)
 	eventually(t, func() bool { return slices.Equal(c.ids(), want) })
-	exec(t, conn, `SELECT pg_notify(outbox_bell_channel(), 'end')`)
+	exec(t, conn, `SELECT pg_notify('outcrier', 'end')`)
 	if heard, err := conn.WaitForNotification(t.Context()); err != nil || heard.Payload != "end" {
 		t.Errorf("heard %v, %v", heard, err)
 	}
 }
 
-func TestBell_IsNotNeededByAPollingTail(t *testing.T) {
+func TestWakeUp_IsNotNeededByAPollingTail(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	tail := &outbox.Tail{URL: url, Wake: outbox.WakePoll, IdleTurn: time.Minute}
 	c := follow(t, tail)
 	c.wantIDs(t, tail, addNow(t, pool, "a", 2))
-	if asked := ask[*int64](t, pool, `SELECT pg_sequence_last_value('outbox_bell_asked')`); asked[0] != nil {
-		t.Errorf("it asked for the bell: ticket %d", *asked[0])
+	if asked := ask[*int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request')`); asked[0] != nil {
+		t.Errorf("it requested a wake-up: %d", *asked[0])
 	}
 }
 
-// Whoever answers answers the ticket that was rung with, and none that was not
+// Whoever answers answers the request that was notified for, and none that was not
 // drawn yet.
-func TestBellAnswer_NeverGoesBackNorAhead(t *testing.T) {
+func TestAnswerWakeUp_NeverGoesBackNorAhead(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `SELECT nextval('outbox_bell_asked') FROM generate_series(1, 5)`)
+	exec(t, pool, `SELECT nextval('outcrier.wake_request') FROM generate_series(1, 5)`)
 	for _, test := range []struct{ answer, want int64 }{{3, 3}, {2, 3}, {9, 3}, {5, 5}, {-1, 5}} {
-		exec(t, pool, `SELECT outbox_bell_answer($1)`, test.answer)
-		if got := ask1[int64](t, pool, `SELECT pg_sequence_last_value('outbox_bell_answered')`); got != test.want {
-			t.Errorf("after %d the answered ticket is %d, want %d", test.answer, got, test.want)
+		exec(t, pool, `SELECT outcrier.answer_wake_up($1)`, test.answer)
+		if got := ask1[int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_answer')`); got != test.want {
+			t.Errorf("after %d the answered request is %d, want %d", test.answer, got, test.want)
 		}
 	}
 }
 
 // A node that starts under load must become ready as any other.
-func TestBell_IsProvenWhileEventsFlow(t *testing.T) {
+func TestListen_IsTestedWhileEventsFlow(t *testing.T) {
 	t.Parallel()
 	database := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, database)

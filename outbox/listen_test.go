@@ -16,8 +16,8 @@ import (
 )
 
 // Where new connections hang, as those to a full pool do, the tail has one that is
-// well: nobody waits for the proof of its bell.
-func TestBell_ProofThatHangsDelaysNoEvents(t *testing.T) {
+// well: nobody waits for the test of its LISTEN.
+func TestListen_TestThatHangsDelaysNoEvents(t *testing.T) {
 	t.Parallel()
 	database := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, database)
@@ -41,14 +41,14 @@ func TestBell_ProofThatHangsDelaysNoEvents(t *testing.T) {
 	eventually(t, func() bool { return tail.Status().Following })
 	ids := addNow(t, pool, "a", 1)
 	eventually(t, func() bool { return slices.Equal(c.ids(), ids) })
-	if listen := tail.Status().Listen; listen != outbox.ListenProving {
+	if listen := tail.Status().Listen; listen != outbox.ListenTesting {
 		t.Errorf("LISTEN is %s", listen)
 	}
 }
 
 // Behind a transaction pooler a notification may come with an answer, by chance: it
-// does not prove that one comes while the tail sleeps.
-func TestBell_IsProvenByWhatComesWhileItWaits(t *testing.T) {
+// does not show that one comes while the tail sleeps.
+func TestListen_IsTestedByWhatComesWhileItWaits(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
 	conn, err := pgx.Connect(t.Context(), pool.Config().ConnString())
@@ -56,21 +56,21 @@ func TestBell_IsProvenByWhatComesWhileItWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	b, err := outbox.ListenBell(t.Context(), conn)
+	l, err := outbox.ListenOn(t.Context(), conn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Expect("proof x")
-	exec(t, pool, `SELECT pg_notify($1, 'proof x')`, b.Channel())
+	l.Expect("test x")
+	exec(t, pool, `SELECT pg_notify($1, 'test x')`, l.Channel())
 	if _, err := conn.Exec(t.Context(), `SELECT`); err != nil {
 		t.Fatal(err)
 	}
-	if heard := b.Take(t.Context()); !heard || b.Proven() {
-		t.Errorf("heard with an answer: %v, proven: %v", heard, b.Proven())
+	if heard := l.Take(t.Context()); !heard || l.Works() {
+		t.Errorf("heard with an answer: %v, works: %v", heard, l.Works())
 	}
-	b.Expect("proof y")
-	exec(t, pool, `SELECT pg_notify($1, 'proof y')`, b.Channel())
-	if rang, err := b.Wait(t.Context(), 20*time.Second); err != nil || !rang || !b.Proven() {
-		t.Errorf("heard while it waits: %v, proven: %v; %v", rang, b.Proven(), err)
+	l.Expect("test y")
+	exec(t, pool, `SELECT pg_notify($1, 'test y')`, l.Channel())
+	if woken, err := l.Wait(t.Context(), 20*time.Second); err != nil || !woken || !l.Works() {
+		t.Errorf("heard while it waits: %v, works: %v; %v", woken, l.Works(), err)
 	}
 }
