@@ -23,32 +23,37 @@ func TestOperating_QueriesRun(t *testing.T) {
 	}
 	address := outboxtest.URL(t)
 	conn, writer := connect(t, address), connect(t, address)
+	exec(t, conn, `SELECT outcrier.settle()`) // as a node does when it connects
+	exec(t, conn, `ALTER TABLE outcrier.event ADD CONSTRAINT stuck CHECK (type <> 'stuck') NOT VALID`)
 	exec(t, conn, `INSERT INTO outbox (topic, type, payload) VALUES ('user/42', 't', '{"submission": 7}')`)
-	exec(t, conn, `INSERT INTO outbox (topic, type, created_at) SELECT 'presence/a', 't', now() - n * interval '2 hours' FROM generate_series(300, 1, -1) AS n`)
+	exec(t, conn, `INSERT INTO outcrier.event (topic, type, created_at) SELECT 'presence/a', 't', now() - n * interval '2 hours' FROM generate_series(300, 1, -1) AS n`)
 	exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('user/42', 'next')`)
-	exec(t, conn, `SELECT outbox_append('user/42', 'later', deliver_at => clock_timestamp() + interval '1 millisecond')`)
-	exec(t, conn, `SELECT outbox_sweep('presence/**', '20 days')`)
-	exec(t, conn, `SELECT outbox_beat(1, 'a1', 1, '1.x', '0')`)
-	exec(t, conn, `SELECT outbox_record(1, 'a1', now(), json_build_array(json_build_object(
-		'stream', 1, 'subject', 'ann', 'remote', '192.0.2.1', 'topics', array['**'], 'types', array[]::text[], 'history', (SELECT history FROM outbox_histories),
-		'from_position', '', 'from_seen', row('0', '{}', NULL, NULL, 0)::outbox_seen, 'position', '', 'seen', row('9999999', '{}', NULL, NULL, 999)::outbox_seen,
-		'events', 1, 'opened_age', 10, 'stood_age', 1)))`)
+	exec(t, conn, `INSERT INTO outbox (topic, type, deliver_at) VALUES ('user/42', 'later', clock_timestamp() + interval '1 millisecond')`)
+	exec(t, conn, `SELECT outcrier.delete_expired('presence/**', '20 days')`)
+	exec(t, conn, `SELECT outcrier.redact(1, '{}', 'a request')`)
+	exec(t, conn, `SELECT outcrier.heartbeat(1, 'a1', 1, '1.x', '0')`)
+	exec(t, conn, `SELECT outcrier.record_streams(1, 'a1', now(), json_build_array(json_build_object(
+		'stream', 1, 'subject', 'ann', 'client_address', '192.0.2.1', 'topics', array['**'], 'types', array[]::text[], 'history', (SELECT history FROM outcrier.history_id),
+		'from_position', '', 'from_set', row('0', '{}', NULL, NULL, 0)::outcrier.position_set,
+		'position', '', 'position_set', row('9999999', '{}', NULL, NULL, 999)::outcrier.position_set,
+		'events', 1, 'opened_age', 10, 'position_age', 1)))`)
 	stayOpen := func() {
 		exec(t, writer, `BEGIN`)
-		exec(t, writer, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('user/42', 'late', 'taken')`)
+		exec(t, writer, `INSERT INTO outbox (topic, type) VALUES ('user/42', 'late')`)
 	}
 	stayOpen()
-	exec(t, conn, `INSERT INTO outbox_scheduled (topic, type, dedup_key, deliver_at) VALUES ('user/42', 'late', 'taken', now())`)
-	exec(t, conn, `SELECT outbox_deliver_due()`)
+	exec(t, conn, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('user/42', 'stuck', '{}', '/', now())`)
+	exec(t, conn, `SELECT outcrier.deliver_scheduled()`)
+	exec(t, conn, `SELECT pg_stat_force_next_flush()`)
 
-	mayFindNothing := regexp.MustCompile(`pg_replication_slots|outbox_drop|outbox_default`)
+	mayFindNothing := regexp.MustCompile(`pg_replication_slots|drop_partition|event_default`)
 	blocks := block.FindAllStringSubmatch(string(text), -1)
 	if len(blocks) < 15 {
 		t.Fatalf("only %d queries are found", len(blocks))
 	}
 	for _, found := range blocks {
 		query := strings.TrimSpace(found[1])
-		if strings.Contains(query, "outbox_drop") { // it is tried while nobody is in its way
+		if strings.Contains(query, "drop_partition") { // it is tried while nobody is in its way
 			exec(t, writer, `ROLLBACK`)
 		}
 		rows, err := conn.Query(t.Context(), query, pgx.QueryExecModeSimpleProtocol)
@@ -61,7 +66,7 @@ func TestOperating_QueriesRun(t *testing.T) {
 			n++
 		}
 		rows.Close()
-		if strings.Contains(query, "outbox_drop") {
+		if strings.Contains(query, "drop_partition") {
 			stayOpen()
 		}
 		if rows.Err() != nil {
