@@ -1,195 +1,118 @@
--- The roles of an outbox, and what each may do. They are groups without a login,
--- to be granted to the logins of applications:
+-- The roles of an outbox, and what each may do. They are groups without a login, to be
+-- granted to the logins of applications:
 --
---     GRANT outbox_writer TO shop;       -- appends, and reads nothing
---     GRANT outbox_reader TO auditor;    -- reads the history
---     GRANT outbox_server TO outcrier;   -- what outcrier serve needs, no more
+--     GRANT outcrier_writer TO shop;           -- appends, and reads its own transaction's events
+--     GRANT outcrier_reader TO auditor;        -- reads the history
+--     GRANT outcrier_operator TO oncall;       -- reads history, streams, nodes, schedule and lag
+--     GRANT outcrier_server TO outcrier;       -- what outcrier serve needs, no more
+--     GRANT outcrier_two_phase TO transfers;   -- nothing; its sessions don't notify
 --
--- Roles belong to the cluster, what they may do to the outbox: several outboxes
--- share the roles, and whoever is to use one only lacks CONNECT on the other's
--- database or USAGE on its schema. (Within one cluster a login that may use
--- both is a writer, a reader or a server of both.)
+-- Roles belong to the cluster, their rights to the outbox: several outboxes share the
+-- roles, and a login that is to use one only lacks CONNECT on the other's database or
+-- USAGE on its schema.
 --
--- Run again it changes nothing but what was changed by hand. It needs the
--- outbox's owner, and CREATEROLE where a role is missing.
+-- To run it again changes nothing but what was changed by hand. It needs the outbox's
+-- owner, and CREATEROLE while a role is missing.
+
+SET LOCAL search_path = pg_catalog, pg_temp;
 
 DO $roles$
 DECLARE
-    wanted name;
+    ours  CONSTANT text[] := ARRAY['outcrier_writer', 'outcrier_reader', 'outcrier_server', 'outcrier_operator', 'outcrier_two_phase'];
+    home  CONSTANT oid := (SELECT relnamespace FROM pg_class WHERE oid = 'outcrier.event'::regclass);
+    one   record;
+    named text;
 BEGIN
-    FOREACH wanted IN ARRAY ARRAY['outbox_writer', 'outbox_reader', 'outbox_server'] LOOP
-        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = wanted);
+    FOREACH named IN ARRAY ours LOOP
+        CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = named);
         BEGIN
-            EXECUTE format('CREATE ROLE %I NOLOGIN', wanted);
+            EXECUTE format('CREATE ROLE %I NOLOGIN', named);
         EXCEPTION
             WHEN duplicate_object OR unique_violation THEN
                 NULL; -- at the same time, for another outbox
             WHEN insufficient_privilege THEN
                 RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-                    MESSAGE = format('role %s does not exist, and %s may not create it', wanted, current_user),
-                    HINT = 'Somebody with CREATEROLE runs: CREATE ROLE outbox_writer NOLOGIN; CREATE ROLE outbox_reader NOLOGIN; CREATE ROLE outbox_server NOLOGIN;';
+                    MESSAGE = format('role %s does not exist, and %s may not create it', named, current_user),
+                    HINT = 'A role with CREATEROLE runs: ' || (SELECT string_agg(format('CREATE ROLE %I NOLOGIN;', r), ' ')
+                        FROM unnest(ours) AS r WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r));
         END;
     END LOOP;
-    EXECUTE format('GRANT USAGE ON SCHEMA %I TO outbox_writer, outbox_reader, outbox_server', current_schema());
-END
-$roles$;
 
--- From scratch, and from PUBLIC what default privileges may have given it.
-REVOKE ALL ON
-    outbox, outbox_dedup, outbox_scheduled, outbox_trim, outbox_trim_topic, outbox_trim_anchor, outbox_histories, outbox_turn, outbox_node, outbox_stream,
-    outbox_event_type, outbox_catalogue, outbox_topic_count, outbox_counted, outbox_counted_partition,
-    outbox_id_seq, outbox_bell_asked, outbox_bell_answered
-FROM PUBLIC, outbox_writer, outbox_reader, outbox_server;
-REVOKE ALL ON FUNCTION
-    outbox_refuse(text, text),
-    outbox_dedup(),
-    outbox_append(text, text, json, text, jsonb, text, timestamptz),
-    outbox_append_all(text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
-    outbox_deliver_due(int),
-    outbox_move(bigint[]),
-    outbox_bell_channel(),
-    outbox_ring(),
-    outbox_bell_answer(bigint),
-    outbox_partitions_ahead(int),
-    outbox_retain(interval),
-    outbox_settle(),
-    outbox_varint(bigint),
-    outbox_position(),
-    outbox_seal(regclass),
-    outbox_beat(bigint, text, int, text, interval),
-    outbox_record(bigint, text, timestamptz, json),
-    outbox_leave(bigint),
-    outbox_forget_history(),
-    outbox_note(regclass, tid[], text, timestamptz),
-    outbox_patiently(text),
-    outbox_day(date),
-    outbox_ahead(int, timestamptz), outbox_ahead(int),
-    outbox_drop(interval, timestamptz), outbox_drop(interval),
-    outbox_forget(interval, timestamptz), outbox_forget(interval),
-    outbox_sweep(text, interval, int, timestamptz), outbox_sweep(text, interval, int),
-    outbox_schema(),
-    outbox_catalogue_changed(),
-    outbox_event_type_updated(),
-    outbox_schemas(),
-    outbox_append_checked(bigint[], text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
-    outbox_jsonb(json),
-    outbox_id_at(timestamptz),
-    outbox_count_topics(int),
-    outbox_in_flight(),
-    outbox_end_stream(bigint, bigint, text),
-    outbox_cancel(bigint)
-FROM PUBLIC, outbox_writer, outbox_reader, outbox_server;
+    PERFORM outcrier.revoke_rights('{0}'::oid[] || ARRAY(SELECT oid FROM pg_roles WHERE rolname = ANY (ours)));
+    GRANT INSERT, SELECT ON public.outbox TO outcrier_writer;
 
--- A writer gives what an event says, and nothing of what makes it one: no xid, no
--- id, no created_at. USAGE on the sequence is nextval for the column's default,
--- and no setval; outbox_refuse is in the table's checks. Not even "RETURNING id"
--- is a writer's, it would be a right to read; outbox_append returns the id. To
--- cancel what was scheduled is to DELETE from outbox_scheduled, where writers
--- can't tell theirs from another's: grant it by hand where that is right.
-GRANT INSERT (topic, type, payload, source, headers, dedup_key) ON outbox TO outbox_writer;
-GRANT USAGE ON SEQUENCE outbox_id_seq TO outbox_writer;
-GRANT EXECUTE ON FUNCTION
-    outbox_refuse(text, text),
-    outbox_append(text, text, json, text, jsonb, text, timestamptz),
-    outbox_append_all(text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
-    outbox_schemas(),
-    outbox_append_checked(bigint[], text[], text[], json[], text[], jsonb[], text[], timestamptz[])
-TO outbox_writer;
-
--- The position is for whoever renders a page, and says nothing of any event.
-GRANT EXECUTE ON FUNCTION outbox_position() TO outbox_writer, outbox_reader, outbox_server;
-
-GRANT SELECT ON outbox, outbox_event_type TO outbox_reader;
-
--- The server reads the outbox itself, and does the rest by functions that act as
--- the owner: it makes no partition but one that is missing, answers no ticket that
--- nobody drew, and writes no row that is not an append. For how long events are kept
--- is the server's to say, and so it can have all removed but the newest transaction;
--- what it removes is on record, and no clock of its own makes that look older.
-GRANT SELECT ON outbox, outbox_trim, outbox_trim_topic, outbox_trim_anchor, outbox_histories, outbox_node, outbox_stream TO outbox_server;
-GRANT SELECT (id, topic, type, source, deliver_at, created_at, held_until, problem) ON outbox_scheduled TO outbox_server;
--- The catalogue is edited by admins, through the server.
-GRANT SELECT, INSERT, UPDATE, DELETE ON outbox_event_type TO outbox_server;
-GRANT USAGE ON SEQUENCE outbox_bell_asked TO outbox_server;
-GRANT EXECUTE ON FUNCTION
-    outbox_refuse(text, text), -- in the catalogue's checks
-    outbox_append(text, text, json, text, jsonb, text, timestamptz),
-    outbox_append_all(text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
-    outbox_deliver_due(int),
-    outbox_bell_channel(),
-    outbox_bell_answer(bigint),
-    outbox_partitions_ahead(int),
-    outbox_retain(interval),
-    outbox_settle(),
-    outbox_beat(bigint, text, int, text, interval),
-    outbox_record(bigint, text, timestamptz, json),
-    outbox_leave(bigint),
-    outbox_ahead(int),
-    outbox_drop(interval),
-    outbox_forget(interval),
-    outbox_sweep(text, interval, int),
-    outbox_schema(),
-    outbox_schemas(),
-    outbox_append_checked(bigint[], text[], text[], json[], text[], jsonb[], text[], timestamptz[]),
-    outbox_count_topics(int),
-    outbox_end_stream(bigint, bigint, text),
-    outbox_cancel(bigint)
-TO outbox_server;
-
--- The views compute with them as whoever reads.
-GRANT EXECUTE ON FUNCTION
-    outbox_given(outbox_seen, xid8, bigint),
-    outbox_matches(text, text),
-    outbox_selects(text[], text[], text, text),
-    outbox_jsonb(json),
-    outbox_in_flight(),
-    outbox_id_at(timestamptz)
-TO outbox_reader, outbox_server;
-
-DO $roles$
-DECLARE
-    found record;
-    ours  CONSTANT name[] := ARRAY['outbox_writer', 'outbox_reader', 'outbox_server'];
-BEGIN
-    -- The views are the history too.
-    FOR found IN
-        SELECT oid::regclass AS view FROM pg_class
-        WHERE relnamespace = quote_ident(current_schema())::regnamespace AND relkind = 'v' AND relname LIKE 'outbox\_%'
+    -- A server acts by functions: it makes no partition but one that is missing, answers no
+    -- request that nobody drew, and writes no row that is not an append. For how long
+    -- events are kept is the server's to say, above minimum_retention(); what it removes is
+    -- on record. To erase and redact is the owner's.
+    FOR one IN
+        SELECT g.role, g.rights, object, found.target FROM (VALUES
+            ('outcrier_writer',   'EXECUTE', 'append append_all append_checked payload_schemas own_rows refuse_replica position'),
+            ('outcrier_writer',   'SELECT',  'event_id'), -- lastval(), which some ORMs call
+            ('outcrier_reader',   'SELECT',  'history receipts people topics event_type'),
+            ('outcrier_reader',   'EXECUTE', 'jsonb_or_text contains matches selects id_at position'),
+            ('outcrier_operator', 'SELECT',  'history receipts people topics lag stream node scheduled removal erasure'),
+            ('outcrier_operator', 'EXECUTE', 'jsonb_or_text contains matches selects id_at in_flight'),
+            ('outcrier_server',   'SELECT',  'history receipts people topics lag stream node removal erasure'),
+            ('outcrier_server',   'SELECT',  'event history_id removal_topic removal_anchor wake_request wake_answer'),
+            ('outcrier_server',   'USAGE',   'wake_request'),
+            ('outcrier_server',   'SELECT (id, topic, type, source, deliver_at, created_at, retry_at, problem)', 'scheduled'),
+            ('outcrier_server',   'SELECT, INSERT, UPDATE, DELETE', 'event_type'), -- admins edit the catalogue
+            ('outcrier_server',   'EXECUTE', 'refuse_entry'), -- in the catalogue's checks
+            ('outcrier_server',   'EXECUTE', 'append append_all append_checked payload_schemas position settle schema_version'),
+            ('outcrier_server',   'EXECUTE', 'answer_wake_up deliver_scheduled cancel heartbeat record_streams stop_node end_stream'),
+            ('outcrier_server',   'EXECUTE', 'partitions partition_width add_partition drop_partition delete_expired purge_records maintain'),
+            ('outcrier_server',   'EXECUTE', 'jsonb_or_text contains matches selects id_at in_flight removal_memory minimum_retention')
+        ) AS g (role, rights, objects)
+        CROSS JOIN string_to_table(g.objects, ' ') AS object
+        LEFT JOIN LATERAL (
+            SELECT 'TABLE ' || c.oid::regclass FROM pg_class AS c
+            WHERE c.relnamespace = home AND c.relname = object AND g.rights <> 'EXECUTE'
+            UNION ALL -- every overload
+            SELECT 'ROUTINE ' || p.oid::regprocedure FROM pg_proc AS p
+            WHERE p.pronamespace = home AND p.proname = object AND g.rights = 'EXECUTE'
+        ) AS found (target) ON true
     LOOP
-        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, outbox_writer, outbox_reader, outbox_server', found.view);
-        EXECUTE format('GRANT SELECT ON %s TO outbox_reader, outbox_server', found.view);
+        IF one.target IS NULL THEN
+            RAISE EXCEPTION USING ERRCODE = 'undefined_object', MESSAGE = format('%s does not exist', one.object), HINT = 'Run outcrier migrate up before.';
+        END IF;
+        EXECUTE format('GRANT %s ON %s TO %I', one.rights, one.target, one.role);
     END LOOP;
 
-    FOR found IN SELECT inhrelid::regclass AS partition FROM pg_inherits WHERE inhparent = 'outbox'::regclass LOOP
-        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, outbox_writer, outbox_reader, outbox_server', found.partition);
-        PERFORM outbox_seal(found.partition);
-    END LOOP;
-
-    -- What would make all this a pretence.
-    FOR found IN SELECT rolname FROM pg_roles WHERE rolname = ANY (ours) LOOP
-        IF has_schema_privilege(found.rolname, current_schema(), 'CREATE') THEN
-            RAISE EXCEPTION USING ERRCODE = 'invalid_grant_operation',
-                MESSAGE = format('%s may create in schema %I, and so have the owner of the outbox run its code', found.rolname, current_schema()),
-                HINT = format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC; or migrate into a schema of the outbox''s own.', current_schema());
-        ELSIF NOT has_schema_privilege(found.rolname, current_schema(), 'USAGE') THEN
+    FOR one IN
+        SELECT r.rolname AS role, n.oid AS schema, n.oid::regnamespace AS name
+        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace, pg_roles AS r
+        WHERE (c.oid = 'outcrier.event'::regclass AND r.rolname = ANY (ours) AND r.rolname <> 'outcrier_two_phase'
+            OR c.oid = 'public.outbox'::regclass AND r.rolname = 'outcrier_writer') AND NOT has_schema_privilege(r.oid, n.oid, 'USAGE')
+    LOOP
+        BEGIN
+            EXECUTE format('GRANT USAGE ON SCHEMA %s TO %I', one.name, one.role);
+        EXCEPTION WHEN insufficient_privilege THEN
+            NULL;
+        END;
+        IF NOT has_schema_privilege(one.role, one.schema, 'USAGE') THEN
             RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-                MESSAGE = format('%s may not grant the use of schema %I', current_user, current_schema()),
-                HINT = format('The schema''s owner runs: GRANT USAGE ON SCHEMA %I TO outbox_writer, outbox_reader, outbox_server;', current_schema());
+                MESSAGE = format('%s may not grant the use of schema %s', current_user, one.name),
+                HINT = format('The owner of the schema runs: GRANT USAGE ON SCHEMA %s TO %I;', one.name, one.role);
         END IF;
     END LOOP;
-    FOR found IN SELECT rolname FROM pg_roles WHERE rolname = ANY (ours) AND (rolsuper OR rolcreaterole OR rolbypassrls) LOOP
-        RAISE WARNING 'role % has rights of its own beyond the outbox: SUPERUSER, CREATEROLE or BYPASSRLS', found.rolname;
+
+    -- What would make all this a pretence, and is somebody else's to change.
+    FOR named IN SELECT rolname FROM pg_roles WHERE rolname = ANY (ours) AND (rolsuper OR rolcreaterole OR rolbypassrls) LOOP
+        RAISE WARNING 'role % has rights of its own beyond the outbox: SUPERUSER, CREATEROLE or BYPASSRLS', named;
     END LOOP;
-    FOR found IN
-        SELECT a.grantee, string_agg(DISTINCT a.privilege_type, ', ') AS privileges, string_agg(DISTINCT c.oid::regclass::text, ', ') AS tables
-        FROM pg_class AS c, aclexplode(c.relacl) AS a
-        WHERE c.relnamespace = quote_ident(current_schema())::regnamespace AND c.relkind IN ('r', 'p', 'v', 'S')
-            AND (c.relname = 'outbox' OR c.relname LIKE 'outbox\_%')
-            AND a.grantee <> c.relowner AND a.grantee <> ALL (SELECT oid FROM pg_roles WHERE rolname = ANY (ours))
+    FOR one IN
+        SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee,
+            string_agg(DISTINCT a.privilege_type, ', ') AS rights, string_agg(DISTINCT o.object, ', ') AS objects
+        FROM (
+            SELECT c.oid::regclass::text, c.relowner, c.relacl FROM pg_class AS c WHERE c.relnamespace = home OR c.oid = 'public.outbox'::regclass
+            UNION ALL
+            SELECT p.oid::regprocedure::text, p.proowner, p.proacl FROM pg_proc AS p WHERE p.pronamespace = home
+        ) AS o (object, owner, acl), aclexplode(o.acl) AS a
+        WHERE a.grantee NOT IN (SELECT oid FROM pg_roles WHERE rolname = ANY (ours) UNION ALL SELECT o.owner)
         GROUP BY a.grantee
     LOOP
-        RAISE WARNING '% has rights besides these roles: % on %',
-            CASE found.grantee WHEN 0 THEN 'PUBLIC' ELSE found.grantee::regrole::text END, found.privileges, found.tables;
+        RAISE WARNING '% has rights besides these roles: % on %', one.grantee, one.rights, one.objects;
     END LOOP;
 END
 $roles$;
