@@ -91,80 +91,37 @@ LANGUAGE sql STABLE PARALLEL SAFE
 RETURN ('x' || encode(substr(sha256(convert_to(format('%s:%s:%s', xid, id,
     CASE WHEN isfinite(created_at) THEN (extract(epoch FROM created_at) * 1000000)::bigint END), 'UTF8')), 1, 4), 'hex'))::bit(32)::int;
 
--- varint is the unsigned LEB128 of a number that is not negative, as Go's
--- encoding/binary writes it.
-CREATE FUNCTION outcrier.varint(n bigint) RETURNS bytea
-LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    written bytea := '';
-BEGIN
-    WHILE n >= 128 LOOP
-        written := written || set_byte('\x00'::bytea, 0, (n & 127)::int | 128);
-        n := n >> 7;
-    END LOOP;
-    RETURN written || set_byte('\x00'::bytea, 0, n::int);
-END
-$$;
-
 -- position returns the position of the calling statement's snapshot; in REPEATABLE
--- READ, of the transaction's. A page rendered from data that was read in that
--- snapshot hands it to its stream and misses nothing between render and connect. The
--- transaction's own events, not committed yet, count as unseen. The format is
--- outbox.Position's; its tests hold the two together.
+-- READ, of the transaction's. A page rendered from data that was read in that snapshot
+-- hands it to its stream and misses nothing between render and connect. The
+-- transaction's own events, not committed yet, count as unseen. It has a format of its
+-- own, plain numbers of fixed width, so that only Go packs positions
+-- (outbox.ParsePosition reads both).
 CREATE FUNCTION outcrier.position() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    own     CONSTANT xid8 := pg_current_xact_id_if_assigned();
-    -- 0, which is nobody's, until a node has put back what a dump of the schema lacks.
-    history CONSTANT bigint := coalesce((SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1), 0);
-    removal CONSTANT bigint := (SELECT coalesce(max(r.removal), 0) FROM outcrier.removal AS r);
-    most    CONSTANT int := 128;
-    newest  record;
-    m       bigint := 3; -- settled rows are in every snapshot
-    upto    bigint;
-    hash    int := 0;
-    flying  bigint[];
-    written bytea := '';
-    previous bigint;
-    flag    int := 0;
+    own    CONSTANT xid8 := pg_current_xact_id_if_assigned();
+    most   CONSTANT int := 128;
+    newest record;
+    flying bigint[];
+    upto   bigint;
 BEGIN
-    SELECT o.xid::text::bigint AS xid, o.id, o.created_at INTO newest
-    FROM outcrier.event AS o WHERE own IS NULL OR o.xid <> own ORDER BY o.xid DESC, o.id DESC LIMIT 1;
-    IF FOUND THEN
-        m := newest.xid;
-        hash := outcrier.anchor(m::text::xid8, newest.id, newest.created_at);
-    END IF;
-
-    SELECT coalesce(array_agg(open.x ORDER BY open.x), '{}'::bigint[]) INTO flying
-    FROM (SELECT x::text::bigint FROM pg_snapshot_xip(pg_current_snapshot()) AS x
-          UNION SELECT own::text::bigint) AS open (x)
-    WHERE open.x < m;
-
-    -- Too long to write: claim less.
-    upto := m;
-    IF cardinality(flying) > most THEN
-        upto := flying[most + 1] - 1;
-        flying := flying[1:most];
-        flag := 2;
-        -- M is a member of the set, so an exception can't be M.
-        WHILE flying[cardinality(flying)] = upto LOOP
-            upto := upto - 1;
-            flying := flying[1:cardinality(flying) - 1];
-        END LOOP;
-    END IF;
-
-    previous := upto;
-    FOR n IN REVERSE cardinality(flying)..1 LOOP
-        written := written || outcrier.varint(previous - flying[n]);
-        previous := flying[n];
-    END LOOP;
-    written := set_byte('\x10'::bytea, 0, 16 | flag)
-        || substr(int8send(history), 5, 4) || int4send(hash) || outcrier.varint(removal)
-        || outcrier.varint(upto) || outcrier.varint(cardinality(flying)::bigint) || written;
-    IF flag = 2 THEN
-        written := written || outcrier.varint(m - upto);
-    END IF;
-    RETURN coalesce(newest.id, 0) || '.' || rtrim(translate(encode(written, 'base64'), '+/' || chr(10), '-_'), '=');
+    -- Without events it is 3: settled rows are in every snapshot.
+    SELECT coalesce(max(n.xid), 3) AS m, coalesce(max(n.id), 0) AS id, coalesce(max(n.hash), 0) AS hash INTO newest FROM (
+        SELECT o.xid::text::bigint AS xid, o.id, outcrier.anchor(o.xid, o.id, o.created_at) AS hash
+        FROM outcrier.event AS o WHERE own IS NULL OR o.xid <> own ORDER BY o.xid DESC, o.id DESC LIMIT 1) AS n;
+    flying := ARRAY(
+        SELECT open.x FROM (SELECT x::text::bigint FROM pg_snapshot_xip(pg_current_snapshot()) AS x UNION SELECT own::text::bigint) AS open (x)
+        WHERE open.x < newest.m ORDER BY 1 LIMIT most + 1);
+    -- With more in flight than there is room for, it claims less.
+    upto := coalesce(flying[most + 1] - 1, newest.m);
+    RETURN newest.id || '.' || rtrim(translate(encode('\x20'::bytea
+        -- History 0 is nobody's: a dump of the schema has none until a node starts.
+        || substr(int8send(coalesce((SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1), 0)), 5, 4)
+        || int4send(newest.hash) || int8send((SELECT coalesce(max(r.removal), 0) FROM outcrier.removal AS r))
+        || int8send(newest.m) || int8send(upto)
+        || coalesce((SELECT string_agg(int8send(f.x), ''::bytea ORDER BY f.x) FROM unnest(flying[1:most]) AS f (x)), ''::bytea),
+        'base64'), '+/' || chr(10), '-_'), '=');
 END
 $$;
 

@@ -185,7 +185,7 @@ func parsePosition(text string) (p Position, err error) {
 	}
 	switch {
 	case r.err != nil:
-		return p, r.err
+		return Position{}, r.err
 	case len(r.rest) > 0:
 		return Position{}, fmt.Errorf("%d bytes too many", len(r.rest))
 	case flags&flagAnchorApart != 0 && p.Anchor.XID == top:

@@ -67,7 +67,7 @@ func xidOfEvent(t *testing.T, db database, id int64) uint64 {
 	return ask1[uint64](t, db, `SELECT xid FROM outcrier.event WHERE id = $1`, id)
 }
 
-// What the tail computes and what SQL computes are the same text.
+// What the tail computes and what SQL computes are the same position.
 func TestSQLPosition_IsTheTails(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
@@ -75,7 +75,7 @@ func TestSQLPosition_IsTheTails(t *testing.T) {
 	add(t, open, "open")
 	addNow(t, pool, "a", 2)
 	c := follow(t, &outbox.Tail{URL: url})
-	if got, want := ask1[string](t, pool, `SELECT outcrier.position()`), c.starts[0].String(); got != want {
+	if got, want := here(t, pool).String(), c.starts[0].String(); got != want {
 		t.Errorf("SQL says %s, the tail %s", got, want)
 	}
 }
