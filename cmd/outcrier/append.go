@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/spf13/cobra"
 
 	"github.com/outcrier/outcrier/outbox"
@@ -84,19 +83,17 @@ func runAppend(ctx context.Context, p process, c appendConfig) error {
 	if c.URL != "" {
 		return c.post(ctx, p.stdout, draft)
 	}
-	conn, err := pgx.Connect(ctx, c.DatabaseURL)
+	pool, err := newPool(c.DatabaseURL, 1) // which works through a transaction pooler
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		ids, err := outbox.Append(ctx, tx, draft)
-		if err != nil {
-			return err
-		}
-		_, err = fmt.Fprintln(p.stdout, ids[0])
+	defer pool.Close()
+	ids, err := appender(pool, c.Schema)(ctx, []outbox.Draft{draft})
+	if err != nil {
 		return err
-	})
+	}
+	_, err = fmt.Fprintln(p.stdout, ids[0])
+	return err
 }
 
 // post appends by way of a server.

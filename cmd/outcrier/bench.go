@@ -17,7 +17,7 @@ import (
 
 // benchConfig is the settings of "outcrier bench".
 type benchConfig struct {
-	DatabaseSettings
+	ConnectionSettings
 	URL       string        `flag:"url" secret:"true" help:"a server on that database, like http://127.0.0.1:8080; by default one of the bench's own"`
 	Token     string        `flag:"token" secret:"true" help:"a bearer token for the server at --url"`
 	ServerPID int           `flag:"server-pid" allow:"0..4194304" default:"0" help:"the process of the server at --url, when it is on this machine, for its CPU and memory"`
@@ -64,7 +64,7 @@ The report's JSON is for programs: its fields are not renamed.`
 }
 
 func (c *benchConfig) check(r *report) {
-	c.DatabaseSettings.check(r)
+	c.ConnectionSettings.check(r)
 	if c.URL != "" {
 		if u, err := url.Parse(c.URL); err != nil || u.Host == "" || !slices.Contains([]string{"http", "https"}, u.Scheme) {
 			r.reject("url", "want http://host:port or https://host:port")
@@ -107,14 +107,14 @@ func runBench(ctx context.Context, p process, c benchConfig) error {
 
 // bareConfig is the settings of "outcrier bench-bare", which a bench starts.
 type bareConfig struct {
-	DatabaseSettings
+	ConnectionSettings
 	Schema string `flag:"schema" help:"the scratch schema of the bench"`
 	Listen string `flag:"listen" default:"127.0.0.1:0" help:"the address to serve on"`
 	LogSettings
 }
 
 func (c *bareConfig) check(r *report) {
-	c.DatabaseSettings.check(r)
+	c.ConnectionSettings.check(r)
 	r.require("database-url", c.DatabaseURL)
 	r.require("schema", c.Schema)
 }

@@ -26,22 +26,22 @@ type catalogueListConfig struct {
 // stays as it is.
 type catalogueSetConfig struct {
 	DatabaseSettings
-	Type        string   `flag:"type" help:"the type of events that is described, like audit.approved"`
-	Title       string   `flag:"title" help:"what it is called; has to be given for a new type"`
-	Description string   `flag:"description" help:"what it means, in a sentence or two"`
-	Code        string   `flag:"code" help:"a short name for people to quote, like AUDIT-2; no other type can have it"`
-	Severity    string   `flag:"severity" help:"info, warning or error; info for a new type"`
-	Action      string   `flag:"action" help:"what the client should do: none, refresh, retry, sign_in_again, contact_support, show_details, or one of your clients' own; none for a new type"`
-	Schema      string   `flag:"schema" help:"the JSON Schema that payloads are held to; - reads standard input, and null takes it away"`
-	Clear       []string `flag:"clear" allow:"description|code|schema" help:"what to take away from the entry"`
-	JSON        bool     `flag:"json" help:"read all of the entry from standard input, as JSON with these names (the schema is payload_schema)"`
+	Type          string   `flag:"type" help:"the type of events that is described, like audit.approved"`
+	Title         string   `flag:"title" help:"what it is called; has to be given for a new type"`
+	Description   string   `flag:"description" help:"what it means, in a sentence or two"`
+	Code          string   `flag:"code" help:"a short name for people to quote, like AUDIT-2; no other type can have it"`
+	Severity      string   `flag:"severity" help:"info, warning or error; info for a new type"`
+	Action        string   `flag:"action" help:"what the client should do: none, refresh, retry, sign_in_again, contact_support, show_details, or one of your clients' own; none for a new type"`
+	PayloadSchema string   `flag:"payload-schema" help:"the JSON Schema that payloads must match; - reads standard input, and null removes it"`
+	Clear         []string `flag:"clear" allow:"description|code|payload-schema" help:"what to remove from the entry"`
+	JSON          bool     `flag:"json" help:"read all of the entry from standard input, as JSON with these names; the schema is payload_schema"`
 	LogSettings
 }
 
 // catalogueRemoveConfig is the settings of "outcrier catalogue remove".
 type catalogueRemoveConfig struct {
 	DatabaseSettings
-	Type string `flag:"type" help:"the type to take out of the catalogue; its events stay, and more can be appended"`
+	Type string `flag:"type" help:"the type to remove from the catalogue; its events stay, and more can be appended"`
 	LogSettings
 }
 
@@ -55,30 +55,30 @@ type catalogueExportConfig struct {
 type catalogueImportConfig struct {
 	DatabaseSettings
 	Prune  bool `flag:"prune" help:"remove the types that the input does not have"`
-	DryRun bool `flag:"dry-run" help:"only tell what would change"`
+	DryRun bool `flag:"dry-run" help:"only print what would change"`
 	LogSettings
 }
 
 func catalogueCommand(p process) *cobra.Command {
-	catalogue := newGroup("catalogue", "Tell what types of events mean, or change what is said of them")
+	catalogue := newGroup("catalogue", "Show or change the catalogue: what types of events mean")
 	export := newCommand(p, "export", "Print all entries as JSON, to be kept with the code", runCatalogueExport)
 	export.Long = `Prints all entries as JSON, by type and without their times, so that a file of it differs
 where the catalogue does:
 
   outcrier catalogue export > catalogue.json
   outcrier catalogue import --prune < catalogue.json`
-	set := newCommand(p, "set", "Describe a type, or change what is said of it", runCatalogueSet)
+	set := newCommand(p, "set", "Describe a type, or change its description", runCatalogueSet)
 	set.Long = `Describes a type of events, or changes what is given and leaves the rest:
 
   outcrier catalogue set --type order.filled --title 'Order filled' --action refresh
-  outcrier catalogue set --type order.filled --schema - < order.schema.json
-  outcrier catalogue set --type order.filled --clear code,schema
+  outcrier catalogue set --type order.filled --payload-schema - < order.schema.json
+  outcrier catalogue set --type order.filled --clear code,payload-schema
 
 With --json all of the entry comes from standard input.`
 	catalogue.AddCommand(
 		newCommand(p, "list", "List the types, by name", runCatalogueList),
 		set,
-		newCommand(p, "remove", "Take a type out of the catalogue", runCatalogueRemove),
+		newCommand(p, "remove", "Remove a type from the catalogue", runCatalogueRemove),
 		export,
 		newCommand(p, "import", "Add and change entries as standard input has them, all or none", runCatalogueImport),
 	)
@@ -97,7 +97,7 @@ func (c *catalogueRemoveConfig) check(r *report) {
 func (c *catalogueSetConfig) check(r *report) {
 	c.required(r)
 	if c.JSON {
-		for _, flag := range []string{"type", "title", "description", "code", "severity", "action", "schema", "clear"} {
+		for _, flag := range []string{"type", "title", "description", "code", "severity", "action", "payload-schema", "clear"} {
 			if r.given(flag) {
 				r.reject(flag, "is in the JSON, with --json")
 			}
@@ -105,8 +105,8 @@ func (c *catalogueSetConfig) check(r *report) {
 		return
 	}
 	r.require("type", c.Type)
-	if c.Schema != "" && c.Schema != "-" && !json.Valid([]byte(c.Schema)) {
-		r.reject("schema", `want JSON, like '{"type": "object"}', - for standard input, or null`)
+	if c.PayloadSchema != "" && c.PayloadSchema != "-" && !json.Valid([]byte(c.PayloadSchema)) {
+		r.reject("payload-schema", `want JSON, like '{"type": "object"}', - for standard input, or null`)
 	}
 	for _, flag := range c.Clear {
 		if r.given(flag) {
@@ -115,20 +115,14 @@ func (c *catalogueSetConfig) check(r *report) {
 	}
 }
 
-// required is check, where there is no other way than the database.
-func (d DatabaseSettings) required(r *report) {
-	d.check(r)
-	r.require("database-url", d.DatabaseURL)
-}
-
 // withCatalogue calls fn with the catalogue.
-func withCatalogue(url string, fn func(outbox.Catalogue) error) error {
-	pool, err := newPool(url, 1)
+func (d DatabaseSettings) withCatalogue(fn func(outbox.Catalogue) error) error {
+	pool, err := newPool(d.DatabaseURL, 1)
 	if err != nil {
 		return err
 	}
 	defer pool.Close()
-	return fn(outbox.Catalogue{Pool: pool})
+	return fn(outbox.Catalogue{Pool: pool, Schema: d.Schema})
 }
 
 // entries is the catalogue as JSON.
@@ -137,7 +131,7 @@ type entries struct {
 }
 
 func runCatalogueList(ctx context.Context, p process, c catalogueListConfig) error {
-	return withCatalogue(c.DatabaseURL, func(catalogue outbox.Catalogue) error {
+	return c.withCatalogue(func(catalogue outbox.Catalogue) error {
 		types, err := catalogue.List(ctx)
 		if err != nil {
 			return err
@@ -164,12 +158,12 @@ func runCatalogueSet(ctx context.Context, p process, c catalogueSetConfig) error
 			return err
 		}
 		c.Type = whole.Type
-	} else if c.Schema == "-" {
+	} else if c.PayloadSchema == "-" {
 		schema, err := readStdin[json.RawMessage](p.stdin, "a JSON Schema")
 		if err != nil {
 			return err
 		}
-		c.Schema = string(*schema)
+		c.PayloadSchema = string(*schema)
 	}
 	return c.edit(ctx, p, func(types []outbox.EventType) ([]outbox.EventType, error) {
 		i := slices.IndexFunc(types, func(t outbox.EventType) bool { return t.Type == c.Type })
@@ -198,8 +192,8 @@ func (c catalogueSetConfig) apply(t *outbox.EventType) {
 	if c.Code != "" {
 		t.Code = &c.Code
 	}
-	if c.Schema != "" {
-		t.PayloadSchema = json.RawMessage(c.Schema)
+	if c.PayloadSchema != "" {
+		t.PayloadSchema = json.RawMessage(c.PayloadSchema)
 	}
 	for _, name := range c.Clear {
 		switch name {
@@ -207,7 +201,7 @@ func (c catalogueSetConfig) apply(t *outbox.EventType) {
 			t.Description = ""
 		case "code":
 			t.Code = nil
-		case "schema":
+		case "payload-schema":
 			t.PayloadSchema = nil
 		}
 	}
@@ -224,7 +218,7 @@ func runCatalogueRemove(ctx context.Context, p process, c catalogueRemoveConfig)
 }
 
 func runCatalogueExport(ctx context.Context, p process, c catalogueExportConfig) error {
-	return withCatalogue(c.DatabaseURL, func(catalogue outbox.Catalogue) error {
+	return c.withCatalogue(func(catalogue outbox.Catalogue) error {
 		types, err := catalogue.List(ctx)
 		if err != nil {
 			return err
@@ -249,7 +243,7 @@ func runCatalogueImport(ctx context.Context, p process, c catalogueImportConfig)
 	if given.Types == nil {
 		return errors.New(`standard input has no "types": want {"types": [` + exampleEntry + `, …]}, as export prints it`)
 	}
-	return withCatalogue(c.DatabaseURL, func(catalogue outbox.Catalogue) error {
+	return c.withCatalogue(func(catalogue outbox.Catalogue) error {
 		changes, err := catalogue.Edit(ctx, c.DryRun, func(types []outbox.EventType) ([]outbox.EventType, error) {
 			if c.Prune {
 				return given.Types, nil
@@ -268,7 +262,7 @@ func runCatalogueImport(ctx context.Context, p process, c catalogueImportConfig)
 
 // edit changes the catalogue, and tells what was changed.
 func (d DatabaseSettings) edit(ctx context.Context, p process, wanted func([]outbox.EventType) ([]outbox.EventType, error)) error {
-	return withCatalogue(d.DatabaseURL, func(catalogue outbox.Catalogue) error {
+	return d.withCatalogue(func(catalogue outbox.Catalogue) error {
 		changes, err := catalogue.Edit(ctx, false, wanted)
 		if err != nil {
 			return err

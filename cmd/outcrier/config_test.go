@@ -47,12 +47,12 @@ func mustLoad[C any, P interface {
 func TestConfig_DefaultsAreAsDocumented(t *testing.T) {
 	got := mustLoad[serveConfig](t, nil, "--database-url", dsn, "--node", "a1", "--jwt-secret", secret)
 	want := serveConfig{
-		DatabaseSettings: DatabaseSettings{DatabaseURL: dsn},
+		DatabaseSettings: DatabaseSettings{ConnectionSettings: ConnectionSettings{DatabaseURL: dsn}, OutboxSettings: OutboxSettings{Schema: "outcrier"}},
 		ServerSettings: ServerSettings{
 			Listen:     "127.0.0.1:8080",
 			DirectURL:  dsn,
 			Node:       "a1",
-			Wake:       "bell",
+			Wake:       "notify",
 			Turn:       10 * time.Millisecond,
 			IdleTurn:   time.Second,
 			Heartbeat:  15 * time.Second,
@@ -131,7 +131,7 @@ func TestConfig_AllMistakesAreReportedTogether(t *testing.T) {
   --direct-url (OUTCRIER_DIRECT_URL): the value given (not shown): want postgres://user:password@host:5432/name, or host=… dbname=…; files that it names have to be readable
   --migrate (OUTCRIER_MIGRATE): "perhaps": want true or false
   --node (OUTCRIER_NODE): "a b": want 1 to 63 letters, digits, ".", "_" or "-", the first a letter or digit
-  --wake (OUTCRIER_WAKE): "drum": want bell or poll
+  --wake (OUTCRIER_WAKE): "drum": want notify or poll
   --turn (OUTCRIER_TURN): "2s": want 1ms to 1s
   --heartbeat (OUTCRIER_HEARTBEAT): "soon": want a duration like 250ms, 30s or 1h30m, 100ms to 5m
   --queue (OUTCRIER_QUEUE): "1.5": want a whole number, 1 to 65536
@@ -170,6 +170,10 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 	}
 	up := func(t *testing.T, args ...string) error {
 		_, err := loaded[migrateUpConfig](t, nil, args...)
+		return err
+	}
+	script := func(t *testing.T, args ...string) error {
+		_, err := loaded[migrateSQLConfig](t, nil, args...)
 		return err
 	}
 	for _, tt := range []struct {
@@ -240,6 +244,16 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		{add, []string{"--deliver-at", "tomorrow"}, "want a time like"},
 		{up, nil, "--database-url (OUTCRIER_DATABASE_URL, DATABASE_URL): has to be given"},
 		{up, []string{"--database-url", dsn, "--payload-limit", "65MiB"}, "want 1KiB to 64MiB"},
+		{up, []string{"--database-url", dsn, "--schema", "tenant 7", "--outbox", "app.outbox"}, ""},
+		{up, []string{"--database-url", dsn, "--schema", "public"}, "needs a schema of its own"},
+		{up, []string{"--database-url", dsn, "--schema", "it's"}, `"'"`},
+		{up, []string{"--database-url", dsn, "--outbox", "outcrier.outbox"}, "want another schema than Outcrier's own"},
+		{serve, []string{"--outbox", "app."}, "want schema.name"},
+		{script, nil, ""},
+		{script, []string{"--from", "1"}, ""},
+		{script, []string{"--from", "1000"}, "is the newest"},
+		{script, []string{"--from", "-1"}, "want 0 or more"},
+		{add, []string{"--schema", "pg_temp"}, "Postgres's own"},
 		{follow, nil, "has to be given, or --database-url"},
 		{follow, []string{"--url", "http://127.0.0.1:8080"}, ""},
 		{follow, []string{"--url", "127.0.0.1:8080"}, "want http://host:port"},

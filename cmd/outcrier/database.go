@@ -29,7 +29,7 @@ func (n *node) database(ctx context.Context) (private *pgserver.Server, err erro
 		n.DatabaseURL, n.DirectURL = private.URL(""), private.URL("")
 	}
 	if n.Migrate {
-		if err := (migrations.Migrations{URL: n.DirectURL, Log: n.log}).Up(ctx); err != nil {
+		if err := n.migrations(n.DirectURL, n.log).Up(ctx); err != nil {
 			if private != nil {
 				err = errors.Join(err, private.Stop())
 			}
@@ -45,12 +45,12 @@ func (n *node) database(ctx context.Context) (private *pgserver.Server, err erro
 	return private, nil
 }
 
-// checkSchema refuses a database whose schema is of another time. One that does not
-// answer is waited for, by those who need it.
+// checkSchema refuses a database whose schema this program does not work with. One that
+// does not answer is waited for, by those who need it.
 func (n *node) checkSchema(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	err := migrations.Migrations{URL: n.DatabaseURL, Log: n.log}.Check(ctx)
+	err := n.migrations(n.DatabaseURL, n.log).Check(ctx)
 	if errors.Is(err, migrations.ErrIncompatible) {
 		return err
 	}
@@ -70,11 +70,11 @@ func newPool(url string, connections int) (*pgxpool.Pool, error) {
 	return pgxpool.NewWithConfig(context.Background(), config)
 }
 
-// appender appends in a transaction of its own, for those who come by HTTP.
-func appender(pool *pgxpool.Pool) func(context.Context, []outbox.Draft) ([]int64, error) {
+// appender returns a function that appends in a transaction of its own, for requests.
+func appender(pool *pgxpool.Pool, schema outbox.Schema) func(context.Context, []outbox.Draft) ([]int64, error) {
 	return func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
 		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-			ids, err = outbox.Append(ctx, tx, drafts...)
+			ids, err = schema.Append(ctx, tx, drafts...)
 			return err
 		})
 		return ids, err

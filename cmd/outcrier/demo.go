@@ -1,10 +1,14 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/outcrier/outcrier/outbox"
+)
 
 // demoConfig is the settings of "outcrier demo".
 type demoConfig struct {
-	DatabaseSettings
+	ConnectionSettings
 	ServerSettings
 	// Traffic is in events per second; 0 makes none.
 	Traffic float64 `flag:"traffic" default:"0" allow:"0..1000" help:"the events per second that imaginary users cause"`
@@ -16,7 +20,7 @@ func demoCommand(p process) *cobra.Command {
 }
 
 func (c *demoConfig) check(r *report) {
-	c.DatabaseSettings.check(r)
+	c.ConnectionSettings.check(r)
 	c.ServerSettings.check(r, c.DatabaseURL, true)
 	if !r.given("migrate") {
 		c.Migrate = true
@@ -29,7 +33,7 @@ func (c *demoConfig) check(r *report) {
 // serve is the settings of the server beneath the demo, which is in dev mode.
 func (c demoConfig) serve() serveConfig {
 	return serveConfig{
-		DatabaseSettings: c.DatabaseSettings,
+		DatabaseSettings: DatabaseSettings{ConnectionSettings: c.ConnectionSettings, OutboxSettings: OutboxSettings{Schema: outbox.DefaultSchema}},
 		ServerSettings:   c.ServerSettings,
 		Dev:              true,
 		LogSettings:      c.LogSettings,

@@ -65,7 +65,7 @@ func runDoctor(ctx context.Context, p process, c doctorConfig) error {
 	list := []doctor.Finding{}
 	print := printer{w: p.stdout, terminal: terminalOf(p.stdout, p.environ)}
 	counts := doctor.Examine(ctx, doctor.Config{
-		DatabaseURL: c.DatabaseURL, DirectURL: c.DirectURL, URL: c.URL, Token: c.Token, Verifier: verifier, Patience: c.Patience,
+		DatabaseURL: c.DatabaseURL, DirectURL: c.DirectURL, Schema: c.Schema, URL: c.URL, Token: c.Token, Verifier: verifier, Patience: c.Patience,
 		Found: func(f doctor.Finding) {
 			list = append(list, f)
 			if !c.JSON {

@@ -32,8 +32,8 @@ func TestRun_MistakesExitWithTwoAndSayWhereHelpIs(t *testing.T) {
 	}{
 		{nil, "outcrier: no command given, want append, bench, catalogue, demo, doctor, health, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
 		{[]string{"server"}, "outcrier: unknown command \"server\", want append, bench, catalogue, demo, doctor, health, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
-		{[]string{"migrate"}, "outcrier migrate: no command given, want down, roles, status or up\nSee 'outcrier migrate --help'.\n"},
-		{[]string{"migrate", "sideways"}, "outcrier migrate: unknown command \"sideways\", want down, roles, status or up\nSee 'outcrier migrate --help'.\n"},
+		{[]string{"migrate"}, "outcrier migrate: no command given, want drop, roles, sql, status or up\nSee 'outcrier migrate --help'.\n"},
+		{[]string{"migrate", "sideways"}, "outcrier migrate: unknown command \"sideways\", want drop, roles, sql, status or up\nSee 'outcrier migrate --help'.\n"},
 		{[]string{"serve", "now"}, "outcrier serve: unexpected argument \"now\", settings are given as --name value\nSee 'outcrier serve --help'.\n"},
 		{[]string{"serve", "--trun", "1s"}, "outcrier serve: unknown flag: --trun\nSee 'outcrier serve --help'.\n"},
 		{[]string{"serve", "--turn"}, "outcrier serve: flag needs an argument: --turn\nSee 'outcrier serve --help'.\n"},
@@ -83,7 +83,8 @@ func TestHelp_ShowsFlagVariableDefaultAndWhatIsAllowed(t *testing.T) {
 	for _, want := range []string{
 		"--database-url text", "OUTCRIER_DATABASE_URL, DATABASE_URL\n",
 		"--turn duration", "OUTCRIER_TURN, 1ms to 1s (default 10ms)\n",
-		"--wake bell|poll", "OUTCRIER_WAKE (default bell)\n",
+		"--wake notify|poll", "OUTCRIER_WAKE (default notify)\n",
+		"--schema text", "OUTCRIER_SCHEMA (default outcrier)\n",
 		"--retention duration", "OUTCRIER_RETENTION, 0, or 24h or more (default 168h)\n",
 	} {
 		if !strings.Contains(got.stdout, want) {
@@ -119,7 +120,9 @@ func TestHelp_NamesEverySetting(t *testing.T) {
 func TestSettings_DefaultsAreAllowed(t *testing.T) {
 	mustLoad[serveConfig](t, nil, "--dev")
 	mustLoad[demoConfig](t, nil)
-	mustLoad[migrateConfig](t, nil, "--database-url", dsn)
+	mustLoad[migrateDropConfig](t, nil, "--database-url", dsn)
+	mustLoad[migrateStatusConfig](t, nil, "--database-url", dsn)
+	mustLoad[migrateSQLConfig](t, nil)
 	mustLoad[migrateUpConfig](t, nil, "--database-url", dsn)
 	mustLoad[migrateRolesConfig](t, nil, "--database-url", dsn)
 	mustLoad[appendConfig](t, nil, "--database-url", dsn, "--topic", "t", "--type", "a")

@@ -21,7 +21,7 @@ func (n node) measure(surface *handlers.Config, tail *outbox.Tail, pool *pgxpool
 	sources := metrics.Sources{
 		Node: n.Node, Version: version(), Tail: tail.Status, Streams: surface.Streamer.Stats,
 		Refusals: surface.Access.Refusals, Traffic: surface.Traffic,
-		Pool: pool.Stat, Survey: outbox.Reader{Pool: pool}.Survey, Log: n.log,
+		Pool: pool.Stat, Survey: outbox.Reader{Pool: pool, Schema: n.Schema}.Survey, Log: n.log,
 	}
 	if surface.Audit != nil {
 		sources.Audit = surface.Audit.Stats

@@ -58,7 +58,7 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 		return text
 	}
 	eventually(t, func() bool {
-		return sample(t, all(), `outcrier_listen_state{state="proven"}`) == 1
+		return sample(t, all(), `outcrier_listen_state{state="works"}`) == 1
 	})
 	stream, err := http.Get("http://" + s.address + "/events?topic=secret/topic/**") //nolint:bodyclose // it is, by the defer
 	if err != nil {
@@ -94,7 +94,7 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 		"outcrier_tail_events_total": 3, "outcrier_sent_events_total": 3, "outcrier_append_to_dispatch_seconds_count": 3,
 		"outcrier_append_requests_total": 3, "outcrier_appended_events_total": 3, `outcrier_readers{protocol="http1"}`: 1,
 		"outcrier_streams_open": 1, `outcrier_subscriptions{state="parked"}`: 1, "outcrier_tail_lag_seconds": 0,
-		"outcrier_tail_caught_events_total": 0, "outcrier_owing_transactions": 0, "outcrier_partitions_ahead": 3,
+		"outcrier_tail_caught_events_total": 0, "outcrier_in_flight_transactions": 0, "outcrier_partitions_ahead": 3,
 		"outcrier_database_answers": 1, `outcrier_tail_state{state="following"}`: 1, "outcrier_ring_events": 3,
 	}
 	var text string
@@ -115,8 +115,8 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 	if n := sample(t, text, "outcrier_dispatch_to_socket_seconds_count"); n < 1 || n > 3 {
 		t.Errorf("%v writes of live events, want 1 to 3", n)
 	}
-	if sample(t, text, "outcrier_bell_asked_total") < 1 || sample(t, text, "outcrier_sent_bytes_total") < 300 {
-		t.Errorf("the bell or the bytes are not counted:\n%s", text)
+	if sample(t, text, "outcrier_wake_up_requests_total") < 1 || sample(t, text, "outcrier_sent_bytes_total") < 300 {
+		t.Errorf("wake-ups or bytes are not counted:\n%s", text)
 	}
 	if strings.Contains(text, "secret") {
 		t.Error("a topic or a type is in there")

@@ -1,32 +1,29 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/outcrier/outcrier/migrations"
 )
 
-// migrateConfig is the settings of "outcrier migrate down".
-type migrateConfig struct {
-	DatabaseSettings
-	LogSettings
+// PayloadLimitSettings says what the schema is made with.
+type PayloadLimitSettings struct {
+	PayloadLimit byteSize `flag:"payload-limit" default:"1MiB" allow:"1KiB..64MiB" help:"the largest payload that the schema will accept"`
 }
 
 // migrateUpConfig is the settings of "outcrier migrate up".
 type migrateUpConfig struct {
 	DatabaseSettings
-	PayloadLimit byteSize `flag:"payload-limit" default:"1MiB" allow:"1KiB..64MiB" help:"the largest payload that the schema will accept"`
-	LogSettings
-}
-
-// migrateRolesConfig is the settings of "outcrier migrate roles".
-type migrateRolesConfig struct {
-	DatabaseSettings
-	Print bool `flag:"print" help:"print the SQL instead, for somebody with more rights to run it with psql"`
+	PayloadLimitSettings
 	LogSettings
 }
 
@@ -37,69 +34,104 @@ type migrateStatusConfig struct {
 	LogSettings
 }
 
+// migrateSQLConfig is the settings of "outcrier migrate sql", which asks no database.
+type migrateSQLConfig struct {
+	OutboxSettings
+	PayloadLimitSettings
+	From int `flag:"from" default:"0" allow:"0.." help:"the version of a schema that is there: print only what comes after it"`
+	LogSettings
+}
+
+// migrateRolesConfig is the settings of "outcrier migrate roles".
+type migrateRolesConfig struct {
+	DatabaseSettings
+	Print bool `flag:"print" help:"print the SQL instead, for somebody with more rights to run it with psql"`
+	LogSettings
+}
+
+// migrateDropConfig is the settings of "outcrier migrate drop".
+type migrateDropConfig struct {
+	DatabaseSettings
+	Database string `flag:"database" help:"the name of the database that the URL leads to, to confirm; on a terminal it is asked for"`
+	LogSettings
+}
+
 func migrateCommand(p process) *cobra.Command {
-	migrate := newGroup("migrate", "Bring the schema of the outbox up or down, or show where it is")
+	migrate := newGroup("migrate", "Make, change, show or drop the schema of the outbox")
+	up := newCommand(p, "up", "Apply all migrations that the database lacks", runMigrateUp)
+	up.Long = `Applies all migrations that the database lacks, beside running nodes and writers, and
+restores what a dump of the schema alone or a test suite that empties all tables leaves
+out. The schema belongs to the role that runs this.`
+	script := newCommand(p, "sql", "Print the schema, or a later step of it, as a plain SQL script", runMigrateSQL)
+	script.Long = `Prints the whole schema as one SQL script, for a DBA to review and to run with psql, or
+as a migration of Flyway, Liquibase, Alembic, Rails, Prisma or another tool:
+
+  outcrier migrate sql > outcrier.sql
+  psql -X -1 -v ON_ERROR_STOP=1 -f outcrier.sql "$DATABASE_URL"
+
+Afterwards "outcrier migrate up" has nothing to do. With --from it prints the step that
+takes a schema from that version to the newest. No database is asked: the view is
+public.outbox, unless --outbox says otherwise.`
+	drop := newCommand(p, "drop", "Drop the schema and its view with all events, after asking", runMigrateDrop)
+	drop.Long = `Drops the schema and its view with all events. It asks for the name of the database, which
+--database gives too, and refuses while nodes run. The roles stay: they belong to the cluster.`
 	migrate.AddCommand(
-		newCommand(p, "up", "Apply all migrations that the database hasn't yet", runMigrateUp),
-		newCommand(p, "down", "Undo all migrations: the outbox and its events are dropped", runMigrateDown),
-		newCommand(p, "roles", "Make the roles outbox_writer, outbox_reader and outbox_server, and grant each what it needs", runMigrateRoles),
-		newCommand(p, "status", "List the migrations, and whether each is applied", runMigrateStatus),
+		up, script, drop,
+		newCommand(p, "roles", "Make the roles outcrier_writer, _reader, _server, _operator and _two_phase, and grant each what it needs", runMigrateRoles),
+		newCommand(p, "status", "List the migrations, and which are applied", runMigrateStatus),
 	)
 	return migrate
 }
 
-func (c *migrateConfig) check(r *report) {
-	c.DatabaseSettings.check(r)
-	r.require("database-url", c.DatabaseURL)
-}
+func (c *migrateUpConfig) check(r *report)     { c.required(r) }
+func (c *migrateStatusConfig) check(r *report) { c.required(r) }
+func (c *migrateRolesConfig) check(r *report)  { c.required(r) }
+func (c *migrateDropConfig) check(r *report)   { c.required(r) }
 
-func (c *migrateUpConfig) check(r *report) {
-	c.DatabaseSettings.check(r)
-	r.require("database-url", c.DatabaseURL)
-}
-
-func (c *migrateStatusConfig) check(r *report) {
-	c.DatabaseSettings.check(r)
-	r.require("database-url", c.DatabaseURL)
-}
-
-func (c *migrateRolesConfig) check(r *report) {
-	c.DatabaseSettings.check(r)
-	r.require("database-url", c.DatabaseURL)
+func (c *migrateSQLConfig) check(r *report) {
+	c.OutboxSettings.check(r)
+	if newest := int(migrations.Newest()); c.From >= newest {
+		r.reject("from", "want 0 to %d: version %d is the newest", newest-1, newest)
+	}
 }
 
 func runMigrateUp(ctx context.Context, p process, c migrateUpConfig) error {
 	progress := newProgress(p.stderr, p.environ)
 	defer progress.end()
-	m := migrations.Migrations{URL: c.DatabaseURL, PayloadLimit: int(c.PayloadLimit), Log: c.logger(progress)}
-	before, err := pending(ctx, m)
+	m := c.migrations(c.DatabaseURL, c.logger(progress))
+	m.PayloadLimit = int(c.PayloadLimit)
+	before, err := m.Status(ctx)
 	if err != nil {
 		return err
 	}
-	if before > 0 {
-		progress.say(fmt.Sprintf("apply %s", several(before, "migration")))
+	missing := pending(before)
+	if missing > 0 {
+		progress.say(fmt.Sprintf("apply %s", several(missing, "migration")))
 	}
 	if err := m.Up(ctx); err != nil {
 		return err
 	}
 	progress.clear()
-	text := several(before, "migration") + " applied"
-	if before == 0 {
+	text := several(missing, "migration") + " applied"
+	switch {
+	case missing > 0:
+	case before.Problem != "" && before.Version == before.Newest:
+		text = "all migrations are applied, and what was missing is restored"
+	default:
 		text = "nothing to do: all migrations are applied"
 	}
 	_, err = fmt.Fprintln(p.stdout, text)
 	return err
 }
 
-// pending is how many migrations are not applied.
-func pending(ctx context.Context, m migrations.Migrations) (n int, err error) {
-	status, err := m.Status(ctx)
+// pending returns how many migrations are not applied.
+func pending(status migrations.Status) (n int) {
 	for _, migration := range status.Migrations {
-		if migration.AppliedAt == nil {
+		if !migration.Applied {
 			n++
 		}
 	}
-	return n, err
+	return n
 }
 
 // several is a number of things.
@@ -110,12 +142,50 @@ func several(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-func runMigrateDown(ctx context.Context, p process, c migrateConfig) error {
-	return migrations.Migrations{URL: c.DatabaseURL, Log: p.log}.Down(ctx)
+func runMigrateSQL(_ context.Context, p process, c migrateSQLConfig) error {
+	m := migrations.Migrations{Schema: c.Schema, Outbox: c.Outbox, PayloadLimit: int(c.PayloadLimit)}
+	text, err := m.SQL(int64(c.From))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprint(p.stdout, text)
+	return err
+}
+
+func runMigrateDrop(ctx context.Context, p process, c migrateDropConfig) error {
+	m := c.migrations(c.DatabaseURL, p.log)
+	if c.Database == "" {
+		status, err := m.Status(ctx)
+		if err != nil {
+			return err
+		}
+		if c.Database, err = askForDatabase(p, status); err != nil {
+			return err
+		}
+	}
+	if err := m.Drop(ctx, c.Database); err != nil {
+		return err
+	}
+	_, err := fmt.Fprintf(p.stdout, "schema %s of database %s is dropped\n", c.Schema, printable(c.Database))
+	return err
+}
+
+// askForDatabase has a person type the database's name.
+func askForDatabase(p process, status migrations.Status) (string, error) {
+	file, ok := p.stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) {
+		return "", errors.New("name the database to confirm: --database NAME")
+	}
+	fmt.Fprintf(p.stderr, "This drops schema %s and view %s with all events.\nType the name of the database to confirm: ", status.Schema, status.Outbox)
+	line, err := bufio.NewReader(file).ReadString('\n')
+	if err != nil {
+		return "", fmt.Errorf("read the name of the database: %w", err)
+	}
+	return strings.TrimSpace(line), nil
 }
 
 func runMigrateRoles(ctx context.Context, p process, c migrateRolesConfig) error {
-	m := migrations.Migrations{URL: c.DatabaseURL, Log: p.log}
+	m := c.migrations(c.DatabaseURL, p.log)
 	if !c.Print {
 		return m.Roles(ctx)
 	}
@@ -128,13 +198,13 @@ func runMigrateRoles(ctx context.Context, p process, c migrateRolesConfig) error
 }
 
 func runMigrateStatus(ctx context.Context, p process, c migrateStatusConfig) error {
-	list, err := migrations.Migrations{URL: c.DatabaseURL}.Status(ctx)
+	status, err := c.migrations(c.DatabaseURL, nil).Status(ctx)
 	if err != nil {
 		return err
 	}
 	if c.JSON {
-		return json.NewEncoder(p.stdout).Encode(list)
+		return json.NewEncoder(p.stdout).Encode(status)
 	}
-	_, err = fmt.Fprint(p.stdout, list)
+	_, err = fmt.Fprint(p.stdout, status)
 	return err
 }

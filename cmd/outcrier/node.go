@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/outcrier/outcrier/handlers"
@@ -71,10 +72,10 @@ func (n node) run(ctx context.Context) error {
 	}
 	defer pool.Close()
 
-	hub := sse.NewHub(&sse.Ring{Past: traced.Past(outbox.Reader{Pool: pool}), Bytes: int(n.Ring), Replays: max(1, n.Pool/2)})
+	hub := sse.NewHub(&sse.Ring{Past: traced.Past(outbox.Reader{Pool: pool, Schema: n.Schema}), Bytes: int(n.Ring), Replays: max(1, n.Pool/2)})
 	hub.QueueFrames = n.Queue
 	tail := &outbox.Tail{
-		URL: n.DirectURL, Connected: pool.Reset, Start: hub.Start, Deliver: traced.Deliver(hub.Deliver),
+		URL: n.DirectURL, Schema: n.Schema, Connected: pool.Reset, Start: hub.Start, Deliver: traced.Deliver(hub.Deliver),
 		Wake: outbox.Wake(n.Wake), Turn: n.Turn, IdleTurn: n.IdleTurn, Log: n.log,
 	}
 	streamer := sse.NewStreamer(hub, n.log)
@@ -86,21 +87,29 @@ func (n node) run(ctx context.Context) error {
 	}
 	access.Open, access.Proxies, access.Limits = n.open(), n.proxies(), n.limits()
 	var leaving atomic.Bool
+	admin := outbox.NewAdmin(pool)
+	admin.Schema = n.Schema
 	surface := handlers.Config{
-		Streamer: streamer, Append: traced.Append(appender(pool)), Catalogue: outbox.Catalogue{Pool: pool}.List, TailStatus: tail.Status, Leaving: leaving.Load,
+		Streamer: streamer, Append: traced.Append(appender(pool, n.Schema)), Catalogue: outbox.Catalogue{Pool: pool, Schema: n.Schema}.List, TailStatus: tail.Status, Leaving: leaving.Load,
 		Access: access, Gzip: n.Gzip, MaxBody: int64(n.MaxBody), Log: n.log,
-		Admin: outbox.NewAdmin(pool), Pulse: &handlers.Pulse{Streamer: streamer, TailStatus: tail.Status},
+		Admin: admin, Pulse: &handlers.Pulse{Streamer: streamer, TailStatus: tail.Status},
 	}
 	if n.Audit {
-		surface.Audit = &outbox.Audit{Pool: pool, Node: n.Node, State: state(tail, hub), Log: n.log}
+		surface.Audit = &outbox.Audit{Pool: pool, Schema: n.Schema, Node: n.Node, State: state(tail, hub), Log: n.log}
 	}
 	measured := n.measure(&surface, tail, pool)
 	var business *demo.Demo
 	if n.demo {
-		if err := demo.Migrate(ctx, pool); err != nil {
+		// Sessions of its own: those of the node find no application's tables.
+		theirs, err := pgxpool.New(ctx, n.DatabaseURL)
+		if err != nil {
 			return err
 		}
-		business = demo.New(pool, n.log)
+		defer theirs.Close()
+		if err := demo.Migrate(ctx, theirs); err != nil {
+			return err
+		}
+		business = demo.New(theirs, n.log)
 		business.Heartbeat = n.Heartbeat
 		surface.Home = business.Handler()
 	}
@@ -111,11 +120,10 @@ func (n node) run(ctx context.Context) error {
 	group, work := errgroup.WithContext(work)
 	group.Go(func() error { return tail.Run(work) })
 	group.Go(func() error { return streamer.Run(work) })
-	group.Go(func() error { return outbox.Schedule{Pool: pool, Log: n.log}.Run(work) })
+	group.Go(func() error { return outbox.Schedule{Pool: pool, Schema: n.Schema, Log: n.log}.Run(work) })
 	group.Go(func() error {
-		return outbox.Retention{Pool: pool, Keep: n.Retention, Rules: n.rules(), Log: n.log}.Run(work)
+		return outbox.Retention{Pool: pool, Schema: n.Schema, Keep: n.Retention, Rules: n.rules(), Log: n.log}.Run(work)
 	})
-	group.Go(func() error { return outbox.Stats{Pool: pool, Log: n.log}.Run(work) })
 	if business != nil && n.traffic > 0 {
 		group.Go(func() error { return business.Traffic(work, n.traffic) })
 	}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -13,11 +14,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-func TestServe_RefusesASchemaOfAnotherTime(t *testing.T) {
+func TestServe_RefusesASchemaOfAnotherVersion(t *testing.T) {
 	url := outboxtest.URL(t)
 	conn := must(pgx.Connect(t.Context(), url))
 	defer conn.Close(context.Background())
@@ -31,9 +33,15 @@ func TestServe_RefusesASchemaOfAnotherTime(t *testing.T) {
 			t.Errorf("it ends with %d, want %q:\n%s", code, want, log.String())
 		}
 	}
-	must(conn.Exec(t.Context(), `DELETE FROM outbox_goose_version WHERE version_id = (SELECT max(version_id) FROM outbox_goose_version)`))
-	refused("run outcrier migrate up")
-	must(conn.Exec(t.Context(), `CREATE OR REPLACE FUNCTION outbox_schema(OUT version bigint, OUT nodes_from bigint) LANGUAGE sql AS 'SELECT 4711::bigint, 4700::bigint'`))
+	newest := migrations.Newest()
+	older := must(migrations.Migrations{}.SQL(0))
+	must(conn.Exec(t.Context(), `DROP VIEW public.outbox; DROP SCHEMA outcrier CASCADE`))
+	must(conn.Exec(t.Context(), older[:strings.Index(older, fmt.Sprintf("\n-- %05d_", newest))]))
+	refused(fmt.Sprintf("it is at version %d, and this one needs %d: run outcrier migrate up", newest-1, newest))
+	if err := (migrations.Migrations{URL: url}).Up(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	must(conn.Exec(t.Context(), `CREATE OR REPLACE FUNCTION outcrier.schema_version(OUT version bigint, OUT nodes_from bigint) LANGUAGE sql AS 'SELECT 4711::bigint, 4700::bigint'`))
 	refused("run a newer outcrier")
 }
 
@@ -63,11 +71,11 @@ func TestServe_WorksWithANewerSchema(t *testing.T) {
 		t.Errorf("%s is not given: %v", kind, lines.Err())
 	}
 	running := serve(t, nil, "--database-url", url, "--dev", "--migrate=false")
-	must(conn.Exec(t.Context(), `INSERT INTO outbox_goose_version (version_id, is_applied) VALUES (4711, true)`))
+	must(conn.Exec(t.Context(), `CREATE OR REPLACE FUNCTION outcrier.schema_version(OUT version bigint, OUT nodes_from bigint) LANGUAGE sql AS 'SELECT 4711::bigint, 10::bigint'; INSERT INTO outcrier.schema_migration (version_id, is_applied) VALUES (4711, true)`))
 	must(conn.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', 'newer')`))
 	gives(running, "newer")
 	gives(serve(t, nil, "--database-url", url, "--dev", "--migrate=false"), "newer")
-	must(conn.Exec(t.Context(), `CREATE OR REPLACE FUNCTION outbox_schema(OUT version bigint, OUT nodes_from bigint) LANGUAGE sql AS 'SELECT 4711::bigint, 4700::bigint'`))
+	must(conn.Exec(t.Context(), `CREATE OR REPLACE FUNCTION outcrier.schema_version(OUT version bigint, OUT nodes_from bigint) LANGUAGE sql AS 'SELECT 4711::bigint, 4700::bigint'`))
 	must(conn.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', 'too_new')`))
 	gives(running, "too_new")
 }
@@ -100,7 +108,7 @@ func TestConfig_RetainIsByPattern(t *testing.T) {
 func TestMigrateStatus_IsForProgramsToo(t *testing.T) {
 	var out bytes.Buffer
 	if code := run(t.Context(), []string{"migrate", "status", "--json", "--database-url", outboxtest.URL(t)}, nil, strings.NewReader(""), &out, io.Discard); code != exitDone ||
-		!strings.HasPrefix(out.String(), `{"version":`) || strings.Contains(out.String(), `"applied_at":null`) {
+		!strings.HasPrefix(out.String(), `{"schema":"outcrier","outbox":"public.outbox","version":`) || strings.Contains(out.String(), `"applied_at":null`) {
 		t.Errorf("it ends with %d: %s", code, out.String())
 	}
 }

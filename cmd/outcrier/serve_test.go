@@ -109,10 +109,10 @@ WHERE datname = current_database() AND backend_type = 'client backend' AND appli
 	}
 	eventually(t, func() bool { return others(time.Now()) > 1 })
 	at := time.Now()
-	// What a tail does last is a read, or the ask for the bell.
+	// What a tail does last is a read, or a request to be woken.
 	const killSQL = `
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-WHERE datname = current_database() AND application_name = 'outcrier' AND query ~ 'pg_current_snapshot|outbox_bell|LISTEN' AND pid <> pg_backend_pid()`
+WHERE datname = current_database() AND application_name = 'outcrier' AND query ~ 'pg_current_snapshot|wake_request|wake_up|LISTEN' AND pid <> pg_backend_pid()`
 	eventually(t, func() bool {
 		var killed int
 		if err := conn.QueryRow(t.Context(), killSQL).Scan(&killed); err != nil {

@@ -16,19 +16,57 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 )
 
 // The structs that several configs embed. Their names are exported because
 // only then reflection can set the fields.
 
-// DatabaseSettings says where the outbox is.
-type DatabaseSettings struct {
+// ConnectionSettings says where the database is.
+type ConnectionSettings struct {
 	DatabaseURL string `flag:"database-url" fallback:"DATABASE_URL" secret:"true" help:"the Postgres database with the outbox, like postgres://user:password@host:5432/name"`
 }
 
-func (d DatabaseSettings) check(r *report) {
+// OutboxSettings says what the outbox is called in its database.
+type OutboxSettings struct {
+	Schema outbox.Schema `flag:"schema" default:"outcrier" help:"the schema with all tables and functions of the outbox"`
+	Outbox string        `flag:"outbox" help:"the view that applications insert into, as schema.name, for when it is made; by default outbox in the first schema of the connection's search_path"`
+}
+
+// DatabaseSettings says where the outbox is.
+type DatabaseSettings struct {
+	ConnectionSettings
+	OutboxSettings
+}
+
+func (d ConnectionSettings) check(r *report) {
 	rejectUnlessDSN(r, "database-url", d.DatabaseURL)
+}
+
+func (o OutboxSettings) check(r *report) {
+	if err := o.Schema.Check(); err != nil {
+		r.reject("schema", "%v", err)
+	} else if err := migrations.CheckView(o.Schema, o.Outbox); err != nil {
+		r.reject("outbox", "%v", err)
+	}
+}
+
+func (d DatabaseSettings) check(r *report) {
+	d.ConnectionSettings.check(r)
+	d.OutboxSettings.check(r)
+}
+
+// required is check for a command that has nothing to do without a database.
+func (d DatabaseSettings) required(r *report) {
+	d.check(r)
+	r.require("database-url", d.DatabaseURL)
+}
+
+// migrations are those of the database at the URL, which may be another way to it than
+// DatabaseURL.
+func (d DatabaseSettings) migrations(url string, log *slog.Logger) migrations.Migrations {
+	return migrations.Migrations{URL: url, Schema: d.Schema, Outbox: d.Outbox, Log: log}
 }
 
 // rejectUnlessDSN never repeats the reason of the parser: that can contain the
@@ -65,11 +103,11 @@ type ServerSettings struct {
 	// Listen is host:port. Port 0 picks a free one.
 	Listen string `flag:"listen" default:"127.0.0.1:8080" help:"the address to serve HTTP on; in dev mode, on loopback"`
 	// DirectURL is never empty where DatabaseURL isn't.
-	DirectURL string        `flag:"direct-url" secret:"true" help:"the same database without a pooler between, for LISTEN; by default the database URL"`
+	DirectURL string        `flag:"direct-url" secret:"true" help:"the same database without a pooler in between, for LISTEN; by default the database URL"`
 	Data      string        `flag:"data" help:"the folder of the private Postgres that runs where no database URL is given; by default one of this user's"`
 	Migrate   bool          `flag:"migrate" help:"apply the migrations at start; by default in demo and dev mode only"`
 	Node      string        `flag:"node" help:"the name of this process among the nodes; by default the host's with a random suffix"`
-	Wake      string        `flag:"wake" default:"bell" allow:"bell|poll" help:"what ends the sleep of the tail: a notification by the writer, or only turns of 100ms at most"`
+	Wake      string        `flag:"wake" default:"notify" allow:"notify|poll" help:"how the tail learns of commits while it is idle: notify (LISTEN/NOTIFY), or poll (a read every 100ms)"`
 	Turn      time.Duration `flag:"turn" default:"10ms" allow:"1ms..1s" help:"the time between two reads of the tail while events flow"`
 	IdleTurn  time.Duration `flag:"idle-turn" default:"1s" allow:"10ms..60s" help:"the longest time between two reads of the tail"`
 	Heartbeat time.Duration `flag:"heartbeat" default:"15s" allow:"100ms..5m" help:"the silence on a stream after which a heartbeat is sent"`
@@ -78,8 +116,8 @@ type ServerSettings struct {
 	Retry     time.Duration `flag:"retry" default:"3s" allow:"100ms..5m" help:"the time after which a browser reconnects, on average"`
 	Queue     int           `flag:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
 	Ring      byteSize      `flag:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
-	Gzip      bool          `flag:"gzip" help:"compress streams, each event on its own and once for all of them, and polls, for who accepts it"`
-	Audit     bool          `flag:"audit" help:"record in outbox_stream which streams were sent what, for receipts and the admin page; by default in demo only"`
+	Gzip      bool          `flag:"gzip" help:"gzip streams and polls for clients that accept it (each event is compressed once and shared)"`
+	Audit     bool          `flag:"audit" help:"record in the table stream which streams received which events, for receipts and the admin page; by default in demo only"`
 	// MaxStreams is of this node, not of all.
 	MaxStreams int `flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
 	// DrainDelay comes before Drain.

@@ -70,11 +70,11 @@ func runTail(ctx context.Context, p process, c tailConfig) error {
 		return err
 	}
 	defer pool.Close()
-	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}})
-	tail := &outbox.Tail{URL: c.DatabaseURL, Connected: pool.Reset, Start: hub.Start, Deliver: hub.Deliver, Log: p.log}
+	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool, Schema: c.Schema}})
+	tail := &outbox.Tail{URL: c.DatabaseURL, Schema: c.Schema, Connected: pool.Reset, Start: hub.Start, Deliver: hub.Deliver, Log: p.log}
 	server := newServer(handlers.New(handlers.Config{
 		Streamer: sse.NewStreamer(hub, p.log),
-		Append:   appender(pool), TailStatus: tail.Status, Log: p.log,
+		Append:   appender(pool, c.Schema), TailStatus: tail.Status, Log: p.log,
 		Access: handlers.Access{Open: true}, // on loopback
 	}), time.Minute, p.log)
 	group, work := errgroup.WithContext(ctx)

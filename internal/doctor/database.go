@@ -8,7 +8,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -37,24 +36,68 @@ func (e *examination) database(ctx context.Context) {
 	if !e.server(ctx, conn) {
 		return
 	}
-	e.asServer(ctx)
+	e.sessions(ctx)
 	e.clock(ctx, conn)
 	e.settings(ctx, conn)
+	e.notifications(ctx, conn)
 	e.listen(ctx)
-	var is bool
-	if err := conn.QueryRow(ctx, `SELECT to_regclass('outbox') IS NOT NULL`).Scan(&is); err != nil || !is {
-		e.say(Error, "schema", "there is no table outbox on the search_path of this role", "run outcrier migrate up, or name the schema: ?search_path=… in the URL")
+	at, found := e.place(ctx, conn)
+	if !found {
 		return
 	}
-	e.schema(ctx, conn)
-	e.rights(ctx, conn)
+	e.creators(ctx, conn, at)
+	e.rowSecurity(ctx, conn, at)
+	e.schema(ctx, conn, at)
+	e.rights(ctx, conn, at)
+	e.publications(ctx, conn, at)
 	e.sequence(ctx, conn)
-	e.triggers(ctx, conn)
-	e.partitions(ctx, conn)
-	e.owing(ctx, conn)
+	e.partitions(ctx, conn, at)
+	e.openTransactions(ctx, conn)
 }
 
-// server tells whether to go on.
+// placeSQL finds the schema, and the view by its trigger, wherever it was moved to.
+const placeSQL = `
+SELECT n.oid, coalesce((
+	SELECT t.tgrelid FROM pg_trigger AS t JOIN pg_class AS v ON v.oid = t.tgrelid AND v.relkind = 'v' JOIN pg_proc AS p ON p.oid = t.tgfoid
+	WHERE p.pronamespace = n.oid AND p.proname = 'append_row' AND NOT t.tgisinternal LIMIT 1), 0),
+	EXISTS (SELECT FROM pg_class AS c WHERE c.relnamespace = n.oid AND c.relname = 'event'), has_schema_privilege(n.oid, 'USAGE')
+FROM pg_namespace AS n WHERE n.nspname = $1`
+
+// place reports whether there is an outbox to examine.
+func (e *examination) place(ctx context.Context, conn *pgx.Conn) (at place, found bool) {
+	at.name = e.schemaName()
+	var ours, usable bool
+	err := conn.QueryRow(ctx, placeSQL, at.name).Scan(&at.schema, &at.view, &ours, &usable)
+	schema := pgx.Identifier{at.name}.Sanitize()
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		e.say(Error, "schema", "the database has no schema "+schema,
+			"run outcrier migrate up, or name the schema (--schema); a dump of public alone (pg_dump -n public, Rails' structure.sql) leaves it out: dump both schemas (-n public -n "+at.name+")")
+	case err != nil:
+		e.say(Error, "schema", "it can't be looked at: "+plain(err), "look at the log of Postgres")
+	case !ours:
+		e.say(Error, "schema", "schema "+schema+" has no table event", "run outcrier migrate up, or name the outbox's schema (--schema)")
+	case !usable:
+		e.say(Error, "rights", "this role may not use schema "+schema, "GRANT outcrier_server TO this role, after outcrier migrate roles")
+	case at.view == 0:
+		e.say(Error, "view", "the view that applications insert into does not exist: a dump of schema "+schema+" alone leaves it out, and so does a tool that empties public",
+			"run outcrier migrate up, which makes it anew")
+		return at, true
+	default:
+		return at, true
+	}
+	return at, false
+}
+
+// schemaName is the schema as the catalogue has it.
+func (e *examination) schemaName() string {
+	if e.Schema == "" {
+		return string(outbox.DefaultSchema)
+	}
+	return string(e.Schema)
+}
+
+// server reports whether to go on.
 func (e *examination) server(ctx context.Context, conn *pgx.Conn) bool {
 	var version int
 	var name, encoding string
@@ -78,50 +121,16 @@ func (e *examination) server(ctx context.Context, conn *pgx.Conn) bool {
 	return true
 }
 
-// lackingSQL lists what would give the role the settings that its session lacks.
-const lackingSQL = `
-SELECT format('ALTER ROLE %I IN DATABASE %I SET %s = %L', session_user, current_database(), name, value)
-FROM unnest($1::text[], $2::text[]) AS wanted (name, value)
-WHERE current_setting(name) <> value ORDER BY name`
-
-// asServer connects as a node does, and looks whether its sessions have the settings
-// that they want: a pooler may refuse or ignore them.
-func (e *examination) asServer(ctx context.Context) {
-	lacking, err := e.lacking(ctx)
-	switch {
-	case err != nil:
+// sessions connects as a node does: its sessions set what they depend on, and are refused
+// where that does not hold.
+func (e *examination) sessions(ctx context.Context) {
+	conn, err := outbox.Connect(ctx, e.DatabaseURL)
+	if err != nil {
 		e.say(Error, "sessions", "a node's sessions are refused: "+plain(err), "look at the log of Postgres, and of a pooler")
-	case len(lacking) > 0:
-		e.say(Warning, "sessions", "a pooler keeps settings from a node's sessions: they work, and their reads may be planned badly",
-			"give them to the role of the node, and let the pooler connect anew; or connect directly", lacking...)
-	default:
-		e.ok("sessions", "a node's sessions are accepted, and have their settings")
+		return
 	}
-}
-
-func (e *examination) lacking(ctx context.Context) ([]string, error) {
-	given, err := pgx.ParseConfig(e.DatabaseURL)
-	if err != nil {
-		return nil, err
-	}
-	config, err := outbox.PoolConfig(e.DatabaseURL)
-	if err != nil {
-		return nil, err
-	}
-	var names, values []string
-	for name, value := range config.ConnConfig.RuntimeParams {
-		_, theirs := given.RuntimeParams[name]
-		if !theirs && name != "application_name" && name != "TimeZone" { // which are for people
-			names, values = append(names, name), append(values, value)
-		}
-	}
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	defer pool.Close()
-	rows, _ := pool.Query(ctx, lackingSQL, pgx.QueryExecModeExec, names, values)
-	return pgx.CollectRows(rows, pgx.RowTo[string])
+	defer conn.Close(context.WithoutCancel(ctx))
+	e.ok("sessions", "a node's sessions are accepted, with the settings that they need")
 }
 
 const (
@@ -146,22 +155,6 @@ func (e *examination) clock(ctx context.Context, conn *pgx.Conn) {
 		e.say(Warning, "clock", text, remedy)
 	default:
 		e.ok("clock", "%s", text)
-	}
-}
-
-func (e *examination) settings(ctx context.Context, conn *pgx.Conn) {
-	var idle, fsync string
-	if err := conn.QueryRow(ctx, `SELECT current_setting('idle_in_transaction_session_timeout'), current_setting('fsync')`).Scan(&idle, &fsync); err != nil {
-		return
-	}
-	if idle == "0" {
-		e.say(Advice, "idle transactions", "idle_in_transaction_session_timeout is not set: a client that hangs in a transaction keeps its events for ever",
-			"ALTER ROLE … SET idle_in_transaction_session_timeout = '5min', for the applications that append")
-	} else {
-		e.ok("idle transactions", "those idle in a transaction are ended after %s", idle)
-	}
-	if fsync == "off" {
-		e.say(Warning, "durability", "fsync is off: a crash of the machine loses what was committed", "set fsync = on, unless nothing here matters")
 	}
 }
 

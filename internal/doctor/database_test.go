@@ -1,11 +1,14 @@
 package doctor
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/migrations"
 )
 
 // examine is a whole examination.
@@ -25,16 +28,26 @@ func run(t *testing.T, conn *pgx.Conn, statements ...string) {
 	}
 }
 
+func atEnd(t *testing.T, conn *pgx.Conn, statement string) {
+	t.Helper()
+	t.Cleanup(func() {
+		if _, err := conn.Exec(context.Background(), statement); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestDatabase_HealthyHasNoErrors(t *testing.T) {
 	url, conn := migrated(t)
-	run(t, conn, `SELECT outbox_append('a', 't')`)
+	run(t, conn, `SELECT outcrier.append('a', 't')`)
 	found := examine(t, Config{DatabaseURL: url})
 	for _, f := range found {
 		if f.Severity == Error || f.Severity == Warning && f.Check != "durability" { // the test's Postgres has no fsync
 			t.Errorf("%+v", f)
 		}
 	}
-	for _, check := range []string{"version", "sessions", "clock", "listen", "migrations", "schema", "grants", "sequence", "trigger", "partitions", "default partition", "open transactions"} {
+	for _, check := range []string{"version", "sessions", "clock", "settings", "notifications", "listen", "create", "row security", "migrations", "schema", "grants",
+		"publications", "sequence", "partitions", "default partition", "open transactions"} {
 		found.want(t, OK, check)
 	}
 }
@@ -43,89 +56,161 @@ func TestDatabase_HealthyHasNoErrors(t *testing.T) {
 func TestDatabase_FindsWhatIsBroken(t *testing.T) {
 	url, conn := migrated(t)
 	run(t, conn,
-		`ALTER SEQUENCE outbox_id_seq CACHE 20`,
-		`ALTER TABLE outbox_default DISABLE TRIGGER outbox_ring`,
-		`DO $$ BEGIN EXECUTE 'DROP TRIGGER outbox_ring ON ' || to_char((now() AT TIME ZONE 'UTC')::date + 3, '"outbox_"YYYY_MM_DD'); END $$`,
-		`DO $$ BEGIN EXECUTE 'DROP TABLE ' || to_char((now() AT TIME ZONE 'UTC')::date + 1, '"outbox_"YYYY_MM_DD'); END $$`,
-		`INSERT INTO outbox (topic, type, created_at) VALUES ('a', 't', '2020-02-02 02:02Z'), ('a', 't', '2020-02-02 23:59Z')`,
-		`ALTER TABLE outbox DROP CONSTRAINT outbox_type`,
-		`ALTER TABLE outbox ALTER COLUMN source SET DEFAULT '/elsewhere'`,
-		`DROP INDEX outbox_topic_id`,
-		`CREATE OR REPLACE FUNCTION outbox_position() RETURNS text LANGUAGE sql STABLE AS $$ SELECT '' $$`,
-		`DROP VIEW outbox_receipts`,
-		`ALTER TABLE outbox ADD COLUMN note text`,
-		`REVOKE EXECUTE ON FUNCTION outbox_deliver_due FROM outbox_server`,
-		`GRANT INSERT (xid) ON outbox TO outbox_writer`,
-		`GRANT EXECUTE ON FUNCTION outbox_retain TO PUBLIC`,
+		`INSERT INTO outcrier.event (topic, type, created_at) VALUES ('a', 't', '2020-02-02 02:02Z'), ('a', 't', '2020-02-02 23:59Z')`,
+		`ALTER SEQUENCE outcrier.event_id CACHE 20`,
+		`ALTER TABLE outcrier.event DISABLE TRIGGER settle_foreign`,
+		`DROP TRIGGER refuse_change ON outbox`,
+		`DO $$ BEGIN EXECUTE 'DROP TABLE outcrier.' || to_char((now() AT TIME ZONE 'UTC')::date + 1, '"event_"YYYY_MM_DD'); END $$`,
+		`ALTER TABLE outcrier.event_type DROP CONSTRAINT severity_valid`,
+		`ALTER TABLE outcrier.event ALTER COLUMN source SET DEFAULT '/elsewhere'`,
+		`DROP INDEX outcrier.event_topic_id`,
+		`CREATE OR REPLACE FUNCTION outcrier.position() RETURNS text LANGUAGE sql STABLE AS $$ SELECT '' $$`,
+		`DROP VIEW outcrier.receipts`,
+		`ALTER TABLE outcrier.dedup ADD COLUMN note text`,
+		`CREATE TABLE outcrier.invoice ()`,
+		`REVOKE EXECUTE ON FUNCTION outcrier.deliver_scheduled FROM outcrier_server`,
+		`GRANT INSERT (xid) ON outcrier.event TO outcrier_writer`,
+		`GRANT EXECUTE ON FUNCTION outcrier.drop_partition TO PUBLIC`,
 		`SET idle_in_transaction_session_timeout = 0`,
 	)
 	found := examine(t, Config{DatabaseURL: url})
 	found.want(t, Error, "sequence", "a cache of 20", "CACHE 1")
-	found.want(t, Error, "trigger", "ALTER TABLE outbox_default ENABLE TRIGGER outbox_ring", "missing: CREATE TRIGGER outbox_ring AFTER INSERT ON outbox_20")
-	found.want(t, Warning, "partitions", "no partition for tomorrow")
+	found.want(t, Warning, "partitions", "partitions cover only the next", "SELECT outcrier.add_partition()")
 	found.want(t, Error, "schema",
-		"missing: constraint outbox.outbox_type", `changed: column outbox.source: it is "text NOT NULL DEFAULT '/elsewhere'::text"`, "missing: index outbox_topic_id",
-		"changed: function outbox_position()", "missing: view outbox_receipts", "changed: trigger outbox_default.outbox_ring")
-	found.want(t, Advice, "schema", "column outbox.note")
-	found.want(t, Error, "grants", "missing: outbox_server EXECUTE function outbox_deliver_due(at_most integer)")
-	found.want(t, Warning, "grants", "beyond: outbox_writer INSERT column outbox.xid", "beyond: PUBLIC EXECUTE function outbox_retain(keep interval)")
+		"missing: constraint event_type.severity_valid", `changed: column event.source: it is "text COLLATE C NOT NULL DEFAULT '/elsewhere'::text"`, "missing: index event_topic_id",
+		"changed: function position()", "missing: view receipts", "changed: trigger event.settle_foreign", "missing: trigger outbox.refuse_change")
+	found.want(t, Advice, "schema", "column dedup.note", "table invoice")
+	found.want(t, Error, "grants", "missing: outcrier_server EXECUTE function deliver_scheduled(at_most integer)")
+	found.want(t, Warning, "grants", "beyond: outcrier_writer INSERT column event.xid", "beyond: PUBLIC EXECUTE function drop_partition(")
 	found.want(t, Advice, "idle transactions", "idle_in_transaction_session_timeout = '5min'")
 
 	// The remedy for the default partition is one.
-	found.want(t, Warning, "default partition", "2 events of past days lie in outbox_default", "SELECT outbox_partitions_ahead()")
-	run(t, conn, `SELECT outbox_partitions_ahead()`)
+	found.want(t, Warning, "default partition", "2 events of past days lie in event_default", "SELECT outcrier.add_partition()")
+	run(t, conn, `DO $$ BEGIN WHILE outcrier.add_partition('0') IS NOT NULL LOOP END LOOP; END $$`)
 	examine(t, Config{DatabaseURL: url}).want(t, OK, "default partition", "is empty")
-	var partition string
-	if err := conn.QueryRow(t.Context(), `SELECT DISTINCT tableoid::regclass FROM outbox`).Scan(&partition); err != nil || partition != "outbox_2020_02_02" {
-		t.Errorf("the events are in %s: %v", partition, err)
-	}
 }
 
 // What a node will move in its time is no fault.
 func TestDatabase_EventsOfTodayMayLieInTheDefaultPartition(t *testing.T) {
 	url, conn := migrated(t)
-	run(t, conn, `DO $$ BEGIN EXECUTE 'DROP TABLE ' || to_char((now() AT TIME ZONE 'UTC')::date, '"outbox_"YYYY_MM_DD'); END $$`, `SELECT outbox_append('a', 't')`)
+	run(t, conn, `DO $$ BEGIN EXECUTE 'DROP TABLE outcrier.' || to_char((now() AT TIME ZONE 'UTC')::date, '"event_"YYYY_MM_DD'); END $$`, `SELECT outcrier.append('a', 't')`)
 	found := examine(t, Config{DatabaseURL: url})
-	found.want(t, OK, "default partition", "1 events lie in outbox_default, none of a past day")
-	found.want(t, Error, "partitions", "no partition for today", "when it is past")
+	found.want(t, OK, "default partition", "1 events lie in event_default, none of a past day")
+	found.want(t, Error, "partitions", "no partition for now", "when it is past")
 }
 
-func TestDatabase_NamesTransactionsThatOweEvents(t *testing.T) {
+// Hosts give rights to roles of their own, and switch on row security for all tables.
+func TestDatabase_FindsWhatAHostDoes(t *testing.T) {
 	url, conn := migrated(t)
-	run(t, conn, `BEGIN`, `INSERT INTO outbox (topic, type) VALUES ('a', 't')`, `SELECT 'still busy'`)
+	run(t, conn, `DROP ROLE IF EXISTS doctor_anon`, `CREATE ROLE doctor_anon`,
+		`GRANT USAGE ON SCHEMA outcrier TO doctor_anon`, `GRANT ALL ON ALL TABLES IN SCHEMA outcrier TO doctor_anon`, `GRANT SELECT ON outbox TO doctor_anon`,
+		`ALTER TABLE outcrier.event ENABLE ROW LEVEL SECURITY`, `ALTER TABLE outcrier.scheduled FORCE ROW LEVEL SECURITY`)
+	atEnd(t, conn, `DROP OWNED BY doctor_anon; DROP ROLE doctor_anon`)
+	found := examine(t, Config{DatabaseURL: url})
+	found.want(t, Warning, "grants", "beyond: doctor_anon USAGE schema", "beyond: doctor_anon DELETE table event", "beyond: doctor_anon SELECT table outbox", "beyond: doctor_anon TRUNCATE partition event_20")
+	found.want(t, Error, "row security", "on for 2 tables", "ALTER TABLE outcrier.event DISABLE ROW LEVEL SECURITY")
+	found.want(t, OK, "create")
+	run(t, conn, `GRANT CREATE ON SCHEMA outcrier TO doctor_anon, PUBLIC`)
+	examine(t, Config{DatabaseURL: url}).want(t, Error, "create", "PUBLIC, doctor_anon may create objects", `REVOKE CREATE ON SCHEMA "outcrier" FROM PUBLIC, doctor_anon`)
+}
+
+// What a role or the database sets reaches applications, whatever nodes set themselves.
+func TestDatabase_NamesSettingsOfRolesAndDatabases(t *testing.T) {
+	url, conn := migrated(t)
+	name := conn.Config().Database
+	run(t, conn, `ALTER DATABASE `+name+` SET statement_timeout = '5s'`, `ALTER DATABASE `+name+` SET client_encoding = 'UTF8'`)
+	examine(t, Config{DatabaseURL: url}).want(t, OK, "settings", "statement_timeout = 5s, for this database")
+	run(t, conn, `ALTER DATABASE `+name+` SET client_encoding = 'LATIN1'`, `ALTER DATABASE `+name+` SET default_transaction_read_only = on`)
+	found := examine(t, Config{DatabaseURL: url})
+	found.want(t, Warning, "settings", "client_encoding = LATIN1, for this database: a client that sends UTF-8", "default_transaction_read_only = on", "RESET")
+	found.want(t, OK, "sessions")
+	run(t, conn, `DROP ROLE IF EXISTS doctor_replica`, `CREATE ROLE doctor_replica`, `ALTER ROLE doctor_replica IN DATABASE `+name+` SET session_replication_role = 'replica'`)
+	atEnd(t, conn, `DROP ROLE doctor_replica`)
+	examine(t, Config{DatabaseURL: url}).want(t, Error, "settings", "session_replication_role = replica, for role doctor_replica in this database", "stores nothing")
+}
+
+func TestDatabase_LooksAtPublications(t *testing.T) {
+	url, conn := migrated(t)
+	run(t, conn, `CREATE PUBLICATION everything FOR ALL TABLES`)
+	examine(t, Config{DatabaseURL: url}).want(t, OK, "publications", "everything", "each has a key")
+	run(t, conn, `ALTER TABLE outcrier.removal DROP CONSTRAINT removal_pkey`)
+	examine(t, Config{DatabaseURL: url}).want(t, Error, "publications", "everything", "removal")
+}
+
+// A logical copy brings rows, and no sequences.
+func TestDatabase_FindsASequenceThatIsBehind(t *testing.T) {
+	url, conn := migrated(t)
+	run(t, conn, `SELECT outcrier.append('a', 't')`, `SELECT outcrier.append('a', 't')`, `SELECT setval('outcrier.event_id', 1)`)
+	examine(t, Config{DatabaseURL: url}).want(t, Error, "sequence", "ids will repeat", "SELECT setval('outcrier.event_id', 2)")
+}
+
+func TestDatabase_LooksAtTheNotificationQueue(t *testing.T) {
+	url, _ := migrated(t)
+	examine(t, Config{DatabaseURL: url}).want(t, OK, "notifications", "0 % full")
+}
+
+// Many partitions cost every read.
+func TestDatabase_CountsPartitions(t *testing.T) {
+	url, conn := migrated(t)
+	examine(t, Config{DatabaseURL: url}).want(t, OK, "partitions", "the widest of 1 days")
+	run(t, conn, `DO $$ BEGIN FOR n IN 1..110 LOOP
+		EXECUTE format('CREATE TABLE outcrier.event_x%s PARTITION OF outcrier.event FOR VALUES FROM (%L) TO (%L)', n, now() - n * interval '1 hour' - interval '9 days', now() - n * interval '1 hour' - interval '9 days' + interval '1 hour');
+		END LOOP; END $$`)
+	examine(t, Config{DatabaseURL: url}).want(t, Warning, "partitions", "costs every read, and locks")
+}
+
+func TestDatabase_NamesOpenTransactionsThatHaveAppended(t *testing.T) {
+	url, conn := migrated(t)
+	run(t, conn, `SET outcrier.notify = 'off'`, `BEGIN`, `INSERT INTO outbox (topic, type) VALUES ('a', 't')`, `SELECT 'still busy'`)
 	var pid int
 	if err := conn.QueryRow(t.Context(), `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
 		t.Fatal(err)
 	}
 	found := examine(t, Config{DatabaseURL: url, LongOpen: 1})
-	found.want(t, Warning, "open transactions", "1 open transactions owe events", fmt.Sprintf("pid %d, ", pid), "idle in transaction", "last query: SELECT pg_backend_pid()")
-	examine(t, Config{DatabaseURL: url}).want(t, OK, "open transactions", "1 owe events")
-	run(t, conn, `PREPARE TRANSACTION 'owes "much"'`)
-	examine(t, Config{DatabaseURL: url, LongOpen: 1}).want(t, Warning, "open transactions", `prepared transaction "owes \"much\""`)
-	run(t, conn, `ROLLBACK PREPARED 'owes "much"'`)
-	examine(t, Config{DatabaseURL: url, LongOpen: 1}).want(t, OK, "open transactions", "none owes")
+	found.want(t, Warning, "open transactions", "1 open transactions have appended", fmt.Sprintf("pid %d, ", pid), "idle in transaction", "last query: SELECT pg_backend_pid()")
+	examine(t, Config{DatabaseURL: url}).want(t, OK, "open transactions", "1 have appended")
+	run(t, conn, `PREPARE TRANSACTION 'holds "much"'`)
+	examine(t, Config{DatabaseURL: url, LongOpen: 1}).want(t, Warning, "open transactions", `prepared transaction "holds \"much\""`)
+	run(t, conn, `ROLLBACK PREPARED 'holds "much"'`)
+	examine(t, Config{DatabaseURL: url, LongOpen: 1}).want(t, OK, "open transactions", "none has appended")
 }
 
 func TestDatabase_SaysWhatARoleLacks(t *testing.T) {
 	url, conn := migrated(t)
-	run(t, conn, `DROP ROLE IF EXISTS doctor_weak`, `CREATE ROLE doctor_weak LOGIN`, `GRANT outbox_writer TO doctor_weak`)
+	run(t, conn, `DROP ROLE IF EXISTS doctor_weak`, `CREATE ROLE doctor_weak LOGIN`)
+	atEnd(t, conn, `DROP ROLE doctor_weak`)
 	weak := url + "&options=-c%20role%3Ddoctor_weak"
+	examine(t, Config{DatabaseURL: weak}).want(t, Error, "rights", "may not use schema", "GRANT outcrier_server")
+	run(t, conn, `GRANT outcrier_writer TO doctor_weak`)
 	found := examine(t, Config{DatabaseURL: weak})
-	found.want(t, Error, "rights", "role doctor_weak", "SELECT on table outbox", "EXECUTE on function outbox_settle()", `GRANT outbox_server TO "doctor_weak"`)
-	run(t, conn, `GRANT outbox_server TO doctor_weak`)
+	found.want(t, Error, "rights", "role doctor_weak", "SELECT on table event", "EXECUTE on function settle(", `GRANT outcrier_server TO "doctor_weak"`)
+	run(t, conn, `GRANT outcrier_server TO doctor_weak`)
 	found = examine(t, Config{DatabaseURL: weak})
 	found.want(t, OK, "rights", "doctor_weak")
-	run(t, conn, `DROP ROLE doctor_weak`)
+	for _, f := range found {
+		if f.Severity == Error {
+			t.Errorf("as a server: %+v", f)
+		}
+	}
 }
 
 func TestDatabase_SaysThatNothingIsThere(t *testing.T) {
 	url, conn := migrated(t)
+	examine(t, Config{DatabaseURL: url, Schema: "elsewhere"}).want(t, Error, "schema", `no schema "elsewhere"`, "outcrier migrate up", "a dump of public alone")
 	run(t, conn, `CREATE SCHEMA elsewhere`)
-	examine(t, Config{DatabaseURL: url + "&search_path=elsewhere"}).want(t, Error, "schema", "no table outbox", "outcrier migrate up")
-	run(t, conn, `DELETE FROM outbox_goose_version WHERE version_id > 2`)
-	examine(t, Config{DatabaseURL: url}).want(t, Error, "migrations", "migration 2 is the last one applied", "outcrier migrate up")
-	run(t, conn, `INSERT INTO outbox_goose_version (version_id, is_applied) VALUES (9999, true)`)
-	examine(t, Config{DatabaseURL: url}).want(t, Warning, "migrations", "migration 9999")
+	examine(t, Config{DatabaseURL: url, Schema: "elsewhere"}).want(t, Error, "schema", "has no table event")
+	run(t, conn, `TRUNCATE outcrier.schema_migration`)
+	examine(t, Config{DatabaseURL: url}).want(t, Error, "migrations", "with something missing", "migrate up restores rows of the version table")
+	run(t, conn, `INSERT INTO outcrier.schema_migration (version_id, is_applied) VALUES (9999, true)`)
+	examine(t, Config{DatabaseURL: url}).want(t, Warning, "migrations", "version 9999")
+	run(t, conn, `TRUNCATE outcrier.schema_migration`, `DROP VIEW outbox`)
+	examine(t, Config{DatabaseURL: url}).want(t, Error, "view", "does not exist", "outcrier migrate up")
+	text, err := migrations.Migrations{Schema: "older", Outbox: "older_outbox"}.SQL(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, conn, text[:strings.Index(text, "\n-- 00010_")])
+	examine(t, Config{DatabaseURL: url, Schema: "older"}).want(t, Error, "migrations", "is at version 9", "outcrier migrate up")
 	found := examine(t, Config{DatabaseURL: "postgres://nobody:secret@127.0.0.1:1/x"})
 	if f := found.want(t, Error, "connection", "can't be reached"); strings.Contains(f.Text, "secret") {
 		t.Errorf("it shows the password: %s", f.Text)

@@ -1,6 +1,6 @@
 // Package doctor examines an outbox, the way to it and the way from a server to its
-// readers, and says of what it finds wrong what would mend it. It changes nothing,
-// but for the probe that it appends by a server, on a topic of its own.
+// readers, and says what is wrong and what would mend it. It changes nothing, except
+// that it appends a probe by a server, on a topic of its own.
 package doctor
 
 import (
@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/outbox"
 )
 
 // Severity is how bad a finding is.
@@ -42,6 +43,8 @@ type Config struct {
 	// DatabaseURL is how the server reaches the outbox, DirectURL the way around a
 	// pooler; the same if empty.
 	DatabaseURL, DirectURL string
+	// Schema is the outbox's, outcrier by default.
+	Schema outbox.Schema
 	// URL is a server as its readers reach it.
 	URL string
 	// Token is explained, and used at URL.

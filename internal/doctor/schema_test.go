@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"context"
 	"encoding/json"
 	"flag"
 	"os"
@@ -28,13 +29,23 @@ func migrated(t *testing.T) (string, *pgx.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = conn.Close(t.Context()) })
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return url, conn
+}
+
+// placed is where the default outbox of a test is.
+func placed(t *testing.T, conn *pgx.Conn) place {
+	t.Helper()
+	at, found := (&examination{Config: Config{Found: func(f Finding) { t.Errorf("%+v", f) }}, counts: map[Severity]int{}}).place(t.Context(), conn)
+	if !found {
+		t.Fatal("there is no outbox")
+	}
+	return at
 }
 
 func TestExpected_IsWhatTheMigrationsMake(t *testing.T) {
 	url, conn := migrated(t)
-	got, err := readCatalogue(t.Context(), conn)
+	got, err := readCatalogue(t.Context(), conn, placed(t, conn))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,20 +69,33 @@ func TestExpected_IsWhatTheMigrationsMake(t *testing.T) {
 	}
 }
 
-// An outbox in a schema of another name, with another payload limit, is as good.
-func TestSchema_MayHaveAnotherName(t *testing.T) {
+// An outbox in a schema of another name, with a view of another, and another payload
+// limit, is as good.
+func TestSchema_MayHaveOtherNames(t *testing.T) {
 	url, conn := migrated(t)
-	for _, name := range []string{"outbox", `a "b`} {
-		if _, err := conn.Exec(t.Context(), `CREATE SCHEMA `+pgx.Identifier{name}.Sanitize()); err != nil {
+	run(t, conn, `CREATE SCHEMA app`)
+	for _, m := range []migrations.Migrations{
+		{Schema: "tenant_7", Outbox: "public.tenant_7"}, {Schema: `The "eighth"`, Outbox: `app.Tenant 8`, PayloadLimit: 4096}, {Schema: "outbox", Outbox: "app.event"},
+	} {
+		m.URL = url
+		if err := m.Up(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		u := url + "&search_path=" + strings.NewReplacer(`"`, `%22`, " ", "%20").Replace(pgx.Identifier{name}.Sanitize())
-		if err := (migrations.Migrations{URL: u, PayloadLimit: 4096}).Up(t.Context()); err != nil {
+		if err := m.Roles(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		found := examine(t, Config{DatabaseURL: u})
+		found := examine(t, Config{DatabaseURL: url, Schema: m.Schema})
 		found.want(t, OK, "schema", "as the migrations made them")
+		found.want(t, OK, "grants", "have what they need, and nobody has more")
+		found.want(t, OK, "migrations")
 	}
+	run(t, conn, `ALTER VIEW public.outbox SET SCHEMA app; ALTER VIEW app.outbox RENAME TO "Events"`)
+	if err := (migrations.Migrations{URL: url}).Roles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	found := examine(t, Config{DatabaseURL: url})
+	found.want(t, OK, "schema", "as the migrations made them")
+	found.want(t, OK, "migrations", `app."Events"`)
 }
 
 // findings are those of one examination.

@@ -9,114 +9,101 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// sequenceSQL reads how ids are drawn, and whether the table is ahead of that. The
+// largest id is looked for where this role may read.
+const sequenceSQL = `
+SELECT s.seqcache, s.seqincrement, coalesce(pg_sequence_last_value(s.seqrelid::regclass), 0),
+	CASE WHEN has_table_privilege('outcrier.event', 'SELECT') THEN coalesce((SELECT max(o.id) FROM outcrier.event AS o), 0) ELSE 0 END
+FROM pg_sequence AS s WHERE s.seqrelid = 'outcrier.event_id'::regclass`
+
 func (e *examination) sequence(ctx context.Context, conn *pgx.Conn) {
-	var cache, increment int64
-	err := conn.QueryRow(ctx, `SELECT seqcache, seqincrement FROM pg_sequence WHERE seqrelid = to_regclass('outbox_id_seq')`).Scan(&cache, &increment)
+	var cache, increment, last, largest int64
+	err := conn.QueryRow(ctx, e.Schema.SQL(sequenceSQL)).Scan(&cache, &increment, &last, &largest)
+	name := e.Schema.SQL("outcrier.event_id")
 	switch {
 	case err != nil:
-		e.say(Error, "sequence", "outbox_id_seq can't be looked at: "+plain(err), "run outcrier migrate up")
+		e.say(Error, "sequence", name+" can't be looked at: "+plain(err), "run outcrier migrate up")
 	case cache != 1:
-		e.say(Error, "sequence", fmt.Sprintf("outbox_id_seq has a cache of %d: events may come out of order", cache), "ALTER SEQUENCE outbox_id_seq CACHE 1")
+		e.say(Error, "sequence", fmt.Sprintf("%s has a cache of %d: events may come out of order", name, cache), "ALTER SEQUENCE "+name+" CACHE 1")
 	case increment < 1:
-		e.say(Error, "sequence", fmt.Sprintf("outbox_id_seq goes by %d: ids do not rise", increment), "ALTER SEQUENCE outbox_id_seq INCREMENT 1")
+		e.say(Error, "sequence", fmt.Sprintf("%s goes by %d: ids do not rise", name, increment), "ALTER SEQUENCE "+name+" INCREMENT 1")
+	case largest > last:
+		e.say(Error, "sequence", fmt.Sprintf("%s is at %d, and the table has id %d: ids will repeat, as after a logical copy, which brings no sequences", name, last, largest),
+			fmt.Sprintf("SELECT setval('%s', %d)", name, largest))
 	default:
-		e.ok("sequence", "ids are drawn one at a time")
+		e.ok("sequence", "ids are drawn one at a time, and rise")
 	}
 }
 
-// triggersSQL lists the table and its partitions with what is wrong about the bell's
-// trigger on each.
-const triggersSQL = `
-SELECT t.relid::regclass::text, coalesce(g.tgenabled::text, '')
-FROM pg_partition_tree('outbox') AS t
-LEFT JOIN pg_trigger AS g ON g.tgrelid = t.relid AND g.tgname = 'outbox_ring' AND NOT g.tgisinternal
-WHERE coalesce(g.tgenabled, 'D') NOT IN ('O', 'A') ORDER BY 1`
+// manyPartitions are more than any retention makes.
+const manyPartitions = 100
 
-func (e *examination) triggers(ctx context.Context, conn *pgx.Conn) {
-	var details []string
-	rows, _ := conn.Query(ctx, triggersSQL)
-	var table, enabled string
-	_, err := pgx.ForEachRow(rows, []any{&table, &enabled}, func() error {
-		switch enabled {
-		case "":
-			details = append(details, fmt.Sprintf("missing: CREATE TRIGGER outbox_ring AFTER INSERT ON %s FOR EACH STATEMENT EXECUTE FUNCTION outbox_ring()", table))
-		case "R":
-			details = append(details, fmt.Sprintf("for replication only: ALTER TABLE %s ENABLE TRIGGER outbox_ring", table))
-		default:
-			details = append(details, fmt.Sprintf("disabled: ALTER TABLE %s ENABLE TRIGGER outbox_ring", table))
-		}
-		return nil
-	})
-	var replica string
-	if err == nil {
-		err = conn.QueryRow(ctx, `SELECT current_setting('session_replication_role')`).Scan(&replica)
-	}
-	switch {
-	case err != nil:
-		e.say(Error, "trigger", "the triggers can't be looked at: "+plain(err), "run outcrier migrate up")
-	case len(details) > 0:
-		e.say(Error, "trigger", "appends do not ring the bell: events are found up to --idle-turn late", "restore the trigger outbox_ring, as owner of the table:", details...)
-	case replica == "replica":
-		e.say(Error, "trigger", "session_replication_role is replica for this role: its appends ring no bell", "ALTER ROLE … RESET session_replication_role")
-	default:
-		e.ok("trigger", "appends ring the bell")
-	}
-}
-
+// partitionsSQL reads the partitions but the default one: whether one covers now, until
+// when they cover without a gap, how many there are, and how wide the widest is.
 const partitionsSQL = `
-WITH days AS (
-	SELECT to_date(c.relname, '"outbox_"YYYY_MM_DD') - (now() AT TIME ZONE 'UTC')::date AS ahead
-	FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-	WHERE i.inhparent = 'outbox'::regclass AND c.relname ~ '^outbox_\d{4}_\d\d_\d\d$'
+WITH RECURSIVE p AS (SELECT * FROM outcrier.partitions()),
+covered AS (
+	SELECT p.ends FROM p WHERE p.begins <= now() AND p.ends > now()
+	UNION ALL SELECT p.ends FROM p JOIN covered AS c ON p.begins = c.ends
 )
-SELECT (SELECT n - 1 FROM generate_series(0, 400) AS n WHERE NOT EXISTS (SELECT FROM days WHERE ahead = n) ORDER BY n LIMIT 1),
-	to_regclass('outbox_default') IS NOT NULL, coalesce(pg_stat_get_live_tuples(to_regclass('outbox_default')), 0),
-	coalesce(has_table_privilege(to_regclass('outbox_default'), 'SELECT'), false)`
+SELECT EXISTS (SELECT FROM covered), coalesce(extract(epoch FROM max(nullif(covered.ends, 'infinity')) - now())::float8, 0),
+	(SELECT count(*) FROM p), coalesce((SELECT extract(epoch FROM max(p.ends - p.begins)) / 86400 FROM p WHERE isfinite(p.begins) AND isfinite(p.ends)), 0)::float8,
+	(SELECT to_regclass('outcrier.event_default') IS NOT NULL), coalesce(pg_stat_get_live_tuples(to_regclass('outcrier.event_default')), 0),
+	coalesce(has_table_privilege(to_regclass('outcrier.event_default'), 'SELECT'), false)
+FROM covered`
 
-// manyRows is as far as rows are counted.
-const manyRows = 10_000
-
-func (e *examination) partitions(ctx context.Context, conn *pgx.Conn) {
-	const remedy = "a running node makes them each minute, unless its log says why not; by hand: SELECT outbox_partitions_ahead()"
-	var ahead int
+func (e *examination) partitions(ctx context.Context, conn *pgx.Conn, at place) {
+	maintain := "a running node makes them, unless its log says why not; by hand: " + e.Schema.SQL("SELECT outcrier.add_partition()") + " until it returns NULL"
+	var covered, whole, readable bool
+	var ahead, widest float64
+	var count int
 	var rows int64
-	var whole, readable bool
-	if err := conn.QueryRow(ctx, partitionsSQL).Scan(&ahead, &whole, &rows, &readable); err != nil {
-		e.say(Error, "partitions", "the partitions can't be looked at: "+plain(err), "run outcrier migrate up")
+	if err := conn.QueryRow(ctx, e.Schema.SQL(partitionsSQL)).Scan(&covered, &ahead, &count, &widest, &whole, &rows, &readable); err != nil {
+		e.say(Error, "partitions", "they can't be looked at: "+plain(err), "connect as the owner or a member of outcrier_server; run outcrier migrate up")
 		return
 	}
+	until := time.Duration(ahead * float64(time.Second))
 	switch {
-	case ahead < 0:
-		e.say(Error, "partitions", "there is no partition for today", remedy+"; a day of which events lie in outbox_default gets its own when it is past")
-	case ahead == 0:
-		e.say(Warning, "partitions", "there is no partition for tomorrow", remedy)
+	case !covered:
+		e.say(Error, "partitions", "there is no partition for now: appends go to event_default", maintain+"; events of a day that lie in event_default are moved when it is past")
+	case until < 24*time.Hour:
+		e.say(Warning, "partitions", fmt.Sprintf("partitions cover only the next %v", until.Round(time.Hour)), maintain)
+	case count > manyPartitions:
+		e.say(Warning, "partitions", fmt.Sprintf("there are %d partitions, of at most %.0f days: each costs every read, and locks", count, widest),
+			"a node with a long --retention makes wider ones, and removes the old ones when they are past; drop those that are not needed with outcrier.drop_partition")
 	default:
-		e.ok("partitions", "partitions are made for %d days after today", ahead)
+		e.ok("partitions", "%d partitions, the widest of %.0f days, cover the next %.0f days", count, widest, until.Hours()/24)
 	}
 	if !whole {
 		return // as the schema's finding says
 	}
 	if !readable {
 		if rows > 0 {
-			e.say(Advice, "default partition", fmt.Sprintf("about %d events lie in outbox_default; this role may not see whether of past days", rows), moving)
+			e.say(Advice, "default partition", fmt.Sprintf("about %d events lie in event_default; this role may not see of which days", rows), e.moving())
 		}
 		return
 	}
 	e.defaultPartition(ctx, conn)
 }
 
+// manyRows is as far as rows are counted.
+const manyRows = 10_000
+
 // defaultSQL counts what lies in the default partition, and of that what a node should
 // have moved.
 const defaultSQL = `
-SELECT (SELECT count(*) FROM (SELECT FROM outbox_default LIMIT $1) AS rows), (SELECT count(*) FROM (
-	SELECT FROM outbox_default WHERE created_at >= '1970-01-01+00' AND created_at < date_trunc('day', now(), 'UTC') LIMIT $1
+SELECT (SELECT count(*) FROM (SELECT FROM outcrier.event_default LIMIT $1) AS rows), (SELECT count(*) FROM (
+	SELECT FROM outcrier.event_default WHERE created_at >= '1970-01-01+00' AND created_at < date_trunc('day', now(), 'UTC') LIMIT $1
 ) AS past)`
 
-const moving = "a running node moves the events of a day into its partition when the day is past, unless its log says why not; by hand: SELECT outbox_partitions_ahead()"
+func (e *examination) moving() string {
+	return "a running node moves the events of a day into a partition when the day is past, unless its log says why not; by hand: " +
+		e.Schema.SQL("SELECT outcrier.add_partition()") + " until it returns NULL"
+}
 
 func (e *examination) defaultPartition(ctx context.Context, conn *pgx.Conn) {
 	var rows, past int
-	err := conn.QueryRow(ctx, defaultSQL, manyRows).Scan(&rows, &past)
+	err := conn.QueryRow(ctx, e.Schema.SQL(defaultSQL), manyRows).Scan(&rows, &past)
 	counted := func(n int) string {
 		if n == manyRows {
 			return fmt.Sprintf("at least %d", n)
@@ -127,30 +114,30 @@ func (e *examination) defaultPartition(ctx context.Context, conn *pgx.Conn) {
 	case err != nil:
 		e.say(Error, "default partition", "it can't be looked at: "+plain(err), "look at the log of Postgres")
 	case past > 0:
-		e.say(Warning, "default partition", counted(past)+" events of past days lie in outbox_default: no node has moved them",
-			moving+" (never delete them by hand: readers would not be told)")
+		e.say(Warning, "default partition", counted(past)+" events of past days lie in event_default: no node has moved them",
+			e.moving()+" (never delete them by hand: readers would not be told)")
 	case rows > 0:
-		e.ok("default partition", "%s events lie in outbox_default, none of a past day: a node moves them when their day is past", counted(rows))
+		e.ok("default partition", "%s events lie in event_default, none of a past day: a node moves them when their day is past", counted(rows))
 	default:
-		e.ok("default partition", "outbox_default is empty")
+		e.ok("default partition", "event_default is empty")
 	}
 }
 
-// owingSQL lists the open transactions that have appended, the oldest first, with what
+// openSQL lists the open transactions that have appended, the oldest first, with what
 // either the outbox's owner may see of them, or this role.
-const owingSQL = `
+const openSQL = `
 SELECT coalesce(f.pid, 0), coalesce(f.gid, ''), coalesce(extract(epoch FROM clock_timestamp() - coalesce(a.xact_start, f.since)), -1)::float8,
 	coalesce(a.state, f.state, ''), coalesce(f.role, ''), coalesce(f.application, ''),
 	left(regexp_replace(coalesce(CASE WHEN a.xact_start IS NULL THEN f.query ELSE a.query END, ''), '\s+', ' ', 'g'), 200)
-FROM outbox_in_flight() AS f LEFT JOIN pg_stat_activity AS a ON a.pid = f.pid
+FROM outcrier.in_flight() AS f LEFT JOIN pg_stat_activity AS a ON a.pid = f.pid
 ORDER BY 3 DESC LIMIT 20`
 
-func (e *examination) owing(ctx context.Context, conn *pgx.Conn) {
+func (e *examination) openTransactions(ctx context.Context, conn *pgx.Conn) {
 	var pid int
 	var gid, state, user, application, query string
 	var age, oldest float64
 	var details []string
-	rows, _ := conn.Query(ctx, owingSQL)
+	rows, _ := conn.Query(ctx, e.Schema.SQL(openSQL)) // ForEachRow has the error
 	_, err := pgx.ForEachRow(rows, []any{&pid, &gid, &age, &state, &user, &application, &query}, func() error {
 		oldest = max(oldest, age)
 		since := time.Duration(age * float64(time.Second)).Round(time.Second).String()
@@ -158,7 +145,7 @@ func (e *examination) owing(ctx context.Context, conn *pgx.Conn) {
 		case gid != "":
 			details = append(details, fmt.Sprintf("prepared transaction %q, for %s: COMMIT PREPARED or ROLLBACK PREPARED", gid, since))
 		case age < 0:
-			details = append(details, fmt.Sprintf("pid %d, of role %s, which neither this one nor the outbox's owner may look at (GRANT pg_read_all_stats)", pid, user))
+			details = append(details, fmt.Sprintf("pid %d, of role %s, which neither this role nor the outbox's owner may look at (GRANT pg_read_all_stats)", pid, user))
 		default:
 			details = append(details, fmt.Sprintf("pid %d, open for %s, %s, user %s, application %q, last query: %s", pid, since, state, user, application, query))
 		}
@@ -166,13 +153,13 @@ func (e *examination) owing(ctx context.Context, conn *pgx.Conn) {
 	})
 	switch {
 	case err != nil:
-		e.say(Error, "open transactions", "they can't be looked at: "+plain(err), "look at the log of Postgres")
+		e.say(Error, "open transactions", "they can't be looked at: "+plain(err), "connect as the owner or a member of outcrier_server")
 	case oldest >= e.LongOpen.Seconds():
-		e.say(Warning, "open transactions", fmt.Sprintf("%d open transactions owe events, the oldest for %s", len(details), time.Duration(oldest*float64(time.Second)).Round(time.Second)),
+		e.say(Warning, "open transactions", fmt.Sprintf("%d open transactions have appended, the oldest for %s: their events come with their commit", len(details), time.Duration(oldest*float64(time.Second)).Round(time.Second)),
 			"have the application commit; SELECT pg_terminate_backend(pid) rolls one back, and its events never were", details...)
 	case len(details) > 0:
-		e.ok("open transactions", "%d owe events, none for long", len(details))
+		e.ok("open transactions", "%d have appended, none for long", len(details))
 	default:
-		e.ok("open transactions", "none owes events")
+		e.ok("open transactions", "none has appended")
 	}
 }
