@@ -1,44 +1,34 @@
--- Retention: partitions are made ahead and dropped when they are past, and events of
--- single topics can go earlier. What was removed is on record, so that a reader who
--- comes too late is told of a gap, and a reader who missed nothing is not.
+-- Retention: partitions are made ahead and dropped when they are past, and events of single
+-- topics can go earlier. Removals are on record, so that a reader who comes too late is told
+-- of a gap, and one who missed nothing is not.
 --
--- A reader needs to know whether an event that it selects, and did not receive, has
--- been removed. The removed rows would answer that and would be as large as the
--- outbox. Two digests of them answer it too:
---
--- removal_topic has a row per topic: the newest transactions removed, one by one, and
--- of those before only the largest. A position is a set of transactions up to M, except
--- a few that were in flight: everything beyond M shows in the largest, and what was in
--- flight is looked up one by one.
---
--- removal_anchor has four bytes of each transaction removed. A position names the newest
--- event of its largest transaction by such a hash (anchor, 00004). A position whose
--- event is gone is believed only if that event is known to have been removed: otherwise
--- it may belong to commits that a failover lost, whose xids others have now, and to
--- continue from it would skip their events. It also tells which of the transactions in
--- flight had events at all.
---
--- Both are kept for removal_memory() and then folded into one row, of topic '**': a
--- reader who was away for longer is told of a gap, whatever it selects.
+-- A reader needs to know whether an event that it selects, and did not receive, was removed.
+-- The removed rows would answer that, and be as large as the outbox. Two digests of them do
+-- too. removal_topic has a row per topic: the newest transactions removed one by one, and of
+-- those before only the largest. A position is a set of transactions up to M, except a few
+-- that were in flight: all beyond M shows in the largest, and those in flight are looked up
+-- one by one. removal_anchor has four bytes of each transaction removed. A position names the
+-- newest event of its largest transaction by such a hash (anchor in 00004), and one whose
+-- event is gone is believed only if that event is known to have been removed: it may belong
+-- to commits that a failover lost, whose xids others have now, and to continue from it would
+-- skip their events. It also tells which transactions in flight had events at all. After
+-- removal_memory() both are folded into one row, of topic '**': a reader who was away for
+-- longer is told of a gap, whatever it selects.
 
 -- +goose Up
 -- +goose StatementBegin
 
 CREATE TABLE outcrier.removal (
     removal    bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    -- Removals of one pattern (NULL for all topics) from one partition share a row, whose
+    -- number is drawn again each time.
     partition  text        NOT NULL,
-    -- Whose topics were removed by a rule of their own; NULL for all. Removals of one
-    -- pattern from one partition share one row, with a number that is drawn again.
     pattern    text,
     events     bigint      NOT NULL,
-    -- A reader who had everything up to xid_max, with none from xid_min on in flight,
-    -- lost nothing.
-    xid_min    xid8        NOT NULL,
-    xid_max    xid8        NOT NULL,
-    first_id   bigint      NOT NULL,
-    last_id    bigint      NOT NULL,
-    oldest     timestamptz NOT NULL,
-    newest     timestamptz NOT NULL,
+    -- A reader who had all up to xid_max, with none from xid_min on in flight, lost nothing.
+    xid_min    xid8        NOT NULL, xid_max xid8        NOT NULL,
+    first_id   bigint      NOT NULL, last_id bigint      NOT NULL,
+    oldest     timestamptz NOT NULL, newest  timestamptz NOT NULL,
     removed_at timestamptz NOT NULL
 );
 
@@ -59,34 +49,24 @@ CREATE INDEX removal_topic_removed_at ON outcrier.removal_topic (removed_at);
 CREATE TABLE outcrier.removal_anchor (
     removal    bigint      NOT NULL,
     xid_range  int8range   NOT NULL,
-    xids       xid8[]      NOT NULL,
-    hashes     int[]       NOT NULL,
+    xids       xid8[]      NOT NULL, hashes int[] NOT NULL,
     removed_at timestamptz NOT NULL,
     PRIMARY KEY (removal, xid_range)
 );
 CREATE INDEX removal_anchor_xid_range ON outcrier.removal_anchor USING gist (xid_range);
 CREATE INDEX removal_anchor_removed_at ON outcrier.removal_anchor (removed_at);
 
-CREATE FUNCTION outcrier.removal_memory() RETURNS interval
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN interval '30 days';
+CREATE FUNCTION outcrier.removal_memory() RETURNS interval LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN interval '30 days';
 
--- minimum_retention is the shortest retention that drop_partition and delete_expired
--- accept. A server chooses its retention, and so could remove nearly everything; the
--- owner sets a bound by CREATE OR REPLACE of this function.
-CREATE FUNCTION outcrier.minimum_retention() RETURNS interval
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN interval '1 minute';
+-- minimum_retention is the shortest retention that a server may ask for. The owner sets it by
+-- CREATE OR REPLACE FUNCTION.
+CREATE FUNCTION outcrier.minimum_retention() RETURNS interval LANGUAGE sql STABLE PARALLEL SAFE RETURN interval '1 minute';
 
--- check_retention refuses a retention below the minimum (0 and NULL keep everything), and
--- a clock that is not now(), unless the login is the owner: with a clock that is ahead
--- everything is past.
-CREATE FUNCTION outcrier.check_retention(retention interval, clock timestamptz) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- check_retention refuses a retention below the minimum (0 and NULL keep everything), and a
+-- clock that is not now(), except to the owner: by a clock ahead everything is past.
+CREATE FUNCTION outcrier.check_retention(retention interval, clock timestamptz) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF clock IS DISTINCT FROM now()
-        AND NOT pg_has_role(session_user, (SELECT c.relowner FROM pg_class AS c WHERE c.oid = 'outcrier.event'::regclass), 'MEMBER')
-    THEN
+    IF clock IS DISTINCT FROM now() AND NOT pg_has_role(session_user, (SELECT c.relowner FROM pg_class AS c WHERE c.oid = 'outcrier.event'::regclass), 'MEMBER') THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'a clock other than now() is for the owner of outcrier.event only';
     ELSIF retention <> interval '0' AND retention < outcrier.minimum_retention() THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
@@ -96,17 +76,15 @@ BEGIN
 END
 $$;
 
--- partition_width returns how long a partition's stretch of time is: a day for up to 32
--- days of retention, and more beyond, in whole days, so that there are never more than
--- about forty. Each partition costs every read, and locks. To keep everything (0 or NULL)
--- counts as ten years.
-CREATE FUNCTION outcrier.partition_width(retention interval) RETURNS interval
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+-- partition_width returns how much time a partition covers: a day for up to 32 days of retention,
+-- and beyond as many whole days as keep the partitions below forty. Each costs every read, and
+-- locks. 0 and NULL count as ten years.
+CREATE FUNCTION outcrier.partition_width(retention interval) RETURNS interval LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN make_interval(days => greatest(1, least(1200,
     ceil(extract(epoch FROM coalesce(nullif(retention, interval '0'), interval '10 years')) / 86400 / 32)))::int);
 
--- partitions lists the partitions but the default one, oldest first. The bounds come
--- from the catalogue, because widths differ and names are only names.
+-- partitions lists the partitions except the default one, oldest first, with the bounds that the
+-- catalogue has: widths differ, and names are only names.
 CREATE FUNCTION outcrier.partitions() RETURNS TABLE (partition regclass, name text, begins timestamptz, ends timestamptz)
 LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' AS $$
     SELECT c.oid::regclass, c.relname::text,
@@ -117,67 +95,49 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' S
     ORDER BY 3
 $$;
 
--- seal takes all rights on a table from everybody but its owner. ALTER DEFAULT PRIVILEGES,
--- which hosts of Postgres are fond of, would open every new partition to an INSERT that
--- gives xid and id, or to a DELETE.
-CREATE FUNCTION outcrier.seal(relation regclass) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    grantee oid;
+-- seal takes all rights on a table from everybody but its owner: ALTER DEFAULT PRIVILEGES, which
+-- hosts of Postgres are fond of, would open every new partition.
+CREATE FUNCTION outcrier.seal(relation regclass) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    FOR grantee IN
-        SELECT a.grantee FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.oid = relation AND a.grantee <> c.relowner GROUP BY 1
-    LOOP
-        EXECUTE format('REVOKE ALL ON TABLE %s FROM %s CASCADE', relation, CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::regrole::text END);
-    END LOOP;
+    EXECUTE (SELECT format('REVOKE ALL ON TABLE %s FROM PUBLIC%s CASCADE', relation, string_agg(DISTINCT ', ' || a.grantee::regrole, ''))
+        FROM pg_class AS c, aclexplode(c.relacl) AS a WHERE c.oid = relation AND a.grantee NOT IN (0, c.relowner));
 END
 $$;
 
--- with_lock_retry runs a statement that needs a lock which writers would wait for. It
--- waits for the lock for a moment, and tries again after a while: everybody who comes
--- later waits in line behind one that waits.
-CREATE FUNCTION outcrier.with_lock_retry(statement text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '40ms' AS $$
+-- with_lock_retry runs a statement whose lock writers would wait for. It waits for the lock for
+-- a moment only, and tries again after a while: all who come later wait behind one that waits.
+CREATE FUNCTION outcrier.with_lock_retry(statement text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '40ms' AS $$
 BEGIN
     FOR attempt IN 1..10 LOOP
         BEGIN
             EXECUTE statement;
             RETURN;
         EXCEPTION WHEN lock_not_available OR deadlock_detected THEN
-            IF attempt = 10 THEN
-                RAISE;
-            END IF;
+            IF attempt = 10 THEN RAISE; END IF;
         END;
         PERFORM pg_sleep(0.02 + random() * 0.1);
     END LOOP;
 END
 $$;
 
--- record_removal records what is about to be removed from a partition: these rows, or
--- all if NULL. It returns how many they are. Rows of topic '' are no topic's: nobody
--- misses them, but a position may stand on one.
+-- record_removal records which rows are about to be removed from a partition, all if doomed is
+-- NULL, and returns how many. Nobody misses rows of topic ''; but a position may stand on one.
 CREATE FUNCTION outcrier.record_removal(partition regclass, doomed tid[], pattern text, clock timestamptz) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     relation CONSTANT text := (SELECT c.relname FROM pg_class AS c WHERE c.oid = partition);
     source   CONSTANT text := format('%s WHERE %s', partition, CASE WHEN doomed IS NULL THEN '$1 IS NULL' ELSE 'ctid = ANY ($1)' END);
-    total    record;
-    number   bigint;
+    total record; number bigint;
 BEGIN
     EXECUTE 'SELECT count(*) AS events, min(xid) AS xid_min, max(xid) AS xid_max, min(id) AS first_id, max(id) AS last_id,
         min(created_at) AS oldest, max(created_at) AS newest FROM ' || source INTO total USING doomed;
-    IF total.events = 0 THEN
-        RETURN 0;
-    END IF;
-
+    IF total.events = 0 THEN RETURN 0; END IF;
     WITH earlier AS (
         DELETE FROM outcrier.removal AS r WHERE r.partition = relation AND r.pattern IS NOT DISTINCT FROM $3 RETURNING r.*
     )
     INSERT INTO outcrier.removal AS r (partition, pattern, removed_at, events, xid_min, xid_max, first_id, last_id, oldest, newest)
-    SELECT relation, $3, clock, total.events + coalesce(sum(e.events), 0),
-        least(total.xid_min, min(e.xid_min)), greatest(total.xid_max, max(e.xid_max)),
-        least(total.first_id, min(e.first_id)), greatest(total.last_id, max(e.last_id)),
-        least(total.oldest, min(e.oldest)), greatest(total.newest, max(e.newest))
+    SELECT relation, $3, clock, total.events + coalesce(sum(e.events), 0), least(total.xid_min, min(e.xid_min)), greatest(total.xid_max, max(e.xid_max)),
+        least(total.first_id, min(e.first_id)), greatest(total.last_id, max(e.last_id)), least(total.oldest, min(e.oldest)), greatest(total.newest, max(e.newest))
     FROM earlier AS e
     RETURNING r.removal INTO number;
 
@@ -190,8 +150,7 @@ BEGIN
             SELECT topic, xid, count(*) AS events, max(id) AS id, row_number() OVER (PARTITION BY topic ORDER BY xid DESC) AS nth
             FROM %s AND topic <> '' GROUP BY topic, xid
         ) AS transactions
-        GROUP BY topic
-        ORDER BY topic
+        GROUP BY topic ORDER BY topic
         ON CONFLICT (topic) DO UPDATE SET
             removal = excluded.removal, events = t.events + excluded.events,
             xid_max = greatest(t.xid_max, excluded.xid_max), removed_at = excluded.removed_at,
@@ -203,11 +162,9 @@ BEGIN
                     FROM unnest(t.xids || excluded.xids, t.ids || excluded.ids) AS listed (xid, id) GROUP BY xid
                 ) AS merged)
     $sql$, source) USING doomed, number, clock;
-
     EXECUTE format($sql$
         INSERT INTO outcrier.removal_anchor (removal, xid_range, xids, hashes, removed_at)
-        SELECT $2, int8range(min(xid)::text::bigint, max(xid)::text::bigint, '[]'),
-            array_agg(xid ORDER BY xid), array_agg(hash ORDER BY xid), $3
+        SELECT $2, int8range(min(xid)::text::bigint, max(xid)::text::bigint, '[]'), array_agg(xid ORDER BY xid), array_agg(hash ORDER BY xid), $3
         FROM (
             SELECT xid, outcrier.anchor(xid, id, created_at) AS hash, (row_number() OVER (ORDER BY xid) - 1) / 100 AS part
             FROM (SELECT DISTINCT ON (xid) xid, id, created_at FROM %s ORDER BY xid, id DESC) AS newest
@@ -218,69 +175,25 @@ BEGIN
 END
 $$;
 
--- make_partition makes the partition of a stretch of time, with the rows of it that the
--- default partition holds, and returns its name; NULL if such rows came meanwhile. The
--- rows keep their xid: for a reader nothing has moved. All is done on a table of its
--- own; ATTACH, unlike PARTITION OF, then locks the default partition alone, for as long
--- as it takes to see that it holds nothing of that time.
+-- add_partition makes one missing partition, for today or the three days after it (UTC), or for
+-- past rows that lie in the default partition. It returns the partition's name, or NULL when
+-- none is missing or another session is at work: call it until it does. A partition only fills
+-- the gap between its neighbours, so another retention, and so another width, changes nothing
+-- about those that exist. Rows that the default partition receives today stay until tomorrow.
 --
--- A statement that was planned before the ATTACH doesn't know the new partition. It
--- could miss a row there, and yet see one of a later transaction elsewhere; so where the
--- partition has rows, or is about to, nobody may be at the table meanwhile.
-CREATE FUNCTION outcrier.make_partition(begins timestamptz, ends timestamptz) RETURNS text
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = on AS $$
+-- Rows keep their xid when they move: for a reader nothing has happened. ATTACH, unlike PARTITION
+-- OF, locks the default partition alone. But a statement that was planned before it doesn't know
+-- the new partition: it could miss a row there, and yet see one of a later transaction elsewhere.
+-- So where the partition has rows, or is about to, the ATTACH waits until nobody reads the table.
+CREATE FUNCTION outcrier.add_partition(retention interval DEFAULT '7 days', clock timestamptz DEFAULT now()) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = on AS $$
 DECLARE
     schema CONSTANT text := (SELECT c.relnamespace::regnamespace::text FROM pg_class AS c WHERE c.oid = 'outcrier.event'::regclass);
-    name   text := to_char(begins, '"event_"YYYY_MM_DD');
-    made   text;
-    moved  bigint;
-BEGIN
-    LOOP
-        made := schema || '.' || name;
-        EXIT WHEN to_regclass(made) IS NULL;
-        name := name || '_'; -- a table that somebody detached
-    END LOOP;
-    -- Rows go by pattern in the midst of a day: a vacuum comes for a twentieth.
-    EXECUTE format('CREATE TABLE %s (LIKE outcrier.event INCLUDING ALL,
-        CONSTRAINT event_bounds CHECK (created_at >= %L AND created_at < %L)) WITH (autovacuum_vacuum_scale_factor = 0.05)', made, begins, ends);
-    PERFORM outcrier.seal(made::regclass);
-    EXECUTE format($sql$
-        WITH moved AS (DELETE FROM outcrier.event_default AS d WHERE d.created_at >= $1 AND d.created_at < $2 RETURNING d.*)
-        INSERT INTO %s SELECT m.* FROM moved AS m
-    $sql$, made) USING begins, ends;
-    GET DIAGNOSTICS moved = ROW_COUNT;
-    IF moved > 0 THEN
-        EXECUTE format('ANALYZE %s', made);
-    END IF;
-    IF moved > 0 OR begins <= clock_timestamp() THEN
-        PERFORM outcrier.with_lock_retry('LOCK TABLE ONLY outcrier.event IN ACCESS EXCLUSIVE MODE'::text);
-    END IF;
-    PERFORM outcrier.with_lock_retry(format('ALTER TABLE outcrier.event ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', made, begins, ends));
-    EXECUTE format('ALTER TABLE %s DROP CONSTRAINT event_bounds', made);
-    RETURN name;
-EXCEPTION WHEN check_violation THEN
-    RETURN NULL;
-END
-$$;
-
--- add_partition makes one missing partition, so that today and the three days after it
--- (UTC) have theirs, or one for past rows that lie in the default partition. It returns
--- the partition's name, or NULL when none is missing or another session is at work: call
--- it until it does. A partition fills the gap between its neighbours and is never wider
--- than that, so another retention, and so another width, changes nothing of those that
--- exist. Rows that the default partition is being given today stay there until tomorrow.
-CREATE FUNCTION outcrier.add_partition(retention interval DEFAULT '7 days', clock timestamptz DEFAULT now()) RETURNS text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET enable_seqscan = on AS $$
-DECLARE
-    today CONSTANT timestamptz := date_trunc('day'::text, clock);
-    wanted timestamptz;
-    gap    record;
-    made   text;
+    today  CONSTANT timestamptz := date_trunc('day'::text, clock);
+    wanted timestamptz; gap record; name text; made text; moved bigint;
 BEGIN
     PERFORM outcrier.check_retention(NULL::interval, clock);
-    IF NOT outcrier.claim('partitions'::text) THEN
-        RETURN NULL;
-    END IF;
+    IF NOT outcrier.claim('partitions'::text) THEN RETURN NULL; END IF;
     FOR wanted IN
         SELECT today + n * interval '1 day' FROM generate_series(0, 3) AS n
         UNION ALL (
@@ -295,32 +208,49 @@ BEGIN
         INTO gap FROM outcrier.partitions() AS p;
         CONTINUE WHEN gap.filled OR wanted = today AND EXISTS (
             SELECT FROM outcrier.event_default AS o WHERE o.created_at >= gap.begins AND o.created_at < gap.ends);
-        made := outcrier.make_partition(gap.begins, gap.ends);
-        IF made IS NOT NULL THEN
-            RETURN made;
-        END IF;
+        name := to_char(gap.begins, '"event_"YYYY_MM_DD');
+        WHILE to_regclass(schema || '.' || name) IS NOT NULL LOOP -- a table that somebody detached
+            name := name || '_';
+        END LOOP;
+        made := schema || '.' || name;
+        BEGIN
+            -- Rows go by pattern within the day: a vacuum comes for a twentieth.
+            EXECUTE format('CREATE TABLE %s (LIKE outcrier.event INCLUDING ALL, CONSTRAINT event_bounds CHECK (created_at >= %L AND created_at < %L))
+                WITH (autovacuum_vacuum_scale_factor = 0.05)', made, gap.begins, gap.ends);
+            PERFORM outcrier.seal(made::regclass);
+            EXECUTE format($sql$
+                WITH moved AS (DELETE FROM outcrier.event_default AS d WHERE d.created_at >= $1 AND d.created_at < $2 RETURNING d.*)
+                INSERT INTO %s SELECT m.* FROM moved AS m
+            $sql$, made) USING gap.begins, gap.ends;
+            GET DIAGNOSTICS moved = ROW_COUNT;
+            IF moved > 0 OR gap.begins <= clock_timestamp() THEN
+                EXECUTE format('ANALYZE %s', made);
+                PERFORM outcrier.with_lock_retry('LOCK TABLE ONLY outcrier.event IN ACCESS EXCLUSIVE MODE'::text);
+            END IF;
+            PERFORM outcrier.with_lock_retry(format('ALTER TABLE outcrier.event ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', made, gap.begins, gap.ends));
+            EXECUTE format('ALTER TABLE %s DROP CONSTRAINT event_bounds', made);
+            RETURN name;
+        EXCEPTION WHEN check_violation THEN
+            NULL; -- such rows came to the default partition meanwhile
+        END;
     END LOOP;
     RETURN NULL;
 END
 $$;
 
--- drop_partition removes the oldest partition whose every event is older than retention,
--- or some such rows of the default partition or of one that is wider than the retention
--- wants, and returns the partition's name; NULL when there is nothing, or another session
--- is at work. The newest event of the newest transaction stays however old it is, and
--- its partition: readers of a quiet system stand on it.
+-- drop_partition drops the oldest partition whose every event is older than retention, or removes
+-- some such rows of the default partition or of one that is wider than retention asks for. It
+-- returns the partition's name, or NULL when there is nothing, or another session is at work. The
+-- newest event of the newest transaction stays, and its partition: readers of a quiet system
+-- stand on it.
 CREATE FUNCTION outcrier.drop_partition(retention interval, clock timestamptz DEFAULT now()) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET enable_seqscan = on AS $$
 DECLARE
     past CONSTANT timestamptz := clock - nullif(retention, interval '0');
-    old    record;
-    newest record;
-    doomed tid[];
+    old record; newest record; doomed tid[];
 BEGIN
     PERFORM outcrier.check_retention(retention, clock);
-    IF past IS NULL OR NOT outcrier.claim('partitions'::text) THEN
-        RETURN NULL;
-    END IF;
+    IF past IS NULL OR NOT outcrier.claim('partitions'::text) THEN RETURN NULL; END IF;
     SELECT o.tableoid AS partition, o.id INTO newest FROM outcrier.event AS o ORDER BY o.xid DESC, o.id DESC LIMIT 1;
     FOR old IN
         SELECT 'outcrier.event_default'::regclass AS partition, 'event_default' AS name, false AS whole, '-infinity'::timestamptz AS begins,
@@ -339,16 +269,15 @@ BEGIN
             EXECUTE format('DELETE FROM %s WHERE ctid = ANY ($1)', old.partition) USING doomed;
             RETURN old.name;
         END IF;
-        -- First whether it can be dropped now, after which nothing is locked any more:
-        -- while a reader stays for hours, the partition would be read in vain each time.
+        -- First whether it can be dropped, and nothing stays locked: while a reader stays for
+        -- hours, the partition would be read in vain each time.
         BEGIN
             PERFORM outcrier.with_lock_retry(format('LOCK TABLE ONLY outcrier.event, ONLY %s IN ACCESS EXCLUSIVE MODE', old.partition));
             RAISE EXCEPTION USING ERRCODE = 'OUTCR';
         EXCEPTION WHEN SQLSTATE 'OUTCR' THEN
             NULL;
         END;
-        -- Nobody writes into a past partition. To read what is removed takes its time,
-        -- and so it happens before anything is locked that others need.
+        -- Nobody writes into a past partition: it is read before anything else is locked.
         PERFORM outcrier.with_lock_retry(format('LOCK TABLE %s IN SHARE MODE', old.partition));
         PERFORM outcrier.record_removal(old.partition, NULL::tid[], NULL::text, clock);
         PERFORM outcrier.with_lock_retry(format('DROP TABLE %s', old.partition));
@@ -358,11 +287,10 @@ BEGIN
 END
 $$;
 
--- delete_expired removes events of a pattern's topics that are older than retention, some
--- thousands at a time, and returns how many: call it until that is less than at_most.
--- Nothing is locked but the rows. In each partition it goes from topic to topic by the
--- index, and in a topic through what is past and no further. The newest event of the
--- newest transaction stays until there is a newer one.
+-- delete_expired removes events of a pattern's topics that are older than retention, at most so
+-- many, and returns how many: call it until that is less. It locks the rows alone. In each
+-- partition it goes from topic to topic by the index, and in a topic through what is past and no
+-- further. The newest event of the newest transaction stays.
 CREATE FUNCTION outcrier.delete_expired(pattern text, retention interval, at_most int DEFAULT 5000, clock timestamptz DEFAULT now()) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on SET enable_seqscan = off SET enable_bitmapscan = off AS $$
@@ -371,25 +299,17 @@ DECLARE
     -- Matching topics lie from the stem on, below what follows "/" in byte order.
     stem   CONSTANT text := CASE WHEN strpos(pattern, '*') = 0 THEN pattern ELSE rtrim(split_part(pattern, '*', 1), '/') END;
     newest CONSTANT bigint := (SELECT o.id FROM outcrier.event AS o ORDER BY o.xid DESC, o.id DESC LIMIT 1);
-    recent  bigint;
-    part    record;
-    doomed  tid[];
-    removed int := 0;
+    recent bigint; part record; doomed tid[]; removed int := 0;
 BEGIN
     PERFORM outcrier.check_retention(retention, clock);
-    IF (octet_length(pattern) <= 255
+    IF (octet_length(pattern) <= 255 AND retention <> interval '0' AND at_most > 0
         AND pattern ~ '^[^\u0001-\u001f\u007f-\u009f*/]+(/([^\u0001-\u001f\u007f-\u009f*/]+|[*]))*(/[*][*])?$') IS NOT TRUE
     THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
-            MESSAGE = format('pattern %s is not valid: allowed is a topic, with "*" for a segment but the first or "**" for the last ones', to_json(left(pattern, 300)));
-    ELSIF coalesce(retention, interval '0') = interval '0' OR coalesce(at_most, 0) < 1 THEN
-        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'allowed are a retention other than 0, and an at_most of 1 and more';
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('delete_expired(%L, %L, %s) is not valid', left(pattern, 300), retention, at_most),
+            HINT = 'Allowed are a topic, with "*" for a segment but the first or "**" for the last ones; a retention other than 0; and an at_most of 1 and more.';
     END IF;
-    IF NOT outcrier.claim('partitions'::text) THEN
-        RETURN 0;
-    END IF;
-    -- Where by and large the ids of what stays begin. What lies above and is older goes
-    -- when this bound has passed it.
+    IF NOT outcrier.claim('partitions'::text) THEN RETURN 0; END IF;
+    -- By and large the ids that stay begin here. Older events above go when it has passed them.
     recent := outcrier.id_at(past);
     FOR part IN
         SELECT p.partition AS name, CASE WHEN p.ends <= past THEN 9223372036854775807 ELSE recent END AS id_end
@@ -421,34 +341,29 @@ BEGIN
 END
 $$;
 
--- purge_records removes what is about events that are gone: dedup keys, records of
--- streams that had ended before the oldest event was appended (without events, before
--- retention), and what is remembered of removals for longer than removal_memory(). Some
--- thousands at a time: it returns how many, so call it until that is 0.
+-- purge_records removes what is about events that are gone: dedup keys, streams that had ended
+-- before the oldest event was appended (without events, before retention), and removals older
+-- than removal_memory(). Some thousands at a time: call it until it returns 0.
 CREATE FUNCTION outcrier.purge_records(retention interval, clock timestamptz DEFAULT now()) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    at_most CONSTANT int := 5000;
-    newest  CONSTANT xid8 := (SELECT o.xid FROM outcrier.event AS o ORDER BY o.xid DESC LIMIT 1);
-    past    CONSTANT timestamptz := clock - nullif(retention, interval '0');
+    at_most   CONSTANT int := 5000;
+    forgotten CONSTANT timestamptz := clock - outcrier.removal_memory();
+    newest    CONSTANT xid8 := (SELECT o.xid FROM outcrier.event AS o ORDER BY o.xid DESC LIMIT 1);
+    past      CONSTANT timestamptz := clock - nullif(retention, interval '0');
     -- Older events lie in the default partition alone.
     held_from CONSTANT timestamptz := least(past, (SELECT min(p.begins) FROM outcrier.partitions() AS p));
-    purged  bigint := 0;
-    counted bigint;
+    purged bigint; counted bigint;
 BEGIN
     PERFORM outcrier.check_retention(retention, clock);
-    IF NOT outcrier.claim('partitions'::text) THEN
-        RETURN 0;
-    END IF;
+    IF NOT outcrier.claim('partitions'::text) THEN RETURN 0; END IF;
     -- The time is compared again, for a key that an append takes over at this moment.
     DELETE FROM outcrier.dedup WHERE created_at < held_from AND key = ANY (ARRAY(
         SELECT d.key FROM outcrier.dedup AS d
-        WHERE d.created_at < held_from
+        WHERE d.created_at < held_from AND NOT EXISTS (SELECT FROM outcrier.scheduled AS s WHERE s.id = d.id)
             AND NOT EXISTS (SELECT FROM outcrier.event_default AS o WHERE o.id = d.id AND o.created_at = d.created_at)
-            AND NOT EXISTS (SELECT FROM outcrier.scheduled AS s WHERE s.id = d.id)
         ORDER BY d.created_at LIMIT at_most));
-    GET DIAGNOSTICS counted = ROW_COUNT;
-    purged := purged + counted;
+    GET DIAGNOSTICS purged = ROW_COUNT;
 
     -- Ids follow the times by and large.
     DELETE FROM outcrier.stream WHERE ctid = ANY (ARRAY(
@@ -459,73 +374,51 @@ BEGIN
     purged := purged + counted;
 
     -- Never beyond the newest transaction: a quiet system stands there. The folded row has
-    -- the newest removal that is forgotten: a reader who was told of that one, or came
-    -- since, needs none of it.
-    WITH gone AS (
+    -- the newest removal that is forgotten: a reader who came since needs none of it.
+    WITH topics AS (
         DELETE FROM outcrier.removal_topic WHERE topic = ANY (ARRAY(
-            SELECT t.topic FROM outcrier.removal_topic AS t
-            WHERE t.removed_at < clock - outcrier.removal_memory() AND t.topic <> '**' AND t.xid_max < newest LIMIT at_most))
+            SELECT t.topic FROM outcrier.removal_topic AS t WHERE t.removed_at < forgotten AND t.topic <> '**' AND t.xid_max < newest LIMIT at_most))
         RETURNING events, xid_max, removal
     ), anchors AS (
         DELETE FROM outcrier.removal_anchor WHERE ctid = ANY (ARRAY(
-            SELECT a.ctid FROM outcrier.removal_anchor AS a
-            WHERE a.removed_at < clock - outcrier.removal_memory() AND upper(a.xid_range) <= newest::text::bigint LIMIT at_most))
+            SELECT a.ctid FROM outcrier.removal_anchor AS a WHERE a.removed_at < forgotten AND upper(a.xid_range) <= newest::text::bigint LIMIT at_most))
         RETURNING (upper(xid_range) - 1)::text::xid8 AS xid_max, removal
     ), folded AS (
         SELECT sum(g.events) AS events, max(g.xid_max) AS xid_max, max(g.removal) AS removal, count(*) AS n
-        FROM (SELECT events, xid_max, removal FROM gone UNION ALL SELECT 0, xid_max, removal FROM anchors) AS g
+        FROM (SELECT events, xid_max, removal FROM topics UNION ALL SELECT 0, xid_max, removal FROM anchors) AS g
     ), floor AS (
         INSERT INTO outcrier.removal_topic AS t (topic, removal, events, xid_max, xids, ids, below, removed_at)
         SELECT '**', f.removal, f.events, f.xid_max, '{}', '{}', f.xid_max, clock FROM folded AS f WHERE f.n > 0
         ON CONFLICT (topic) DO UPDATE SET removal = greatest(t.removal, excluded.removal), events = t.events + excluded.events,
             xid_max = greatest(t.xid_max, excluded.xid_max), below = greatest(t.below, excluded.below), removed_at = excluded.removed_at
     )
-    SELECT f.n INTO counted FROM folded AS f;
-    RETURN purged + counted;
+    SELECT purged + f.n INTO purged FROM folded AS f;
+    RETURN purged;
 END
 $$;
 
--- maintain does all there is to do, for pg_cron and psql:
---
+-- maintain does what nodes do by themselves, for pg_cron and psql:
 --     CALL outcrier.maintain('7 days', '{"presence/**": "1 hour"}');
---
--- Nodes do the same by themselves. Each step is a transaction of its own, so it can't be
--- called within one, nor have a search_path: everything in it is qualified.
-CREATE PROCEDURE outcrier.maintain(retention interval DEFAULT '7 days', topic_retention jsonb DEFAULT '{}')
-LANGUAGE plpgsql AS $$
+-- Each step is a transaction of its own, so it can't be called within one, nor have a
+-- search_path: everything in it is qualified.
+CREATE PROCEDURE outcrier.maintain(retention interval DEFAULT '7 days', topic_retention jsonb DEFAULT '{}') LANGUAGE plpgsql AS $$
 DECLARE
-    rule record;
-    busy boolean;
+    rule record; done boolean := false;
 BEGIN
-    FOR step IN 1..2 LOOP
-        busy := true;
-        WHILE busy LOOP
-            BEGIN
-                IF step OPERATOR(pg_catalog.=) 1 THEN
-                    busy := outcrier.drop_partition(retention) IS NOT NULL;
-                ELSE
-                    busy := outcrier.add_partition(retention) IS NOT NULL;
-                END IF;
-            EXCEPTION WHEN lock_not_available THEN
-                busy := false; -- the next time
-            END;
-            COMMIT;
-        END LOOP;
-    END LOOP;
-    FOR rule IN SELECT r.key, r.value::pg_catalog.interval AS retention FROM pg_catalog.jsonb_each_text(topic_retention) AS r LOOP
-        WHILE outcrier.delete_expired(rule.key, rule.retention) OPERATOR(pg_catalog.>) 0 LOOP
-            COMMIT;
-        END LOOP;
-    END LOOP;
-    WHILE outcrier.purge_records(retention) OPERATOR(pg_catalog.>) 0 LOOP
+    WHILE NOT done LOOP
+        BEGIN
+            done := coalesce(outcrier.add_partition(retention), outcrier.drop_partition(retention)) IS NULL;
+        EXCEPTION WHEN lock_not_available THEN
+            done := true; -- the next time
+        END;
         COMMIT;
     END LOOP;
+    FOR rule IN SELECT r.key, r.value::pg_catalog.interval AS retention FROM pg_catalog.jsonb_each_text(topic_retention) AS r LOOP
+        WHILE outcrier.delete_expired(rule.key, rule.retention) OPERATOR(pg_catalog.>) 0 LOOP COMMIT; END LOOP;
+    END LOOP;
+    WHILE outcrier.purge_records(retention) OPERATOR(pg_catalog.>) 0 LOOP COMMIT; END LOOP;
 END
 $$;
 
-DO $$ BEGIN
-    PERFORM outcrier.settle();
-    WHILE outcrier.add_partition() IS NOT NULL LOOP
-    END LOOP;
-END $$;
+DO $$ BEGIN WHILE outcrier.add_partition() IS NOT NULL LOOP END LOOP; END $$;
 -- +goose StatementEnd

@@ -1,17 +1,16 @@
 -- The catalogue: what the types of events mean to people, and what their payloads must
 -- look like.
 --
--- It is no list of allowed types: a type without an entry is appended and delivered all
--- the same. Only a type with a schema is held to it, by outbox.Append and POST /events.
--- Postgres knows no JSON Schema, so an INSERT or outcrier.append is not checked.
+-- It is no list of allowed types: a type without an entry is appended and delivered all the
+-- same. Only a type with a schema is held to it, by outbox.Append and POST /events. Postgres
+-- knows no JSON Schema, so an INSERT or outcrier.append is not checked.
 
 -- +goose Up
 -- +goose StatementBegin
 
 -- refuse_entry makes a CHECK speak: a row that fails it is refused with a message that
 -- says what is allowed. VOLATILE, or the planner would call it to fold a constant.
-CREATE FUNCTION outcrier.refuse_entry(field text, value text, allowed text) RETURNS boolean
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION outcrier.refuse_entry(field text, value text, allowed text) RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RAISE EXCEPTION USING ERRCODE = 'check_violation', TABLE = 'event_type', COLUMN = field, CONSTRAINT = field || '_valid',
         MESSAGE = format('%s %s is not valid: allowed %s', field, to_json(left(value, 300)), allowed);
@@ -27,8 +26,8 @@ CREATE TABLE outcrier.event_type (
     severity       text        NOT NULL DEFAULT 'info',
     -- What the client should do.
     action         text        NOT NULL DEFAULT 'none',
-    -- A JSON Schema (2020-12, unless $schema says otherwise) without references to
-    -- anything outside of itself. NULL accepts every payload.
+    -- A JSON Schema (2020-12, unless $schema says otherwise) without references to anything
+    -- outside of itself. NULL accepts every payload.
     payload_schema jsonb,
     updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
 
@@ -36,12 +35,9 @@ CREATE TABLE outcrier.event_type (
         OR outcrier.refuse_entry('type', type, 'are 1 to 255 bytes without control characters, not beginning with "outcrier.", which is reserved')),
     CONSTRAINT code_valid CHECK (code IS NULL OR code ~ '^[A-Za-z0-9._-]{1,64}$'
         OR outcrier.refuse_entry('code', code, 'are 1 to 64 letters, digits, ".", "_" and "-", or NULL for none')),
-    CONSTRAINT title_valid CHECK (char_length(title) BETWEEN 1 AND 200
-        OR outcrier.refuse_entry('title', title, 'are 1 to 200 characters')),
-    CONSTRAINT description_valid CHECK (char_length(description) <= 4000
-        OR outcrier.refuse_entry('description', description, 'are at most 4000 characters')),
-    CONSTRAINT severity_valid CHECK (severity IN ('info', 'warning', 'error')
-        OR outcrier.refuse_entry('severity', severity, 'are info, warning and error')),
+    CONSTRAINT title_valid CHECK (char_length(title) BETWEEN 1 AND 200 OR outcrier.refuse_entry('title', title, 'are 1 to 200 characters')),
+    CONSTRAINT description_valid CHECK (char_length(description) <= 4000 OR outcrier.refuse_entry('description', description, 'are at most 4000 characters')),
+    CONSTRAINT severity_valid CHECK (severity IN ('info', 'warning', 'error') OR outcrier.refuse_entry('severity', severity, 'are info, warning and error')),
     -- Open, because clients may know more than those that are named here.
     CONSTRAINT action_valid CHECK (action ~ '^[a-z][a-z0-9_]{0,62}$'
         OR outcrier.refuse_entry('action', action, 'are none, refresh, retry, sign_in_again, contact_support and show_details, or one of your clients'' own in lower case, digits and "_"')),
@@ -59,25 +55,21 @@ INSERT INTO outcrier.event_type (type, code, title, description, severity, actio
     ('system.maintenance', 'SYS-1',    'Maintenance',         'The system will be or is under maintenance; the payload says when.', 'warning', 'show_details'),
     ('trade.executed',     'TRADE-1',  'Trade executed',      'An order was executed; the payload has quantity and price.',         'info',    'show_details');
 
--- The version of the schemas: another one with every change of the catalogue, and 0
--- while no type has a schema. Whoever checks payloads keeps the schemas compiled, and
--- names with the append the version by which the payloads passed (append_checked), so
--- that a change counts at once and costs no further query. Without its row the version
--- is 0, or -1 where some type has a schema.
+-- The version of the schemas: another one with every change of the catalogue, and 0 while no
+-- type has a schema. A node keeps the schemas compiled, and names with the append the
+-- version by which the payloads passed (append_checked), so that a change counts at once
+-- and costs no further query. Without its row the version is 0, or -1 with some schema.
 CREATE TABLE outcrier.catalogue_version (
     one     boolean PRIMARY KEY DEFAULT true CHECK (one),
     version bigint  NOT NULL
 );
 
--- The row is locked first, so that the version covers all changes, also those that were
--- committed meanwhile.
-CREATE FUNCTION outcrier.renew_catalogue_version() RETURNS trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- The row is locked first, so that the version covers changes that were committed meanwhile.
+CREATE FUNCTION outcrier.renew_catalogue_version() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     INSERT INTO outcrier.catalogue_version (version) VALUES (-1) ON CONFLICT (one) DO NOTHING;
     PERFORM FROM outcrier.catalogue_version FOR UPDATE;
-    UPDATE outcrier.catalogue_version SET version = CASE
-        WHEN EXISTS (SELECT FROM outcrier.event_type AS t WHERE t.payload_schema IS NOT NULL)
+    UPDATE outcrier.catalogue_version SET version = CASE WHEN EXISTS (SELECT FROM outcrier.event_type AS t WHERE t.payload_schema IS NOT NULL)
         THEN hashtextextended(gen_random_uuid()::text, 0) ELSE 0 END;
     RETURN NULL;
 END
@@ -85,8 +77,7 @@ $$;
 CREATE TRIGGER renew_catalogue_version AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON outcrier.event_type
 FOR EACH STATEMENT EXECUTE FUNCTION outcrier.renew_catalogue_version();
 
-CREATE FUNCTION outcrier.set_updated_at() RETURNS trigger
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION outcrier.set_updated_at() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     NEW.updated_at := clock_timestamp();
     RETURN NEW;
@@ -94,17 +85,15 @@ END
 $$;
 CREATE TRIGGER set_updated_at BEFORE UPDATE ON outcrier.event_type FOR EACH ROW EXECUTE FUNCTION outcrier.set_updated_at();
 
--- payload_schemas returns the schemas and their version; without a schema one row with
--- the version alone.
+-- payload_schemas returns the schemas and their version; without any a row of the version.
 CREATE FUNCTION outcrier.payload_schemas() RETURNS TABLE (version bigint, type text, payload_schema jsonb)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT coalesce((SELECT c.version FROM outcrier.catalogue_version AS c), CASE WHEN t.type IS NULL THEN 0 ELSE -1 END), t.type::text, t.payload_schema
     FROM (SELECT) AS one LEFT JOIN outcrier.event_type AS t ON t.payload_schema IS NOT NULL
 $$;
 
--- append_checked is append_all for those who check payloads: it appends if the schemas'
--- version is one of those by which the events passed, and otherwise appends nothing and
--- returns nothing.
+-- append_checked is append_all for payloads that were checked: it appends if the version is
+-- one of those by which they passed, and otherwise appends and returns nothing.
 CREATE FUNCTION outcrier.append_checked(passed bigint[], topics text[], types text[], payloads json[], sources text[],
     headers jsonb[], dedup_keys text[], deliver_ats timestamptz[]) RETURNS SETOF bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -1,16 +1,12 @@
--- What admins read: views whose names, columns and meanings stay.
---
--- Each answers within 100 ms on ten million events, for the uses that docs/sql.md gives.
--- None of it is paid for by writers.
+-- What admins read: views whose names, columns and meanings stay. Each answers within 100 ms
+-- on ten million events, for the uses that docs/sql.md gives, and none costs writers anything.
 
 -- +goose Up
 -- +goose StatementBegin
 
--- jsonb_or_text returns what jsonb can hold of a payload. json takes more: \u0000, half a
--- surrogate pair, numbers without bounds. Such a payload comes as a string of its text,
--- so that one event spoils no query over others.
-CREATE FUNCTION outcrier.jsonb_or_text(payload json) RETURNS jsonb
-LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
+-- jsonb_or_text returns a string of the text where jsonb can't hold a payload (\u0000, half a
+-- surrogate pair, numbers without bounds), so that one event spoils no query over others.
+CREATE FUNCTION outcrier.jsonb_or_text(payload json) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE STRICT SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     RETURN payload::jsonb;
 EXCEPTION WHEN data_exception OR program_limit_exceeded THEN
@@ -24,16 +20,11 @@ SELECT o.id, o.created_at, o.topic, o.type, outcrier.jsonb_or_text(o.payload) AS
 FROM outcrier.event AS o LEFT JOIN outcrier.event_type AS t ON t.type = o.type
 WHERE o.topic <> '';
 
-COMMENT ON VIEW outcrier.history IS
-'All events that are held, one a row, with what the catalogue says of their type (NULL where it says nothing). To page, newest first: WHERE id < the last one seen ORDER BY id DESC LIMIT 50, with a condition on topic, type or time.';
-COMMENT ON COLUMN outcrier.history.payload IS
-'The payload as jsonb; as a string of its text where jsonb can''t hold it. outcrier.event.payload has it byte for byte.';
-COMMENT ON COLUMN outcrier.history.id IS 'Drawn when the event was appended: within a transaction in the order of its appends, across transactions not in the order of commits.';
+COMMENT ON VIEW outcrier.history IS 'All events that are held, one a row, with what the catalogue says of their type (NULL where it says nothing). To page, newest first: WHERE id < the last one seen ORDER BY id DESC LIMIT 50, with a condition on topic, type or time. Ids are drawn by the append: in order within a transaction, across transactions not in the order of commits.';
+COMMENT ON COLUMN outcrier.history.payload IS 'The payload as jsonb; as a string of its text where jsonb can''t hold it. outcrier.event.payload has it byte for byte.';
 COMMENT ON COLUMN outcrier.history.xid IS 'The transaction that appended the event: those with the same one were committed together. 3: loaded or restored.';
-COMMENT ON COLUMN outcrier.history.action IS 'What the client should do, by the catalogue.';
 
--- The view bounds the work, not only the time: a million events are counted within a
--- second.
+-- The view bounds the work, not only the time: a million events are counted in a second.
 CREATE VIEW outcrier.topics AS
 SELECT o.topic, count(*) AS events, sum(o.bytes)::bigint AS bytes, max(o.id) AS last_id, max(o.created_at) AS last_at
 FROM (
@@ -43,13 +34,10 @@ FROM (
 ) AS o
 GROUP BY o.topic;
 
-COMMENT ON VIEW outcrier.topics IS
-'How many events came on each topic in the last hour, of the newest million. For one topic at all times: SELECT count(*), max(id) FROM outcrier.history WHERE topic = ….';
-COMMENT ON COLUMN outcrier.topics.bytes IS 'What the payloads take in the table, compressed as they are stored.';
+COMMENT ON VIEW outcrier.topics IS 'How many events came on each topic in the last hour, of the newest million; bytes is the size of their payloads as stored, compressed. For one topic at all times: SELECT count(*), max(id) FROM outcrier.history WHERE topic = ….';
 
--- The streams that an event was sent to. It was sent between sent_after and sent_before:
--- when within, nobody noted. The second is when the stream was last known to have been
--- sent something; a live stream gets it within milliseconds of its commit, as a rule.
+-- An event was sent between sent_after and sent_before: when within, nobody noted. The second
+-- is when the stream was last known to have been sent something.
 CREATE VIEW outcrier.receipts AS
 SELECT o.id, o.topic, o.type, o.created_at, s.subject, s.client_address, s.node, s.run, s.stream,
     greatest(o.created_at, s.opened_at) AS sent_after, s.position_at AS sent_before, s.closed_at, s.end_reason
@@ -59,15 +47,12 @@ WHERE o.topic <> '' AND s.history = (SELECT h.history FROM outcrier.history_id A
     AND (s.since IS NULL OR o.created_at >= s.since OR (s.live_set).max_xid IS NOT NULL AND NOT outcrier.contains(s.live_set, o.xid, o.id))
     AND outcrier.selects(s.topics, s.types, o.topic, o.type);
 
-COMMENT ON VIEW outcrier.receipts IS
-'The streams, and so the people, that an event was sent to, one a row. Ask by id; for what one person was sent, ask people. "Sent" is written to the connection.';
-COMMENT ON COLUMN outcrier.receipts.subject IS 'Whom the stream''s token is for; empty where none is needed.';
-COMMENT ON COLUMN outcrier.receipts.sent_after IS 'It was sent between this and sent_before.';
+COMMENT ON VIEW outcrier.receipts IS 'The streams, and so the people, that an event was sent to, one a row. Ask by id; for what one person was sent, ask people. subject: whom the stream''s token is for, empty where none is needed. It was written to the connection between sent_after and sent_before.';
 
--- The same from the other side: a person's streams first, and of each what it selects,
--- by the range of topics that a pattern has. Of a stream's patterns the first that matches
--- an event counts. A pattern whose first segment is a wildcard has no such range, and the
--- stream's events are found by its range of transactions.
+-- The same from the other side: a person's streams first, and of each what it selects, by
+-- the range of topics that a pattern has. The first pattern that matches an event counts.
+-- A pattern whose first segment is a wildcard has no such range: the events of its stream
+-- are found by the stream's range of transactions.
 CREATE VIEW outcrier.people AS
 SELECT s.subject, o.id, o.topic, o.type, o.created_at, s.node, s.run, s.stream, s.client_address,
     greatest(o.created_at, s.opened_at) AS sent_after, s.position_at AS sent_before
@@ -90,15 +75,13 @@ WHERE outcrier.contains(s.position_set, o.xid, o.id) AND NOT outcrier.contains(s
     AND outcrier.selects(CASE WHEN o.nth IS NULL THEN s.topics ELSE s.topics[o.nth:o.nth] END, s.types, o.topic, o.type)
     AND NOT EXISTS (SELECT FROM unnest(s.topics[:o.nth - 1]) AS earlier WHERE outcrier.matches(o.topic, earlier));
 
-COMMENT ON VIEW outcrier.people IS
-'What a person was sent, one row per event and stream. Ask by subject: WHERE subject = ''ann'' ORDER BY id DESC LIMIT 50, with a condition on created_at for a stretch of time.';
-COMMENT ON COLUMN outcrier.people.sent_after IS 'It was sent between this and sent_before.';
+COMMENT ON VIEW outcrier.people IS 'What a person was sent, one row per event and stream. Ask by subject: WHERE subject = ''ann'' ORDER BY id DESC LIMIT 50, with a condition on created_at for a stretch of time. It was written to the connection between sent_after and sent_before.';
 
--- in_flight lists the open transactions that have written to the outbox: they hold the
--- lock of an INSERT until they end. A DELETE has that lock too, so our own maintenance is
--- left out: it holds the maintenance table and has drawn no id, which a delivery has.
--- Prepared transactions have a gid and no pid. It acts as the owner, and sees of other
--- roles' sessions what the owner may: without pg_read_all_stats neither since nor query.
+-- in_flight lists the open transactions that have written to the outbox: they hold the lock of
+-- an INSERT until they end. A DELETE has that lock too, so our own maintenance is left out:
+-- it holds the maintenance table and has drawn no id, which a delivery has. Prepared ones
+-- have a gid and no pid. It acts as the owner, and sees of other roles' sessions what the
+-- owner may: without pg_read_all_stats neither since nor query.
 CREATE FUNCTION outcrier.in_flight() RETURNS TABLE (
     pid int, gid text, xid xid, role text, application text, client inet, since timestamptz, state text, query text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -133,13 +116,7 @@ CROSS JOIN (SELECT greatest(clock_timestamp() - min(d.deliver_at), interval '0')
 CROSS JOIN (SELECT count(*) AS open FROM outcrier.in_flight()) AS f
 LEFT JOIN LATERAL (SELECT * FROM outcrier.in_flight() ORDER BY since NULLS LAST, pid LIMIT 1) AS o ON true;
 
-COMMENT ON VIEW outcrier.lag IS
-'One row: what readers still wait for. 0 when nothing is outstanding, NULL where it is not known.';
-COMMENT ON COLUMN outcrier.lag.lag IS 'How far the node that is furthest behind lags behind the table. NULL when no node reports it.';
-COMMENT ON COLUMN outcrier.lag.nodes IS 'How many nodes were seen in the last 30 seconds; none when they keep no audit.';
-COMMENT ON COLUMN outcrier.lag.overdue IS 'How long the oldest scheduled event is past its time.';
-COMMENT ON COLUMN outcrier.lag.open IS 'How many open transactions have appended: their events come with their commit.';
-COMMENT ON COLUMN outcrier.lag.open_for IS 'How long the oldest of them has been open; the columns after it say which it is. NULL when its owner''s sessions can''t be seen.';
+COMMENT ON VIEW outcrier.lag IS 'One row: what readers still wait for, 0 when nothing is outstanding, NULL where it is not known. lag: of the node that is furthest behind the table, of the nodes seen in the last 30 seconds. overdue: how long the oldest scheduled event is past its time. open: how many open transactions have appended, open_for: how long the oldest has been; the columns after it say which it is.';
 COMMENT ON COLUMN outcrier.lag.gid IS 'Of a prepared transaction, which has no pid: COMMIT PREPARED or ROLLBACK PREPARED it.';
 COMMENT ON COLUMN outcrier.lag.query IS 'What it runs, or ran last. It takes the outbox''s owner pg_read_all_stats to see that of other roles.';
 -- +goose StatementEnd

@@ -1,5 +1,5 @@
--- The roles of an outbox, and what each may do. They are groups without a login, to be
--- granted to the logins of applications:
+-- The roles of an outbox, and what each may do. They are groups without a login, to be granted
+-- to the logins of applications:
 --
 --     GRANT outcrier_writer TO shop;           -- appends, and reads its own transaction's events
 --     GRANT outcrier_reader TO auditor;        -- reads the history
@@ -7,12 +7,10 @@
 --     GRANT outcrier_server TO outcrier;       -- what outcrier serve needs, no more
 --     GRANT outcrier_two_phase TO transfers;   -- nothing; its sessions don't notify
 --
--- Roles belong to the cluster, their rights to the outbox: several outboxes share the
--- roles, and a login that is to use one only lacks CONNECT on the other's database or
--- USAGE on its schema.
---
--- To run it again changes nothing but what was changed by hand. It needs the outbox's
--- owner, and CREATEROLE while a role is missing.
+-- Roles belong to the cluster, their rights to the outbox: several outboxes share the roles,
+-- and a login that is to use one only lacks CONNECT on the other's database or USAGE on its
+-- schema. To run this again changes nothing but what was changed by hand. It needs the
+-- outbox's owner, and CREATEROLE while a role is missing.
 
 SET LOCAL search_path = pg_catalog, pg_temp;
 
@@ -20,19 +18,16 @@ DO $roles$
 DECLARE
     ours  CONSTANT text[] := ARRAY['outcrier_writer', 'outcrier_reader', 'outcrier_server', 'outcrier_operator', 'outcrier_two_phase'];
     home  CONSTANT oid := (SELECT relnamespace FROM pg_class WHERE oid = 'outcrier.event'::regclass);
-    one   record;
-    named text;
+    one record; named text;
 BEGIN
     FOREACH named IN ARRAY ours LOOP
         CONTINUE WHEN EXISTS (SELECT FROM pg_roles WHERE rolname = named);
         BEGIN
             EXECUTE format('CREATE ROLE %I NOLOGIN', named);
         EXCEPTION
-            WHEN duplicate_object OR unique_violation THEN
-                NULL; -- at the same time, for another outbox
+            WHEN duplicate_object OR unique_violation THEN NULL; -- at the same time, for another outbox
             WHEN insufficient_privilege THEN
-                RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-                    MESSAGE = format('role %s does not exist, and %s may not create it', named, current_user),
+                RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('role %s does not exist, and %s may not create it', named, current_user),
                     HINT = 'A role with CREATEROLE runs: ' || (SELECT string_agg(format('CREATE ROLE %I NOLOGIN;', r), ' ')
                         FROM unnest(ours) AS r WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r));
         END;
@@ -41,10 +36,9 @@ BEGIN
     PERFORM outcrier.revoke_rights('{0}'::oid[] || ARRAY(SELECT oid FROM pg_roles WHERE rolname = ANY (ours)));
     GRANT INSERT, SELECT ON public.outbox TO outcrier_writer;
 
-    -- A server acts by functions: it makes no partition but one that is missing, answers no
-    -- request that nobody drew, and writes no row that is not an append. For how long
-    -- events are kept is the server's to say, above minimum_retention(); what it removes is
-    -- on record. To erase and redact is the owner's.
+    -- A server acts by functions: it makes no partition but one that is missing, answers no request
+    -- that nobody drew, and writes no row that is not an append. How long events are kept is the
+    -- server's to say, above minimum_retention(); removals are on record. To erase is the owner's.
     FOR one IN
         SELECT g.role, g.rights, object, found.target FROM (VALUES
             ('outcrier_writer',   'EXECUTE', 'append append_all append_checked payload_schemas own_rows refuse_replica position'),
@@ -91,28 +85,13 @@ BEGIN
             NULL;
         END;
         IF NOT has_schema_privilege(one.role, one.schema, 'USAGE') THEN
-            RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege',
-                MESSAGE = format('%s may not grant the use of schema %s', current_user, one.name),
+            RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = format('%s may not grant the use of schema %s', current_user, one.name),
                 HINT = format('The owner of the schema runs: GRANT USAGE ON SCHEMA %s TO %I;', one.name, one.role);
         END IF;
     END LOOP;
 
-    -- What would make all this a pretence, and is somebody else's to change.
     FOR named IN SELECT rolname FROM pg_roles WHERE rolname = ANY (ours) AND (rolsuper OR rolcreaterole OR rolbypassrls) LOOP
         RAISE WARNING 'role % has rights of its own beyond the outbox: SUPERUSER, CREATEROLE or BYPASSRLS', named;
-    END LOOP;
-    FOR one IN
-        SELECT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS grantee,
-            string_agg(DISTINCT a.privilege_type, ', ') AS rights, string_agg(DISTINCT o.object, ', ') AS objects
-        FROM (
-            SELECT c.oid::regclass::text, c.relowner, c.relacl FROM pg_class AS c WHERE c.relnamespace = home OR c.oid = 'public.outbox'::regclass
-            UNION ALL
-            SELECT p.oid::regprocedure::text, p.proowner, p.proacl FROM pg_proc AS p WHERE p.pronamespace = home
-        ) AS o (object, owner, acl), aclexplode(o.acl) AS a
-        WHERE a.grantee NOT IN (SELECT oid FROM pg_roles WHERE rolname = ANY (ours) UNION ALL SELECT o.owner)
-        GROUP BY a.grantee
-    LOOP
-        RAISE WARNING '% has rights besides these roles: % on %', one.grantee, one.rights, one.objects;
     END LOOP;
 END
 $roles$;
