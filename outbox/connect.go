@@ -42,8 +42,7 @@ func Connect(ctx context.Context, url string) (*pgx.Conn, error) {
 	}
 	want := wanted(config.RuntimeParams)
 	prepare(config, want)
-	conn, _, err := open(ctx, config, want)
-	return conn, err
+	return open(ctx, config, want)
 }
 
 // PoolConfig prepares a pool for a Reader and for appends: every connection is like
@@ -59,10 +58,9 @@ func PoolConfig(url string) (*pgxpool.Config, error) {
 	config.BeforeConnect = way.find
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		conn.PgConn().CustomData()[madeKey] = time.Now()
-		state, err := adopt(ctx, conn, want)
-		if err == nil && state.pooled && conn.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
+		err := adopt(ctx, conn, want)
+		if errors.Is(err, errPooler) {
 			way.forget()
-			return errPooler
 		}
 		return err
 	}
@@ -71,9 +69,6 @@ func PoolConfig(url string) (*pgxpool.Config, error) {
 	}
 	return config, nil
 }
-
-// errPooler is for a connection that is made as if no pooler stood between.
-var errPooler = errors.New("a pooler has come between; connecting anew")
 
 func prepare(config *pgx.ConnConfig, want []setting) {
 	for _, s := range want {
@@ -96,27 +91,24 @@ func prepare(config *pgx.ConnConfig, want []setting) {
 
 // open connects, and finds out on the way what a pooler lets through: config is
 // changed to that.
-func open(ctx context.Context, config *pgx.ConnConfig, want []setting) (conn *pgx.Conn, state sessionState, err error) {
-	conn, err = pgx.ConnectConfig(ctx, config)
+func open(ctx context.Context, config *pgx.ConnConfig, want []setting) (*pgx.Conn, error) {
+	conn, err := pgx.ConnectConfig(ctx, config)
 	if refusesSettings(err) {
 		withoutSettings(config, want)
 		conn, err = pgx.ConnectConfig(ctx, config)
 	}
 	if err != nil {
-		return nil, state, err
+		return nil, err
 	}
-	state, err = adopt(ctx, conn, want)
-	if err == nil && state.pooled && config.DefaultQueryExecMode == pgx.QueryExecModeCacheStatement {
-		// What is prepared for one transaction is not there for the next, or another's.
+	switch err := adopt(ctx, conn, want); {
+	case errors.Is(err, errPooler):
+		_ = conn.Close(ctx)
 		config.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
-		if err = conn.Close(ctx); err == nil {
-			return open(ctx, config, want)
-		}
+		return open(ctx, config, want)
+	case err != nil:
+		return nil, errors.Join(err, conn.Close(ctx))
 	}
-	if err != nil {
-		return nil, state, errors.Join(err, conn.Close(ctx))
-	}
-	return conn, state, nil
+	return conn, nil
 }
 
 // refusesSettings reports that a pooler stands before the database that takes only
@@ -150,9 +142,9 @@ func (w *way) find(ctx context.Context, config *pgx.ConnConfig) error {
 	defer w.mu.Unlock()
 	if w.known == nil {
 		tried := config.Copy()
-		conn, _, err := open(ctx, tried, w.want)
+		conn, err := open(ctx, tried, w.want)
 		if err != nil {
-			return nil //nolint:nilerr // the connection that follows has the same, for its caller
+			return err
 		}
 		w.known = tried
 		if err := conn.Close(ctx); err != nil {

@@ -73,3 +73,6 @@ func (a *Admin) Busy() {
 		time.Sleep(time.Millisecond)
 	}
 }
+
+// ArrayLiteral is how AppendSQL hands texts over.
+var ArrayLiteral = arrayLiteral

@@ -60,6 +60,8 @@ func serverAt(ctx context.Context, url string, limit time.Duration) (int64, erro
 // serverOf tells servers apart, those of one cluster too, by the microsecond in which
 // they were started. Connections do not outlive that, and a pooler has the same.
 func serverOf(ctx context.Context, conn *pgx.Conn) (started int64, err error) {
-	err = conn.QueryRow(ctx, `SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1e6)::bigint`).Scan(&started)
+	err = inSession(ctx, conn, "", func(q db) error {
+		return q.QueryRow(ctx, `SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1e6)::bigint`).Scan(&started)
+	})
 	return started, err
 }

@@ -122,21 +122,22 @@ FROM pg_catalog.unnest(ARRAY[`+strings.Join(names, ", ")+`]) AS s (name)`).ReadA
 //
 // Behind a pooler nothing is set for the session: another's transaction may be next to
 // run there. Its statements run in transactions that set what they need, see inSession.
-func adopt(ctx context.Context, conn *pgx.Conn, want []setting) (state sessionState, err error) {
+func adopt(ctx context.Context, conn *pgx.Conn, want []setting) error {
 	ctx, cancel := within(ctx, pingLimit)
 	defer cancel()
-	if state, err = inquire(ctx, conn.PgConn(), want); err != nil {
-		return state, err
-	}
-	if state.standby {
-		return state, ErrStandby
-	}
-	if len(state.differing) == 0 {
-		return state, nil
-	}
-	if state.pooled {
+	state, err := inquire(ctx, conn.PgConn(), want)
+	switch {
+	case err != nil:
+		return err
+	case state.pooled && conn.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement:
+		return errPooler
+	case state.standby:
+		return ErrStandby
+	case len(state.differing) == 0:
+		return nil
+	case state.pooled:
 		conn.PgConn().CustomData()[localKey] = want
-		return state, inSession(ctx, conn, "", func(q db) error {
+		return inSession(ctx, conn, "", func(db) error {
 			inside, err := inquire(ctx, conn.PgConn(), want)
 			if err != nil {
 				return err
@@ -154,13 +155,17 @@ func adopt(ctx context.Context, conn *pgx.Conn, want []setting) (state sessionSt
 	}
 	after, err := inquire(ctx, conn.PgConn(), want)
 	if err != nil {
-		return state, err
+		return err
 	}
 	if err := refused(after.differing, "it can't be set"); err != nil {
-		return state, errors.Join(err, failed)
+		return errors.Join(err, failed)
 	}
-	return state, nil
+	return nil
 }
+
+// errPooler is of a connection that was made as if no pooler stood between: what is
+// prepared for one transaction is not there for the next, or is another's.
+var errPooler = errors.New("a pooler stands between; connecting anew")
 
 func valueOf(name string) string {
 	for _, s := range settings {
@@ -254,10 +259,24 @@ func inTransaction(ctx context.Context, conn *pgx.Conn, options pgx.TxOptions, s
 	})
 }
 
+// InTransaction calls fn in a transaction of a pool of PoolConfig, and commits it if fn
+// returns no error. It is pgx.BeginFunc, but that behind a pooler, too, the transaction
+// has the settings of a session of Connect.
+func InTransaction(ctx context.Context, pool *pgxpool.Pool, fn func(pgx.Tx) error) error {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	return inTransaction(ctx, conn.Conn(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, "", func(tx db) error {
+		return fn(tx.querier.(pgx.Tx))
+	})
+}
+
 const setLocalSQL = `
-SELECT pg_catalog.set_config(s.name, s.value, true)
-FROM pg_catalog.unnest($1::pg_catalog.text[], $2::pg_catalog.text[]) AS s (name, value)
-WHERE pg_catalog.current_setting(s.name, true) OPERATOR(pg_catalog.<>) s.value`
+SELECT pg_catalog.set_config(($1::pg_catalog.text[])[i], ($2::pg_catalog.text[])[i], true)
+FROM pg_catalog.generate_series(1, pg_catalog.cardinality($1::pg_catalog.text[])) AS i
+WHERE pg_catalog.current_setting(($1::pg_catalog.text[])[i], true) OPERATOR(pg_catalog.<>) ($2::pg_catalog.text[])[i]`
 
 // inPool is inSession on a connection of a pool.
 func inPool(ctx context.Context, pool *pgxpool.Pool, schema Schema, fn func(db) error) error {

@@ -184,15 +184,18 @@ func (t *Tail) compare(ctx context.Context, conn *pgx.Conn, c *clock) error {
 // by.
 func ClockAhead(ctx context.Context, conn *pgx.Conn) (ahead time.Duration, err error) {
 	var shortest time.Duration
-	for i := range 3 {
-		var there time.Time
-		asked := time.Now()
-		if err := conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&there); err != nil {
-			return 0, err
+	err = inSession(ctx, conn, "", func(q db) error {
+		for i := range 3 {
+			var there time.Time
+			asked := time.Now()
+			if err := q.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&there); err != nil {
+				return err
+			}
+			if took := time.Since(asked); i == 0 || took < shortest {
+				shortest, ahead = took, there.Sub(asked.Add(took/2))
+			}
 		}
-		if took := time.Since(asked); i == 0 || took < shortest {
-			shortest, ahead = took, there.Sub(asked.Add(took/2))
-		}
-	}
-	return ahead, nil
+		return nil
+	})
+	return ahead, err
 }

@@ -120,7 +120,10 @@ func notify(ctx context.Context, url, channel, payload string) error {
 	if err != nil {
 		return err
 	}
-	_, err = conn.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, payload)
+	err = inSession(ctx, conn, "", func(q db) error {
+		_, err := q.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, payload)
+		return err
+	})
 	return errors.Join(err, conn.Close(ctx))
 }
 
@@ -150,7 +153,7 @@ type request struct {
 // assign its transaction's xid before the request can be seen, and a writer that
 // came in between would have a larger one. In one round trip all the same: what
 // follows a COMMIT in a simple query is a transaction of its own.
-const requestSQL = `BEGIN; SELECT nextval('outcrier.wake_request'); COMMIT; SELECT pg_current_xact_id()`
+const requestSQL = `BEGIN; SELECT pg_catalog.nextval('outcrier.wake_request'::pg_catalog.regclass); COMMIT; SELECT pg_catalog.pg_current_xact_id()`
 
 // request draws a request. The notifications heard by then are old: whoever notified
 // has committed, and the read that follows will see it.
@@ -198,7 +201,7 @@ func (l *listener) crowded(ctx context.Context) (crowded bool, err error) {
 	l.overtaken, l.looked = false, time.Now()
 	ctx, cancel := within(ctx, l.limit)
 	defer cancel()
-	err = l.conn.QueryRow(ctx, crowdSQL).Scan(&crowded)
+	err = inSession(ctx, l.conn, l.schema, func(q db) error { return q.QueryRow(ctx, crowdSQL).Scan(&crowded) })
 	return crowded, err
 }
 
@@ -299,21 +302,22 @@ func (l *listener) answer(ctx context.Context) error {
 	l.take(ctx)
 	ctx, cancel := within(ctx, l.limit)
 	defer cancel()
-	q := db{l.conn, l.schema}
-	if l.notified > 0 {
-		if _, err := q.Exec(ctx, `SELECT outcrier.answer_wake_up($1)`, l.notified); err != nil {
-			return err
+	return inSession(ctx, l.conn, l.schema, func(q db) error {
+		if l.notified > 0 {
+			if _, err := q.Exec(ctx, `SELECT outcrier.answer_wake_up($1)`, l.notified); err != nil {
+				return err
+			}
+			l.notified = 0
+			l.counts.Answers++
 		}
-		l.notified = 0
-		l.counts.Answers++
-	}
-	if l.beyond {
-		l.beyond = false
-		var drawn int64
-		if err := q.QueryRow(ctx, `SELECT coalesce(pg_sequence_last_value('outcrier.wake_request'), 0)`).Scan(&drawn); err != nil {
-			return err
+		if l.beyond {
+			l.beyond = false
+			var drawn int64
+			if err := q.QueryRow(ctx, `SELECT coalesce(pg_sequence_last_value('outcrier.wake_request'), 0)`).Scan(&drawn); err != nil {
+				return err
+			}
+			l.learn(ctx, drawn)
 		}
-		l.learn(ctx, drawn)
-	}
-	return nil
+		return nil
+	})
 }

@@ -1,0 +1,284 @@
+package outbox_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// forgets counts the reads that have memory forgotten.
+func (c *collector) forgets() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, r := range c.reads {
+		if r.Forget {
+			n++
+		}
+	}
+	return n
+}
+
+// What is erased or changed, by the functions for that or by hand, is known to each
+// node with its next read: of a node that sleeps too, and whether or not it was there.
+// Nobody is given what says so, and positions go on past it.
+func TestTail_ForgetsWhatIsChanged(t *testing.T) {
+	for name, change := range map[string]string{
+		"erase":           `SELECT outcrier.erase($1::bigint, 'a request of the customer')`,
+		"erase by topic":  `SELECT outcrier.erase('a/*', 'event ' || $1::bigint)`,
+		"redact":          `SELECT outcrier.redact($1::bigint, '{}', 'a request of the customer')`,
+		"UPDATE by hand":  `UPDATE outcrier.event SET payload = '{}' WHERE id = $1`,
+		"DELETE by hand":  `DELETE FROM outcrier.event WHERE id = $1`,
+		"DELETE the last": `DELETE FROM outcrier.event WHERE id >= $1`,
+		"TRUNCATE":        `WITH one AS (SELECT $1::bigint) SELECT 1`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := outboxtest.URL(t)
+			pool := outboxtest.Pool(t, url)
+			tails := []*outbox.Tail{{URL: url, IdleTurn: time.Minute}, {URL: url, IdleTurn: time.Minute}}
+			var collectors []*collector
+			for _, tail := range tails {
+				collectors = append(collectors, follow(t, tail))
+			}
+			before := here(t, pool)
+			ids := append(addNow(t, pool, "a/1", 1), addNow(t, pool, "b", 1)...)
+			for _, c := range collectors {
+				eventually(t, func() bool { return slices.Equal(c.ids(), ids) })
+			}
+			asleep(t, pool, 2)
+			if name == "TRUNCATE" {
+				exec(t, pool, `TRUNCATE outcrier.event`)
+			} else {
+				exec(t, pool, change, ids[0])
+			}
+			changed := time.Now()
+			for i, c := range collectors {
+				eventually(t, func() bool { return c.forgets() == 1 })
+				if took := time.Since(changed); took > 5*time.Second {
+					t.Errorf("tail %d was told after %v", i, took)
+				}
+			}
+			// Who comes from before is judged at once, beside each tail, with nobody
+			// appending anything.
+			reader := outbox.Reader{Pool: pool}
+			for _, c := range collectors {
+				c.mu.Lock()
+				w := c.reads[len(c.reads)-1].To
+				c.mu.Unlock()
+				if _, gap, err := reader.Verify(t.Context(), before, all("**"), w); err != nil || gap != nil {
+					t.Errorf("a position from before: %+v, %v", gap, err)
+				}
+				if _, err := reader.Before(t.Context(), time.Now().Add(-time.Hour), w); err != nil {
+					t.Errorf("a time: %v", err)
+				}
+				for _, id := range replay(t, reader, before, w, all("**"), 10) {
+					if id == ids[0] && name != "redact" && name != "UPDATE by hand" {
+						t.Error("what is gone is replayed")
+					}
+				}
+			}
+			more := addNow(t, pool, "b", 1)
+			for i, c := range collectors {
+				c.wantIDs(t, tails[i], append(slices.Clone(ids), more...))
+				if n := c.forgets(); n != 1 || c.started() != 1 {
+					t.Errorf("tail %d has forgotten %d times, and started %d times", i, n, c.started())
+				}
+			}
+			for _, filter := range []outbox.Filter{all("**"), all("*", "**"), all("*"), {Topics: []outbox.Pattern{"**"}, Types: []string{"*"}}} {
+				page, err := reader.Replay(t.Context(), earliest(t, reader).Legs(here(t, pool))[0], filter, 100, 0)
+				if err != nil || slices.ContainsFunc(page.Events, func(e outbox.Event) bool { return e.Topic == "" }) {
+					t.Errorf("%v: %+v, %v", filter.Topics, page.Events, err)
+				}
+			}
+			found, err := outbox.NewAdmin(pool).Search(t.Context(), outbox.Search{Limit: 100})
+			if err != nil || slices.ContainsFunc(found.Events, func(e outbox.Hit) bool { return e.Topic == "" }) {
+				t.Errorf("%+v, %v", found.Events, err)
+			}
+		})
+	}
+}
+
+// An erasure that commits late is not missed, nor one in the midst of many events.
+func TestTail_ForgetsLateAndAmongMany(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	tail := &outbox.Tail{URL: url}
+	c := follow(t, tail)
+	ids := addNow(t, pool, "a", 1)
+	late := begin(t, pool)
+	exec(t, late, `SELECT outcrier.erase($1::bigint, 'late')`, ids[0])
+	ids = append(ids, addNow(t, pool, "b", 2)...)
+	eventually(t, func() bool { return len(c.ids()) == len(ids) })
+	if n := c.forgets(); n != 0 {
+		t.Errorf("%d were told of what has not happened yet", n)
+	}
+	commit(t, late)
+	eventually(t, func() bool { return c.forgets() == 1 })
+	tx := begin(t, pool)
+	const many = 1300
+	ids = append(ids, ask[int64](t, tx, `INSERT INTO outbox (topic, type) SELECT 'many', n::text FROM generate_series(1, $1::int / 2) AS n RETURNING id`, many)...)
+	exec(t, tx, `SELECT outcrier.erase($1::bigint, 'among many')`, ids[1])
+	ids = append(ids, ask[int64](t, tx, `INSERT INTO outbox (topic, type) SELECT 'many', n::text FROM generate_series(1, $1::int / 2) AS n RETURNING id`, many)...)
+	commit(t, tx)
+	c.wantIDs(t, tail, ids)
+	if n := c.forgets(); n != 2 {
+		t.Errorf("it has forgotten %d times", n)
+	}
+}
+
+// After a reset there is another history, and the tail starts anew at once.
+func TestTail_StartsAnewWithAReset(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	tail := &outbox.Tail{URL: url, IdleTurn: time.Minute}
+	c := follow(t, tail)
+	for n := 1; n <= 3; n++ {
+		before := here(t, pool)
+		ids := addNow(t, pool, "a", n*300) // few, and many
+		asleep(t, pool, 1)
+		exec(t, pool, `SELECT outcrier.reset()`)
+		reset := time.Now()
+		eventually(t, func() bool { return c.started() == n+1 })
+		if took := time.Since(reset); took > 5*time.Second {
+			t.Errorf("it started after %v", took)
+		}
+		c.mu.Lock()
+		start := c.starts[n]
+		c.mu.Unlock()
+		if start.History == before.History || start.History != here(t, pool).History {
+			t.Errorf("it starts in history %d, before it was %d", start.History, before.History)
+		}
+		reader := outbox.Reader{Pool: pool}
+		if _, gap, err := reader.Verify(t.Context(), before, all("**"), start); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
+			t.Errorf("a position of before: %+v, %v", gap, err)
+		}
+		more := addNow(t, pool, "b", 1)
+		eventually(t, func() bool { return slices.Contains(c.ids(), more[0]) })
+		if got := replay(t, reader, earliest(t, reader), here(t, pool), all("**"), 10); !slices.Equal(got, more) {
+			t.Errorf("after %d events and a reset there are %v, want %v", len(ids), got, more)
+		}
+		exec(t, pool, `SELECT outcrier.erase('**', 'between')`)
+	}
+	if err := tail.Status().Err; err != nil {
+		t.Error(err)
+	}
+}
+
+// What is put into the table by another way than the view is history: kept, replayed
+// from the earliest on, and streamed to nobody as new; in an empty outbox too.
+func TestTail_LoadedRowsAreNotNew(t *testing.T) {
+	for name, load := range map[string]string{
+		"COPY of a dump": `INSERT INTO outcrier.event (xid, id, topic, type, created_at) SELECT '999'::xid8, n, 'old', 't', now() - interval '1 day' FROM generate_series(100, 102) AS n`,
+		"of the future":  `INSERT INTO outcrier.event (xid, id, topic, type, created_at) SELECT '99999999'::xid8, n, 'old', 't', now() FROM generate_series(100, 102) AS n`,
+		"as a replica": `SET session_replication_role = replica;
+			INSERT INTO outcrier.event (xid, id, topic, type, created_at) SELECT '999'::xid8, n, 'old', 't', now() FROM generate_series(100, 102) AS n`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := outboxtest.URL(t)
+			pool := outboxtest.Pool(t, url)
+			tail := &outbox.Tail{URL: url, IdleTurn: 50 * time.Millisecond}
+			c := follow(t, tail)
+			empty := c.starts[0]
+			if empty.Given.Max != 3 || here(t, pool).Given.Max != 3 {
+				t.Errorf("of an empty outbox the position is %+v", empty)
+			}
+			exec(t, connection(t, url), load)
+			readAgain(t, tail)
+			if got := c.ids(); len(got) > 0 {
+				t.Errorf("streamed as new are %v", got)
+			}
+			reader := outbox.Reader{Pool: pool}
+			old := []int64{100, 101, 102}
+			for _, w := range []outbox.Position{c.starts[0], here(t, pool)} {
+				from, err := reader.Earliest(t.Context(), w)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := replay(t, reader, from, w, all("**"), 2); !slices.Equal(got, old) {
+					t.Errorf("from the earliest on there are %v, want %v", got, old)
+				}
+				if got := replay(t, reader, empty, w, all("**"), 2); len(got) > 0 {
+					t.Errorf("from before the load on there are %v", got)
+				}
+				if _, gap, err := reader.Verify(t.Context(), empty, all("**"), w); err != nil || gap != nil {
+					t.Errorf("%+v, %v", gap, err)
+				}
+			}
+			ids := addNow(t, pool, "new", 1)
+			c.wantIDs(t, tail, ids)
+			if ids[0] <= 102 {
+				t.Errorf("the next id is %d", ids[0])
+			}
+			// That rows of a load go again is nobody's gap.
+			lose(t, pool, `id = 102`)
+			if _, gap, err := reader.Verify(t.Context(), empty, all("**"), here(t, pool)); err != nil || gap != nil {
+				t.Errorf("%+v, %v", gap, err)
+			}
+		})
+	}
+}
+
+// Rows of another cluster are settled in pieces, so that it ends however many they
+// are, and whatever statement_timeout a role has.
+func TestTail_SettlesInPieces(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	const many = 45_000
+	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'old', 't' FROM generate_series(1, $1::int)`, many)
+	exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = 1`)
+	if got := ask1[*int64](t, pool, `SELECT outcrier.settle()`); got != nil {
+		t.Errorf("%d rows are settled at once", many)
+	}
+	tail := &outbox.Tail{URL: url}
+	c := follow(t, tail)
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE xid <> '3'`); n != 0 {
+		t.Errorf("%d are not settled", n)
+	}
+	c.wantIDs(t, tail, addNow(t, pool, "new", 1))
+}
+
+// A tail whose own anchor is gone, in a way that nothing tells of, is told by whoever
+// finds out, and starts anew without waiting for a commit.
+func TestTail_RechecksWhatItStandsOn(t *testing.T) {
+	for _, wake := range []outbox.Wake{outbox.WakeNotify, outbox.WakePoll} {
+		t.Run(string(wake), func(t *testing.T) {
+			t.Parallel()
+			url := outboxtest.URL(t)
+			pool := outboxtest.Pool(t, url)
+			tail := &outbox.Tail{URL: url, IdleTurn: time.Minute, Wake: wake}
+			c := follow(t, tail)
+			ids := addNow(t, pool, "a", 2)
+			eventually(t, func() bool { return slices.Equal(c.ids(), ids) })
+			if wake == outbox.WakeNotify {
+				asleep(t, pool, 1)
+			}
+			lose(t, pool, `true`)
+			reader := outbox.Reader{Pool: pool, Apart: tail.Recheck}
+			var w outbox.Position
+			eventually(t, func() bool {
+				c.mu.Lock()
+				w = c.starts[len(c.starts)-1]
+				if len(c.starts) == 1 {
+					w = c.reads[len(c.reads)-1].To
+				}
+				c.mu.Unlock()
+				_, err := reader.Earliest(t.Context(), w)
+				return err == nil
+			})
+			if n := c.started(); n != 2 {
+				t.Errorf("it started %d times", n)
+			}
+			for range 10 { // and not each time that somebody asks
+				tail.Recheck()
+			}
+			c.wantIDs(t, tail, append(ids, addNow(t, pool, "a", 1)...))
+			if n := c.started(); n != 2 {
+				t.Errorf("it started %d times", n)
+			}
+		})
+	}
+}
