@@ -2,16 +2,9 @@
 -- topics can go earlier. Removals are on record, so that a reader who comes too late is told
 -- of a gap, and one who missed nothing is not.
 --
--- A reader needs to know whether an event that it selects, and did not receive, was removed.
--- The removed rows would answer that, and be as large as the outbox. Two digests of them do
--- too. removal_topic has a row per topic: the newest transactions removed one by one, and of
--- those before only the largest. A position is a set of transactions up to M, except a few
--- that were in flight: all beyond M shows in the largest, and those in flight are looked up
--- one by one. removal_anchor has four bytes of each transaction removed. A position names the
--- newest event of its largest transaction by such a hash (anchor in 00004), and one whose
--- event is gone is believed only if that event is known to have been removed: it may belong
--- to commits that a failover lost, whose xids others have now, and to continue from it would
--- skip their events. It also tells which transactions in flight had events at all. After
+-- Two digests say whether an event that a reader selects, and did not receive, was removed
+-- (docs/decisions/0002-removal-digests.md): removal_topic by topic, removal_anchor by
+-- transaction, with the hash by which a position names its newest event. After
 -- removal_memory() both are folded into one row, of topic '**': a reader who was away for
 -- longer is told of a gap, whatever it selects.
 
@@ -138,9 +131,7 @@ BEGIN
     INSERT INTO outcrier.removal AS r (partition, pattern, removed_at, events, xid_min, xid_max, first_id, last_id, oldest, newest)
     SELECT relation, $3, clock, total.events + coalesce(sum(e.events), 0), least(total.xid_min, min(e.xid_min)), greatest(total.xid_max, max(e.xid_max)),
         least(total.first_id, min(e.first_id)), greatest(total.last_id, max(e.last_id)), least(total.oldest, min(e.oldest)), greatest(total.newest, max(e.newest))
-    FROM earlier AS e
-    RETURNING r.removal INTO number;
-
+    FROM earlier AS e RETURNING r.removal INTO number;
     EXECUTE format($sql$
         INSERT INTO outcrier.removal_topic AS t (topic, removal, events, xid_max, xids, ids, below, removed_at)
         SELECT topic, $2, sum(events), max(xid),
@@ -149,8 +140,7 @@ BEGIN
         FROM (
             SELECT topic, xid, count(*) AS events, max(id) AS id, row_number() OVER (PARTITION BY topic ORDER BY xid DESC) AS nth
             FROM %s AND topic <> '' GROUP BY topic, xid
-        ) AS transactions
-        GROUP BY topic ORDER BY topic
+        ) AS transactions GROUP BY topic ORDER BY topic
         ON CONFLICT (topic) DO UPDATE SET
             removal = excluded.removal, events = t.events + excluded.events,
             xid_max = greatest(t.xid_max, excluded.xid_max), removed_at = excluded.removed_at,
@@ -168,8 +158,7 @@ BEGIN
         FROM (
             SELECT xid, outcrier.anchor(xid, id, created_at) AS hash, (row_number() OVER (ORDER BY xid) - 1) / 100 AS part
             FROM (SELECT DISTINCT ON (xid) xid, id, created_at FROM %s ORDER BY xid, id DESC) AS newest
-        ) AS anchors
-        GROUP BY part
+        ) AS anchors GROUP BY part
     $sql$, source) USING doomed, number, clock;
     RETURN total.events;
 END
@@ -195,7 +184,7 @@ BEGIN
     PERFORM outcrier.check_retention(NULL::interval, clock);
     IF NOT outcrier.claim('partitions'::text) THEN RETURN NULL; END IF;
     FOR wanted IN
-        SELECT today + n * interval '1 day' FROM generate_series(0, 3) AS n
+        SELECT today + n * interval '1 day' FROM unnest(ARRAY[1, 2, 3, 0]) AS n -- today's needs the stronger lock
         UNION ALL (
             SELECT min(o.created_at) FROM outcrier.event_default AS o
             WHERE o.created_at >= greatest('1970-01-01 00:00+00', clock - nullif(retention, interval '0')) AND o.created_at < today
@@ -364,15 +353,12 @@ BEGIN
             AND NOT EXISTS (SELECT FROM outcrier.event_default AS o WHERE o.id = d.id AND o.created_at = d.created_at)
         ORDER BY d.created_at LIMIT at_most));
     GET DIAGNOSTICS purged = ROW_COUNT;
-
     -- Ids follow the times by and large.
     DELETE FROM outcrier.stream WHERE ctid = ANY (ARRAY(
         SELECT s.ctid FROM outcrier.stream AS s
         WHERE s.closed_at < coalesce((SELECT o.created_at FROM outcrier.event AS o ORDER BY o.id LIMIT 1), past) - interval '1 minute'
         LIMIT at_most));
     GET DIAGNOSTICS counted = ROW_COUNT;
-    purged := purged + counted;
-
     -- Never beyond the newest transaction: a quiet system stands there. The folded row has
     -- the newest removal that is forgotten: a reader who came since needs none of it.
     WITH topics AS (
@@ -392,7 +378,7 @@ BEGIN
         ON CONFLICT (topic) DO UPDATE SET removal = greatest(t.removal, excluded.removal), events = t.events + excluded.events,
             xid_max = greatest(t.xid_max, excluded.xid_max), below = greatest(t.below, excluded.below), removed_at = excluded.removed_at
     )
-    SELECT purged + f.n INTO purged FROM folded AS f;
+    SELECT purged + counted + f.n INTO purged FROM folded AS f;
     RETURN purged;
 END
 $$;

@@ -19,7 +19,6 @@ SELECT o.id, o.created_at, o.topic, o.type, outcrier.jsonb_or_text(o.payload) AS
     t.code, t.title, t.description, t.severity, t.action
 FROM outcrier.event AS o LEFT JOIN outcrier.event_type AS t ON t.type = o.type
 WHERE o.topic <> '';
-
 COMMENT ON VIEW outcrier.history IS 'All events that are held, one a row, with what the catalogue says of their type (NULL where it says nothing). To page, newest first: WHERE id < the last one seen ORDER BY id DESC LIMIT 50, with a condition on topic, type or time. Ids are drawn by the append: in order within a transaction, across transactions not in the order of commits.';
 COMMENT ON COLUMN outcrier.history.payload IS 'The payload as jsonb; as a string of its text where jsonb can''t hold it. outcrier.event.payload has it byte for byte.';
 COMMENT ON COLUMN outcrier.history.xid IS 'The transaction that appended the event: those with the same one were committed together. 3: loaded or restored.';
@@ -33,7 +32,6 @@ FROM (
     ORDER BY e.id DESC LIMIT 1000000
 ) AS o
 GROUP BY o.topic;
-
 COMMENT ON VIEW outcrier.topics IS 'How many events came on each topic in the last hour, of the newest million; bytes is the size of their payloads as stored, compressed. For one topic at all times: SELECT count(*), max(id) FROM outcrier.history WHERE topic = ….';
 
 -- An event was sent between sent_after and sent_before: when within, nobody noted. The second
@@ -46,7 +44,6 @@ WHERE o.topic <> '' AND s.history = (SELECT h.history FROM outcrier.history_id A
     AND outcrier.contains(s.position_set, o.xid, o.id) AND NOT outcrier.contains(s.from_set, o.xid, o.id)
     AND (s.since IS NULL OR o.created_at >= s.since OR (s.live_set).max_xid IS NOT NULL AND NOT outcrier.contains(s.live_set, o.xid, o.id))
     AND outcrier.selects(s.topics, s.types, o.topic, o.type);
-
 COMMENT ON VIEW outcrier.receipts IS 'The streams, and so the people, that an event was sent to, one a row. Ask by id; for what one person was sent, ask people. subject: whom the stream''s token is for, empty where none is needed. It was written to the connection between sent_after and sent_before.';
 
 -- The same from the other side: a person's streams first, and of each what it selects, by
@@ -65,8 +62,7 @@ CROSS JOIN LATERAL (
         AND e.topic <= CASE WHEN strpos(p.pattern, '*') = 0 THEN p.pattern ELSE rtrim(split_part(p.pattern, '*', 1), '/') || '0' END
     WHERE NOT EXISTS (SELECT FROM unnest(s.topics) AS t WHERE starts_with(t, '*'))
     UNION ALL
-    SELECT e.id, e.topic, e.type, e.created_at, e.xid, NULL
-    FROM outcrier.event AS e
+    SELECT e.id, e.topic, e.type, e.created_at, e.xid, NULL FROM outcrier.event AS e
     WHERE EXISTS (SELECT FROM unnest(s.topics) AS t WHERE starts_with(t, '*')) AND e.topic <> ''
         AND e.xid >= lower(s.xid_range)::text::xid8 AND e.xid < upper(s.xid_range)::text::xid8
 ) AS o
@@ -74,7 +70,6 @@ WHERE outcrier.contains(s.position_set, o.xid, o.id) AND NOT outcrier.contains(s
     AND (s.since IS NULL OR o.created_at >= s.since OR (s.live_set).max_xid IS NOT NULL AND NOT outcrier.contains(s.live_set, o.xid, o.id))
     AND outcrier.selects(CASE WHEN o.nth IS NULL THEN s.topics ELSE s.topics[o.nth:o.nth] END, s.types, o.topic, o.type)
     AND NOT EXISTS (SELECT FROM unnest(s.topics[:o.nth - 1]) AS earlier WHERE outcrier.matches(o.topic, earlier));
-
 COMMENT ON VIEW outcrier.people IS 'What a person was sent, one row per event and stream. Ask by subject: WHERE subject = ''ann'' ORDER BY id DESC LIMIT 50, with a condition on created_at for a stretch of time. It was written to the connection between sent_after and sent_before.';
 
 -- in_flight lists the open transactions that have written to the outbox: they hold the lock of
@@ -115,7 +110,6 @@ FROM (SELECT count(*) AS nodes, max(node.lag) AS lag FROM outcrier.node WHERE no
 CROSS JOIN (SELECT greatest(clock_timestamp() - min(d.deliver_at), interval '0') AS overdue FROM outcrier.scheduled AS d) AS s
 CROSS JOIN (SELECT count(*) AS open FROM outcrier.in_flight()) AS f
 LEFT JOIN LATERAL (SELECT * FROM outcrier.in_flight() ORDER BY since NULLS LAST, pid LIMIT 1) AS o ON true;
-
 COMMENT ON VIEW outcrier.lag IS 'One row: what readers still wait for, 0 when nothing is outstanding, NULL where it is not known. lag: of the node that is furthest behind the table, of the nodes seen in the last 30 seconds. overdue: how long the oldest scheduled event is past its time. open: how many open transactions have appended, open_for: how long the oldest has been; the columns after it say which it is.';
 COMMENT ON COLUMN outcrier.lag.gid IS 'Of a prepared transaction, which has no pid: COMMIT PREPARED or ROLLBACK PREPARED it.';
 COMMENT ON COLUMN outcrier.lag.query IS 'What it runs, or ran last. It takes the outbox''s owner pg_read_all_stats to see that of other roles.';
