@@ -45,15 +45,23 @@ func newBatch(request *Request) *batch {
 	return b
 }
 
-// gather adds an event to the batch; field is its field data, as appendHead makes it in
-// the unnamed format.
-func (t *stream) gather(ctx context.Context, e *outbox.Event, at outbox.Position, field []byte) error {
+// roomInBatch makes room for an event of n bytes. What is in the stream's buffer is sent
+// before a batch begins, and so a batch that has begun waits for no reader.
+func (t *stream) roomInBatch(ctx context.Context, n int) error {
 	b := t.batch
-	if b.events > 0 && (b.events >= batchEvents || len(b.data)+len(field) > batchBytes) {
-		if err := t.hand(ctx); err != nil {
-			return err
-		}
+	if b.events > 0 && (b.events >= batchEvents || len(b.data)+n > batchBytes) {
+		t.hand()
 	}
+	if b.events == 0 && len(t.buf) > 0 {
+		return t.send(ctx)
+	}
+	return nil
+}
+
+// gather adds an event to the batch, which has room for it; field is its field data, as
+// appendHead makes it in the unnamed format.
+func (t *stream) gather(e *outbox.Event, at outbox.Position, field []byte) {
+	b := t.batch
 	const name = "data: "
 	if b.events == 0 {
 		b.data = append(b.data, name+"["...)
@@ -63,18 +71,15 @@ func (t *stream) gather(ctx context.Context, e *outbox.Event, at outbox.Position
 	b.data = append(b.data, field[len(name):len(field)-1]...)
 	b.at, b.last = at, e.ID
 	b.events++
-	return nil
 }
 
 // hand puts the batch into the stream's buffer, if there is anything in it.
-func (t *stream) hand(ctx context.Context) error {
+func (t *stream) hand() {
 	b := t.batch
 	if b == nil || b.events == 0 {
-		return nil
+		return
 	}
-	if err := t.room(ctx, len(b.data)); err != nil {
-		return err
-	}
+	t.borrow()
 	t.buf = t.text()
 	if b.named {
 		t.buf = append(t.buf, "event: outcrier.batch\n"...)
@@ -88,7 +93,6 @@ func (t *stream) hand(ctx context.Context) error {
 	if cap(b.data) > 2*batchBytes {
 		b.data = nil // one very large event
 	}
-	return nil
 }
 
 // followBatches is follow for a stream that wants batches: it takes what the hub
@@ -132,29 +136,34 @@ func (t *stream) followBatches(ctx context.Context) error {
 	}
 }
 
-// takeBatches puts all that waits into the buffer, and tells whether the stream is
-// behind.
+// takeBatches puts all that waits into the buffer, and reports whether the stream is
+// behind. It is too when events were erased since they were taken, which may be long
+// before they are written.
 func (t *stream) takeBatches(ctx context.Context) (isBehind bool, err error) {
 	var frames []*Frame
 	defer func() { t.batch.data = nil }() // a stream that waits holds no buffer
 	for {
+		erasures := t.Hub.Ring.erasures.Load()
 		taken, state, more := t.sub.take(frames[:0])
 		frames = taken
 		for _, f := range frames {
-			if !t.joined.admit(f) {
-				continue
-			}
-			if err := t.gather(ctx, f.Event, t.joined.at, f.in(t.request.Format).data()); err != nil {
+			field := f.in(t.request.Format).data()
+			if err := t.roomInBatch(ctx, len(field)); err != nil {
 				return false, err
+			}
+			if t.Hub.Ring.erasures.Load() != erasures {
+				state = behind
+				break
+			}
+			if t.joined.admit(f) {
+				t.gather(f.Event, t.joined.at, field)
 			}
 		}
 		clear(frames)
 		if more && state != behind {
 			continue
 		}
-		if err := t.hand(ctx); err != nil {
-			return false, err
-		}
+		t.hand()
 		if state == behind {
 			return true, t.flush()
 		}

@@ -42,6 +42,12 @@
 //   - A stream's last id is at every moment the position of what it was sent.
 //   - Whole events leave in one write; no write that waits is without a deadline.
 //   - One goroutine at a time has a stream.
+//   - The tail says when events were erased or changed. From then on no reader is given
+//     what was read before that, but for one write that waits for it already: the ring
+//     and all queues are emptied, and a count is raised by which a page, a batch or a
+//     poll knows that it is of before.
+//   - Events on no topic, which tell of erasures, go to nobody. Positions advance over
+//     them.
 //
 // The package knows no SQL and no HTTP routes: what it needs of the table is [Past],
 // what it needs of a response is [Writer].

@@ -3,7 +3,9 @@ package sse
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"slices"
+	"strconv"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -12,7 +14,8 @@ import (
 )
 
 // world is a model of Postgres: transactions take xids and ids at any time and
-// end in any order.
+// end in any order. Some erase or redact events that are committed, and append a marker
+// with that.
 type world struct {
 	xid, completed uint64
 	id             int64
@@ -22,25 +25,49 @@ type world struct {
 }
 
 type transaction struct {
-	xid    uint64
-	events []written
+	xid     uint64
+	events  []written
+	changes []change
 }
 
 // written is an event, with how many transactions had committed when its id was
-// drawn, and when its own did.
+// drawn, and when its own did. Its payload is the number of its changes.
 type written struct {
 	outbox.Event
 	drawn, committed int
+	changes          []change
 }
 
-func (w *world) append(tx *transaction) {
+// change erases or redacts an event, and marker is the event that tells so.
+type change struct {
+	id, marker int64
+	erases     bool
+}
+
+func (w *world) append(tx *transaction, topic string) int64 {
 	if tx.xid == 0 {
 		w.xid++
 		tx.xid = w.xid
 	}
 	w.id++
-	event := outbox.Event{ID: w.id, XID: tx.xid, Topic: "a", Type: "t", CreatedAt: epoch}
+	event := outbox.Event{ID: w.id, XID: tx.xid, Topic: topic, Type: "t", Payload: json.RawMessage("0"), CreatedAt: epoch}
 	tx.events = append(tx.events, written{Event: event, drawn: w.commits})
+	return w.id
+}
+
+func (w *world) change(tx *transaction, id int64, erases bool) {
+	tx.changes = append(tx.changes, change{id, w.append(tx, ""), erases})
+}
+
+// held are the ids of the events that are committed and not erased.
+func (w *world) held() (ids []int64) {
+	for id, e := range w.committed {
+		if e.Topic != "" {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 func (w *world) end(i int, commit bool) {
@@ -54,6 +81,15 @@ func (w *world) end(i int, commit bool) {
 	for _, e := range tx.events {
 		e.committed = w.commits
 		w.committed[e.ID] = e
+	}
+	for _, c := range tx.changes {
+		e := w.committed[c.id]
+		e.changes = append(slices.Clip(e.changes), c)
+		e.Payload = json.RawMessage(strconv.Itoa(len(e.changes)))
+		if c.erases {
+			e.Topic = ""
+		}
+		w.committed[c.id] = e
 	}
 }
 
@@ -81,15 +117,23 @@ func (w *world) read(from outbox.Position) outbox.Read {
 	return outbox.Read{From: from, To: to, Events: events}
 }
 
-// leg are the events of a leg, from the table.
-func (w *world) leg(leg outbox.Leg) []outbox.Event {
+// leg are the events of a leg, from the ring if it has them, else from the table.
+func (w *world) leg(ring *Ring, leg outbox.Leg) (events []outbox.Event) {
+	if page, ok := ring.page(nil, leg, anything, 1<<30, 1<<30, func(*Frame) int { return 1 }); ok && page.done {
+		for _, f := range page.frames {
+			events = append(events, *f.Event)
+		}
+		return events
+	}
 	past := &table{}
 	for _, e := range w.committed {
 		past.events = append(past.events, e.Event)
 	}
-	page, _ := past.Replay(context.Background(), leg, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1<<30, 0) // it can't fail
+	page, _ := past.Replay(context.Background(), leg, anything, 1<<30, 0) // it can't fail
 	return page.Events
 }
+
+var anything = outbox.Filter{Topics: []outbox.Pattern{"**"}}
 
 // follower is a hub and the tail that feeds it, part by part.
 type follower struct {
@@ -97,6 +141,10 @@ type follower struct {
 	at  outbox.Position
 	// parts are what is still to come of the present read.
 	parts []outbox.Read
+	// strips is set when its tail leaves out what goes to nobody.
+	strips bool
+	// told are the markers that its tail has come to.
+	told map[int64]bool
 }
 
 func (n *follower) read(t *rapid.T, w *world) {
@@ -104,7 +152,9 @@ func (n *follower) read(t *rapid.T, w *world) {
 	rest := read.Events
 	for first := true; first || len(rest) > 0; first = false {
 		size := min(len(rest), rapid.IntRange(1, 3).Draw(t, "part"))
-		n.parts = append(n.parts, outbox.Read{From: read.From, To: read.To, Events: rest[:size], First: first, Last: size == len(rest)})
+		part := outbox.Read{From: read.From, To: read.To, Events: rest[:size], First: first, Last: size == len(rest)}
+		part.Forget = slices.ContainsFunc(part.Events, onNoTopic)
+		n.parts = append(n.parts, part)
 		rest = rest[size:]
 	}
 }
@@ -112,6 +162,14 @@ func (n *follower) read(t *rapid.T, w *world) {
 func (n *follower) deliver() {
 	part := n.parts[0]
 	n.parts = n.parts[1:]
+	for _, e := range part.Events {
+		if e.Topic == "" {
+			n.told[e.ID] = true
+		}
+	}
+	if n.strips {
+		part.Events = slices.DeleteFunc(slices.Clone(part.Events), onNoTopic)
+	}
 	n.hub.Deliver(part)
 	if part.Last {
 		n.at = part.To
@@ -124,17 +182,25 @@ type reader struct {
 	position string
 	got      []int64
 
+	node   *follower
 	sub    *Subscription
 	joined handover
 }
 
-func (r *reader) give(e outbox.Event, at outbox.Position) {
+// give gives an event as a node has it: never as it was before a change that the node
+// was told of.
+func (r *reader) give(t *rapid.T, w *world, e outbox.Event, at outbox.Position) {
+	for i, c := range w.committed[e.ID].changes {
+		if r.node.told[c.marker] && (c.erases || string(e.Payload) == strconv.Itoa(i)) {
+			t.Errorf("event %d is given as %q, after it was told that it is erased (%v) or changed", e.ID, e.Payload, c.erases)
+		}
+	}
 	r.got, r.position = append(r.got, e.ID), at.String()
 }
 
 // connect opens a stream at a node, which is dropped after most events.
 func (r *reader) connect(t *rapid.T, w *world, n *follower, most int) {
-	sub, at, err := n.hub.Subscribe(context.Background(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
+	sub, at, err := n.hub.Subscribe(context.Background(), anything, CloudEvents)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,20 +208,20 @@ func (r *reader) connect(t *rapid.T, w *world, n *follower, most int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.sub = sub
-	r.replay(w, given, at, most)
+	r.sub, r.node = sub, n
+	r.replay(t, w, given, at, most)
 }
 
 // replay brings the stream from given to the hub's position, and joins it there.
-func (r *reader) replay(w *world, given, at outbox.Position, most int) {
+func (r *reader) replay(t *rapid.T, w *world, given, at outbox.Position, most int) {
 	for _, leg := range given.Legs(at) {
-		for _, e := range w.leg(leg) {
+		for _, e := range w.leg(r.node.hub.Ring, leg) {
 			if most == 0 {
 				r.drop()
 				return
 			}
 			most--
-			r.give(e, leg.At(e.ID))
+			r.give(t, w, e, leg.At(e.ID))
 		}
 		given = leg.To
 	}
@@ -163,7 +229,7 @@ func (r *reader) replay(w *world, given, at outbox.Position, most int) {
 }
 
 // live takes what the hub has queued; the stream is dropped after most events.
-func (r *reader) live(w *world, most int) {
+func (r *reader) live(t *rapid.T, w *world, most int) {
 	var state queueState
 	for more := true; more; {
 		var frames []*Frame
@@ -177,12 +243,12 @@ func (r *reader) live(w *world, most int) {
 				return
 			}
 			most--
-			r.give(*f.Event, r.joined.at)
+			r.give(t, w, *f.Event, r.joined.at)
 		}
 	}
 	if state == behind {
 		at, _ := r.sub.rejoin()
-		r.replay(w, r.joined.at, at, most)
+		r.replay(t, w, r.joined.at, at, most)
 	}
 }
 
@@ -213,9 +279,12 @@ func (r *reader) check(t *rapid.T, w *world) {
 			}
 		}
 	}
-	for id := range w.committed {
-		if times[id] != 1 {
-			t.Errorf("event %d was given %d times: %v", id, times[id], r.got)
+	for id, e := range w.committed {
+		switch n := times[id]; {
+		case e.Topic == "" && len(e.changes) == 0 && n > 0:
+			t.Errorf("event %d was given, and is on no topic", id)
+		case e.Topic == "" && n > 1, e.Topic != "" && n != 1:
+			t.Errorf("event %d was given %d times: %v", id, n, r.got)
 		}
 	}
 }
@@ -232,7 +301,8 @@ func giveEachEventOnce(t *rapid.T) {
 	w := &world{committed: map[int64]written{}}
 	var nodes []*follower
 	for range 2 {
-		n := &follower{hub: NewHub(&Ring{Bytes: rapid.SampledFrom([]int{-1, 2000, 10_000, 0}).Draw(t, "ring")})}
+		n := &follower{hub: NewHub(&Ring{Bytes: rapid.SampledFrom([]int{-1, 2000, 10_000, 0}).Draw(t, "ring")}), told: map[int64]bool{}}
+		n.strips = rapid.Bool().Draw(t, "strips")
 		n.hub.QueueFrames = rapid.IntRange(1, 20).Draw(t, "queue")
 		n.hub.Start(n.at)
 		nodes = append(nodes, n)
@@ -242,13 +312,13 @@ func giveEachEventOnce(t *rapid.T) {
 	few := func() int { return some("events", 12) }
 	for range rapid.IntRange(1, 150).Draw(t, "steps") {
 		n, r := nodes[some("node", len(nodes))], readers[some("reader", len(readers))]
-		switch step := some("step", 20); {
+		switch step := some("step", 22); {
 		case step < 3 || len(w.open) == 0:
 			w.open = append(w.open, &transaction{})
 		case step < 7:
 			tx := w.open[some("transaction", len(w.open))]
 			for range rapid.IntRange(1, 3).Draw(t, "appends") {
-				w.append(tx)
+				w.append(tx, "a")
 			}
 		case step < 10:
 			w.end(some("transaction", len(w.open)), some("abort", 4) > 0)
@@ -259,7 +329,14 @@ func giveEachEventOnce(t *rapid.T) {
 			n.deliver()
 		case step == 14 && some("restart", 4) == 0:
 			n.parts, n.at = nil, w.read(outbox.Position{}).To
+			for id := range w.committed {
+				n.told[id] = true
+			}
 			n.hub.Start(n.at)
+		case step >= 20:
+			if held := w.held(); len(held) > 0 {
+				w.change(w.open[some("transaction", len(w.open))], held[some("event", len(held))], rapid.Bool().Draw(t, "erases"))
+			}
 		case r.sub == nil:
 			r.connect(t, w, n, few())
 		case step == 15:
@@ -267,7 +344,7 @@ func giveEachEventOnce(t *rapid.T) {
 		case step == 16:
 			r.beat()
 		default:
-			r.live(w, few())
+			r.live(t, w, few())
 		}
 	}
 	for len(w.open) > 0 {
@@ -289,7 +366,7 @@ func giveEachEventOnce(t *rapid.T) {
 		if r.sub == nil {
 			r.connect(t, w, nodes[some("node", len(nodes))], 1<<30)
 		}
-		r.live(w, 1<<30)
+		r.live(t, w, 1<<30)
 		r.beat()
 		r.check(t, w)
 		r.drop()

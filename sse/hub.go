@@ -19,6 +19,11 @@ import (
 // queued for it, and everything up to W can be replayed. In the middle of a long
 // read W is already the end of that read, whose events are all in the table; the
 // parts still to come then go only to those who were there when it began.
+//
+// A part of a read with Forget tells that events were erased or changed: the ring is
+// emptied, every subscription for which frames wait is behind, and who has read a page
+// of a replay before and not given it yet reads it again. So no reader is given anything
+// from before, but what was being written to it.
 type Hub struct {
 	// Ring has the frames that were handed out last.
 	Ring *Ring
@@ -115,6 +120,13 @@ func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 		h.position = r.To
 		h.whole = &reading{From: r.From, To: r.To, number: h.read, at: time.Now()}
 	}
+	if r.Forget {
+		// Before the ring counts the erasure: a reader who has taken frames from a queue
+		// has read the count before that.
+		for s := range h.subscribed {
+			s.erase()
+		}
+	}
 	frames := h.Ring.deliver(r, h.whole)
 	h.release()
 	var f *Frame
@@ -135,8 +147,13 @@ func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 		h.called = nil
 	}
 	h.call()
-	if h.delivered = r.To; !r.Last && len(frames) > 0 {
+	switch {
+	case r.Last:
+		h.delivered = r.To
+	case len(frames) > 0:
 		h.delivered = f.Position()
+	case r.First:
+		h.delivered = r.From
 	}
 	return few
 }

@@ -36,7 +36,9 @@ type page struct {
 	table  outbox.Page
 	after  int64
 	done   bool
-	err    error
+	// erasures is the ring's count from before the page was read.
+	erasures int64
+	err      error
 }
 
 const (
@@ -53,11 +55,12 @@ const (
 func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error) {
 	limit := p.limit()
 	size := func(f *Frame) int { return f.size(p.request.Format) }
+	erasures := p.Hub.Ring.erasures.Load()
 	if read, ok := p.Hub.Ring.page(p.frames, leg, p.request.Filter, largePage, p.unused(), size); ok {
 		p.ahead = nil // what was read ahead is in the ring by now
 		p.Hub.Ring.memory.count(len(read.frames))
 		p.frames = read.frames
-		return page{frames: read.frames, after: read.after, done: read.done}, nil
+		return page{frames: read.frames, after: read.after, done: read.done, erasures: erasures}, nil
 	}
 	err = p.persist(ctx, "replay", func(ctx context.Context) error {
 		if p.ahead == nil {
@@ -120,8 +123,20 @@ func (p *pages) read(ctx context.Context, leg outbox.Leg, limit int) page {
 	if limit == largePage {
 		bytes = 0
 	}
-	read, err := p.Hub.Ring.replayTable(ctx, leg, p.request.Filter, limit, bytes)
-	return page{table: read, after: read.After, done: read.Done, err: err}
+	read, erasures, err := p.Hub.Ring.replayTable(ctx, leg, p.request.Filter, limit, bytes)
+	return page{table: read, after: read.After, done: read.Done, erasures: erasures, err: err}
+}
+
+// stale reports whether events were erased since a page was read: the rest of it must not
+// be given. The next one is small then, so that it is soon read and given, however many
+// erasures there are.
+func (p *pages) stale(page *page) bool {
+	if p.Hub.Ring.erasures.Load() == page.erasures {
+		return false
+	}
+	p.close()
+	p.ahead, p.asked = nil, time.Time{}
+	return true
 }
 
 // close comes after the last page.

@@ -68,7 +68,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	if err != nil {
 		return Polled{}, err
 	}
-	p := poll{request: request, limit: limit, events: []json.RawMessage{}, from: given}
+	p := poll{request: request, limit: limit, events: []json.RawMessage{}, from: given, erasures: s.Hub.Ring.erasures.Load()}
 	// A gap that was found stays one, whatever is found later.
 	rejudge := func(given outbox.Position) (outbox.Position, error) {
 		given, found, err := s.judge(ctx, given, request.Filter, w)
@@ -80,8 +80,8 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 		}
 		return given, err
 	}
-	over := time.NewTimer(wait)
-	defer over.Stop()
+	over, stop := context.WithTimeout(context.WithoutCancel(ctx), wait)
+	defer stop()
 	for {
 		if given, err = p.replay(ctx, s.Hub.Ring, given, w); errors.Is(err, outbox.ErrTrimmed) {
 			if given, err = rejudge(given); err == nil {
@@ -91,22 +91,25 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 		if err != nil {
 			return Polled{}, err
 		}
-		if p.full() {
-			break
+		behind := false
+		if !p.full() {
+			if since := &p.request.Filter.Since; !since.IsZero() {
+				*since = time.Time{} // where it started, no more
+				met := given
+				p.live = &met
+			}
+			joined := join(given, w)
+			waitFor := over.Done()
+			if gap != nil || len(p.events) > 0 {
+				waitFor = nil
+			}
+			behind = p.follow(ctx, sub, &joined, waitFor, s.draining)
+			given = joined.at
 		}
-		if since := &p.request.Filter.Since; !since.IsZero() {
-			*since = time.Time{} // where it started, no more
-			met := given
-			p.live = &met
-		}
-		joined := join(given, w)
-		waitFor := over.C
-		if gap != nil || len(p.events) > 0 {
-			waitFor = nil
-		}
-		behind := p.follow(ctx, sub, &joined, waitFor, s.draining)
-		given = joined.at
-		if !behind || len(p.events) > 0 {
+		if p.stale(s.Hub.Ring) {
+			p.restart(s.Hub.Ring, request.Filter)
+			given = p.from
+		} else if !behind || len(p.events) > 0 {
 			break
 		}
 		var restarted bool
@@ -141,6 +144,22 @@ type poll struct {
 	// it began with a time.
 	from outbox.Position
 	live *outbox.Position
+	// erasures is the ring's count from before the first of the events was read.
+	erasures int64
+}
+
+// stale reports whether some of the events may have been erased since they were read.
+func (p *poll) stale(ring *Ring) bool {
+	return len(p.events) > 0 && ring.erasures.Load() != p.erasures
+}
+
+// restart begins again at from. The answer is a small one then, so that it is soon read
+// and given, however many erasures there are.
+func (p *poll) restart(ring *Ring, filter outbox.Filter) {
+	p.erasures = ring.erasures.Load()
+	p.events, p.size = p.events[:0], 0
+	p.limit = min(p.limit, smallPage)
+	p.request.Filter, p.live = filter, nil
 }
 
 // record is the audit's of the whole poll: a stream that has ended.
@@ -194,7 +213,7 @@ func (p *poll) replay(ctx context.Context, past Past, given, w outbox.Position) 
 
 // follow adds what the hub queues, waiting for the first until over, which is
 // nil not to wait. It tells whether the subscription is behind.
-func (p *poll) follow(ctx context.Context, sub *Subscription, joined *handover, over <-chan time.Time, draining <-chan struct{}) (isBehind bool) {
+func (p *poll) follow(ctx context.Context, sub *Subscription, joined *handover, over, draining <-chan struct{}) (isBehind bool) {
 	for {
 		frames, state, more := sub.take(nil)
 		for _, f := range frames {

@@ -17,6 +17,7 @@ type polled struct {
 	ids      []string
 	position string
 	gap      *GapData
+	text     string
 	took     time.Duration
 	err      error
 }
@@ -24,7 +25,7 @@ type polled struct {
 func (s *server) poll(from From, limit int, wait time.Duration) polled {
 	began := time.Now()
 	answer, err := s.Poll(context.Background(), Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, From: from}, limit, wait)
-	p := polled{position: answer.Position, gap: answer.Gap, took: time.Since(began), err: err}
+	p := polled{position: answer.Position, gap: answer.Gap, text: string(answer.AppendJSON(nil)), took: time.Since(began), err: err}
 	for _, raw := range answer.Events {
 		var e struct{ ID string }
 		if err := json.Unmarshal(raw, &e); err != nil {

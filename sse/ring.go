@@ -52,6 +52,12 @@ type Ring struct {
 	tooLarge bool
 	// serial is that of the newest frame, held or not.
 	serial int64
+
+	// erasures counts how often the memory of events was emptied because some of them
+	// were erased or changed. It is raised under mu, before what was emptied can be
+	// filled again, and read by anybody: who reads it, and then events from anywhere,
+	// may give them to a reader as long as it stays the same.
+	erasures atomic.Int64
 }
 
 // DefaultRingBytes holds some 70,000 small events.
@@ -72,33 +78,46 @@ type heldRead struct {
 	bytes  int
 }
 
-// start empties the ring.
+// start empties the ring. The events of a tail that starts again may have been erased
+// meanwhile.
 func (r *Ring) start(p outbox.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.base, r.end = p, p
 	r.forget()
+	r.erasures.Add(1)
 }
 
 // forget lets go of all reads.
 func (r *Ring) forget() { r.reads, r.bytes, r.blocks = nil, 0, nil }
 
-// deliver takes a part of a read, and returns its frames. It comes before the
-// hub's queues, so that what is queued can also be recalled.
+// deliver takes a part of a read, and returns its frames: of events on no topic, which
+// go to nobody, there are none. It comes before the hub's queues, so that what is queued
+// can also be recalled.
 func (r *Ring) deliver(part outbox.Read, read *reading) []Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	frames := make([]Frame, len(part.Events))
 	if part.First {
-		r.reads, r.tooLarge = append(r.reads, heldRead{reading: read}), false
+		r.tooLarge = false
 	}
+	if part.Forget {
+		r.erase(read)
+	}
+	events := part.Events
+	if slices.ContainsFunc(events, onNoTopic) {
+		events = slices.DeleteFunc(slices.Clone(events), onNoTopic)
+	}
+	frames := make([]Frame, len(events))
 	for i := range frames {
 		f := &frames[i]
 		r.serial++
-		f.Event, f.read, f.serial = &part.Events[i], read, r.serial
+		f.Event, f.read, f.serial = &events[i], read, r.serial
 		f.ends = part.Last && i == len(frames)-1
-		f.tied = i+1 < len(frames) && part.Events[i+1].ID == f.Event.ID
+		f.tied = i+1 < len(frames) && events[i+1].ID == f.Event.ID
 		if !r.tooLarge {
+			if !r.hasPart(read) {
+				r.reads = append(r.reads, heldRead{reading: read})
+			}
 			held := &r.reads[len(r.reads)-1]
 			held.frames = append(held.frames, f)
 			r.index(f)
@@ -109,12 +128,8 @@ func (r *Ring) deliver(part outbox.Read, read *reading) []Frame {
 	switch {
 	case r.tooLarge:
 		r.forget()
-	case part.Last:
-		held := r.reads[len(r.reads)-1]
-		if len(held.frames) == 0 {
-			r.reads = r.reads[:len(r.reads)-1]
-		}
-		r.bytes += held.bytes
+	case part.Last && r.hasPart(read):
+		r.bytes += r.reads[len(r.reads)-1].bytes
 		r.drop()
 	}
 	if part.Last {
@@ -124,6 +139,27 @@ func (r *Ring) deliver(part outbox.Read, read *reading) []Frame {
 		r.base = r.end // nothing lies between
 	}
 	return frames
+}
+
+func onNoTopic(e outbox.Event) bool { return e.Topic == "" }
+
+// hasPart reports whether the newest read held is read, the present one.
+func (r *Ring) hasPart(read *reading) bool {
+	n := len(r.reads)
+	return n > 0 && r.reads[n-1].reading == read
+}
+
+// erase lets go of all reads but the present one: its snapshot has seen the erasure, and
+// those before may hold events as they were.
+func (r *Ring) erase(present *reading) {
+	r.erasures.Add(1)
+	r.base = r.end // the position before the present read
+	if !r.hasPart(present) {
+		r.forget()
+		return
+	}
+	r.reads, r.bytes = slices.Clone(r.reads[len(r.reads)-1:]), 0
+	r.unindex()
 }
 
 func (r *Ring) limit() int {
@@ -214,7 +250,8 @@ func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter,
 	}
 	read, ok := r.page(nil, leg, filter, limit, bytes, func(f *Frame) int { return frameBytes(f.Event) })
 	if !ok {
-		return r.replayTable(ctx, leg, filter, limit, bytes)
+		page, _, err := r.replayTable(ctx, leg, filter, limit, bytes)
+		return page, err
 	}
 	r.memory.count(len(read.frames))
 	page := outbox.Page{After: read.after, Done: read.done}
@@ -224,17 +261,19 @@ func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter,
 	return page, nil
 }
 
-// replayTable reads a page from the table, in its turn.
-func (r *Ring) replayTable(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+// replayTable reads a page from the table, in its turn. It returns the count of erasures
+// from before.
+func (r *Ring) replayTable(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (page outbox.Page, erasures int64, err error) {
 	select {
 	case r.slots <- struct{}{}:
 		defer func() { <-r.slots }()
 	case <-ctx.Done():
-		return outbox.Page{}, context.Cause(ctx)
+		return page, 0, context.Cause(ctx)
 	}
-	page, err := r.Past.Replay(ctx, leg, filter, limit, bytes)
+	erasures = r.erasures.Load()
+	page, err = r.Past.Replay(ctx, leg, filter, limit, bytes)
 	if err == nil {
 		r.table.count(len(page.Events))
 	}
-	return page, err
+	return page, erasures, err
 }

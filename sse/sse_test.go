@@ -93,7 +93,7 @@ func (p *table) Replay(_ context.Context, leg outbox.Leg, filter outbox.Filter, 
 	page, size := outbox.Page{After: leg.After, Done: true}, 0
 	slices.SortFunc(p.events, func(a, b outbox.Event) int { return cmp.Compare(a.ID, b.ID) })
 	for _, e := range p.events {
-		if e.ID <= leg.After || !leg.To.Given.Has(e.XID) || leg.From.Given.Has(e.XID) ||
+		if e.Topic == "" || e.ID <= leg.After || !leg.To.Given.Has(e.XID) || leg.From.Given.Has(e.XID) ||
 			!filter.Match(e.Topic, e.Type) || e.CreatedAt.Before(filter.Since) {
 			continue
 		}
@@ -231,7 +231,8 @@ type wire struct {
 	most     int // what Write takes while it is blocked
 	chunked  bool
 	left     func()
-	room     int // what TryWrite takes while it is blocked
+	room     int    // what TryWrite takes while it is blocked
+	writing  []byte // by a Write that is under way
 	closed   bool
 }
 
@@ -275,7 +276,13 @@ func (w *wire) Write(p []byte) (int, error) {
 	blocked, pace := w.blocked, w.pace
 	w.most -= len(p)
 	free := w.most >= 0
+	w.writing = p
 	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.writing = nil
+	}()
 	time.Sleep(pace)
 	for blocked != nil && !free {
 		w.mu.Lock()
@@ -303,8 +310,9 @@ func (w *wire) Write(p []byte) (int, error) {
 
 // text is what a reader knows of what was sent, who takes it out of its chunks and
 // decompresses it.
-func (w *wire) text() []byte {
-	sent := w.sent
+func (w *wire) text() []byte { return w.textOf(w.sent) }
+
+func (w *wire) textOf(sent []byte) []byte {
 	if w.chunked {
 		sent, _ = unchunk(sent)
 	}
@@ -429,6 +437,13 @@ func (c *client) next() []ssetest.Event {
 	fresh := events[c.read:]
 	c.read = len(events)
 	return fresh
+}
+
+// all are the events so far.
+func (c *client) all() []ssetest.Event {
+	c.t.Helper()
+	events, _ := c.parse()
+	return events
 }
 
 // ids of the events that are not the server's own.

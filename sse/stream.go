@@ -260,42 +260,13 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 		if err != nil {
 			return err
 		}
-		for i, f := range page.frames {
-			given = leg.At(claim(f.Event.ID, i+1 < len(page.frames) && page.frames[i+1].Event.ID == f.Event.ID))
-			if t.batch != nil {
-				if err := t.gather(ctx, f.Event, given, f.in(t.request.Format).data()); err != nil {
-					return err
-				}
-				continue
-			}
-			t.borrow()
-			t.addAt(f, given)
-			t.told = given
-			t.count(f.Event)
-		}
-		clear(page.frames)
-		events := page.table.Events
-		for i := range events {
-			e := &events[i]
-			at := leg.At(claim(e.ID, i+1 < len(events) && events[i+1].ID == e.ID))
-			if t.batch != nil {
-				given = at
-				if err := t.gather(ctx, e, given, appendHead(nil, e, t.request.Format)); err != nil {
-					return err
-				}
-				continue
-			}
-			if err := t.room(ctx, len(e.Payload)); err != nil {
-				return err
-			}
-			given = at
-			t.buf = appendEnd(appendHead(t.text(), e, t.request.Format), given)
-			t.told = given
-			t.count(e)
-		}
-		page.table.Free()
-		if err := t.hand(ctx); err != nil {
+		put, err := t.putPage(ctx, &pages, &page, &legs[0], &given)
+		if err != nil {
 			return err
+		}
+		t.hand()
+		if !put {
+			continue // from where it stands
 		}
 		if legs[0].After = page.after; page.done {
 			given, legs = leg.To, legs[1:]
@@ -308,6 +279,57 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 	}
 	t.joined = join(given, w)
 	return nil
+}
+
+// putPage puts the events of a page of leg into the buffer. It stops, and returns false,
+// where they may have been erased since the page was read. given is then, as always, the
+// position after the last event that was put, and the leg goes on behind that.
+func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *outbox.Leg, given *outbox.Position) (whole bool, err error) {
+	defer page.table.Free()
+	defer clear(page.frames)
+	// Memory or table: a page is of the one or the other.
+	events := page.table.Events
+	n := len(events)
+	at := func(i int) *outbox.Event { return &events[i] }
+	if len(page.frames) > 0 {
+		n, at = len(page.frames), func(i int) *outbox.Event { return page.frames[i].Event }
+	}
+	for i := range n {
+		e := at(i)
+		var field []byte
+		size := len(e.Payload)
+		if t.batch != nil {
+			if len(page.frames) > 0 {
+				field = page.frames[i].in(t.request.Format).data()
+			} else {
+				field = appendHead(nil, e, t.request.Format)
+			}
+			size = len(field)
+		}
+		if t.batch == nil && len(page.frames) > 0 {
+			t.borrow() // it has room for the page, which is to be let go before the write
+		} else if err := t.room(ctx, size); err != nil {
+			return false, err
+		}
+		// Those of one id are put together: a leg does not go on between them.
+		if (i == 0 || at(i-1).ID != e.ID) && pages.stale(page) {
+			return false, nil
+		}
+		*given = leg.At(claim(e.ID, i+1 < n && at(i+1).ID == e.ID))
+		leg.After = e.ID
+		switch {
+		case t.batch != nil:
+			t.gather(e, *given, field)
+			continue
+		case len(page.frames) > 0:
+			t.addAt(page.frames[i], *given)
+		default:
+			t.buf = appendEnd(appendHead(t.text(), e, t.request.Format), *given)
+		}
+		t.told = *given
+		t.count(e)
+	}
+	return true, nil
 }
 
 // always is a channel from which there is always something to receive.

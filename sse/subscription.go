@@ -91,6 +91,18 @@ func (s *Subscription) turnBehind() {
 	s.state, s.queue, s.bytes = behind, nil, 0
 }
 
+// erase drops the frames that wait: some may be of events that were erased. The table has
+// the others. A subscription that lags finds the ring emptied. Under the hub's lock.
+func (s *Subscription) erase() {
+	s.mu.Lock()
+	waits := len(s.queue) > 0
+	s.mu.Unlock()
+	if waits {
+		s.turnBehind()
+		s.call()
+	}
+}
+
 // call tells the reader that there is something to take.
 func (s *Subscription) call() {
 	if s.stream != nil {

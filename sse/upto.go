@@ -14,6 +14,17 @@ import (
 // joined to another one who stands there: both ends are sets, the same at any node
 // and at any time, and what this node has read does not matter.
 func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled, error) {
+	for {
+		erasures := s.Hub.Ring.erasures.Load()
+		polled, err := s.readUpTo(ctx, request, limit)
+		if err != nil || len(polled.Events) == 0 || s.Hub.Ring.erasures.Load() == erasures {
+			return polled, err
+		}
+		limit = min(limit, smallPage) // events were erased meanwhile
+	}
+}
+
+func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Polled, error) {
 	until, err := outbox.ParsePosition(request.Until)
 	if err != nil {
 		return Polled{}, fmt.Errorf("until: %w", err)

@@ -121,8 +121,11 @@ func (t *stream) event(name string, at outbox.Position, data any) {
 	t.told = at
 }
 
-// room sends when n bytes more would make the buffer too long.
+// room sends when n bytes more would make the buffer, or the batch, too long.
 func (t *stream) room(ctx context.Context, n int) error {
+	if t.batch != nil {
+		return t.roomInBatch(ctx, n)
+	}
 	if len(t.buf) > 0 && len(t.buf)+n > writeBytes {
 		if err := t.send(ctx); err != nil {
 			return err
