@@ -1,11 +1,6 @@
--- The table behind the view `outbox`. An application inserts into the view in
--- its business transaction (00003); the row becomes an event when that transaction
--- commits. This table is the truth, and everything else in the schema helps to find
--- rows in it.
---
--- `migrate` makes the schema `outcrier` before this file runs. Nobody but the owner
--- may use the schema until 00010 grants rights, so that no default privilege of the
--- database opens anything meanwhile.
+-- The table behind the view `outbox` (00003). A row becomes an event when the transaction
+-- that inserted it commits. This table is the truth; the rest helps to find rows in it.
+-- `migrate` makes the schema before, and nobody but the owner may use it until 00010.
 
 -- +goose Up
 -- +goose StatementBegin

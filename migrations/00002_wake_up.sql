@@ -1,10 +1,8 @@
--- The wake-up: how a sleeping tail learns of a commit.
---
--- A NOTIFY inside the writers' transactions serialises their commits behind one lock
--- of the whole cluster, which is held through the WAL flush. So a writer notifies
--- only while a tail has requested it, and a tail requests it only when nothing goes
--- on: under load nobody notifies. The flag is a pair of sequences. They are read
--- without a snapshot and so mean the same under every isolation level.
+-- The wake-up: how a sleeping tail learns of a commit. A NOTIFY serialises the writers'
+-- commits behind one lock of the whole cluster, held through the WAL flush. So a writer
+-- notifies only while a tail requests it, and a tail requests it only when nothing goes
+-- on. The flag is a pair of sequences: they are read without a snapshot and so mean the
+-- same under every isolation level.
 
 -- +goose Up
 -- +goose StatementBegin

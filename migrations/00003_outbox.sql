@@ -1,9 +1,7 @@
--- The view `outbox`: where applications append. One INSERT in the business
--- transaction, from any driver or ORM, is the whole publishing SDK.
---
--- A view with an INSTEAD OF trigger checks a row in one function, for half of what
--- CHECK constraints and row triggers on the table cost. It also keeps the rest of the
--- schema out of the applications' sight (docs/decisions/0001-view-outbox.md).
+-- The view `outbox`: where applications append, by one INSERT in the business transaction
+-- from any driver or ORM. A view with an INSTEAD OF trigger checks a row for half of what
+-- CHECK constraints and row triggers on the table cost, and keeps the rest of the schema
+-- out of the applications' sight (docs/decisions/0001-view-outbox.md).
 
 -- +goose Up
 -- +goose StatementBegin
@@ -14,12 +12,13 @@ CREATE TYPE outcrier.new_event AS (
     dedup_key text, deliver_at timestamptz, created_at timestamptz
 );
 
--- refuse raises the error for an invalid value: SQLSTATE 23514, with the column.
-CREATE FUNCTION outcrier.refuse(field text, value text, allowed text) RETURNS void
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+-- refuse raises the error for an invalid value: SQLSTATE 23514, with the column. It
+-- returns a boolean so that it can stand in a CHECK, and is VOLATILE so that the planner
+-- does not call it to fold a constant.
+CREATE FUNCTION outcrier.refuse(relation text, field text, value text, allowed text) RETURNS boolean
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    RAISE EXCEPTION USING ERRCODE = 'check_violation', TABLE = 'outbox', COLUMN = field,
-        CONSTRAINT = 'outbox_' || field,
+    RAISE EXCEPTION USING ERRCODE = 'check_violation', TABLE = relation, COLUMN = field, CONSTRAINT = relation || '_' || field,
         MESSAGE = format('%s %s is not valid: allowed %s', field, coalesce(to_json(left(value, 300))::text, 'NULL'), allowed);
 END
 $$;
@@ -52,8 +51,9 @@ RETURN headers IS NULL AND dedup_key IS NULL AND deliver_at IS NULL AND source I
     AND octet_length(payload) <= 8192
     AND octet_length(payload) - octet_length(replace(replace(payload, '[', ''), '{', '')) <= 64;
 
--- valid returns the event with defaults in place of NULL and '', or refuses it.
-CREATE FUNCTION outcrier.valid(e outcrier.new_event) RETURNS outcrier.new_event
+-- prepared returns the event with defaults in place of NULL and '', its xid assigned
+-- and then its id drawn, or refuses it. A delivery time that is past is none.
+CREATE FUNCTION outcrier.prepared(e outcrier.new_event) RETURNS outcrier.new_event
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET standard_conforming_strings = on AS $$
 DECLARE
     payload_limit CONSTANT int := /* payload limit */ 1048576;
@@ -66,26 +66,30 @@ BEGIN
     IF e.topic IS NULL OR octet_length(e.topic) > 255
         OR e.topic COLLATE "C" !~ '^[^\u0001-\u001f\u007f-\u009f*/]+(?:/[^\u0001-\u001f\u007f-\u009f*/]+)*$'
     THEN
-        PERFORM outcrier.refuse('topic', e.topic, 'are 1 to 255 bytes in segments separated by "/", none empty, without control characters or "*"');
+        PERFORM outcrier.refuse('outbox', 'topic', e.topic, 'are 1 to 255 bytes in segments separated by "/", none empty, without control characters or "*"');
     ELSIF e.type IS NULL OR octet_length(e.type) > 255 OR e.type COLLATE "C" !~ '^[^\u0001-\u001f\u007f-\u009f]+$' OR starts_with(e.type, 'outcrier.') THEN
-        PERFORM outcrier.refuse('type', e.type, 'are 1 to 255 bytes without control characters, not beginning with "outcrier.", which is reserved');
+        PERFORM outcrier.refuse('outbox', 'type', e.type, 'are 1 to 255 bytes without control characters, not beginning with "outcrier.", which is reserved');
     ELSIF octet_length(e.source) > 255 OR e.source COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' THEN
-        PERFORM outcrier.refuse('source', e.source, 'are 1 to 255 bytes without control characters');
+        PERFORM outcrier.refuse('outbox', 'source', e.source, 'are 1 to 255 bytes without control characters');
     ELSIF octet_length(e.dedup_key) > 255 THEN
-        PERFORM outcrier.refuse('dedup_key', e.dedup_key, 'are at most 255 bytes, or NULL for none');
+        PERFORM outcrier.refuse('outbox', 'dedup_key', e.dedup_key, 'are at most 255 bytes, or NULL for none');
     ELSIF e.headers IS NOT NULL AND (jsonb_typeof(e.headers) <> 'object' OR octet_length(e.headers::text) > 16384
         OR jsonb_path_exists(e.headers, 'strict $.* ? (@.type() != "string")'))
     THEN
-        PERFORM outcrier.refuse('headers', e.headers::text, 'is a JSON object of at most 16384 bytes whose values are all strings');
+        PERFORM outcrier.refuse('outbox', 'headers', e.headers::text, 'is a JSON object of at most 16384 bytes whose values are all strings');
     ELSIF NOT isfinite(e.deliver_at) OR e.deliver_at > clock_timestamp() + interval '100 years' THEN
-        PERFORM outcrier.refuse('deliver_at', e.deliver_at::text, 'is a time at most 100 years ahead');
+        PERFORM outcrier.refuse('outbox', 'deliver_at', e.deliver_at::text, 'is a time at most 100 years ahead');
     END IF;
     size := octet_length(e.payload::text);
     IF size > payload_limit THEN
-        PERFORM outcrier.refuse('payload', format('of %s bytes', size), format('are at most %s bytes', payload_limit));
+        PERFORM outcrier.refuse('outbox', 'payload', format('of %s bytes', size), format('are at most %s bytes', payload_limit));
     ELSIF size - octet_length(replace(replace(e.payload::text, '[', ''), '{', '')) > 64 AND outcrier.too_deep(e.payload::text) THEN
-        PERFORM outcrier.refuse('payload', left(e.payload::text, 70), 'are at most 64 levels of nesting');
+        PERFORM outcrier.refuse('outbox', 'payload', left(e.payload::text, 70), 'are at most 64 levels of nesting');
     END IF;
+    PERFORM pg_current_xact_id();
+    e.id := nextval('outcrier.event_id'::regclass);
+    e.created_at := clock_timestamp();
+    e.deliver_at := CASE WHEN e.deliver_at > e.created_at THEN e.deliver_at END;
     RETURN e;
 END
 $$;
@@ -155,22 +159,6 @@ BEGIN
 END
 $$;
 
--- numbered returns the valid event with its xid assigned, then its id drawn; a
--- delivery time that is past is none.
-CREATE FUNCTION outcrier.numbered(e outcrier.new_event) RETURNS outcrier.new_event
-LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    e := outcrier.valid(e);
-    PERFORM pg_current_xact_id();
-    e.id := nextval('outcrier.event_id'::regclass);
-    e.created_at := clock_timestamp();
-    IF e.deliver_at <= e.created_at THEN
-        e.deliver_at := NULL;
-    END IF;
-    RETURN e;
-END
-$$;
-
 -- append_event appends one event of any kind and returns it with its id, or with the
 -- id of the event that has its key.
 CREATE FUNCTION outcrier.append_event(e outcrier.new_event) RETURNS outcrier.new_event
@@ -178,7 +166,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     claimed record;
 BEGIN
-    e := outcrier.numbered(e);
+    e := outcrier.prepared(e);
     IF e.dedup_key IS NOT NULL THEN
         SELECT c.id, c.created_at INTO claimed FROM outcrier.claim_key(e) AS c;
         IF claimed.id <> e.id THEN
@@ -193,11 +181,10 @@ BEGIN
 END
 $$;
 
--- append_row is the view's trigger. Every append pays for it, and a SET clause would
--- be a tenth of its price: so it has none, and the caller's search_path and settings
--- reach it. Therefore every name and operator is qualified, every string without a
--- backslash, and nothing here looks an operator up by itself (NULLIF, IN, BETWEEN,
--- simple CASE, IS DISTINCT FROM).
+-- append_row is the view's trigger. A SET clause would be a tenth of its price, so the
+-- caller's search_path and settings reach it: every name and operator is qualified, no
+-- string has a backslash, and nothing looks an operator up by itself (NULLIF, IN,
+-- BETWEEN, simple CASE, IS DISTINCT FROM).
 CREATE FUNCTION outcrier.append_row() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER AS $$
 DECLARE
@@ -336,7 +323,7 @@ BEGIN
         RETURN;
     END IF;
     FOR i IN 1..n LOOP
-        events[i] := outcrier.numbered(ROW(NULL, topics[i], types[i], payloads[i], sources[i], $5[i], dedup_keys[i], deliver_ats[i], NULL)::outcrier.new_event);
+        events[i] := outcrier.prepared(ROW(NULL, topics[i], types[i], payloads[i], sources[i], $5[i], dedup_keys[i], deliver_ats[i], NULL)::outcrier.new_event);
     END LOOP;
     FOR claimed IN
         SELECT u.nth, u.dedup_key FROM unnest(events) WITH ORDINALITY AS u (id, topic, type, payload, source, headers, dedup_key, deliver_at, created_at, nth)
@@ -396,22 +383,19 @@ $do$;
 CREATE FUNCTION outcrier.deliver(ids bigint[]) RETURNS int
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    moved int := 0;
-    s     outcrier.scheduled;
-    e     outcrier.new_event;
+    moved int;
 BEGIN
-    FOR s IN
-        WITH due AS (DELETE FROM outcrier.scheduled AS d WHERE d.id = ANY ($1) RETURNING d.*)
-        SELECT due.* FROM due ORDER BY due.deliver_at, due.id
-    LOOP
-        PERFORM pg_current_xact_id();
-        e := ROW(nextval('outcrier.event_id'::regclass), s.topic, s.type, s.payload, s.source, s.headers, s.dedup_key, NULL, clock_timestamp())::outcrier.new_event;
-        PERFORM outcrier.store(e);
-        IF s.dedup_key IS NOT NULL THEN
-            UPDATE outcrier.dedup AS d SET id = e.id, created_at = e.created_at, scheduled = false WHERE d.key = s.dedup_key AND d.id = s.id;
-        END IF;
-        moved := moved + 1;
-    END LOOP;
+    PERFORM pg_current_xact_id();
+    WITH due AS (
+        DELETE FROM outcrier.scheduled AS s WHERE s.id = ANY ($1) RETURNING s.*
+    ), numbered AS MATERIALIZED (
+        SELECT nextval('outcrier.event_id'::regclass) AS event_id, clock_timestamp() AS now, o.* FROM (SELECT d.* FROM due AS d ORDER BY d.deliver_at, d.id) AS o
+    ), keys AS (
+        UPDATE outcrier.dedup AS d SET id = n.event_id, created_at = n.now, scheduled = false FROM numbered AS n WHERE d.key = n.dedup_key AND d.id = n.id
+    )
+    INSERT INTO outcrier.event (xid, id, topic, type, payload, source, headers, dedup_key, created_at)
+    SELECT pg_current_xact_id(), n.event_id, n.topic, n.type, n.payload, n.source, n.headers, n.dedup_key, n.now FROM numbered AS n;
+    GET DIAGNOSTICS moved = ROW_COUNT;
     PERFORM outcrier.wake_up();
     RETURN moved;
 END

@@ -1,11 +1,9 @@
--- Positions: what a reader has received, as a set of transactions.
---
--- Ids are drawn at INSERT and become visible at COMMIT, so "id > last" loses every
--- event that commits late. Postgres already keeps the exact set of what is not visible
--- yet: the snapshot. A position is that set, written down: all transactions up to M,
--- except those that were in flight. M is the largest xid among the visible rows, never
--- the snapshot's xmax: the xid of an aborted transaction is used again after a crash,
--- that of a committed one never.
+-- Positions: what a reader has received, as a set of transactions. Ids are drawn at INSERT
+-- and become visible at COMMIT, so "id > last" loses every event that commits late. The
+-- snapshot is the exact set of what is visible, and a position is that set: all
+-- transactions up to M, except those that were in flight. M is the largest xid among the
+-- visible rows, never the snapshot's xmax: the xid of an aborted transaction is used again
+-- after a crash, that of a committed one never.
 
 -- +goose Up
 -- +goose StatementBegin

@@ -1,9 +1,7 @@
--- Erasing and redacting events, and an empty outbox for test suites.
---
--- An erased event leaves a tombstone: its row with xid, id and time, and nothing of
--- what it said. A position may stand on that row, so it must not vanish. The UPDATE
--- appends a marker (mark_change in 00001), which makes every node forget what it
--- holds in memory with its next read.
+-- Erasing and redacting events, and an empty outbox for test suites. An erased event
+-- leaves a tombstone, its row with xid, id and time, because a position may stand on it.
+-- The UPDATE appends a marker (mark_change in 00001), which makes every node forget what
+-- it holds in memory with its next read.
 
 -- +goose Up
 -- +goose StatementBegin
@@ -75,7 +73,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT
 CREATE FUNCTION outcrier.redact(id bigint, payload json, reason text) RETURNS boolean
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    checked outcrier.new_event := outcrier.valid(ROW(NULL, 't', 't', $2, NULL, NULL, NULL, NULL, NULL)::outcrier.new_event);
+    checked outcrier.new_event := outcrier.prepared(ROW(NULL, 't', 't', $2, NULL, NULL, NULL, NULL, NULL)::outcrier.new_event);
     changed bigint;
 BEGIN
     IF coalesce(btrim(reason), '') = '' THEN

@@ -8,41 +8,28 @@
 -- +goose Up
 -- +goose StatementBegin
 
--- refuse_entry makes a CHECK speak: a row that fails it is refused with a message that
--- says what is allowed. VOLATILE, or the planner would call it to fold a constant.
-CREATE FUNCTION outcrier.refuse_entry(field text, value text, allowed text) RETURNS boolean LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    RAISE EXCEPTION USING ERRCODE = 'check_violation', TABLE = 'event_type', COLUMN = field, CONSTRAINT = field || '_valid',
-        MESSAGE = format('%s %s is not valid: allowed %s', field, to_json(left(value, 300)), allowed);
-END
-$$;
-
 CREATE TABLE outcrier.event_type (
     type           text        PRIMARY KEY COLLATE "C",
-    -- A short name for people to quote: to a support desk, in a manual.
-    code           text        COLLATE "C" CONSTRAINT event_type_code_key UNIQUE,
+    code           text        COLLATE "C" CONSTRAINT event_type_code_key UNIQUE, -- for people to quote to a support desk
     title          text        NOT NULL,
     description    text        NOT NULL DEFAULT '',
     severity       text        NOT NULL DEFAULT 'info',
-    -- What the client should do.
-    action         text        NOT NULL DEFAULT 'none',
-    -- A JSON Schema (2020-12, unless $schema says otherwise) without references to anything
-    -- outside of itself. NULL accepts every payload.
-    payload_schema jsonb,
+    action         text        NOT NULL DEFAULT 'none', -- what the client should do
+    -- A JSON Schema (2020-12, unless $schema says otherwise) without references to the outside.
+    payload_schema jsonb, -- NULL accepts every payload
     updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
 
     CONSTRAINT type_valid CHECK (octet_length(type) <= 255 AND type ~ '^[^\u0001-\u001f\u007f-\u009f]+$' AND NOT starts_with(type, 'outcrier.')
-        OR outcrier.refuse_entry('type', type, 'are 1 to 255 bytes without control characters, not beginning with "outcrier.", which is reserved')),
+        OR outcrier.refuse('event_type', 'type', type, 'are 1 to 255 bytes without control characters, not beginning with "outcrier.", which is reserved')),
     CONSTRAINT code_valid CHECK (code IS NULL OR code ~ '^[A-Za-z0-9._-]{1,64}$'
-        OR outcrier.refuse_entry('code', code, 'are 1 to 64 letters, digits, ".", "_" and "-", or NULL for none')),
-    CONSTRAINT title_valid CHECK (char_length(title) BETWEEN 1 AND 200 OR outcrier.refuse_entry('title', title, 'are 1 to 200 characters')),
-    CONSTRAINT description_valid CHECK (char_length(description) <= 4000 OR outcrier.refuse_entry('description', description, 'are at most 4000 characters')),
-    CONSTRAINT severity_valid CHECK (severity IN ('info', 'warning', 'error') OR outcrier.refuse_entry('severity', severity, 'are info, warning and error')),
-    -- Open, because clients may know more than those that are named here.
+        OR outcrier.refuse('event_type', 'code', code, 'are 1 to 64 letters, digits, ".", "_" and "-", or NULL for none')),
+    CONSTRAINT title_valid CHECK (char_length(title) BETWEEN 1 AND 200 OR outcrier.refuse('event_type', 'title', title, 'are 1 to 200 characters')),
+    CONSTRAINT description_valid CHECK (char_length(description) <= 4000 OR outcrier.refuse('event_type', 'description', description, 'are at most 4000 characters')),
+    CONSTRAINT severity_valid CHECK (severity IN ('info', 'warning', 'error') OR outcrier.refuse('event_type', 'severity', severity, 'are info, warning and error')),
     CONSTRAINT action_valid CHECK (action ~ '^[a-z][a-z0-9_]{0,62}$'
-        OR outcrier.refuse_entry('action', action, 'are none, refresh, retry, sign_in_again, contact_support and show_details, or one of your clients'' own in lower case, digits and "_"')),
+        OR outcrier.refuse('event_type', 'action', action, 'are none, refresh, retry, sign_in_again, contact_support and show_details, or one of your clients'' own in lower case, digits and "_"')),
     CONSTRAINT payload_schema_valid CHECK (payload_schema IS NULL OR jsonb_typeof(payload_schema) IN ('object', 'boolean') AND octet_length(payload_schema::text) <= 65536
-        OR outcrier.refuse_entry('payload_schema', payload_schema::text, 'is a JSON Schema, an object or a boolean of at most 65536 bytes, or NULL for none'))
+        OR outcrier.refuse('event_type', 'payload_schema', payload_schema::text, 'is a JSON Schema, an object or a boolean of at most 65536 bytes, or NULL for none'))
 );
 
 INSERT INTO outcrier.event_type (type, code, title, description, severity, action) VALUES
