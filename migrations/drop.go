@@ -13,6 +13,15 @@ const liveSQL = `
 SELECT format('%s (%s s ago)', node, round(extract(epoch FROM clock_timestamp() - seen_at))) FROM outcrier.node
 WHERE seen_at > clock_timestamp() - interval '30 seconds' ORDER BY node`
 
+// sessionsSQL lists the sessions of nodes, which have this name unless their URL gives
+// another, where they can't be another outbox's. Nodes without --audit say nothing in the
+// table of nodes.
+const sessionsSQL = `
+SELECT format('pid %s', a.pid) FROM pg_stat_activity AS a
+WHERE a.datname = current_database() AND a.application_name = 'outcrier' AND a.pid <> pg_backend_pid()
+	AND (SELECT count(*) FROM pg_proc WHERE proname = 'append_row' AND prorettype = 'trigger'::regtype) = 1
+ORDER BY a.pid`
+
 // Drop drops the view and the schema with all events. The caller names the database, so
 // that a wrong URL drops nothing. It refuses while nodes run. Roles stay: they belong
 // to the cluster.
@@ -66,11 +75,19 @@ func (m Migrations) dropAll(ctx context.Context, tx pgx.Tx, f *found) error {
 			return fmt.Errorf("nodes run on this outbox: %s; stop them, and wait for 30 s after one that was killed", strings.Join(live, ", "))
 		}
 	}
+	rows, _ := tx.Query(ctx, sessionsSQL) // CollectRows has the error
+	sessions, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	if len(sessions) > 0 {
+		return fmt.Errorf("sessions of nodes are connected: %s; stop the nodes (a pooler may keep such a session: SELECT pg_terminate_backend(pid))", strings.Join(sessions, ", "))
+	}
 	if f.viewThere {
 		if _, err := tx.Exec(ctx, `DROP VIEW `+f.view); err != nil {
 			return err
 		}
 	}
-	_, err := tx.Exec(ctx, `DROP SCHEMA `+m.identifier()+` CASCADE`)
+	_, err = tx.Exec(ctx, `DROP SCHEMA `+m.identifier()+` CASCADE`)
 	return err
 }

@@ -126,7 +126,13 @@ const beginSQL = `DO $$
 DECLARE
     grantee text;
 BEGIN
-    IF EXISTS (SELECT FROM pg_namespace WHERE nspname = %[2]s) THEN
+    SELECT string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', ') INTO grantee
+    FROM pg_namespace AS n, aclexplode(n.nspacl) AS a WHERE n.nspname = %[2]s AND a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner;
+    IF grantee IS NOT NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_grant_operation',
+            MESSAGE = grantee || ' may create objects in schema %[1]s, where only its owner may',
+            HINT = 'REVOKE CREATE ON SCHEMA %[1]s FROM ' || grantee;
+    ELSIF EXISTS (SELECT FROM pg_namespace WHERE nspname = %[2]s) THEN
         RETURN;
     END IF;
     CREATE SCHEMA %[1]s;
