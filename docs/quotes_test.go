@@ -17,7 +17,7 @@ func TestAppend_QuotesTheExamples(t *testing.T) {
 	}
 	orms, _, _ = strings.Cut(orms, "\n## ")
 	folder := regexp.MustCompile(`\]\((\.\./examples/orm/[a-z/]+)\)`)
-	quoted := regexp.MustCompile("(?ms)^```(?:python|ruby|ts|prisma|go|java)\n(.*?)^```$")
+	quoted := regexp.MustCompile("(?ms)^```(?:python|ruby|ts|prisma|go|java|php)\n(.*?)^```$")
 	sections := strings.Split(orms, "\n### ")[1:]
 	if len(sections) < 12 {
 		t.Errorf("there are %d ORMs", len(sections))
@@ -28,7 +28,7 @@ func TestAppend_QuotesTheExamples(t *testing.T) {
 			var source strings.Builder
 			for _, link := range folder.FindAllStringSubmatch(section, -1) {
 				files, err := filepath.Glob(link[1] + "/*.*")
-				deeper, _ := filepath.Glob(link[1] + "/*/*.py")
+				deeper, _ := filepath.Glob(link[1] + "/*/*.p*") // a Django app has its models in a package
 				if err != nil || len(files) == 0 {
 					t.Fatalf("%s has no files: %v", link[1], err)
 				}
