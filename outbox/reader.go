@@ -66,7 +66,9 @@ var ErrApart = errors.New("the tail follows another history than the database ha
 // no tail.
 func beside(ctx context.Context, q db, w Position) (history uint32, err error) {
 	var present int64
-	if err := q.QueryRow(ctx, `SELECT history FROM outcrier.history_id ORDER BY nth DESC LIMIT 1`).Scan(&present); err != nil {
+	// History 0 is that of an outbox that no node has been at.
+	const historySQL = `SELECT coalesce((SELECT history FROM outcrier.history_id ORDER BY nth DESC LIMIT 1), 0)`
+	if err := q.QueryRow(ctx, historySQL).Scan(&present); err != nil {
 		return 0, migrated(err)
 	}
 	history = uint32(present)

@@ -1,6 +1,7 @@
 package outbox_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/outcrier/outcrier/outbox"
@@ -36,4 +37,27 @@ func TestSettle_TheNewestHistoryIsNotByTheClock(t *testing.T) {
 	if _, gap, err := reader.Verify(t.Context(), stale, all("**"), outbox.Position{}); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
 		t.Errorf("a position of the history that was: %+v, %v", gap, err)
 	}
+}
+
+// Where no node has been yet, after migrate or a dump of the schema alone, there is no
+// history: a page may ask for its position all the same, and a reader for what there is.
+func TestReader_NeedsNoHistory(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `DELETE FROM outcrier.history_id`)
+	ids := addNow(t, pool, "a", 2)
+	reader := outbox.Reader{Pool: pool}
+	p := here(t, pool)
+	if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil || p.History != 0 {
+		t.Errorf("%+v, %v, history %d", gap, err, p.History)
+	}
+	if got := replay(t, reader, earliest(t, reader), p, all("**"), 10); !slices.Equal(got, ids) {
+		t.Errorf("%v, want %v", got, ids)
+	}
+	// The first node begins one, which what was before is not of.
+	tail := &outbox.Tail{URL: pool.Config().ConnString()}
+	c := follow(t, tail)
+	if _, gap, err := reader.Verify(t.Context(), p, all("**"), c.starts[0]); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
+		t.Errorf("%+v, %v", gap, err)
+	}
+	c.wantIDs(t, tail, addNow(t, pool, "a", 1))
 }

@@ -8,6 +8,7 @@ package outboxtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -157,8 +158,21 @@ var started = sync.OnceValues(func() (*server, error) {
 	if _, err := conn.Exec(ctx, `CREATE DATABASE `+s.template+` ENCODING 'UTF8' TEMPLATE template0`); err != nil {
 		return nil, err
 	}
-	return s, migrations.Migrations{URL: s.url(s.template)}.Up(ctx)
+	if err := (migrations.Migrations{URL: s.url(s.template)}).Up(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.settle(ctx)
 })
+
+// settle begins the history of the template, as the first node does.
+func (s *server) settle(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, s.url(s.template))
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, `SELECT outcrier.settle()`)
+	return errors.Join(err, conn.Close(ctx)) // nobody copies a template that is in use
+}
 
 // Settings are those of the private Postgres: nothing outlives it, so it need
 // not reach the disk.
