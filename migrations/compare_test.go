@@ -8,12 +8,13 @@ import (
 )
 
 // schemaSQL lists every object of the schema and the view, with all that Postgres knows of
-// it but who owns it, by the name of its kind.
+// it but who owns it, by the name of its kind. A view that was restored has names for
+// columns of a subquery that had none.
 const schemaSQL = `
 WITH home AS (SELECT oid FROM pg_namespace WHERE nspname = 'outcrier'),
 rel AS (SELECT c.* FROM pg_class AS c, home WHERE c.relnamespace = home.oid OR c.oid = 'public.outbox'::regclass)
 SELECT 'relation ' || oid::regclass, concat_ws(' ', relkind, relpersistence, relispartition, pg_get_expr(relpartbound, oid), pg_get_partkeydef(oid), reloptions, relrowsecurity, relforcerowsecurity,
-	relreplident, (SELECT amname FROM pg_am WHERE pg_am.oid = relam), CASE WHEN relkind IN ('v', 'm') THEN pg_get_viewdef(oid) END, obj_description(oid, 'pg_class')) FROM rel
+	relreplident, (SELECT amname FROM pg_am WHERE pg_am.oid = relam), replace(CASE WHEN relkind IN ('v', 'm') THEN pg_get_viewdef(oid) END, ' AS int8', ''), obj_description(oid, 'pg_class')) FROM rel
 UNION ALL
 SELECT 'column ' || a.attrelid::regclass || '.' || a.attname, concat_ws(' ', a.attnum, format_type(a.atttypid, a.atttypmod), a.attcollation::regcollation, a.attnotnull, a.attidentity, a.attgenerated,
 	a.attstorage, pg_get_expr(d.adbin, d.adrelid), col_description(a.attrelid, a.attnum))
