@@ -62,7 +62,7 @@ CROSS JOIN LATERAL (
         AND e.topic <= CASE WHEN strpos(p.pattern, '*') = 0 THEN p.pattern ELSE rtrim(split_part(p.pattern, '*', 1), '/') || '0' END
     WHERE NOT EXISTS (SELECT FROM unnest(s.topics) AS t WHERE starts_with(t, '*'))
     UNION ALL
-    SELECT e.id, e.topic, e.type, e.created_at, e.xid, NULL FROM outcrier.event AS e
+    SELECT e.id, e.topic, e.type, e.created_at, e.xid, NULL::bigint AS nth FROM outcrier.event AS e
     WHERE EXISTS (SELECT FROM unnest(s.topics) AS t WHERE starts_with(t, '*')) AND e.topic <> ''
         AND e.xid >= lower(s.xid_range)::text::xid8 AND e.xid < upper(s.xid_range)::text::xid8
 ) AS o

@@ -30,11 +30,12 @@ BEGIN
             WHERE t.typnamespace = ours.schema AND t.typelem = 0 AND NOT EXISTS (SELECT FROM relation AS r WHERE r.oid = t.typrelid)
             UNION ALL SELECT 'SCHEMA ' || ours.name, n.nspowner, n.nspacl FROM pg_namespace AS n WHERE n.oid = ours.schema
         )
-        SELECT a.grantee AS role, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS name, array_agg(DISTINCT acl.object) AS objects
+        SELECT a.grantee AS role, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS name, array_agg(DISTINCT acl.object) AS objects,
+            string_agg(DISTINCT a.privilege_type, ', ') AS rights, string_agg(DISTINCT substr(acl.object, strpos(acl.object, ' ') + 1), ', ') AS named
         FROM acl, aclexplode(acl.items) AS a WHERE a.grantee NOT IN (acl.owner, ours.owner) GROUP BY 1
     LOOP
         IF roles IS NOT NULL AND given.role <> ALL (roles) THEN
-            RAISE WARNING '% has rights besides the outbox''s roles, on %', given.name, array_to_string(given.objects, ', ');
+            RAISE WARNING '% has rights besides these roles: % on %', given.name, given.rights, given.named;
             CONTINUE;
         END IF;
         FOREACH object IN ARRAY given.objects LOOP
