@@ -303,18 +303,19 @@ func TestHistory_ErasedIsInNoQueue(t *testing.T) {
 	r := &reader{name: "held", from: "earliest", hold: make(chan struct{})}
 	_, done := r.follow(t, n)
 	wait(t, r.live.Load)
-	appendLarge := func(topic string, events int) {
+	appendLarge := func(topic string, events, size int) {
 		execute(t, url, fmt.Sprintf(`INSERT INTO outbox (topic, type, payload)
-			SELECT '%s', 'torture.happened', json_build_object('k', '%[1]s', 'n', n, 'padding', repeat('x', 8000)) FROM generate_series(1, %d) AS n`, topic, events))
+			SELECT '%s', 'torture.happened', json_build_object('k', '%[1]s', 'n', n, 'padding', repeat('x', %d)) FROM generate_series(1, %d) AS n`, topic, size, events))
 		caughtUp(t, url, n)
 		pause(t.Context(), 100*time.Millisecond) // the writer writes what it can
 	}
-	appendLarge("torture/kept", 40) // fills every buffer of the kernel's
-	appendLarge("torture/erased", 20)
+	appendLarge("torture/kept", 40, 4500) // fills every buffer of the kernel's
+	appendLarge("torture/erased", 20, 500)
 	a := open(t, url)
 	a.run(`SELECT outcrier.erase('torture/erased', 'torture')`)
 	must(t, covered(t.Context(), a.conn, []*node{n}))
 	close(r.hold)
+	wait(t, func() bool { return r.quietFor() > 200*time.Millisecond }) // it has what waits for it
 	settle(t, url, map[*reader]<-chan struct{}{r: done})
 	if r.count != 40 {
 		t.Errorf("given were %d events, not 40", r.count)
@@ -358,5 +359,35 @@ func TestHistory_LoadedRowsAreNotNew(t *testing.T) {
 	}
 	if ids := idsOf(t, url, "torture/0"); ids[len(ids)-1] <= 8001 {
 		t.Errorf("ids %v, want the last ones beyond those that were loaded", ids)
+	}
+}
+
+// TestHistory_KeyOfAnErasedEventIsFree: the next append with the key of an erased event
+// is stored, and reaches everybody; a retry of it is not.
+func TestHistory_KeyOfAnErasedEventIsFree(t *testing.T) {
+	url := outboxtest.URL(t)
+	n := startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{})
+	live, _, done := follower(t, "live", "earliest", n)
+	wait(t, live.live.Load)
+	a := open(t, url)
+	add := func(number int) (id int64) {
+		const addSQL = `INSERT INTO outbox (topic, type, payload, dedup_key) VALUES ('torture/0', 'torture.happened', $1, 'key') RETURNING id`
+		must(t, a.conn.QueryRow(t.Context(), addSQL, payload{Chain: "a", N: number}.String()).Scan(&id))
+		caughtUp(t, url, n)
+		return id
+	}
+	first := add(1)
+	if again := add(2); again != first {
+		t.Errorf("a retry of event %d came twice: it is event %d", first, again)
+	}
+	a.run(fmt.Sprintf(`SELECT outcrier.erase(%d::bigint, 'torture')`, first))
+	second := add(3)
+	if again := add(4); second == first || again != second {
+		t.Errorf("event %d was erased, and of its key's next two appends one was lost or came twice: they are events %d and %d", first, second, again)
+	}
+	execute(t, url, `INSERT INTO outbox (topic, type) VALUES ('`+endTopic+`', 'torture.ended')`)
+	<-done
+	if !live.has(first) || !live.has(second) || live.count != 2 || len(live.faults) > 0 {
+		t.Errorf("given were %d events, not the two that were stored: %q", live.count, live.faults)
 	}
 }

@@ -107,6 +107,7 @@ var mutants = []mutant{
 	}},
 	{"an erasure that skips the queues", []edit{
 		{"sse/hub.go", "			s.erase()\n", "			_ = s\n"},
+		{"sse/hub.go", "	h.release()\n	var f", "	var f"},
 	}},
 }
 

@@ -112,6 +112,16 @@ func (r *reader) silences() time.Duration {
 	return silence
 }
 
+// quietFor is how long ago the last event came, 0 before the first one.
+func (r *reader) quietFor() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.at.IsZero() {
+		return 0
+	}
+	return time.Since(r.at)
+}
+
 func (r *reader) probed() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -139,11 +149,7 @@ func (r *reader) run(ctx context.Context) {
 	r.chains, r.ids = map[string]int{}, map[string]int64{}
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := new(net.Dialer).DialContext(ctx, network, address)
-		switch {
-		case err != nil:
-		case r.hold != nil:
-			_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
-		case r.slow:
+		if err == nil && r.slow {
 			_ = conn.(*net.TCPConn).SetReadBuffer(128 << 10)
 		}
 		return conn, err
@@ -284,9 +290,11 @@ func (r *reader) dispatch(event, position string, data []byte) {
 		return
 	}
 	r.mu.Lock()
-	if now := time.Now(); !r.at.IsZero() {
-		r.silence, r.at = max(r.silence, now.Sub(r.at)), now
+	now := time.Now()
+	if !r.at.IsZero() {
+		r.silence = max(r.silence, now.Sub(r.at))
 	}
+	r.at = now
 	r.mu.Unlock()
 	text, _, _ := bytes.Cut([]byte(position), []byte("."))
 	id, err := strconv.ParseInt(string(text), 10, 64)
