@@ -78,13 +78,13 @@ func adminPaths(t *testing.T, n *node) (paths []string) {
 func TestAdmin_NobodyElseGetsAnything(t *testing.T) {
 	n := administered(t, nil)
 	n.add(t, "secret")
-	if _, err := n.pool.Exec(t.Context(), `SELECT outbox_append('secret', 't', '{}', '/', NULL, NULL, clock_timestamp() + interval '1 hour')`); err != nil {
+	if _, err := n.pool.Exec(t.Context(), `SELECT outcrier.append('secret', 't', deliver_at => clock_timestamp() + interval '1 hour')`); err != nil {
 		t.Fatal(err)
 	}
 	ssetest.Open(t, n.events("topic=a"), bearer(ann)...).Until("outcrier.live")
-	eventually(t, func() bool { return n.tell(t, `SELECT count(*) FROM outbox_stream`) == 1 })
+	eventually(t, func() bool { return n.tell(t, `SELECT count(*) FROM outcrier.stream`) == 1 })
 	state := func() (state string) {
-		const stateSQL = `SELECT (SELECT count(*) FROM outbox_scheduled) || ' ' || (SELECT md5(string_agg(t::text, '' ORDER BY type)) FROM outbox_event_type AS t) || ' ' || (SELECT count(end_asked_at) FROM outbox_stream)`
+		const stateSQL = `SELECT (SELECT count(*) FROM outcrier.scheduled) || ' ' || (SELECT md5(string_agg(t::text, '' ORDER BY type)) FROM outcrier.event_type AS t) || ' ' || (SELECT count(end_requested_at) FROM outcrier.stream)`
 		if err := n.pool.QueryRow(t.Context(), stateSQL).Scan(&state); err != nil {
 			t.Fatal(err)
 		}
@@ -204,7 +204,7 @@ func TestAdmin_EndsAStreamOfAnyNode(t *testing.T) {
 			}
 			ended.End()
 			eventually(t, func() bool {
-				return n.tell(t, `SELECT count(*) FROM outbox_stream WHERE why = 'ended' AND end_asked_by = 'root' AND topics = '{a}'`) == 1
+				return n.tell(t, `SELECT count(*) FROM outcrier.stream WHERE end_reason = 'ended' AND end_requested_by = 'root' AND topics = '{a}'`) == 1
 			})
 			n.add(t, "b")
 			other.Next() // goes on
@@ -238,15 +238,15 @@ func TestAdmin_TellsWhatThereIs(t *testing.T) {
 		More     bool
 	}
 	eventually(t, func() bool { return len(answered[receipts](t, n, "history/"+id+"/receipts").Receipts) == 1 })
-	if r := answered[receipts](t, n, "history/"+id+"/receipts").Receipts[0]; r.Subject != "ann" || r.Node != "n1" || *r.Why != "left" {
+	if r := answered[receipts](t, n, "history/"+id+"/receipts").Receipts[0]; r.Subject != "ann" || r.Node != "n1" || *r.EndReason != "left" {
 		t.Errorf("%+v", r)
 	}
 	n.api(t, "GET", "history/999", "").wantProblem(t, 404, "no event 999 is held")
 
 	// So many streams, of two nodes, that they fill pages; some at the same time.
 	const streamsSQL = `
-INSERT INTO outbox_stream (run, stream, node, subject, remote, topics, types, history, from_position, from_seen, position, seen, stood_at, events, opened_at, closed_at, why)
-SELECT 1 + n % 2, n, 'm' || n % 2, 'bob', 'r', '{a}', '{}', 1, 'p', ROW('1'::xid8, '{}'::xid8[], NULL::xid8, NULL::xid8[], NULL::bigint)::outbox_seen, 'p', ROW('1'::xid8, '{}'::xid8[], NULL::xid8, NULL::xid8[], NULL::bigint)::outbox_seen, now(), n, now() - n / 3 * interval '1 second',
+INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set, position, position_set, position_at, events, opened_at, closed_at, end_reason)
+SELECT 1 + n % 2, n, 'm' || n % 2, 'bob', 'r', '{a}', '{}', 1, 'p', ROW('1'::xid8, '{}'::xid8[], NULL::xid8, NULL::xid8[], NULL::bigint)::outcrier.position_set, 'p', ROW('1'::xid8, '{}'::xid8[], NULL::xid8, NULL::xid8[], NULL::bigint)::outcrier.position_set, now(), n, now() - n / 3 * interval '1 second',
 	CASE WHEN n % 2 = 0 THEN now() - n / 5 * interval '1 second' END, CASE WHEN n % 2 = 0 THEN 'left' END
 FROM generate_series(1, 260) AS n`
 	if _, err := n.pool.Exec(t.Context(), streamsSQL); err != nil {
@@ -273,7 +273,7 @@ FROM generate_series(1, 260) AS n`
 	}
 
 	// More scheduled events than a page holds, many for one time.
-	const planSQL = `SELECT count(outbox_append('a', 't', '{}', '/', NULL, NULL, date_trunc('hour', now()) + interval '3 hours' + n / 50 * interval '1 second')) FROM generate_series(1, 230) AS n`
+	const planSQL = `SELECT count(outcrier.append('a', 't', deliver_at => date_trunc('hour', now()) + interval '3 hours' + n / 50 * interval '1 second')) FROM generate_series(1, 230) AS n`
 	if n.tell(t, planSQL) != 230 {
 		t.Fatal("not scheduled")
 	}
@@ -299,7 +299,7 @@ FROM generate_series(1, 260) AS n`
 		t.Errorf("%d %s", a.status, a.body)
 	}
 	n.api(t, "DELETE", fmt.Sprintf("scheduled/%d", all[7]), "").wantProblem(t, 404, "delivered or cancelled before")
-	if got := n.tell(t, `SELECT count(*) FROM outbox_scheduled`); got != 229 {
+	if got := n.tell(t, `SELECT count(*) FROM outcrier.scheduled`); got != 229 {
 		t.Errorf("%d are left", got)
 	}
 
@@ -343,7 +343,7 @@ func TestAdmin_EditsTheCatalogue(t *testing.T) {
 		n.api(t, "POST", "catalogue", body).wantProblem(t, 400, says)
 	}
 	for body, says := range map[string]string{
-		`{"type":"a","title":""}`: "1 to 200", `{"type":"outcrier.a","title":"t"}`: "server's own", `{"type":"a","title":"t","severity":"bad"}`: "info, warning and error",
+		`{"type":"a","title":""}`: "1 to 200", `{"type":"outcrier.a","title":"t"}`: "reserved", `{"type":"a","title":"t","severity":"bad"}`: "info, warning and error",
 		`{"type":"a","title":"t","payload_schema":{"type":7}}`: "does not compile", `{"type":"a","title":"t","payload_schema":"x"}`: "", `{"type":"a","title":"t","code":"a b"}`: "letters",
 	} {
 		n.api(t, "POST", "catalogue", body).wantProblem(t, 422, says)

@@ -54,7 +54,7 @@ var mediaTypes = []string{"application/json", "application/cloudevents+json", "a
 // Appended is the answer to an append.
 type Appended struct {
 	// IDs has an id for each event, in their order: the event's, or that of the
-	// row in outbox_scheduled for one to be delivered later.
+	// scheduled event for one to be delivered later.
 	IDs []int64 `json:"ids"`
 }
 

@@ -31,7 +31,7 @@ func (a answer) ids(t *testing.T) []int64 {
 
 func (n *node) stored(t *testing.T) []string {
 	t.Helper()
-	rows, _ := n.pool.Query(t.Context(), `SELECT concat_ws(' ', topic, type, payload::text, source, coalesce(headers::text, '-'), coalesce(dedup_key, '-')) FROM outbox ORDER BY id`)
+	rows, _ := n.pool.Query(t.Context(), `SELECT concat_ws(' ', topic, type, payload::text, source, coalesce(headers::text, '-'), coalesce(dedup_key, '-')) FROM outcrier.event WHERE topic <> '' ORDER BY id`)
 	list, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +96,7 @@ func TestAppend_RefusedRequestSaysWhyAndStoresNothing(t *testing.T) {
 		"type too long":                {`{"topic":"a","type":"` + strings.Repeat("t", 256) + `"}`, "application/json", 422, []string{"1 to 255 bytes"}},
 		"source with CR":               {`{"topic":"a","type":"t","source":"/\r"}`, "application/json", 422, []string{"control characters"}},
 		"headers too long":             {`{"topic":"a","type":"t","headers":{"h":"` + strings.Repeat("h", 17000) + `"}}`, "application/json", 422, []string{"16384 bytes"}},
-		"dedup_key too long":           {`{"topic":"a","type":"t","dedup_key":"` + strings.Repeat("k", 256) + `"}`, "application/json", 422, []string{"1 to 255 bytes"}},
+		"dedup_key too long":           {`{"topic":"a","type":"t","dedup_key":"` + strings.Repeat("k", 256) + `"}`, "application/json", 422, []string{"at most 255 bytes"}},
 		"payload not UTF-8":            {"{\"topic\":\"a\",\"type\":\"t\",\"payload\":\"\xff\"}", "application/json", 0, []string{"UTF"}},
 		"one of many is refused":       {`[` + event + `,{"topic":"/","type":"t"}]`, "application/json", 422, []string{"none empty"}},
 		"cloud with control character": {cloud(`,"data":1`)[:len(cloud(""))-1] + `,"type":"t\u0001"}`, "application/cloudevents+json", 422, []string{"control characters"}},
@@ -116,7 +116,7 @@ func TestAppend_RefusedRequestSaysWhyAndStoresNothing(t *testing.T) {
 			a.wantProblem(t, test.status, test.says...)
 			if rows := n.count(t); rows != 0 {
 				t.Errorf("%d rows are stored: %q", rows, n.stored(t))
-				if _, err := n.pool.Exec(t.Context(), `TRUNCATE outbox, outbox_scheduled`); err != nil {
+				if _, err := n.pool.Exec(t.Context(), `TRUNCATE outcrier.event, outcrier.scheduled`); err != nil {
 					t.Fatal(err)
 				}
 			}

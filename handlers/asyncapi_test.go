@@ -113,8 +113,8 @@ func TestAsyncAPI_ExamplesAreWhatTheServerSends(t *testing.T) {
 	c := ssetest.Open(t, n.events("topic=user/42"))
 	sent["hello new"] = c.Until("outcrier.hello")
 	sent["live live"] = c.Until("outcrier.live")
-	const appendSQL = `SELECT outbox_append($1, 'audit.approved', '{"submission": 7}', '/audit',
-		'{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}')`
+	const appendSQL = `SELECT outcrier.append($1, 'audit.approved', '{"submission": 7}', '/audit',
+		'{"traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"}'::jsonb)`
 	add := func(topic string) {
 		t.Helper()
 		if _, err := n.pool.Exec(t.Context(), appendSQL, topic); err != nil {

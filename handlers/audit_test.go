@@ -14,20 +14,20 @@ import (
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
-// receipt is a row of outbox_receipts.
-type receipt struct{ Topic, Why string }
+// receipt is a row of the view receipts.
+type receipt struct{ Topic, EndReason string }
 
 // receipts are those of all streams, by event.
 func (n *node) receipts(t *testing.T) (list []receipt) {
 	t.Helper()
-	rows, err := n.pool.Query(t.Context(), `SELECT topic, coalesce(why, 'open') FROM outbox_receipts ORDER BY id, stream`)
+	rows, err := n.pool.Query(t.Context(), `SELECT topic, coalesce(end_reason, 'open') FROM outcrier.receipts ORDER BY id, stream`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var r receipt
-		if err := rows.Scan(&r.Topic, &r.Why); err != nil {
+		if err := rows.Scan(&r.Topic, &r.EndReason); err != nil {
 			t.Fatal(err)
 		}
 		list = append(list, r)
@@ -74,11 +74,11 @@ func TestAudit_RecordsWhatAStreamWasSent(t *testing.T) {
 			if got, want := n.receipts(t), []receipt{{"a", "left"}, {"a", "left"}, {"b", "left"}}; !slices.Equal(got, want) {
 				t.Errorf("on record are %v, want %v", got, want)
 			}
-			var subject, remote, node string
+			var subject, address, node string
 			var events int
-			err := n.pool.QueryRow(t.Context(), `SELECT subject, host(remote::inet), node, events FROM outbox_stream ORDER BY stream LIMIT 1`).Scan(&subject, &remote, &node, &events)
-			if err != nil || remote != "127.0.0.1" || node != "n1" || events != 2 {
-				t.Errorf("the first is of %q at %q on %q, %d events: %v", subject, remote, node, events, err)
+			err := n.pool.QueryRow(t.Context(), `SELECT subject, host(client_address::inet), node, events FROM outcrier.stream ORDER BY stream LIMIT 1`).Scan(&subject, &address, &node, &events)
+			if err != nil || address != "127.0.0.1" || node != "n1" || events != 2 {
+				t.Errorf("the first is of %q at %q on %q, %d events: %v", subject, address, node, events, err)
 			}
 		})
 	}
@@ -137,7 +137,7 @@ func TestAudit_RecordsWhatAPollGave(t *testing.T) {
 		t.Errorf("on record are %v, want %v", got, want)
 	}
 	var rows, events, wrong int
-	err := n.pool.QueryRow(t.Context(), `SELECT count(*), sum(events), count(*) FILTER (WHERE opened_at > stood_at) FROM outbox_stream`).Scan(&rows, &events, &wrong)
+	err := n.pool.QueryRow(t.Context(), `SELECT count(*), sum(events), count(*) FILTER (WHERE opened_at > position_at) FROM outcrier.stream`).Scan(&rows, &events, &wrong)
 	if err != nil || rows != 5 || events != 6 || wrong != 0 {
 		t.Errorf("%d rows of %d events, %d with times out of order: %v", rows, events, wrong, err)
 	}

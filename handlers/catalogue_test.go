@@ -45,7 +45,7 @@ func TestCatalogue_IsCachedUntilItChanges(t *testing.T) {
 	if again, _ := n.catalogue(t, "If-None-Match", `"other", W/`+tag); again.status != http.StatusNotModified || again.body != "" || again.header.Get("ETag") != tag {
 		t.Errorf("%d %q", again.status, again.body)
 	}
-	if _, err := n.pool.Exec(t.Context(), `UPDATE outbox_event_type SET title = 'Locked' WHERE type = 'account.locked'`); err != nil {
+	if _, err := n.pool.Exec(t.Context(), `UPDATE outcrier.event_type SET title = 'Locked' WHERE type = 'account.locked'`); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, func() bool {
@@ -56,7 +56,7 @@ func TestCatalogue_IsCachedUntilItChanges(t *testing.T) {
 
 func TestAppend_PayloadOutsideOfItsSchemaIsRefusedWithItsPlace(t *testing.T) {
 	n := newNode(t, nil)
-	_, err := n.pool.Exec(t.Context(), `INSERT INTO outbox_event_type (type, title, payload_schema)
+	_, err := n.pool.Exec(t.Context(), `INSERT INTO outcrier.event_type (type, title, payload_schema)
 		VALUES ('order.placed', 'Order placed', '{"properties": {"lines": {"items": {"type": "integer"}}}}')`)
 	if err != nil {
 		t.Fatal(err)

@@ -98,7 +98,7 @@ func (n *node) events(query string) string { return n.url + "/events?" + query }
 func (n *node) add(t *testing.T, topic string) string {
 	t.Helper()
 	var id int64
-	if err := n.pool.QueryRow(t.Context(), `SELECT outbox_append($1, 'test.added')`, topic).Scan(&id); err != nil {
+	if err := n.pool.QueryRow(t.Context(), `SELECT outcrier.append($1, 'test.added')`, topic).Scan(&id); err != nil {
 		t.Fatal(err)
 	}
 	return strconv.FormatInt(id, 10)
@@ -113,7 +113,7 @@ func (n *node) seen(t *testing.T, events int64) {
 // count is how much is stored.
 func (n *node) count(t *testing.T) (rows int) {
 	t.Helper()
-	if err := n.pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM outbox) + (SELECT count(*) FROM outbox_scheduled)`).Scan(&rows); err != nil {
+	if err := n.pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM outcrier.event WHERE topic <> '') + (SELECT count(*) FROM outcrier.scheduled)`).Scan(&rows); err != nil {
 		t.Fatal(err)
 	}
 	return rows
@@ -210,7 +210,7 @@ func (n *node) poll(t *testing.T, query string, headers ...string) (p poll) {
 // position is the present one.
 func (n *node) position(t *testing.T) (text string) {
 	t.Helper()
-	if err := n.pool.QueryRow(t.Context(), `SELECT outbox_position()`).Scan(&text); err != nil {
+	if err := n.pool.QueryRow(t.Context(), `SELECT outcrier.position()`).Scan(&text); err != nil {
 		t.Fatal(err)
 	}
 	return text

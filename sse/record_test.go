@@ -36,7 +36,7 @@ func (r *records) check(t *testing.T) {
 	ended, end := context.WithCancel(t.Context())
 	end()
 	_ = r.Run(ended) // it writes what there is
-	rows, err := r.Pool.Query(t.Context(), `SELECT from_position, position, events, last_event, why FROM outbox_stream ORDER BY stream`)
+	rows, err := r.Pool.Query(t.Context(), `SELECT from_position, position, events, last_event, end_reason FROM outcrier.stream ORDER BY stream`)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -96,7 +96,7 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 	}
 	writing.Wait()
 	var events int
-	if err := pool.QueryRow(ctx, `SELECT count(*) FROM outbox`).Scan(&events); err != nil {
+	if err := pool.QueryRow(ctx, `SELECT count(*) FROM outcrier.event`).Scan(&events); err != nil {
 		t.Fatal(err)
 	}
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {

@@ -81,10 +81,10 @@ function receipts(page, id, statement) {
     for (const r of found.receipts) {
       last = { run: r.run, stream: r.stream };
       list.body.append(list.row({ 'data-testid': 'receipt' },
-        [el('strong', {}, r.subject || t('anonymous')), el('span', { class: 'under' }, r.remote)],
+        [el('strong', {}, r.subject || t('anonymous')), el('span', { class: 'under' }, r.client_address)],
         r.node,
         `${clock(r.sent_after)} – ${clock(r.sent_before)}`,
-        r.closed_at ? (known(`why_${r.why}`) ?? r.why ?? '') : t('open')));
+        r.closed_at ? (known(`why_${r.end_reason}`) ?? r.end_reason ?? '') : t('open')));
     }
     const any = list.body.children.length > 0;
     list.whole.hidden = !any;

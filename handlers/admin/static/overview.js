@@ -27,7 +27,6 @@ export function overview(main, page) {
   ];
   const perNode = el('ul', { class: 'bars', 'data-testid': 'per-node' });
   const topics = el('ul', { class: 'bars', 'data-testid': 'topics' });
-  const counted = el('span', { class: 'soft' });
   const owing = table(t('transactions'), [[t('pid'), 'figure'], [t('who')], [t('age'), 'figure'], [t('state')], [t('query'), 'wide']]);
   const owingNone = el('p', { class: 'empty' }, t('transactions_none'));
   const nodes = table(t('nodes'), [[t('node')], [t('streams'), 'figure'], [t('lag'), 'figure'], [t('started')], [t('seen')], [t('position'), 'wide']]);
@@ -43,7 +42,7 @@ export function overview(main, page) {
     el('section', { class: 'panel', 'data-testid': 'owing' },
       el('h2', {}, t('transactions')), el('p', { class: 'soft' }, t('transactions_why')), owingNone, owing.whole),
     el('div', { class: 'pair' },
-      el('section', { class: 'panel' }, el('h2', {}, t('busiest'), ' ', counted), topicsNone, topics),
+      el('section', { class: 'panel' }, el('h2', {}, t('busiest')), topicsNone, topics),
       perNodePanel),
     el('section', { class: 'panel', 'data-testid': 'nodes' }, el('h2', {}, t('nodes')), nodesNone, nodes.whole),
   );
@@ -60,11 +59,14 @@ export function overview(main, page) {
     const here = o.samples.at(-1);
     const live = o.nodes.filter((node) => node.seen_for_s < 30);
     set('events', here ? figure(here.events_per_s) : '–', o.last_id ? t('newest', { id: o.last_id }) : t('newest_none'));
-    const lag = Math.max(o.lag.behind_s < 2.5 ? 0 : o.lag.behind_s, o.lag.overdue_s < 1 ? 0 : o.lag.overdue_s);
-    set('lag', lag ? age(lag) : '0', !lag ? t('lag_none') : o.lag.behind_s >= lag ? t('lag_behind', { age: age(lag) }) : t('lag_overdue', { age: age(lag) }), lag);
+    const behind = o.lag.behind_s ?? 0;
+    const lag = Math.max(behind < 2.5 ? 0 : behind, o.lag.overdue_s < 1 ? 0 : o.lag.overdue_s);
+    if (lag) set('lag', age(lag), behind >= lag ? t('lag_behind', { age: age(lag) }) : t('lag_overdue', { age: age(lag) }), true);
+    else if (o.lag.behind_s === null) set('lag', '–', t('lag_unknown'));
+    else set('lag', '0', t('lag_none'));
     const streams = live.length ? live.reduce((sum, node) => sum + node.streams, 0) : (here?.streams ?? 0);
     set('streams', count(streams), !live.length ? t('streams_here') : live.length === 1 ? t('streams_node') : t('streams_nodes', { n: live.length }));
-    set('open', count(o.lag.open), o.lag.open ? t('owed_for', { age: age(o.lag.open_for_s) }) : t('owed_none'), o.lag.open_for_s > 60);
+    set('open', count(o.lag.open), !o.lag.open ? t('owed_none') : o.lag.open_for_s === null ? t('unknown') : t('owed_for', { age: age(o.lag.open_for_s) }), o.lag.open_for_s > 60);
     set('waiting', o.scheduled >= 1000 ? t('waiting_more') : count(o.scheduled), t('waiting_why'));
     seen.textContent = t('last_minutes', { node: o.node || t('streams_here') });
     for (const line of lines) line.show(o.samples);
@@ -89,7 +91,6 @@ export function overview(main, page) {
         el('span', { title: clock(node.started_at) }, node.started), node.seen_for_s < 3 ? t('now') : node.seen, el('code', {}, node.position ?? '–')));
 
     topicsNone.hidden = o.topics.length > 0;
-    counted.textContent = o.counted_at ? t('counted', { ago: since(o.counted_at, Date.parse(o.now)) }) : '';
     bars(topics, o.topics.map((topic) => ({ name: el('a', { href: `#/history?${new URLSearchParams({ topic: topic.topic })}` }, topic.topic), value: topic.events, text: count(topic.events) })));
   };
   page.every(2000, async (signal) => {

@@ -32,26 +32,26 @@ export function streams(main, page, query) {
 
   const end = (stream) =>
     page.attempt(async () => {
-      const who = stream.subject || stream.remote;
+      const who = stream.subject || stream.client_address;
       if (!(await confirm(t('end_title'), t('end_text', { who }), t('end'), t('cancel')))) return;
       await call('DELETE', `streams/${stream.run}/${stream.stream}`);
       page.notice(t('end_asked'));
       await refresh(page.signal);
     });
   const why = (stream) => {
-    const word = known(`why_${stream.why}`) ?? stream.why ?? '';
-    return stream.end_asked_by && stream.why === 'ended' ? t('why_by', { why: word, by: stream.end_asked_by }) : word;
+    const word = known(`why_${stream.end_reason}`) ?? stream.end_reason ?? '';
+    return stream.end_requested_by && stream.end_reason === 'ended' ? t('why_by', { why: word, by: stream.end_requested_by }) : word;
   };
   const row = (s) =>
     list.row({ 'data-testid': 'stream' },
-      [el('strong', {}, s.subject || t('anonymous')), el('span', { class: 'under' }, s.remote)],
+      [el('strong', {}, s.subject || t('anonymous')), el('span', { class: 'under' }, s.client_address)],
       [el('ul', { class: 'chips' }, s.topics.map((topic) => el('li', {}, topic))), s.types.length > 0 && el('span', { class: 'under' }, t('of_types', { types: s.types.join(', ') }))],
       s.node,
       el('span', { title: clock(s.opened_at) }, since(s.opened_at)),
       [s.events === 1 ? t('sent_event') : t('sent_events', { n: count(s.events) }), s.last_event && el('a', { class: 'under', href: `#/event/${s.last_event}` }, t('sent_last', { id: s.last_event }))],
       state === 'ended' ? [why(s), el('span', { class: 'under' }, since(s.closed_at))]
-        : s.end_asked_at ? t('ending')
-        : el('button', { type: 'button', class: 'bad', 'data-testid': 'end', 'aria-label': t('end_stream', { who: s.subject || s.remote }), onclick: () => end(s) }, t('end')));
+        : s.end_requested_at ? t('ending')
+        : el('button', { type: 'button', class: 'bad', 'data-testid': 'end', 'aria-label': t('end_stream', { who: s.subject || s.client_address }), onclick: () => end(s) }, t('end')));
 
   let rest = []; // the pages behind the first
   let first = { streams: [], next: '' };
