@@ -73,7 +73,7 @@ func newPool(url string, connections int) (*pgxpool.Pool, error) {
 // appender returns a function that appends in a transaction of its own, for requests.
 func appender(pool *pgxpool.Pool, schema outbox.Schema) func(context.Context, []outbox.Draft) ([]int64, error) {
 	return func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
-		err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		err = outbox.InTransaction(ctx, pool, func(tx pgx.Tx) error {
 			ids, err = schema.Append(ctx, tx, drafts...)
 			return err
 		})

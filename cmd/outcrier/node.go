@@ -72,12 +72,14 @@ func (n node) run(ctx context.Context) error {
 	}
 	defer pool.Close()
 
-	hub := sse.NewHub(&sse.Ring{Past: traced.Past(outbox.Reader{Pool: pool, Schema: n.Schema}), Bytes: int(n.Ring), Replays: max(1, n.Pool/2)})
-	hub.QueueFrames = n.Queue
 	tail := &outbox.Tail{
-		URL: n.DirectURL, Schema: n.Schema, Connected: pool.Reset, Start: hub.Start, Deliver: traced.Deliver(hub.Deliver),
+		URL: n.DirectURL, Schema: n.Schema, Connected: pool.Reset,
 		Wake: outbox.Wake(n.Wake), Turn: n.Turn, IdleTurn: n.IdleTurn, Log: n.log,
 	}
+	reader := outbox.Reader{Pool: pool, Schema: n.Schema, Apart: tail.Recheck}
+	hub := sse.NewHub(&sse.Ring{Past: traced.Past(reader), Bytes: int(n.Ring), Replays: max(1, n.Pool/2)})
+	hub.QueueFrames = n.Queue
+	tail.Start, tail.Deliver = hub.Start, traced.Deliver(hub.Deliver)
 	streamer := sse.NewStreamer(hub, n.log)
 	streamer.Node, streamer.Heartbeat, streamer.Stall = n.Node, n.Heartbeat, n.Stall
 	streamer.Retry, streamer.DrainTime, streamer.MaxStreams = n.Retry, n.Drain, n.MaxStreams
