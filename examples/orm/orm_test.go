@@ -232,7 +232,7 @@ func (d database) check(t *testing.T, l line, found []event) error {
 			return fmt.Errorf("the payload is %s, want %s", e.Payload, payloads[i])
 		}
 		if e.Type != kind || e.Source != "/" || e.DedupKey != key || !same(string(e.Headers), headers) {
-			return fmt.Errorf("it left %+v", e)
+			return fmt.Errorf("event %s has type %q, source %q, dedup_key %q, headers %s", e.ID, e.Type, e.Source, e.DedupKey, e.Headers)
 		}
 		if !e.Delivered {
 			return fmt.Errorf("a tail would not deliver event %s: its xid is %s, its transaction %s", e.ID, e.XID, e.Xmin)

@@ -18,9 +18,8 @@ import (
 // shop is where the programs run: an outbox and the business's table item, whose owner is
 // no superuser, and a login in outcrier_writer.
 type shop struct {
-	admin    url.URL
-	name     string // of the template database; with a suffix, of the logins
-	database func(t *testing.T) database
+	admin url.URL
+	name  string // of the template database; with a suffix, of the logins
 }
 
 var shops, databases atomic.Int64
@@ -59,13 +58,16 @@ func newShop(t *testing.T) *shop {
 	if err := conn.Close(t.Context()); err != nil { // nobody may be on a template
 		t.Fatal(err)
 	}
-	s.database = func(t *testing.T) database {
-		d := database{s, fmt.Sprintf("%s_%d", s.name, databases.Add(1))}
-		s.exec(t, `CREATE DATABASE `+d.name+` OWNER `+s.name+`_owner TEMPLATE `+s.name)
-		t.Cleanup(func() { s.exec(t, `DROP DATABASE `+d.name+` WITH (FORCE)`) })
-		return d
-	}
 	return s
+}
+
+// database makes a copy of the template, gone when the test ends.
+func (s *shop) database(t *testing.T) database {
+	t.Helper()
+	d := database{s, fmt.Sprintf("%s_%d", s.name, databases.Add(1))}
+	s.exec(t, `CREATE DATABASE `+d.name+` OWNER `+s.name+`_owner TEMPLATE `+s.name)
+	t.Cleanup(func() { s.exec(t, `DROP DATABASE `+d.name+` WITH (FORCE)`) })
+	return d
 }
 
 func (s *shop) exec(t *testing.T, statement string) {
@@ -118,9 +120,9 @@ type event struct {
 	Delivered   bool
 }
 
-// A tail that has read up to the empty table is given what is not in its position's
-// snapshot: every transaction since. A row with the xid of another transaction it would
-// get too early, never, or, settled, not as new.
+// A tail gives an event to its readers when the event's xid is the one of the transaction
+// that appended it. An event with another xid is given too early, never, or, settled (3),
+// not as new.
 const eventsSQL = `
 SELECT coalesce(json_object_agg(topic, events), '{}') FROM (
 	SELECT topic, json_agg(json_build_object('id', id, 'topic', topic, 'type', type, 'payload', payload, 'headers', headers,
