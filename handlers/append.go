@@ -37,17 +37,41 @@ func (h *handlers) append(c echo.Context, who caller) error {
 		return err
 	}
 	ids, err := h.Append(request.Context(), drafts)
-	if reason, refused := outbox.Refused(err); refused {
-		return fault(http.StatusUnprocessableEntity, reason)
-	}
 	if err != nil {
-		h.Log.ErrorContext(request.Context(), "append failed", "err", err)
-		return fault(http.StatusServiceUnavailable, "the events were not appended: the database is not available")
+		return h.notAppended(c, err)
 	}
 	h.Traffic.Appends.Add(1)
 	h.Traffic.Appended.Add(int64(len(ids)))
 	return c.JSON(http.StatusCreated, Appended{ids})
 }
+
+// notAppended is what a client is told of an append that failed.
+func (h *handlers) notAppended(c echo.Context, err error) error {
+	var state interface{ SQLState() string }
+	code := ""
+	if errors.As(err, &state) {
+		code = state.SQLState()
+	}
+	reason, refused := outbox.Refused(err)
+	switch {
+	case refused && code == uniqueViolation: // the dedup key is another event's
+		return fault(http.StatusConflict, reason)
+	case refused:
+		return fault(http.StatusUnprocessableEntity, reason)
+	case code == serializationFailure || code == deadlockDetected:
+		h.Log.DebugContext(c.Request().Context(), "append failed", "err", err)
+		return fault(http.StatusServiceUnavailable, "the events were not appended: another append claimed the same key at this moment; send the request again")
+	}
+	h.Log.ErrorContext(c.Request().Context(), "append failed", "err", err)
+	return fault(http.StatusServiceUnavailable, "the events were not appended: the database is not available")
+}
+
+// SQLSTATEs that an append is answered by.
+const (
+	uniqueViolation      = "23505"
+	serializationFailure = "40001"
+	deadlockDetected     = "40P01"
+)
 
 var mediaTypes = []string{"application/json", "application/cloudevents+json", "application/cloudevents-batch+json"}
 

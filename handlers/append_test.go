@@ -1,8 +1,11 @@
 package handlers_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse"
 )
 
 func (n *node) post(t *testing.T, body string, headers ...string) answer {
@@ -158,5 +163,66 @@ func TestAppend_IdempotencyKeyTwiceStoresOnce(t *testing.T) {
 	}
 	if rows := n.count(t); rows != 3 {
 		t.Errorf("%d rows", rows)
+	}
+}
+
+// A key is one event's. A retry of it gets its id, also when more is in the request, and
+// anything else under the key is refused, with the key, and stores nothing.
+func TestAppend_AKeyOfAnotherEventIsAConflict(t *testing.T) {
+	n := newNode(t, nil)
+	first := n.post(t, `{"topic":"a","type":"t","payload":1}`, "Idempotency-Key", "k").ids(t)
+	scheduled := n.post(t, `{"topic":"a","type":"t","deliver_at":"2099-01-01T00:00:00Z"}`, "Idempotency-Key", "later").ids(t)
+	if again := n.post(t, `{"topic":"a","type":"t","payload":2}`, "Idempotency-Key", "k").ids(t); !slices.Equal(first, again) {
+		t.Errorf("first %v, again %v", first, again)
+	}
+	if again := n.post(t, `[{"topic":"b","type":"u"},{"topic":"a","type":"t","dedup_key":"k"}]`).ids(t); again[1] != first[0] {
+		t.Errorf("first %v, again %v", first, again)
+	}
+	if again := n.post(t, `{"topic":"a","type":"t"}`, "Idempotency-Key", "later").ids(t); !slices.Equal(scheduled, again) {
+		t.Errorf("scheduled %v, again %v", scheduled, again)
+	}
+	stored := n.count(t)
+	for body, key := range map[string]string{
+		`{"topic":"b","type":"t"}`: "k", `{"topic":"a","type":"u"}`: "k", `{"topic":"a","type":"other"}`: "later",
+		`[{"topic":"b","type":"fine"},{"topic":"b","type":"t","dedup_key":"k"}]`:                  "",
+		`[{"topic":"a","type":"t","dedup_key":"new"},{"topic":"a","type":"u","dedup_key":"new"}]`: "",
+		`{"specversion":"1.0","topic":"b","type":"t","source":"/s","id":"1"}`:                     "k",
+	} {
+		says := key
+		if key == "" {
+			says = "dedup_key"
+		}
+		n.post(t, body, append([]string{}, map[bool][]string{true: {"Idempotency-Key", key}}[key != ""]...)...).wantProblem(t, 409, says, "another topic or type")
+	}
+	if got := n.count(t); got != stored {
+		t.Errorf("%d rows are stored, want %d", got, stored)
+	}
+}
+
+// sqlError is an error of Postgres.
+type sqlError string
+
+func (e sqlError) Error() string    { return "ERROR: " + string(e) }
+func (e sqlError) SQLState() string { return string(e) }
+
+// What may pass when it is tried again says so, and alarms nobody.
+func TestAppend_WhatMayPassIsToBeTriedAgain(t *testing.T) {
+	for code, says := range map[sqlError]string{"40001": "again", "40P01": "again", "57P01": "not available", "23505": "not available"} {
+		var log lines
+		config := handlers.Config{
+			Streamer: sse.NewStreamer(sse.NewHub(&sse.Ring{}), nil), Access: handlers.Access{Open: true}, MaxBody: maxBody,
+			Log:    slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError})),
+			Append: func(context.Context, []outbox.Draft) ([]int64, error) { return nil, fmt.Errorf("append: %w", code) },
+		}
+		server := httptest.NewServer(handlers.New(config))
+		a := do(t, "POST", server.URL+"/events", `{"topic":"a","type":"t"}`, "Content-Type", "application/json")
+		server.Close()
+		a.wantProblem(t, 503, "not appended", says)
+		if a.header.Get("Retry-After") == "" {
+			t.Errorf("%s: no Retry-After", code)
+		}
+		if alarms := log.String() != ""; alarms != (says != "again") {
+			t.Errorf("%s: the log says %q", code, log.String())
+		}
 	}
 }
