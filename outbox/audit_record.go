@@ -113,7 +113,7 @@ func (r *StreamRecord) due(every time.Duration) bool {
 	return r.changes > r.written && (!r.closed.IsZero() || r.written == 0 || time.Since(r.writtenAt) >= every)
 }
 
-// wrote takes note, and tells whether nothing will follow.
+// wrote takes note, and reports whether nothing will follow.
 func (r *StreamRecord) wrote(changes int) (done bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

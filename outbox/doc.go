@@ -4,9 +4,10 @@
 //
 // # Concepts
 //
-// An [Event] is a committed row of the table outbox; a [Draft] is one that has not
-// been written yet. [Append] writes drafts in a transaction that is the caller's,
-// so that the events exist exactly when its business change does.
+// An [Event] is a committed row of the table event, which applications write through
+// the view outbox; a [Draft] is one that has not been written yet. [Append] writes drafts
+// in a transaction that is the caller's, so that the events exist exactly when its
+// business change does. A [Schema] is where the tables are.
 //
 // A [Set] is a set of transactions: all up to one, except those that were in
 // flight. It is what a snapshot of Postgres sees, and therefore what a reader of
@@ -23,16 +24,28 @@
 //	C = (M,X)   (6, ∅)             (8, {7})         (8, ∅)
 //	delivers                       8's events       7's events
 //
+// Rows on no topic are no events: a change of events (an erasure, an UPDATE by hand)
+// appends one in its own transaction, and the read that has it says so, in its field
+// Forget. Rows that come from another cluster are settled: they count as committed
+// before all others, in a transaction 3 that is in every set.
+//
 // A [Reader] replays: it verifies a client's position and reads the events that
 // another position holds and the client's does not, in pages. Such a stretch is a
 // [Leg], and is the same at any node and at any time.
+//
+// # Sessions
+//
+// A session of [Connect] or [PoolConfig] depends on no setting of a role, a database or
+// a URL: it is asked for them when it is new, and set right. Behind a pooler, where a
+// session is everybody's, each transaction is. All names in SQL are qualified, so that no
+// search_path counts, the caller's neither where [Append] runs in it.
 //
 // # Invariants
 //
 //   - An event was given to a reader if and only if its transaction is in the
 //     reader's set, or its id is within the part given of the read that the reader
 //     stands in. Ids, times and the order of commits play no part.
-//   - M, the largest member of a set, is the xid of an event that was visible. It
+//   - M, the largest member of a set, is the xid of an event that was visible, or 3. It
 //     can't be handed out again, as the xids of aborted transactions are after a
 //     crash.
 //   - Within a read and within a leg events are in the order of their ids, which is

@@ -2,10 +2,10 @@ package outbox
 
 import "time"
 
-// flow tells whether events flow, or come now and then. It is a bucket that every
+// flow reports whether events flow, or come now and then. It is a bucket that every
 // event fills by one and that drains at flowRate: they flow from when it is full
 // until it is half empty. They also do for a while after writers were seen to wait
-// for each other because they ring.
+// for each other because they notify.
 type flow struct {
 	level   float64
 	at      time.Time
@@ -16,18 +16,18 @@ type flow struct {
 
 const (
 	// With fewer events a second a tail sleeps between them, and each commit
-	// rings; with more it stays awake, and none does. A ring holds the lock on
+	// notifies; with more it stays awake, and none does. A notification holds the lock on
 	// the cluster's notifications while its commit reaches the disk: at 1 ms,
 	// this many hold it for a tenth of the time.
 	flowRate = 100
 	// So many may come at once without being a flow.
 	flowBurst = 10
 	// How long a crowd of writers is left in peace before it is tried again
-	// whether they may ring.
+	// whether they may notify.
 	flowHold = 10 * time.Second
 )
 
-// after counts events that were read, and tells whether they flow.
+// after counts events that were read, and reports whether they flow.
 func (f *flow) after(now time.Time, events int) bool {
 	f.level = max(0, f.level-flowRate*now.Sub(f.at).Seconds())
 	f.level = min(flowBurst, f.level+float64(events))

@@ -35,7 +35,7 @@ func (p Position) Join(q Position) Position {
 		p.Anchor = q.Anchor
 	}
 	p.EventID = max(p.EventID, q.EventID)
-	p.Trim = max(p.Trim, q.Trim)
+	p.Removal = max(p.Removal, q.Removal)
 	return p
 }
 
@@ -45,6 +45,6 @@ func (l *Leg) At(event int64) Position {
 	p := l.To
 	p.EventID = event
 	p.Given, p.Within = l.From.Given, &l.To.Given
-	p.Trim = l.From.Trim
+	p.Removal = l.From.Removal
 	return p
 }

@@ -44,7 +44,7 @@ func orNone[T any](values []*T, texts []string) any {
 }
 
 // arrayLiteral writes texts as Postgres reads an array (manual, 8.15.6): each in
-// quotes, so that none is NULL and nothing is trimmed.
+// quotes, so that none is NULL and nothing is stripped.
 func arrayLiteral(texts []string) string {
 	var b strings.Builder
 	b.WriteByte('{')

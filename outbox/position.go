@@ -33,9 +33,9 @@ type Position struct {
 	Within *Set
 	// Anchor is an event that was visible when the position was made.
 	Anchor Anchor
-	// Trim is the newest removal by retention that the reader knows of: an older one
+	// Removal is the newest removal by retention that the reader knows of: an older one
 	// can't be a gap any more.
-	Trim int64
+	Removal int64
 }
 
 // Anchor ties a position to the database's past: as long as the anchor's
@@ -53,7 +53,7 @@ func newAnchor(xid uint64, id int64, createdAt time.Time) Anchor {
 	return Anchor{XID: xid, Hash: binary.BigEndian.Uint32(sum[:4])}
 }
 
-// Has tells whether an event was given.
+// Has reports whether an event was given.
 func (p Position) Has(xid uint64, id int64) bool {
 	return p.Given.Has(xid) || p.Within != nil && id <= p.EventID && p.Within.Has(xid)
 }
@@ -106,7 +106,7 @@ func (p Position) pack(dst []byte) []byte {
 	dst = append(dst, positionVersion|flags)
 	dst = binary.BigEndian.AppendUint32(dst, p.History)
 	dst = binary.BigEndian.AppendUint32(dst, p.Anchor.Hash)
-	dst = binary.AppendUvarint(dst, uint64(p.Trim))
+	dst = binary.AppendUvarint(dst, uint64(p.Removal))
 	dst = binary.AppendUvarint(dst, p.Given.Max)
 	dst = packExcept(dst, p.Given)
 	if p.Within != nil {
@@ -172,7 +172,7 @@ func parsePosition(text string) (p Position, err error) {
 		return p, errors.New("of an unknown version")
 	}
 	p.History, p.Anchor.Hash = r.uint32(), r.uint32()
-	p.Trim = int64(r.uvarint(math.MaxInt64))
+	p.Removal = int64(r.uvarint(math.MaxInt64))
 	p.Given = r.set(0)
 	top := p.Given.Max
 	if flags&flagWithin != 0 {
@@ -199,7 +199,7 @@ func parsePosition(text string) (p Position, err error) {
 // transactions in flight up to it, ascending.
 func (r *unpacker) snapshot(p *Position) {
 	p.History, p.Anchor.Hash = r.uint32(), r.uint32()
-	p.Trim, p.Anchor.XID, p.Given.Max = int64(r.uint64()), r.uint64(), r.uint64()
+	p.Removal, p.Anchor.XID, p.Given.Max = int64(r.uint64()), r.uint64(), r.uint64()
 	previous := uint64(0)
 	for len(r.rest) > 0 && r.err == nil {
 		xid := r.uint64()

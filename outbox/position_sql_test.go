@@ -11,7 +11,7 @@ import (
 
 func TestSQLPosition_IsWhatTheSnapshotSees(t *testing.T) {
 	pool := outboxtest.New(t)
-	if p := here(t, pool); p.EventID != 0 || p.Given.Max != 3 || p.Anchor.XID != 3 || p.Trim != 0 {
+	if p := here(t, pool); p.EventID != 0 || p.Given.Max != 3 || p.Anchor.XID != 3 || p.Removal != 0 {
 		t.Errorf("of the empty outbox: %+v", p)
 	}
 	before, after := begin(t, pool), begin(t, pool)
@@ -58,7 +58,7 @@ func TestSQLPosition_IsWhatTheSnapshotSees(t *testing.T) {
 	pastPartition(t, pool, 20, 1)
 	addNow(t, pool, "d", 1)
 	retain(t, pool)
-	if p := here(t, pool); p.Trim != 1 {
+	if p := here(t, pool); p.Removal != 1 {
 		t.Errorf("after a removal: %+v", p)
 	}
 }

@@ -38,7 +38,7 @@ func drawPosition(t *rapid.T, least, most int) Position {
 	p := Position{
 		History: rapid.Uint32().Draw(t, "history"),
 		EventID: rapid.Int64Range(0, math.MaxInt64).Draw(t, "event"),
-		Trim:    rapid.Int64Range(0, math.MaxInt64).Draw(t, "trim"),
+		Removal: rapid.Int64Range(0, math.MaxInt64).Draw(t, "removal"),
 	}
 	p.Given.Max = rapid.Uint64Range(0, math.MaxInt64>>1).Draw(t, "max")
 	p.Given.Except = drawExcept(t, p.Given.Max, least, most)

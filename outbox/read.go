@@ -41,7 +41,7 @@ func (r *Read) At(i int) Position {
 	}
 	return Position{
 		History: r.To.History, EventID: r.Events[i].ID, Given: r.From.Given, Within: &r.To.Given,
-		Anchor: r.To.Anchor, Trim: r.To.Trim,
+		Anchor: r.To.Anchor, Removal: r.To.Removal,
 	}
 }
 
@@ -326,7 +326,7 @@ func advance(from Position, r snapshotRow) (to Position, xip []uint64, err error
 		to.EventID = max(to.EventID, r.id)
 	}
 	if r.removal != 0 {
-		to.Trim = r.removal
+		to.Removal = r.removal
 	}
 	to.Given = newSet(to.Anchor.XID, xip)
 	return to, xip, nil

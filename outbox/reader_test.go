@@ -70,7 +70,7 @@ func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 		"more was appended":     {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) { addNow(t, pool, "b", 2) }, ""},
 		"of another history":    {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.History++ }, outbox.OtherHistory},
 		"of another past":       {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Anchor.Hash++ }, outbox.OtherHistory},
-		"removed in the future": {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Trim = 7 }, outbox.OtherHistory},
+		"removed in the future": {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Removal = 7 }, outbox.OtherHistory},
 		"ahead":                 {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Given.Max += 1000; p.Anchor.XID += 1000 }, outbox.Ahead},
 		"far ahead":             {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Given.Max = 1 << 62; p.Anchor.XID = 1 << 62 }, outbox.Ahead},
 		"the row it stands on": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) {

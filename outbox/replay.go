@@ -185,7 +185,7 @@ func readPage(ctx context.Context, q db, leg Leg, filter Filter, limit, bytes in
 		}
 		read++
 		removal := d.row[columnsMore]
-		removed = removal != nil && d.int64(columnsMore) != leg.From.Trim
+		removed = removal != nil && d.int64(columnsMore) != leg.From.Removal
 		size += event.size()
 		page.After = event.ID
 		if filter.Match(event.Topic, event.Type) {
@@ -198,13 +198,13 @@ func readPage(ctx context.Context, q db, leg Leg, filter Filter, limit, bytes in
 	}
 	page.Done = !full && read < limit
 	if read == 0 || removed {
-		return page, untrimmed(ctx, q, leg, filter)
+		return page, unremoved(ctx, q, leg, filter)
 	}
 	return page, nil
 }
 
-// untrimmed makes sure that nothing of the leg was removed before it was read.
-func untrimmed(ctx context.Context, q db, leg Leg, filter Filter) error {
+// unremoved makes sure that nothing of the leg was removed before it was read.
+func unremoved(ctx context.Context, q db, leg Leg, filter Filter) error {
 	_, reason, err := verify(ctx, q, leg.From, filter.Topics)
 	switch {
 	case err != nil:

@@ -81,7 +81,7 @@ func (p *searched) begin(ctx context.Context, tx db) error {
 func (p *searched) read(ctx context.Context, tx db) (found Found, err error) {
 	found.Events = []Hit{}
 	began := time.Now()
-	shown := p.statement(p.before, p.before, p.Limit) // of what was trimmed since the first page
+	shown := p.statement(p.before, p.before, p.Limit) // of what was removed since the first page
 	if len(p.spans) > 0 {
 		shown = p.statement(p.spans[0].high, p.spans[0].low, p.Limit)
 	}

@@ -23,7 +23,7 @@ func newSet(max uint64, xip []uint64) Set {
 	return Set{Max: max, Except: xip[:n:n]}
 }
 
-// Has tells whether xid is a member.
+// Has reports whether xid is a member.
 func (s Set) Has(xid uint64) bool {
 	if xid > s.Max {
 		return false
@@ -32,7 +32,7 @@ func (s Set) Has(xid uint64) bool {
 	return !except
 }
 
-// Covers tells whether every member of o is one of s.
+// Covers reports whether every member of o is one of s.
 func (s Set) Covers(o Set) bool {
 	if o.Max > s.Max {
 		return false

@@ -31,7 +31,7 @@ type Status struct {
 	// handed to Deliver: 0 while the tail follows and no read is under way.
 	Lag time.Duration
 	// ClockAhead is by how much the clock of Postgres is ahead of this machine's,
-	// as it was last measured, to about half a round trip; ClockKnown tells whether
+	// as it was last measured, to about half a round trip; ClockKnown reports whether
 	// it was.
 	ClockAhead time.Duration
 	ClockKnown bool

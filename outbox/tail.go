@@ -415,7 +415,7 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 			}
 			return events, nil, fmt.Errorf("read the outbox: %w", err)
 		}
-		if to.Trim == t.position.Trim {
+		if to.Removal == t.position.Removal {
 			t.position, t.failed = to, false
 			t.hasRead(asked, events)
 			return events, xip, nil
@@ -428,7 +428,7 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 		if err != nil {
 			return 0, nil, err
 		}
-		t.position.Trim = verified.Trim
+		t.position.Removal = verified.Removal
 	}
 }
 
@@ -458,7 +458,7 @@ func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, asked tim
 	err = inSession(ctx, conn, t.Schema, func(q db) (err error) {
 		to, xip, err = read(ctx, q, t.position, few, t.around, func(r Read) {
 			watchdog.Reset(t.Silence)
-			if r.To.Trim != t.position.Trim {
+			if r.To.Removal != t.position.Removal {
 				return
 			}
 			t.continuing = r.Last

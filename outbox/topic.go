@@ -63,10 +63,10 @@ func segments(text string) func(yield func(segment, rest string) bool) {
 	}
 }
 
-// Exact tells whether the pattern is one topic.
+// Exact reports whether the pattern is one topic.
 func (p Pattern) Exact() bool { return !strings.Contains(string(p), "*") }
 
-// Match tells whether a topic is one of the pattern's.
+// Match reports whether a topic is one of the pattern's.
 func (p Pattern) Match(topic string) bool {
 	pattern, more := string(p), true
 	for more {
@@ -87,7 +87,7 @@ func (p Pattern) Match(topic string) bool {
 	return false
 }
 
-// CoveredBy tells whether every topic of p is one of a granted pattern's; several
+// CoveredBy reports whether every topic of p is one of a granted pattern's; several
 // may cover p together, as "user" and "user/*/**" cover "user/**". It is exact for
 // topics of any length: that a topic ends at 255 bytes is left out of account, so
 // that what only this limit would cover is not covered. All must be as ParsePattern
@@ -177,7 +177,7 @@ type Filter struct {
 	Since time.Time
 }
 
-// Match tells whether an event on topic and of type kind is selected.
+// Match reports whether an event on topic and of type kind is selected.
 func (f Filter) Match(topic, kind string) bool {
 	if !f.MatchType(kind) {
 		return false

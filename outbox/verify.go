@@ -34,7 +34,7 @@ func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, 
 	var next, forgotten uint64
 	var newest int64
 	var removed, unseen bool
-	err := q.QueryRow(ctx, anchorSQL, p.Anchor.XID, p.Trim, p.Given.Max, p.Given.Except, int32(p.Anchor.Hash)).
+	err := q.QueryRow(ctx, anchorSQL, p.Anchor.XID, p.Removal, p.Given.Max, p.Given.Except, int32(p.Anchor.Hash)).
 		Scan(&id, &createdAt, &removed, &next, &forgotten, &newest, &unseen)
 	if err != nil {
 		return p, "", fmt.Errorf("verify a position: %w", err)
@@ -46,7 +46,7 @@ func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, 
 	switch {
 	case p.Anchor.XID >= next:
 		return p, Ahead, nil
-	case p.Trim > newest, !proven && (id != nil || p.Anchor.XID > forgotten):
+	case p.Removal > newest, !proven && (id != nil || p.Anchor.XID > forgotten):
 		return p, OtherHistory, nil
 	}
 	reason := Reason("")
@@ -62,7 +62,7 @@ func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, 
 			reason = Trimmed
 		}
 	}
-	p.Trim = newest
+	p.Removal = newest
 	if !live {
 		// It goes on from an anchor that will be known for longer.
 		if p.Anchor, err = newestAnchor(ctx, q, p.Anchor); err != nil {
@@ -146,7 +146,7 @@ func missed(ctx context.Context, q db, p Position, topics []Pattern) (missed boo
 	if p.Within != nil {
 		withinMax, withinExcept = &p.Within.Max, append([]uint64{}, p.Within.Except...)
 	}
-	err = q.QueryRow(ctx, missedSQL, p.Trim, p.Given.Max, append([]uint64{}, p.Given.Except...), exact, bounded, low, high, unbounded,
+	err = q.QueryRow(ctx, missedSQL, p.Removal, p.Given.Max, append([]uint64{}, p.Given.Except...), exact, bounded, low, high, unbounded,
 		withinMax, withinExcept, p.EventID).Scan(&missed)
 	return missed, err
 }

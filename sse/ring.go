@@ -189,7 +189,7 @@ func (r *Ring) oldest() int64 {
 	return r.reads[0].frames[0].serial
 }
 
-// holds tells whether a queued frame would be in memory without the queue.
+// holds reports whether a queued frame would be in memory without the queue.
 // Called by who delivers.
 func (r *Ring) holds(f *Frame) bool { return r.Bytes < 0 || f.serial >= r.oldest() }
 
@@ -207,7 +207,7 @@ func (r *Ring) Verify(ctx context.Context, p outbox.Position, filter outbox.Filt
 	return r.Past.Verify(ctx, p, filter, w)
 }
 
-// resumes tells whether a reader can go on whole from p: all that it misses is in the
+// resumes reports whether a reader can go on whole from p: all that it misses is in the
 // ring, and its anchor is an event that the ring knows. W, the hub's position that it
 // is joined to, must be of the ring too: the hub may have started anew since. The zero
 // value stands for no hub.
@@ -216,7 +216,7 @@ func (r *Ring) resumes(p, w outbox.Position) (outbox.Position, bool) {
 	if ok && w.History != 0 {
 		_, ok = r.knows(w)
 	}
-	p.Trim = end.Trim
+	p.Removal = end.Removal
 	return p, ok
 }
 
