@@ -76,7 +76,7 @@ SELECT pg_get_userbyid(n.nspowner)::text, pg_has_role(n.nspowner, 'MEMBER'), coa
 		UNION SELECT proname::text FROM pg_proc WHERE pronamespace = n.oid
 		UNION SELECT typname::text FROM pg_type WHERE typnamespace = n.oid AND typname !~ '^_'
 		ORDER BY 1),
-	coalesce((SELECT has_schema_privilege(oid, n.oid, 'USAGE') FROM pg_roles WHERE rolname = 'outcrier_writer' AND NOT rolsuper), false)
+	EXISTS (SELECT FROM aclexplode(n.nspacl) AS a JOIN pg_roles AS r ON r.oid = a.grantee WHERE r.rolname = 'outcrier_writer')
 FROM pg_namespace AS n WHERE n.nspname = $1`
 
 // viewSQL finds the view by its trigger, wherever the owner has moved it.
