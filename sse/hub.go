@@ -218,6 +218,10 @@ func (h *Hub) Position() outbox.Position {
 	return h.position
 }
 
+// Erasures counts how often all memory was emptied, because events were erased or
+// changed, or the tail has started again.
+func (h *Hub) Erasures() int64 { return h.Ring.erasures.Load() }
+
 // Subscriptions is how many there are.
 func (h *Hub) Subscriptions() int {
 	h.mu.Lock()
