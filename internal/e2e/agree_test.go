@@ -120,7 +120,10 @@ func agree(t *testing.T, args ...string) {
 	}
 }
 
-var lineEnds = strings.NewReplacer("\r\n", "\n", "\r", "\n")
+// A payload stays one line of the stream: its ends of lines, which are between the
+// values of the JSON, are blanks there, and the line separators beyond ASCII, which are
+// in strings, are escaped.
+var lineEnds = strings.NewReplacer("\r", " ", "\n", " ", "\u2028", `\u2028`, "\u2029", `\u2029`, "\u0085", `\u0085`)
 
 // expect is what a client should make of the rows; of the id only what stands
 // before the dot.
@@ -139,8 +142,7 @@ func expect(rows []row, query url.Values) []event {
 	return events
 }
 
-// envelope is a row as a CloudEvent, its payload byte for byte but for the ends
-// of lines.
+// envelope is a row as a CloudEvent, its payload byte for byte but for lineEnds.
 func envelope(r row) string {
 	quote := func(text string) string {
 		quoted, _ := json.Marshal(text) // a string can't fail

@@ -31,7 +31,7 @@ func startNginx(t *testing.T, site, events, directives string) string {
 			server {
 				listen %[2]s;
 				location / { proxy_pass %[3]s; }
-				location /events { proxy_pass %[4]s; proxy_http_version 1.1; %[5]s }
+				location /events { proxy_pass %[4]s; %[5]s }
 			}
 		}`, dir, address, site, events, directives)
 	file := filepath.Join(dir, "nginx.conf")
@@ -58,14 +58,16 @@ func startNginx(t *testing.T, site, events, directives string) string {
 }
 
 // proxyBuffers goes through a real nginx that buffers: one that is told by the answer
-// not to, and one that does not listen.
+// not to; one that ignores it, and passes chunks on all the same; and one that ignores
+// it and speaks HTTP/1.0 to the server, which has no chunks.
 func proxyBuffers(t *testing.T, s *stage) {
-	for via, directives := range map[string]string{
-		"stream": "proxy_buffering on;",
-		"poll":   "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;",
+	for directives, via := range map[string]string{
+		"proxy_http_version 1.1; proxy_buffering on;":                                         "stream",
+		"proxy_http_version 1.1; proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;": "stream",
+		"proxy_http_version 1.0; proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;": "poll",
 	} {
 		here := *s
-		here.topic += "-" + via
+		here.topic += fmt.Sprintf("-%d", len(directives)) + via
 		here.site = &site{base: startNginx(t, s.site.base, s.server.base, directives)}
 		in := here.page(t, "patience: 500")
 		isLive(t, in)
