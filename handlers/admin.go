@@ -109,11 +109,11 @@ func asked(c echo.Context, known ...string) (url.Values, error) {
 	for name, values := range query {
 		switch {
 		case !slices.Contains(known, name) && len(known) == 0:
-			return nil, fault(http.StatusBadRequest, fmt.Sprintf("unknown query parameter %.100q; none is allowed", name))
+			return nil, about{fault(http.StatusBadRequest, fmt.Sprintf("unknown query parameter %.100q; none is allowed", name)), name, ""}
 		case !slices.Contains(known, name):
-			return nil, fault(http.StatusBadRequest, fmt.Sprintf("unknown query parameter %.100q; allowed are %s", name, strings.Join(known, ", ")))
+			return nil, about{fault(http.StatusBadRequest, fmt.Sprintf("unknown query parameter %.100q; allowed are %s", name, strings.Join(known, ", "))), name, ""}
 		case len(values) > 1:
-			return nil, fault(http.StatusBadRequest, fmt.Sprintf("query parameter %s is given %d times, allowed is once", name, len(values)))
+			return nil, about{fault(http.StatusBadRequest, fmt.Sprintf("query parameter %s is given %d times, allowed is once", name, len(values))), name, ""}
 		}
 	}
 	return query, nil

@@ -26,7 +26,7 @@ func (w caller) maySubscribe(topics []outbox.Pattern) error {
 	}
 	for _, topic := range topics {
 		if err := w.MaySubscribe(topic); err != nil {
-			return err
+			return about{err, "topic", string(topic)}
 		}
 	}
 	return nil
@@ -47,7 +47,7 @@ func (w caller) mayPublish(drafts []outbox.Draft) error {
 	}
 	for _, draft := range drafts {
 		if err := w.MayPublish(draft.Topic); err != nil {
-			return err
+			return about{error: err, topic: draft.Topic}
 		}
 	}
 	return w.Trusted() // the body had time to come, and the token to expire

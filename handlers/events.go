@@ -29,7 +29,7 @@ func (h *handlers) events(c echo.Context, who caller) error {
 	}
 	request, err := h.parseRequest(c, poll)
 	if err != nil {
-		return fault(http.StatusBadRequest, err.Error())
+		return badRequest(err)
 	}
 	if err := who.maySubscribe(request.Filter.Topics); err != nil {
 		return err
@@ -38,6 +38,14 @@ func (h *handlers) events(c echo.Context, who caller) error {
 		return h.poll(c, who, request)
 	}
 	return h.stream(c, who, request)
+}
+
+// badRequest is a fault with what the error says and what it is about.
+func badRequest(err error) error {
+	var what about
+	errors.As(err, &what) // else nothing in particular
+	what.error = fault(http.StatusBadRequest, err.Error())
+	return what
 }
 
 func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error {
@@ -176,11 +184,11 @@ func (w responseWriter) Flush() error { return w.ResponseController.Flush() }
 func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 	limit, err := number(c.QueryParam("limit"), 500, 1, 1000)
 	if err != nil {
-		return fault(http.StatusBadRequest, "limit "+err.Error())
+		return about{fault(http.StatusBadRequest, "limit "+err.Error()), "limit", ""}
 	}
 	wait, err := duration(c.QueryParam("wait"), 25*time.Second, time.Minute)
 	if err != nil {
-		return fault(http.StatusBadRequest, "wait "+err.Error())
+		return about{fault(http.StatusBadRequest, "wait "+err.Error()), "wait", ""}
 	}
 	if !h.enter(who) {
 		return tooMany(c, tooManyRetry, errTooMany.Text)

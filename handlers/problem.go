@@ -17,7 +17,19 @@ type Problem struct {
 	Status int    `json:"status"`
 	// Detail says what was wrong and what is allowed.
 	Detail string `json:"detail,omitempty"`
+	// Topic is the topic that is refused, and Parameter the one of the query that is
+	// wrong, so that a client can leave it out and go on with the others.
+	Topic     string `json:"topic,omitempty"`
+	Parameter string `json:"parameter,omitempty"`
 }
+
+// about is an error about a parameter of the query, or a topic.
+type about struct {
+	error
+	parameter, topic string
+}
+
+func (a about) Unwrap() error { return a.error }
 
 // fault is an error that the client is told.
 func fault(status int, detail string) error {
@@ -46,6 +58,8 @@ func (h *handlers) problem(err error, c echo.Context) {
 			header.Set(echo.HeaderWWWAuthenticate, challenge)
 		}
 	}
+	var what about
+	errors.As(err, &what) // else nothing in particular
 	h.refused(c, status, err, detail)
 	switch {
 	case status == http.StatusNotFound && detail == "":
@@ -64,7 +78,8 @@ func (h *handlers) problem(err error, c echo.Context) {
 		// net/http would wait for the rest of the body before it sends an answer.
 		header.Set(echo.HeaderConnection, "close")
 	}
-	body, _ := json.Marshal(Problem{"about:blank", http.StatusText(status), status, detail}) // strings and a number
+	// Strings and a number can't fail.
+	body, _ := json.Marshal(Problem{"about:blank", http.StatusText(status), status, detail, what.topic, what.parameter})
 	if request.Method == http.MethodHead {
 		body = nil
 	}

@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"errors"
 	"fmt"
 	"net/url"
 	"slices"
@@ -42,32 +41,34 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	}
 	for name, values := range query {
 		if slices.Contains(others, name) {
-			return request, fmt.Errorf("query parameter %q is for %s only; allowed are %s", name, kind, strings.Join(known, ", "))
+			return request, wrong(name, "query parameter %q is for %s only; allowed are %s", name, kind, strings.Join(known, ", "))
 		}
 		if !slices.Contains(known, name) {
-			return request, fmt.Errorf("unknown query parameter %q; allowed are %s", name, strings.Join(known, ", "))
+			return request, wrong(name, "unknown query parameter %q; allowed are %s", name, strings.Join(known, ", "))
 		}
 		if len(values) > 1 && name != "topic" && name != "type" {
-			return request, fmt.Errorf("query parameter %s is given %d times, allowed is once", name, len(values))
+			return request, wrong(name, "query parameter %s is given %d times, allowed is once", name, len(values))
 		}
 	}
-	if n := max(len(query["topic"]), len(query["type"])); n > h.Access.Limits.Topics {
-		return request, fmt.Errorf("%d topics or types, at most %d are allowed", n, h.Access.Limits.Topics)
+	for _, name := range []string{"topic", "type"} {
+		if n := len(query[name]); n > h.Access.Limits.Topics {
+			return request, wrong(name, "%d topics or types, at most %d are allowed", n, h.Access.Limits.Topics)
+		}
 	}
 	if len(query["topic"]) == 0 {
-		return request, errors.New(`no topic: name at least one, as topic=user/42 or, with patterns, topic=user/* or topic=user/**`)
+		return request, wrong("topic", `no topic: name at least one, as topic=user/42 or, with patterns, topic=user/* or topic=user/**`)
 	}
 	for _, text := range query["topic"] {
 		pattern, err := outbox.ParsePattern(text)
 		if err != nil {
-			return request, err
+			return request, about{err, "topic", text}
 		}
 		request.Filter.Topics = append(request.Filter.Topics, pattern)
 	}
 	for _, text := range query["type"] {
 		kind, err := outbox.ParseType(text)
 		if err != nil {
-			return request, err
+			return request, about{err, "type", ""}
 		}
 		request.Filter.Types = append(request.Filter.Types, kind)
 	}
@@ -76,30 +77,35 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	case "payload":
 		request.Format |= sse.Payload
 	default:
-		return request, fmt.Errorf("format %q is not known; allowed are cloudevents and payload", format)
+		return request, wrong("format", "format %q is not known; allowed are cloudevents and payload", format)
 	}
 	switch names := query.Get("names"); names {
 	case "", "type":
 	case "message":
 		request.Format |= sse.Unnamed
 	default:
-		return request, fmt.Errorf("names %q is not known; allowed are type and message", names)
+		return request, wrong("names", "names %q is not known; allowed are type and message", names)
 	}
 	if text := query.Get("batch"); text != "" && !poll {
 		request.Batch, err = time.ParseDuration(text)
 		if err != nil || request.Batch < minBatch || request.Batch > maxBatch {
-			return request, fmt.Errorf("batch=%.100q must be a duration from %s to %s, like 250ms", text, minBatch, maxBatch)
+			return request, wrong("batch", "batch=%.100q must be a duration from %s to %s, like 250ms", text, minBatch, maxBatch)
 		}
 	}
 	request.From, err = parseFrom(c)
 	request.Filter.Since = request.From.Since
 	if until := query.Get("until"); until != "" {
-		if _, wrong := outbox.ParsePosition(until); wrong != nil {
-			return request, fmt.Errorf("until=%.100q is not a position; allowed is one that a stream or a poll has given", until)
+		if _, bad := outbox.ParsePosition(until); bad != nil {
+			return request, wrong("until", "until=%.100q is not a position; allowed is one that a stream or a poll has given", until)
 		}
 		request.Until = until
 	}
 	return request, err
+}
+
+// wrong is an error about a parameter.
+func wrong(parameter, format string, values ...any) error {
+	return about{fmt.Errorf(format, values...), parameter, ""}
 }
 
 // parseFrom finds where to start. The header wins: a browser that reconnects
@@ -122,7 +128,7 @@ func parseFrom(c echo.Context) (sse.From, error) {
 	}
 	if back, err := time.ParseDuration(from); err == nil {
 		if back <= 0 {
-			return sse.From{}, fmt.Errorf("from=%s: a duration back must be positive", from)
+			return sse.From{}, wrong("from", "from=%s: a duration back must be positive", from)
 		}
 		return sse.From{Since: time.Now().Add(-back)}, nil
 	}
@@ -134,7 +140,7 @@ func parseFrom(c echo.Context) (sse.From, error) {
 			return sse.From{Position: from}, nil
 		}
 	}
-	return sse.From{}, fmt.Errorf(`from=%.100q is not known; allowed are "now", "earliest", a position, an RFC 3339 time like 2026-11-22T02:00:00Z, or a duration back like 1h`, from)
+	return sse.From{}, wrong("from", `from=%.100q is not known; allowed are "now", "earliest", a position, an RFC 3339 time like 2026-11-22T02:00:00Z, or a duration back like 1h`, from)
 }
 
 // number parses a whole number within bounds.
