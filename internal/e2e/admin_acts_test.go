@@ -147,7 +147,7 @@ func TestAdmin_EditsTheCatalogueAndTheSchedule(t *testing.T) {
 		return eval[bool](t, tab, `document.querySelector('[data-key="order.packed/50%?x=1"]') === null`)
 	})
 
-	if _, err := db.Exec(t.Context(), `SELECT outcrier.append('a', 't', '{}', '/', NULL, NULL, clock_timestamp() + interval '1 hour')`); err != nil {
+	if _, err := db.Exec(t.Context(), `SELECT outcrier.append('a', 't', deliver_at => clock_timestamp() + interval '1 hour')`); err != nil {
 		t.Fatal(err)
 	}
 	do(t, tab, chromedp.Navigate(s.base+"/admin#/scheduled"))
