@@ -212,8 +212,8 @@ BEGIN
                 INSERT INTO %s SELECT m.* FROM moved AS m
             $sql$, made) USING gap.begins, gap.ends;
             GET DIAGNOSTICS moved = ROW_COUNT;
+            IF moved > 0 THEN EXECUTE format('ANALYZE %s', made); END IF;
             IF moved > 0 OR gap.begins <= clock_timestamp() THEN
-                EXECUTE format('ANALYZE %s', made);
                 PERFORM outcrier.with_lock_retry('LOCK TABLE ONLY outcrier.event IN ACCESS EXCLUSIVE MODE'::text);
             END IF;
             PERFORM outcrier.with_lock_retry(format('ALTER TABLE outcrier.event ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', made, gap.begins, gap.ends));
