@@ -1,6 +1,7 @@
 package migrations_test
 
 import (
+	"slices"
 	"sync"
 	"testing"
 
@@ -41,6 +42,31 @@ func TestDedup_ARetryGetsTheFirstID(t *testing.T) {
 	}
 	if n := ask[int](t, conn, `SELECT count(*) FROM outcrier.event`); n != 1 {
 		t.Errorf("%d events", n)
+	}
+}
+
+// Some ORMs read the row back after an INSERT, or ask for lastval().
+func TestDedup_ARetryCanBeReadBack(t *testing.T) {
+	g := guard(t)
+	writer := connect(t, g.writer)
+	first := ask[int64](t, writer, `INSERT INTO outbox (topic, type, payload, dedup_key) VALUES ('a', 't', '1', 'k') RETURNING id`)
+	exec(t, writer, `INSERT INTO outbox (topic, type) VALUES ('other', 't')`)
+	exec(t, writer, `BEGIN`)
+	exec(t, writer, `INSERT INTO outbox (topic, type, payload, dedup_key) VALUES ('a', 't', '1', 'k')`)
+	if id := ask[int64](t, writer, `SELECT lastval()`); id != first {
+		t.Errorf("lastval() is %d, the id %d", id, first)
+	}
+	exec(t, writer, `INSERT INTO outbox (topic, type) VALUES ('b', 't')`)
+	exec(t, writer, `INSERT INTO outbox (topic, type, payload, dedup_key) VALUES ('a', 't', '1', 'k')`)
+	if got := list[string](t, writer, `SELECT concat_ws(' ', topic, payload, dedup_key, created_at IS NOT NULL) FROM outbox WHERE id = $1`, first); !slices.Equal(got, []string{"a 1 k t"}) {
+		t.Errorf("read back is %q", got)
+	}
+	if got := list[string](t, writer, `SELECT topic FROM outbox`); !slices.Equal(got, []string{"a", "b"}) {
+		t.Errorf("the transaction sees %v", got)
+	}
+	exec(t, writer, `COMMIT`)
+	if got := list[string](t, writer, `SELECT topic FROM outbox`); len(got) != 0 {
+		t.Errorf("after the transaction it sees %v", got)
 	}
 }
 

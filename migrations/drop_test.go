@@ -1,6 +1,7 @@
 package migrations_test
 
 import (
+	"context"
 	"strings"
 	"testing"
 
@@ -81,4 +82,31 @@ func TestDrop_IsOfOneOutbox(t *testing.T) {
 		t.Errorf("%d events", n)
 	}
 	works(t, conn)
+}
+
+// A lock that is not to be had is waited for, and writers don't wait behind.
+func TestDrop_WaitsForAnOpenTransactionWithoutStoppingOthers(t *testing.T) {
+	address, conn := migrated(t)
+	open := connect(t, address)
+	exec(t, open, `BEGIN`)
+	exec(t, open, `INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
+	done := make(chan error, 1)
+	go func() { done <- migrations.Migrations{URL: address}.Drop(context.Background(), conn.Config().Database) }()
+	exec(t, conn, `SET lock_timeout = '5s'`) // a writer in a queue behind it would wait for ever
+	eventually(t, "it waits for a lock", func() bool {
+		exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('b', 't')`)
+		return ask[bool](t, conn, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation IN ('outcrier.event'::regclass, 'outbox'::regclass))`)
+	})
+	for range 100 {
+		exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('b', 't')`)
+	}
+	select {
+	case err := <-done:
+		t.Fatalf("it is done while the table is in use: %v", err)
+	default:
+	}
+	exec(t, open, `COMMIT`)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
 }

@@ -33,6 +33,11 @@ func TestEvent_AForeignRowIsSettled(t *testing.T) {
 	if n := ask[int](t, conn, `SELECT count(*) FROM outcrier.event WHERE topic = 'own' AND xid > '3'`); n != 2 {
 		t.Errorf("%d of our own rows have their xid", n)
 	}
+	// A subscription applies the publisher's UPDATE, with the publisher's xid.
+	exec(t, conn, `SET session_replication_role = replica; UPDATE outcrier.event SET xid = '848', payload = '{}' WHERE id = 5001; RESET session_replication_role`)
+	if got := list[string](t, conn, `SELECT xid::text FROM outcrier.event WHERE id = 5001`); !slices.Equal(got, []string{"3"}) {
+		t.Errorf("after an UPDATE: xid %v", got)
+	}
 	// The owner's plain INSERT into the table is a row of this transaction.
 	exec(t, conn, `INSERT INTO outcrier.event (topic, type) VALUES ('own', 't')`)
 	if n := ask[int](t, conn, `SELECT count(*) FROM outcrier.event WHERE topic = 'own' AND xid > '3'`); n != 3 {

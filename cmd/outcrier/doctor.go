@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/internal/doctor"
 )
 

@@ -6,7 +6,7 @@ import (
 	"testing"
 	"unicode"
 
-	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )

@@ -8,7 +8,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/auth"
 )
 
 // KeySettings says whose tokens are good.

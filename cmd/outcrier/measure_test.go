@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/auth"
 )
 
 // scrape reads the metrics, with a token or without.

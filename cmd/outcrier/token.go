@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/outbox"
 )
 
