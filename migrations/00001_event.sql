@@ -58,6 +58,10 @@ $$;
 CREATE TRIGGER settle_foreign BEFORE INSERT ON outcrier.event FOR EACH ROW
 WHEN (NEW.xid <> pg_current_xact_id()) EXECUTE FUNCTION outcrier.settle_foreign();
 ALTER TABLE outcrier.event ENABLE ALWAYS TRIGGER settle_foreign;
+-- An UPDATE can bring one too: a subscription applies the publisher's erasures.
+CREATE TRIGGER settle_changed BEFORE UPDATE ON outcrier.event FOR EACH ROW
+WHEN (NEW.xid <> OLD.xid AND NEW.xid <> '3') EXECUTE FUNCTION outcrier.settle_foreign();
+ALTER TABLE outcrier.event ENABLE ALWAYS TRIGGER settle_changed;
 
 -- Nodes hold events in memory. Every statement that changes rows of this table
 -- (erase and redact, or the owner by hand) appends a marker in its own transaction.

@@ -159,6 +159,24 @@ BEGIN
 END
 $$;
 
+-- repeated lets a retry be read back, as some ORMs do after an INSERT: own_rows shows the
+-- row that it sent under the id of the key's event, and lastval() returns that id. The
+-- setting ends with the transaction; a session that forges it sees what it put there.
+CREATE SEQUENCE outcrier.repeated_id AS bigint;
+CREATE FUNCTION outcrier.repeated(e outcrier.new_event) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    setting CONSTANT text := 'outbox.repeated_' || 'outcrier.event'::regclass::oid;
+    earlier CONSTANT text := current_setting(setting, true);
+BEGIN
+    PERFORM set_config(setting, concat_ws(','::text, CASE WHEN octet_length(earlier) BETWEEN 1 AND 65536 THEN earlier END, to_json(e)), true);
+    FOR attempt IN 1..1000 LOOP
+        PERFORM setval('outcrier.repeated_id'::regclass, e.id, false);
+        EXIT WHEN nextval('outcrier.repeated_id'::regclass) = e.id; -- else another session's retry came between
+    END LOOP;
+END
+$$;
+
 -- append_event appends one event of any kind and returns it with its id, or with the
 -- id of the event that has its key.
 CREATE FUNCTION outcrier.append_event(e outcrier.new_event) RETURNS outcrier.new_event
@@ -172,6 +190,7 @@ BEGIN
         IF claimed.id <> e.id THEN
             e.id := claimed.id;
             e.created_at := claimed.created_at;
+            PERFORM outcrier.repeated(e);
             RETURN e;
         END IF;
     END IF;
@@ -221,13 +240,16 @@ DECLARE
     own CONSTANT xid8 := pg_current_xact_id_if_assigned();
 BEGIN
     IF own IS NOT NULL THEN
-        RETURN QUERY
+        RETURN QUERY SELECT DISTINCT ON (u.id) u.* FROM (
             SELECT o.id, o.topic::text, o.type::text, o.payload, o.source::text, o.headers, o.dedup_key::text, NULL::timestamptz, o.created_at
             FROM outcrier.event AS o WHERE o.xid = own AND o.topic <> ''
             UNION ALL
             SELECT s.id, s.topic::text, s.type::text, s.payload, s.source::text, s.headers, s.dedup_key::text, s.deliver_at, s.created_at
             FROM outcrier.scheduled AS s WHERE s.xid = own
-            ORDER BY 1;
+            UNION ALL
+            SELECT r.* FROM json_populate_recordset(NULL::outcrier.new_event,
+                ('[' || current_setting('outbox.repeated_' || 'outcrier.event'::regclass::oid, true) || ']')::json) AS r
+        ) AS u ORDER BY u.id;
         IF FOUND THEN
             RETURN;
         END IF;
@@ -245,8 +267,6 @@ REVOKE ALL ON public.outbox FROM PUBLIC;
 COMMENT ON VIEW public.outbox IS
 'INSERT appends an event that exists when the transaction commits. SELECT shows the rows of the current transaction; all events are in outcrier.history.';
 COMMENT ON COLUMN public.outbox.id IS 'Always drawn by the outbox; a given value is replaced. With a dedup_key that is taken: the id of its event.';
-COMMENT ON COLUMN public.outbox.topic IS '1 to 255 bytes in segments separated by "/".';
-COMMENT ON COLUMN public.outbox.type IS 'What happened, like audit.approved: 1 to 255 bytes.';
 COMMENT ON COLUMN public.outbox.payload IS 'JSON, delivered byte for byte. NULL is {}.';
 COMMENT ON COLUMN public.outbox.dedup_key IS 'A retry with the same key, topic and type stores nothing and returns the first event''s id.';
 COMMENT ON COLUMN public.outbox.deliver_at IS 'A time in the future schedules the event.';
@@ -263,10 +283,8 @@ BEGIN
         HINT = 'SET session_replication_role = DEFAULT, or load rows into outcrier.event.';
 END
 $$;
-ALTER VIEW public.outbox ALTER id SET DEFAULT
-    CASE WHEN current_setting('session_replication_role') = 'replica' THEN outcrier.refuse_replica() END;
-ALTER VIEW public.outbox ALTER created_at SET DEFAULT
-    CASE WHEN current_setting('session_replication_role') = 'replica' THEN to_timestamp(outcrier.refuse_replica()) END;
+ALTER VIEW public.outbox ALTER id SET DEFAULT CASE WHEN current_setting('session_replication_role') = 'replica' THEN outcrier.refuse_replica() END;
+ALTER VIEW public.outbox ALTER created_at SET DEFAULT CASE WHEN current_setting('session_replication_role') = 'replica' THEN to_timestamp(outcrier.refuse_replica()) END;
 
 -- refuse_change answers UPDATE and DELETE of the view, whether or not they find rows.
 CREATE FUNCTION outcrier.refuse_change() RETURNS trigger
@@ -279,16 +297,14 @@ $$;
 CREATE TRIGGER refuse_change INSTEAD OF UPDATE OR DELETE ON public.outbox FOR EACH ROW EXECUTE FUNCTION outcrier.refuse_change();
 CREATE TRIGGER refuse_statement BEFORE UPDATE OR DELETE ON public.outbox FOR EACH STATEMENT EXECUTE FUNCTION outcrier.refuse_change();
 
--- append is the INSERT for those who prefer a call. More of it, for payloads and keys of
--- other types, are at the end.
+-- append is the INSERT for those who prefer a call. More of it below, for other types.
 CREATE FUNCTION outcrier.append(topic text, type text, payload json DEFAULT NULL, source text DEFAULT NULL,
     headers jsonb DEFAULT NULL, dedup_key text DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS $$ SELECT (outcrier.append_event(ROW(NULL, $1, $2, $3, $4, $5, $6, $7, NULL)::outcrier.new_event)).id $$;
--- append_all appends many events, an array per column, in their order, and returns
--- their ids in that order. NULL instead of an array leaves the column out. Plain
--- events go in by one statement. Keys are claimed in sorted order, so that two calls
--- with the same keys don't deadlock; ids are still drawn in the order of the arrays.
+-- append_all appends many events, an array per column (NULL leaves it out), and returns
+-- their ids in the arrays' order. Plain events go in by one statement. Keys are claimed in
+-- sorted order, so that two calls with the same keys don't deadlock.
 CREATE FUNCTION outcrier.append_all(
     topics text[], types text[], payloads json[], sources text[] DEFAULT NULL,
     headers jsonb[] DEFAULT NULL, dedup_keys text[] DEFAULT NULL, deliver_ats timestamptz[] DEFAULT NULL
@@ -401,15 +417,12 @@ BEGIN
 END
 $$;
 
--- deliver_scheduled moves due events, at most this many, and returns how many it
--- moved. Any number of nodes may call it at once: one moves, so that order is kept,
--- and the others return 0. It waits for no row that is being cancelled.
---
--- Due events are found through the index on deliver_at, so that the cost depends on
--- what is due and not on what is scheduled. If moving all fails, each is tried alone:
--- one that can't be stored (a trigger or constraint of the owner's) keeps its error in
--- problem and is tried again after half its delay, 0.1 to 10 s; the others are
--- delivered.
+-- deliver_scheduled moves due events, at most this many, and returns how many it moved.
+-- Any number of nodes may call it: one moves, so that order is kept, and the others return
+-- 0. The index on deliver_at gives what is due, so that the cost does not depend on what
+-- is scheduled. If moving all fails, each is tried alone: one that can't be stored (a
+-- trigger or constraint of the owner's) keeps its error in problem and is tried again
+-- after half its delay, 0.1 to 10 s.
 CREATE FUNCTION outcrier.deliver_scheduled(at_most int DEFAULT 1000) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '5ms' SET enable_seqscan = off SET enable_bitmapscan = off AS $$

@@ -42,7 +42,7 @@ BEGIN
     FOR one IN
         SELECT g.role, g.rights, object, found.target FROM (VALUES
             ('outcrier_writer',   'EXECUTE', 'append append_all append_checked payload_schemas own_rows refuse_replica position'),
-            ('outcrier_writer',   'SELECT',  'event_id'), -- lastval(), which some ORMs call
+            ('outcrier_writer',   'SELECT',  'event_id repeated_id'), -- lastval(), which some ORMs call
             ('outcrier_reader',   'SELECT',  'history receipts people topics event_type'),
             ('outcrier_reader',   'EXECUTE', 'jsonb_or_text contains matches selects id_at position'),
             ('outcrier_operator', 'SELECT',  'history receipts people topics lag stream node scheduled removal erasure'),
