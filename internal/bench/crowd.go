@@ -130,7 +130,7 @@ func (c *crowd) drop() {
 	c.following.Wait()
 }
 
-// has tells whether every stream has come as far as target, the sum over all
+// has reports whether every stream has come as far as target, the sum over all
 // writers that it follows. It is called often, and so looks first at the one that
 // was behind.
 func (c *crowd) has(target int64) bool {

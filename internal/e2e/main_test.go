@@ -85,7 +85,7 @@ func without(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// has tells whether a program is there that a test can do without. In CI it has to be.
+// has reports whether a program is there that a test can do without. In CI it has to be.
 func has(t *testing.T, name string) bool {
 	t.Helper()
 	_, err := exec.LookPath(name)

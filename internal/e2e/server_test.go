@@ -163,7 +163,7 @@ type event struct{ ID, Type, Data string }
 
 func (e event) String() string { return fmt.Sprintf("%s of type %q: %.300q", e.ID, e.Type, e.Data) }
 
-// has tells whether the event is of the type marker, or has it in its data.
+// has reports whether the event is of the type marker, or has it in its data.
 func (e event) has(marker string) bool {
 	return e.Type == marker || len(e.Data) < 1000 && strings.Contains(e.Data, marker)
 }

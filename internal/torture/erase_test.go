@@ -391,3 +391,34 @@ func TestHistory_KeyOfAnErasedEventIsFree(t *testing.T) {
 		t.Errorf("given were %d events, not the two that were stored: %q", live.count, live.faults)
 	}
 }
+
+// TestHistory_ErasedWhileANodeWasAway (P15): a node that had lost its database when
+// something was erased meets the erasure with its next read.
+func TestHistory_ErasedWhileANodeWasAway(t *testing.T) {
+	url := outboxtest.URL(t)
+	network := newNetwork(t, hostOf(t, url))
+	n := startNode(t, through(t, url, network), slog.New(slog.DiscardHandler), &outbox.Tail{})
+	a := open(t, url)
+	a.add("a", 1)
+	caughtUp(t, url, n)
+	start, err := position(t.Context(), url)
+	must(t, err)
+	for i := range 20 {
+		a.add("a", i+2)
+	}
+	caughtUp(t, url, n)
+	ids := idsOf(t, url, "torture/0")
+	gone := &erasures{byID: map[int64]*erasure{ids[5]: {payload: payload{Chain: "a", N: 6}, round: 1}}}
+	gone.read.Store(1)
+	network.Down()
+	wait(t, func() bool { return !n.tail.Status().Following })
+	a.run(fmt.Sprintf(`SELECT outcrier.erase(%d::bigint, 'torture')`, ids[5]))
+	for i := range 20 {
+		a.add("a", i+22)
+	}
+	network.Heal()
+	must(t, covered(t.Context(), a.conn, []*node{n}))
+	r := &reader{name: "resumed", from: start, erasures: gone}
+	_, done := r.follow(t, n)
+	settle(t, url, map[*reader]<-chan struct{}{r: done})
+}

@@ -162,7 +162,7 @@ func (p *process) drain() {
 	}
 }
 
-// ready tells whether the node says so.
+// ready reports whether the node says so.
 func (p *process) ready() bool {
 	response, err := http.Get(p.url + "/readyz")
 	if err != nil {

@@ -95,7 +95,7 @@ func (r *reader) comeBack() {
 	r.away = false
 }
 
-// connects tells whether the reader is to connect, and how to end that.
+// connects reports whether the reader is to connect, and how to end that.
 func (r *reader) connects(hangUp func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -249,7 +249,7 @@ func TestReader_TakesAVerdictFromTheNewPrimary(t *testing.T) {
 	}
 }
 
-// replayed tells whether a standby has all that its primary has.
+// replayed reports whether a standby has all that its primary has.
 func replayed(t *testing.T, primary, standby *pgserver.Server) (all bool) {
 	t.Helper()
 	var lsn string
