@@ -53,8 +53,7 @@ $$;
 -- answer_wake_up ends the notifications for a request. Two nodes may race and leave
 -- the older request: that costs one needless notification, which is answered in turn.
 CREATE FUNCTION outcrier.answer_wake_up(request bigint) RETURNS void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT setval('outcrier.wake_answer'::regclass, request)
     WHERE request > coalesce(pg_sequence_last_value('outcrier.wake_answer'::regclass), 0)
         AND request <= pg_sequence_last_value('outcrier.wake_request'::regclass)

@@ -264,8 +264,7 @@ CREATE VIEW public.outbox AS
 SELECT id, topic, type, payload, source, headers, dedup_key, deliver_at, created_at FROM outcrier.own_rows();
 REVOKE ALL ON public.outbox FROM PUBLIC;
 
-COMMENT ON VIEW public.outbox IS
-'INSERT appends an event that exists when the transaction commits. SELECT shows the rows of the current transaction; all events are in outcrier.history.';
+COMMENT ON VIEW public.outbox IS 'INSERT appends an event that exists when the transaction commits. SELECT shows the rows of the current transaction; all events are in outcrier.history.';
 COMMENT ON COLUMN public.outbox.id IS 'Always drawn by the outbox; a given value is replaced. With a dedup_key that is taken: the id of its event.';
 COMMENT ON COLUMN public.outbox.payload IS 'JSON, delivered byte for byte. NULL is {}.';
 COMMENT ON COLUMN public.outbox.dedup_key IS 'A retry with the same key, topic and type stores nothing and returns the first event''s id.';
@@ -300,8 +299,7 @@ CREATE TRIGGER refuse_statement BEFORE UPDATE OR DELETE ON public.outbox FOR EAC
 -- append is the INSERT for those who prefer a call. More of it below, for other types.
 CREATE FUNCTION outcrier.append(topic text, type text, payload json DEFAULT NULL, source text DEFAULT NULL,
     headers jsonb DEFAULT NULL, dedup_key text DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $$ SELECT (outcrier.append_event(ROW(NULL, $1, $2, $3, $4, $5, $6, $7, NULL)::outcrier.new_event)).id $$;
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT (outcrier.append_event(ROW(NULL, $1, $2, $3, $4, $5, $6, $7, NULL)::outcrier.new_event)).id $$;
 -- append_all appends many events, an array per column (NULL leaves it out), and returns
 -- their ids in the arrays' order. Plain events go in by one statement. Keys are claimed in
 -- sorted order, so that two calls with the same keys don't deadlock.

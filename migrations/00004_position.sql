@@ -157,8 +157,7 @@ BEGIN
     RETURN low;
 END
 $$;
-COMMENT ON FUNCTION outcrier.id_at(timestamptz) IS
-'The id that events appended at a time or later begin with. To page by time: WHERE created_at < t AND id < (SELECT outcrier.id_at(t + interval ''1 minute'')) ORDER BY id DESC LIMIT 50.';
+COMMENT ON FUNCTION outcrier.id_at(timestamptz) IS 'The id that events appended at a time or later begin with. To page by time: WHERE created_at < t AND id < (SELECT outcrier.id_at(t + interval ''1 minute'')) ORDER BY id DESC LIMIT 50.';
 
 -- schema_version returns the newest migration applied, and the oldest schema whose
 -- nodes work with this one. The numbers stand in the function, so that a dump of the
