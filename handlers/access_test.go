@@ -19,8 +19,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
-	"github.com/outcrier/outcrier/internal/auth"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )

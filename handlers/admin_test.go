@@ -14,8 +14,8 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
-	"github.com/outcrier/outcrier/internal/auth"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )

@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/outbox"
 )
 

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/auth"
 )
 
 // token explains what the token says, and whether it is good where that can be told.

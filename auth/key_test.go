@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/outbox"
 )
 

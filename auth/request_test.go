@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/outcrier/outcrier/internal/auth"
+	"github.com/outcrier/outcrier/auth"
 )
 
 func request(query string, headers ...string) *http.Request {
