@@ -198,9 +198,7 @@ BEGIN
         CONTINUE WHEN gap.filled OR wanted = today AND EXISTS (
             SELECT FROM outcrier.event_default AS o WHERE o.created_at >= gap.begins AND o.created_at < gap.ends);
         name := to_char(gap.begins, '"event_"YYYY_MM_DD');
-        WHILE to_regclass(schema || '.' || name) IS NOT NULL LOOP -- a table that somebody detached
-            name := name || '_';
-        END LOOP;
+        WHILE to_regclass(schema || '.' || name) IS NOT NULL LOOP name := name || '_'; END LOOP; -- a table that somebody detached
         made := schema || '.' || name;
         BEGIN
             -- Rows go by pattern within the day: a vacuum comes for a twentieth.
@@ -263,8 +261,7 @@ BEGIN
         BEGIN
             PERFORM outcrier.with_lock_retry(format('LOCK TABLE ONLY outcrier.event, ONLY %s IN ACCESS EXCLUSIVE MODE', old.partition));
             RAISE EXCEPTION USING ERRCODE = 'OUTCR';
-        EXCEPTION WHEN SQLSTATE 'OUTCR' THEN
-            NULL;
+        EXCEPTION WHEN SQLSTATE 'OUTCR' THEN NULL;
         END;
         -- Nobody writes into a past partition: it is read before anything else is locked.
         PERFORM outcrier.with_lock_retry(format('LOCK TABLE %s IN SHARE MODE', old.partition));
@@ -292,8 +289,7 @@ DECLARE
 BEGIN
     PERFORM outcrier.check_retention(retention, clock);
     IF (octet_length(pattern) <= 255 AND retention <> interval '0' AND at_most > 0
-        AND pattern ~ '^[^\u0001-\u001f\u007f-\u009f*/]+(/([^\u0001-\u001f\u007f-\u009f*/]+|[*]))*(/[*][*])?$') IS NOT TRUE
-    THEN
+        AND pattern ~ '^[^\u0001-\u001f\u007f-\u009f*/]+(/([^\u0001-\u001f\u007f-\u009f*/]+|[*]))*(/[*][*])?$') IS NOT TRUE THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('delete_expired(%L, %L, %s) is not valid', left(pattern, 300), retention, at_most),
             HINT = 'Allowed are a topic, with "*" for a segment but the first or "**" for the last ones; a retention other than 0; and an at_most of 1 and more.';
     END IF;
