@@ -113,7 +113,7 @@ BEGIN
         WHERE open.x < newest.m ORDER BY 1 LIMIT most + 1);
     -- With more in flight than there is room for, it claims less.
     upto := coalesce(flying[most + 1] - 1, newest.m);
-    RETURN newest.id || '.' || rtrim(translate(encode('\x20'::bytea
+    RETURN newest.id || '.' || rtrim(translate(encode(decode('20', 'hex')
         -- History 0 is nobody's: a dump of the schema has none until a node starts.
         || substr(int8send(coalesce((SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1), 0)), 5, 4)
         || int4send(newest.hash) || int8send((SELECT coalesce(max(r.removal), 0) FROM outcrier.removal AS r))
