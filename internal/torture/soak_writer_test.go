@@ -167,7 +167,7 @@ type appender struct {
 	conn *pgx.Conn
 	id   int
 	n    int64
-	keys []string // dedup keys used
+	keys []usedKey
 }
 
 func newAppender(s *soak, id int) *appender {
@@ -288,14 +288,14 @@ func (a *appender) fill(ctx context.Context, tx pgx.Tx, size int) error {
 
 // appendOnce has a dedup key, now and then one that was used already.
 func (a *appender) appendOnce(ctx context.Context, tx pgx.Tx, topic, payload string) error {
-	key := fmt.Sprintf("soak-%d-%d", a.id, a.n)
+	k := usedKey{key: fmt.Sprintf("soak-%d-%d", a.id, a.n), topic: topic}
 	if len(a.keys) > 0 && a.rand.IntN(4) == 0 {
-		key = a.keys[a.rand.IntN(len(a.keys))]
+		k = a.keys[a.rand.IntN(len(a.keys))]
 	}
-	if a.keys = append(a.keys, key); len(a.keys) > 100 {
+	if a.keys = append(a.keys, k); len(a.keys) > 100 {
 		a.keys = a.keys[50:]
 	}
-	_, err := tx.Exec(ctx, `SELECT outcrier.append($1, 'torture.happened', $2, dedup_key => $3)`, topic, payload, key)
+	_, err := tx.Exec(ctx, `SELECT outcrier.append($1, 'torture.happened', $2, dedup_key => $3)`, k.topic, payload, k.key)
 	return err
 }
 
