@@ -167,9 +167,9 @@ func TestRestore_OfADump(t *testing.T) {
 			from, source := migrated(t)
 			exec(t, source, `SELECT outcrier.append('kept', 't', dedup_key => 'kept'), outcrier.append('kept', 'later', deliver_at => now() + interval '1 hour')`)
 			exec(t, source, `SELECT outcrier.settle()`)
-			to, conn := empty(t)
+			to, _ := empty(t)
 			restore(t, from, to)
-			conn = connect(t, to)
+			conn := connect(t, to)
 			m := migrations.Migrations{URL: to}
 			up(t, m)
 			whole(t, m)

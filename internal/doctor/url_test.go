@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -89,18 +90,42 @@ client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/
 	return urls
 }
 
+// holding passes on to a node and flushes nothing: what is written is held until a buffer is
+// full, or the answer ends.
+func holding(t *testing.T, to string) string {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		request, err := http.NewRequestWithContext(r.Context(), r.Method, to+r.URL.RequestURI(), r.Body)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		request.Header = r.Header.Clone()
+		response, err := http.DefaultTransport.RoundTrip(request)
+		if err != nil {
+			return // the reader has left
+		}
+		defer response.Body.Close()
+		maps.Copy(w.Header(), response.Header)
+		w.WriteHeader(response.StatusCode)
+		_, _ = io.Copy(w, response.Body)
+	}))
+	t.Cleanup(server.CloseClientConnections)
+	return server.URL
+}
+
 func TestURL_FindsWhatAProxyDoes(t *testing.T) {
 	open := handlers.Access{Open: true}
 	to := node(t, 500*time.Millisecond, open)
 	compressed := node(t, 500*time.Millisecond, open, func(c *handlers.Config) { c.Gzip = true })
 	urls := nginx(t, to,
 		`proxy_buffering off;`,
-		`proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;`,
+		`proxy_buffering on;`,
 		`proxy_set_header Last-Event-ID '';`,
 		`gzip on; gzip_types text/event-stream; gzip_min_length 0; gzip_proxied any;`,
 		`proxy_hide_header Cache-Control;`,
 		`return 404;`,
 	)
+	urls[1] = holding(t, to)
 	all := make([]findings, len(urls)+4)
 	var group sync.WaitGroup
 	for i, url := range append(urls, to, nginx(t, node(t, time.Minute, open), `proxy_read_timeout 2s;`)[0], compressed, nginx(t, compressed, `proxy_buffering off;`)[0]) {
@@ -132,7 +157,7 @@ func TestURL_SaysWhichTokenItNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := node(t, time.Minute, handlers.Access{Tokens: verifier})
+	url := node(t, time.Minute, handlers.Access{Authenticate: verifier.Authenticate})
 	mint := func(claims auth.Claims) string {
 		token, err := auth.Mint(key, claims, time.Hour)
 		if err != nil {

@@ -93,7 +93,7 @@ func Program(t testing.TB, name string) string {
 		t.Fatalf("outboxtest: %v", err)
 	}
 	found := filepath.Join(s.bin, name)
-	if s.bin == "" || exec.Command(found, "--version").Run() != nil {
+	if s.bin == "" || exec.Command(found, "--version").Run() != nil { //nolint:gosec // of the test's choice
 		if found, err = exec.LookPath(name); err != nil {
 			if os.Getenv("CI") != "" {
 				t.Fatalf("CI is set, but %s is not installed", name)
@@ -101,7 +101,7 @@ func Program(t testing.TB, name string) string {
 			t.Skipf("%s is not installed", name)
 		}
 	}
-	text, err := exec.Command(found, "--version").Output()
+	text, err := exec.Command(found, "--version").Output() //nolint:gosec // of the test's choice
 	if err != nil {
 		t.Fatalf("outboxtest: %v", err)
 	}
