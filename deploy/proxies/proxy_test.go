@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"os"
@@ -20,20 +21,27 @@ import (
 // proxy is one of the configurations, and how to run it.
 type proxy struct {
 	file string
+	// beside is another file that the configuration names.
+	beside string
 	// edit replaces what is of the machine that it was written for: pairs of old
-	// and new text. address is where to listen, node the server, dir a folder with
-	// both.crt, both.key and both.pem.
-	edit func(address, node, dir string) []string
+	// and new text. The proxy is to listen at address, and dir is a folder with
+	// both.crt, both.key and both.pem. That the nodes are elsewhere goes without it.
+	edit func(address, dir string) []string
 	// command runs the program in the foreground on the configuration at path.
-	command func(path, dir string) []string
+	command func(path, address, dir string) []string
+	// plain says that the proxy leaves TLS, and so HTTP/2, to another one.
+	plain bool
+	// endsCrashes says that the proxy has a stream that breaks off look like one that has
+	// ended: this version of Caddy all, this one of HAProxy those of HTTP/2.
+	endsCrashes bool
 }
 
+var proxies = []proxy{nginx, haproxy, caddy, apache, varnish}
+
 var nginx = proxy{
-	"nginx.conf",
-	func(address, node, dir string) []string {
+	file: "nginx.conf",
+	edit: func(address, dir string) []string {
 		return []string{
-			"server 127.0.0.1:8080", "server " + node,
-			"server 127.0.0.1:8081", "server " + node,
 			"listen 443", "listen " + address,
 			"/etc/ssl/outcrier.crt", dir + "/both.crt",
 			"/etc/ssl/outcrier.key", dir + "/both.key",
@@ -43,65 +51,121 @@ var nginx = proxy{
 			"worker_rlimit_nofile 65536;", "",
 		}
 	},
-	func(path, dir string) []string {
+	command: func(path, _, dir string) []string {
 		return []string{"nginx", "-e", "stderr", "-c", path, "-p", dir, "-g", "daemon off; pid " + dir + "/pid;"}
 	},
 }
 
 var caddy = proxy{
-	"Caddyfile",
-	func(address, node, dir string) []string {
+	file:        "Caddyfile",
+	endsCrashes: true,
+	edit: func(address, dir string) []string {
 		return []string{
-			"127.0.0.1:8080 127.0.0.1:8081", node,
 			"grace_period 10s", "grace_period 10s\nadmin off\nauto_https disable_redirects",
 			"events.example.com {", "https://" + address + " {\ntls " + dir + "/both.crt " + dir + "/both.key",
 		}
 	},
-	func(path, _ string) []string {
+	command: func(path, _, _ string) []string {
 		return []string{"caddy", "run", "--adapter", "caddyfile", "--config", path}
 	},
 }
 
 var haproxy = proxy{
-	"haproxy.cfg",
-	func(address, node, dir string) []string {
+	file:        "haproxy.cfg",
+	endsCrashes: true,
+	edit: func(address, dir string) []string {
 		return []string{
-			"server node1 127.0.0.1:8080", "server node1 " + node,
-			"server node2 127.0.0.1:8081", "server node2 " + node,
 			"bind :443", "bind " + address,
 			"/etc/haproxy/outcrier.pem", dir + "/both.pem",
-			"maxconn 50000", "maxconn 200", // as many as an account may open
+			"maxconn 50000", "maxconn 400", // as many as an account may open
 		}
 	},
-	func(path, _ string) []string { return []string{"haproxy", "-db", "-f", path} },
+	command: func(path, _, _ string) []string { return []string{"haproxy", "-db", "-f", path} },
 }
 
-// start runs the proxy in front of a node, without rights, and returns its
-// address. more is edited besides.
-func (p proxy) start(t *testing.T, node string, more ...string) string {
+var apache = proxy{
+	file:   "httpd.conf",
+	beside: "outcrier.asis",
+	edit: func(address, dir string) []string {
+		return []string{
+			"Listen 443", "Listen " + address,
+			"*:443", address,
+			"/etc/ssl/outcrier.crt", dir + "/both.crt",
+			"/etc/ssl/outcrier.key", dir + "/both.key",
+			"PidFile /run/apache2/outcrier.pid", "PidFile " + dir + "/pid\nDefaultRuntimeDir " + dir,
+			"/var/log/apache2/outcrier.log", dir + "/log",
+			"/etc/apache2/", dir + "/",
+			"ServerLimit 64", "ServerLimit 4",
+			"MaxRequestWorkers 4096", "MaxRequestWorkers 256",
+			"H2MaxWorkers 4096", "H2MaxWorkers 256",
+		}
+	},
+	command: func(path, _, dir string) []string {
+		return []string{"apache2", "-D", "FOREGROUND", "-d", dir, "-f", path}
+	},
+}
+
+var varnish = proxy{
+	file:  "varnish.vcl",
+	plain: true,
+	edit:  func(string, string) []string { return nil },
+	command: func(path, address, dir string) []string {
+		return []string{"varnishd", "-F", "-a", address, "-f", path, "-n", dir + "/varnish", "-s", "malloc,16m", "-p", "http_req_hdr_len=32k", "-p", "http_req_size=128k", "-p", "workspace_client=256k", "-p", "workspace_backend=256k"}
+	},
+}
+
+// start runs the proxy in front of two nodes, which may be one, without rights, and
+// returns its address. more is edited besides.
+func (p proxy) start(t *testing.T, nodes [2]string, more ...string) string {
 	t.Helper()
 	content, err := os.ReadFile(p.file)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir, address := folder(t), free(t)
-	config := string(content)
-	edits := append(p.edit(address, node, dir), more...)
+	edits := append(p.edit(address, dir), more...)
+	for i, node := range nodes {
+		before, after := fmt.Sprintf("127.0.0.1:%d", 8080+i), node
+		if p.file == varnish.file {
+			_, port, _ := net.SplitHostPort(node)
+			before, after = fmt.Sprintf(".port = \"%d\"", 8080+i), fmt.Sprintf(".port = %q", port)
+		}
+		edits = append(edits, before, after)
+	}
+	texts := map[string]string{p.file: string(content)}
+	if p.beside != "" {
+		content, err := os.ReadFile(p.beside)
+		if err != nil {
+			t.Fatal(err)
+		}
+		texts[p.beside] = string(content)
+	}
 	for i := 0; i < len(edits); i += 2 {
-		if !strings.Contains(config, edits[i]) {
+		found := false
+		for name, text := range texts {
+			found = found || strings.Contains(text, edits[i])
+			texts[name] = strings.ReplaceAll(text, edits[i], edits[i+1])
+		}
+		if !found {
 			t.Fatalf("%s has no %q", p.file, edits[i])
 		}
-		config = strings.ReplaceAll(config, edits[i], edits[i+1])
+	}
+	for name, text := range texts {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	path := filepath.Join(dir, p.file)
-	if err := os.WriteFile(path, []byte(config), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	args := p.command(path, dir)
+	args := p.command(path, address, dir)
 	name := need(t, args[0])
 	cmd := exec.Command(name, args[1:]...)
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
-	cmd.Stdout, cmd.Stderr = t.Output(), t.Output()
+	log, err := os.Create(filepath.Join(dir, "output"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if os.Getuid() == 0 {
 		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: nobody, Gid: nobody}
@@ -113,6 +177,10 @@ func (p proxy) start(t *testing.T, node string, more ...string) string {
 		// The group: the workers too.
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		_ = cmd.Wait()
+		if t.Failed() {
+			said, _ := os.ReadFile(log.Name())
+			t.Logf("the end of what %s has said:\n%s", args[0], said[max(0, len(said)-2000):])
+		}
 	})
 	eventually(t, p.file+" listens", func() bool {
 		conn, err := net.Dial("tcp", address)
@@ -121,6 +189,9 @@ func (p proxy) start(t *testing.T, node string, more ...string) string {
 		}
 		return err == nil
 	})
+	if p.plain {
+		return "http://" + address
+	}
 	return "https://" + address
 }
 
