@@ -403,7 +403,7 @@ func TestVerify_TakesEachAlgorithmAndItsClaims(t *testing.T) {
 			if name == "HS256" && time.Until(p.Expires.Add(-time.Hour-30*time.Second)).Abs() > 10*time.Second {
 				t.Errorf("expires %s", p.Expires)
 			}
-			if err := p.Trusted(); err != nil {
+			if err := p.Ended(); err != nil {
 				t.Error(err)
 			}
 		})

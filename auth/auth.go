@@ -2,11 +2,13 @@ package auth
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -34,6 +36,8 @@ type Config struct {
 	// Leeway is how far clocks may be apart: tokens are good so much before nbf and
 	// iat, and after exp. 30 seconds if zero, none if negative, 5 minutes at most.
 	Leeway time.Duration
+	// QueryToken takes a token from ?token= too, which proxies log.
+	QueryToken bool
 	// Transport fetches the JWKS; one of its own if nil.
 	Transport http.RoundTripper
 	// Log is told of the JWKS: its faults, and which keys come and go. None if nil.
@@ -52,6 +56,7 @@ const (
 type Verifier struct {
 	issuer, audience string
 	leeway           time.Duration
+	query            bool
 	log              *slog.Logger
 	fixed            []*Key
 	jwks             *jwks // nil without
@@ -63,7 +68,7 @@ type Verifier struct {
 // nothing: the server starts without the issuer, and Run goes on trying.
 func New(config Config) (*Verifier, error) {
 	var mistakes []error
-	v := &Verifier{issuer: config.Issuer, audience: config.Audience, leeway: config.Leeway, log: config.Log, fixed: slices.Clone(config.Keys)}
+	v := &Verifier{issuer: config.Issuer, audience: config.Audience, leeway: config.Leeway, query: config.QueryToken, log: config.Log, fixed: slices.Clone(config.Keys)}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
@@ -91,17 +96,17 @@ func New(config Config) (*Verifier, error) {
 	return v, errors.Join(mistakes...)
 }
 
-// Verify returns who a token speaks of, or a *Refusal: 401, with ErrExpired where
+// Verify returns the identity that a token gives, or a *Refusal: 401, with ErrExpired where
 // that alone is wrong, or 503 with ErrKeysUnavailable. It waits at most for one fetch
 // of the JWKS, and for that only when the token names no key that is known. ctx ends
 // the wait for another's fetch, not a fetch.
-func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) {
+func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 	c, err := parseCompact(token)
 	if err != nil {
-		return Principal{}, invalid(err.Error())
+		return Identity{}, invalid(err.Error())
 	}
 	if !slices.Contains(algorithms, c.algorithm) {
-		return Principal{}, invalid("the token's alg is not supported; allowed are HS256, RS256, ES256 and EdDSA")
+		return Identity{}, invalid("the token's alg is not supported; allowed are HS256, RS256, ES256 and EdDSA")
 	}
 	key, err := v.signer(c)
 	if key == nil && v.refreshFor(ctx, c) {
@@ -110,25 +115,31 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Principal, error) 
 	switch {
 	case key != nil:
 	case v.unavailable(c):
-		return Principal{}, errUnavailable
+		return Identity{}, errUnavailable
 	default:
-		return Principal{}, err
+		return Identity{}, err
 	}
 	claims, err := parseClaims(c.body)
 	if err != nil {
-		return Principal{}, invalid(err.Error())
+		return Identity{}, invalid(err.Error())
 	}
 	if err := v.check(claims, time.Now()); err != nil {
-		return Principal{}, err
+		return Identity{}, err
 	}
-	return Principal{
+	identity := Identity{
 		Subject:   claims.subject,
 		Subscribe: claims.subscribe,
 		Publish:   claims.publish,
 		Admin:     claims.admin,
 		Expires:   claims.expires.Add(v.leeway),
-		key:       key,
-	}, nil
+		Revoked:   key.withdrawn,
+	}
+	if claims.subject == "" {
+		// Without the signature: of some algorithms anyone can make another of it.
+		sum := sha256.Sum256([]byte(token[:strings.LastIndexByte(token, '.')]))
+		identity.nameless = string(sum[:])
+	}
+	return identity, nil
 }
 
 var algorithms = []string{"HS256", "RS256", "ES256", "EdDSA"}

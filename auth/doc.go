@@ -1,7 +1,9 @@
-// Package auth decides who may: it turns the token of a request into a Principal
-// with grants.
+// Package auth decides who may: it turns the token of a request into an Identity
+// with grants. Verifier.Authenticate is one implementation of an Authenticate function; an
+// application with sessions of its own brings another, which returns an Identity or a
+// *Refusal.
 //
-//	request → RequestToken → Verifier.Verify → Principal → MaySubscribe, MayPublish
+//	request → RequestToken → Verifier.Verify → Identity → MaySubscribe, MayPublish
 //	                             ↑                 ↓
 //	               keys of the configuration,   While: ends with the token, or
 //	               keys of a JWKS (Run)         with the key that signed it

@@ -87,7 +87,7 @@ func esBy(key *ecdsa.PrivateKey, kid string) string {
 	return forge(fmt.Sprintf(`{"alg":"ES256","kid":%q}`, kid), body(), jwt.SigningMethodES256, key)
 }
 
-func accepted(t *testing.T, v *auth.Verifier, token string) auth.Principal {
+func accepted(t *testing.T, v *auth.Verifier, token string) auth.Identity {
 	t.Helper()
 	p, err := v.Verify(t.Context(), token)
 	if err != nil {
@@ -133,15 +133,15 @@ func TestJWKS_NewKeyIsTakenAtOnceAndOldOneGoes(t *testing.T) {
 		next := newEC()
 		i.serve(jwk("one", ecKey), jwk("two", next))
 		accepted(t, v, esBy(next, "two"))
-		if p.Trusted() != nil || bound.Err() != nil {
+		if p.Ended() != nil || bound.Err() != nil {
 			t.Fatal("a key that stayed was withdrawn")
 		}
 
 		i.serve(jwk("two", next))
 		time.Sleep(5*time.Minute + time.Second) // the refresh time
 		synctest.Wait()
-		if !errors.Is(p.Trusted(), auth.ErrWithdrawn) || !errors.Is(context.Cause(bound), auth.ErrWithdrawn) {
-			t.Errorf("a stream goes on by a withdrawn key: %v, %v", p.Trusted(), context.Cause(bound))
+		if !errors.Is(p.Ended(), auth.ErrWithdrawn) || !errors.Is(context.Cause(bound), auth.ErrWithdrawn) {
+			t.Errorf("a stream goes on by a withdrawn key: %v, %v", p.Ended(), context.Cause(bound))
 		}
 		refused(t, v, esBy(ecKey, "one"), "no key")
 		accepted(t, v, esBy(next, "two"))
@@ -157,7 +157,7 @@ func TestJWKS_NewKeyIsTakenAtOnceAndOldOneGoes(t *testing.T) {
 		i.serve(jwk("one", ecKey))
 		time.Sleep(5*time.Minute + time.Second)
 		accepted(t, v, esBy(ecKey, "one"))
-		if p.Trusted() == nil {
+		if p.Ended() == nil {
 			t.Error("a stream was trusted again")
 		}
 	})
@@ -172,7 +172,7 @@ func TestJWKS_EmptySetWithdrawsAll(t *testing.T) {
 		p := accepted(t, v, esBy(ecKey, "one"))
 		i.serve()
 		time.Sleep(6 * time.Minute)
-		if !errors.Is(p.Trusted(), auth.ErrWithdrawn) {
+		if !errors.Is(p.Ended(), auth.ErrWithdrawn) {
 			t.Error("trusted still")
 		}
 		refused(t, v, esBy(ecKey, "one"), "no key")
@@ -190,7 +190,7 @@ func TestJWKS_OutageKeepsTheLastKeys(t *testing.T) {
 		i.fail()
 		time.Sleep(24 * time.Hour)
 		accepted(t, v, esBy(ecKey, "one"))
-		if err := p.Trusted(); err != nil {
+		if err := p.Ended(); err != nil {
 			t.Error(err)
 		}
 		if s := v.Status(); s.Keys != 1 || s.Fault == nil || time.Since(s.Fetched) < 23*time.Hour {

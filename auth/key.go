@@ -32,7 +32,7 @@ type Key struct {
 	// configuration, which is trusted as long as the process runs. It is kept
 	// as a context, against the rule, for contexts can be tied to it.
 	withdrawn context.Context
-	withdraw  context.CancelFunc
+	withdraw  context.CancelCauseFunc
 }
 
 // MinSecretBytes is the size of the hash of HS256, below which RFC 7518, section

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// What a caller tells apart of refusals, by errors.Is.
+// The refusals that a caller tells apart, by errors.Is.
 var (
 	// ErrNoToken: the request has none at all.
 	ErrNoToken = errors.New("no token")
@@ -14,21 +14,25 @@ var (
 	ErrExpired = errors.New("token expired")
 	// ErrWithdrawn: the key that signed the token is no longer in the JWKS.
 	ErrWithdrawn = errors.New("key withdrawn")
+	// ErrRevoked: the identity has ended before its time.
+	ErrRevoked = errors.New("revoked")
 	// ErrKeysUnavailable: whether the token is good can't be told now, since the
 	// JWKS was not fetched.
 	ErrKeysUnavailable = errors.New("keys unavailable")
 )
 
-// Refusal is the error of everything here that refuses a request.
+// Refusal is an error that refuses a request: of everything here, and of an application's
+// own Authenticate.
 type Refusal struct {
-	// Status is 400 for a request that can't be read, 401 without a good token,
-	// 403 for what the token does not grant, 503 when nobody can tell.
+	// Status is 400 for a request that can't be read, 401 without a good credential,
+	// 403 for what is not granted, 503 when that can't be decided now. An EventSource
+	// does not come back after the first three; a stream refused by 503 is told to.
 	Status int
-	// Code is the error code of RFC 6750, section 3.1; empty without a token and
-	// for 503.
+	// Code is the error code of RFC 6750, section 3.1, for a refusal of a bearer token;
+	// otherwise empty.
 	Code string
-	// Detail says to the client what is wrong and what is allowed. It quotes
-	// verified claims at most, never a token, a signature or a secret.
+	// Detail says to the client what is wrong and what is allowed. It may quote
+	// verified claims, never a token, a signature or a secret.
 	Detail string
 
 	is error
@@ -43,10 +47,10 @@ func (r *Refusal) Unwrap() error { return r.is }
 // empty where none belongs.
 func (r *Refusal) Challenge() string {
 	switch {
-	case r.Status == http.StatusServiceUnavailable:
-		return ""
-	case r.Code == "":
+	case r.Code == "" && r.Status == http.StatusUnauthorized:
 		return "Bearer"
+	case r.Code == "":
+		return ""
 	}
 	// The section allows these characters only; a quote would end the value, and a
 	// line break the header.
@@ -78,5 +82,6 @@ var (
 	errNoToken     = &Refusal{Status: http.StatusUnauthorized, Detail: "a token is needed", is: ErrNoToken}
 	errExpired     = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the token has expired", is: ErrExpired}
 	errWithdrawn   = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the key that signed the token was withdrawn", is: ErrWithdrawn}
+	errRevoked     = &Refusal{Status: http.StatusUnauthorized, Detail: "the session has ended", is: ErrRevoked}
 	errUnavailable = &Refusal{Status: http.StatusServiceUnavailable, Detail: "the keys to verify tokens are not available", is: ErrKeysUnavailable}
 )

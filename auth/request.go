@@ -24,6 +24,17 @@ const (
 	FromQuery
 )
 
+// Authenticate returns the identity that the token of a request gives, or a *Refusal.
+func (v *Verifier) Authenticate(r *http.Request) (Identity, error) {
+	token, source, err := RequestToken(r, v.query)
+	if err != nil {
+		return Identity{}, err
+	}
+	identity, err := v.Verify(r.Context(), token)
+	identity.Explicit = source != FromCookie
+	return identity, err
+}
+
 // RequestToken finds the token that a request carries: in Authorization, in the
 // cookie outcrier_token, or with query true in ?token=. Else it returns a *Refusal:
 // ErrNoToken without one, 400 for what can't be read, and for tokens that differ,

@@ -53,14 +53,14 @@ func (v *Verifier) adopt(set keySet) {
 			after = append(after, before[i])
 			continue
 		}
-		key.withdrawn, key.withdraw = context.WithCancel(context.Background())
+		key.withdrawn, key.withdraw = context.WithCancelCause(context.Background())
 		after = append(after, key)
 		came = append(came, key.ID)
 	}
 	v.known.Store(&after)
 	for _, old := range before {
 		if !slices.Contains(after, old) {
-			old.withdraw()
+			old.withdraw(errWithdrawn)
 			went = append(went, old.ID)
 		}
 	}

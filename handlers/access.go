@@ -1,11 +1,8 @@
 package handlers
 
 import (
-	"context"
-	"crypto/sha256"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -13,15 +10,21 @@ import (
 	"github.com/outcrier/outcrier/auth"
 )
 
-// Access says who may, from where, and how much. The zero value lets nobody in.
+// Access configures authentication, allowed origins and limits. The zero value rejects
+// every request.
 type Access struct {
-	// Tokens verifies what clients bring. Without it nobody may anything, unless
-	// Open.
-	Tokens *auth.Verifier
+	// Authenticate returns who a request is from, or why it is refused: an *auth.Refusal
+	// is answered with its status, any other error is logged and answered 503, so that
+	// the client comes back. nil rejects every request unless Open is set.
+	Authenticate func(*http.Request) (auth.Identity, error)
+	// Sessions, when not nil, answers POST and DELETE /session, which put a bearer token
+	// into the cookie that Sessions.Authenticate reads, and take it out again.
+	Sessions *auth.Verifier
 	// Open grants everything to everyone, and no token is looked at. It is for a
 	// server that listens on loopback alone: requests must name it as such.
 	Open bool
-	// QueryToken takes a token from ?token= too, which proxies log.
+	// QueryToken allows the parameter token on routes that know their parameters, for
+	// an Authenticate that reads it.
 	QueryToken bool
 	// Origins are the sites whose pages may read answers, and act with the cookie
 	// of their user, each as ParseOrigin returns it.
@@ -32,14 +35,14 @@ type Access struct {
 	Refusals *Refusals
 }
 
-// as calls next with who the request is from, if that can be told.
+// as calls next with the request's identity.
 func (h *handlers) as(next func(echo.Context, caller) error) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		who, err := h.identify(c.Request())
-		if errors.Is(err, auth.ErrKeysUnavailable) && asksForStream(c) {
+		if refusal := (*auth.Refusal)(nil); errors.As(err, &refusal) && refusal.Status == http.StatusServiceUnavailable && asksForStream(c) {
 			// The fault is not the client's, and passes.
-			h.refused(c, http.StatusServiceUnavailable, err, err.Error())
-			return turnAway(c, errNoKeys, keysRetry)
+			h.refused(c, refusal.Status, err, refusal.Detail)
+			return turnAway(c, unavailable(err), keysRetry)
 		}
 		if err != nil {
 			return err
@@ -55,45 +58,40 @@ func asksForStream(c echo.Context) bool {
 	return c.Path() == "/events" && r.Method == http.MethodGet && !poll && err == nil
 }
 
-// keysRetry is the mean time after which a stream that nobody can tell the right to
-// is to try again: for unknown keys the JWKS is fetched no more often.
+// keysRetry is the mean time after which a stream is to try again that nobody could
+// authenticate: for unknown keys the JWKS is fetched no more often.
 const keysRetry = 10 * time.Second
 
 // callerKey is where a request's context has its caller, for the log.
 const callerKey = "caller"
 
-func (h *handlers) identify(r *http.Request) (caller, error) {
-	who := caller{open: h.Access.Open, address: h.Access.Proxies.peer(r).key()}
+func (h *handlers) identify(r *http.Request) (who caller, err error) {
+	who = caller{open: h.Access.Open, address: h.Access.Proxies.peer(r).key()}
 	if who.open {
 		// There is no cookie to abuse, but a page of another site may not make a
 		// visitor's browser publish either.
 		return who, h.sites.mayAct(r)
 	}
-	token, source, err := auth.RequestToken(r, h.Access.QueryToken)
+	if h.Access.Authenticate == nil {
+		return who, fault(http.StatusServiceUnavailable, "no way to authenticate requests is configured")
+	}
+	identity, err := h.Access.Authenticate(r)
+	if refusal := (*auth.Refusal)(nil); err != nil && !errors.As(err, &refusal) {
+		h.Log.WarnContext(r.Context(), "request not authenticated", "err", err)
+		return who, errNotAuthenticated
+	}
+	if err == nil {
+		err = identity.Ended()
+	}
+	if err == nil && !identity.Explicit {
+		err = h.sites.mayUseCookie(r)
+	}
 	if err != nil {
 		return who, err
 	}
-	if source == auth.FromCookie {
-		if err := h.sites.mayUseCookie(r); err != nil {
-			return who, err
-		}
-	}
-	return h.verify(r.Context(), who, token)
-}
-
-func (h *handlers) verify(ctx context.Context, who caller, token string) (caller, error) {
-	if h.Access.Tokens == nil {
-		return who, fault(http.StatusServiceUnavailable, "no key to verify tokens is configured")
-	}
-	var err error
-	if who.Principal, err = h.Access.Tokens.Verify(ctx, token); err != nil {
-		return who, err
-	}
-	who.account = "subject " + who.Subject
-	if who.Subject == "" {
-		// Without the signature: of some algorithms anyone can make another of it.
-		sum := sha256.Sum256([]byte(token[:strings.LastIndexByte(token, '.')]))
-		who.account = "token " + string(sum[:])
-	}
+	who.Identity, who.account = identity, identity.LimitKey()
 	return who, nil
 }
+
+// errNotAuthenticated is what a client is told of a failure of Authenticate.
+var errNotAuthenticated = &auth.Refusal{Status: http.StatusServiceUnavailable, Detail: "requests can't be authenticated at present"}

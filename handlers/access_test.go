@@ -46,7 +46,25 @@ func bearer(token string) []string { return []string{"Authorization", "Bearer " 
 
 // closedAccess needs tokens.
 func closedAccess() handlers.Access {
-	return handlers.Access{Tokens: must(auth.New(auth.Config{Keys: []*auth.Key{tokenKey}, Leeway: -1})), Refusals: new(handlers.Refusals)}
+	access := handlers.Access{Refusals: new(handlers.Refusals)}
+	verified(&access, auth.Config{})
+	return access
+}
+
+// verified takes tokens signed by tokenKey.
+func verified(access *handlers.Access, config auth.Config) {
+	config.Keys, config.Leeway = []*auth.Key{tokenKey}, -1
+	byTokens(access, must(auth.New(config)))
+}
+
+func byTokens(access *handlers.Access, verifier *auth.Verifier) {
+	access.Authenticate, access.Sessions = verifier.Authenticate, verifier
+}
+
+// queried takes them from ?token= too.
+func queried(access *handlers.Access) {
+	verified(access, auth.Config{QueryToken: true})
+	access.QueryToken = true
 }
 
 // closed is a node that does.
@@ -222,7 +240,7 @@ func TestAccess_KeyThatIsWithdrawnEndsItsStreams(t *testing.T) {
 	verifier := must(auth.New(auth.Config{JWKS: issuer.URL, Refresh: 10 * time.Second}))
 	n := newNode(t, func(n *node) {
 		n.access, n.admin = closedAccess(), outbox.NewAdmin(n.pool)
-		n.access.Tokens = verifier
+		byTokens(&n.access, verifier)
 	})
 
 	// Nobody knows the keys yet.

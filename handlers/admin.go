@@ -172,7 +172,7 @@ func (h *handlers) overview(c echo.Context, who caller) error {
 		Overview: state, Node: h.Streamer.Node, Samples: h.Pulse.Samples(), Following: tail.Following, Listening: tail.Listening,
 		Audit: h.Audit != nil, Subject: who.Subject,
 	}
-	if !who.open {
+	if !who.Expires.IsZero() {
 		answer.Expires = &who.Expires
 	}
 	return c.JSON(http.StatusOK, answer)

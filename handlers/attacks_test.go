@@ -269,7 +269,7 @@ func wantInert(t *testing.T, a answer) {
 
 func TestAccess_AttacksOnQueryTokens(t *testing.T) {
 	eve := mint("eve", time.Hour, "**")
-	attacked(t, func(access *handlers.Access) { access.QueryToken = true }).attack(t, map[string]attack{
+	attacked(t, queried).attack(t, map[string]attack{
 		"the right one":                 {pollA + "&token=" + ann, []string{acceptJSON}, 200, "events", nil},
 		"two tokens in the query":       {pollA + "&token=" + ann + "&token=" + eve, []string{acceptJSON}, 400, "several different tokens", nil},
 		"the same twice":                {pollA + "&token=" + ann + "&token=" + ann, []string{acceptJSON}, 400, "once", nil},

@@ -11,8 +11,8 @@ import (
 
 // caller is who sent a request.
 type caller struct {
-	auth.Principal
-	// open: all is granted, there is no principal.
+	auth.Identity
+	// open: all is granted, there is no identity.
 	open bool
 	// account is what is counted as one principal; empty where there is none.
 	account string
@@ -50,7 +50,7 @@ func (w caller) mayPublish(drafts []outbox.Draft) error {
 			return about{error: err, topic: draft.Topic}
 		}
 	}
-	return w.Trusted() // the body had time to come, and the token to expire
+	return w.Ended() // the body had time to come, and the token to expire
 }
 
 func (w caller) mayAdmin() error {
@@ -86,7 +86,9 @@ func (w caller) whilePolling(ctx context.Context) (context.Context, context.Canc
 var (
 	errTokenExpired error = &sse.Goodbye{Reason: "token_expired", Text: "the token has expired"}
 	errKeyWithdrawn error = &sse.Goodbye{Reason: "key_withdrawn", Text: "the key that signed the token was withdrawn"}
+	errRevoked      error = &sse.Goodbye{Reason: "revoked", Text: "the session has ended"}
 	errNoKeys             = &sse.Goodbye{Reason: "keys_unavailable", Text: "the keys to verify tokens are not available"}
+	errNoAnswer           = &sse.Goodbye{Reason: "unavailable", Text: "requests can't be authenticated at present"}
 	errTooMany            = &sse.Goodbye{Reason: "too_many", Text: "too many streams are open for this principal or address"}
 )
 
@@ -97,6 +99,16 @@ func farewell(cause error) error {
 		return errTokenExpired
 	case errors.Is(cause, auth.ErrWithdrawn):
 		return errKeyWithdrawn
+	case errors.As(cause, new(*auth.Refusal)):
+		return errRevoked
 	}
 	return cause
+}
+
+// unavailable is why a stream is turned away that nobody could authenticate.
+func unavailable(err error) *sse.Goodbye {
+	if errors.Is(err, auth.ErrKeysUnavailable) {
+		return errNoKeys
+	}
+	return errNoAnswer
 }

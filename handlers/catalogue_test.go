@@ -91,7 +91,7 @@ func TestBatch_IsAQueryOfStreams(t *testing.T) {
 }
 
 func TestCatalogue_RefusesQueryParametersThatItDoesNotKnow(t *testing.T) {
-	n := closed(t, func(access *handlers.Access) { access.QueryToken = true })
+	n := closed(t, queried)
 	do(t, "GET", n.url+"/catalogue?type=a", "", bearer(ann)...).wantProblem(t, 400, `"type"`, "allowed are token")
 	if a := do(t, "GET", n.url+"/catalogue?token="+ann, ""); a.status != 200 {
 		t.Errorf("%d %s", a.status, a.body)

@@ -50,7 +50,7 @@ func TestAccess_LogHasNoSecretsAndNoForgedLines(t *testing.T) {
 			n := newNode(t, func(n *node) {
 				n.log = slog.New(handler(&log))
 				n.access = closedAccess()
-				n.access.QueryToken = true
+				queried(&n.access)
 				n.access.Limits.StreamsPerPrincipal = 1
 			})
 			const forged = `level=ERROR msg="forged"` + "\n" + `{"level":"ERROR","msg":"forged"}`

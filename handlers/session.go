@@ -1,62 +1,50 @@
 package handlers
 
 import (
-	"fmt"
 	"net/http"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
 	"github.com/outcrier/outcrier/auth"
 )
 
-// maxCookieBytes is how much of name and value browsers keep (RFC 6265bis, 5.6).
-const maxCookieBytes = 4096
-
 // signIn is POST /session: it makes the bearer token a cookie, which a plain
-// EventSource sends. The cookie of before is not looked at, it is to be replaced.
+// EventSource sends.
 func (h *handlers) signIn(c echo.Context) error {
 	request := c.Request()
 	if err := h.sites.mayAct(request); err != nil {
 		return err
 	}
-	if h.Access.Open {
+	switch {
+	case h.Access.Open:
 		return c.NoContent(http.StatusNoContent) // no token is needed
+	case h.Access.Sessions == nil:
+		return echo.ErrNotFound // the application has sessions of its own
 	}
-	token, _, err := auth.HeaderToken(request)
+	cookie, err := h.Access.Sessions.SignIn(request, h.https(request))
 	if err != nil {
 		return err
 	}
-	if token == "" {
-		return &auth.Refusal{Status: http.StatusUnauthorized, Detail: "a token is needed, in Authorization"}
-	}
-	who, err := h.verify(request.Context(), caller{}, token)
-	if err != nil {
-		return err
-	}
-	if most := maxCookieBytes - len(auth.Cookie); len(token) > most {
-		return fault(http.StatusBadRequest, fmt.Sprintf("the token has %d bytes, a cookie can have %d", len(token), most))
-	}
-	h.setCookie(c, token, int(time.Until(who.Expires).Seconds()))
-	return c.NoContent(http.StatusNoContent)
+	return answerCookie(c, cookie)
 }
 
-// signOut is DELETE /session. The token stays good for who kept it; the cookie is
-// gone.
+// signOut is DELETE /session: the cookie is gone, and the token itself is not revoked.
 func (h *handlers) signOut(c echo.Context) error {
-	if err := h.sites.mayAct(c.Request()); err != nil {
+	request := c.Request()
+	if err := h.sites.mayAct(request); err != nil {
 		return err
 	}
-	h.setCookie(c, "", -1)
-	return c.NoContent(http.StatusNoContent)
+	if h.Access.Sessions == nil && !h.Access.Open {
+		return echo.ErrNotFound
+	}
+	return answerCookie(c, auth.SignOut(h.https(request)))
 }
 
-// setCookie keeps the cookie from scripts, and from what pages of other sites make
-// a browser send.
-func (h *handlers) setCookie(c echo.Context, token string, seconds int) {
+// https reports whether the client came by TLS.
+func (h *handlers) https(r *http.Request) bool { return h.Access.Proxies.peer(r).https }
+
+func answerCookie(c echo.Context, cookie *http.Cookie) error {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	c.SetCookie(&http.Cookie{ //nolint:gosec // Secure where the client came by TLS: without it the browser would not keep it
-		Name: auth.Cookie, Value: token, Path: "/", MaxAge: seconds,
-		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: h.Access.Proxies.peer(c.Request()).https,
-	})
+	c.SetCookie(cookie)
+	return c.NoContent(http.StatusNoContent)
 }

@@ -26,7 +26,6 @@ func (a AccessSettings) check(r *report) {
 
 // access is for settings that check has found to be good.
 func (a AccessSettings) access(log *slog.Logger) (access handlers.Access, err error) {
-	access.QueryToken = a.QueryToken
 	for _, text := range a.AllowOrigins {
 		origin, err := handlers.ParseOrigin(text)
 		if err != nil {
@@ -35,9 +34,12 @@ func (a AccessSettings) access(log *slog.Logger) (access handlers.Access, err er
 		access.Origins = append(access.Origins, origin)
 	}
 	if a.configured() {
-		access.Tokens, err = a.verifier(log)
+		if access.Sessions, err = a.verifier(log, a.QueryToken); err != nil {
+			return access, err
+		}
+		access.Authenticate, access.QueryToken = access.Sessions.Authenticate, a.QueryToken
 	}
-	return access, err
+	return access, nil
 }
 
 // ProxySettings says who speaks for clients.

@@ -58,7 +58,7 @@ func runDoctor(ctx context.Context, p process, c doctorConfig) error {
 	var verifier *auth.Verifier
 	if c.configured() {
 		var err error
-		if verifier, err = c.verifier(p.log); err != nil {
+		if verifier, err = c.verifier(p.log, false); err != nil {
 			return err
 		}
 	}

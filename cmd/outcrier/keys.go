@@ -76,7 +76,7 @@ func parseSecretFile(text []byte) (*auth.Key, error) {
 }
 
 // verifier is for keys that check has found to be good.
-func (k KeySettings) verifier(log *slog.Logger) (*auth.Verifier, error) {
+func (k KeySettings) verifier(log *slog.Logger, query bool) (*auth.Verifier, error) {
 	var wrong []error
 	keys := k.keys(func(flag string, err error) { wrong = append(wrong, fmt.Errorf("--%s: %w", flag, err)) })
 	if wrong != nil {
@@ -84,7 +84,7 @@ func (k KeySettings) verifier(log *slog.Logger) (*auth.Verifier, error) {
 	}
 	config := auth.Config{
 		Keys: keys, JWKS: k.JWKSURL, Refresh: k.JWKSRefresh, Issuer: k.JWTIssuer, Audience: k.JWTAudience,
-		Leeway: k.JWTLeeway, Log: log,
+		Leeway: k.JWTLeeway, QueryToken: query, Log: log,
 	}
 	if config.Leeway == 0 {
 		config.Leeway = -1 // none; its 0 is the default

@@ -133,8 +133,8 @@ func (n node) run(ctx context.Context) error {
 	if surface.Audit != nil {
 		group.Go(func() error { return surface.Audit.Run(work) })
 	}
-	if access.Tokens != nil {
-		group.Go(func() error { return access.Tokens.Run(work) })
+	if access.Sessions != nil {
+		group.Go(func() error { return access.Sessions.Run(work) })
 	}
 	if n.metricsApart() {
 		group.Go(func() error { return serveApart(work, n.Metrics, measured) })

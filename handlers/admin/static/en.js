@@ -112,6 +112,7 @@ export default {
   why_stalled: 'the reader stalled',
   why_token_expired: 'the token expired',
   why_key_withdrawn: 'the key was withdrawn',
+  why_revoked: 'the session has ended',
   why_ended: 'an admin ended it',
   why_lost: 'the connection was lost',
   why_failed: 'a fault',

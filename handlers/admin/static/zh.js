@@ -112,6 +112,7 @@ export default {
   why_stalled: '读者停滞',
   why_token_expired: '令牌过期',
   why_key_withdrawn: '密钥被撤回',
+  why_revoked: '会话已结束',
   why_ended: '管理员结束',
   why_lost: '连接中断',
   why_failed: '故障',

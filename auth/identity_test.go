@@ -17,7 +17,7 @@ import (
 
 func logger(w io.Writer) *slog.Logger { return slog.New(slog.NewTextHandler(w, nil)) }
 
-func TestPrincipal_MayWhatItsTokenGrants(t *testing.T) {
+func TestIdentity_MayWhatItsTokenGrants(t *testing.T) {
 	p := accepted(t, newVerifier(t, nil), hs(granting(`{"subscribe":["user/42/**","public/*","a","a/*/**"],"publish":["audit/*","x/**"]}`)))
 	for pattern, want := range map[outbox.Pattern]bool{
 		"user/42": true, "user/42/a/b": true, "user/42/*": true, "user/42/**": true, "user/42/*/**": true,
@@ -53,20 +53,20 @@ func TestPrincipal_MayWhatItsTokenGrants(t *testing.T) {
 }
 
 // No grant is no access: nothing is open to all by default.
-func TestPrincipal_WithoutGrantsMayNothing(t *testing.T) {
+func TestIdentity_WithoutGrantsMayNothing(t *testing.T) {
 	for _, claims := range []string{bare(expIn(time.Hour)), granting(`{}`), granting(`{"subscribe":[],"publish":[],"admin":false}`)} {
 		p := accepted(t, newVerifier(t, nil), hs(claims))
 		if p.MaySubscribe("a") == nil || p.MaySubscribe("**") == nil || p.MayPublish("a") == nil || p.MayAdmin() == nil {
 			t.Errorf("%s lets in", claims)
 		}
 	}
-	var nobody auth.Principal
-	if nobody.MaySubscribe("a") == nil || nobody.MayPublish("a") == nil || nobody.MayAdmin() == nil || nobody.Trusted() == nil {
-		t.Error("the zero principal lets in")
+	var nobody auth.Identity
+	if nobody.MaySubscribe("a") == nil || nobody.MayPublish("a") == nil || nobody.MayAdmin() == nil || nobody.Ended() != nil {
+		t.Error("the zero identity lets in")
 	}
 }
 
-func TestPrincipal_EndsWithItsToken(t *testing.T) {
+func TestIdentity_EndsWithItsToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		v := newVerifier(t, func(c *auth.Config) { c.Leeway = 10 * time.Second })
 		token := hs(bare(expIn(time.Minute)))
@@ -81,14 +81,14 @@ func TestPrincipal_EndsWithItsToken(t *testing.T) {
 
 		time.Sleep(69 * time.Second)
 		synctest.Wait()
-		if err := errors.Join(p.Trusted(), ctx.Err()); err != nil {
+		if err := errors.Join(p.Ended(), ctx.Err()); err != nil {
 			t.Error(err)
 		}
 		accepted(t, v, token) // what is let in now is not ended at once
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if !errors.Is(context.Cause(ctx), auth.ErrExpired) || !errors.Is(p.Trusted(), auth.ErrExpired) {
-			t.Errorf("ended with %v; %v", context.Cause(ctx), p.Trusted())
+		if !errors.Is(context.Cause(ctx), auth.ErrExpired) || !errors.Is(p.Ended(), auth.ErrExpired) {
+			t.Errorf("ended with %v; %v", context.Cause(ctx), p.Ended())
 		}
 		refused(t, v, token, "expired")
 		again, stopAgain := p.While(t.Context())
@@ -118,7 +118,7 @@ func TestNew_ReportsAllMistakes(t *testing.T) {
 }
 
 // The most that a token can carry, asked for the most that a request can ask.
-func BenchmarkPrincipal_MaySubscribeWorst(b *testing.B) {
+func BenchmarkIdentity_MaySubscribeWorst(b *testing.B) {
 	var granted, asked []outbox.Pattern
 	for i := range 24 { // fills 8 kB
 		granted = append(granted, outbox.Pattern(strings.Repeat("*/", 120)+fmt.Sprintf("x%02x", i)))

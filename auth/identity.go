@@ -1,0 +1,123 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// Identity is who a request is from and what it may do. The zero value may do nothing.
+type Identity struct {
+	// Subject names the user or program: in the log, in the audit, and as the one whose
+	// streams and publishing the limits count together. At most 255 bytes, all printable.
+	// Empty for a nameless one, which the limits count by address.
+	Subject string
+	// Subscribe and Publish are the topics granted.
+	Subscribe, Publish []outbox.Pattern
+	// Admin grants the admin page and GET /metrics.
+	Admin bool
+	// Expires is when the identity ends, and its streams with it; zero for never.
+	Expires time.Time
+	// Revoked, when not nil, ends the identity and its streams before Expires, as at a
+	// sign-out, by being done.
+	Revoked context.Context
+	// Explicit is set for a credential that no browser sends by itself, like a bearer
+	// token in Authorization. Otherwise, as with a cookie, requests that a page of
+	// another site made are refused.
+	Explicit bool
+
+	// nameless tells one token without a subject from another.
+	nameless string
+}
+
+// LimitKey returns the key under which limits count the identity, empty for one that has
+// none and is counted by address.
+func (i Identity) LimitKey() string {
+	switch {
+	case i.Subject != "":
+		return "subject " + i.Subject
+	case i.nameless != "":
+		return "token " + i.nameless
+	}
+	return ""
+}
+
+// MaySubscribe refuses a pattern unless every topic that it can match is granted,
+// be it by several patterns together.
+func (i Identity) MaySubscribe(pattern outbox.Pattern) error {
+	if !pattern.CoveredBy(i.Subscribe...) {
+		return notGranted(fmt.Sprintf("topic %q: subscribing to it is not granted", cut(string(pattern))))
+	}
+	return nil
+}
+
+// MayPublish refuses a topic that no pattern grants. It does not check whether the
+// topic is well-formed: append does.
+func (i Identity) MayPublish(topic string) error {
+	if !slices.ContainsFunc(i.Publish, func(granted outbox.Pattern) bool { return granted.Match(topic) }) {
+		return notGranted(fmt.Sprintf("topic %q: publishing on it is not granted", cut(topic)))
+	}
+	return nil
+}
+
+// MayAdmin refuses an identity that is no admin.
+func (i Identity) MayAdmin() error {
+	if !i.Admin {
+		return notGranted("admin is not granted")
+	}
+	return nil
+}
+
+// Ended returns nil while the identity is good, then ErrExpired, or ErrWithdrawn or
+// ErrRevoked.
+func (i Identity) Ended() error {
+	switch {
+	case i.Revoked != nil && i.Revoked.Err() != nil:
+		return i.revocation()
+	case !i.Expires.IsZero() && !time.Now().Before(i.Expires):
+		return errExpired
+	}
+	return nil
+}
+
+// revocation is why Revoked is done.
+func (i Identity) revocation() error {
+	var refusal *Refusal
+	if cause := context.Cause(i.Revoked); errors.As(cause, &refusal) {
+		return cause
+	}
+	return errRevoked
+}
+
+// While returns a context that ends with ctx or with the identity; its cause is then
+// what Ended returns. The time is counted from now on, so that a clock that is set does
+// not end all streams. stop must be called, and costs no goroutine till then.
+func (i Identity) While(ctx context.Context) (context.Context, context.CancelFunc) {
+	stop := func() {}
+	if !i.Expires.IsZero() {
+		ctx, stop = context.WithDeadlineCause(ctx, i.Expires, errExpired)
+	}
+	if i.Revoked == nil {
+		return ctx, stop
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	forget := context.AfterFunc(i.Revoked, func() { end(i.revocation()) })
+	return ctx, func() {
+		forget()
+		stop()
+		end(nil)
+	}
+}
+
+// cut keeps an error short; a topic has up to 255 bytes.
+func cut(text string) string {
+	const most = 300
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
+}
