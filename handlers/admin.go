@@ -45,6 +45,10 @@ func (h *handlers) adminRoute(e *echo.Echo, path string, at routes) {
 	for method := range at {
 		allowed = append(allowed, method)
 	}
+	if at[http.MethodGet] != nil {
+		at[http.MethodHead] = at[http.MethodGet] // net/http leaves out the body
+		allowed = append(allowed, http.MethodHead)
+	}
 	slices.Sort(allowed)
 	e.Any(path, h.asAdmin(func(c echo.Context, who caller) error {
 		do, ok := at[c.Request().Method]

@@ -162,7 +162,7 @@ func TestAccess_AttacksFromOtherOrigins(t *testing.T) {
 		}},
 		"two origins": {pollA, []string{asAnn, acceptJSON, "Origin: " + app, "Origin: " + app}, 200, "events", without(allowOrigin)},
 		"preflight of the origin that is allowed": {"OPTIONS /events", []string{"Origin: " + app, "Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization,content-type,idempotency-key,last-event-id"}, 204, "", func(t *testing.T, a answer) {
-			if a.header.Get("Access-Control-Allow-Methods") != "GET, POST" || strings.Contains(a.header.Get("Access-Control-Allow-Headers"), "*") {
+			if a.header.Get("Access-Control-Allow-Methods") != "GET, HEAD, POST" || strings.Contains(a.header.Get("Access-Control-Allow-Headers"), "*") {
 				t.Errorf("%v", a.header)
 			}
 		}},

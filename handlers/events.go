@@ -34,10 +34,26 @@ func (h *handlers) events(c echo.Context, who caller) error {
 	if err := who.maySubscribe(request.Filter.Topics); err != nil {
 		return err
 	}
+	if c.Request().Method == http.MethodHead {
+		return head(c, poll)
+	}
 	if poll {
 		return h.poll(c, who, request)
 	}
 	return h.stream(c, who, request)
+}
+
+// head answers a request that is good with the headers of a GET: there is no stream, and
+// nothing is waited for.
+func head(c echo.Context, poll bool) error {
+	header := c.Response().Header()
+	if poll {
+		header.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
+		header.Set(echo.HeaderCacheControl, "no-store, no-transform")
+	} else {
+		streamHeader(header)
+	}
+	return c.NoContent(http.StatusOK)
 }
 
 // badRequest is a fault with what the error says and what it is about.

@@ -19,8 +19,8 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// Config is what the handlers are built on. All fields are needed, but those that may
-// be nil.
+// Config is what the handlers are built on. Fields are required unless documented as
+// optional.
 type Config struct {
 	Streamer *sse.Streamer
 	// Append appends all drafts in one transaction of its own and returns their
@@ -52,7 +52,8 @@ type Config struct {
 	Gzip bool
 	// MaxBody is the largest request body in bytes.
 	MaxBody int64
-	Log     *slog.Logger
+	// Log gets refusals, failures and the ends of streams. Nothing if nil.
+	Log *slog.Logger
 }
 
 // New returns the handler of all routes.
@@ -65,6 +66,9 @@ func New(config Config) http.Handler {
 	}
 	if config.Traffic == nil {
 		config.Traffic = new(Traffic)
+	}
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &handlers{
 		Config: config, sites: newSites(access.Origins), logged: newLogged(), pace: newPace(limits.PublishRate),
@@ -83,37 +87,42 @@ func New(config Config) http.Handler {
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
 		// Home gets no other path's methods.
-		for _, path := range []string{"/events", "/session", "/catalogue", "/healthz", "/readyz", "/metrics", "/client.js", "/client.d.ts", "/openapi.yaml"} {
-			methods := cmp.Or(strings.Join(resources[path], ", "), http.MethodGet)
-			e.Any(path, func(c echo.Context) error {
+		for _, path := range []string{"/events", "/events/:id", "/session", "/catalogue", "/healthz", "/readyz", "/metrics", "/client.js", "/client.d.ts", "/openapi.yaml"} {
+			methods := cmp.Or(strings.Join(resources[path], ", "), "GET, HEAD")
+			e.Any(path, h.oneSegment(func(c echo.Context) error {
 				c.Response().Header().Set(echo.HeaderAllow, methods)
 				return echo.ErrMethodNotAllowed
-			})
+			}))
 		}
 	}
-	e.GET("/events", h.as(h.events))
+	// A HEAD is answered like a GET: net/http leaves out the body.
+	get := func(path string, handler echo.HandlerFunc) {
+		e.Match([]string{http.MethodGet, http.MethodHead}, path, handler)
+	}
+	get("/events", h.as(h.events))
+	get("/events/:id", h.oneSegment(h.as(h.one)))
 	e.POST("/events", h.as(h.append))
 	if config.Catalogue != nil {
-		e.GET("/catalogue", h.as(h.catalogue))
+		get("/catalogue", h.as(h.catalogue))
 	}
 	e.POST("/session", h.signIn)
 	e.DELETE("/session", h.signOut)
-	e.GET("/healthz", h.healthz)
-	e.GET("/readyz", h.readyz)
+	get("/healthz", h.healthz)
+	get("/readyz", h.readyz)
 	switch {
 	case config.Metrics == nil:
 	case config.MetricsOpen:
-		e.GET("/metrics", h.metricsOpen)
+		get("/metrics", h.metricsOpen)
 	default:
-		e.GET("/metrics", h.as(h.metrics))
+		get("/metrics", h.as(h.metrics))
 	}
 	for path, file := range map[string]echo.HandlerFunc{
 		"/client.js":   module("text/javascript; charset=utf-8", client.Script()),
 		"/client.d.ts": module("text/plain; charset=utf-8", client.Types),
 	} {
-		e.Match([]string{http.MethodGet, http.MethodHead}, path, file)
+		get(path, file)
 	}
-	e.GET("/openapi.yaml", h.describe)
+	get("/openapi.yaml", h.describe)
 	if config.Admin != nil {
 		h.adminRoutes(e)
 	}

@@ -77,9 +77,18 @@ var errCrossSite = fault(http.StatusForbidden, "the request was made by a page o
 // resources are the paths that pages of other origins may be allowed to read, with
 // their methods.
 var resources = map[string][]string{
-	"/events":    {http.MethodGet, http.MethodPost},
-	"/session":   {http.MethodPost, http.MethodDelete},
-	"/catalogue": {http.MethodGet},
+	"/events":     {http.MethodGet, http.MethodHead, http.MethodPost},
+	"/events/:id": {http.MethodGet, http.MethodHead},
+	"/session":    {http.MethodPost, http.MethodDelete},
+	"/catalogue":  {http.MethodGet, http.MethodHead},
+}
+
+// methodsOf are the methods of the resource at a path, none if it is no such path.
+func methodsOf(path string) []string {
+	if id, is := strings.CutPrefix(path, "/events/"); is && !strings.Contains(id, "/") {
+		path = "/events/:id"
+	}
+	return resources[path]
 }
 
 // sharedHeaders are the request headers that pages of allowed origins may set.
@@ -89,8 +98,8 @@ var sharedHeaders = []string{"authorization", "content-type", "idempotency-key",
 func (h *handlers) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		request, header := c.Request(), c.Response().Header()
-		methods, shared := resources[request.URL.Path]
-		if !shared || len(h.sites.origins) == 0 {
+		methods := methodsOf(request.URL.Path)
+		if methods == nil || len(h.sites.origins) == 0 {
 			return next(c)
 		}
 		// Also on answers without CORS headers: a cache must not give them to others.

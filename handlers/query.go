@@ -16,6 +16,9 @@ import (
 
 // A window for batches: shorter gains nothing over single events, longer is no
 // stream any more.
+// maxLast is how many of the last events a reader can begin with, as many as a poll's page.
+const maxLast = 1000
+
 const minBatch, maxBatch = 10 * time.Millisecond, 10 * time.Second
 
 // lastEventID are the names under which polyfills send the last id in the query.
@@ -24,7 +27,7 @@ var lastEventID = []string{"last_event_id", "lastEventId", "Last-Event-ID"}
 // parseRequest reads the query. What it does not know it refuses: a misspelt
 // filter must not become a stream that stays mute.
 func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request, err error) {
-	known := slices.Concat([]string{"topic", "type", "from", "format", "names"}, lastEventID)
+	known := slices.Concat([]string{"topic", "type", "from", "last", "format", "names"}, lastEventID)
 	ofPolls, ofStreams := []string{"after", "until", "wait", "limit"}, []string{"batch"}
 	own, others, kind := ofStreams, ofPolls, "long polls (Accept: application/json)"
 	if poll {
@@ -72,12 +75,8 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 		}
 		request.Filter.Types = append(request.Filter.Types, kind)
 	}
-	switch format := query.Get("format"); format {
-	case "", "cloudevents":
-	case "payload":
-		request.Format |= sse.Payload
-	default:
-		return request, wrong("format", "format %q is not known; allowed are cloudevents and payload", format)
+	if request.Format, err = parseFormat(query.Get("format")); err != nil {
+		return request, err
 	}
 	switch names := query.Get("names"); names {
 	case "", "type":
@@ -103,6 +102,16 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	return request, err
 }
 
+func parseFormat(text string) (sse.Format, error) {
+	switch text {
+	case "", "cloudevents":
+		return sse.CloudEvents, nil
+	case "payload":
+		return sse.Payload, nil
+	}
+	return 0, wrong("format", "format %q is not known; allowed are cloudevents and payload", text)
+}
+
 // wrong is an error about a parameter.
 func wrong(parameter, format string, values ...any) error {
 	return about{fmt.Errorf(format, values...), parameter, ""}
@@ -120,6 +129,19 @@ func parseFrom(c echo.Context) (sse.From, error) {
 		}
 	}
 	from := c.QueryParam("from")
+	last, of := c.QueryParam("last"), "last"
+	if text, is := strings.CutPrefix(from, "last:"); is && last == "" {
+		last, of = text, "from"
+	} else if last != "" && from != "" {
+		return sse.From{}, wrong("last", "give from or last, not both")
+	}
+	if last != "" {
+		n, err := number(last, 0, 1, maxLast)
+		if err != nil {
+			return sse.From{}, wrong(of, "the number of the last events %w", err)
+		}
+		return sse.From{Last: n}, nil
+	}
 	switch from {
 	case "", "now":
 		return sse.From{}, nil
@@ -140,7 +162,7 @@ func parseFrom(c echo.Context) (sse.From, error) {
 			return sse.From{Position: from}, nil
 		}
 	}
-	return sse.From{}, wrong("from", `from=%.100q is not known; allowed are "now", "earliest", a position, an RFC 3339 time like 2026-11-22T02:00:00Z, or a duration back like 1h`, from)
+	return sse.From{}, wrong("from", `from=%.100q is not known; allowed are "now", "earliest", "last:50", a position, an RFC 3339 time like 2026-11-22T02:00:00Z, or a duration back like 1h`, from)
 }
 
 // number parses a whole number within bounds.

@@ -10,7 +10,8 @@ func TestAccess_AttacksOnTheWire(t *testing.T) {
 	n := attacked(t, nil)
 	hidden := "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 	n.attack(t, map[string]attack{
-		"HEAD":                                {"HEAD /events?topic=a", []string{asAnn}, 405, "", nil},
+		"HEAD":                                {"HEAD /events?topic=a", []string{asAnn}, 200, "", nil},
+		"HEAD of what is not granted":         {"HEAD /events?topic=b/secret", []string{asAnn}, 403, "", nil},
 		"OPTIONS of nobody":                   {"OPTIONS /events", nil, 204, "", without(allowOrigin)},
 		"TRACE, which would tell headers":     {"TRACE /events", []string{cookieAnn, asAnn}, 405, "TRACE", func(t *testing.T, a answer) { a.wantWithout(t, ann) }},
 		"CONNECT":                             {"CONNECT evil.example:443", []string{asAnn}, 404, "", nil},

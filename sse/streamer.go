@@ -45,15 +45,21 @@ type Streamer struct {
 	open     atomic.Int64
 	drain    sync.Once
 	draining chan struct{}
+	// empty is closed when no stream is left of those that Drain ends.
+	empty    chan struct{}
+	emptied  sync.Once
 	crew     crew
 	counts   counts
 }
 
-// NewStreamer makes a Streamer with the defaults.
+// NewStreamer makes a Streamer with the defaults. A nil log gets nothing.
 func NewStreamer(hub *Hub, log *slog.Logger) *Streamer {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
 	return &Streamer{
 		Hub: hub, Log: log, Heartbeat: 15 * time.Second, Stall: 30 * time.Second,
-		Retry: 3 * time.Second, DrainTime: 5 * time.Second, draining: make(chan struct{}), crew: newCrew(),
+		Retry: 3 * time.Second, DrainTime: 5 * time.Second, draining: make(chan struct{}), empty: make(chan struct{}), crew: newCrew(),
 	}
 }
 
@@ -81,6 +87,8 @@ type From struct {
 	Since time.Time
 	// Earliest starts with the oldest event held.
 	Earliest bool
+	// Last, when above 0, starts with so many of the newest events.
+	Last int
 }
 
 // Goodbye is why a stream ends that is told so, by the event outcrier.goodbye: an
@@ -107,8 +115,18 @@ var (
 )
 
 // Drain tells all streams to end, spread over DrainTime, and every new one to
-// end at once. It does not wait; Open tells when they are gone.
-func (s *Streamer) Drain() { s.drain.Do(func() { close(s.draining) }) }
+// end at once. It does not wait; Drained does.
+func (s *Streamer) Drain() {
+	s.drain.Do(func() {
+		close(s.draining)
+		if s.open.Load() == 0 {
+			s.emptied.Do(func() { close(s.empty) })
+		}
+	})
+}
+
+// Drained is closed when Drain was called and no stream is left.
+func (s *Streamer) Drained() <-chan struct{} { return s.empty }
 
 // Draining tells whether Drain was called.
 func (s *Streamer) Draining() bool {
@@ -134,7 +152,11 @@ func (s *Streamer) enter() error {
 	return nil
 }
 
-func (s *Streamer) leave() { s.open.Add(-1) }
+func (s *Streamer) leave() {
+	if s.open.Add(-1) == 0 && s.Draining() {
+		s.emptied.Do(func() { close(s.empty) })
+	}
+}
 
 // remembered is the position that a stream starts from, if that takes no look at
 // the table.
@@ -161,6 +183,9 @@ func (s *Streamer) start(ctx context.Context, request Request, w outbox.Position
 			return w, &outbox.Gap{Reason: outbox.Malformed, Since: since}, err
 		}
 		return s.judge(ctx, p, request.Filter, w)
+	case from.Last > 0:
+		given, err := s.lastOf(ctx, request.Filter, from.Last, w)
+		return given, nil, err
 	case from.Earliest:
 		given, err := s.Hub.Ring.Earliest(ctx, w)
 		return given, nil, err

@@ -1,0 +1,78 @@
+package handlers
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse"
+)
+
+// oneSegment has next answer only where the path's id is one segment: echo takes all that
+// follows for it.
+func (h *handlers) oneSegment(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		switch {
+		case !strings.Contains(c.Param("id"), "/"):
+			return next(c)
+		case h.Home != nil:
+			return echo.WrapHandler(h.Home)(c)
+		}
+		return echo.ErrNotFound
+	}
+}
+
+// one is GET /events/:id: one event, as a poll would give it. One on a topic that is not
+// granted is answered like one that there is not.
+func (h *handlers) one(c echo.Context, who caller) error {
+	known := []string{"format"}
+	if h.Access.QueryToken {
+		known = append(known, "token")
+	}
+	query, err := asked(c, known...)
+	if err != nil {
+		return err
+	}
+	format, err := parseFormat(query.Get("format"))
+	if err != nil {
+		return badRequest(err)
+	}
+	id, err := strconv.ParseInt(c.Param("id"), 10, 64)
+	if err != nil || id < 1 {
+		return fault(http.StatusBadRequest, fmt.Sprintf("an event's id is a whole number above 0, not %.100q", c.Param("id")))
+	}
+	if !h.enter(who) {
+		return tooMany(c, tooManyRetry, errTooMany.Text)
+	}
+	defer h.leave(who)
+	ctx := c.Request().Context()
+	event, before, after, found, err := h.Streamer.Event(ctx, id)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil // nobody is left to answer
+	case err != nil:
+		h.Log.WarnContext(ctx, "event not read", "err", err)
+		return fault(http.StatusServiceUnavailable, "the database is not available")
+	case !found || who.maySubscribe([]outbox.Pattern{outbox.Pattern(event.Topic)}) != nil:
+		return fault(http.StatusNotFound, fmt.Sprintf("no event %d is held, or its topic is not granted", id))
+	}
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store, no-transform") // it may be erased
+	media := "application/cloudevents+json"
+	if format == sse.Payload {
+		media = echo.MIMEApplicationJSON
+	}
+	if err := c.Blob(http.StatusOK, media, sse.AppendEvent(nil, &event, format)); err != nil {
+		return err
+	}
+	record := h.recorded(who, outbox.Filter{Topics: []outbox.Pattern{outbox.Pattern(event.Topic)}}, nil)
+	if record != nil && c.Request().Method == http.MethodGet && http.NewResponseController(c.Response().Writer).Flush() == nil {
+		r := record(before)
+		r.Progress(after, 1, id)
+		r.Closed("polled")
+	}
+	return nil
+}

@@ -1,0 +1,50 @@
+package sse
+
+import (
+	"context"
+	"math"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// Event reads one event by its id, as soon as it is committed, whatever the hub has read.
+// It returns the positions of a reader before and after the event too, for the audit. Two
+// events can have one id where the sequence was set back: then it is the one that was
+// appended last.
+func (s *Streamer) Event(ctx context.Context, id int64) (event outbox.Event, before, after outbox.Position, found bool, err error) {
+	for {
+		// Beside no tail: the table is asked as it is.
+		earliest, err := s.Hub.Ring.Earliest(ctx, outbox.Position{})
+		if err != nil {
+			return event, before, after, false, err
+		}
+		all := earliest
+		all.Given = outbox.Set{Max: math.MaxInt64, Except: []uint64{}}
+		page, erasures, err := s.Hub.Ring.replayTable(ctx, outbox.Leg{From: earliest, To: all, After: id - 1}, anyTopic, 1, 0)
+		if err != nil {
+			return event, before, after, false, err
+		}
+		if s.Hub.Ring.erasures.Load() != erasures {
+			continue
+		}
+		for _, e := range page.Events {
+			if e.ID == id && (!found || e.CreatedAt.After(event.CreatedAt)) {
+				event, found = e, true
+			}
+		}
+		before = outbox.Position{
+			History: earliest.History, EventID: id - 1, Given: outbox.Set{Max: event.XID - 1}, Within: &outbox.Set{Max: event.XID},
+			Anchor: outbox.Anchor{XID: event.XID}, Removal: earliest.Removal,
+		}
+		after = before
+		after.EventID = id
+		return event, before, after, found, nil
+	}
+}
+
+var anyTopic = outbox.Filter{Topics: []outbox.Pattern{"**"}}
+
+// AppendEvent appends the event as it is in a stream's data, and in a poll's answer.
+func AppendEvent(dst []byte, e *outbox.Event, format Format) []byte {
+	return appendJSONData(dst, e, format)
+}

@@ -1,0 +1,54 @@
+package sse
+
+import (
+	"context"
+	"math"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// lastOf is the position of a reader that was given all events of w but the newest n of
+// those that the filter selects, by their ids.
+//
+// It looks back from the newest id, further each time: a page that fills a list needs a
+// few events of a busy topic, or all of one that is quiet, which the table finds by the
+// topic at whatever distance.
+func (s *Streamer) lastOf(ctx context.Context, filter outbox.Filter, n int, w outbox.Position) (outbox.Position, error) {
+	earliest, err := s.Hub.Ring.Earliest(ctx, w)
+	if err != nil {
+		return w, err
+	}
+	for back := int64(4 * n); ; back = 16 * min(back, math.MaxInt64/16) {
+		leg := outbox.Leg{From: earliest, To: earliest.Join(w)}
+		if back < w.EventID {
+			leg.After = w.EventID - back
+		}
+		ids, err := s.newest(ctx, leg, filter, n+1)
+		switch {
+		case err != nil:
+			return w, err
+		case len(ids) > n:
+			return leg.At(ids[0]), nil
+		case leg.After == 0:
+			return earliest, nil
+		}
+	}
+}
+
+// newest are the ids of the newest n events of a leg that the filter selects, ascending.
+func (s *Streamer) newest(ctx context.Context, leg outbox.Leg, filter outbox.Filter, n int) (ids []int64, err error) {
+	for {
+		page, err := s.Hub.Ring.Replay(ctx, leg, filter, largePage, 0)
+		if err != nil {
+			return nil, err
+		}
+		for i := range page.Events {
+			ids = append(ids, page.Events[i].ID)
+		}
+		ids = ids[max(0, len(ids)-n):]
+		page.Free()
+		if leg.After = page.After; page.Done {
+			return ids, nil
+		}
+	}
+}
