@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/outcrier/outcrier/migrations"
+	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -82,6 +83,28 @@ func TestDrop_IsOfOneOutbox(t *testing.T) {
 		t.Errorf("%d events", n)
 	}
 	works(t, conn)
+}
+
+// A node that records no streams is not in the table of nodes; its sessions have its name.
+func TestDrop_SeesSessionsOfNodes(t *testing.T) {
+	address, conn := migrated(t)
+	m := migrations.Migrations{URL: address}
+	node, err := outbox.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer node.Close(context.Background())
+	err = m.Drop(t.Context(), conn.Config().Database)
+	if err == nil || !strings.Contains(err.Error(), "sessions of nodes are connected: pid ") {
+		t.Errorf("%v", err)
+	}
+	// With two outboxes in the database, nobody can tell whose they are.
+	second := migrations.Migrations{URL: address, Schema: outboxtest.Schema(t, address)}
+	if err := second.Drop(t.Context(), conn.Config().Database); err != nil {
+		t.Error(err)
+	}
+	node.Close(t.Context())
+	eventually(t, "it is dropped", func() bool { return m.Drop(t.Context(), conn.Config().Database) == nil })
 }
 
 // A lock that is not to be had is waited for, and writers don't wait behind.

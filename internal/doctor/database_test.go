@@ -147,6 +147,11 @@ func TestDatabase_FindsASequenceThatIsBehind(t *testing.T) {
 func TestDatabase_LooksAtTheNotificationQueue(t *testing.T) {
 	url, _ := migrated(t)
 	examine(t, Config{DatabaseURL: url}).want(t, OK, "notifications", "0 % full")
+	for usage, severity := range map[float64]Severity{0.09: OK, 0.1: Warning, 0.49: Warning, 0.5: Error, 1: Error} {
+		var found findings
+		(&examination{Config: Config{Found: found.add}, counts: map[Severity]int{}}).queue(usage)
+		found.want(t, severity, "notifications", fmt.Sprintf("%.0f %% full", 100*usage))
+	}
 }
 
 // Many partitions cost every read.

@@ -105,6 +105,11 @@ func (e *examination) notifications(ctx context.Context, conn *pgx.Conn) {
 		e.say(Error, "notifications", "the queue of notifications can't be looked at: "+plain(err), "look at the log of Postgres")
 		return
 	}
+	e.queue(usage)
+}
+
+// queue judges how full the queue of notifications is.
+func (e *examination) queue(usage float64) {
 	text := fmt.Sprintf("the queue of notifications is %.0f %% full", 100*usage)
 	switch {
 	case usage >= 0.5:
