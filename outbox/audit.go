@@ -58,7 +58,8 @@ type Audit struct {
 	// Backlog is how many streams that have ended are kept while they can't
 	// be written: 100,000 by default, of about 1 kB each.
 	Backlog int
-	Log     *slog.Logger
+	// Log gets failures. Nothing by default.
+	Log *slog.Logger
 
 	run int64
 
@@ -137,6 +138,7 @@ func (a *Audit) Stats() AuditStats {
 // Run writes until ctx ends, then what is left, and returns ctx's cause. Streams
 // that are still open by then are recorded as ended.
 func (a *Audit) Run(ctx context.Context) error {
+	a.Log = logOr(a.Log)
 	if a.run == 0 {
 		a.run = rand.Int64N(1<<53-1) + 1 //nolint:gosec // apart, not secret
 	}

@@ -25,7 +25,8 @@ type Retention struct {
 	Keep time.Duration
 	// Rules are for topics whose events go earlier than that.
 	Rules []RetentionRule
-	Log   *slog.Logger
+	// Log gets what is removed, and failures. Nothing by default.
+	Log *slog.Logger
 }
 
 // RetentionRule says when the events of a pattern's topics are removed. Where several
@@ -54,6 +55,7 @@ const (
 
 // Run works until ctx ends and returns its cause.
 func (r Retention) Run(ctx context.Context) error {
+	r.Log = logOr(r.Log)
 	busy := 0
 	for {
 		locked, err := r.turn(ctx)

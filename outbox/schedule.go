@@ -14,7 +14,8 @@ type Schedule struct {
 	Pool *pgxpool.Pool
 	// Schema is where the outbox is; the default one by default.
 	Schema Schema
-	Log    *slog.Logger
+	// Log gets failures. Nothing by default.
+	Log *slog.Logger
 }
 
 // scheduleTurn is how late an event that was scheduled at the last moment may be.
@@ -23,6 +24,7 @@ const scheduleTurn = 100 * time.Millisecond
 // Run works until ctx ends and returns its cause. While the database is gone it
 // tries again once a second.
 func (s Schedule) Run(ctx context.Context) error {
+	s.Log = logOr(s.Log)
 	failing := false
 	for {
 		pause, err := s.turn(ctx)

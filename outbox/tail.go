@@ -56,7 +56,7 @@ type Tail struct {
 	// Silence is how long a statement may bring nothing before its connection is
 	// taken for dead, as one is that a firewall has forgotten: 10 s by default.
 	Silence time.Duration
-	// Log gets lost connections and their return.
+	// Log gets lost connections and their return. Nothing by default.
 	Log *slog.Logger
 
 	position   Position
@@ -86,6 +86,7 @@ var ErrNotMigrated = errors.New("the outbox's tables are missing: run outcrier m
 // Run follows until ctx ends and returns its cause. A lost connection is made
 // anew, with growing pauses, for as long as it takes.
 func (t *Tail) Run(ctx context.Context) error {
+	t.Log = logOr(t.Log)
 	if t.Turn == 0 {
 		t.Turn = 10 * time.Millisecond
 	}

@@ -46,10 +46,10 @@ type Streamer struct {
 	drain    sync.Once
 	draining chan struct{}
 	// empty is closed when no stream is left of those that Drain ends.
-	empty    chan struct{}
-	emptied  sync.Once
-	crew     crew
-	counts   counts
+	empty   chan struct{}
+	emptied sync.Once
+	crew    crew
+	counts  counts
 }
 
 // NewStreamer makes a Streamer with the defaults. A nil log gets nothing.
