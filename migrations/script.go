@@ -12,8 +12,11 @@ func (m Migrations) SQL(from int64) (string, error) {
 	if err := m.checkNames(); err != nil {
 		return "", fmt.Errorf("migrate sql: %w", err)
 	}
-	if from < 0 || from >= Newest() {
-		return "", fmt.Errorf("migrate sql: from version %d: the newest version is %d, so 0 to %d can be the one before", from, Newest(), Newest()-1)
+	if from < 0 || from > Newest() {
+		return "", fmt.Errorf("migrate sql: from version %d: want 0 to %d, the newest version", from, Newest())
+	}
+	if from == Newest() {
+		return fmt.Sprintf("-- Nothing to do: version %d of Outcrier's schema is the newest.\n", from), nil
 	}
 	schema, name := "public", "outbox"
 	if m.Outbox != "" {

@@ -137,10 +137,14 @@ func TestSQL_RefusesADatabaseThatItIsNotFor(t *testing.T) {
 	if got := ask[int](t, conn, objects); got != made {
 		t.Errorf("there were %d objects and are %d", made, got)
 	}
-	for _, from := range []int64{-1, migrations.Newest()} {
-		if _, err := (migrations.Migrations{}).SQL(from); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("the newest version is %d", migrations.Newest())) {
+	for _, from := range []int64{-1, migrations.Newest() + 1} {
+		if _, err := (migrations.Migrations{}).SQL(from); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("want 0 to %d", migrations.Newest())) {
 			t.Errorf("from %d: %v", from, err)
 		}
+	}
+	nothing := script(t, migrations.Migrations{}, migrations.Newest())
+	if out := mustRun(t, nothing, "psql", "-X", "-1", "-v", "ON_ERROR_STOP=1", "-d", address); out != "" || !strings.Contains(nothing, "Nothing to do") {
+		t.Errorf("from the newest on: %q, %s", nothing, out)
 	}
 	if _, err := (migrations.Migrations{Schema: "public"}).SQL(0); err == nil {
 		t.Error("into public it prints something")

@@ -251,7 +251,7 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		{serve, []string{"--outbox", "app."}, "want schema.name"},
 		{script, nil, ""},
 		{script, []string{"--from", "1"}, ""},
-		{script, []string{"--from", "1000"}, "is the newest"},
+		{script, []string{"--from", "1000"}, "is the newest version"},
 		{script, []string{"--from", "-1"}, "want 0 or more"},
 		{add, []string{"--schema", "pg_temp"}, "Postgres's own"},
 		{follow, nil, "has to be given, or --database-url"},

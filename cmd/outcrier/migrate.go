@@ -90,8 +90,8 @@ func (c *migrateDropConfig) check(r *report)   { c.required(r) }
 
 func (c *migrateSQLConfig) check(r *report) {
 	c.OutboxSettings.check(r)
-	if newest := int(migrations.Newest()); c.From >= newest {
-		r.reject("from", "want 0 to %d: version %d is the newest", newest-1, newest)
+	if newest := int(migrations.Newest()); c.From > newest {
+		r.reject("from", "want 0 to %d, which is the newest version", newest)
 	}
 }
 
