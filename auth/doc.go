@@ -25,4 +25,6 @@
 //   - JSON is read strictly: no name twice, on any level, and names in the very
 //     letters. encoding/json would take "EXP" for "exp" and the last of two.
 //   - A stream outlives neither its token nor its key.
+//
+// Why tokens are taken apart here and not by a library: docs/decisions, 12.
 package auth

@@ -52,5 +52,7 @@
 //     the order of appends wherever there is one.
 //   - A position that can't be honoured is answered by a [Gap], never by silence.
 //
-// The argument is in docs/guarantees.md, the writers' side in package migrations.
+// The argument is in docs/guarantees.md, the writers' side in package migrations, the way
+// of an event from function to function in docs/architecture.md. Why snapshots and sets:
+// docs/decisions, 6 and 7.
 package outbox

@@ -50,5 +50,7 @@
 //     them.
 //
 // The package knows no SQL and no HTTP routes: what it needs of the table is [Past],
-// what it needs of a response is [Writer].
+// what it needs of a response is [Writer]. The way of an event from function to function
+// is in docs/architecture.md. Why connections are taken over, why gzip is shared, and why
+// there is a ring: docs/decisions, 8 to 10.
 package sse
