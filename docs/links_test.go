@@ -59,6 +59,26 @@ func TestReadme_LinksEveryDocument(t *testing.T) {
 	}
 }
 
+// TestDecisions_AreListedAndHaveTheirParts: each page is in the index, and says what was
+// weighed and what would change it.
+func TestDecisions_AreListedAndHaveTheirParts(t *testing.T) {
+	pages, err := filepath.Glob("decisions/0*.md")
+	if err != nil || len(pages) == 0 {
+		t.Fatalf("no decisions: %v", err)
+	}
+	index := text(t, "decisions/README.md")
+	for _, page := range pages {
+		if !strings.Contains(index, "("+filepath.Base(page)+")") {
+			t.Errorf("the index does not list %s", page)
+		}
+		for _, part := range []string{"**Status:**", "## The question", "## Considered", "## Chosen", "## What would change our mind"} {
+			if !strings.Contains(text(t, page), part) {
+				t.Errorf("%s has no %s", page, part)
+			}
+		}
+	}
+}
+
 // TestReadme_IsTheSameInChinese: it has the same headings, links, and blocks of code.
 func TestReadme_IsTheSameInChinese(t *testing.T) {
 	english, chinese := text(t, "../README.md"), text(t, "../README.zh-CN.md")
