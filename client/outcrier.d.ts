@@ -82,8 +82,9 @@ export interface Options {
   /** Only events of these types: exact, or with a final `*`. All by default. */
   types?: string[];
   /**
-   * Where to begin: `now` (default), `earliest`, a position (as of SQL's `outcrier.position()`, rendered into
-   * the page), an RFC 3339 time, or a duration back like `1h`. A position that is remembered wins.
+   * Where to begin: `now` (default), `earliest`, the newest events as `last:50`, a position (as of SQL's
+   * `outcrier.position()`, rendered into the page), an RFC 3339 time, or a duration back like `1h`. A position that is
+   * remembered wins.
    */
   from?: string;
   /**

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,10 +191,10 @@ func TestErase_FailsUnlessPagesReadBeforeAreDiscarded(t *testing.T) {
 			s.at = outbox.Position{History: 1}
 			s.Hub.Start(s.at)
 			s.tail(s.storeSecret("a", events)...)
-			pages := 0
+			var pages atomic.Int64
 			s.past.set(func() {
 				s.past.replay = func(outbox.Leg) error {
-					if pages++; pages == 3 { // a large one, with the next read ahead
+					if pages.Add(1) == 3 { // a large one, with the next read ahead
 						go func() {
 							time.Sleep(time.Second)
 							s.tailErasure(s.erase(redact)...)
@@ -204,7 +205,7 @@ func TestErase_FailsUnlessPagesReadBeforeAreDiscarded(t *testing.T) {
 			})
 			w := &wire{}
 			s.Hub.Ring.Past = late{s.past, func() time.Duration {
-				if pages < 3 {
+				if pages.Load() < 3 {
 					return 0
 				}
 				w.mu.Lock()
