@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -47,26 +46,25 @@ type pricePace struct {
 }
 
 func (b *bench) priceAt(ctx context.Context, p pricePace, sides []priceSide) error {
-	found := make([][]float64, len(sides))
+	found, worked := make([][]float64, len(sides)), make([][]float64, len(sides))
 	var trips []float64
 	var read Count
 	for run := range b.Runs {
 		b.say("writers: one INSERT, %s, run %d", p.name, run+1)
 		topic := b.topic("writers/price/%s/%d", p.topic(), run)
-		var costs []float64
-		var trip float64
+		var paid []paid
 		given, err := b.witnessed(ctx, topic, func() (appended int64, err error) {
-			costs, trip, appended, err = b.priceRound(ctx, p, sides, topic)
+			paid, appended, err = b.priceRound(ctx, p, sides, topic)
 			return appended, err
 		})
 		if err != nil {
 			return err
 		}
 		read.add(given)
-		for i, cost := range costs {
-			found[i] = append(found[i], cost)
+		trips = append(trips, paid[0].time)
+		for i, one := range paid[1:] {
+			found[i], worked[i] = append(found[i], one.time), append(worked[i], one.cpu)
 		}
-		trips = append(trips, trip)
 	}
 	b.report.Total.add(read)
 	b.report.add(Figure{Measure: "writers", Variant: p.name, Name: "round trip of SELECT 1", Unit: "µs", Runs: trips})
@@ -82,6 +80,12 @@ func (b *bench) priceAt(ctx context.Context, p pricePace, sides []priceSide) err
 			f.Count = &read
 		}
 		b.report.add(f)
+	}
+	for i, side := range sides {
+		f := Figure{Measure: "writers", Variant: side.name + ", " + p.name, Name: "CPU of the session for one INSERT", Unit: "µs", Runs: worked[i]}
+		if p.rate == 0 && len(finite(worked[i])) > 0 {
+			b.report.add(f)
+		}
 	}
 	return nil
 }
@@ -105,49 +109,55 @@ func (p pricePace) turn() time.Duration {
 	return 250 * time.Millisecond
 }
 
-// priceRound takes a round for each side, in short turns, and returns what an INSERT
-// and a round trip cost in µs, and how many events the outbox that a node reads has
-// got. The cost is the median of the turns' means: a checkpoint or a vacuum in one turn
-// is not what an INSERT costs. At a pace a turn has few INSERTs, and the cost is the
-// median of all.
-func (b *bench) priceRound(ctx context.Context, p pricePace, sides []priceSide, topic string) (costs []float64, trip float64, appended int64, err error) {
+// paid is what one statement costs in µs: its time, and the CPU time of the session's
+// process in Postgres, which a busy machine changes less. The latter is not a number
+// where it can't be read.
+type paid struct{ time, cpu float64 }
+
+// priceRound takes a round for a SELECT 1 and for each side, in short turns, and returns
+// what they cost, and how many events the outbox that a node reads has got.
+func (b *bench) priceRound(ctx context.Context, p pricePace, sides []priceSide, topic string) (costs []paid, appended int64, err error) {
 	conn, err := b.connect(ctx)
 	if err != nil {
-		return nil, 0, 0, err
+		return nil, 0, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	if p.diskOff {
 		if _, err := conn.Exec(ctx, `SET synchronous_commit = off`); err != nil {
-			return nil, 0, 0, err
+			return nil, 0, err
 		}
 	}
-	statements := []statement{{conn: conn, sql: `SELECT 1`}}
+	pid := int(conn.PgConn().PID())
+	if _, unknown := b.postmaster(ctx); unknown != "" {
+		pid = 0
+	}
+	statements := []statement{{conn: conn, pid: pid, sql: `SELECT 1`}}
 	for _, side := range sides {
 		statements = append(statements, statement{
-			conn: conn, sql: `INSERT INTO ` + side.table + ` (topic, type, payload) VALUES ($1, '` + eventType + `', $2)`, topic: topic, size: b.Payload,
+			conn: conn, pid: pid, sql: `INSERT INTO ` + side.table + ` (topic, type, payload) VALUES ($1, '` + eventType + `', $2)`, topic: topic, size: b.Payload,
 		})
 	}
 	for i := range statements {
 		for range 10 { // prepared, and its plan and caches warm
 			if err := statements[i].execute(ctx); err != nil {
-				return nil, 0, 0, err
+				return nil, 0, err
 			}
 		}
-		statements[i].costs, statements[i].means = nil, nil
+		statements[i].costs = nil
 	}
 	b.checkpoint(ctx)
 	turns := max(1, int(b.round()/p.turn()))
 	for turn := range turns {
 		for i := range statements {
 			if err := statements[(turn+i)%len(statements)].turn(ctx, p.rate, min(p.turn(), b.round())); err != nil {
-				return nil, 0, 0, err
+				return nil, 0, err
 			}
 		}
 	}
 	for i := range statements {
-		costs = append(costs, statements[i].cost(p.rate))
+		costs = append(costs, statements[i].paid(p.rate))
 	}
-	return costs[1:], costs[0], statements[len(statements)-1].number, nil
+	return costs, statements[len(statements)-1].number, nil
 }
 
 // statement is one that is executed again and again, prepared at its first time.
@@ -157,8 +167,11 @@ type statement struct {
 	size       int
 	// number counts those that append.
 	number int64
-	// costs are those of single executions, means those of whole turns.
-	costs, means []time.Duration
+	// pid is the session's process, 0 where it is not known.
+	pid int
+	// costs are the times of single executions, means and works the means of turns: of
+	// the times, and of the CPU time.
+	costs, means, works []time.Duration
 }
 
 func (s *statement) execute(ctx context.Context) error {
@@ -178,6 +191,7 @@ func (s *statement) execute(ctx context.Context) error {
 // turn executes at a pace, or flat out, for a time.
 func (s *statement) turn(ctx context.Context, rate float64, d time.Duration) error {
 	began, due, before := time.Now(), newClock(paced, rate), len(s.costs)
+	workedBefore, known := preciseOf(s.pid)
 	for time.Since(began) < d {
 		if rate > 0 {
 			if err := due.tick(ctx); err != nil {
@@ -192,23 +206,32 @@ func (s *statement) turn(ctx context.Context, rate float64, d time.Duration) err
 	for _, cost := range s.costs[before:] {
 		sum += cost
 	}
-	s.means = append(s.means, sum/time.Duration(len(s.costs)-before))
+	n := time.Duration(len(s.costs) - before)
+	s.means = append(s.means, sum/n)
+	if worked, ok := preciseOf(s.pid); ok && known {
+		s.works = append(s.works, (worked-workedBefore)/n)
+	}
 	if rate == 0 {
 		s.costs = s.costs[:0]
 	}
 	return nil
 }
 
-// cost is in µs.
-func (s *statement) cost(rate float64) float64 {
-	from := s.costs
+// paid is the median of the turns' means: a checkpoint or a vacuum in one turn is not
+// what a statement costs. At a pace a turn has few executions, and the time is the
+// median of all.
+func (s *statement) paid(rate float64) paid {
 	if rate == 0 {
-		from = s.means
+		return paid{medianIn(s.means, time.Microsecond), medianIn(s.works, time.Microsecond)}
 	}
-	var values []float64
-	for _, d := range from {
-		values = append(values, float64(d)/float64(time.Microsecond))
+	return paid{medianIn(s.costs, time.Microsecond), medianIn(s.works, time.Microsecond)}
+}
+
+// medianIn is the median of durations in a unit; NaN for none.
+func medianIn(durations []time.Duration, unit time.Duration) float64 {
+	values := make([]float64, 0, len(durations))
+	for _, d := range durations {
+		values = append(values, float64(d)/float64(unit))
 	}
-	slices.Sort(values)
-	return quantile(values, 0.5)
+	return median(values)
 }

@@ -115,6 +115,9 @@ func statOf(pid int) (s processStat, err error) {
 // preciseOf reads /proc/pid/schedstat where it is there: the time in ns that the main
 // thread, which is the only one of a process of Postgres, was on a CPU.
 func preciseOf(pid int) (used time.Duration, ok bool) {
+	if pid == 0 {
+		return 0, false
+	}
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/schedstat", pid))
 	fields := strings.Fields(string(text))
 	if err != nil || len(fields) != 3 {
