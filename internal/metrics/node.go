@@ -75,7 +75,7 @@ func (w writer) streams(s sse.Stats) {
 	w.counter("fallen_behind_total", "Subscriptions whose missing frames the ring did not have any more.", s.Fell)
 	w.by("gaps_total", "Gaps that readers were told of, by reason.", s.Gaps, "trimmed", "malformed", "other_history", "ahead")
 	w.by("streams_ended_total", "Streams that have ended, by reason.", s.Ended,
-		"left", "lost", "stalled", "failed", "drain", "full", "token_expired", "key_withdrawn", "ended")
+		"left", "lost", "stalled", "failed", "drain", "full", "token_expired", "key_withdrawn", "revoked", "ended")
 	w.gauge("ring_bytes", "Bytes that the ring holds, about.", float64(s.RingBytes))
 	w.gauge("ring_limit_bytes", "Bytes that the ring may hold.", float64(s.RingLimit))
 	w.gauge("ring_events", "Events that the ring holds.", float64(s.RingEvents))
