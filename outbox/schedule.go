@@ -14,38 +14,62 @@ type Schedule struct {
 	Pool *pgxpool.Pool
 	// Schema is where the outbox is; the default one by default.
 	Schema Schema
-	// Log gets failures. Nothing by default.
-	Log *slog.Logger
+	// Tail, when not nil, spares the database: a session that schedules an event
+	// notifies like one that appends, so while LISTEN works and the tail is idle, the
+	// table is looked at every scheduleIdle only. Without it, every scheduleTurn.
+	Tail *Tail
+	Log  *slog.Logger
 }
 
-// scheduleTurn is how late an event that was scheduled at the last moment may be.
-const scheduleTurn = 100 * time.Millisecond
+const (
+	// scheduleTurn is how late an event that was scheduled at the last moment may be.
+	scheduleTurn = 100 * time.Millisecond
+	// scheduleIdle is how late it may be if its session doesn't notify.
+	scheduleIdle = 5 * time.Second
+)
 
 // Run works until ctx ends and returns its cause. While the database is gone it
 // tries again once a second.
 func (s Schedule) Run(ctx context.Context) error {
 	s.Log = logOr(s.Log)
 	failing := false
-	for {
+	for ctx.Err() == nil {
+		// Taken before the look, so that nothing is scheduled unseen between the two.
+		active, looked := s.activity(), time.Now()
 		pause, err := s.turn(ctx)
 		switch {
-		case err != nil && ctx.Err() == nil && !failing:
-			s.Log.WarnContext(ctx, "scheduled events can't be moved", "err", err, "retry_in", time.Second)
-			fallthrough
 		case err != nil:
-			pause = time.Second
+			if ctx.Err() == nil && !failing {
+				s.Log.WarnContext(ctx, "scheduled events can't be moved", "err", err, "retry_in", time.Second)
+			}
+			pause, active = time.Second, nil
+		case active == nil:
+			pause = min(pause, scheduleTurn)
 		}
 		failing = err != nil
 		select {
 		case <-time.After(pause):
+		case <-active:
+			select {
+			case <-time.After(min(pause, scheduleTurn) - time.Since(looked)):
+			case <-ctx.Done():
+			}
 		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
 	}
+	return context.Cause(ctx)
 }
 
-// turn moves what is due, and returns how long nothing else will be, or need not
-// be looked for.
+// activity returns a channel that is closed when something may have been scheduled, or
+// nil where nothing would say so.
+func (s Schedule) activity() <-chan struct{} {
+	if s.Tail == nil || s.Tail.Status().Listen != ListenWorks {
+		return nil
+	}
+	return s.Tail.activity.wait()
+}
+
+// turn moves what is due, and returns how long nothing else is.
 func (s Schedule) turn(ctx context.Context) (pause time.Duration, err error) {
 	for more := true; more && err == nil; {
 		pause, more, err = s.move(ctx)
@@ -64,10 +88,10 @@ func (s Schedule) move(ctx context.Context) (pause time.Duration, more bool, err
 	switch {
 	case err != nil:
 		return 0, false, err
-	case seconds == nil:
-		return scheduleTurn, false, nil
+	case seconds == nil || *seconds > scheduleIdle.Seconds():
+		return scheduleIdle, false, nil
 	case *seconds > 0:
-		return min(scheduleTurn, time.Duration(*seconds*float64(time.Second))), false, nil
+		return time.Duration(*seconds * float64(time.Second)), false, nil
 	}
 	var moved int
 	err = inPool(ctx, s.Pool, s.Schema, func(q db) error {

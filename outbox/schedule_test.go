@@ -6,12 +6,15 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
@@ -267,5 +270,53 @@ func TestDeliverScheduled_HoldsNoRowForTheServersFault(t *testing.T) {
 	}
 	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.scheduled WHERE retry_at IS NULL`); n != 1 {
 		t.Errorf("%d wait without being held", n)
+	}
+}
+
+// looks counts the statements that read the schedule.
+type looks struct{ n atomic.Int64 }
+
+func (l *looks) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.TraceQueryStartData) context.Context {
+	if strings.Contains(query.SQL, "scheduled") {
+		l.n.Add(1)
+	}
+	return ctx
+}
+
+func (l *looks) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// Beside a tail that is woken, an idle schedule is not looked at ten times a second, and
+// what is scheduled is delivered in time all the same.
+func TestSchedule_IsWokenWithTheTail(t *testing.T) {
+	url := outboxtest.URL(t)
+	var counted looks
+	config, err := outbox.PoolConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.ConnConfig.Tracer = &counted
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	tail := &outbox.Tail{URL: url}
+	follow(t, tail)
+	schedule(t, outbox.Schedule{Pool: pool, Tail: tail})
+	eventually(t, func() bool { return tail.Status().Listen == outbox.ListenWorks && tail.Status().WakeUps.Requests > 0 })
+
+	writer := connection(t, url)
+	for range 3 {
+		due := ask1[time.Time](t, writer, `INSERT INTO outbox (topic, type, deliver_at) VALUES ('a', 't', clock_timestamp() + interval '1 second') RETURNING deliver_at`)
+		eventually(t, func() bool { return ask1[int](t, writer, `SELECT count(*) FROM outcrier.scheduled`) == 0 })
+		late := ask1[float64](t, writer, `SELECT extract(epoch FROM max(created_at) - $1)::float8 FROM outcrier.event WHERE topic = 'a'`, due)
+		if late < 0 || late > 3 { // without the wake-up up to 5 s, and 3 are for a machine that is busy
+			t.Errorf("delivered %.3f s after it was due", late)
+		}
+	}
+	before := counted.n.Load()
+	time.Sleep(2 * time.Second) // nothing may happen meanwhile
+	if n := counted.n.Load() - before; n > 5 {
+		t.Errorf("%d looks in two idle seconds", n)
 	}
 }

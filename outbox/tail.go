@@ -71,6 +71,9 @@ type Tail struct {
 	suspect   atomic.Bool
 	rechecked time.Time
 
+	// activity is sent with every notification and every read that has events.
+	activity signal
+
 	mu     sync.Mutex
 	status Status
 	// wake ends the present wait for a notification.
@@ -306,6 +309,9 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 		if err != nil {
 			return err
 		}
+		if events > 0 || woken {
+			t.activity.send()
+		}
 		overslept := asleep && events > 0
 		asleep = false
 		switch {
@@ -380,6 +386,31 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 				return context.Cause(ctx)
 			}
 		}
+	}
+}
+
+// signal wakes all that wait for it.
+type signal struct {
+	mu      sync.Mutex
+	waiting chan struct{}
+}
+
+// wait returns a channel that is closed by the next send.
+func (s *signal) wait() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting == nil {
+		s.waiting = make(chan struct{})
+	}
+	return s.waiting
+}
+
+func (s *signal) send() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.waiting != nil {
+		close(s.waiting)
+		s.waiting = nil
 	}
 }
 
