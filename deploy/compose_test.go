@@ -1,16 +1,22 @@
 package deploy
 
 import (
+	"context"
 	"maps"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
 // compose is what is looked at of docker-compose.yml; what it does not know is a
@@ -62,7 +68,7 @@ func parseCompose(t *testing.T) (c compose) {
 func TestCompose_StartsInOrderAndOnLoopbackOnly(t *testing.T) {
 	c := parseCompose(t)
 	names := slices.Sorted(maps.Keys(c.Services))
-	if none := missing(names, "postgres", "migrate", "node1", "node2", "nginx", "demo", "demo-nginx"); none != nil {
+	if none := missing(names, "postgres", "migrate", "roles", "node1", "node2", "nginx", "demo", "demo-nginx"); none != nil {
 		t.Fatalf("missing are %q", none)
 	}
 	for name, s := range c.Services {
@@ -104,6 +110,125 @@ func TestCompose_StartsInOrderAndOnLoopbackOnly(t *testing.T) {
 	}
 	if !strings.Contains(read(t, "compose/nginx.conf"), "server node1:8080 ") || node.Environment["OUTCRIER_LISTEN"] != ":8080" {
 		t.Error("nginx and the nodes do not meet")
+	}
+}
+
+// login is who a service is in Postgres.
+func login(t *testing.T, s service) *url.URL {
+	t.Helper()
+	u, err := url.Parse(s.Environment["DATABASE_URL"])
+	if err != nil || u.User == nil {
+		t.Fatalf("%q: %v", s.Environment["DATABASE_URL"], err)
+	}
+	return u
+}
+
+// TestCompose_LoginsMayDoNoMoreThanTheyNeed makes the logins and has them do what the
+// services do.
+func TestCompose_LoginsMayDoNoMoreThanTheyNeed(t *testing.T) {
+	c := parseCompose(t)
+	for name, s := range c.Services {
+		if s.Environment["DATABASE_URL"] == "" {
+			continue
+		}
+		user, owners := login(t, s).User.Username(), name == "migrate" || name == "roles"
+		if user == "postgres" || (user == "outbox_owner") != owners {
+			t.Errorf("%s logs in as %s", name, user)
+		}
+	}
+	if mounted := c.Services["postgres"].Volumes; !slices.Contains(mounted, "./deploy/compose/roles.sql:/docker-entrypoint-initdb.d/roles.sql:ro") {
+		t.Errorf("Postgres runs none of %q", mounted)
+	}
+
+	// As the image does: the database, and in it the script.
+	there := outboxtest.URL(t)
+	admin, err := pgx.Connect(t.Context(), there)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(context.Background())
+	if _, err := admin.Exec(t.Context(), "CREATE DATABASE outcrier"); err != nil {
+		t.Fatal(err)
+	}
+	as := func(user *url.Userinfo) string {
+		u, err := url.Parse(there)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.Path = "/outcrier"; user != nil {
+			u.User = user
+		}
+		return u.String()
+	}
+	super, err := pgx.Connect(t.Context(), as(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer super.Close(context.Background())
+	if _, err := super.Exec(t.Context(), read(t, "compose/roles.sql")); err != nil {
+		t.Fatal(err)
+	}
+	// Twice, as after an upgrade.
+	for _, name := range []string{"migrate", "roles", "migrate", "roles"} {
+		s := c.Services[name]
+		cmd := exec.CommandContext(t.Context(), binary(t), s.Command...)
+		cmd.Env = []string{"DATABASE_URL=" + as(login(t, s).User)}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", name, err, out)
+		}
+	}
+	for _, name := range []string{"node1", "demo"} {
+		s, listen := c.Services[name], free(t)
+		command := s.Command
+		if command == nil {
+			command = []string{"serve"} // the image's
+		}
+		cmd := exec.Command(binary(t), command...)
+		for name, value := range s.Environment {
+			switch name {
+			case "DATABASE_URL":
+				value = as(login(t, s).User)
+			case "OUTCRIER_LISTEN":
+				value = listen
+			case "OUTCRIER_JWT_SECRET":
+				value = strings.Repeat("s", 32)
+			}
+			cmd.Env = append(cmd.Env, name+"="+value)
+		}
+		cmd.Stderr = t.Output()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			_ = cmd.Process.Signal(syscall.SIGTERM)
+			_ = cmd.Wait()
+		})
+		eventually(t, name+" is ready", func() bool {
+			return exec.CommandContext(t.Context(), binary(t), "health", "--url", "http://"+listen).Run() == nil
+		})
+	}
+	for _, test := range []struct {
+		user, statement string
+		may             bool
+	}{
+		{"shop", "INSERT INTO outbox (topic, type) VALUES ('user/42', 'compose.tested')", true},
+		{"shop", "SELECT count(*) FROM outcrier.event", false},
+		{"node", "SELECT outcrier.erase('user/**', 'test')", false},
+		{"node", "CREATE TABLE public.something (n int)", false},
+		{"demo", "SELECT outcrier.reset()", false},
+		{"oncall", "SELECT count(*) FROM outcrier.history", true},
+		{"oncall", "INSERT INTO outbox (topic, type) VALUES ('user/42', 'compose.tested')", false},
+		{"outbox_owner", "CREATE ROLE anybody", false},
+	} {
+		password := strings.TrimPrefix(test.user, "outbox_")
+		conn, err := pgx.Connect(t.Context(), as(url.UserPassword(test.user, password)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = conn.Exec(t.Context(), test.statement)
+		if conn.Close(context.Background()); (err == nil) != test.may {
+			t.Errorf("%s: %s: %v", test.user, test.statement, err)
+		}
 	}
 }
 
