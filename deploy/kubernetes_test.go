@@ -1,7 +1,10 @@
 package deploy
 
 import (
+	"errors"
+	"io"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,38 +39,56 @@ type object struct {
 }
 
 type pod struct {
-	Grace      int    `yaml:"terminationGracePeriodSeconds"`
-	Restart    string `yaml:"restartPolicy"`
-	Containers []struct {
-		Args  []string
-		Ports []struct {
-			Name          string
-			ContainerPort int `yaml:"containerPort"`
-		}
-		Env []struct {
-			Name, Value string
-			ValueFrom   struct {
-				SecretKeyRef struct {
-					Name, Key string
-					Optional  bool
-				} `yaml:"secretKeyRef"`
-			} `yaml:"valueFrom"`
-		}
-		Liveness  probe `yaml:"livenessProbe"`
-		Readiness probe `yaml:"readinessProbe"`
+	Grace          int         `yaml:"terminationGracePeriodSeconds"`
+	Restart        string      `yaml:"restartPolicy"`
+	ServiceLinks   *bool       `yaml:"enableServiceLinks"`
+	InitContainers []container `yaml:"initContainers"`
+	Containers     []container
+}
+
+type container struct {
+	Args  []string
+	Ports []containerPort
+	Env   []struct {
+		Name, Value string
+		ValueFrom   struct {
+			SecretKeyRef struct {
+				Name, Key string
+				Optional  bool
+			} `yaml:"secretKeyRef"`
+		} `yaml:"valueFrom"`
 	}
+	Liveness  probe `yaml:"livenessProbe"`
+	Readiness probe `yaml:"readinessProbe"`
+}
+
+type containerPort struct {
+	Name          string
+	ContainerPort int `yaml:"containerPort"`
 }
 
 type probe struct {
 	HTTPGet struct{ Path, Port string } `yaml:"httpGet"`
 }
 
-func manifest(t *testing.T, name string) (o object) {
+// manifest is the first object of a file, and manifests are all.
+func manifest(t *testing.T, name string) object {
 	t.Helper()
-	if err := yaml.Unmarshal([]byte(read(t, "kubernetes/"+name+".yaml")), &o); err != nil {
-		t.Fatalf("%s: %v", name, err)
+	return manifests(t, name)[0]
+}
+
+func manifests(t *testing.T, name string) (all []object) {
+	t.Helper()
+	for decoder := yaml.NewDecoder(strings.NewReader(read(t, "kubernetes/"+name+".yaml"))); ; {
+		var o object
+		switch err := decoder.Decode(&o); {
+		case errors.Is(err, io.EOF):
+			return all
+		case err != nil:
+			t.Fatalf("%s: %v", name, err)
+		}
+		all = append(all, o)
 	}
-	return o
 }
 
 func TestKubernetes_ManifestsFitEachOther(t *testing.T) {
@@ -94,7 +115,12 @@ func TestKubernetes_ManifestsFitEachOther(t *testing.T) {
 		}
 	}
 	match("the Deployment", deployment.Spec.Selector)
-	match("the Service", service.Spec.Selector)
+	for _, service := range manifests(t, "service") {
+		match("the Service "+service.Metadata.Name, service.Spec.Selector)
+		if to := service.Spec.Ports[0].TargetPort; !slices.ContainsFunc(deployment.Spec.Template.Spec.Containers[0].Ports, func(port containerPort) bool { return port.Name == to }) {
+			t.Errorf("the Service %s leads to the port %s", service.Metadata.Name, to)
+		}
+	}
 	match("the budget", budget.Spec.Selector)
 	job := manifest(t, "migrate").Spec.Template
 	if job.Metadata.Labels["app.kubernetes.io/component"] == labels["app.kubernetes.io/component"] {
@@ -112,10 +138,23 @@ func TestKubernetes_ManifestsFitEachOther(t *testing.T) {
 	if node.Liveness.HTTPGet.Path != "/healthz" || node.Readiness.HTTPGet.Path != "/readyz" {
 		t.Error("the probes ask for something else")
 	}
-	secret := manifest(t, "secret")
+	secrets := map[string]object{}
+	for _, secret := range manifests(t, "secret") {
+		secrets[secret.Metadata.Name] = secret
+	}
+	for _, spec := range []pod{deployment.Spec.Template.Spec, job.Spec} {
+		if spec.ServiceLinks == nil || *spec.ServiceLinks {
+			t.Error("a Service called outcrier would be settings of the Pod")
+		}
+	}
 	drains, before := drain, time.Duration(0)
-	for _, env := range append(node.Env, job.Spec.Containers[0].Env...) {
-		if ref := env.ValueFrom.SecretKeyRef; ref.Name != "" && !ref.Optional && (ref.Name != secret.Metadata.Name || secret.StringData[ref.Key] == "") {
+	for _, env := range node.Env {
+		if env.ValueFrom.SecretKeyRef.Name == "outcrier-owner" {
+			t.Errorf("%s of the nodes is the owner's", env.Name)
+		}
+	}
+	for _, env := range slices.Concat(node.Env, job.Spec.InitContainers[0].Env, job.Spec.Containers[0].Env) {
+		if ref := env.ValueFrom.SecretKeyRef; ref.Name != "" && !ref.Optional && secrets[ref.Name].StringData[ref.Key] == "" {
 			t.Errorf("%s is %s of %s, which is not there", env.Name, ref.Key, ref.Name)
 		}
 		for name, into := range map[string]*time.Duration{"OUTCRIER_DRAIN": &drains, "OUTCRIER_DRAIN_DELAY": &before} {
@@ -134,7 +173,8 @@ func TestKubernetes_ManifestsFitEachOther(t *testing.T) {
 	if before == 0 || grace < before+drains+3*time.Second {
 		t.Errorf("a node has %v to end; its delay takes %v, its drain %v", grace, before, drains)
 	}
-	if args := strings.Join(job.Spec.Containers[0].Args, " "); args != "migrate up" || job.Spec.Restart != "OnFailure" {
-		t.Errorf("the Job runs %s, restarted %s", args, job.Spec.Restart)
+	first, then := strings.Join(job.Spec.InitContainers[0].Args, " "), strings.Join(job.Spec.Containers[0].Args, " ")
+	if first != "migrate up" || then != "migrate roles" || job.Spec.Restart != "OnFailure" {
+		t.Errorf("the Job runs %s and %s, restarted %s", first, then, job.Spec.Restart)
 	}
 }
