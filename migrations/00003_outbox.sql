@@ -82,7 +82,7 @@ BEGIN
     END IF;
     size := octet_length(e.payload::text);
     IF size > payload_limit THEN
-        PERFORM outcrier.refuse('outbox', 'payload', format('of %s bytes', size), format('are at most %s bytes', payload_limit));
+        PERFORM outcrier.refuse('outbox', 'payload', format('%s bytes', size), format('are at most %s bytes', payload_limit));
     ELSIF size - octet_length(replace(replace(e.payload::text, '[', ''), '{', '')) > 64 AND outcrier.too_deep(e.payload::text) THEN
         PERFORM outcrier.refuse('outbox', 'payload', left(e.payload::text, 70), 'are at most 64 levels of nesting');
     END IF;
