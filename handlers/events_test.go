@@ -56,7 +56,7 @@ func TestEvents_BadRequestSaysWhatIsWrongAndWhatIsAllowed(t *testing.T) {
 		"type with CR":                  {stream, "topic=a&type=t%0Dx", 400, []string{"control characters"}},
 		"type not UTF-8":                {stream, "topic=a&type=%ff", 400, []string{"UTF-8"}},
 		"a star within a type":          {stream, "topic=a&type=a*b", 400, []string{`"*" is allowed only at the end`}},
-		"a name unknown":                {stream, "topic=a&topics=b", 400, []string{`"topics"`, "topic, type, from, last, format, names"}},
+		"a name unknown":                {stream, "topic=a&topics=b", 400, []string{`"topics"`, "topic, type, from, last, format, names, max_data"}},
 		"a name in another case":        {stream, "Topic=a", 400, []string{`"Topic"`}},
 		"limit of a stream":             {stream, "topic=a&limit=5", 400, []string{`"limit"`}},
 		"wait of a stream":              {stream, "topic=a&wait=5s", 400, []string{`"wait"`}},

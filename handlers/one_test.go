@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,5 +166,34 @@ func TestLast_GivesTheNewestAndThenAll(t *testing.T) {
 	}
 	for query, says := range map[string]string{"last=0": "from 1 to 1000", "last=1001": "from 1 to 1000", "last=x": "from 1 to 1000", "from=last:": "last:50", "from=last:-1": "from 1 to 1000", "last=5&from=1h": "not both"} {
 		do(t, "GET", n.events("topic=a&"+query), "", "Accept", jsonAll).wantProblem(t, http.StatusBadRequest, says)
+	}
+}
+
+// What is too large for a client is where its reference says, relative to the stream.
+func TestMaxData_IsReadByItsReference(t *testing.T) {
+	n := newNode(t, nil)
+	payload := `"` + strings.Repeat("x", 5000) + `"`
+	n.post(t, `{"topic":"a","type":"test.added","payload":`+payload+`}`).ids(t)
+	stream := ssetest.Open(t, n.events("topic=a&from=earliest&max_data=2KiB"))
+	var event struct{ ID, Dataref string }
+	if e := stream.Until("test.added"); json.Unmarshal([]byte(e.Data), &event) != nil || len(e.Data) > 2<<10 {
+		t.Fatalf("%+v", e)
+	}
+	base, err := url.Parse(n.events("topic=a"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := base.Parse(event.Dataref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := do(t, "GET", at.String()+"?format=payload", ""); a.body != payload {
+		t.Errorf("%s: %d %.200s", at, a.status, a.body)
+	}
+	if p := n.poll(t, "topic=a&from=earliest&max_data=1MiB"); len(p.Events) != 1 || string(p.Events[0].Data) != payload {
+		t.Errorf("%+v", p)
+	}
+	for _, bad := range []string{"max_data=1023", "max_data=0", "max_data=-5KiB", "max_data=64kb", "max_data=KiB", "max_data=99999999999", "max_data=64KiB&format=payload"} {
+		do(t, "GET", n.events("topic=a&"+bad), "", "Accept", jsonAll).wantProblem(t, http.StatusBadRequest, "max_data", "64KiB")
 	}
 }

@@ -27,7 +27,7 @@ var lastEventID = []string{"last_event_id", "lastEventId", "Last-Event-ID"}
 // parseRequest reads the query. What it does not know it refuses: a misspelt
 // filter must not become a stream that stays mute.
 func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request, err error) {
-	known := slices.Concat([]string{"topic", "type", "from", "last", "format", "names"}, lastEventID)
+	known := slices.Concat([]string{"topic", "type", "from", "last", "format", "names", "max_data"}, lastEventID)
 	ofPolls, ofStreams := []string{"after", "until", "wait", "limit"}, []string{"batch"}
 	own, others, kind := ofStreams, ofPolls, "long polls (Accept: application/json)"
 	if poll {
@@ -85,6 +85,11 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	default:
 		return request, wrong("names", "names %q is not known; allowed are type and message", names)
 	}
+	if text := query.Get("max_data"); text != "" {
+		if request.MaxData, err = parseBytes(text); err != nil || request.MaxData < minData || request.Format&sse.Payload != 0 {
+			return request, wrong("max_data", "max_data=%.100q must be a size of at least %d bytes, like 64KiB, and is not for format=payload", text, minData)
+		}
+	}
 	if text := query.Get("batch"); text != "" && !poll {
 		request.Batch, err = time.ParseDuration(text)
 		if err != nil || request.Batch < minBatch || request.Batch > maxBatch {
@@ -100,6 +105,21 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 		request.Until = until
 	}
 	return request, err
+}
+
+// minData is the least of max_data: an envelope with long names has some room in it.
+const minData = 1 << 10
+
+// parseBytes reads a size in bytes, KiB or MiB.
+func parseBytes(text string) (int, error) {
+	unit := 1
+	for suffix, bytes := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20} {
+		if digits, is := strings.CutSuffix(text, suffix); is {
+			text, unit = digits, bytes
+		}
+	}
+	n, err := strconv.ParseInt(text, 10, 31)
+	return int(n) * unit, err
 }
 
 func parseFormat(text string) (sse.Format, error) {

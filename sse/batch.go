@@ -147,7 +147,7 @@ func (t *stream) takeBatches(ctx context.Context) (isBehind bool, err error) {
 		taken, state, more := t.sub.take(frames[:0])
 		frames = taken
 		for _, f := range frames {
-			field := f.in(t.request.Format).data()
+			field := f.within(t.request.Format, t.request.MaxData).data()
 			if err := t.roomInBatch(ctx, len(field)); err != nil {
 				return false, err
 			}

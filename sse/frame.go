@@ -26,8 +26,11 @@ const (
 	Unnamed Format = 1 << 1
 	// Gzip compresses the stream (RFC 1952).
 	Gzip Format = 1 << 2
+	// reference makes the envelope have dataref instead of data: where to read the
+	// event by its id. It is chosen by Request.MaxData.
+	reference Format = 1 << 3
 
-	formats = 8
+	formats = 16
 )
 
 // Frame is an event in wire form, encoded once a format for all streams that it
@@ -95,6 +98,15 @@ func (f *Frame) in(format Format) *encoded {
 	return e
 }
 
+// within is in for a reader who takes at most so many bytes of an event's fields before
+// the id, if most is above 0: of a larger one it is the reference.
+func (f *Frame) within(format Format, most int) *encoded {
+	if most > 0 && f.in(format&^Gzip).head > most {
+		format |= reference
+	}
+	return f.in(format)
+}
+
 // size is the frame's length on the wire, in bytes.
 func (f *Frame) size(format Format) int { return len(f.in(format).wire) }
 
@@ -106,6 +118,16 @@ func appendEnd(dst []byte, p outbox.Position) []byte {
 	dst = append(dst, "id: "...)
 	dst = p.Append(dst)
 	return append(dst, "\n\n"...)
+}
+
+// appendHeadWithin is appendHead of at most so many bytes, as Frame.within.
+func appendHeadWithin(dst []byte, e *outbox.Event, format Format, most int) []byte {
+	begin := len(dst)
+	dst = appendHead(dst, e, format)
+	if most > 0 && len(dst)-begin > most {
+		dst = appendHead(dst[:begin], e, format|reference)
+	}
+	return dst
 }
 
 // appendHead appends the SSE fields event and data.
@@ -153,8 +175,9 @@ var (
 // appendEnvelope appends the event as a CloudEvents 1.0 object in JSON, the
 // payload byte for byte. topic is an extension attribute, and so is each header,
 // but for subject and dataschema, which are CloudEvents' own (3.1: names are
-// lower-case letters and digits).
-func appendEnvelope(dst []byte, e *outbox.Event) []byte {
+// lower-case letters and digits). A reference has dataref instead of data (CloudEvents'
+// extension of that name), relative to the request's path.
+func appendEnvelope(dst []byte, e *outbox.Event, isReference bool) []byte {
 	dst = append(dst, `{"specversion":"1.0","id":"`...)
 	dst = strconv.AppendInt(dst, e.ID, 10)
 	dst = append(dst, `","source":`...)
@@ -166,7 +189,12 @@ func appendEnvelope(dst []byte, e *outbox.Event) []byte {
 	dst = append(dst, `,"time":"`...)
 	dst = appendTime(dst, e.CreatedAt)
 	dst = append(dst, `","datacontenttype":"application/json"`...)
-	dst = appendHeaders(dst, e.Headers)
+	dst = appendHeaders(dst, e.Headers, isReference)
+	if isReference {
+		dst = append(dst, `,"dataref":"events/`...)
+		dst = strconv.AppendInt(dst, e.ID, 10)
+		return append(dst, `"}`...)
+	}
 	dst = append(dst, `,"data":`...)
 	dst = append(dst, e.Payload...)
 	return append(dst, '}')
@@ -190,7 +218,7 @@ var reserved = []string{"specversion", "id", "source", "type", "topic", "time", 
 // appendHeaders appends headers as extension attributes, their names in lower
 // case without what CloudEvents does not allow: "Correlation-ID" becomes
 // "correlationid". Of two that become the same, the first by name stays.
-func appendHeaders(dst []byte, headers map[string]string) []byte {
+func appendHeaders(dst []byte, headers map[string]string, isReference bool) []byte {
 	if len(headers) == 0 {
 		return dst
 	}
@@ -200,6 +228,9 @@ func appendHeaders(dst []byte, headers map[string]string) []byte {
 	}
 	slices.Sort(names)
 	seen := slices.Clone(reserved)
+	if isReference {
+		seen = append(seen, "dataref") // ours; else a publisher may have one
+	}
 	for _, name := range names {
 		attribute := strings.Map(func(r rune) rune {
 			switch {
@@ -240,7 +271,7 @@ func appendJSONData(dst []byte, e *outbox.Event, format Format) []byte {
 	if format&Payload != 0 {
 		return append(dst, e.Payload...)
 	}
-	return appendEnvelope(dst, e)
+	return appendEnvelope(dst, e, format&reference != 0)
 }
 
 // appendJSON appends one of the server's own values.

@@ -49,7 +49,7 @@ func checkFrame(t interface {
 		}
 		data := []byte(e.Payload)
 		if format&Payload == 0 {
-			data = appendEnvelope(nil, &e)
+			data = appendEnvelope(nil, &e, format&reference != 0)
 		}
 		want := ssetest.Event{ID: position.String(), Type: e.Type, Data: asRead(data)}
 		if format&Unnamed != 0 {
@@ -68,7 +68,7 @@ func checkEnvelope(t interface {
 	Errorf(string, ...any)
 }, e outbox.Event) map[string]any {
 	t.Helper()
-	envelope := appendEnvelope(nil, &e)
+	envelope := appendEnvelope(nil, &e, false)
 	var fields map[string]any
 	decoder := json.NewDecoder(bytes.NewReader(envelope))
 	decoder.UseNumber() // a payload may have any
@@ -153,7 +153,7 @@ func TestEnvelope_HasHeadersAsExtensions(t *testing.T) {
 			t.Errorf("attribute %q is not a name of CloudEvents", name)
 		}
 	}
-	if n := bytes.Count(appendEnvelope(nil, &e), []byte(`"correlationid"`)); n != 1 {
+	if n := bytes.Count(appendEnvelope(nil, &e, false), []byte(`"correlationid"`)); n != 1 {
 		t.Errorf("correlationid is there %d times", n)
 	}
 }

@@ -179,6 +179,9 @@ func (p *poll) full() bool { return len(p.events) >= p.limit || p.size >= pollBy
 
 func (p *poll) add(e *outbox.Event) {
 	data := appendJSONData(nil, e, p.request.Format)
+	if most := p.request.MaxData; most > 0 && len(data) > most {
+		data = appendJSONData(data[:0], e, p.request.Format|reference)
+	}
 	p.events = append(p.events, data)
 	p.size += len(data)
 	p.last = e.ID

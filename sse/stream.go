@@ -300,9 +300,9 @@ func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *out
 		size := len(e.Payload)
 		if t.batch != nil {
 			if len(page.frames) > 0 {
-				field = page.frames[i].in(t.request.Format).data()
+				field = page.frames[i].within(t.request.Format, t.request.MaxData).data()
 			} else {
-				field = appendHead(nil, e, t.request.Format)
+				field = appendHeadWithin(nil, e, t.request.Format, t.request.MaxData)
 			}
 			size = len(field)
 		}
@@ -324,7 +324,7 @@ func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *out
 		case len(page.frames) > 0:
 			t.addAt(page.frames[i], *given)
 		default:
-			t.buf = appendEnd(appendHead(t.text(), e, t.request.Format), *given)
+			t.buf = appendEnd(appendHeadWithin(t.text(), e, t.request.Format, t.request.MaxData), *given)
 		}
 		t.told = *given
 		t.count(e)

@@ -70,6 +70,10 @@ type Request struct {
 	From   From
 	// Until, for a poll, is the position to stop at; empty for none.
 	Until string
+	// MaxData, when above 0, is how many bytes an event may have on the stream, but for
+	// its id: the envelope of a larger one has dataref instead of data. It is for clients
+	// with a bounded buffer, and not for Payload.
+	MaxData int
 	// Batch, when positive, has events that come within so long of each other
 	// written together, as a JSON array.
 	Batch time.Duration

@@ -87,7 +87,7 @@ func appendGoodbye(dst []byte, why *Goodbye, retry time.Duration) []byte {
 
 // add puts a frame into the buffer with its own id.
 func (t *stream) add(f *Frame) {
-	e := f.in(t.request.Format)
+	e := f.within(t.request.Format, t.request.MaxData)
 	t.seal()
 	t.buf = append(t.text(), e.wire...)
 	t.added(e.sum)
@@ -95,7 +95,7 @@ func (t *stream) add(f *Frame) {
 
 // addAt puts a frame into the buffer with another id.
 func (t *stream) addAt(f *Frame, at outbox.Position) {
-	e := f.in(t.request.Format)
+	e := f.within(t.request.Format, t.request.MaxData)
 	t.seal()
 	t.buf = append(t.text(), e.wire[:e.head]...)
 	if !t.gzip.on {
