@@ -1,0 +1,33 @@
+// Package printed writes what a client is given, a line of JSON an event.
+package printed
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+)
+
+// URL is the stream to follow.
+func URL() string { return os.Args[1] }
+
+// Event writes an event. Data that is no JSON it passes over, as a handler does that
+// looks at its errors.
+func Event(id, kind, data string) {
+	if !json.Valid([]byte(data)) {
+		fmt.Fprintf(os.Stderr, "a handler is given %q\n", data)
+		return
+	}
+	line, err := json.Marshal(map[string]string{"id": id, "type": kind, "data": data})
+	if err == nil {
+		_, err = os.Stdout.Write(append(line, '\n'))
+	}
+	Check(err)
+}
+
+// Check ends the program at an error.
+func Check(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}

@@ -1,0 +1,292 @@
+package conformance
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// TestClients plays all scenes to all clients at once, in front of two nodes. With
+// CONFORMANCE_REPORT=1 it writes what came of it into CLIENTS.md.
+func TestClients(t *testing.T) {
+	clients := install(t)
+	libraries := tried(t)
+	stage := newStage(t)
+	var playing []*Client
+	for _, l := range libraries {
+		playing = append(playing, l.Client(clients))
+	}
+	scenes := Scenes
+	if names := os.Getenv("CONFORMANCE_SCENES"); names != "" {
+		scenes = nil
+		for _, scene := range Scenes {
+			if strings.Contains(names, scene.Name) {
+				scenes = append(scenes, scene)
+			}
+		}
+	}
+	verdicts, err := stage.Play(t.Context(), playing, scenes)
+	if err != nil {
+		t.Error(err)
+	}
+	t.Logf("\n%s", Table(verdicts))
+	for _, v := range verdicts {
+		for _, l := range libraries {
+			if l.Name == v.Client {
+				checkVerdict(t, l, v)
+			}
+		}
+	}
+	if os.Getenv("CONFORMANCE_REPORT") != "" && !t.Failed() {
+		report, err := Report(verdicts, os.DirFS("clients"))
+		if err == nil {
+			err = os.WriteFile("CLIENTS.md", []byte(report), 0o644)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func checkVerdict(t *testing.T, l Library, v Verdict) {
+	t.Helper()
+	if v.Twice+v.Disordered+v.Altered == 0 && isFatal(v.Scene) && (v.Ended != "" || v.Stuck) {
+		return // as the standard has it
+	}
+	if want := l.Known[v.Scene]; want != "" {
+		if v.Ended != "" || v.Stuck || v.Disordered+v.Altered > 0 {
+			t.Errorf("%s, %s: %s (%s); known is only that %s", v.Client, v.Scene, v, v.Ended, want)
+		}
+		return
+	}
+	if !v.OK() {
+		t.Errorf("%s, %s: %s (%s)", v.Client, v.Scene, v, v.Ended)
+	}
+}
+
+func isFatal(name string) bool {
+	for _, scene := range Scenes {
+		if scene.Name == name {
+			return scene.Fatal
+		}
+	}
+	return false
+}
+
+// tried are the libraries whose languages are here. In CI all have to be.
+func tried(t *testing.T) (libraries []Library) {
+	t.Helper()
+	only := os.Getenv("CONFORMANCE_CLIENTS")
+	for _, l := range Libraries {
+		if only != "" && !strings.Contains(only, l.Name) {
+			continue
+		}
+		if len(l.Command) > 0 && l.Folder != "go" {
+			if _, err := exec.LookPath(l.Command[0]); err != nil {
+				leaveOut(t, "%s for %s is not installed", l.Command[0], l.Name)
+				continue
+			}
+		}
+		libraries = append(libraries, l)
+	}
+	return libraries
+}
+
+// leaveOut leaves out what is not installed. In CI that fails the test.
+func leaveOut(t *testing.T, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("CI is set, but "+format, args...)
+	}
+	t.Logf(format, args...)
+}
+
+// install copies the folder clients to the user's cache, with the packages that its
+// lock files name and the programs of Go built, and returns where. It is done once for
+// each content.
+func install(t *testing.T) string {
+	t.Helper()
+	sum := sha256.New()
+	err := filepath.Walk("clients", func(path string, info os.FileInfo, err error) error {
+		if err != nil || info.IsDir() {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		fmt.Fprintf(sum, "%s %d ", path, len(content))
+		sum.Write(content)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := filepath.Join(cache, "outcrier-conformance", hex.EncodeToString(sum.Sum(nil))[:16])
+	if _, err := os.Stat(filepath.Join(dir, "ready")); err == nil {
+		return dir
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(dir, os.DirFS("clients")); err != nil {
+		t.Fatal(err)
+	}
+	run(t, filepath.Join(dir, "node"), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
+	run(t, filepath.Join(dir, "go"), "go", "build", "-o", "bin/", "./...")
+	if err := os.WriteFile(filepath.Join(dir, "ready"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func run(t *testing.T, dir, name string, args ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+		}
+		t.Skipf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+}
+
+// newStage starts two nodes on a database, one of which clients are at.
+func newStage(t *testing.T) *Stage {
+	t.Helper()
+	database := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, database)
+	now, next := newProcess(t, database), newProcess(t, database)
+	leave := func(by syscall.Signal) func(context.Context, func(*url.URL)) error {
+		return func(_ context.Context, to func(*url.URL)) error {
+			next.awaitReady(t)
+			to(next.url())
+			now.end(t, by)
+			now.start(t)
+			now, next = next, now
+			return nil
+		}
+	}
+	now.awaitReady(t)
+	stream := now.url()
+	stream.Path, stream.RawQuery = "/events", "topic=conformance&format=payload&names=message"
+	return &Stage{
+		Stream: stream,
+		Append: func(ctx context.Context, payload string) error {
+			_, err := pool.Exec(ctx, `INSERT INTO outbox (topic, type, payload) VALUES ('conformance', 'conformance.appended', $1::text::json)`, payload)
+			return err
+		},
+		Crash: leave(syscall.SIGKILL),
+		Drain: leave(syscall.SIGTERM),
+		Log:   t.Logf,
+	}
+}
+
+// process is a node as it is deployed.
+type process struct {
+	address, database string
+	cmd               *exec.Cmd
+}
+
+// command is the command outcrier, built once for this run of the tests.
+var command = sync.OnceValues(func() (string, error) {
+	// What the binary is made of, go test can't know; but from its cache it gives no result
+	// of a test that has looked at a folder which changed since.
+	err := filepath.WalkDir("../..", func(_ string, entry fs.DirEntry, err error) error {
+		if name := entry.Name(); err == nil && entry.IsDir() && name != ".." && (name[0] == '.' || name == "node_modules") {
+			return fs.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	dir, err := os.MkdirTemp("", "outcrier-conformance-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "outcrier")
+	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/outcrier").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the command: %w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func newProcess(t *testing.T, database string) *process {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	n := &process{address: listener.Addr().String(), database: database}
+	listener.Close()
+	n.start(t)
+	return n
+}
+
+func (n *process) url() *url.URL { return &url.URL{Scheme: "http", Host: n.address} }
+
+func (n *process) start(t *testing.T) {
+	t.Helper()
+	path := os.Getenv("CONFORMANCE_SERVER")
+	if path == "" {
+		var err error
+		if path, err = command(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(path, "serve", "--dev", "--migrate=false", "--database-url", n.database, "--listen", n.address,
+		"--retry", "300ms", "--heartbeat", "1s", "--drain", "200ms", "--log-level", "error", "--wake", "poll") // with LISTEN it is not ready before that was heard once
+	cmd.Stderr = t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	n.cmd = cmd
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+}
+
+func (n *process) awaitReady(t *testing.T) {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		response, err := http.Get(n.url().String() + "/readyz")
+		if err == nil {
+			response.Body.Close()
+			if response.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			t.Fatal("a node is not ready within 30 s")
+		}
+	}
+}
+
+func (n *process) end(t *testing.T, by syscall.Signal) {
+	t.Helper()
+	if err := n.cmd.Process.Signal(by); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.cmd.Wait(); err != nil && by == syscall.SIGTERM {
+		t.Errorf("a node that was told to stop ended with %v", err)
+	}
+}
