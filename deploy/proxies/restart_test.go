@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -265,6 +266,17 @@ type process struct {
 
 // command is the command outcrier, built once for this run of the tests.
 var command = sync.OnceValues(func() (string, error) {
+	// What the binary is made of, go test can't know; but from its cache it gives no result
+	// of a test that has looked at a folder which changed since.
+	err := filepath.WalkDir("../..", func(_ string, entry fs.DirEntry, err error) error {
+		if name := entry.Name(); err == nil && entry.IsDir() && name != ".." && (name[0] == '.' || name == "node_modules") {
+			return fs.SkipDir
+		}
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
 	dir, err := os.MkdirTemp("", "outcrier-proxies-")
 	if err != nil {
 		return "", err
