@@ -35,6 +35,9 @@ func (v *Verifier) Authenticate(r *http.Request) (Identity, error) {
 	return identity, err
 }
 
+// QueryToken reports whether Authenticate reads ?token=.
+func (v *Verifier) QueryToken() bool { return v.query }
+
 // RequestToken finds the token that a request carries: in Authorization, in the
 // cookie outcrier_token, or with query true in ?token=. Else it returns a *Refusal:
 // ErrNoToken without one, 400 for what can't be read, and for tokens that differ,

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"log/slog"
 	"net/netip"
 	"time"
 
@@ -22,24 +21,6 @@ func (a AccessSettings) check(r *report) {
 			r.reject("allow-origin", "%v", err)
 		}
 	}
-}
-
-// access is for settings that check has found to be good.
-func (a AccessSettings) access(log *slog.Logger) (access handlers.Access, err error) {
-	for _, text := range a.AllowOrigins {
-		origin, err := handlers.ParseOrigin(text)
-		if err != nil {
-			return access, err
-		}
-		access.Origins = append(access.Origins, origin)
-	}
-	if a.configured() {
-		if access.Sessions, err = a.verifier(log, a.QueryToken); err != nil {
-			return access, err
-		}
-		access.Authenticate, access.QueryToken = access.Sessions.Authenticate, a.QueryToken
-	}
-	return access, nil
 }
 
 // ProxySettings says who speaks for clients.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/outcrier/outcrier"
 )
 
 const (
@@ -349,7 +351,7 @@ func TestConfig_DevModeDoesNotLimitItsOneClient(t *testing.T) {
 
 func TestConfig_NodeNamesDiffer(t *testing.T) {
 	a, b := mustLoad[demoConfig](t, nil).Node, mustLoad[demoConfig](t, nil).Node
-	if a == b || !nodeName.MatchString(a) {
+	if a == b || outcrier.CheckName(a) != nil {
 		t.Errorf("nodes %q and %q, want two good names", a, b)
 	}
 }

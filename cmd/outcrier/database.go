@@ -3,13 +3,11 @@ package main
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/pgserver"
-	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -36,28 +34,7 @@ func (n *node) database(ctx context.Context) (private *pgserver.Server, err erro
 			return nil, err
 		}
 	}
-	if err := n.checkSchema(ctx); err != nil {
-		if private != nil {
-			err = errors.Join(err, private.Stop())
-		}
-		return nil, err
-	}
 	return private, nil
-}
-
-// checkSchema refuses a database whose schema this program does not work with. One that
-// does not answer is waited for, by those who need it.
-func (n *node) checkSchema(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	err := n.migrations(n.DatabaseURL, n.log).Check(ctx)
-	if errors.Is(err, migrations.ErrIncompatible) {
-		return err
-	}
-	if err != nil {
-		n.log.WarnContext(ctx, "schema not checked", "err", err)
-	}
-	return nil
 }
 
 func newPool(url string, connections int) (*pgxpool.Pool, error) {

@@ -6,19 +6,17 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier"
 	"github.com/outcrier/outcrier/internal/demo"
 	"github.com/outcrier/outcrier/internal/pgserver"
 	"github.com/outcrier/outcrier/outbox"
-	"github.com/outcrier/outcrier/sse"
 )
 
 func runServe(ctx context.Context, p process, c serveConfig) error {
@@ -29,7 +27,8 @@ func runDemo(ctx context.Context, p process, c demoConfig) error {
 	return node{serveConfig: c.serve(), process: p, private: "demo", demo: true, traffic: c.Traffic}.run(ctx)
 }
 
-// node is one server process: the whole journey of an event, wired.
+// node is one server process: outcrier.Node behind a listener, and in demo mode the demo
+// in front of it.
 type node struct {
 	serveConfig
 	process
@@ -41,8 +40,7 @@ type node struct {
 	traffic float64
 }
 
-// run serves until ctx ends, then drains. Every goroutine of the process starts
-// here, but those of net/http and of single streams, and all are waited for.
+// run serves until ctx ends, then drains.
 func (n node) run(ctx context.Context) error {
 	// The address first: that it is taken should be known before all else.
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", n.Listen)
@@ -50,7 +48,7 @@ func (n node) run(ctx context.Context) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	defer listener.Close()
-	traced, stopTracing, err := n.trace(ctx)
+	provider, stopTracing, err := n.trace(ctx)
 	if err != nil {
 		return err
 	}
@@ -66,40 +64,10 @@ func (n node) run(ctx context.Context) error {
 			}
 		}()
 	}
-	pool, err := newPool(n.DatabaseURL, n.Pool)
+	config, err := n.config(provider)
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
-
-	tail := &outbox.Tail{
-		URL: n.DirectURL, Schema: n.Schema, Connected: pool.Reset,
-		Wake: outbox.Wake(n.Wake), Turn: n.Turn, IdleTurn: n.IdleTurn, Log: n.log,
-	}
-	reader := outbox.Reader{Pool: pool, Schema: n.Schema, Apart: tail.Recheck}
-	hub := sse.NewHub(&sse.Ring{Past: traced.Past(reader), Bytes: int(n.Ring), Replays: max(1, n.Pool/2)})
-	hub.QueueFrames = n.Queue
-	tail.Start, tail.Deliver = hub.Start, traced.Deliver(hub.Deliver)
-	streamer := sse.NewStreamer(hub, n.log)
-	streamer.Node, streamer.Heartbeat, streamer.Stall = n.Node, n.Heartbeat, n.Stall
-	streamer.Retry, streamer.DrainTime, streamer.MaxStreams = n.Retry, n.Drain, n.MaxStreams
-	access, err := n.access(n.log)
-	if err != nil {
-		return err
-	}
-	access.Open, access.Proxies, access.Limits = n.open(), n.proxies(), n.limits()
-	var leaving atomic.Bool
-	admin := outbox.NewAdmin(pool)
-	admin.Schema = n.Schema
-	surface := handlers.Config{
-		Streamer: streamer, Append: traced.Append(appender(pool, n.Schema)), Catalogue: outbox.Catalogue{Pool: pool, Schema: n.Schema}.List, TailStatus: tail.Status, Leaving: leaving.Load,
-		Access: access, Gzip: n.Gzip, MaxBody: int64(n.MaxBody), Log: n.log,
-		Admin: admin, Pulse: &handlers.Pulse{Streamer: streamer, TailStatus: tail.Status},
-	}
-	if n.Audit {
-		surface.Audit = &outbox.Audit{Pool: pool, Schema: n.Schema, Node: n.Node, State: state(tail, hub), Log: n.log}
-	}
-	measured := n.measure(&surface, tail, pool)
 	var business *demo.Demo
 	if n.demo {
 		// Sessions of its own: those of the node find no application's tables.
@@ -113,62 +81,54 @@ func (n node) run(ctx context.Context) error {
 		}
 		business = demo.New(theirs, n.log)
 		business.Heartbeat = n.Heartbeat
-		surface.Home = business.Handler()
+		config.Home = business.Handler()
+	}
+	streams, err := outcrier.New(ctx, config)
+	if err != nil {
+		return err
 	}
 
 	// What works for the streams goes on until they have ended.
 	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	group, work := errgroup.WithContext(work)
-	group.Go(func() error { return tail.Run(work) })
-	group.Go(func() error { return streamer.Run(work) })
-	group.Go(func() error { return outbox.Schedule{Pool: pool, Schema: n.Schema, Log: n.log}.Run(work) })
-	group.Go(func() error {
-		return outbox.Retention{Pool: pool, Schema: n.Schema, Keep: n.Retention, Rules: n.rules(), Log: n.log}.Run(work)
-	})
+	group.Go(func() error { return streams.Run(work) })
 	if business != nil && n.traffic > 0 {
 		group.Go(func() error { return business.Traffic(work, n.traffic) })
 	}
-	group.Go(func() error { return surface.Pulse.Run(work) })
-	if surface.Audit != nil {
-		group.Go(func() error { return surface.Audit.Run(work) })
-	}
-	if access.Sessions != nil {
-		group.Go(func() error { return access.Sessions.Run(work) })
-	}
 	if n.metricsApart() {
-		group.Go(func() error { return serveApart(work, n.Metrics, measured) })
+		group.Go(func() error { return serveApart(work, n.Metrics, metricsHandler(streams)) })
 	}
 	if n.Debug != "" {
 		group.Go(func() error { return serveProfiles(work, n.Debug) })
 	}
-	server := newServer(traced.Handler(handlers.New(surface)), 2*n.Stall, n.log)
+	server := newServer(streams, n.log)
 	server.ReadHeaderTimeout, server.MaxHeaderBytes = n.HeaderTime, int(n.MaxHeader)
 	server.Protocols = n.protocols()
-	if server.TLSConfig = n.tlsConfig(n.log); server.TLSConfig != nil {
-		group.Go(func() error { return server.ServeTLS(listener, "", "") })
-	} else {
-		group.Go(func() error { return server.Serve(listener) })
-	}
+	server.TLSConfig = n.tlsConfig(n.log)
+	group.Go(func() error { return server.serve(listener) })
 	systemd := newSupervisor(n.environ)
-	group.Go(func() error { return systemd.live(work, func() { hub.Position() }) })
+	group.Go(func() error { return systemd.live(work, func() { streams.Position() }) })
 	group.Go(func() error {
 		select {
 		case <-ctx.Done():
-			leaving.Store(true)
-			systemd.stopping(n.DrainDelay + n.Drain + 10*time.Second)
-			n.log.Info("drain", "why", context.Cause(ctx), "streams", streamer.Open(), "delay", n.DrainDelay)
-			time.Sleep(n.DrainDelay)
-			err := drain(streamer, server, n.Drain)
-			stop(errStopped)
-			return err
 		case <-work.Done():
 			return errors.Join(context.Cause(work), server.Close())
 		}
+		systemd.stopping(n.DrainDelay + n.Drain + 10*time.Second)
+		n.log.Info("stopping", "why", context.Cause(ctx))
+		draining, cancel := context.WithTimeout(work, n.DrainDelay+n.Drain+time.Second)
+		defer cancel()
+		if err := streams.Drain(draining); err != nil {
+			n.log.Warn("streams are cut off", "streams", streams.Streams().Open)
+		}
+		err := server.shutdown()
+		stop(errStopped)
+		return err
 	})
 	n.announce(listener.Addr(), private)
 	systemd.ready()
-	if err := group.Wait(); !errors.Is(err, errStopped) && !errors.Is(err, http.ErrServerClosed) {
+	if err := group.Wait(); !errors.Is(err, errStopped) {
 		return err
 	}
 	n.log.Info("stopped")
@@ -177,17 +137,29 @@ func (n node) run(ctx context.Context) error {
 
 var errStopped = errors.New("stopped")
 
-// state is what a node says of itself: where it stands, and for how long its tail
-// has not followed.
-func state(tail *outbox.Tail, hub *sse.Hub) func() (outbox.Position, time.Duration) {
-	following := time.Now()
-	return func() (outbox.Position, time.Duration) {
-		now := time.Now()
-		if tail.Status().Following {
-			following = now
-		}
-		return hub.Position(), now.Sub(following)
+// config is the node's, of settings that check has found to be good.
+func (n node) config(provider trace.TracerProvider) (config outcrier.Config, err error) {
+	limits := n.limits()
+	config = outcrier.Config{
+		DatabaseURL: n.DatabaseURL, DirectURL: n.DirectURL, Connections: n.Pool, Schema: n.Schema,
+		Open: n.open(), Origins: n.AllowOrigins, Proxies: n.proxies(), Limits: &limits, MaxStreams: n.MaxStreams, MaxBody: int64(n.MaxBody),
+		Name: n.Node, Version: version(), Retention: orNegative(n.Retention), TopicRetention: n.rules(), Audit: n.Audit,
+		Wake: outbox.Wake(n.Wake), BatchInterval: n.Turn, PollInterval: n.IdleTurn, ReplayBuffer: int(n.Ring), QueueFrames: n.Queue,
+		Heartbeat: n.Heartbeat, Stall: n.Stall, Retry: n.Retry, Gzip: n.Gzip, DrainDelay: n.DrainDelay, DrainTime: orNegative(n.Drain),
+		Metrics: n.metricsAccess(), TracerProvider: provider, Logger: n.log,
 	}
+	if n.configured() {
+		config.Tokens, err = n.verifier(n.log, n.QueryToken)
+	}
+	return config, err
+}
+
+// orNegative is for a setting whose 0 is a value, in a Config whose 0 is the default.
+func orNegative(d time.Duration) time.Duration {
+	if d == 0 {
+		return -1
+	}
+	return d
 }
 
 // announce prints what to paste where.

@@ -2,19 +2,15 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"sync"
 	"time"
 
-	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier"
 )
-
-// sendBuffer bounds what the kernel holds for a reader who does not read; left
-// alone it would grow to megabytes.
-const sendBuffer = 64 << 10
 
 // server is an http.Server that knows its connections without a request.
 type server struct {
@@ -22,21 +18,18 @@ type server struct {
 	fresh sync.Map
 }
 
-// newServer makes a server whose readers may be silent for so long.
-func newServer(handler http.Handler, silence time.Duration, log *slog.Logger) *server {
+// newServer makes a server of a node's streams.
+func newServer(streams *outcrier.Node, log *slog.Logger) *server {
 	s := &server{}
 	s.Server = http.Server{
-		Handler: handler,
+		Handler: streams.Handler(),
 		// No WriteTimeout: it would end every stream. Streams have deadlines
 		// of their own.
 		ReadHeaderTimeout: 5 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-		ConnContext: func(ctx context.Context, conn net.Conn) context.Context {
-			boundConn(conn, silence)
-			return ctx
-		},
+		ConnContext:       streams.ConnContext,
 		ConnState: func(conn net.Conn, state http.ConnState) {
 			if state == http.StateNew {
 				s.fresh.Store(conn, nil)
@@ -48,17 +41,17 @@ func newServer(handler http.Handler, silence time.Duration, log *slog.Logger) *s
 	return s
 }
 
-// boundConn bounds what the kernel holds for the reader of a connection, and for how long
-// when nothing of it is acknowledged: the half of a connection whose reader is gone
-// without a word would live for a quarter of an hour. Without both it works too.
-func boundConn(conn net.Conn, silence time.Duration) {
-	if encrypted, ok := conn.(*tls.Conn); ok {
-		conn = encrypted.NetConn()
+// serve returns nil when the server was shut down or closed.
+func (s *server) serve(listener net.Listener) (err error) {
+	if s.TLSConfig != nil {
+		err = s.ServeTLS(listener, "", "")
+	} else {
+		err = s.Serve(listener)
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetWriteBuffer(sendBuffer)
-		_ = giveUpAfter(tcp, silence)
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil // the reason is with who closed it
 	}
+	return err
 }
 
 // shutdown waits for the requests under way, briefly. It does not wait for the
@@ -74,14 +67,4 @@ func (s *server) shutdown() error {
 		return s.Close()
 	}
 	return nil
-}
-
-// drain ends all streams spread over a time, while new ones are told to go
-// elsewhere, and then the server.
-func drain(streamer *sse.Streamer, s *server, over time.Duration) error {
-	streamer.Drain()
-	for deadline := time.Now().Add(over + time.Second); streamer.Open() > 0 && time.Now().Before(deadline); {
-		time.Sleep(10 * time.Millisecond)
-	}
-	return s.shutdown()
 }

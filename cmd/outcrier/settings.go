@@ -1,14 +1,10 @@
 package main
 
 import (
-	"crypto/rand"
-	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"net"
-	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/outcrier/outcrier"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -132,11 +129,6 @@ type ServerSettings struct {
 	Retain map[string]time.Duration `flag:"retain" envSeparator:"\n" envKeyValSeparator:"=" help:"topics whose events are removed earlier than that, and at which age, 1m at least, like presence/**=1h; not for a pattern that begins with a wildcard"`
 }
 
-// maxNodeName is the length in bytes that a host's name is cut to.
-const maxNodeName = 63
-
-var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
-
 // check takes open for a server that needs no token.
 func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 	if open {
@@ -165,10 +157,10 @@ func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 		r.reject("direct-url", "needs --database-url beside it")
 	}
 	if s.Node == "" {
-		s.Node = newNodeName()
+		s.Node = outcrier.DefaultName()
 	}
-	if !nodeName.MatchString(s.Node) {
-		r.reject("node", `want 1 to %d letters, digits, ".", "_" or "-", the first a letter or digit`, maxNodeName)
+	if err := outcrier.CheckName(s.Node); err != nil {
+		r.reject("node", "%v", err)
 	}
 	if s.IdleTurn < s.Turn && !r.rejected("turn") {
 		r.reject("idle-turn", "want at least --turn, %v", s.Turn)
@@ -227,16 +219,4 @@ func notLoopback(address string) string {
 		return ""
 	}
 	return want + ": no token is needed there, and other addresses can be reached from other machines"
-}
-
-// newNodeName is different at each call, so that a node that is restarted is
-// not taken for the one before.
-func newNodeName() string {
-	const suffix = 6
-	host, err := os.Hostname()
-	if err != nil || !nodeName.MatchString(host) {
-		host = "node"
-	}
-	host = host[:min(len(host), maxNodeName-1-suffix)]
-	return fmt.Sprintf("%s-%s", host, strings.ToLower(rand.Text()[:suffix]))
 }

@@ -16,8 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
-	"github.com/outcrier/outcrier/handlers"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -65,27 +64,21 @@ func runTail(ctx context.Context, p process, c tailConfig) error {
 	if err != nil {
 		return err
 	}
-	pool, err := newPool(c.DatabaseURL, 2)
+	defer listener.Close()
+	streams, err := outcrier.New(ctx, outcrier.Config{
+		DatabaseURL: c.DatabaseURL, Schema: c.Schema, Connections: 2, FollowOnly: true, NoAdmin: true, Metrics: outcrier.MetricsOff,
+		Open: true, DrainTime: -1, Logger: p.log, // on loopback, for one reader
+	})
 	if err != nil {
 		return err
 	}
-	defer pool.Close()
-	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool, Schema: c.Schema}})
-	tail := &outbox.Tail{URL: c.DatabaseURL, Schema: c.Schema, Connected: pool.Reset, Start: hub.Start, Deliver: hub.Deliver, Log: p.log}
-	server := newServer(handlers.New(handlers.Config{
-		Streamer: sse.NewStreamer(hub, p.log),
-		Append:   appender(pool, c.Schema), TailStatus: tail.Status, Log: p.log,
-		Access: handlers.Access{Open: true}, // on loopback
-	}), time.Minute, p.log)
+	server := newServer(streams, p.log)
 	group, work := errgroup.WithContext(ctx)
-	group.Go(func() error { return tail.Run(work) })
+	work, stop := context.WithCancel(work)
+	group.Go(func() error { return streams.Run(work) })
+	group.Go(func() error { return server.serve(listener) })
 	group.Go(func() error {
-		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil // the reason is with who closed it
-	})
-	group.Go(func() error {
+		defer stop()
 		defer server.Close()
 		return c.follow(work, p, "http://"+listener.Addr().String())
 	})

@@ -22,15 +22,12 @@ import (
 )
 
 // Tracing makes spans. Nil makes none.
-type Tracing struct {
-	provider *sdk.TracerProvider
-	tracer   trace.Tracer
-}
+type Tracing struct{ tracer trace.Tracer }
 
 // Start begins as the standard OTEL_… variables say, and returns nil where they name
-// no endpoint, or say that there is to be none. The exporter is OTLP over HTTP. Stop
-// must be called.
-func Start(ctx context.Context, getenv func(string) string, version, node string) (*Tracing, error) {
+// no endpoint, or say that there is to be none. The exporter is OTLP over HTTP. The
+// provider's Shutdown must be called.
+func Start(ctx context.Context, getenv func(string) string, version, node string) (*sdk.TracerProvider, error) {
 	if getenv("OTEL_EXPORTER_OTLP_ENDPOINT") == "" && getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") == "" ||
 		strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return nil, nil
@@ -51,20 +48,15 @@ func Start(ctx context.Context, getenv func(string) string, version, node string
 	if err != nil {
 		return nil, fmt.Errorf("start tracing: %w", err)
 	}
-	return New(sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about))), nil
+	return sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about)), nil
 }
 
-// New makes spans with a provider.
-func New(provider *sdk.TracerProvider) *Tracing {
-	return &Tracing{provider: provider, tracer: provider.Tracer("github.com/outcrier/outcrier")}
-}
-
-// Stop sends what is left.
-func (t *Tracing) Stop(ctx context.Context) error {
-	if t == nil {
+// New makes spans with a provider, and returns nil for nil.
+func New(provider trace.TracerProvider) *Tracing {
+	if provider == nil {
 		return nil
 	}
-	return t.provider.Shutdown(ctx)
+	return &Tracing{provider.Tracer("github.com/outcrier/outcrier")}
 }
 
 // Handler has the spans of a request belong to the trace that its headers name.

@@ -1,0 +1,26 @@
+package outcrier
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+)
+
+// sendBuffer is how many bytes the kernel holds for a reader that does not read; left
+// alone that grows to megabytes.
+const sendBuffer = 64 << 10
+
+// ConnContext is for http.Server.ConnContext: it bounds what the kernel holds for the
+// reader of a connection, and for how long when nothing of it is acknowledged. A
+// connection whose reader is gone without a word would live for a quarter of an hour.
+// Streams work without it too.
+func (n *Node) ConnContext(ctx context.Context, conn net.Conn) context.Context {
+	if encrypted, ok := conn.(*tls.Conn); ok {
+		conn = encrypted.NetConn()
+	}
+	if tcp, ok := conn.(*net.TCPConn); ok {
+		_ = tcp.SetWriteBuffer(sendBuffer)
+		_ = giveUpAfter(tcp, 2*n.config.Stall)
+	}
+	return ctx
+}

@@ -1,0 +1,224 @@
+// Package outcrier streams the events of a Postgres outbox to browsers, from within a Go
+// program's own server: a Node is what "outcrier serve" runs.
+//
+//	                ┌───────────────────────── Node.Run ─────────────────────────┐
+//	INSERT INTO     │ outbox.Tail ─→ sse.Hub ─→ sse.Streamer ─→ streams          │
+//	outbox … ─→ Postgres                            ↑                            │
+//	                │ outbox.Schedule, Retention,   │                            │
+//	                │ Audit, the keys of tokens     │                            │
+//	                └───────────────────────────────┼────────────────────────────┘
+//	                         requests ─→ Node.Handler ─→ Config.Authenticate
+//
+// The application appends with a plain INSERT in its own transactions, or by
+// outbox.Append. It has its own router and server, and says who a request is from:
+// Config.Authenticate returns an Identity with the topics that it may read.
+package outcrier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/internal/metrics"
+	"github.com/outcrier/outcrier/internal/tracing"
+	"github.com/outcrier/outcrier/migrations"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse"
+)
+
+// Node is one server process's part of an outbox: it follows the table and serves
+// streams. All nodes on a database are equal. Its methods may be called at the same time.
+type Node struct {
+	config   Config
+	pool     *pgxpool.Pool
+	hub      *sse.Hub
+	tail     *outbox.Tail
+	streamer *sse.Streamer
+	audit    *outbox.Audit // nil without
+	pulse    *handlers.Pulse
+
+	handler, metrics http.Handler
+
+	leave   sync.Once
+	left    time.Time // when Drain was first called
+	leaving atomic.Bool
+	started atomic.Bool
+	ended   chan struct{} // closed when Run returns
+}
+
+// New makes a node, and reports all mistakes of the configuration together. It connects
+// only to migrate or check the schema: a database that does not answer is no error, and
+// Run waits for it. A schema that this version does not work with is a
+// migrations.ErrIncompatible. Run must be called; it closes what New opened.
+func New(ctx context.Context, config Config) (*Node, error) {
+	config, err := config.complete()
+	if err != nil {
+		return nil, fmt.Errorf("configure the node: %w", err)
+	}
+	if err := prepare(ctx, config); err != nil {
+		return nil, err
+	}
+	pool := config.Pool
+	if pool == nil {
+		if pool, err = newPool(config.DatabaseURL, config.Connections); err != nil {
+			return nil, fmt.Errorf("configure the node: %w", err)
+		}
+	}
+	n := &Node{config: config, pool: pool, ended: make(chan struct{})}
+	n.wire()
+	return n, nil
+}
+
+// prepare migrates where that is asked for, and refuses a schema that this program does
+// not work with.
+func prepare(ctx context.Context, config Config) error {
+	m := migrations.Migrations{URL: config.DirectURL, Schema: config.Schema, Outbox: config.View, Log: config.Logger}
+	if config.Migrate {
+		if err := m.Up(ctx); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	m.URL = config.DatabaseURL
+	switch err := m.Check(ctx); {
+	case errors.Is(err, migrations.ErrIncompatible):
+		return err
+	case err != nil:
+		config.Logger.WarnContext(ctx, "schema not checked", "err", err)
+	}
+	return nil
+}
+
+// newPool makes connections when they are needed: the database may be gone.
+func newPool(url string, connections int) (*pgxpool.Pool, error) {
+	config, err := outbox.PoolConfig(url)
+	if err != nil {
+		return nil, err
+	}
+	config.MaxConns = int32(connections)
+	return pgxpool.NewWithConfig(context.Background(), config)
+}
+
+// wire puts the parts together, in the order in which an event travels.
+func (n *Node) wire() {
+	c, traced := n.config, tracing.New(n.config.TracerProvider)
+	n.tail = &outbox.Tail{
+		URL: c.DirectURL, Schema: c.Schema, Wake: c.Wake, Turn: c.BatchInterval, IdleTurn: c.PollInterval, Log: c.Logger,
+		// After a failover the pool's connections may lead to the primary of before: what
+		// the tail has read need not be there.
+		Connected: n.pool.Reset,
+	}
+	reader := outbox.Reader{Pool: n.pool, Schema: c.Schema, Apart: n.tail.Recheck}
+	n.hub = sse.NewHub(&sse.Ring{Past: traced.Past(reader), Bytes: c.ReplayBuffer, Replays: max(1, int(n.pool.Config().MaxConns)/2)})
+	if c.QueueFrames > 0 {
+		n.hub.QueueFrames = c.QueueFrames
+	}
+	n.tail.Start, n.tail.Deliver = n.hub.Start, traced.Deliver(n.hub.Deliver)
+	n.streamer = sse.NewStreamer(n.hub, c.Logger)
+	n.streamer.Node, n.streamer.Heartbeat, n.streamer.Stall = c.Name, c.Heartbeat, c.Stall
+	n.streamer.Retry, n.streamer.DrainTime, n.streamer.MaxStreams = c.Retry, c.DrainTime, c.MaxStreams
+	if c.Audit {
+		n.audit = &outbox.Audit{Pool: n.pool, Schema: c.Schema, Node: c.Name, State: n.state(), Log: c.Logger}
+	}
+	surface := handlers.Config{
+		Streamer: n.streamer, Append: traced.Append(n.append), Catalogue: outbox.Catalogue{Pool: n.pool, Schema: c.Schema}.List,
+		TailStatus: n.tail.Status, Leaving: n.leaving.Load, Audit: n.audit, Home: c.Home, Traffic: new(handlers.Traffic),
+		Gzip: c.Gzip, MaxBody: c.MaxBody, Log: c.Logger,
+		Access: handlers.Access{
+			Authenticate: c.Authenticate, Sessions: c.Tokens, Open: c.Open, QueryToken: c.Tokens != nil && c.Tokens.QueryToken(),
+			Origins: c.Origins, Proxies: c.Proxies, Limits: *c.Limits, Refusals: new(handlers.Refusals),
+		},
+	}
+	if !c.NoAdmin {
+		n.pulse = &handlers.Pulse{Streamer: n.streamer, TailStatus: n.tail.Status}
+		surface.Admin, surface.Pulse = outbox.NewAdmin(n.pool), n.pulse
+		surface.Admin.Schema = c.Schema
+	}
+	sources := metrics.Sources{
+		Node: c.Name, Version: c.Version, Tail: n.tail.Status, Streams: n.streamer.Stats,
+		Refusals: surface.Access.Refusals, Traffic: surface.Traffic, Pool: n.pool.Stat, Survey: reader.Survey, Log: c.Logger,
+	}
+	if n.audit != nil {
+		sources.Audit = n.audit.Stats
+	}
+	n.metrics = metrics.Handler(sources)
+	if c.Metrics != MetricsOff {
+		surface.Metrics, surface.MetricsOpen = n.metrics, c.Metrics == MetricsOpen
+	}
+	n.handler = traced.Handler(handlers.New(surface))
+}
+
+// state returns what a node says of itself to the others: its position, and for how long
+// its tail has not followed.
+func (n *Node) state() func() (outbox.Position, time.Duration) {
+	following := time.Now()
+	return func() (outbox.Position, time.Duration) {
+		now := time.Now()
+		if n.tail.Status().Following {
+			following = now
+		}
+		return n.hub.Position(), now.Sub(following)
+	}
+}
+
+// append appends in a transaction of its own, for requests.
+func (n *Node) append(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
+	err = outbox.InTransaction(ctx, n.pool, func(tx pgx.Tx) error {
+		ids, err = n.config.Schema.Append(ctx, tx, drafts...)
+		return err
+	})
+	return ids, err
+}
+
+// Handler returns the handler of all routes: /events, /catalogue, /readyz, /client.js and
+// the others of /openapi.yaml. Mount it at the root, or behind http.StripPrefix. The server
+// must have no WriteTimeout, which would end every stream; ConnContext is for its field of
+// that name.
+func (n *Node) Handler() http.Handler { return n.handler }
+
+// Metrics returns the handler of the node's Prometheus metrics, for an address of their own.
+func (n *Node) Metrics() http.Handler { return n.metrics }
+
+// Name returns the node's name.
+func (n *Node) Name() string { return n.config.Name }
+
+// Status returns the state of the tail.
+func (n *Node) Status() outbox.Status { return n.tail.Status() }
+
+// Position returns the position of the newest event that streams were given.
+func (n *Node) Position() outbox.Position { return n.hub.Position() }
+
+// Streams returns how many streams are open, and in which state.
+func (n *Node) Streams() sse.Stats { return n.streamer.Stats() }
+
+// logger is never nil.
+func (n *Node) logger() *slog.Logger { return n.config.Logger }
+
+// moduleVersion is the version of this module in the running program.
+func moduleVersion() string {
+	const path = "github.com/outcrier/outcrier"
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(devel)"
+	}
+	if info.Main.Path == path && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	for _, module := range info.Deps {
+		if module.Path == path {
+			return module.Version
+		}
+	}
+	return "(devel)"
+}

@@ -1,0 +1,117 @@
+package outcrier
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// errStopped ends the workers of a node whose streams have ended.
+var errStopped = errors.New("stopped")
+
+// drainGrace is how long Run waits for streams beyond DrainTime.
+const drainGrace = time.Second
+
+// Run works until ctx ends, drains unless Drain did, and returns when every goroutine of
+// the node has ended: nil, or why one of them failed. It is called once. A server that
+// is to answer until the drain is over is shut down after Run or Drain returns.
+func (n *Node) Run(ctx context.Context) error {
+	if !n.started.CompareAndSwap(false, true) {
+		return errors.New("run the node: it runs or has run already")
+	}
+	defer close(n.ended)
+	if n.config.Pool == nil {
+		defer n.pool.Close()
+	}
+	// What works for the streams goes on until they have ended.
+	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stop(nil)
+	group, work := errgroup.WithContext(work)
+	for _, run := range n.workers() {
+		group.Go(func() error { return run(work) })
+	}
+	group.Go(func() error {
+		select {
+		case <-ctx.Done():
+		case <-work.Done():
+			return context.Cause(work)
+		}
+		n.begin(ctx)
+		draining, cancel := context.WithDeadline(work, n.left.Add(n.config.DrainDelay+n.config.DrainTime+drainGrace))
+		defer cancel()
+		if err := n.Drain(draining); err != nil && work.Err() == nil {
+			n.logger().WarnContext(ctx, "streams are cut off", "streams", n.streamer.Open())
+		}
+		stop(errStopped)
+		return nil
+	})
+	if err := group.Wait(); !errors.Is(err, errStopped) {
+		return err
+	}
+	return nil
+}
+
+// workers are all that a node does on its own.
+func (n *Node) workers() []func(context.Context) error {
+	c := n.config
+	workers := []func(context.Context) error{n.tail.Run, n.streamer.Run}
+	if !c.FollowOnly {
+		workers = append(workers,
+			outbox.Schedule{Pool: n.pool, Schema: c.Schema, Tail: n.tail, Log: c.Logger}.Run,
+			outbox.Retention{Pool: n.pool, Schema: c.Schema, Keep: c.Retention, Rules: c.TopicRetention, Log: c.Logger}.Run)
+	}
+	if n.pulse != nil {
+		workers = append(workers, n.pulse.Run)
+	}
+	if n.audit != nil {
+		workers = append(workers, n.audit.Run)
+	}
+	if c.Tokens != nil {
+		workers = append(workers, c.Tokens.Run)
+	}
+	return workers
+}
+
+// Drain ends all streams in order and returns when none is open: GET /readyz fails at
+// once, after DrainDelay every stream is told goodbye, spread over DrainTime, and a new
+// one is told to come back at another node. It returns the cause of ctx if that ends
+// first. The node works on until the context of Run ends.
+func (n *Node) Drain(ctx context.Context) error {
+	n.begin(ctx)
+	delay := time.NewTimer(time.Until(n.left.Add(n.config.DrainDelay)))
+	defer delay.Stop()
+	select {
+	case <-delay.C:
+	case <-n.ended:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	n.streamer.Drain()
+	select {
+	case <-n.streamer.Drained():
+		return nil
+	case <-n.ended:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// begin has readiness say no from the first call on.
+func (n *Node) begin(ctx context.Context) {
+	n.leave.Do(func() {
+		n.left = time.Now()
+		n.leaving.Store(true)
+		level, streams := slog.LevelDebug, n.streamer.Open()
+		if streams > 0 || n.config.DrainDelay > 0 {
+			level = slog.LevelInfo
+		}
+		n.logger().Log(ctx, level, "drain", "streams", streams, "delay", n.config.DrainDelay)
+	})
+}
