@@ -1,0 +1,18 @@
+package examples
+
+import (
+	"os/exec"
+	"testing"
+)
+
+// The programs that embed a node are a module of their own, as an application is: it
+// compiles with what is public, and its tests pass.
+func TestEmbed(t *testing.T) {
+	for _, args := range [][]string{{"vet", "./..."}, {"test", "./..."}} {
+		cmd := exec.Command("go", args...)
+		cmd.Dir = "embed"
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v\n%s", cmd, err, out)
+		}
+	}
+}
