@@ -31,6 +31,7 @@ type parser struct {
 	retry      func(time.Duration)
 
 	pending  []byte // of a line whose end has not come
+	searched int    // so many bytes of pending have no end of a line
 	begun    bool   // a byte order mark at the beginning is behind us
 	afterCR  bool   // a LF that comes next belongs to the line before
 	data     strings.Builder
@@ -47,7 +48,7 @@ const byteOrderMark = "\ufeff"
 
 func (p *parser) write(b []byte) {
 	p.pending = append(p.pending, b...)
-	rest := p.pending
+	rest, searched := p.pending, p.searched
 	if !p.begun {
 		if len(rest) < len(byteOrderMark) && strings.HasPrefix(byteOrderMark, string(rest)) {
 			return
@@ -63,15 +64,18 @@ func (p *parser) write(b []byte) {
 				continue
 			}
 		}
-		end := bytes.IndexAny(rest, "\r\n")
+		end := bytes.IndexAny(rest[searched:], "\r\n")
 		if end < 0 {
 			break
 		}
+		end += searched
+		searched = 0
 		p.afterCR = rest[end] == '\r'
 		p.line(strings.ToValidUTF8(string(rest[:end]), "\ufffd"))
 		rest = rest[end+1:]
 	}
 	p.pending = append(p.pending[:0], rest...)
+	p.searched = len(rest)
 }
 
 func (p *parser) line(line string) {

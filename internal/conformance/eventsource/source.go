@@ -109,7 +109,7 @@ func (s *Source) connect(ctx context.Context) error {
 		s.Open()
 	}
 	p := newParser(s.lastEventID, s.dispatch, func(retry time.Duration) { s.Retry = retry })
-	for buf := make([]byte, 4096); ; {
+	for buf := make([]byte, 32<<10); ; {
 		n, err := response.Body.Read(buf)
 		p.write(buf[:n])
 		s.lastEventID = p.dispatchedID
