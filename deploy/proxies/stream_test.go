@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -16,10 +15,8 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/outcrier/outcrier/handlers"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
-	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -27,9 +24,9 @@ import (
 type node struct {
 	address string
 	// also is a second address, as of a second node.
-	also     string
-	pool     *pgxpool.Pool
-	streamer *sse.Streamer
+	also    string
+	pool    *pgxpool.Pool
+	streams *outcrier.Node
 
 	mu   sync.Mutex
 	seen http.Header // of the last request for a stream
@@ -38,22 +35,18 @@ type node struct {
 func newNode(t *testing.T, heartbeat time.Duration) *node {
 	t.Helper()
 	url := outboxtest.URL(t)
-	n := &node{pool: outboxtest.Pool(t, url)}
-	log := slog.New(slog.DiscardHandler)
-	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: n.pool}})
-	tail := &outbox.Tail{URL: url, Start: hub.Start, Deliver: hub.Deliver, Log: log}
-	n.streamer = sse.NewStreamer(hub, log)
-	n.streamer.Heartbeat = heartbeat
-	routes := handlers.New(handlers.Config{
-		Streamer: n.streamer, TailStatus: tail.Status, Log: log, Access: handlers.Access{Open: true},
-	})
+	streams, err := outcrier.New(t.Context(), outcrier.Config{DatabaseURL: url, Open: true, Heartbeat: heartbeat, FollowOnly: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{pool: outboxtest.Pool(t, url), streams: streams}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/events" {
 			n.mu.Lock()
 			n.seen = r.Header.Clone()
 			n.mu.Unlock()
 		}
-		routes.ServeHTTP(w, r)
+		streams.Handler().ServeHTTP(w, r)
 	}))
 	server.Config.MaxHeaderBytes = 64 << 10
 	server.Start()
@@ -64,11 +57,18 @@ func newNode(t *testing.T, heartbeat time.Duration) *node {
 	go func() { _ = server.Config.Serve(second) }()
 	n.address, n.also = server.Listener.Addr().String(), second.Addr().String()
 	ctx, stop := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	group.Go(func() { _ = tail.Run(ctx) })
-	group.Go(func() { _ = n.streamer.Run(ctx) })
-	t.Cleanup(func() { second.Close(); server.CloseClientConnections(); server.Close(); stop(); group.Wait() })
-	eventually(t, "the tail follows", func() bool { return tail.Status().Following && tail.Status().Listening })
+	ended := make(chan error, 1)
+	go func() { ended <- streams.Run(ctx) }()
+	t.Cleanup(func() {
+		second.Close()
+		server.CloseClientConnections()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		server.Close()
+	})
+	eventually(t, "the tail follows", func() bool { return streams.Status().Following && streams.Status().Listening })
 	return n
 }
 
@@ -151,9 +151,9 @@ func TestProxies_PassAStreamOn(t *testing.T) {
 
 			n.add(t, "test.last")
 			last := proxied.Until("test.last").ID
-			open := n.streamer.Open()
+			open := n.streams.Streams().Open
 			proxied.Close()
-			eventually(t, "the node sees that the reader has left", func() bool { return n.streamer.Open() == open-1 })
+			eventually(t, "the node sees that the reader has left", func() bool { return n.streams.Streams().Open == open-1 })
 
 			n.add(t, "test.missed")
 			resumed := ssetest.Open(t, base+path, "Last-Event-ID", last)
@@ -172,7 +172,9 @@ func TestProxies_PassAStreamOn(t *testing.T) {
 				http2(t, n, base)
 			}
 
-			n.streamer.Drain()
+			if err := n.streams.Drain(t.Context()); err != nil {
+				t.Error(err)
+			}
 			resumed.Until("outcrier.goodbye")
 			resumed.End()
 		})
@@ -276,7 +278,7 @@ func TestProxies_BufferingIsFoundOut(t *testing.T) {
 	})
 	defer reading.Wait()
 	defer cancel()
-	eventually(t, "the node has both streams", func() bool { return n.streamer.Open() == 2 })
+	eventually(t, "the node has both streams", func() bool { return n.streams.Streams().Open == 2 })
 	shown := func() []byte {
 		mu.Lock()
 		defer mu.Unlock()

@@ -21,10 +21,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
-	"github.com/outcrier/outcrier/sse"
 )
 
 // text is a log that may be written to by many.
@@ -51,26 +50,22 @@ func serve(t *testing.T) (url string, pool *pgxpool.Pool, log *text) {
 	database := outboxtest.URL(t)
 	pool, log = outboxtest.Pool(t, database), new(text)
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
-	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}})
-	tail := &outbox.Tail{URL: database, Start: hub.Start, Deliver: hub.Deliver, Log: logger}
-	streamer := sse.NewStreamer(hub, logger)
-	audit := &outbox.Audit{Pool: pool, Node: "n", Log: logger}
-	server := httptest.NewServer(handlers.New(handlers.Config{
-		Streamer: streamer, TailStatus: tail.Status, MaxBody: 1 << 20, Log: logger, Access: handlers.Access{Open: true}, Audit: audit,
-		Append: func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
-			err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-				ids, err = outbox.Append(ctx, tx, drafts...)
-				return err
-			})
-			return ids, err
-		},
-	}))
-	ctx, stop := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	for _, run := range []func(context.Context) error{tail.Run, streamer.Run, audit.Run} {
-		group.Go(func() { _ = run(ctx) })
+	node, err := outcrier.New(t.Context(), outcrier.Config{DatabaseURL: database, Open: true, Audit: true, DrainTime: -1, Logger: logger})
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Cleanup(func() { server.CloseClientConnections(); server.Close(); stop(); group.Wait() })
+	server := httptest.NewServer(node.Handler())
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- node.Run(ctx) }()
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		server.Close()
+	})
 	return server.URL, pool, log
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -15,45 +14,34 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"github.com/outcrier/outcrier"
 	"github.com/outcrier/outcrier/auth"
-	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse"
 )
 
 // node is a server on a database of its own, until the test ends.
-func node(t *testing.T, heartbeat time.Duration, access handlers.Access, change ...func(*handlers.Config)) string {
+func node(t *testing.T, config outcrier.Config) string {
 	t.Helper()
-	url := outboxtest.URL(t)
-	pool := outboxtest.Pool(t, url)
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}})
-	tail := &outbox.Tail{URL: url, Start: hub.Start, Deliver: hub.Deliver, Log: log}
-	streamer := sse.NewStreamer(hub, log)
-	streamer.Heartbeat = heartbeat
-	config := handlers.Config{
-		Streamer: streamer, TailStatus: tail.Status, MaxBody: 1 << 16, Log: log, Access: access,
-		Append: func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
-			err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-				ids, err = outbox.Append(ctx, tx, drafts...)
-				return err
-			})
-			return ids, err
-		},
+	config.DatabaseURL, config.DrainTime = outboxtest.URL(t), -1
+	node, err := outcrier.New(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, f := range change {
-		f(&config)
-	}
-	server := httptest.NewServer(handlers.New(config))
+	server := httptest.NewServer(node.Handler())
 	ctx, stop := context.WithCancel(context.Background())
-	var group sync.WaitGroup
-	group.Go(func() { _ = tail.Run(ctx) })
-	group.Go(func() { _ = streamer.Run(ctx) })
-	t.Cleanup(func() { server.CloseClientConnections(); server.Close(); stop(); group.Wait() })
-	for deadline := time.Now().Add(20 * time.Second); !tail.Status().Listening; time.Sleep(time.Millisecond) {
+	ended := make(chan error, 1)
+	go func() { ended <- node.Run(ctx) }()
+	t.Cleanup(func() {
+		server.CloseClientConnections()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		server.Close()
+	})
+	for deadline := time.Now().Add(20 * time.Second); !node.Status().Listening; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the node is not ready within 20 s")
 		}
@@ -114,9 +102,8 @@ func holding(t *testing.T, to string) string {
 }
 
 func TestURL_FindsWhatAProxyDoes(t *testing.T) {
-	open := handlers.Access{Open: true}
-	to := node(t, 500*time.Millisecond, open)
-	compressed := node(t, 500*time.Millisecond, open, func(c *handlers.Config) { c.Gzip = true })
+	to := node(t, outcrier.Config{Open: true, Heartbeat: 500 * time.Millisecond})
+	compressed := node(t, outcrier.Config{Open: true, Heartbeat: 500 * time.Millisecond, Gzip: true})
 	urls := nginx(t, to,
 		`proxy_buffering off;`,
 		`proxy_buffering on;`,
@@ -128,7 +115,7 @@ func TestURL_FindsWhatAProxyDoes(t *testing.T) {
 	urls[1] = holding(t, to)
 	all := make([]findings, len(urls)+4)
 	var group sync.WaitGroup
-	for i, url := range append(urls, to, nginx(t, node(t, time.Minute, open), `proxy_read_timeout 2s;`)[0], compressed, nginx(t, compressed, `proxy_buffering off;`)[0]) {
+	for i, url := range append(urls, to, nginx(t, node(t, outcrier.Config{Open: true, Heartbeat: time.Minute}), `proxy_read_timeout 2s;`)[0], compressed, nginx(t, compressed, `proxy_buffering off;`)[0]) {
 		group.Go(func() { all[i] = examine(t, Config{URL: url, Patience: 10 * time.Second}) })
 	}
 	group.Wait()
@@ -157,7 +144,7 @@ func TestURL_SaysWhichTokenItNeeds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	url := node(t, time.Minute, handlers.Access{Authenticate: verifier.Authenticate})
+	url := node(t, outcrier.Config{Tokens: verifier, Heartbeat: time.Minute})
 	mint := func(claims auth.Claims) string {
 		token, err := auth.Mint(key, claims, time.Hour)
 		if err != nil {
@@ -202,7 +189,7 @@ func TestURL_TellsAGoodbyeFromBuffering(t *testing.T) {
 	}
 
 	// A node that is full indeed.
-	url := node(t, time.Minute, handlers.Access{Open: true, Limits: handlers.Limits{StreamsPerAddress: 1}})
+	url := node(t, outcrier.Config{Open: true, Limits: &outcrier.Limits{StreamsPerAddress: 1}, Heartbeat: time.Minute})
 	response, err := http.Get(url + "/events?topic=a")
 	if err != nil {
 		t.Fatal(err)
