@@ -154,7 +154,7 @@ func TestSocket_ChunkedOrNot(t *testing.T) {
 			if _, err := p.Next(); !errors.Is(err, test.want) {
 				t.Errorf("it ends with %v, want %v", err, test.want)
 			}
-			<-ended
+			t.Logf("the stream ends: %v", <-ended)
 		})
 	}
 }

@@ -60,7 +60,7 @@ func (e *erasures) gone(id int64, p payload, round int64) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	one := e.byID[id]
-	return one != nil && one.round > 0 && one.round <= round && !(one.redacted && p.Redacted)
+	return one != nil && one.round > 0 && one.round <= round && (!one.redacted || !p.Redacted)
 }
 
 // known returns the last round that every node has read.

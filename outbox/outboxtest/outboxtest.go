@@ -66,10 +66,34 @@ func URL(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("outboxtest: %v", err)
 	}
+	url, drop, err := s.create()
+	if err != nil {
+		t.Fatalf("outboxtest: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := drop(); err != nil {
+			t.Errorf("outboxtest: %v", err)
+		}
+	})
+	return url
+}
+
+// Open is URL for an Example, which has no testing.TB: drop has to be called.
+func Open() (url string, drop func() error, err error) {
+	s, err := started()
+	if err != nil {
+		return "", nil, fmt.Errorf("outboxtest: %w", err)
+	}
+	return s.create()
+}
+
+// create makes a database.
+func (s *server) create() (url string, drop func() error, err error) {
 	name := fmt.Sprintf("outboxtest_%d_%d", os.Getpid(), s.databases.Add(1))
-	s.exec(t, `CREATE DATABASE `+name+` TEMPLATE `+s.template)
-	t.Cleanup(func() { s.exec(t, `DROP DATABASE IF EXISTS `+name+` WITH (FORCE)`) })
-	return s.url(name)
+	if err := s.exec(`CREATE DATABASE ` + name + ` TEMPLATE ` + s.template); err != nil {
+		return "", nil, err
+	}
+	return s.url(name), func() error { return s.exec(`DROP DATABASE IF EXISTS ` + name + ` WITH (FORCE)`) }, nil
 }
 
 // Schema makes a second outbox in the database at url, in a schema of its own whose name
@@ -93,7 +117,7 @@ func Program(t testing.TB, name string) string {
 		t.Fatalf("outboxtest: %v", err)
 	}
 	found := filepath.Join(s.bin, name)
-	if s.bin == "" || exec.Command(found, "--version").Run() != nil { //nolint:gosec // of the test's choice
+	if s.bin == "" || exec.CommandContext(t.Context(), found, "--version").Run() != nil { //nolint:gosec // of the test's choice
 		if found, err = exec.LookPath(name); err != nil {
 			if os.Getenv("CI") != "" {
 				t.Fatalf("CI is set, but %s is not installed", name)
@@ -101,7 +125,7 @@ func Program(t testing.TB, name string) string {
 			t.Skipf("%s is not installed", name)
 		}
 	}
-	text, err := exec.Command(found, "--version").Output() //nolint:gosec // of the test's choice
+	text, err := exec.CommandContext(t.Context(), found, "--version").Output() //nolint:gosec // of the test's choice
 	if err != nil {
 		t.Fatalf("outboxtest: %v", err)
 	}
@@ -183,15 +207,13 @@ var Settings = map[string]string{
 	"max_prepared_transactions": "64",
 }
 
-func (s *server) exec(t testing.TB, statement string) {
+func (s *server) exec(statement string) error {
 	ctx := context.Background()
 	conn, err := pgx.Connect(ctx, s.url(""))
 	if err != nil {
-		t.Errorf("outboxtest: %v", err)
-		return
+		return err
 	}
 	defer conn.Close(ctx)
-	if _, err := conn.Exec(ctx, statement); err != nil {
-		t.Errorf("outboxtest: %v", err)
-	}
+	_, err = conn.Exec(ctx, statement)
+	return err
 }
