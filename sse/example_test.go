@@ -1,21 +1,30 @@
 package sse_test
 
 import (
+	"bufio"
 	"context"
+	"fmt"
 	"log"
-	"log/slog"
-	"os"
+	"net/http"
+	"net/http/httptest"
+	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse"
 )
 
-// A tail feeds a hub, and a Streamer serves what the hub gets.
+// A tail feeds a hub, and a Streamer serves what the hub gets. outcrier.New puts these
+// together, with the rest of a node.
 func Example() {
-	ctx := context.Background()
-	url := os.Getenv("DATABASE_URL")
+	ctx, stop := context.WithCancel(context.Background())
+	url, drop, err := outboxtest.Open() // the application's database
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer drop()
 	config, err := outbox.PoolConfig(url)
 	if err != nil {
 		log.Fatal(err)
@@ -27,9 +36,36 @@ func Example() {
 	defer pool.Close()
 
 	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}})
-	tail := &outbox.Tail{URL: url, Start: hub.Start, Deliver: hub.Deliver, Log: slog.Default()}
-	streamer := sse.NewStreamer(hub, slog.Default()) // handlers.New makes a handler of it
+	tail := &outbox.Tail{URL: url, Connected: pool.Reset, Start: hub.Start, Deliver: hub.Deliver}
+	streamer := sse.NewStreamer(hub, nil)
+	ended := make(chan error)
+	go func() { ended <- tail.Run(ctx) }()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		request := sse.Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"greetings"}}, Format: sse.Payload, From: sse.From{Earliest: true}}
+		streamer.Serve(r.Context(), writer{w, http.NewResponseController(w)}, request, func(error) {})
+	}))
+	defer func() { stop(); <-ended }()
+	defer server.Close()
 
-	go func() { log.Fatal(streamer.Run(ctx)) }()
-	log.Fatal(tail.Run(ctx))
+	if _, err := pool.Exec(ctx, `SELECT outcrier.append('greetings', 'greeted', '{"hello": "world"}'::json)`); err != nil {
+		log.Fatal(err)
+	}
+	response, err := http.Get(server.URL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer response.Body.Close()
+	lines := bufio.NewScanner(response.Body)
+	for lines.Scan() && !strings.Contains(lines.Text(), "hello\":") {
+	}
+	fmt.Println(lines.Text())
+	// Output: data: {"hello": "world"}
 }
+
+// writer is a Writer on net/http's.
+type writer struct {
+	http.ResponseWriter
+	*http.ResponseController
+}
+
+func (w writer) Flush() error { return w.ResponseController.Flush() }
