@@ -3,6 +3,8 @@
 
 GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
+ACTIONLINT_VERSION := v1.7.12
+GORELEASER_VERSION := v2.16.0
 GOLANGCI_LINT := .bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
 # The Postgres that npm has, by major version.
@@ -83,6 +85,21 @@ vuln: ## look for known vulnerabilities in what is called; needs vuln.go.dev
 .PHONY: vuln-there
 vuln-there:
 	go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) -version >/dev/null
+
+.PHONY: workflows
+workflows: ## check the forge's workflows
+	go run github.com/rhysd/actionlint/cmd/actionlint@$(ACTIONLINT_VERSION)
+
+goreleaser = go run github.com/goreleaser/goreleaser/v2@$(GORELEASER_VERSION)
+
+.PHONY: snapshot
+snapshot: ## build what a release has into dist/, and publish nothing
+	$(goreleaser) check
+	$(goreleaser) release --snapshot --clean
+
+.PHONY: release
+release: ## draft the release of the tag that is checked out; needs GITHUB_TOKEN
+	$(goreleaser) release --clean
 
 .PHONY: bench
 bench: ## run the benchmarks; PKG=./sse BENCH=Fan COUNT=10
