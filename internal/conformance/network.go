@@ -171,7 +171,7 @@ func (n *network) serve(client *net.TCPConn) {
 	}
 	server, err := dial(to)
 	if err != nil {
-		_ = client.SetLinger(0) // nobody is there
+		_ = client.SetLinger(0) // as a closed port does
 		return
 	}
 	defer server.Close()

@@ -49,7 +49,7 @@ func Report(verdicts []Verdict, folder fs.FS) (string, error) {
 
 Written by `+"`CONFORMANCE_REPORT=1 go test ./internal/conformance -run TestClients`"+`: %d client libraries that others wrote,
 and %d programs that read a stream with what their language has. Each is a program of a few lines in [clients](clients), with a
-handler that parses the JSON of every event and has no mind for anything else. All follow two nodes at once, with
+handler that parses the JSON of every event and handles no error. All follow two nodes at once, with
 `+"`?names=message&format=payload`"+`, while each scene is played. A cell says "ok" when the client was given every event once, in
 order, as it was appended, and lives.
 

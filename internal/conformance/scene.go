@@ -86,7 +86,7 @@ var Scenes = []Scene{
 		play: func(ctx context.Context, s *Stage) error { pause(ctx, s.Quiet); return nil },
 	},
 	{
-		Name: "refused", Text: "For three seconds nobody listens. The standard lets a client give up here, as Firefox does.", Fatal: true,
+		Name: "refused", Text: "For three seconds the port is closed. The standard lets a client give up here, as Firefox does.", Fatal: true,
 		play: func(ctx context.Context, s *Stage) (err error) {
 			return s.underLoad(ctx, func(ctx context.Context) error {
 				s.each(func(n *network) { n.refuse(); n.hangup() })

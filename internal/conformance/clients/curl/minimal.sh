@@ -1,5 +1,5 @@
 #!/bin/sh
-# Server-Sent Events by curl, and awk for what curl has no mind for.
+# Server-Sent Events by curl, which reads them, and awk, which parses them.
 last=$(mktemp) && trap 'rm -f "$last"' EXIT
 while :; do
   curl -sN -H 'Accept: text/event-stream' -H "Last-Event-ID: $(cat "$last")" "$1" | mawk -W interactive -v last="$last" '
