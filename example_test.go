@@ -43,7 +43,7 @@ func Example() {
 	server := httptest.NewServer(mux)
 	ended := make(chan error)
 	go func() { ended <- node.Run(ctx) }()
-	defer func() { stop(); <-ended; server.Close() }()
+	defer func() { stop(); _ = <-ended; server.Close() }()
 
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {

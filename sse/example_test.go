@@ -44,7 +44,7 @@ func Example() {
 		request := sse.Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"greetings"}}, Format: sse.Payload, From: sse.From{Earliest: true}}
 		streamer.Serve(r.Context(), writer{w, http.NewResponseController(w)}, request, func(error) {})
 	}))
-	defer func() { stop(); <-ended }()
+	defer func() { stop(); _ = <-ended }()
 	defer server.Close()
 
 	if _, err := pool.Exec(ctx, `SELECT outcrier.append('greetings', 'greeted', '{"hello": "world"}'::json)`); err != nil {

@@ -79,12 +79,13 @@ func URL(t testing.TB) string {
 }
 
 // Open is URL for an Example, which has no testing.TB: drop has to be called.
-func Open() (url string, drop func() error, err error) {
+func Open() (url string, drop func(), err error) {
 	s, err := started()
 	if err != nil {
 		return "", nil, fmt.Errorf("outboxtest: %w", err)
 	}
-	return s.create()
+	url, dropped, err := s.create()
+	return url, func() { _ = dropped() }, err
 }
 
 // create makes a database.
