@@ -41,9 +41,14 @@ func Example() {
 	mux := http.NewServeMux()
 	mux.Handle("/events", node.Handler())
 	server := httptest.NewServer(mux)
-	ended := make(chan error)
-	go func() { ended <- node.Run(ctx) }()
-	defer func() { stop(); _ = <-ended; server.Close() }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := node.Run(ctx); err != nil {
+			log.Print(err)
+		}
+	}()
+	defer func() { stop(); <-ended; server.Close() }()
 
 	conn, err := pgx.Connect(ctx, database)
 	if err != nil {

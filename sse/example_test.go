@@ -38,13 +38,16 @@ func Example() {
 	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}})
 	tail := &outbox.Tail{URL: url, Connected: pool.Reset, Start: hub.Start, Deliver: hub.Deliver}
 	streamer := sse.NewStreamer(hub, nil)
-	ended := make(chan error)
-	go func() { ended <- tail.Run(ctx) }()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = tail.Run(ctx) // ends with ctx
+	}()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		request := sse.Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"greetings"}}, Format: sse.Payload, From: sse.From{Earliest: true}}
 		streamer.Serve(r.Context(), writer{w, http.NewResponseController(w)}, request, func(error) {})
 	}))
-	defer func() { stop(); _ = <-ended }()
+	defer func() { stop(); <-ended }()
 	defer server.Close()
 
 	if _, err := pool.Exec(ctx, `SELECT outcrier.append('greetings', 'greeted', '{"hello": "world"}'::json)`); err != nil {
