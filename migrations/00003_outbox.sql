@@ -47,7 +47,7 @@ RETURNS boolean LANGUAGE sql IMMUTABLE
 RETURN headers IS NULL AND dedup_key IS NULL AND deliver_at IS NULL AND source IS NULL
     AND octet_length(topic) <= 255 AND octet_length(type) <= 255
     AND topic COLLATE "C" ~ '^[^\u0001-\u001f\u007f-\u009f*/]+(?:/[^\u0001-\u001f\u007f-\u009f*/]+)*$'
-    AND type COLLATE "C" ~ '^[^\u0001-\u001f\u007f-\u009f]+$' AND NOT starts_with(type, 'outcrier.')
+    AND type COLLATE "C" ~ '^[^\u0001-\u001f\u007f-\u009f\u2028\u2029]+$' AND NOT starts_with(type, 'outcrier.')
     AND octet_length(payload) <= 8192
     AND octet_length(payload) - octet_length(replace(replace(payload, '[', ''), '{', '')) <= 64;
 
@@ -67,7 +67,7 @@ BEGIN
         OR e.topic COLLATE "C" !~ '^[^\u0001-\u001f\u007f-\u009f*/]+(?:/[^\u0001-\u001f\u007f-\u009f*/]+)*$'
     THEN
         PERFORM outcrier.refuse('outbox', 'topic', e.topic, 'are 1 to 255 bytes in segments separated by "/", none empty, without control characters or "*"');
-    ELSIF e.type IS NULL OR octet_length(e.type) > 255 OR e.type COLLATE "C" !~ '^[^\u0001-\u001f\u007f-\u009f]+$' OR starts_with(e.type, 'outcrier.') THEN
+    ELSIF e.type IS NULL OR octet_length(e.type) > 255 OR e.type COLLATE "C" !~ '^[^\u0001-\u001f\u007f-\u009f\u2028\u2029]+$' OR starts_with(e.type, 'outcrier.') THEN
         PERFORM outcrier.refuse('outbox', 'type', e.type, 'are 1 to 255 bytes without control characters, not beginning with "outcrier.", which is reserved');
     ELSIF octet_length(e.source) > 255 OR e.source COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' THEN
         PERFORM outcrier.refuse('outbox', 'source', e.source, 'are 1 to 255 bytes without control characters');
@@ -364,18 +364,16 @@ BEGIN
     PERFORM outcrier.wake_up();
 END
 $$;
--- The same for jsonb and text payloads, and for uuid keys. An argument of unknown type
--- goes to text.
+-- The same for jsonb and text payloads, and for uuid keys. Arguments of unknown type go to
+-- the text payload: no overload has another type than text at the place of a text.
 DO $do$
 DECLARE
     payload text;
 BEGIN
     FOREACH payload IN ARRAY ARRAY['json', 'jsonb', 'text'] LOOP
         EXECUTE format($sql$
-            CREATE FUNCTION outcrier.append(topic text, type text, dedup_key uuid, payload %1$s %2$s, source text DEFAULT NULL,
-                headers jsonb DEFAULT NULL, deliver_at timestamptz DEFAULT NULL) RETURNS bigint
-            LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-            AS $$ SELECT outcrier.append($1, $2, $4::json, $5, $6, $3::text, $7) $$
+            CREATE FUNCTION outcrier.append(topic text, type text, dedup_key uuid, payload %1$s %2$s) RETURNS bigint
+            LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT outcrier.append($1, $2, $4::json, dedup_key => $3::text) $$
         $sql$, payload, CASE payload WHEN 'json' THEN 'DEFAULT NULL' END);
         CONTINUE WHEN payload = 'json';
         EXECUTE format($sql$

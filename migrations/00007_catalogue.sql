@@ -19,7 +19,7 @@ CREATE TABLE outcrier.event_type (
     payload_schema jsonb, -- NULL accepts every payload
     updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
 
-    CONSTRAINT type_valid CHECK (octet_length(type) <= 255 AND type ~ '^[^\u0001-\u001f\u007f-\u009f]+$' AND NOT starts_with(type, 'outcrier.')
+    CONSTRAINT type_valid CHECK (octet_length(type) <= 255 AND type ~ '^[^\u0001-\u001f\u007f-\u009f\u2028\u2029]+$' AND NOT starts_with(type, 'outcrier.')
         OR outcrier.refuse('event_type', 'type', type, 'are 1 to 255 bytes without control characters, not beginning with "outcrier.", which is reserved')),
     CONSTRAINT code_valid CHECK (code IS NULL OR code ~ '^[A-Za-z0-9._-]{1,64}$'
         OR outcrier.refuse('event_type', 'code', code, 'are 1 to 64 letters, digits, ".", "_" and "-", or NULL for none')),

@@ -73,6 +73,9 @@ func TestView_TakesWhatWritersSend(t *testing.T) {
 		`SELECT outcrier.append('a', 't', payload => '{}'::jsonb, dedup_key => gen_random_uuid())`,
 		`SELECT outcrier.append('a', 't', payload => '{}'::text, dedup_key => gen_random_uuid())`,
 		`SELECT outcrier.append('a'::varchar(10), 't'::varchar, dedup_key => 'x'::varchar)`,
+		`SELECT outcrier.append('a', 't', '{}', '/', '{"a": "b"}')`,
+		`SELECT outcrier.append('a', 't', '{}', '/', NULL, NULL, NULL)`,
+		`SELECT outcrier.append('a', 't', NULL, NULL, NULL, 'k', NULL)`,
 		`SELECT outcrier.append_all(ARRAY['a'], ARRAY['t'], ARRAY['{}'::jsonb])`,
 		`SELECT outcrier.append_all(ARRAY['a'], ARRAY['t'], ARRAY['{}'])`,
 		`SELECT outcrier.append_all(ARRAY['a'], ARRAY['t'], ARRAY['{}']::json[], ARRAY['/'], ARRAY[NULL]::jsonb[], ARRAY['all'])`,
@@ -89,6 +92,14 @@ func TestView_TakesWhatWritersSend(t *testing.T) {
 		if want := fmt.Sprintf("%d a t / t t", id); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: stored are %q, want %q", statement, got, want)
 		}
+	}
+	// What drivers send: parameters whose types Postgres is to find out.
+	var id int64
+	if err := writer.QueryRow(t.Context(), `SELECT outcrier.append($1, $2, $3, $4, $5, $6, $7)`, "a", "t", `{"a": 1}`, "/", nil, nil, nil).Scan(&id); err != nil {
+		t.Errorf("with parameters: %v", err)
+	}
+	if err := writer.QueryRow(t.Context(), `SELECT outcrier.append($1, $2, $3, dedup_key => $4)`, "a", "t", `{"a": 1}`, "k2").Scan(&id); err != nil {
+		t.Errorf("with named parameters: %v", err)
 	}
 	if _, err := writer.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', 't')`); err != nil {
 		t.Fatal(err)
@@ -126,6 +137,7 @@ func TestView_RefusesAndNamesTheColumn(t *testing.T) {
 		{"type", "topic, type", `'a', ''`},
 		{"type", "topic, type", `'a', E't\r'`},
 		{"type", "topic, type", `'a', 'outcrier.hello'`},
+		{"type", "topic, type", `'a', U&'t\2028id: 7'`},
 		{"type", "topic, type", `'a', '` + long + `'`},
 		{"source", "topic, type, source", `'a', 't', E'\x7f'`},
 		{"source", "topic, type, source", `'a', 't', '` + long + `'`},
