@@ -173,12 +173,14 @@ func takeOver(request *http.Request, response *echo.Response) *sse.Socket {
 	response.Committed = true
 	_ = conn.SetDeadline(time.Time{}) // of the request's header; a closed connection shows soon enough
 	header := response.Header()
-	header.Set(echo.HeaderConnection, "close")
 	// HTTP/1.0 knows no chunks: there the end of the body is the end of the connection
-	// (RFC 9112, 6.3).
+	// (RFC 9112, 6.3). With chunks nothing says so: undici takes a connection that breaks
+	// off for the end of a response that has "Connection: close".
 	chunked := request.ProtoAtLeast(1, 1)
 	if chunked {
 		header.Set("Transfer-Encoding", "chunked")
+	} else {
+		header.Set(echo.HeaderConnection, "close")
 	}
 	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
 	var head bytes.Buffer

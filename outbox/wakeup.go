@@ -87,7 +87,10 @@ func (l *listener) selfTest(ctx context.Context, url string) {
 	if l.testing != nil {
 		select {
 		case err := <-l.testing:
-			l.testing, l.testedAt = nil, time.Now()
+			l.testing = nil
+			if err != nil || l.test != "" || l.works {
+				l.testedAt = time.Now()
+			}
 			if err != nil && l.test != "" {
 				l.test = ""
 				l.log.WarnContext(ctx, "listen can't be tested", "err", err, "retry_in", every)

@@ -52,7 +52,7 @@ func TestCurl_SeesInsertTypedInPsql(t *testing.T) {
 	next("event: outcrier.live\n")
 
 	psql(t, s, `INSERT INTO outbox (topic, type, payload) VALUES ('user/42', 'audit.approved', '{"submission": 7}');`)
-	next("id: 1.", "event: audit.approved\n", `data: {"specversion":"1.0","id":"1","source":"/","type":"audit.approved","topic":"user/42"`, `,"data":{"submission": 7}}`+"\n\n")
+	next("event: audit.approved\n", `data: {"specversion":"1.0","id":"1","source":"/","type":"audit.approved","topic":"user/42"`, `,"data":{"submission": 7}}`+"\nid: 1.")
 }
 
 // curl runs the command and returns what it shows, or what net/http reads where
