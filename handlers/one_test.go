@@ -158,7 +158,11 @@ func TestLast_GivesTheNewestAndThenAll(t *testing.T) {
 		third = c.Next()
 	}
 	c.Close()
+	end := n.poll(t, "topic=user/1&last=1&wait=0").Position
 	next := n.add(t, "user/1")
+	if p := n.poll(t, "topic=user/1&wait=20s&after="+q(end)); !slices.Equal(p.ids(), []string{next}) { // the node has read it by then
+		t.Fatalf("behind %s comes %v, want %s", end, p.ids(), next)
+	}
 	for from, want := range map[string][]string{hello.ID: append(slices.Clone(want[len(want)-50:]), next), third.ID: append(slices.Clone(want[len(want)-47:]), next)} {
 		if p := n.poll(t, "topic=user/1&wait=0&after="+q(from)); !slices.Equal(p.ids(), want) || p.Gap != nil {
 			t.Errorf("from %s: %v, want %v", from, p.ids(), want)
