@@ -401,7 +401,7 @@ func (w *writer) appendAsLoaded(ctx context.Context, c *chain) error {
 var invalid = []struct{ topic, kind string }{
 	{"", "torture.happened"}, {"torture//0", "torture.happened"}, {"/torture", "torture.happened"}, {"torture/*", "torture.happened"},
 	{"torture/0\n", "torture.happened"}, {strings.Repeat("t", 256), "torture.happened"},
-	{"torture/0", ""}, {"torture/0", "outcrier.erased"}, {"torture/0", "outcrier.reset"}, {"torture/0", "torture\x1bhappened"}, {"torture/0", strings.Repeat("t", 256)},
+	{"torture/0", ""}, {"torture/0", "outcrier.erased"}, {"torture/0", "outcrier.reset"}, {"torture/0", "torture\x1bhappened"}, {"torture/0", "torture\u2028happened"}, {"torture/0", strings.Repeat("t", 256)},
 }
 
 // appendInvalid is undone with its savepoint.
