@@ -68,7 +68,7 @@ BEGIN
     THEN
         PERFORM outcrier.refuse('outbox', 'topic', e.topic, 'are 1 to 255 bytes in segments separated by "/", none empty, without control characters or "*"');
     ELSIF e.type IS NULL OR octet_length(e.type) > 255 OR e.type COLLATE "C" !~ '^[^\u0001-\u001f\u007f-\u009f\u2028\u2029]+$' OR starts_with(e.type, 'outcrier.') THEN
-        PERFORM outcrier.refuse('outbox', 'type', e.type, 'are 1 to 255 bytes without control characters, not beginning with "outcrier.", which is reserved');
+        PERFORM outcrier.refuse('outbox', 'type', e.type, 'are 1 to 255 bytes without control characters or line separators, not beginning with "outcrier.", which is reserved');
     ELSIF octet_length(e.source) > 255 OR e.source COLLATE "C" ~ '[\u0001-\u001f\u007f-\u009f]' THEN
         PERFORM outcrier.refuse('outbox', 'source', e.source, 'are 1 to 255 bytes without control characters');
     ELSIF octet_length(e.dedup_key) > 255 THEN

@@ -20,7 +20,7 @@ CREATE TABLE outcrier.event_type (
     updated_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
 
     CONSTRAINT type_valid CHECK (octet_length(type) <= 255 AND type ~ '^[^\u0001-\u001f\u007f-\u009f\u2028\u2029]+$' AND NOT starts_with(type, 'outcrier.')
-        OR outcrier.refuse('event_type', 'type', type, 'are 1 to 255 bytes without control characters, not beginning with "outcrier.", which is reserved')),
+        OR outcrier.refuse('event_type', 'type', type, 'are 1 to 255 bytes without control characters or line separators, not beginning with "outcrier.", which is reserved')),
     CONSTRAINT code_valid CHECK (code IS NULL OR code ~ '^[A-Za-z0-9._-]{1,64}$'
         OR outcrier.refuse('event_type', 'code', code, 'are 1 to 64 letters, digits, ".", "_" and "-", or NULL for none')),
     CONSTRAINT title_valid CHECK (char_length(title) BETWEEN 1 AND 200 OR outcrier.refuse('event_type', 'title', title, 'are 1 to 200 characters')),

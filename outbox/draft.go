@@ -16,8 +16,8 @@ type Draft struct {
 	// by "/", none empty, without control characters or "*".
 	Topic string
 	// Type says what happened, dotted and in the past tense by habit, like
-	// "audit.approved": 1 to 255 bytes without control characters, not beginning with
-	// "outcrier.".
+	// "audit.approved": 1 to 255 bytes without control characters or line separators, not beginning
+	// with "outcrier.".
 	Type string
 	// Payload is the event's JSON. A json.RawMessage or []byte is stored byte
 	// for byte, anything else is marshalled by encoding/json, and nil is "{}".
