@@ -24,16 +24,12 @@ CREATE SEQUENCE outcrier.wake_answer AS bigint CACHE 1;
 CREATE FUNCTION outcrier.notify(request bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    IF coalesce(current_setting('outcrier.notify', true), '') <> 'off'
-        AND pg_notification_queue_usage() < 0.5
-        AND NOT EXISTS (
-            SELECT FROM pg_roles AS two_phase, pg_roles AS session
-            WHERE two_phase.rolname = 'outcrier_two_phase' AND session.rolname = session_user
-                AND NOT session.rolsuper AND pg_has_role(session.oid, two_phase.oid, 'USAGE'))
+    IF coalesce(current_setting('outcrier.notify', true), '') <> 'off' AND pg_notification_queue_usage() < 0.5
+        AND NOT (to_regrole('outcrier_two_phase') IS NOT NULL AND pg_has_role(session_user, to_regrole('outcrier_two_phase')::oid, 'USAGE')
+            AND NOT (SELECT r.rolsuper FROM pg_roles AS r WHERE r.rolname = session_user))
     THEN
-        PERFORM pg_notify(n.nspname::text, request::text)
-        FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-        WHERE c.oid = 'outcrier.wake_request'::regclass;
+        -- The schema's name: the path has no part of ours, so the text is qualified.
+        PERFORM pg_notify((parse_ident('outcrier.wake_request'::regclass::text))[1], request::text);
     END IF;
 END
 $$;
