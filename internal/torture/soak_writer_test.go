@@ -237,7 +237,8 @@ func (a *appender) try(ending context.Context, size int, hold time.Duration) err
 		a.rolledBack.Add(1)
 		return tx.Rollback(ctx)
 	}
-	result, _ := tx.Query(ctx, `SELECT id, pg_current_xact_id(), topic FROM outbox WHERE deliver_at IS NULL`)
+	// The view shows a retry, too, under the id of an earlier event.
+	result, _ := tx.Query(ctx, `SELECT id, pg_current_xact_id(), topic FROM outbox WHERE deliver_at IS NULL AND created_at >= now()`)
 	rows, err := pgx.CollectRows(result, func(r pgx.CollectableRow) (e row, err error) { return e, r.Scan(&e.id, &e.xid, &e.topic) })
 	if err != nil {
 		return err
