@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // listener is a tail's side of the adaptive wake-up: writers notify only when a tail
@@ -25,6 +26,8 @@ type listener struct {
 	channel string        // the schema's name
 	limit   time.Duration // of a statement
 	log     *slog.Logger
+
+	prepared bool // the statements that draw a request
 
 	// LISTEN is tested by a notification from another connection: behind a transaction
 	// pooler it succeeds and hears nothing while it waits, though perhaps something with
@@ -149,14 +152,17 @@ type request struct {
 	fence  []uint64
 }
 
-// requestSQL draws a request and then an xid of its own. The xid is what makes the
-// fence whole: a snapshot taken afterwards lists every transaction before it that
-// is still open, while a snapshot alone may leave out running transactions beyond
-// the latest completed one. They are two transactions, because nextval may
-// assign its transaction's xid before the request can be seen, and a writer that
-// came in between would have a larger one. In one round trip all the same: what
-// follows a COMMIT in a simple query is a transaction of its own.
-const requestSQL = `BEGIN; SELECT pg_catalog.nextval('outcrier.wake_request'::pg_catalog.regclass); COMMIT; SELECT pg_catalog.pg_current_xact_id()`
+// A request is drawn, and then an xid. The xid is what makes the fence whole: a
+// snapshot taken afterwards lists every transaction before it that is still open,
+// while a snapshot alone may leave out running transactions beyond the latest
+// completed one. They are two transactions, because nextval may assign its
+// transaction's xid before the request can be seen, and a writer that came in between
+// would have a larger one. In one round trip all the same: a Sync ends a transaction,
+// and need not be waited for.
+const (
+	drawSQL = `SELECT pg_catalog.nextval('outcrier.wake_request'::pg_catalog.regclass)`
+	xidSQL  = `SELECT pg_catalog.pg_current_xact_id()`
+)
 
 // request draws a request. The notifications heard by then are old: whoever notified
 // has committed, and the read that follows will see it.
@@ -165,18 +171,48 @@ func (l *listener) request(ctx context.Context) (*request, error) {
 	ctx, cancel := within(ctx, l.limit)
 	defer cancel()
 	l.counts.Requests++
-	results, err := l.conn.PgConn().Exec(ctx, l.schema.SQL(requestSQL)).ReadAll()
-	if err != nil {
-		return nil, err
-	}
-	drawn, err := strconv.ParseInt(string(results[1].Rows[0][0]), 10, 64)
+	drawn, xid, err := l.draw(ctx)
 	if err != nil {
 		return nil, err
 	}
 	l.learn(ctx, drawn)
-	r := &request{}
-	r.xid, err = strconv.ParseUint(string(results[3].Rows[0][0]), 10, 64)
-	return r, err
+	return &request{xid: xid}, nil
+}
+
+func (l *listener) draw(ctx context.Context) (drawn int64, xid uint64, err error) {
+	conn := l.conn.PgConn()
+	if !l.prepared {
+		for name, query := range map[string]string{"draw": l.schema.SQL(drawSQL), "xid": xidSQL} {
+			if _, err := conn.Prepare(ctx, name, query, nil); err != nil {
+				return 0, 0, err
+			}
+		}
+		l.prepared = true
+	}
+	pipeline := conn.StartPipeline(ctx)
+	pipeline.SendQueryPrepared("draw", nil, nil, nil)
+	pipeline.SendPipelineSync()
+	pipeline.SendQueryPrepared("xid", nil, nil, nil)
+	err = pipeline.Sync()
+	var values []string
+	for err == nil && len(values) < 2 {
+		var result any
+		result, err = pipeline.GetResults()
+		if rows, ok := result.(*pgconn.ResultReader); ok {
+			read := rows.Read()
+			if err = read.Err; err == nil {
+				values = append(values, string(read.Rows[0][0]))
+			}
+		}
+	}
+	if err = errors.Join(err, pipeline.Close()); err != nil {
+		return 0, 0, err
+	}
+	if drawn, err = strconv.ParseInt(values[0], 10, 64); err != nil {
+		return 0, 0, err
+	}
+	xid, err = strconv.ParseUint(values[1], 10, 64)
+	return drawn, xid, err
 }
 
 // learn takes note of a request that was drawn. What has been heard by now may have

@@ -146,9 +146,11 @@ func (p *process) kill() {
 
 func (p *process) wait() error { return <-p.ended }
 
-// drain is what a deployment does: SIGTERM, and wait for the end.
+// drain is what a deployment does: SIGTERM, and wait for the end. A process that
+// was started a moment ago has no handler for signals yet and would die of it.
 func (p *process) drain() {
 	p.t.Helper()
+	eventually(p.t, "a node answers", 20*time.Second, p.answers)
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case err := <-p.ended:
@@ -160,6 +162,16 @@ func (p *process) drain() {
 		p.t.Errorf("a node that was told to end has not within 20 s")
 		p.kill()
 	}
+}
+
+// answers reports whether the node takes requests, ready or not.
+func (p *process) answers() bool {
+	response, err := http.Get(p.url + "/healthz")
+	if err != nil {
+		return false
+	}
+	response.Body.Close()
+	return true
 }
 
 // ready reports whether the node says so.
