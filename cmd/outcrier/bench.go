@@ -18,13 +18,14 @@ import (
 // benchConfig is the settings of "outcrier bench".
 type benchConfig struct {
 	ConnectionSettings
-	URL       string        `flag:"url" secret:"true" help:"a server on that database, like http://127.0.0.1:8080; by default one of the bench's own"`
-	Token     string        `flag:"token" secret:"true" help:"a bearer token for the server at --url"`
-	ServerPID int           `flag:"server-pid" allow:"0..4194304" default:"0" help:"the process of the server at --url, when it is on this machine, for its CPU and memory"`
-	Only      []string      `flag:"only" allow:"writers|latency|fanout|idle|replay|storm|hostile|tail" help:"what to measure; everything by default"`
-	Format    string        `flag:"format" default:"cloudevents" allow:"cloudevents|payload" help:"the form of the events that the streams ask for"`
-	SyncDelay time.Duration `flag:"sync-delay" default:"0s" allow:"0s..100ms" help:"how much longer each sync of the private Postgres takes, for a disk that is honest"`
-	JSON      bool          `flag:"json" help:"print the report as JSON in place of the table"`
+	URL        string        `flag:"url" secret:"true" help:"a server on that database, like http://127.0.0.1:8080; by default one of the bench's own"`
+	Token      string        `flag:"token" secret:"true" help:"a bearer token for the server at --url"`
+	ServerPID  int           `flag:"server-pid" allow:"0..4194304" default:"0" help:"the process of the server at --url, when it is on this machine, for its CPU and memory"`
+	Only       []string      `flag:"only" allow:"writers|latency|fanout|idle|replay|storm|hostile|tail" help:"what to measure; everything by default"`
+	Format     string        `flag:"format" default:"cloudevents" allow:"cloudevents|payload" help:"the form of the events that the streams ask for"`
+	SyncDelay  time.Duration `flag:"sync-delay" default:"0s" allow:"0s..100ms" help:"how much longer each sync of the private Postgres takes, for a disk that is honest"`
+	Centrifugo string        `flag:"centrifugo" help:"the path of Centrifugo's program, for writers to compare its outbox consumer with ours"`
+	JSON       bool          `flag:"json" help:"print the report as JSON in place of the table"`
 	BenchSizes
 	LogSettings
 }
@@ -96,7 +97,7 @@ func runBench(ctx context.Context, p process, c benchConfig) error {
 	defer progress.end()
 	report, err := bench.Run(ctx, bench.Config{
 		Only: c.Only, DatabaseURL: c.DatabaseURL, URL: c.URL, Token: c.Token, ServerPID: c.ServerPID,
-		Command: []string{executable, "serve"}, BareCommand: []string{executable, "bench-bare"}, Format: c.Format, SyncDelay: c.SyncDelay,
+		Command: []string{executable, "serve"}, BareCommand: []string{executable, "bench-bare"}, Format: c.Format, SyncDelay: c.SyncDelay, Centrifugo: c.Centrifugo,
 		Sizes: bench.Sizes(c.BenchSizes), Log: c.logger(progress), Progress: progress.say,
 	})
 	if err != nil && len(report.Figures) == 0 {

@@ -30,6 +30,9 @@ type Config struct {
 	// BareCommand starts Bare: it is followed by --schema, --listen and --log-level,
 	// and finds the database in the environment as the other does.
 	Command, BareCommand []string
+	// Centrifugo, when not empty, is the path of its program, which writers then compares
+	// with, by its outbox consumer with notifications. It was tried with 6.9.1.
+	Centrifugo string
 	// Format is that of the events that the streams ask for: cloudevents or
 	// payload.
 	Format string

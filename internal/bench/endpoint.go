@@ -15,6 +15,8 @@ type endpoint struct {
 	base   *url.URL
 	token  string // "" for none
 	format string // of the events: cloudevents or payload
+	// centrifugo is a server of Centrifugo, by its unidirectional SSE.
+	centrifugo bool
 }
 
 func newEndpoint(base, token, format string) (*endpoint, error) {
@@ -52,10 +54,13 @@ func (e *endpoint) connect(ctx context.Context, n int) (net.Conn, error) {
 
 // request is what a stream asks for.
 func (e *endpoint) request(topic, lastEventID string) []byte {
-	query := url.Values{"topic": {topic}, "format": {e.format}}
+	path, query := "/events", url.Values{"topic": {topic}, "format": {e.format}}
+	if e.centrifugo {
+		path, query = "/connection/uni_sse", url.Values{"cf_connect": {`{"subs":{"` + topic + `":{}}}`}}
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "GET %s/events?%s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n",
-		strings.TrimSuffix(e.base.EscapedPath(), "/"), query.Encode(), e.base.Host)
+	fmt.Fprintf(&b, "GET %s%s?%s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n",
+		strings.TrimSuffix(e.base.EscapedPath(), "/"), path, query.Encode(), e.base.Host)
 	if e.token != "" {
 		fmt.Fprintf(&b, "Authorization: Bearer %s\r\n", e.token)
 	}

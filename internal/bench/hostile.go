@@ -101,7 +101,7 @@ func (b *bench) latencyOfGood(ctx context.Context, topic string) (delays, Count,
 	if err := good.open(ctx); err != nil {
 		return nil, Count{}, err
 	}
-	w, err := b.newPacedWriter(ctx, "outbox", topic)
+	w, err := b.newPacedWriter(ctx, insertSQL("outbox"), topic)
 	if err != nil {
 		return nil, Count{}, err
 	}

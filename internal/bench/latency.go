@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,6 +44,8 @@ const (
 	sideOurs  = "outcrier"
 	sideFloor = "LISTEN and fetch"
 	sideBare  = "bare server"
+	// sideCentrifugo is its outbox consumer with notifications, where it is there.
+	sideCentrifugo = "Centrifugo"
 )
 
 func (b *bench) latencyAt(ctx context.Context, p pace, bare *server) error {
@@ -53,7 +56,7 @@ func (b *bench) latencyAt(ctx context.Context, p pace, bare *server) error {
 		for turn := range sides {
 			side := sides[(run+turn)%len(sides)]
 			b.say("latency: %s, %s, run %d", side, p, run+1)
-			t, err := b.latencyOf(ctx, side, bare, p, b.topic("latency/%s/%d", p, run))
+			t, err := b.latencyOf(ctx, side, bare, nil, p, b.topic("latency/%s/%d", p, run))
 			if err != nil {
 				return err
 			}
@@ -143,8 +146,12 @@ func (a *arrivals) trip(w *pacedWriter, count Count) trip {
 }
 
 // latencyOf makes one round.
-func (b *bench) latencyOf(ctx context.Context, side string, bare *server, p pace, topic string) (trip, error) {
+func (b *bench) latencyOf(ctx context.Context, side string, bare *server, centrifugo *endpoint, p pace, topic string) (trip, error) {
 	switch side {
+	case sideCentrifugo:
+		t, err := b.latencyOfStream(ctx, centrifugo, p, "", topic)
+		t.count = Count{}
+		return t, err
 	case sideOurs:
 		return b.latencyOfStream(ctx, b.target.endpoint, p, "outbox", topic)
 	case sideBare:
@@ -167,7 +174,11 @@ func (b *bench) latencyOfStream(ctx context.Context, from *endpoint, p pace, tab
 	if err := client.open(ctx); err != nil {
 		return t, err
 	}
-	w, err := b.newPacedWriter(ctx, table, topic)
+	insert := insertSQL(table)
+	if from.centrifugo {
+		insert = strings.ReplaceAll(centrifugoInsert, "scratch", b.schema())
+	}
+	w, err := b.newPacedWriter(ctx, insert, topic)
 	if err != nil {
 		return t, err
 	}
@@ -191,7 +202,7 @@ func (b *bench) latencyOfFloor(ctx context.Context, p pace, topic string) (t tri
 	if err != nil {
 		return t, err
 	}
-	w, err := b.newPacedWriter(ctx, b.notifying(), topic)
+	w, err := b.newPacedWriter(ctx, insertSQL(b.notifying()), topic)
 	if err == nil {
 		defer w.close(ctx)
 		err = w.write(ctx, p, b.LatencyRate, b.round())
@@ -215,13 +226,17 @@ type pacedWriter struct {
 	sent, acked []time.Duration
 }
 
+func insertSQL(table string) string {
+	return `INSERT INTO ` + table + ` (topic, type, payload) VALUES ($1, '` + eventType + `', $2)`
+}
+
 // newPacedWriter has its statement prepared; the caller closes it.
-func (b *bench) newPacedWriter(ctx context.Context, table, topic string) (*pacedWriter, error) {
+func (b *bench) newPacedWriter(ctx context.Context, insert, topic string) (*pacedWriter, error) {
 	conn, err := b.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	w := &pacedWriter{conn: conn, sql: `INSERT INTO ` + table + ` (topic, type, payload) VALUES ($1, '` + eventType + `', $2)`, topic: topic, size: b.Payload}
+	w := &pacedWriter{conn: conn, sql: insert, topic: topic, size: b.Payload}
 	if _, err := conn.Prepare(ctx, w.sql, w.sql); err != nil {
 		w.close(ctx)
 		return nil, err

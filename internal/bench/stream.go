@@ -131,6 +131,12 @@ func (e *event) field(line []byte) {
 			if bytes.Contains(value, []byte(`"resumed":"gap"`)) {
 				e.gap = string(value)
 			}
+		case kindOther: // Centrifugo's have no type
+			if e.mark, e.marked = parseMark(value); e.marked {
+				e.kind = kindBench
+			} else if bytes.HasPrefix(value, []byte(`{"connect":`)) {
+				e.kind = kindLive
+			}
 		}
 	}
 }

@@ -124,7 +124,7 @@ func (b *bench) cpuOfMoreNodes(ctx context.Context, postmaster int, topic string
 // table at a pace. What Postgres needs for as long without events is counted off; the
 // writer is connected meanwhile.
 func (b *bench) cpuOfEvents(ctx context.Context, postmaster int, table, topic string) (cost float64, appended int, err error) {
-	w, err := b.newPacedWriter(ctx, table, topic)
+	w, err := b.newPacedWriter(ctx, insertSQL(table), topic)
 	if err != nil {
 		return 0, 0, err
 	}
