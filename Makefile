@@ -15,6 +15,12 @@ PG_18 := 18.4.0-beta.17
 PG_PKG ?= ./migrations ./outbox ./sse ./handlers ./internal/torture
 PG_CACHE ?= /var/tmp/outcrier-postgres
 
+# The modules beside that of the root: each has dependencies that whoever imports Outcrier is
+# spared.
+MODULES := bench e2e deploy/helm examples/embed examples/orm/go
+# run-in runs a command in each of some folders.
+run-in = set -e; for module in $(1); do echo "in $$module: $(2)"; (cd $$module && $(2)); done
+
 PKG ?= ./...
 BENCH ?= .
 # A count: what ends by the clock may fail for nothing, before Go 1.27 (golang/go#75804).
@@ -29,7 +35,7 @@ count = $(if $(COUNT),-count=$(COUNT))
 
 .PHONY: help
 help: ## print the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: ## run the demo; ARGS='--listen 127.0.0.1:9000 --traffic 2'
@@ -39,9 +45,14 @@ demo: ## run the demo; ARGS='--listen 127.0.0.1:9000 --traffic 2'
 build: ## build bin/outcrier
 	go build -o bin/outcrier ./cmd/outcrier
 
+# Those of deploy/helm and examples/embed are run by tests of the root, for go test ./... too.
 .PHONY: test
 test: ## run the tests, under the race detector where it can be; PKG=./sse COUNT=1 ARGS='-run Drain'
 	go test $(race) -timeout 20m $(count) $(ARGS) $(PKG)
+ifeq ($(PKG),./...)
+	cd bench && go test $(race) -timeout 20m $(count) $(ARGS) ./...
+	cd e2e && go test $(race) -timeout 20m $(count) $(ARGS) ./...
+endif
 
 # The folder is one that the account which runs Postgres can enter, too.
 .PHONY: test-pg
@@ -61,12 +72,12 @@ $(PG_CACHE)/%/ready:
 	touch $@
 
 .PHONY: check
-check: $(GOLANGCI_LINT) ## format, vet, lint, and a tidy go.mod
+check: $(GOLANGCI_LINT) ## format, vet, lint, and a tidy go.mod, in every module
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
-	go vet ./...
+	@$(call run-in,. $(MODULES),go vet ./...)
 	go vet -tags mutants ./internal/torture
-	$(GOLANGCI_LINT) run --allow-parallel-runners ./...
-	go mod tidy -diff
+	@$(call run-in,. bench e2e,$(CURDIR)/$(GOLANGCI_LINT) run --allow-parallel-runners ./...)
+	@$(call run-in,. $(MODULES),go mod tidy -diff)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target, one after another; FUZZTIME=10m PKG=./outbox
@@ -77,6 +88,10 @@ fuzz: ## run every fuzz target, one after another; FUZZTIME=10m PKG=./outbox
 			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 2 $$package || exit 1; \
 		done; \
 	done
+
+.PHONY: download
+download: ## fetch the modules that all of it needs
+	@$(call run-in,. $(MODULES),go mod download)
 
 .PHONY: vuln
 vuln: ## look for known vulnerabilities in what is called; needs vuln.go.dev
@@ -104,6 +119,10 @@ release: ## draft the release of the tag that is checked out; needs GITHUB_TOKEN
 .PHONY: bench
 bench: ## run the benchmarks; PKG=./sse BENCH=Fan COUNT=10
 	go test -run '^$$' -bench '$(BENCH)' -benchmem $(count) $(PKG)
+
+.PHONY: bench-server
+bench-server: ## measure a server and its Postgres, about 20 minutes; ARGS='--only fanout,idle'
+	cd bench && go run . $(ARGS)
 
 .PHONY: torture
 torture: faults ## every fault, and long histories against a Postgres that is killed; EVENTS=2000000 FAULTS=200

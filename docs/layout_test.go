@@ -102,3 +102,38 @@ func packages(t *testing.T) map[string]map[string]bool {
 	}
 	return all
 }
+
+// TestModules_AreCheckedAndKeptUpToDate: each module beside the root is gone through by the
+// Makefile, and its dependencies are updated.
+func TestModules_AreCheckedAndKeptUpToDate(t *testing.T) {
+	_, listed, _ := strings.Cut(text(t, "../Makefile"), "\nMODULES := ")
+	listed, _, _ = strings.Cut(listed, "\n")
+	_, updated, _ := strings.Cut(text(t, "../.github/dependabot.yml"), "package-ecosystem: gomod\n    directories: [/, ")
+	updated, _, _ = strings.Cut(updated, "]")
+	found := 0
+	err := filepath.WalkDir("..", func(path string, entry fs.DirEntry, err error) error {
+		switch name := entry.Name(); {
+		case err != nil:
+			return err
+		case entry.IsDir() && (name == "node_modules" || name == "conformance" || path != ".." && strings.HasPrefix(name, ".")):
+			return fs.SkipDir // conformance has a client of each library, of the version that was looked at
+		case name != "go.mod" || path == "../go.mod":
+			return nil
+		}
+		found++
+		folder := filepath.ToSlash(strings.TrimPrefix(filepath.Dir(path), "../"))
+		if !slices.Contains(strings.Fields(listed), folder) {
+			t.Errorf("the Makefile's MODULES lack %s", folder)
+		}
+		if !slices.Contains(strings.Split(updated, ", "), "/"+folder) {
+			t.Errorf("dependabot.yml lacks %s", folder)
+		}
+		if !strings.Contains(text(t, "../CONTRIBUTING.md"), "`"+folder+"`") {
+			t.Errorf("CONTRIBUTING.md does not name %s", folder)
+		}
+		return nil
+	})
+	if err != nil || found < 4 {
+		t.Errorf("%d modules were found: %v", found, err)
+	}
+}

@@ -86,8 +86,6 @@ OUTCRIER_DATABASE_URL is not given.`
 		tailCommand(p),
 		tokenCommand(p),
 		catalogueCommand(p),
-		benchCommand(p),
-		bareCommand(p),
 		doctorCommand(p),
 		healthCommand(p),
 	)

@@ -30,8 +30,8 @@ func TestRun_MistakesExitWithTwoAndSayWhereHelpIs(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "outcrier: no command given, want append, bench, catalogue, demo, doctor, health, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
-		{[]string{"server"}, "outcrier: unknown command \"server\", want append, bench, catalogue, demo, doctor, health, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
+		{nil, "outcrier: no command given, want append, catalogue, demo, doctor, health, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
+		{[]string{"server"}, "outcrier: unknown command \"server\", want append, catalogue, demo, doctor, health, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
 		{[]string{"migrate"}, "outcrier migrate: no command given, want drop, roles, sql, status or up\nSee 'outcrier migrate --help'.\n"},
 		{[]string{"migrate", "sideways"}, "outcrier migrate: unknown command \"sideways\", want drop, roles, sql, status or up\nSee 'outcrier migrate --help'.\n"},
 		{[]string{"serve", "now"}, "outcrier serve: unexpected argument \"now\", settings are given as --name value\nSee 'outcrier serve --help'.\n"},

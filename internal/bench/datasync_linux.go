@@ -1,9 +1,0 @@
-package bench
-
-import (
-	"os"
-	"syscall"
-)
-
-// dataSync is what Postgres calls by default on Linux.
-func dataSync(file *os.File) error { return syscall.Fdatasync(int(file.Fd())) }
