@@ -57,7 +57,7 @@ func TestAlerts_SeeThatNothingIsThere(t *testing.T) {
 			absent[rule.Alert] = true
 		}
 	}
-	for _, alert := range []string{"OutcrierDown", "OutcrierNotFollowing", "OutcrierPartitionsMissing", "OutcrierTransactionOwesEvents"} {
+	for _, alert := range []string{"OutcrierDown", "OutcrierNotFollowing", "OutcrierPartitionsMissing"} {
 		if !absent[alert] {
 			t.Errorf("%s has no rule for metrics that are missing", alert)
 		}

@@ -4,6 +4,8 @@ import (
 	"net/http"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/outcrier/outcrier/outbox"
 )
 
 // healthz tells that the process answers.
@@ -16,10 +18,16 @@ type Ready struct {
 	Ready bool `json:"ready"`
 	// Reason is why the node is not ready.
 	Reason string `json:"reason,omitempty"`
+	// WakeUp is how the tail learns of commits: "notify", "poll" or, until LISTEN was
+	// tested, "testing". While it is not "notify" an event may come up to 100 ms late.
+	WakeUp string `json:"wake_up,omitempty"`
+	// Note is what to do about a tail that polls although it should be notified.
+	Note string `json:"note,omitempty"`
 }
 
-// readyz tells whether the node should be given streams: its tail follows the
-// table, LISTEN is proven, and it does not drain.
+// readyz reports whether the node should be given streams: its tail follows the table,
+// and it does not shut down. How the tail learns of commits makes a node slower by 100
+// ms and not unready: a change at a pooler would otherwise take all nodes out at once.
 func (h *handlers) readyz(c echo.Context) error {
 	status := h.TailStatus()
 	var reason string
@@ -27,14 +35,21 @@ func (h *handlers) readyz(c echo.Context) error {
 	case h.Streamer.Draining(), h.Leaving != nil && h.Leaving():
 		reason = "the server drains"
 	case !status.Following && status.Err != nil:
-		h.Log.DebugContext(c.Request().Context(), "not ready", "err", status.Err)
-		reason = "the database is not available"
+		reason, _ = outbox.Explain(status.Err)
 	case !status.Following:
 		reason = "the tail has not caught up yet"
-	case !status.Listening:
-		reason = "LISTEN is not heard: through a transaction pooler it needs a direct connection (--direct-url), or say --wake=poll"
 	default:
-		return c.JSON(http.StatusOK, Ready{Ready: true})
+		ready := Ready{Ready: true, WakeUp: "poll"}
+		switch status.Listen {
+		case outbox.ListenWorks:
+			ready.WakeUp = "notify"
+		case outbox.ListenTesting:
+			ready.WakeUp = "testing"
+		case outbox.ListenUnheard:
+			ready.Note = "LISTEN is not heard, so the tail polls every 100 ms: through a transaction pooler it needs a direct connection (--direct-url)"
+		case outbox.ListenOff:
+		}
+		return c.JSON(http.StatusOK, ready)
 	}
 	return c.JSON(http.StatusServiceUnavailable, Ready{Reason: reason})
 }

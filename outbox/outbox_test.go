@@ -1,8 +1,10 @@
 package outbox_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -141,4 +143,32 @@ func partitions(t testing.TB, pool *pgxpool.Pool, days ...string) {
 	for _, day := range days {
 		exec(t, pool, fmt.Sprintf(`CREATE TABLE outcrier."event_%s" PARTITION OF outcrier.event FOR VALUES FROM ('%[1]s 00:00+00') TO ('%[1]s 24:00+00')`, day))
 	}
+}
+
+// databaseOf is the name of the database of a URL.
+func databaseOf(t testing.TB, url string) string {
+	t.Helper()
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return config.Database
+}
+
+// lines is a log that several goroutines may write to while a test reads it.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

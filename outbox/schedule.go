@@ -3,8 +3,10 @@ package outbox
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -32,21 +34,29 @@ const (
 // tries again once a second.
 func (s Schedule) Run(ctx context.Context) error {
 	s.Log = logOr(s.Log)
-	failing := false
+	var outage outage
+	failing := make(map[int64]bool) // those that the log knows of
 	for ctx.Err() == nil {
 		// Taken before the look, so that nothing is scheduled unseen between the two.
 		active, looked := s.activity(), time.Now()
 		pause, err := s.turn(ctx)
-		switch {
-		case err != nil:
-			if ctx.Err() == nil && !failing {
-				s.Log.WarnContext(ctx, "scheduled events can't be moved", "err", err, "retry_in", time.Second)
+		if err == nil {
+			err = s.tell(ctx, pause, failing)
+		}
+		if err != nil {
+			if ctx.Err() == nil && outage.fails(err) {
+				why, _ := Explain(err)
+				s.Log.WarnContext(ctx, "scheduled events can't be moved", "why", why, "err", oneLine(err), "retry_in", time.Second)
 			}
 			pause, active = time.Second, nil
-		case active == nil:
-			pause = min(pause, scheduleTurn)
+		} else {
+			if lasted, failures := outage.ends(); failures > 0 {
+				s.Log.InfoContext(ctx, "scheduled events are moved again", "after", lasted.Round(time.Millisecond), "failures", failures)
+			}
+			if active == nil {
+				pause = min(pause, scheduleTurn)
+			}
 		}
-		failing = err != nil
 		select {
 		case <-time.After(pause):
 		case <-active:
@@ -75,6 +85,37 @@ func (s Schedule) turn(ctx context.Context) (pause time.Duration, err error) {
 		pause, more, err = s.move(ctx)
 	}
 	return pause, err
+}
+
+// failingSQL lists events that are due and could not be stored, the oldest first.
+const failingSQL = `SELECT id, topic, type, problem FROM outcrier.scheduled WHERE deliver_at <= now() AND problem IS NOT NULL ORDER BY deliver_at, id LIMIT 20`
+
+// tell logs each event that is due and can't be stored, once for as long as it is there.
+// Where the next one is not due for a while there is none, and nothing to ask.
+func (s Schedule) tell(ctx context.Context, pause time.Duration, known map[int64]bool) error {
+	if pause > scheduleTurn {
+		clear(known)
+		return nil
+	}
+	ctx, cancel := within(ctx, statementLimit)
+	defer cancel()
+	return inPool(ctx, s.Pool, s.Schema, func(q db) error {
+		var id int64
+		var topic, eventType, problem string
+		present := make(map[int64]bool)
+		rows, _ := q.Query(ctx, failingSQL) // ForEachRow has the error
+		_, err := pgx.ForEachRow(rows, []any{&id, &topic, &eventType, &problem}, func() error {
+			if present[id] = true; !known[id] {
+				s.Log.ErrorContext(ctx, "a scheduled event can't be stored, and is tried again", "id", id, "topic", topic, "type", eventType, "problem", problem)
+			}
+			return nil
+		})
+		if err == nil {
+			clear(known)
+			maps.Copy(known, present)
+		}
+		return err
+	})
 }
 
 // move moves some of what is due, and reports whether there may be more.

@@ -34,6 +34,31 @@ func schedule(t *testing.T, s outbox.Schedule) {
 	t.Cleanup(func() { cancel(over); group.Wait() })
 }
 
+func TestSchedule_SaysOnceWhatCantBeStored(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `ALTER TABLE outcrier.event ADD CONSTRAINT deny CHECK (type <> 'stuck')`)
+	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 'stuck', '{}', '/', now())`)
+	var said lines
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { _ = outbox.Schedule{Pool: pool, Log: slog.New(slog.NewTextHandler(&said, nil))}.Run(ctx) })
+	t.Cleanup(func() { cancel(); group.Wait() })
+	retries := make(map[time.Time]bool)
+	eventually(t, func() bool {
+		for _, at := range ask[time.Time](t, pool, `SELECT retry_at FROM outcrier.scheduled WHERE problem IS NOT NULL`) {
+			retries[at] = true
+		}
+		return len(retries) > 3 && strings.Contains(said.String(), "can't be stored")
+	})
+	if text := said.String(); strings.Count(text, "can't be stored") != 1 || !strings.Contains(text, "type=stuck") || !strings.Contains(text, "deny") {
+		t.Errorf("the log after %d attempts:\n%s", len(retries), text)
+	}
+	s, err := outbox.Reader{Pool: pool}.Survey(t.Context())
+	if err != nil || s.Failing != 1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
 func TestSchedule_MovesWhatIsDueInItsOrder(t *testing.T) {
 	pool := outboxtest.New(t)
 	tx := begin(t, pool)

@@ -13,10 +13,12 @@ type Survey struct {
 	// InFlight are the open transactions that have appended, as the SQL function
 	// in_flight lists them. Prepared ones are among them.
 	InFlight int
-	// OldestInFlight is how long the oldest of them has been open, 0 when there is none,
-	// or none whose time may be seen. Of a prepared transaction it is since the
-	// PREPARE.
+	// OldestInFlight is how long the oldest of those has been open whose time may be
+	// seen, 0 when there is none. Of a prepared transaction it is since the PREPARE.
 	OldestInFlight time.Duration
+	// Untimed are the transactions, by their xid, whose time neither the outbox's owner
+	// nor this role may see (pg_read_all_stats).
+	Untimed []uint32
 	// DaysAhead is for how many days after today (UTC), in a row, there is a partition:
 	// -1 when there is none even for today.
 	DaysAhead int
@@ -24,14 +26,15 @@ type Survey struct {
 	// takes what no other does.
 	DefaultRows int64
 	// Scheduled are the events that wait for their time; Overdue is by how much the
-	// first of them is past it.
-	Scheduled int64
-	Overdue   time.Duration
+	// first of them is past it. Failing are those that were due and could not be stored.
+	Scheduled, Failing int64
+	Overdue            time.Duration
 }
 
 // inFlightSQL has the times that either the outbox's owner may see, or this role.
 const inFlightSQL = `
-SELECT count(*), coalesce(max(extract(epoch FROM clock_timestamp() - coalesce(f.since, a.xact_start))), 0)::float8
+SELECT count(*), coalesce(max(extract(epoch FROM clock_timestamp() - coalesce(f.since, a.xact_start))), 0)::float8,
+	coalesce(array_agg(f.xid) FILTER (WHERE coalesce(f.since, a.xact_start) IS NULL), '{}')
 FROM outcrier.in_flight() AS f LEFT JOIN pg_stat_activity AS a ON a.pid = f.pid`
 
 const (
@@ -40,13 +43,13 @@ const (
 )
 
 const scheduledSQL = `
-SELECT count(deliver_at), coalesce(extract(epoch FROM clock_timestamp() - min(deliver_at)), 0)::float8 FROM outcrier.scheduled`
+SELECT count(deliver_at), count(problem), coalesce(extract(epoch FROM clock_timestamp() - min(deliver_at)), 0)::float8 FROM outcrier.scheduled`
 
 // Survey asks the database. It needs no more than outcrier_server may.
 func (r Reader) Survey(ctx context.Context) (s Survey, err error) {
 	err = inPool(ctx, r.Pool, r.Schema, func(q db) error {
 		var oldest, overdue float64
-		if err := q.QueryRow(ctx, inFlightSQL).Scan(&s.InFlight, &oldest); err != nil {
+		if err := q.QueryRow(ctx, inFlightSQL).Scan(&s.InFlight, &oldest, &s.Untimed); err != nil {
 			return fmt.Errorf("find the transactions in flight: %w", migrated(err))
 		}
 		var now time.Time
@@ -59,7 +62,7 @@ func (r Reader) Survey(ctx context.Context) (s Survey, err error) {
 			return fmt.Errorf("look at the partitions: %w", err)
 		}
 		s.DaysAhead = daysAhead(now, stretches)
-		if err := q.QueryRow(ctx, scheduledSQL).Scan(&s.Scheduled, &overdue); err != nil {
+		if err := q.QueryRow(ctx, scheduledSQL).Scan(&s.Scheduled, &s.Failing, &overdue); err != nil {
 			return fmt.Errorf("look at what is scheduled: %w", err)
 		}
 		s.OldestInFlight, s.Overdue = seconds(oldest), max(0, seconds(overdue))

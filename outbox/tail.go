@@ -87,7 +87,9 @@ type Tail struct {
 var ErrNotMigrated = errors.New("the outbox's tables are missing: run outcrier migrate up")
 
 // Run follows until ctx ends and returns its cause. A lost connection is made
-// anew, with growing pauses, for as long as it takes.
+// anew, with growing pauses, for as long as it takes. It returns an error of its own
+// only if the first connection fails by a mistake that waiting does not mend, as an
+// unknown database is, see Explain.
 func (t *Tail) Run(ctx context.Context) error {
 	t.Log = logOr(t.Log)
 	if t.Turn == 0 {
@@ -102,14 +104,32 @@ func (t *Tail) Run(ctx context.Context) error {
 	t.begun()
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = 50*time.Millisecond, 2*time.Second
+	var outage outage
+	followed := false
 	for {
-		err := t.session(ctx, retry.Reset)
+		err := t.session(ctx, func() {
+			retry.Reset()
+			followed = true
+			if lasted, failures := outage.ends(); failures > 0 {
+				t.Log.InfoContext(ctx, "tail follows again", "after", lasted.Round(time.Millisecond), "failures", failures)
+			}
+		})
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		t.note(func(s *Status) { s.Following, s.Err, s.Listen = false, err, "" })
+		why, permanent := Explain(err)
+		if permanent && !followed {
+			return fmt.Errorf("follow the outbox: %s: %w", why, err)
+		}
 		pause := retry.NextBackOff()
-		t.Log.WarnContext(ctx, "tail lost its connection", "err", err, "retry_in", pause)
+		if outage.fails(err) {
+			said := "tail lost its connection"
+			if !followed {
+				said = "tail has no connection yet"
+			}
+			t.Log.WarnContext(ctx, said, "why", why, "err", oneLine(err), "retry_in", pause)
+		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

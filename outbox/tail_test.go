@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -290,6 +291,44 @@ func TestTail_SurvivesLostConnections(t *testing.T) {
 	c.wantIDs(t, tail, append(want, owed))
 	if n := c.started(); n != 1 {
 		t.Errorf("the tail started %d times, though it could go on", n)
+	}
+}
+
+// A mistake that waiting does not mend ends a tail that has never followed, and no other.
+func TestTail_EndsOnAMistakeAtItsStart(t *testing.T) {
+	url := outboxtest.URL(t)
+	for name, wrong := range map[string]string{
+		"no such database": strings.Replace(url, "/"+databaseOf(t, url), "/nowhere", 1),
+		"no such role":     url + "&user=nobody_at_all",
+		"no rights":        url + "&options=-c%20role%3Dpg_monitor",
+	} {
+		tail := &outbox.Tail{URL: wrong, Start: func(outbox.Position) {}, Deliver: func(outbox.Read) {}}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		err := tail.Run(ctx)
+		cancel()
+		if err == nil || errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("%s: it ended by %v", name, err)
+		} else if why, permanent := outbox.Explain(err); !permanent || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The log of an outage is two lines: that it began, and that it is over.
+func TestTail_LogsAnOutageOnce(t *testing.T) {
+	url := outboxtest.URL(t)
+	var said lines
+	tail := &outbox.Tail{URL: url, Log: slog.New(slog.NewTextHandler(&said, nil))}
+	follow(t, tail)
+	killer, database := connection(t, strings.Replace(url, "/"+databaseOf(t, url), "/postgres", 1)), databaseOf(t, url)
+	exec(t, killer, `ALTER DATABASE `+database+` ALLOW_CONNECTIONS false`)
+	exec(t, killer, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1`, database)
+	eventually(t, func() bool { return !tail.Status().Following })
+	time.Sleep(500 * time.Millisecond) // some failures, whose number the second line has
+	exec(t, killer, `ALTER DATABASE `+database+` ALLOW_CONNECTIONS true`)
+	eventually(t, func() bool { return tail.Status().Following && strings.Contains(said.String(), "tail follows again") })
+	if n := strings.Count(said.String(), "tail lost its connection"); n == 0 || n > 2 { // by the end of the session, and by the refusal
+		t.Errorf("it was told %d times:\n%s", n, said.String())
 	}
 }
 

@@ -53,6 +53,7 @@ func (e *examination) database(ctx context.Context) {
 	e.sequence(ctx, conn)
 	e.partitions(ctx, conn, at)
 	e.openTransactions(ctx, conn)
+	e.scheduled(ctx, conn)
 }
 
 // placeSQL finds the schema, and the view by its trigger, wherever it was moved to.

@@ -47,7 +47,7 @@ func TestDatabase_HealthyHasNoErrors(t *testing.T) {
 		}
 	}
 	for _, check := range []string{"version", "sessions", "clock", "settings", "notifications", "listen", "create", "row security", "migrations", "schema", "grants",
-		"publications", "sequence", "partitions", "default partition", "open transactions"} {
+		"publications", "sequence", "partitions", "default partition", "open transactions", "schedule"} {
 		found.want(t, OK, check)
 	}
 }
@@ -178,6 +178,26 @@ func TestDatabase_NamesOpenTransactionsThatHaveAppended(t *testing.T) {
 	examine(t, Config{DatabaseURL: url, LongOpen: 1}).want(t, Warning, "open transactions", `prepared transaction "holds \"much\""`)
 	run(t, conn, `ROLLBACK PREPARED 'holds "much"'`)
 	examine(t, Config{DatabaseURL: url, LongOpen: 1}).want(t, OK, "open transactions", "none has appended")
+}
+
+// An age that nobody may see is not "none for long".
+func TestDatabase_SaysWhenAnAgeIsNotKnown(t *testing.T) {
+	url, conn := migrated(t)
+	run(t, conn, `DROP ROLE IF EXISTS doctor_owner`, `CREATE ROLE doctor_owner`, `GRANT outcrier_server TO doctor_owner`,
+		`ALTER FUNCTION outcrier.in_flight() OWNER TO doctor_owner`, `SET outcrier.notify = 'off'`, `BEGIN`, `INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
+	atEnd(t, conn, `DROP ROLE doctor_owner`)
+	atEnd(t, conn, `DROP OWNED BY doctor_owner CASCADE`)
+	atEnd(t, conn, `ROLLBACK`)
+	as := url + "&options=-c%20role%3Ddoctor_owner"
+	examine(t, Config{DatabaseURL: as}).want(t, Warning, "open transactions", "1 open transactions have appended", "it is not known for how long", "GRANT pg_read_all_stats")
+}
+
+func TestDatabase_NamesScheduledEventsThatAreLate(t *testing.T) {
+	url, conn := migrated(t)
+	run(t, conn, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 't', '{}', '/', now() - interval '1 minute')`)
+	examine(t, Config{DatabaseURL: url}).want(t, Warning, "schedule", "1 scheduled events are late, the first by 1m")
+	run(t, conn, `ALTER TABLE outcrier.event ADD CONSTRAINT deny CHECK (type <> 't')`, `SELECT outcrier.deliver_scheduled()`)
+	examine(t, Config{DatabaseURL: url}).want(t, Error, "schedule", "topic a, type t: ", "deny", "outcrier.cancel(id)")
 }
 
 func TestDatabase_SaysWhatARoleLacks(t *testing.T) {

@@ -137,6 +137,7 @@ func (e *examination) openTransactions(ctx context.Context, conn *pgx.Conn) {
 	var gid, state, user, application, query string
 	var age, oldest float64
 	var details []string
+	unknown := 0
 	rows, _ := conn.Query(ctx, e.Schema.SQL(openSQL)) // ForEachRow has the error
 	_, err := pgx.ForEachRow(rows, []any{&pid, &gid, &age, &state, &user, &application, &query}, func() error {
 		oldest = max(oldest, age)
@@ -145,6 +146,7 @@ func (e *examination) openTransactions(ctx context.Context, conn *pgx.Conn) {
 		case gid != "":
 			details = append(details, fmt.Sprintf("prepared transaction %q, for %s: COMMIT PREPARED or ROLLBACK PREPARED", gid, since))
 		case age < 0:
+			unknown++
 			details = append(details, fmt.Sprintf("pid %d, of role %s, which neither this role nor the outbox's owner may look at (GRANT pg_read_all_stats)", pid, user))
 		default:
 			details = append(details, fmt.Sprintf("pid %d, open for %s, %s, user %s, application %q, last query: %s", pid, since, state, user, application, query))
@@ -157,9 +159,39 @@ func (e *examination) openTransactions(ctx context.Context, conn *pgx.Conn) {
 	case oldest >= e.LongOpen.Seconds():
 		e.say(Warning, "open transactions", fmt.Sprintf("%d open transactions have appended, the oldest for %s: their events come with their commit", len(details), time.Duration(oldest*float64(time.Second)).Round(time.Second)),
 			"have the application commit; SELECT pg_terminate_backend(pid) rolls one back, and its events never were", details...)
+	case unknown > 0:
+		e.say(Warning, "open transactions", fmt.Sprintf("%d open transactions have appended; of %d it is not known for how long, because this role and the outbox's owner may not see it", len(details), unknown),
+			"GRANT pg_read_all_stats to the outbox's owner, or run doctor as a role that has it", details...)
 	case len(details) > 0:
 		e.ok("open transactions", "%d have appended, none for long", len(details))
 	default:
 		e.ok("open transactions", "none has appended")
+	}
+}
+
+// lateSQL counts scheduled events that are late, and has the first that could not be
+// stored.
+const lateSQL = `
+SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(s.deliver_at)), 0)::float8, count(s.problem),
+	coalesce((SELECT format('event %s, topic %s, type %s: %s', f.id, f.topic, f.type, f.problem)
+		FROM outcrier.scheduled AS f WHERE f.problem IS NOT NULL AND f.deliver_at <= clock_timestamp() ORDER BY f.deliver_at, f.id LIMIT 1), '')
+FROM outcrier.scheduled AS s WHERE s.deliver_at <= clock_timestamp() - interval '10 seconds'`
+
+func (e *examination) scheduled(ctx context.Context, conn *pgx.Conn) {
+	var late, failing int
+	var overdue float64
+	var first string
+	err := conn.QueryRow(ctx, e.Schema.SQL(lateSQL)).Scan(&late, &overdue, &failing, &first)
+	switch {
+	case err != nil:
+		e.say(Error, "schedule", "it can't be looked at: "+plain(err), "connect as the owner or a member of outcrier_server")
+	case first != "":
+		e.say(Error, "schedule", fmt.Sprintf("scheduled events can't be stored (%d late): ", failing)+first,
+			"remove the trigger or constraint on outcrier.event that refuses it, or SELECT "+e.Schema.SQL("outcrier.cancel")+"(id)")
+	case late > 0:
+		e.say(Warning, "schedule", fmt.Sprintf("%d scheduled events are late, the first by %s", late, time.Duration(overdue*float64(time.Second)).Round(time.Second)),
+			"a running node delivers them, unless its log says why not")
+	default:
+		e.ok("schedule", "no scheduled event is late")
 	}
 }

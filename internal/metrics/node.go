@@ -24,11 +24,14 @@ func tailState(s outbox.Status) string {
 	case errors.Is(s.Err, outbox.ErrNotMigrated):
 		return "not_migrated"
 	}
+	if _, permanent := outbox.Explain(s.Err); permanent {
+		return "refused"
+	}
 	return "disconnected"
 }
 
 func (w writer) tail(s outbox.Status) {
-	for _, state := range []string{"following", "starting", "standby", "not_migrated", "disconnected"} {
+	for _, state := range []string{"following", "starting", "standby", "not_migrated", "refused", "disconnected"} {
 		w.flag("tail_state", "1 for the state that the tail is in.", state == tailState(s), "state", state)
 	}
 	for _, state := range []outbox.Listen{outbox.ListenOff, outbox.ListenTesting, outbox.ListenWorks, outbox.ListenUnheard} {

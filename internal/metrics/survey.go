@@ -18,6 +18,8 @@ type surveyed struct {
 	at   time.Time
 	last outbox.Survey
 	err  error
+	// sighted is when those transactions were first seen whose time may not be seen.
+	sighted map[uint32]time.Time
 }
 
 // survey asks the database, unless it was asked a moment ago. Those who come
@@ -34,14 +36,33 @@ func (s *surveyed) survey(from Sources) (outbox.Survey, error) {
 		from.Log.DebugContext(ctx, "metrics without the database", "err", s.err)
 	}
 	s.at = time.Now()
+	if s.err == nil {
+		s.last.OldestInFlight = max(s.last.OldestInFlight, s.sight(s.last.Untimed))
+	}
 	return s.last, s.err
+}
+
+// sight returns how long ago the first of the transactions that are open was first seen.
+func (s *surveyed) sight(open []uint32) (oldest time.Duration) {
+	sighted := make(map[uint32]time.Time, len(open))
+	for _, xid := range open {
+		first, known := s.sighted[xid]
+		if !known {
+			first = s.at
+		}
+		sighted[xid] = first
+		oldest = max(oldest, s.at.Sub(first))
+	}
+	s.sighted = sighted
+	return oldest
 }
 
 func (w writer) survey(s outbox.Survey) {
 	w.gauge("in_flight_transactions", "Open transactions that have appended, or are about to.", float64(s.InFlight))
-	w.gauge("in_flight_oldest_seconds", "How long the oldest of them has been open.", s.OldestInFlight.Seconds())
+	w.gauge("in_flight_oldest_seconds", "How long the oldest of them has been open; of one whose time may not be seen, since the node first saw it.", s.OldestInFlight.Seconds())
 	w.gauge("partitions_ahead", "Days after today that have a partition; -1 when today has none.", float64(s.DaysAhead))
 	w.gauge("default_partition_rows", "Events in the default partition, as Postgres estimates it; 0 is right.", float64(s.DefaultRows))
 	w.gauge("scheduled_events", "Events that wait for their time.", float64(s.Scheduled))
+	w.gauge("scheduled_failing_events", "Events that were due and could not be stored; they are tried again.", float64(s.Failing))
 	w.gauge("scheduled_overdue_seconds", "By how much the first of them is past its time.", s.Overdue.Seconds())
 }

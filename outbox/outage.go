@@ -1,0 +1,77 @@
+package outbox
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Explain returns a phrase for why the database can't be followed or asked. It has no
+// address, name or statement, so that anybody may read it. permanent reports whether
+// somebody has to act: to try again does not help.
+func Explain(err error) (why string, permanent bool) {
+	var pg *pgconn.PgError
+	switch {
+	case errors.Is(err, ErrStandby):
+		return "the database URL leads to a standby, and events are read from the primary", false
+	case errors.Is(err, ErrNotMigrated):
+		return ErrNotMigrated.Error(), false
+	case errors.Is(err, errSilent):
+		return "the database does not answer", false
+	case !errors.As(err, &pg):
+		return "the database can't be reached", false
+	}
+	switch pg.Code {
+	case "28000", "28P01":
+		return "the database refuses the role or its password: correct the database URL, or pg_hba.conf", true
+	case "3D000":
+		return "the database that the URL names does not exist: create it, or correct the URL", true
+	case "42501":
+		return "the role lacks rights: run outcrier migrate roles, and GRANT outcrier_server to it", true
+	case "53300":
+		return "the database has no connection left for the role", false
+	case "55000":
+		return "the database takes no connections at present", false
+	case "57P01", "57P02", "57P03":
+		return "the database is starting or stopping", false
+	}
+	return "the database answers with an error, SQLSTATE " + pg.Code, false
+}
+
+// outage keeps the log short of work that fails again and again: a line when it begins,
+// when its cause is another, and once a minute while it lasts.
+type outage struct {
+	began, logged time.Time
+	why           string
+	failures      int
+}
+
+const outageEvery = time.Minute
+
+// fails takes note of a failure, and reports whether to log it.
+func (o *outage) fails(err error) bool {
+	now := time.Now()
+	if o.failures++; o.failures == 1 {
+		o.began = now
+	}
+	why, _ := Explain(err)
+	if o.failures > 1 && why == o.why && now.Sub(o.logged) < outageEvery {
+		return false
+	}
+	o.why, o.logged = why, now
+	return true
+}
+
+// ends returns how long the outage lasted and how often work failed, 0 without one.
+func (o *outage) ends() (lasted time.Duration, failures int) {
+	if o.failures > 0 {
+		lasted, failures = time.Since(o.began), o.failures
+	}
+	*o = outage{}
+	return lasted, failures
+}
+
+// oneLine is an error's text without the line breaks that those of pgx have.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
