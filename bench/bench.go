@@ -30,7 +30,7 @@ type Config struct {
 	// BareCommand starts Bare: it is followed by --schema, --listen and --log-level,
 	// and finds the database in the environment as the other does.
 	Command, BareCommand []string
-	// Centrifugo, when not empty, is the path of its program, which writers then compares
+	// Centrifugo, when not empty, is the path of its program, which way then compares
 	// with, by its outbox consumer with notifications. It was tried with 6.9.1.
 	Centrifugo string
 	// Format is that of the events that the streams ask for: cloudevents or
@@ -61,6 +61,9 @@ type Sizes struct {
 	Rate        float64 `json:"rate"`
 	LatencyRate float64 `json:"latency_rate"`
 	StormRate   float64 `json:"storm_rate"`
+	// Nodes is how many nodes follow the outbox in the measure work, for what each costs
+	// Postgres.
+	Nodes int `json:"nodes"`
 	// Beside is how many idle streams are open beside that of latency.
 	Beside int `json:"beside"`
 	// Settle is how long idle streams are left alone before memory is read.
@@ -87,6 +90,8 @@ var measures = []struct {
 	make func(*bench, context.Context) error
 }{
 	{"writers", (*bench).writers},
+	{"way", (*bench).wholeWay},
+	{"work", (*bench).work},
 	{"latency", (*bench).latency},
 	{"fanout", (*bench).fanout},
 	{"idle", (*bench).idle},

@@ -97,7 +97,7 @@ func TestSettings_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		{[]string{"--url", "h:8080", "--database-url", dsn}, "--url: want http://host:port"},
 		{[]string{"--server-pid", "7"}, "--server-pid: needs --url"},
 		{[]string{"--sync-delay", "1ms", "--database-url", dsn}, "want no --database-url"},
-		{[]string{"--only", "writers,speed"}, "want writers, latency, fanout, idle, replay, storm, hostile, tail"},
+		{[]string{"--only", "writers,speed"}, "want writers, way, work, latency, fanout, idle, replay, storm, hostile, tail"},
 		{[]string{"--writers", "8,0"}, "--writers: want 1 to 250"},
 		{[]string{"--writers", "8,many"}, "want whole numbers"},
 		{[]string{"--payload", "99"}, "--payload: want 100 to 65536"},

@@ -42,7 +42,7 @@ Flags:
 `
 
 // measureNames are in the order of the help.
-var measureNames = []string{"writers", "latency", "fanout", "idle", "replay", "storm", "hostile", "tail"}
+var measureNames = []string{"writers", "way", "work", "latency", "fanout", "idle", "replay", "storm", "hostile", "tail"}
 
 // parse reads the command line. Its error holds all mistakes, not only the first.
 func parse(args []string, getenv func(string) string, stderr io.Writer) (settings, error) {
@@ -58,7 +58,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (setting
 	flags.Var(&nameList{of: measureNames, list: &s.Only}, "only", "what to measure: `measures` of "+strings.Join(measureNames, ", ")+"; everything by default")
 	flags.StringVar(&s.Format, "format", s.Format, "the `form` of the events that the streams ask for, cloudevents or payload")
 	flags.DurationVar(&s.SyncDelay, "sync-delay", 0, "how much longer each sync of the private Postgres takes, for a disk that is honest")
-	flags.StringVar(&s.Centrifugo, "centrifugo", "", "the `path` of Centrifugo's program, for writers to compare its outbox consumer with ours")
+	flags.StringVar(&s.Centrifugo, "centrifugo", "", "the `path` of Centrifugo's program, for way to compare its outbox consumer with ours")
 	flags.BoolVar(&s.json, "json", false, "print the report as JSON in place of the table")
 	flags.TextVar(&s.logLevel, "log-level", slog.LevelInfo, "the least severe `level` that is logged: debug, info, warn or error")
 
@@ -70,6 +70,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (setting
 	flags.Float64Var(&s.Rate, "rate", 20, "the pace of fanout in events per second")
 	flags.Float64Var(&s.LatencyRate, "latency-rate", 50, "the pace of latency in events per second")
 	flags.Float64Var(&s.StormRate, "storm-rate", 200, "the pace of storm in events per second")
+	flags.IntVar(&s.Nodes, "nodes", 3, "how many nodes follow the outbox in work, for what a further one costs Postgres")
 	flags.IntVar(&s.Beside, "beside", 0, "the idle streams that are open during latency")
 	flags.DurationVar(&s.Settle, "settle", 31*time.Second, "how long idle streams are left alone before memory is read; the default is two heartbeats")
 	flags.IntVar(&s.Held, "held", 1_000_000, "the events that replay finds in the outbox")
@@ -122,6 +123,7 @@ func (s settings) check() error {
 	between("rate", s.Rate, 0.1, 10_000)
 	between("latency-rate", s.LatencyRate, 0.1, 1000)
 	between("storm-rate", s.StormRate, 0.1, 10_000)
+	between("nodes", float64(s.Nodes), 1, 50)
 	between("beside", float64(s.Beside), 0, 200_000)
 	between("settle", s.Settle.Seconds(), 0, 600)
 	between("held", float64(s.Held), 100, 5e7)

@@ -8,6 +8,10 @@ import (
 // wholeWay measures how long an event takes from before its INSERT to a client, as a
 // user of the business waits for it: the append, the commit, and the delivery.
 func (b *bench) wholeWay(ctx context.Context) error {
+	return b.withScratch(ctx, func() error { return b.wholeWayScratch(ctx) })
+}
+
+func (b *bench) wholeWayScratch(ctx context.Context) error {
 	bare, err := b.startBare(ctx)
 	if err != nil {
 		return err
@@ -33,8 +37,8 @@ func (b *bench) wholeWayBeside(ctx context.Context, bare *server, centrifugo *en
 	for run := range b.Runs {
 		for turn := range sides {
 			side := sides[(run+turn)%len(sides)]
-			b.say("writers: from before the INSERT to a client, %s, run %d", side, run+1)
-			t, err := b.latencyOf(ctx, side, bare, centrifugo, paced, b.topic("writers/way/%d", run))
+			b.say("way: from before the INSERT to a client, %s, run %d", side, run+1)
+			t, err := b.latencyOf(ctx, side, bare, centrifugo, paced, b.topic("way/%d", run))
 			if err != nil {
 				return err
 			}
@@ -50,7 +54,7 @@ func (b *bench) wholeWayBeside(ctx context.Context, bare *server, centrifugo *en
 		return values
 	}
 	for _, side := range sides {
-		f := Figure{Measure: "writers", Variant: side + ", " + b.paceName(), Name: "before the INSERT to client p50", Unit: "ms", Runs: at(side)}
+		f := Figure{Measure: "way", Variant: side + ", " + b.paceName(), Name: "before the INSERT to client p50", Unit: "ms", Runs: at(side)}
 		if side == sideOurs {
 			f.Count = &read
 		}
@@ -60,14 +64,14 @@ func (b *bench) wholeWayBeside(ctx context.Context, bare *server, centrifugo *en
 		b.report.add(f)
 	}
 	b.report.add(Figure{
-		Measure: "writers", Variant: sideOurs + ", " + b.paceName(), Name: "before the INSERT to client p50 ÷ a bare server's", Unit: "1",
+		Measure: "way", Variant: sideOurs + ", " + b.paceName(), Name: "before the INSERT to client p50 ÷ a bare server's", Unit: "1",
 		Runs: ratios(at(sideOurs), at(sideBare)), Count: &read,
 	})
 	if centrifugo == nil {
 		return nil
 	}
 	f := Figure{
-		Measure: "writers", Variant: sideOurs + ", " + b.paceName(), Name: "before the INSERT to client p50 ÷ Centrifugo's", Unit: "1",
+		Measure: "way", Variant: sideOurs + ", " + b.paceName(), Name: "before the INSERT to client p50 ÷ Centrifugo's", Unit: "1",
 		Runs: ratios(at(sideOurs), at(sideCentrifugo)), Count: &read,
 	}
 	if b.LatencyRate == 50 {

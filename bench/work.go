@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// furtherNodes are those that follow the outbox beside the first, for what one of them
-// costs.
-const furtherNodes = 2
-
 // work measures what an event costs Postgres while a client follows it, with one node
 // and with more, against a bare LISTEN and a fetch; and how many queries a node asks
 // that has nothing to do.
 func (b *bench) work(ctx context.Context) error {
+	return b.withScratch(ctx, func() error { return b.workScratch(ctx) })
+}
+
+func (b *bench) workScratch(ctx context.Context) error {
 	postmaster, unknown := b.postmaster(ctx)
 	one, many, floor, err := b.cpuPerEvent(ctx, postmaster)
 	if err != nil {
 		return err
 	}
 	add := func(variant, name string, of []float64, aim *Aim) {
-		f := Figure{Measure: "writers", Variant: variant + ", " + b.paceName(), Name: name, Unit: "ms", Runs: of, Aim: aim}
+		f := Figure{Measure: "work", Variant: variant + ", " + b.paceName(), Name: name, Unit: "ms", Runs: of, Aim: aim}
 		if unknown != "" {
 			f.Runs, f.Aim, f.Note = nil, nil, unknown
 		}
@@ -32,9 +32,9 @@ func (b *bench) work(ctx context.Context) error {
 	if len(many) > 0 {
 		var further []float64
 		for run := range many {
-			further = append(further, (many[run]-one[run])/furtherNodes)
+			further = append(further, (many[run]-one[run])/float64(b.Nodes-1))
 		}
-		add(fmt.Sprintf("outcrier, each of %d further nodes", furtherNodes), "Postgres CPU per event", further, b.cpuAim(0.3))
+		add(fmt.Sprintf("outcrier, each of %d further nodes", b.Nodes-1), "Postgres CPU per event", further, b.cpuAim(0.3))
 	}
 	return b.idleQueries(ctx)
 }
@@ -53,22 +53,22 @@ func (b *bench) cpuAim(value float64) *Aim {
 // where the bench starts no nodes), and of the floor.
 func (b *bench) cpuPerEvent(ctx context.Context, postmaster int) (one, many, floor []float64, err error) {
 	for run := range b.Runs {
-		b.say("writers: work of Postgres for a bare LISTEN and a fetch, run %d", run+1)
-		cost, err := b.cpuOfFloor(ctx, postmaster, b.topic("writers/work/floor/%d", run))
+		b.say("work: work of Postgres for a bare LISTEN and a fetch, run %d", run+1)
+		cost, err := b.cpuOfFloor(ctx, postmaster, b.topic("work/floor/%d", run))
 		if err != nil {
 			return nil, nil, nil, err
 		}
 		floor = append(floor, cost)
-		b.say("writers: work of Postgres, 1 node, run %d", run+1)
-		if cost, err = b.cpuOfNodes(ctx, postmaster, b.topic("writers/work/1/%d", run)); err != nil {
+		b.say("work: work of Postgres, 1 node, run %d", run+1)
+		if cost, err = b.cpuOfNodes(ctx, postmaster, b.topic("work/1/%d", run)); err != nil {
 			return nil, nil, nil, err
 		}
 		one = append(one, cost)
-		if b.target.own == nil {
+		if b.target.own == nil || b.Nodes == 1 {
 			continue
 		}
-		b.say("writers: work of Postgres, %d nodes, run %d", 1+furtherNodes, run+1)
-		if cost, err = b.cpuOfMoreNodes(ctx, postmaster, b.topic("writers/work/%d/%d", 1+furtherNodes, run)); err != nil {
+		b.say("work: work of Postgres, %d nodes, run %d", b.Nodes, run+1)
+		if cost, err = b.cpuOfMoreNodes(ctx, postmaster, b.topic("work/%d/%d", b.Nodes, run)); err != nil {
 			return nil, nil, nil, err
 		}
 		many = append(many, cost)
@@ -106,7 +106,7 @@ func (b *bench) cpuOfNodes(ctx context.Context, postmaster int, topic string) (c
 
 func (b *bench) cpuOfMoreNodes(ctx context.Context, postmaster int, topic string) (cost float64, err error) {
 	var further []*server
-	for range furtherNodes {
+	for range b.Nodes - 1 {
 		s, startErr := b.startOutcrier(ctx, b.target.database)
 		further = append(further, s)
 		err = errors.Join(err, startErr)
@@ -161,14 +161,14 @@ func cpuDuring(postmaster int, do func() error) (used, took time.Duration, err e
 // idleQueries counts what a node asks while nothing happens: all its sessions, the
 // tail's and the pool's, go through a counter.
 func (b *bench) idleQueries(ctx context.Context) error {
-	figure := Figure{Measure: "writers", Variant: "an idle node", Name: "queries", Unit: "1/s", Aim: &Aim{Bound: atMost, Value: 1}}
+	figure := Figure{Measure: "work", Variant: "an idle node", Name: "queries", Unit: "1/s", Aim: &Aim{Bound: atMost, Value: 1}}
 	if figure.Note = b.uncountable(); figure.Note != "" {
 		figure.Aim = nil
 		b.report.add(figure)
 		return nil
 	}
 	for run := range b.Runs {
-		b.say("writers: queries of an idle node, run %d", run+1)
+		b.say("work: queries of an idle node, run %d", run+1)
 		rate, err := b.idleQueriesRound(ctx)
 		if err != nil {
 			return err

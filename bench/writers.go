@@ -30,13 +30,7 @@ func (b *bench) writers(ctx context.Context) error {
 				err = b.business(ctx, n, q)
 			}
 		}
-		if err := errors.Join(err, listener.close(ctx)); err != nil {
-			return err
-		}
-		if err := b.wholeWay(ctx); err != nil {
-			return err
-		}
-		return b.work(ctx)
+		return errors.Join(err, listener.close(ctx))
 	})
 }
 
