@@ -36,8 +36,8 @@ type Proxies = handlers.Proxies
 // Open are required.
 type Config struct {
 	// DatabaseURL is the Postgres database with the outbox, like
-	// postgres://user:password@host:5432/name. It may lead through a transaction pooler.
-	// Empty only with Pool.
+	// postgres://user:password@host:5432/name. It may lead through a transaction pooler, and
+	// be one of outbox.FileURL, which is read for each connection. Empty only with Pool.
 	DatabaseURL string
 	// DirectURL is the same database without a transaction pooler in between, for LISTEN.
 	// By default DatabaseURL.

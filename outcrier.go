@@ -28,6 +28,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/internal/metrics"
 	"github.com/outcrier/outcrier/internal/tracing"
@@ -45,6 +46,7 @@ type Node struct {
 	tail     *outbox.Tail
 	streamer *sse.Streamer
 	audit    *outbox.Audit // nil without
+	revoked  *revocations
 	pulse    *handlers.Pulse
 
 	handler, metrics http.Handler
@@ -124,7 +126,13 @@ func (n *Node) wire() {
 	if c.QueueFrames > 0 {
 		n.hub.QueueFrames = c.QueueFrames
 	}
-	n.tail.Start, n.tail.Deliver = n.hub.Start, traced.Deliver(n.hub.Deliver)
+	n.revoked = &revocations{
+		Revocations: auth.NewRevocations(), changed: make(chan struct{}, 1), log: c.Logger,
+		load: func(ctx context.Context) ([]outbox.Revocation, error) {
+			return outbox.Revocations(ctx, n.pool, c.Schema)
+		},
+	}
+	n.tail.Start, n.tail.Deliver = n.revoked.start(n.hub.Start), n.revoked.deliver(traced.Deliver(n.hub.Deliver))
 	n.streamer = sse.NewStreamer(n.hub, c.Logger)
 	n.streamer.Node, n.streamer.Heartbeat, n.streamer.Stall = c.Name, c.Heartbeat, c.Stall
 	n.streamer.Retry, n.streamer.DrainTime, n.streamer.MaxStreams = c.Retry, c.DrainTime, c.MaxStreams
@@ -133,11 +141,12 @@ func (n *Node) wire() {
 	}
 	surface := handlers.Config{
 		Streamer: n.streamer, Append: traced.Append(n.append), Catalogue: outbox.Catalogue{Pool: n.pool, Schema: c.Schema}.List,
+		Database:   func(ctx context.Context) error { return outbox.PoolFault(ctx, n.pool) },
 		TailStatus: n.tail.Status, Leaving: n.leaving.Load, Audit: n.audit, Home: c.Home, Traffic: new(handlers.Traffic),
 		Gzip: c.Gzip, MaxBody: c.MaxBody, Log: c.Logger,
 		Access: handlers.Access{
 			Authenticate: c.Authenticate, Sessions: c.Tokens, Open: c.Open, QueryToken: c.Tokens != nil && c.Tokens.QueryToken(),
-			Origins: c.Origins, Proxies: c.Proxies, Limits: *c.Limits, Refusals: new(handlers.Refusals),
+			Revocations: n.revoked.Revocations, Origins: c.Origins, Proxies: c.Proxies, Limits: *c.Limits, Refusals: new(handlers.Refusals),
 		},
 	}
 	if !c.NoAdmin {
@@ -146,8 +155,12 @@ func (n *Node) wire() {
 		surface.Admin.Schema = c.Schema
 	}
 	sources := metrics.Sources{
+		Keys: func() (keys auth.Status) { return keys },
 		Node: c.Name, Version: c.Version, Tail: n.tail.Status, Streams: n.streamer.Stats,
 		Refusals: surface.Access.Refusals, Traffic: surface.Traffic, Pool: n.pool.Stat, Survey: reader.Survey, Log: c.Logger,
+	}
+	if c.Tokens != nil {
+		sources.Keys = c.Tokens.Status
 	}
 	if n.audit != nil {
 		sources.Audit = n.audit.Stats

@@ -59,7 +59,7 @@ func (n *Node) Run(ctx context.Context) error {
 // workers are all that a node does on its own.
 func (n *Node) workers() []func(context.Context) error {
 	c := n.config
-	workers := []func(context.Context) error{n.tail.Run, n.streamer.Run}
+	workers := []func(context.Context) error{n.tail.Run, n.streamer.Run, n.revoked.Run}
 	if !c.FollowOnly {
 		workers = append(workers,
 			outbox.Schedule{Pool: n.pool, Schema: c.Schema, Tail: n.tail, Log: c.Logger}.Run,

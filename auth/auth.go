@@ -9,14 +9,15 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 )
 
 // Config says whom to trust: Keys, a JWKS, or both.
 type Config struct {
-	// Keys are trusted as long as the process runs. Two of a kind serve while one
-	// takes over from the other.
+	// Keys are trusted until Replace gives others. Two of a kind serve while one takes over
+	// from the other.
 	Keys []*Key
 	// JWKS is the address of a JSON Web Key Set (RFC 7517), http or https; none if
 	// empty. Keys of RSA (2048 bits or more), P-256 and Ed25519 are taken from
@@ -26,6 +27,11 @@ type Config struct {
 	// least. It is also how long a key that was withdrawn may still be trusted,
 	// while the JWKS can be fetched.
 	Refresh time.Duration
+	// MaxAge is how long the keys of the JWKS are trusted while it can't be fetched, 24
+	// hours if zero, for ever if negative: whoever keeps the server from the issuer could
+	// otherwise keep a withdrawn key alive. Then its tokens are answered 503, and their
+	// streams end.
+	MaxAge time.Duration
 	// Timeout is how long one fetch may take in all, 5 seconds if zero.
 	Timeout time.Duration
 	// Issuer is the iss that a token must have; any, or none, if empty.
@@ -36,6 +42,9 @@ type Config struct {
 	// Leeway is how far clocks may be apart: tokens are good so much before nbf and
 	// iat, and after exp. 30 seconds if zero, none if negative, 5 minutes at most.
 	Leeway time.Duration
+	// MaxLife is how long a token may be good for, from iat to exp, or from now on if it has
+	// no iat. Any time if zero.
+	MaxLife time.Duration
 	// QueryToken takes a token from ?token= too, which proxies log.
 	QueryToken bool
 	// Transport fetches the JWKS; one of its own if nil.
@@ -47,6 +56,7 @@ type Config struct {
 // Defaults and limits of Config.
 const (
 	defaultRefresh = 5 * time.Minute
+	defaultMaxAge  = 24 * time.Hour
 	defaultTimeout = 5 * time.Second
 	defaultLeeway  = 30 * time.Second
 	maxLeeway      = 5 * time.Minute
@@ -55,20 +65,22 @@ const (
 // Verifier tells good tokens from others. It may be used by many at the same time.
 type Verifier struct {
 	issuer, audience string
-	leeway           time.Duration
+	leeway, maxLife  time.Duration
 	query            bool
 	log              *slog.Logger
-	fixed            []*Key
 	jwks             *jwks // nil without
-	// known are the fixed keys and those of the JWKS.
-	known atomic.Pointer[[]*Key]
+	known            atomic.Pointer[known]
+	changing         sync.Mutex // held by who changes known
 }
+
+// known are the keys that are trusted, from where they are.
+type known struct{ fixed, all []*Key }
 
 // New checks the configuration, and reports all its mistakes together. It fetches
 // nothing: the server starts without the issuer, and Run goes on trying.
 func New(config Config) (*Verifier, error) {
 	var mistakes []error
-	v := &Verifier{issuer: config.Issuer, audience: config.Audience, leeway: config.Leeway, query: config.QueryToken, log: config.Log, fixed: slices.Clone(config.Keys)}
+	v := &Verifier{issuer: config.Issuer, audience: config.Audience, leeway: config.Leeway, maxLife: config.MaxLife, query: config.QueryToken, log: config.Log}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
 	}
@@ -88,18 +100,22 @@ func New(config Config) (*Verifier, error) {
 	}
 	if config.JWKS != "" {
 		var err error
-		if v.jwks, err = newJWKS(config); err != nil {
+		if v.jwks, err = newJWKS(config, v.leeway); err != nil {
 			mistakes = append(mistakes, err)
 		}
 	}
-	v.known.Store(&v.fixed)
+	if len(mistakes) == 0 {
+		v.known.Store(&known{})
+		v.take(config.Keys)
+	}
 	return v, errors.Join(mistakes...)
 }
 
 // Verify returns the identity that a token gives, or a *Refusal: 401, with ErrExpired where
 // that alone is wrong, or 503 with ErrKeysUnavailable. It waits at most for one fetch
-// of the JWKS, and for that only when the token names no key that is known. ctx ends
-// the wait for another's fetch, not a fetch.
+// of the JWKS, and for that only when the token names no key that is known; where none is
+// due, a token that may be signed by a key newer than the last fetch is answered 503, and
+// not refused for good. ctx ends the wait for another's fetch, not a fetch.
 func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 	c, err := parseCompact(token)
 	if err != nil {
@@ -108,15 +124,12 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 	if !slices.Contains(algorithms, c.algorithm) {
 		return Identity{}, invalid("the token's alg is not supported; allowed are HS256, RS256, ES256 and EdDSA")
 	}
-	key, err := v.signer(c)
-	if key == nil && v.refreshFor(ctx, c) {
-		key, err = v.signer(c)
+	keys := v.trusted()
+	key, err := signer(keys, c)
+	if key == nil && v.jwks != nil && foreign(keys, c) {
+		key, err = v.foreignSigner(ctx, c, keys, err)
 	}
-	switch {
-	case key != nil:
-	case v.unavailable(c):
-		return Identity{}, errUnavailable
-	default:
+	if key == nil {
 		return Identity{}, err
 	}
 	claims, err := parseClaims(c.body)
@@ -128,9 +141,12 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 	}
 	identity := Identity{
 		Subject:   claims.subject,
+		TokenID:   claims.id,
+		Issued:    claims.issuedAt,
 		Subscribe: claims.subscribe,
 		Publish:   claims.publish,
 		Admin:     claims.admin,
+		Grants:    claims.grants,
 		Expires:   claims.expires.Add(v.leeway),
 		Revoked:   key.withdrawn,
 	}
@@ -147,9 +163,9 @@ var algorithms = []string{"HS256", "RS256", "ES256", "EdDSA"}
 // signer is the key that signed. Only keys of the token's algorithm are tried, each
 // with its own method, never one that the header chose: so a public key is never
 // the secret of an HMAC.
-func (v *Verifier) signer(c compact) (*Key, error) {
+func signer(keys []*Key, c compact) (*Key, error) {
 	err := invalid("no key that is trusted here is for the token's kid and alg")
-	for _, key := range *v.known.Load() {
+	for _, key := range keys {
 		if key.Algorithm() != c.algorithm || c.kidGiven && key.ID != "" && key.ID != c.kid {
 			continue
 		}
@@ -161,21 +177,41 @@ func (v *Verifier) signer(c compact) (*Key, error) {
 	return nil, err
 }
 
-// refreshFor tells whether the JWKS was fetched anew for a token, since it may have
-// a key by now that the token names.
-func (v *Verifier) refreshFor(ctx context.Context, c compact) bool {
-	return v.jwks != nil && v.foreign(c) && v.jwks.demand(ctx, v.adopt)
+// trusted are the keys that are good now: without those of a JWKS that is too old.
+func (v *Verifier) trusted() []*Key {
+	if v.jwks != nil && v.jwks.stale() {
+		return v.known.Load().fixed
+	}
+	return v.known.Load().all
 }
 
-// foreign tells whether a token may be signed by a key of the JWKS that is not
-// known: a kid that is known would have named it. Secrets are not of a JWKS.
-func (v *Verifier) foreign(c compact) bool {
-	named := c.kidGiven && slices.ContainsFunc(*v.known.Load(), func(key *Key) bool { return key.ID == c.kid })
+// foreign reports whether a token may be signed by a key of the JWKS that is not
+// among those known: a kid that is known would have named it. Secrets are not of a JWKS.
+func foreign(keys []*Key, c compact) bool {
+	named := c.kidGiven && slices.ContainsFunc(keys, func(key *Key) bool { return key.ID == c.kid })
 	return c.algorithm != "HS256" && !named
 }
 
-// unavailable tells whether a token that no key verified may be good for all that
-// is known: its key is foreign, and the JWKS did not come when last asked for.
-func (v *Verifier) unavailable(c compact) bool {
-	return v.jwks != nil && v.foreign(c) && v.jwks.failing()
+// foreignSigner returns the key that signed a foreign token once the JWKS was fetched for
+// it. Otherwise it returns why there is none: refused, if the issuer was asked after the
+// token was made and has no such key, or errUnavailable as long as that is not known.
+// Anyone can send an unknown kid, so such a token may cause neither a fetch each nor the
+// refusal of another.
+func (v *Verifier) foreignSigner(ctx context.Context, c compact, tried []*Key, refused error) (*Key, error) {
+	outcome := v.jwks.demand(ctx, c, v.adopt)
+	// Whatever came of it: others may have fetched since the keys were tried.
+	if keys := v.trusted(); !slices.Equal(keys, tried) {
+		key, err := signer(keys, c)
+		if key != nil || !foreign(keys, c) {
+			return key, err
+		}
+	}
+	switch {
+	case outcome == absent:
+		return nil, refused
+	case outcome == unknown, v.jwks.failing():
+		return nil, errUnavailable
+	}
+	v.jwks.miss(c)
+	return nil, refused
 }

@@ -18,16 +18,18 @@ import (
 const (
 	maxPatterns     = 256 // in subscribe, and as many in publish
 	maxSubjectBytes = 255
+	maxIDBytes      = 1024
 )
 
 // claims is what of a token's body counts here.
 type claims struct {
-	subject, issuer              string
+	subject, issuer, id          string
 	audience                     []string
 	audienceGiven                bool
 	expires, notBefore, issuedAt time.Time // zero when not given
 	subscribe, publish           []outbox.Pattern
 	admin                        bool
+	grants                       []Grant
 }
 
 // parseClaims reads a verified body. Claims of others are passed over, as RFC
@@ -52,6 +54,12 @@ func parseClaims(body []byte) (c claims, err error) {
 	}
 	if c.issuer, _, err = optional[string](object, "iss"); err != nil {
 		return c, err
+	}
+	switch c.id, _, err = optional[string](object, "jti"); {
+	case err != nil:
+		return c, err
+	case len(c.id) > maxIDBytes:
+		return c, fmt.Errorf("jti has %d bytes, at most %d are allowed", len(c.id), maxIDBytes)
 	}
 	if _, single := object["aud"].(string); single {
 		object["aud"] = []any{object["aud"]}
@@ -81,7 +89,7 @@ func parseClaims(body []byte) (c claims, err error) {
 			return c, fmt.Errorf("outcrier has an unknown member %.40q; allowed are subscribe, publish and admin", name)
 		}
 	}
-	if c.admin, _, err = optional[bool](grants, "admin"); err != nil {
+	if c.admin, c.grants, err = adminClaim(grants); err != nil {
 		return c, fmt.Errorf("outcrier.%w", err)
 	}
 	if c.subscribe, err = patterns(grants, "subscribe"); err != nil {
@@ -149,6 +157,17 @@ func (v *Verifier) check(c claims, now time.Time) error {
 		return invalid("iat is in the future")
 	case !now.Before(c.expires.Add(v.leeway)):
 		return errExpired
+	case v.maxLife > 0 && c.life(now) > v.maxLife:
+		return invalid(fmt.Sprintf("the token is good for longer than is allowed here: at most %s from iat to exp", v.maxLife))
 	}
 	return nil
+}
+
+// life is how long the token is good for in all, or, where it does not say since when,
+// from now on.
+func (c claims) life(now time.Time) time.Duration {
+	if c.issuedAt.IsZero() {
+		return c.expires.Sub(now)
+	}
+	return c.expires.Sub(c.issuedAt)
 }

@@ -1,10 +1,12 @@
 package auth
 
 import (
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"slices"
 	"strings"
+	"time"
 )
 
 // MaxTokenBytes is the longest token that is looked at. Cookies end at half of it.
@@ -64,6 +66,26 @@ func parseCompact(token string) (c compact, err error) {
 	c.signed = token[:len(parts[0])+1+len(parts[1])]
 	c.body, c.signature = decoded[1], decoded[2]
 	return c, nil
+}
+
+// name tells tokens of one unknown key from others: its kid, or, for a token without,
+// the token itself.
+func (c *compact) name() string {
+	if c.kidGiven {
+		return "kid " + c.kid
+	}
+	sum := sha256.Sum256([]byte(c.signed))
+	return "token " + string(sum[:])
+}
+
+// made is the iat of a body that is not verified yet; zero if there is none.
+func (c *compact) made() time.Time {
+	body, err := parseObject(c.body)
+	if err != nil {
+		return time.Time{}
+	}
+	at, _ := numericDate(body, "iat") // zero if it is none
+	return at
 }
 
 var types = []string{"jwt", "application/jwt", "at+jwt", "application/at+jwt"}

@@ -3,7 +3,7 @@
 // application with sessions of its own brings another, which returns an Identity or a
 // *Refusal.
 //
-//	request → RequestToken → Verifier.Verify → Identity → MaySubscribe, MayPublish
+//	request → RequestToken → Verifier.Verify → Identity → MaySubscribe, MayPublish, May
 //	                             ↑                 ↓
 //	               keys of the configuration,   While: ends with the token, or
 //	               keys of a JWKS (Run)         with the key that signed it
@@ -14,6 +14,8 @@
 //	{"alg": "ES256", "kid": "2026-11"}
 //	{"sub": "ann", "exp": 1795312800,
 //	 "outcrier": {"subscribe": ["user/42/**", "public/**"], "publish": ["audit/**"], "admin": true}}
+//
+// admin is true for all grants of admins, or a list of some: ["metrics", "read"].
 //
 // What holds, beside what RFC 8725 asks for:
 //

@@ -16,10 +16,17 @@ type Identity struct {
 	// streams and publishing the limits count together. At most 255 bytes, all printable.
 	// Empty for a nameless one, which the limits count by address.
 	Subject string
+	// TokenID is the jti of the token, by which it can be revoked; empty for none.
+	TokenID string
+	// Issued is when the token was issued, or the user signed in: revoking the subject ends
+	// what was issued up to then, and also what does not say when.
+	Issued time.Time
 	// Subscribe and Publish are the topics granted.
 	Subscribe, Publish []outbox.Pattern
-	// Admin grants the admin page and GET /metrics.
-	Admin bool
+	// Admin grants everything that admins may do, Grants a part of it: the admin page, its
+	// acts, and GET /metrics.
+	Admin  bool
+	Grants []Grant
 	// Expires is when the identity ends, and its streams with it; zero for never.
 	Expires time.Time
 	// Revoked, when not nil, ends the identity and its streams before Expires, as at a
@@ -60,14 +67,6 @@ func (i Identity) MaySubscribe(pattern outbox.Pattern) error {
 func (i Identity) MayPublish(topic string) error {
 	if !slices.ContainsFunc(i.Publish, func(granted outbox.Pattern) bool { return granted.Match(topic) }) {
 		return notGranted(fmt.Sprintf("topic %q: publishing on it is not granted", cut(topic)))
-	}
-	return nil
-}
-
-// MayAdmin refuses an identity that is no admin.
-func (i Identity) MayAdmin() error {
-	if !i.Admin {
-		return notGranted("admin is not granted")
 	}
 	return nil
 }

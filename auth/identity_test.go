@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -47,7 +48,7 @@ func TestIdentity_MayWhatItsTokenGrants(t *testing.T) {
 	if err := p.MayPublish(strings.Repeat("\r\n", 1<<20)); err == nil || len(err.Error()) > 2000 || strings.ContainsAny(err.Error(), "\r\n") {
 		t.Error("a long topic is told at length")
 	}
-	if p.MayAdmin() == nil {
+	if p.May(auth.Grants()...) == nil {
 		t.Error("anyone is admin")
 	}
 }
@@ -56,12 +57,12 @@ func TestIdentity_MayWhatItsTokenGrants(t *testing.T) {
 func TestIdentity_WithoutGrantsMayNothing(t *testing.T) {
 	for _, claims := range []string{bare(expIn(time.Hour)), granting(`{}`), granting(`{"subscribe":[],"publish":[],"admin":false}`)} {
 		p := accepted(t, newVerifier(t, nil), hs(claims))
-		if p.MaySubscribe("a") == nil || p.MaySubscribe("**") == nil || p.MayPublish("a") == nil || p.MayAdmin() == nil {
+		if p.MaySubscribe("a") == nil || p.MaySubscribe("**") == nil || p.MayPublish("a") == nil || p.May(auth.Grants()...) == nil {
 			t.Errorf("%s lets in", claims)
 		}
 	}
 	var nobody auth.Identity
-	if nobody.MaySubscribe("a") == nil || nobody.MayPublish("a") == nil || nobody.MayAdmin() == nil || nobody.Ended() != nil {
+	if nobody.MaySubscribe("a") == nil || nobody.MayPublish("a") == nil || nobody.May(auth.Grants()...) == nil || nobody.Ended() != nil {
 		t.Error("the zero identity lets in")
 	}
 }
@@ -103,6 +104,7 @@ func TestNew_ReportsAllMistakes(t *testing.T) {
 	for says, config := range map[string]auth.Config{
 		"no key is given":  {},
 		"leeway is 1h0m0s": {Keys: keys(), Leeway: time.Hour},
+		"max age is 5m0s":  {JWKS: "https://issuer/", MaxAge: 5 * time.Minute},
 		"refresh is 1s":    {JWKS: "https://issuer/", Refresh: time.Second},
 		`scheme "file"`:    {JWKS: "file:///etc/passwd"},
 		`scheme ""`:        {JWKS: "issuer/keys"},
@@ -141,4 +143,58 @@ func BenchmarkIdentity_MaySubscribeWorst(b *testing.B) {
 			}
 		}
 	}
+}
+
+// A list grants what it names and no more; what it misspells refuses the token, for it
+// was to grant or to restrict something.
+func TestIdentity_AdminGrantsAreApart(t *testing.T) {
+	v := newVerifier(t, nil)
+	p := accepted(t, v, hs(granting(`{"admin":["metrics","operate","metrics"]}`)))
+	for _, grant := range auth.Grants() {
+		err := p.May(grant)
+		if want := grant == auth.GrantMetrics || grant == auth.GrantOperate; (err == nil) != want {
+			t.Errorf("%s: %v", grant, err)
+		}
+		var refusal *auth.Refusal
+		if err != nil && (!errors.As(err, &refusal) || refusal.Status != 403 || refusal.Code != "insufficient_scope" || !strings.Contains(refusal.Detail, string(grant)) || !slices.Equal(refusal.Grants, []auth.Grant{grant})) {
+			t.Errorf("%s: %+v", grant, refusal)
+		}
+	}
+	if p.Admin || !slices.Equal(p.Granted(), []auth.Grant{"metrics", "operate"}) || p.May() == nil {
+		t.Errorf("%+v", p)
+	}
+	if p := accepted(t, v, hs(granting(`{"admin":true}`))); !slices.Equal(p.Granted(), auth.Grants()) || p.May(auth.GrantErase) != nil {
+		t.Errorf("%+v", p)
+	}
+	if p := accepted(t, v, hs(granting(`{"admin":[]}`))); p.Admin || p.Granted() != nil {
+		t.Errorf("%+v", p)
+	}
+	for claim, says := range map[string]string{
+		`{"admin":["reed"]}`:      `unknown grant "reed"; allowed are metrics, read, operate, catalogue and erase`,
+		`{"admin":["Read"]}`:      "unknown grant",
+		`{"admin":["read",true]}`: "unknown grant",
+		`{"admin":["true"]}`:      "unknown grant",
+		`{"admin":"read"}`:        "true or false, or a list of",
+		`{"admin":1}`:             "true or false, or a list of",
+		`{"admin":null}`:          "true or false, or a list of",
+		`{"admin":{"read":true}}`: "true or false, or a list of",
+	} {
+		refused(t, v, hs(granting(claim)), says)
+	}
+}
+
+// A token that an issuer made for ten years by mistake is not good for ten years, whether
+// it says since when it is or not.
+func TestVerify_LifeOfATokenIsBounded(t *testing.T) {
+	v := newVerifier(t, func(c *auth.Config) { c.MaxLife = 24 * time.Hour })
+	const years = 10 * 365 * 24 * time.Hour
+	accepted(t, v, hs(bare(expIn(24*time.Hour-time.Second))))
+	accepted(t, v, hs(bare(at("iat", -23*time.Hour), expIn(time.Hour))))
+	for _, claims := range []string{
+		bare(expIn(years)), bare(expIn(25 * time.Hour)), bare(at("iat", 0), expIn(25*time.Hour)),
+		bare(at("iat", -years), expIn(time.Hour)), bare(at("iat", -24*time.Hour), at("nbf", 0), expIn(time.Hour)),
+	} {
+		refused(t, v, hs(claims), "at most 24h0m0s from iat to exp")
+	}
+	accepted(t, newVerifier(t, nil), hs(bare(expIn(years))))
 }

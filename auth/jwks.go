@@ -9,15 +9,21 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Limits of a JWKS.
 const (
 	maxJWKSBytes = 256 << 10
 	maxKeys      = 64
-	// minRefresh is also the least time between fetches that unknown kids cause:
-	// anyone can send one.
-	minRefresh = 10 * time.Second
+	minRefresh   = 10 * time.Second
+	// Unknown kids cause one fetch in demandEvery, and demandBurst at once: anyone can
+	// send one. The refresh has no part in that.
+	demandEvery, demandBurst = 10 * time.Second, 5
+	// A kid that a fetch did not bring causes no other for missFor, if the token is older
+	// than that fetch. missMost are remembered.
+	missFor, missMost = time.Minute, 1000
 )
 
 // jwks fetches a JWKS. github.com/MicahParks/keyfunc/v3 is not what does so: it
@@ -28,26 +34,45 @@ const (
 type jwks struct {
 	address *url.URL
 	refresh time.Duration
+	maxAge  time.Duration // negative for none
 	timeout time.Duration
+	leeway  time.Duration
 	client  *http.Client
 
 	// fetching is held by who fetches, so that one does for all who wait.
 	fetching   chan struct{}
 	passedOver []string // of the last set, guarded by fetching
+	// demands is the budget of fetches that unknown kids cause; wanted has Run make one
+	// as soon as there is something left of it.
+	demands *rate.Limiter
+	wanted  chan struct{}
 
-	mu    sync.Mutex
-	loads int       // how many fetches have ended
-	ended time.Time // when the last of them did
-	good  time.Time // when the last good one did
-	fault error     // of the last one; of none yet, that there was none
+	mu     sync.Mutex
+	loads  int       // how many fetches have ended
+	failed int64     // how many of them failed
+	began  time.Time // when the last good one began
+	good   time.Time // when the last good one ended
+	fault  error     // of the last one; of none yet, that there was none
+	// misses are the kids that a fetch did not bring, and when it began; withdrawn those
+	// that were good once.
+	misses    map[string]time.Time
+	withdrawn map[string]bool
 }
 
-func newJWKS(config Config) (*jwks, error) {
+func newJWKS(config Config, leeway time.Duration) (*jwks, error) {
 	j := &jwks{
 		refresh:  config.Refresh,
+		maxAge:   config.MaxAge,
 		timeout:  config.Timeout,
+		leeway:   leeway,
 		fetching: make(chan struct{}, 1),
+		demands:  rate.NewLimiter(rate.Every(demandEvery), demandBurst),
+		wanted:   make(chan struct{}, 1),
 		fault:    errors.New("not fetched yet"),
+		misses:   map[string]time.Time{}, withdrawn: map[string]bool{},
+	}
+	if j.maxAge == 0 {
+		j.maxAge = defaultMaxAge
 	}
 	if j.refresh == 0 {
 		j.refresh = defaultRefresh
@@ -57,6 +82,9 @@ func newJWKS(config Config) (*jwks, error) {
 	}
 	if j.refresh < minRefresh {
 		return nil, fmt.Errorf("refresh is %s, at least %s is allowed", j.refresh, minRefresh)
+	}
+	if j.maxAge > 0 && j.maxAge < 2*j.refresh {
+		return nil, fmt.Errorf("max age is %s, at least twice the refresh, %s, is needed", j.maxAge, 2*j.refresh)
 	}
 	transport := config.Transport
 	if transport == nil {
@@ -90,36 +118,105 @@ func checkURL(text string) (*url.URL, error) {
 // name is the address as it may be logged.
 func (j *jwks) name() string { return j.address.Scheme + "://" + j.address.Host + j.address.Path }
 
-// failing tells whether the last fetch failed, or there was none.
+// failing reports whether the last fetch failed, or there was none.
 func (j *jwks) failing() bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.fault != nil
 }
 
-// demand fetches for a token of an unknown key, unless that was done just now. It
-// tells whether there was a fetch since it was called, be it another's.
-func (j *jwks) demand(ctx context.Context, adopt func(keySet)) bool {
+// stale reports whether the keys are too old to be trusted.
+func (j *jwks) stale() bool {
 	j.mu.Lock()
-	loads, soon := j.loads, j.loads > 0 && time.Since(j.ended) < minRefresh
+	defer j.mu.Unlock()
+	return j.maxAge > 0 && !j.good.IsZero() && time.Since(j.good) >= j.maxAge
+}
+
+// staleIn is how long the keys are still trusted; negative for ever.
+func (j *jwks) staleIn() time.Duration {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.maxAge < 0 || j.good.IsZero() {
+		return -1
+	}
+	return max(0, j.maxAge-time.Since(j.good))
+}
+
+// outcome is what a demand comes to.
+type outcome int
+
+const (
+	fetched outcome = iota + 1 // the JWKS came, or failed to, after the demand
+	absent                     // a JWKS that is newer than the token has no such key
+	unknown                    // which can't be said before the next fetch
+)
+
+// demand fetches for a token of an unknown key, if the budget has it, or waits for a
+// fetch that goes on.
+func (j *jwks) demand(ctx context.Context, c compact, adopt func(keySet)) outcome {
+	j.mu.Lock()
+	loads, older := j.loads, j.olderThan(c, j.began) || c.kidGiven && j.withdrawn[c.kid]
+	missed, is := j.misses[c.name()]
 	j.mu.Unlock()
-	if soon {
-		return false
+	if is && time.Since(missed) < missFor && j.olderThan(c, missed) {
+		return absent
 	}
 	select {
 	case j.fetching <- struct{}{}:
 		defer func() { <-j.fetching }()
 	case <-ctx.Done():
-		return false
+		return unknown
 	}
 	j.mu.Lock()
 	done := j.loads > loads
 	j.mu.Unlock()
-	if !done {
+	switch {
+	case done:
+		return fetched
+	case j.demands.Allow():
 		// Not ended by the one who asks: others wait for it.
 		_ = j.load(context.WithoutCancel(ctx), adopt) // kept in fault; Run logs
+		return fetched
+	case older && !j.failing():
+		return absent
 	}
-	return true
+	select {
+	case j.wanted <- struct{}{}:
+	default:
+	}
+	return unknown
+}
+
+// olderThan reports whether a token says of itself that it was made before a fetch. It is
+// not verified yet: who lies makes their own token refused, or waits.
+func (j *jwks) olderThan(c compact, fetch time.Time) bool {
+	made := c.made()
+	return !made.IsZero() && !fetch.IsZero() && made.Add(j.leeway).Before(fetch)
+}
+
+// replaced remembers which keys were withdrawn by their issuer.
+func (j *jwks) replaced(keys, gone []*Key) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.withdrawn) >= missMost {
+		clear(j.withdrawn)
+	}
+	for _, key := range gone {
+		j.withdrawn[key.ID] = true
+	}
+	for _, key := range keys {
+		delete(j.withdrawn, key.ID)
+	}
+}
+
+// miss remembers that the last fetch did not bring a token's key.
+func (j *jwks) miss(c compact) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if len(j.misses) >= missMost {
+		clear(j.misses)
+	}
+	j.misses[c.name()] = j.began
 }
 
 // fetch fetches when it is time to.
@@ -134,18 +231,21 @@ func (j *jwks) fetch(ctx context.Context, adopt func(keySet)) error {
 }
 
 func (j *jwks) load(ctx context.Context, adopt func(keySet)) error {
+	began := time.Now()
 	set, err := j.get(ctx)
 	if err == nil {
 		adopt(set)
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.ended, j.fault = time.Now(), err
+	j.fault = err
 	j.loads++
-	if err == nil {
-		j.good = j.ended
+	if err != nil {
+		j.failed++
+		return err
 	}
-	return err
+	j.began, j.good = began, time.Now()
+	return nil
 }
 
 func (j *jwks) get(ctx context.Context) (set keySet, err error) {

@@ -183,7 +183,7 @@ func TestJWKS_OutageKeepsTheLastKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{}
 		i.serve(jwk("one", ecKey))
-		v := follow(t, i, nil)
+		v := follow(t, i, func(c *auth.Config) { c.MaxAge = -1 })
 		run(t, v)
 		synctest.Wait()
 		p := accepted(t, v, forge(`{"alg":"ES256","kid":"one"}`, bare(expIn(48*time.Hour)), jwt.SigningMethodES256, ecKey))
@@ -235,10 +235,12 @@ func TestJWKS_UnknownKidsDoNotHammerTheIssuer(t *testing.T) {
 		token := func(n int) string { return esBy(evilEC, fmt.Sprint("kid", n)) }
 		began := time.Now()
 		for n := range 200 {
-			refused(t, v, token(n), "no key")
+			if _, err := v.Verify(t.Context(), token(n)); err == nil {
+				t.Fatal("taken")
+			}
 			time.Sleep(time.Second / 2)
 		}
-		if n, most := i.requests(), int(time.Since(began)/(10*time.Second))+1; n > most {
+		if n, most := i.requests(), int(time.Since(began)/(10*time.Second))+5; n > most {
 			t.Errorf("%d requests, want %d at most", n, most)
 		}
 		accepted(t, v, esBy(ecKey, "one"))

@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
@@ -28,9 +29,8 @@ type Key struct {
 	verify any // a secret's bytes or a public key, of the type that method takes
 	sign   any // nil for one that only verifies
 
-	// withdrawn is done once the key is no longer trusted; nil for a key of the
-	// configuration, which is trusted as long as the process runs. It is kept
-	// as a context, against the rule, for contexts can be tied to it.
+	// withdrawn is done once the key is no longer trusted. It is kept as a context,
+	// against the rule, for contexts can be tied to it.
 	withdrawn context.Context
 	withdraw  context.CancelCauseFunc
 }
@@ -158,8 +158,12 @@ func (k *Key) String() string { return fmt.Sprintf("%s key %q", k.Algorithm(), k
 // GoString does so for %#v.
 func (k *Key) GoString() string { return k.String() }
 
-// same tells whether both are the same public key; secrets never are.
+// same reports whether both verify the same tokens.
 func (k *Key) same(other *Key) bool {
+	if secret, is := k.verify.([]byte); is {
+		with, too := other.verify.([]byte)
+		return too && hmac.Equal(secret, with)
+	}
 	public, ok := k.verify.(interface{ Equal(crypto.PublicKey) bool })
 	return ok && public.Equal(other.verify)
 }

@@ -13,8 +13,12 @@ import (
 // Claims are what a minted token says. Empty ones are left out.
 type Claims struct {
 	Subject, Issuer, Audience string
-	Subscribe, Publish        []outbox.Pattern
-	Admin                     bool
+	// ID is the jti, by which the token alone can be revoked.
+	ID                 string
+	Subscribe, Publish []outbox.Pattern
+	// Admin grants everything that admins may do, Grants a part of it.
+	Admin  bool
+	Grants []Grant
 }
 
 // Mint signs a token that is good for ttl from now on, with the key's ID as kid if
@@ -29,8 +33,9 @@ func Mint(key *Key, claims Claims, ttl time.Duration) (string, error) {
 	}
 	now := time.Now()
 	grants := map[string]any{}
-	body := jwt.MapClaims{"iat": now.Unix(), "exp": now.Add(ttl).Unix(), "outcrier": grants}
-	for name, value := range map[string]string{"sub": claims.Subject, "iss": claims.Issuer, "aud": claims.Audience} {
+	// With its fraction: a token that is minted right after its subject was revoked is good.
+	body := jwt.MapClaims{"iat": float64(now.UnixMicro()) / 1e6, "exp": now.Add(ttl).Unix(), "outcrier": grants}
+	for name, value := range map[string]string{"sub": claims.Subject, "iss": claims.Issuer, "aud": claims.Audience, "jti": claims.ID} {
 		if value != "" {
 			body[name] = value
 		}
@@ -40,8 +45,11 @@ func Mint(key *Key, claims Claims, ttl time.Duration) (string, error) {
 			grants[name] = value
 		}
 	}
-	if claims.Admin {
+	switch {
+	case claims.Admin:
 		grants["admin"] = true
+	case len(claims.Grants) > 0:
+		grants["admin"] = claims.Grants
 	}
 	unsigned := jwt.NewWithClaims(key.method, body)
 	if key.ID != "" {

@@ -16,6 +16,8 @@ var (
 	ErrWithdrawn = errors.New("key withdrawn")
 	// ErrRevoked: the identity has ended before its time.
 	ErrRevoked = errors.New("revoked")
+	// ErrTokenRevoked: the token is withdrawn, by itself or with all of its subject.
+	ErrTokenRevoked = errors.New("token revoked")
 	// ErrKeysUnavailable: whether the token is good can't be told now, since the
 	// JWKS was not fetched.
 	ErrKeysUnavailable = errors.New("keys unavailable")
@@ -34,6 +36,8 @@ type Refusal struct {
 	// Detail says to the client what is wrong and what is allowed. It may quote
 	// verified claims, never a token, a signature or a secret.
 	Detail string
+	// Grants are those of admins of which one is missing, for a refusal that lacks one.
+	Grants []Grant
 
 	is error
 }
@@ -79,9 +83,12 @@ func notGranted(detail string) error {
 }
 
 var (
-	errNoToken     = &Refusal{Status: http.StatusUnauthorized, Detail: "a token is needed", is: ErrNoToken}
-	errExpired     = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the token has expired", is: ErrExpired}
-	errWithdrawn   = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the key that signed the token was withdrawn", is: ErrWithdrawn}
-	errRevoked     = &Refusal{Status: http.StatusUnauthorized, Detail: "the session has ended", is: ErrRevoked}
-	errUnavailable = &Refusal{Status: http.StatusServiceUnavailable, Detail: "the keys to verify tokens are not available", is: ErrKeysUnavailable}
+	errNoToken      = &Refusal{Status: http.StatusUnauthorized, Detail: "a token is needed", is: ErrNoToken}
+	errExpired      = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the token has expired", is: ErrExpired}
+	errWithdrawn    = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the key that signed the token was withdrawn", is: ErrWithdrawn}
+	errTokenRevoked = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the token was revoked", is: ErrTokenRevoked}
+	// A node that has not read yet what is revoked.
+	errRevocationsUnknown = &Refusal{Status: http.StatusServiceUnavailable, Detail: "which tokens are revoked is not known yet: the database has not answered"}
+	errRevoked            = &Refusal{Status: http.StatusUnauthorized, Detail: "the session has ended", is: ErrRevoked}
+	errUnavailable        = &Refusal{Status: http.StatusServiceUnavailable, Detail: "the keys to verify tokens are not available", is: ErrKeysUnavailable}
 )

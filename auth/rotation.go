@@ -2,14 +2,16 @@ package auth
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
 )
 
 // Run keeps the keys of the JWKS fresh until ctx ends, and returns its cause; without
-// a JWKS it only waits. Fetches that fail change nothing: the keys known stay, and
-// it is tried again after a pause that grows up to the refresh time.
+// a JWKS it only waits. After fetches that fail the keys known stay, up to Config.MaxAge,
+// and it is tried again after a pause that grows up to the refresh time.
 func (v *Verifier) Run(ctx context.Context) error {
 	if v.jwks == nil {
 		<-ctx.Done()
@@ -28,65 +30,142 @@ func (v *Verifier) Run(ctx context.Context) error {
 		}
 		// Nodes that were started together need not ask together.
 		next -= time.Duration(rand.Int64N(int64(next)/10 + 1)) //nolint:gosec // spread, not secret
+		if left := v.jwks.staleIn(); left == 0 {
+			v.giveUp(ctx)
+		} else if left > 0 {
+			next = min(next, left)
+		}
 		select {
 		case <-time.After(next):
+		case <-v.jwks.wanted:
+			select {
+			case <-time.After(v.jwks.demands.Reserve().Delay()):
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
 	}
 }
 
+// giveUp ends the streams of keys that are too old to be trusted.
+func (v *Verifier) giveUp(ctx context.Context) {
+	// Not while somebody adopts what has come.
+	v.jwks.fetching <- struct{}{}
+	defer func() { <-v.jwks.fetching }()
+	v.changing.Lock()
+	defer v.changing.Unlock()
+	before := v.known.Load()
+	old := before.all[len(before.fixed):]
+	if len(old) == 0 || !v.jwks.stale() {
+		return
+	}
+	v.known.Store(&known{fixed: before.fixed, all: before.fixed})
+	for _, key := range old {
+		key.withdraw(errUnavailable)
+	}
+	v.log.ErrorContext(ctx, "jwks is too old, its keys are no longer trusted", "url", v.jwks.name(), "age", v.jwks.maxAge)
+}
+
+// Replace takes keys for those of the configuration, as when a file with them changed. The
+// streams of a key that is not among them end.
+func (v *Verifier) Replace(keys []*Key) error {
+	switch {
+	case len(keys) == 0 && v.jwks == nil:
+		return errors.New("replace keys: none is given, and no JWKS")
+	case len(keys) > maxKeys:
+		return fmt.Errorf("replace keys: %d keys, at most %d are allowed", len(keys), maxKeys)
+	}
+	came, went := v.take(keys)
+	if came != nil || went != nil {
+		v.log.Info("keys changed", "keys", len(keys), "came", came, "went", went)
+	}
+	return nil
+}
+
+// take takes keys for the fixed ones.
+func (v *Verifier) take(keys []*Key) (came, went []string) {
+	v.changing.Lock()
+	defer v.changing.Unlock()
+	before := v.known.Load()
+	fixed, came, went, gone := succeed(before.fixed, keys)
+	v.known.Store(&known{fixed: fixed, all: slices.Concat(fixed, before.all[len(before.fixed):])})
+	for _, old := range gone {
+		old.withdraw(errWithdrawn)
+	}
+	return came, went
+}
+
 // adopt takes the keys of a JWKS for those of the last. A set that came is obeyed,
 // an empty one too: that is how an issuer says that no key of its is good. It is
 // called by who holds fetching.
 func (v *Verifier) adopt(set keySet) {
-	before := (*v.known.Load())[len(v.fixed):]
-	after := slices.Clone(v.fixed)
-	var came, went []string
-	for _, key := range set.keys {
+	v.changing.Lock()
+	defer v.changing.Unlock()
+	before := v.known.Load()
+	keys, came, went, gone := succeed(before.all[len(before.fixed):], set.keys)
+	v.known.Store(&known{fixed: before.fixed, all: slices.Concat(before.fixed, keys)})
+	v.jwks.replaced(keys, gone)
+	for _, old := range gone {
+		old.withdraw(errWithdrawn)
+	}
+	if came != nil || went != nil || !slices.Equal(set.passedOver, v.jwks.passedOver) {
+		v.jwks.passedOver = set.passedOver
+		v.log.Info("jwks changed", "url", v.jwks.name(), "keys", len(keys), "came", came, "went", went, "passed_over", set.passedOver)
+	}
+}
+
+// succeed returns what is trusted after keys succeed others: a key that was there before
+// stays the same, so that its streams do. came and went are the ids of the others.
+func succeed(before, keys []*Key) (after []*Key, came, went []string, gone []*Key) {
+	for _, key := range keys {
 		like := func(other *Key) bool { return other.same(key) && other.ID == key.ID }
-		if slices.ContainsFunc(after[len(v.fixed):], like) {
+		if slices.ContainsFunc(after, like) {
 			continue // given twice
 		}
-		// The same key stays the same, so that its streams do.
 		if i := slices.IndexFunc(before, like); i >= 0 {
 			after = append(after, before[i])
 			continue
 		}
-		key.withdrawn, key.withdraw = context.WithCancelCause(context.Background())
-		after = append(after, key)
+		own := *key
+		own.withdrawn, own.withdraw = context.WithCancelCause(context.Background())
+		after = append(after, &own)
 		came = append(came, key.ID)
 	}
-	v.known.Store(&after)
 	for _, old := range before {
 		if !slices.Contains(after, old) {
-			old.withdraw(errWithdrawn)
+			gone = append(gone, old)
 			went = append(went, old.ID)
 		}
 	}
-	if came != nil || went != nil || !slices.Equal(set.passedOver, v.jwks.passedOver) {
-		v.jwks.passedOver = set.passedOver
-		v.log.Info("jwks changed", "url", v.jwks.name(), "keys", len(after)-len(v.fixed), "came", came, "went", went, "passed_over", set.passedOver)
-	}
+	return after, came, went, gone
 }
 
 // Status is the state of the keys.
 type Status struct {
 	// Keys is how many are trusted.
 	Keys int
-	// Fetched is when the JWKS last came, zero if it never did.
+	// JWKS is set where there is one; the rest is of it.
+	JWKS bool
+	// Fetched is when it last came, zero if it never did.
 	Fetched time.Time
 	// Fault is why it did not come when last asked for; nil without a JWKS.
 	Fault error
+	// Failures is how many fetches failed.
+	Failures int64
+	// Stale is set when its keys are too old to be trusted.
+	Stale bool
 }
 
 // Status may be called at any time.
 func (v *Verifier) Status() Status {
-	status := Status{Keys: len(*v.known.Load())}
+	status := Status{Keys: len(v.trusted())}
 	if v.jwks != nil {
+		status.JWKS, status.Stale = true, v.jwks.stale()
 		v.jwks.mu.Lock()
 		defer v.jwks.mu.Unlock()
-		status.Fetched, status.Fault = v.jwks.good, v.jwks.fault
+		status.Fetched, status.Fault, status.Failures = v.jwks.good, v.jwks.fault, v.jwks.failed
 	}
 	return status
 }

@@ -64,7 +64,7 @@ export interface Gap {
 
 /** What `outcrier.goodbye` tells: the server is about to end the stream. The module comes back by itself. */
 export interface Goodbye {
-  reason: 'drain' | 'full' | 'too_many' | 'token_expired' | 'key_withdrawn' | 'revoked' | 'keys_unavailable' | 'unavailable' | 'ended' | (string & {});
+  reason: 'drain' | 'full' | 'too_many' | 'token_expired' | 'token_revoked' | 'key_withdrawn' | 'revoked' | 'keys_unavailable' | 'unavailable' | 'ended' | (string & {});
 }
 
 /** The module's own events. No event of the table has a type that begins with `outcrier.`. */

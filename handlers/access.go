@@ -20,6 +20,9 @@ type Access struct {
 	// Sessions, when not nil, answers POST and DELETE /session, which put a bearer token
 	// into the cookie that Sessions.Authenticate reads, and take it out again.
 	Sessions *auth.Verifier
+	// Revocations, when not nil, are the tokens that were withdrawn: of an application's own
+	// Authenticate too, by its Subject and TokenID.
+	Revocations *auth.Revocations
 	// Open grants everything to everyone, and no token is looked at. It is for a
 	// server that listens on loopback alone: requests must name it as such.
 	Open bool
@@ -86,10 +89,16 @@ func (h *handlers) identify(r *http.Request) (who caller, err error) {
 	if err == nil && !identity.Explicit {
 		err = h.sites.mayUseCookie(r)
 	}
+	// What is in the metrics is needed most while the database does not answer.
+	if err == nil {
+		if err = h.Access.Revocations.Check(r.Context(), identity); err != nil && r.URL.Path == "/metrics" && !errors.Is(err, auth.ErrTokenRevoked) {
+			err = nil
+		}
+	}
 	if err != nil {
 		return who, err
 	}
-	who.Identity, who.account = identity, identity.LimitKey()
+	who.Identity, who.account, who.revocations = identity, identity.LimitKey(), h.Access.Revocations
 	return who, nil
 }
 

@@ -3,6 +3,7 @@ package handlers
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -12,64 +13,79 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers/admin"
 	"github.com/outcrier/outcrier/outbox"
 )
 
 // adminRoutes are the page for those who run the outbox, which is open to all, and
-// its API, for which a token has to grant admin.
+// its API, for which a token needs the grant of each route.
 func (h *handlers) adminRoutes(e *echo.Echo) {
 	page := echo.WrapHandler(admin.Handler())
 	for _, path := range []string{"/admin", "/admin/static/*"} {
 		e.GET(path, page)
 		e.HEAD(path, page)
 	}
-	h.adminRoute(e, "/admin/api/overview", routes{http.MethodGet: h.overview})
-	h.adminRoute(e, "/admin/api/history", routes{http.MethodGet: h.history})
-	h.adminRoute(e, "/admin/api/history/:id", routes{http.MethodGet: h.event})
-	h.adminRoute(e, "/admin/api/history/:id/receipts", routes{http.MethodGet: h.receipts})
-	h.adminRoute(e, "/admin/api/streams", routes{http.MethodGet: h.streams})
-	h.adminRoute(e, "/admin/api/streams/:run/:stream", routes{http.MethodDelete: h.endStream})
-	h.adminRoute(e, "/admin/api/catalogue", routes{http.MethodGet: h.editable, http.MethodPost: h.createType})
-	h.adminRoute(e, "/admin/api/catalogue/:type", routes{http.MethodPut: h.changeType, http.MethodDelete: h.deleteType})
-	h.adminRoute(e, "/admin/api/scheduled", routes{http.MethodGet: h.scheduled})
-	h.adminRoute(e, "/admin/api/scheduled/:id", routes{http.MethodDelete: h.cancel})
+	const read, operate, catalogue = auth.GrantRead, auth.GrantOperate, auth.GrantCatalogue
+	h.adminRoute(e, "/admin/api/identity", routes{http.MethodGet: needs(h.whoami, auth.Grants()...)})
+	h.adminRoute(e, "/admin/api/overview", routes{http.MethodGet: needs(h.overview, read)})
+	h.adminRoute(e, "/admin/api/history", routes{http.MethodGet: needs(h.history, read)})
+	h.adminRoute(e, "/admin/api/history/:id", routes{http.MethodGet: needs(h.event, read)})
+	h.adminRoute(e, "/admin/api/history/:id/receipts", routes{http.MethodGet: needs(h.receipts, read)})
+	h.adminRoute(e, "/admin/api/streams", routes{http.MethodGet: needs(h.streams, read)})
+	h.adminRoute(e, "/admin/api/streams/:run/:stream", routes{http.MethodDelete: needs(h.endStream, operate)})
+	h.adminRoute(e, "/admin/api/catalogue", routes{http.MethodGet: needs(h.editable, read, catalogue), http.MethodPost: needs(h.createType, catalogue)})
+	h.adminRoute(e, "/admin/api/catalogue/:type", routes{http.MethodPut: needs(h.changeType, catalogue), http.MethodDelete: needs(h.deleteType, catalogue)})
+	h.adminRoute(e, "/admin/api/revocations", routes{http.MethodGet: needs(h.revocations, read, operate), http.MethodPost: needs(h.revoke, operate)})
+	h.adminRoute(e, "/admin/api/scheduled", routes{http.MethodGet: needs(h.scheduled, read)})
+	h.adminRoute(e, "/admin/api/scheduled/:id", routes{http.MethodDelete: needs(h.cancel, operate)})
 }
 
 // routes are what is at one path, by method.
-type routes map[string]func(echo.Context, caller) error
+type routes map[string]route
 
-// adminRoute answers at a path. Who is no admin is refused whatever the method is.
+// route is a handler and the grants of which one is needed for it.
+type route struct {
+	do    func(echo.Context, caller) error
+	anyOf []auth.Grant
+}
+
+func needs(do func(echo.Context, caller) error, anyOf ...auth.Grant) route { return route{do, anyOf} }
+
+// adminRoute answers at a path. An identity without the grant of any of its methods is
+// refused whatever the method is.
 func (h *handlers) adminRoute(e *echo.Echo, path string, at routes) {
-	var allowed []string
-	for method := range at {
-		allowed = append(allowed, method)
+	if get, ok := at[http.MethodGet]; ok {
+		at[http.MethodHead] = get // net/http leaves out the body
 	}
-	if at[http.MethodGet] != nil {
-		at[http.MethodHead] = at[http.MethodGet] // net/http leaves out the body
-		allowed = append(allowed, http.MethodHead)
+	allowed := slices.Sorted(maps.Keys(at))
+	var either []auth.Grant
+	for _, method := range allowed {
+		either = append(either, at[method].anyOf...)
 	}
-	slices.Sort(allowed)
-	e.Any(path, h.asAdmin(func(c echo.Context, who caller) error {
-		do, ok := at[c.Request().Method]
-		if !ok {
-			c.Response().Header().Set(echo.HeaderAllow, strings.Join(allowed, ", "))
-			return echo.ErrMethodNotAllowed
+	slices.Sort(either)
+	other := needs(func(c echo.Context, _ caller) error {
+		c.Response().Header().Set(echo.HeaderAllow, strings.Join(allowed, ", "))
+		return echo.ErrMethodNotAllowed
+	}, slices.Compact(either)...)
+	e.Any(path, h.asAdmin(func(c echo.Context) route {
+		if route, ok := at[c.Request().Method]; ok {
+			return route
 		}
-		return do(c, who)
+		return other
 	}))
 }
 
-// asAdmin calls next for an admin, and keeps what it answers out of caches.
-func (h *handlers) asAdmin(next func(echo.Context, caller) error) echo.HandlerFunc {
+// asAdmin answers with the route of a request if its identity has the grant, and keeps
+// the answer out of caches.
+func (h *handlers) asAdmin(of func(echo.Context) route) echo.HandlerFunc {
 	return h.as(func(c echo.Context, who caller) error {
-		if !who.open {
-			if err := who.MayAdmin(); err != nil {
-				return err
-			}
+		route := of(c)
+		if err := who.may(route.anyOf...); err != nil {
+			return err
 		}
 		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-		err := next(c, who)
+		err := route.do(c, who)
 		// What the client did wrong is told in any case: a body that comes too slowly ends
 		// the request's context as well.
 		var known *echo.HTTPError
@@ -158,9 +174,32 @@ type Overview struct {
 	Listening bool `json:"listening"`
 	// Audit tells whether it records its streams.
 	Audit bool `json:"audit"`
+	Whoami
+}
+
+// Whoami is the answer to GET /admin/api/identity, and part of the overview.
+type Whoami struct {
 	// Subject is whom the token is for; Expires is nil where none is needed.
 	Subject string     `json:"subject"`
 	Expires *time.Time `json:"expires"`
+	// Grants are those of admins that the identity has.
+	Grants []auth.Grant `json:"grants"`
+}
+
+func newWhoami(who caller) Whoami {
+	w := Whoami{Subject: who.Subject, Grants: who.granted()}
+	if !who.Expires.IsZero() {
+		w.Expires = &who.Expires
+	}
+	return w
+}
+
+// whoami is GET /admin/api/identity: by it the page shows only what will work.
+func (h *handlers) whoami(c echo.Context, who caller) error {
+	if _, err := asked(c); err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, newWhoami(who))
 }
 
 func (h *handlers) overview(c echo.Context, who caller) error {
@@ -174,10 +213,7 @@ func (h *handlers) overview(c echo.Context, who caller) error {
 	tail := h.TailStatus()
 	answer := Overview{
 		Overview: state, Node: h.Streamer.Node, Samples: h.Pulse.Samples(), Following: tail.Following, Listening: tail.Listening,
-		Audit: h.Audit != nil, Subject: who.Subject,
-	}
-	if !who.Expires.IsZero() {
-		answer.Expires = &who.Expires
+		Audit: h.Audit != nil, Whoami: newWhoami(who),
 	}
 	return c.JSON(http.StatusOK, answer)
 }

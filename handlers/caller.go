@@ -14,6 +14,8 @@ type caller struct {
 	auth.Identity
 	// open: all is granted, there is no identity.
 	open bool
+	// revocations may end it; nil where there are none.
+	revocations *auth.Revocations
 	// account is what is counted as one principal; empty where there is none.
 	account string
 	// address is what is counted as one client.
@@ -38,7 +40,7 @@ func (w caller) mayReadCatalogue() error {
 	if w.open || len(w.Subscribe) > 0 {
 		return nil
 	}
-	return w.MayAdmin()
+	return w.May(auth.GrantRead, auth.GrantCatalogue)
 }
 
 func (w caller) mayPublish(drafts []outbox.Draft) error {
@@ -50,14 +52,27 @@ func (w caller) mayPublish(drafts []outbox.Draft) error {
 			return about{error: err, topic: draft.Topic}
 		}
 	}
-	return w.Ended() // the body had time to come, and the token to expire
+	// The body had time to come, and the token to expire or to be revoked.
+	if err := w.Ended(); err != nil {
+		return err
+	}
+	return w.revocations.Check(context.Background(), w.Identity)
 }
 
-func (w caller) mayAdmin() error {
+// may refuses who has none of these grants of admins.
+func (w caller) may(anyOf ...auth.Grant) error {
 	if w.open {
 		return nil
 	}
-	return w.MayAdmin()
+	return w.May(anyOf...)
+}
+
+// granted returns the grants of admins that the caller has.
+func (w caller) granted() []auth.Grant {
+	if w.open {
+		return auth.Grants()
+	}
+	return append([]auth.Grant{}, w.Granted()...)
 }
 
 // while ends with ctx, or with what lets the caller read; its cause is then an
@@ -69,7 +84,9 @@ func (w caller) while(ctx context.Context) (context.Context, func()) {
 	trusted, stop := w.While(ctx)
 	ctx, end := context.WithCancelCause(ctx)
 	forget := context.AfterFunc(trusted, func() { end(farewell(context.Cause(trusted))) })
+	unwatch := w.revocations.Watch(w.Identity, func(cause error) { end(farewell(cause)) })
 	return ctx, func() {
+		unwatch()
 		forget()
 		stop()
 		end(nil)
@@ -80,12 +97,20 @@ func (w caller) whilePolling(ctx context.Context) (context.Context, context.Canc
 	if w.open {
 		return ctx, func() {}
 	}
-	return w.While(ctx)
+	ctx, end := context.WithCancelCause(ctx)
+	unwatch := w.revocations.Watch(w.Identity, func(cause error) { end(cause) })
+	ctx, stop := w.While(ctx)
+	return ctx, func() {
+		unwatch()
+		stop()
+		end(nil)
+	}
 }
 
 var (
 	errTokenExpired error = &sse.Goodbye{Reason: "token_expired", Text: "the token has expired"}
 	errKeyWithdrawn error = &sse.Goodbye{Reason: "key_withdrawn", Text: "the key that signed the token was withdrawn"}
+	errTokenRevoked error = &sse.Goodbye{Reason: "token_revoked", Text: "the token was revoked"}
 	errRevoked      error = &sse.Goodbye{Reason: "revoked", Text: "the session has ended"}
 	errNoKeys             = &sse.Goodbye{Reason: "keys_unavailable", Text: "the keys to verify tokens are not available"}
 	errNoAnswer           = &sse.Goodbye{Reason: "unavailable", Text: "requests can't be authenticated at present"}
@@ -99,6 +124,10 @@ func farewell(cause error) error {
 		return errTokenExpired
 	case errors.Is(cause, auth.ErrWithdrawn):
 		return errKeyWithdrawn
+	case errors.Is(cause, auth.ErrKeysUnavailable):
+		return errNoKeys
+	case errors.Is(cause, auth.ErrTokenRevoked):
+		return errTokenRevoked
 	case errors.As(cause, new(*auth.Refusal)):
 		return errRevoked
 	}

@@ -30,6 +30,9 @@ type Config struct {
 	Catalogue func(ctx context.Context) ([]outbox.EventType, error)
 	// TailStatus is the state of the tail.
 	TailStatus func() outbox.Status
+	// Database, when not nil, returns why no connection for replays and appends can be had,
+	// nil if one can.
+	Database func(ctx context.Context) error
 	// Leaving, when not nil, tells that the node is about to drain: it is not
 	// ready then, and serves all the same.
 	Leaving func() bool

@@ -38,8 +38,10 @@ type node struct {
 	audit  *outbox.Audit
 	// admin is nil by default.
 	admin *outbox.Admin
-	log   *slog.Logger
-	gzip  bool
+	// metrics is nil by default.
+	metrics http.Handler
+	log     *slog.Logger
+	gzip    bool
 	// start starts the server: plainly, by default.
 	start func(*httptest.Server)
 }
@@ -61,7 +63,7 @@ func newNode(t *testing.T, change func(*node)) *node {
 	}
 	n.tail.Log, n.streamer.Log = n.log, n.log
 	server := httptest.NewUnstartedServer(agrees(t, handlers.New(handlers.Config{
-		Streamer: n.streamer, TailStatus: n.tail.Status, MaxBody: maxBody, Log: n.log, Access: n.access, Audit: n.audit, Admin: n.admin, Gzip: n.gzip,
+		Streamer: n.streamer, TailStatus: n.tail.Status, MaxBody: maxBody, Log: n.log, Access: n.access, Audit: n.audit, Admin: n.admin, Metrics: n.metrics, Gzip: n.gzip,
 		Catalogue: outbox.Catalogue{Pool: n.pool}.List,
 		Append: func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
 			err = pgx.BeginFunc(ctx, n.pool, func(tx pgx.Tx) error {

@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -25,9 +26,28 @@ type Ready struct {
 	Note string `json:"note,omitempty"`
 }
 
+// withoutKeys reports whether no token can be verified, since the JWKS never came, or is
+// too old to be trusted.
+func (h *handlers) withoutKeys() bool {
+	if h.Access.Sessions == nil {
+		return false
+	}
+	keys := h.Access.Sessions.Status()
+	return keys.JWKS && keys.Keys == 0 && keys.Fault != nil
+}
+
+// unconnected returns why no connection for replays and appends can be had.
+func (h *handlers) unconnected(ctx context.Context) error {
+	if h.Database == nil {
+		return nil
+	}
+	return h.Database(ctx)
+}
+
 // readyz reports whether the node should be given streams: its tail follows the table,
-// and it does not shut down. How the tail learns of commits makes a node slower by 100
-// ms and not unready: a change at a pooler would otherwise take all nodes out at once.
+// replays can read it, tokens can be verified, and it does not shut down. How the tail
+// learns of commits makes a node slower by 100 ms and not unready: a change at a pooler
+// would otherwise take all nodes out at once.
 func (h *handlers) readyz(c echo.Context) error {
 	status := h.TailStatus()
 	var reason string
@@ -38,7 +58,13 @@ func (h *handlers) readyz(c echo.Context) error {
 		reason, _ = outbox.Explain(status.Err)
 	case !status.Following:
 		reason = "the tail has not caught up yet"
+	case h.withoutKeys():
+		reason = "the keys to verify tokens are not available: the JWKS can't be fetched"
 	default:
+		if fault := h.unconnected(c.Request().Context()); fault != nil {
+			reason, _ = outbox.Explain(fault)
+			break
+		}
 		ready := Ready{Ready: true, WakeUp: "poll"}
 		switch status.Listen {
 		case outbox.ListenWorks:

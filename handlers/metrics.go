@@ -5,6 +5,8 @@ import (
 	"sync/atomic"
 
 	"github.com/labstack/echo/v4"
+
+	"github.com/outcrier/outcrier/auth"
 )
 
 // Traffic counts what goes on at the routes.
@@ -24,10 +26,10 @@ func (t *Traffic) over(r *http.Request) *atomic.Int64 {
 	return &t.HTTP1
 }
 
-// metrics is GET /metrics. What is in there names no topic and nobody, but tells
-// how much goes on.
+// metrics is GET /metrics. What is in there names no topic and nobody, but shows how much
+// goes on.
 func (h *handlers) metrics(c echo.Context, who caller) error {
-	if err := who.mayAdmin(); err != nil {
+	if err := who.may(auth.GrantMetrics); err != nil {
 		return err
 	}
 	return h.metricsOpen(c)

@@ -21,6 +21,8 @@ type Problem struct {
 	// wrong, so that a client can leave it out and go on with the others.
 	Topic     string `json:"topic,omitempty"`
 	Parameter string `json:"parameter,omitempty"`
+	// Grants are those of admins of which one is needed, and missing.
+	Grants []auth.Grant `json:"grants,omitempty"`
 }
 
 // about is an error about a parameter of the query, or a topic.
@@ -52,8 +54,9 @@ func (h *handlers) problem(err error, c echo.Context) {
 	}
 	request, header := c.Request(), c.Response().Header()
 	var refusal *auth.Refusal
+	var missing []auth.Grant
 	if errors.As(err, &refusal) {
-		status, detail = refusal.Status, refusal.Detail
+		status, detail, missing = refusal.Status, refusal.Detail, refusal.Grants
 		if challenge := refusal.Challenge(); challenge != "" {
 			header.Set(echo.HeaderWWWAuthenticate, challenge)
 		}
@@ -79,7 +82,7 @@ func (h *handlers) problem(err error, c echo.Context) {
 		header.Set(echo.HeaderConnection, "close")
 	}
 	// Strings and a number can't fail.
-	body, _ := json.Marshal(Problem{"about:blank", http.StatusText(status), status, detail, what.topic, what.parameter})
+	body, _ := json.Marshal(Problem{"about:blank", http.StatusText(status), status, detail, what.topic, what.parameter, missing})
 	if request.Method == http.MethodHead {
 		body = nil
 	}

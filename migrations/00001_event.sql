@@ -1,6 +1,6 @@
 -- The table behind the view `outbox` (00003). A row becomes an event when the transaction
 -- that inserted it commits. This table is the truth; the rest helps to find rows in it.
--- `migrate` makes the schema before, and nobody but the owner may use it until 00010.
+-- `migrate` makes the schema before, and nobody but the owner may use it until 00011.
 
 -- +goose Up
 -- +goose StatementBegin

@@ -56,12 +56,14 @@ CREATE FUNCTION outcrier.removal_memory() RETURNS interval LANGUAGE sql IMMUTABL
 CREATE FUNCTION outcrier.minimum_retention() RETURNS interval LANGUAGE sql STABLE PARALLEL SAFE RETURN interval '1 minute';
 
 -- check_retention refuses a retention below the minimum (0 and NULL keep everything), and a
--- clock that is not now(), except to the owner: by a clock ahead everything is past.
+-- clock that is not now(), except to the owner: by a clock ahead everything is past. Moments
+-- are compared and not intervals, for which a month has 30 days: '3607 days -120 months' is
+-- seven days to them, and lies in the future.
 CREATE FUNCTION outcrier.check_retention(retention interval, clock timestamptz) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     IF clock IS DISTINCT FROM now() AND NOT pg_has_role(session_user, (SELECT c.relowner FROM pg_class AS c WHERE c.oid = 'outcrier.event'::regclass), 'MEMBER') THEN
         RAISE EXCEPTION USING ERRCODE = 'insufficient_privilege', MESSAGE = 'a clock other than now() is for the owner of outcrier.event only';
-    ELSIF retention <> interval '0' AND retention < outcrier.minimum_retention() THEN
+    ELSIF retention <> interval '0' AND clock - retention > clock - outcrier.minimum_retention() THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value',
             MESSAGE = format('retention %s is too short: allowed are %s and longer', retention, outcrier.minimum_retention()),
             HINT = 'The owner replaces the function outcrier.minimum_retention() to allow less.';

@@ -27,7 +27,7 @@ const DefaultPayloadLimit = 1 << 20
 // Migrations apply the schema to one database. The zero value of each field but URL is
 // its default. All methods work through a transaction pooler.
 type Migrations struct {
-	// URL is the Postgres connection string.
+	// URL is the Postgres connection string; one of outbox.FileURL too.
 	URL string
 	// Schema is where all objects but the view are made: outcrier by default. It is made
 	// if it does not exist, and has to be Outcrier's own.
@@ -242,7 +242,11 @@ func isBusy(err error) bool {
 // config is for connections that a transaction pooler takes too: without settings at the
 // start, and without statements that are prepared for the next transaction.
 func (m Migrations) config() (*pgx.ConnConfig, error) {
-	config, err := pgx.ParseConfig(m.URL)
+	url, err := outbox.ResolveURL(m.URL)
+	if err != nil {
+		return nil, err
+	}
+	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		return nil, err
 	}

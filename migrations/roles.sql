@@ -47,9 +47,13 @@ BEGIN
             ('outcrier_reader',   'EXECUTE', 'jsonb_or_text contains matches selects id_at position'),
             ('outcrier_operator', 'SELECT',  'history receipts people topics lag stream node scheduled removal erasure'),
             ('outcrier_operator', 'EXECUTE', 'jsonb_or_text contains matches selects id_at in_flight'),
+            ('outcrier_operator', 'SELECT',  'revoked'),
+            ('outcrier_operator', 'EXECUTE', 'revoke'),
             ('outcrier_server',   'SELECT',  'history receipts people topics lag stream node removal erasure'),
             ('outcrier_server',   'SELECT',  'event history_id removal_topic removal_anchor wake_request wake_answer'),
             ('outcrier_server',   'USAGE',   'wake_request'),
+            ('outcrier_server',   'SELECT',  'revoked'),
+            ('outcrier_server',   'EXECUTE', 'revoke_as'), -- for admins, whom it knows by their token
             ('outcrier_server',   'SELECT (id, topic, type, source, deliver_at, created_at, retry_at, problem)', 'scheduled'),
             ('outcrier_server',   'SELECT, INSERT, UPDATE, DELETE', 'event_type'), -- admins edit the catalogue
             ('outcrier_server',   'EXECUTE', 'refuse'), -- in the catalogue's checks

@@ -230,6 +230,17 @@ var attacks = []struct{ who, what, sql, code string }{
 	{"operator", "a stream ended", `SELECT outcrier.end_stream(1, 1, 'me')`, denied},
 	{"operator", "erasing", `SELECT outcrier.erase(1, 'because')`, denied},
 	{"operator", "the scheduled changed", `UPDATE outcrier.scheduled SET deliver_at = now()`, denied},
+	{"operator", "a revocation taken back", `DELETE FROM outcrier.revoked`, denied},
+	{"operator", "a revocation by another name", `SELECT outcrier.revoke_as('root', 'a', NULL, 'x', NULL)`, denied},
+	{"operator", "a revocation past the function", `INSERT INTO outcrier.revoked (sub, reason) VALUES ('a', 'x')`, denied},
+	{"operator", "a revocation of nobody", `SELECT outcrier.revoke(reason => 'x')`, refused},
+	{"operator", "a revocation without a reason", `SELECT outcrier.revoke('a')`, refused},
+	{"server", "a revocation taken back", `DELETE FROM outcrier.revoked`, denied},
+	{"server", "a revocation changed", `UPDATE outcrier.revoked SET revoked_at = '-infinity'`, denied},
+	{"writer", "a revocation", `SELECT outcrier.revoke('a', reason => 'x')`, denied},
+	{"writer", "what is revoked", `SELECT FROM outcrier.revoked`, denied},
+	{"reader", "what is revoked", `SELECT FROM outcrier.revoked`, denied},
+	{"stranger", "a revocation", `SELECT outcrier.revoke('a', reason => 'x')`, denied},
 	{"operator", "the erasures forgotten", `DELETE FROM outcrier.erasure`, denied},
 
 	{"server", "an append with an xid", `INSERT INTO outcrier.event (xid, topic, type) VALUES ('3', 'a', 't')`, denied},
@@ -267,6 +278,50 @@ var attacks = []struct{ who, what, sql, code string }{
 	{"stranger", "a position", `SELECT outcrier.position()`, denied},
 	{"stranger", "the history dropped", `SELECT outcrier.drop_partition('1 minute')`, denied},
 	{"stranger", "the wake-up silenced", `SELECT outcrier.answer_wake_up(1)`, denied},
+}
+
+// The minimum that the owner sets holds for a server, however it words what it asks for: it
+// can't remove the evidence of today.
+func TestRoles_TheOwnersMinimumRetentionBindsTheServer(t *testing.T) {
+	g := guard(t)
+	writer, server := connect(t, g.writer), connect(t, g.server)
+	exec(t, g.admin, `CREATE OR REPLACE FUNCTION outcrier.minimum_retention() RETURNS interval LANGUAGE sql STABLE PARALLEL SAFE RETURN interval '7 days'`)
+	exec(t, writer, `INSERT INTO outbox (topic, type) SELECT 'a', 't' FROM generate_series(1, 5)`)
+	exec(t, server, `SELECT outcrier.heartbeat(1, 'n', 0, NULL, NULL)`)
+	exec(t, g.admin, `UPDATE outcrier.event SET created_at = created_at - interval '6 days'`)
+	held := func() int { return ask[int](t, g.admin, `SELECT count(*) FROM outcrier.event WHERE topic <> ''`) }
+	if n := held(); n != 5 {
+		t.Fatalf("%d events", n)
+	}
+	for _, retention := range []string{
+		"6 days", "1 minute", "-1 day", "6 days 23:59:59.999999", "-infinity",
+		// Seven days and more by Postgres's comparison, where a month has 30 days, and not in time.
+		"-120 months 3607 days", "-12 months 367 days", "-1200 months 36007 days", "-1 month 37 days -20:00",
+	} {
+		for _, remove := range []string{
+			`SELECT outcrier.drop_partition($1::interval)`, `SELECT outcrier.delete_expired('a', $1::interval)`,
+			`SELECT outcrier.delete_expired('**', $1::interval)`, `SELECT outcrier.purge_records($1::interval)`,
+		} {
+			_, err := server.Exec(t.Context(), remove, pgx.QueryExecModeSimpleProtocol, retention)
+			pg := new(pgconn.PgError)
+			if errors.As(err, &pg); pg.Code != "22023" && !(retention == "-infinity" && pg.Code != "") { // invalid_parameter_value
+				t.Errorf("%s: %s: %v", retention, remove, err)
+			}
+			if n := held(); n != 5 {
+				t.Fatalf("%s: %s leaves %d events", retention, remove, n)
+			}
+		}
+	}
+	// What a server can change of its session does not move the bound.
+	exec(t, server, `SET TimeZone = 'Pacific/Kiritimati'; SET IntervalStyle = 'sql_standard'; SET DateStyle = 'German, DMY'; SET search_path = pg_temp, outcrier`)
+	exec(t, server, `CREATE TEMP VIEW minimum AS SELECT interval '1 minute'`)
+	if _, err := server.Exec(t.Context(), `CREATE OR REPLACE FUNCTION outcrier.minimum_retention() RETURNS interval LANGUAGE sql STABLE RETURN interval '0'`); err == nil {
+		t.Error("the server replaces the minimum")
+	}
+	exec(t, server, `SELECT outcrier.drop_partition('7 days'), outcrier.delete_expired('a', '7 days'), outcrier.purge_records('0')`)
+	if n := held(); n != 5 {
+		t.Errorf("%d events are left", n)
+	}
 }
 
 func TestRoles_Attacks(t *testing.T) {

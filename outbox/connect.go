@@ -34,8 +34,13 @@ const pingLimit = 3 * time.Second
 // Outcrier's statements need, whatever the role, the database, the URL or a pooler say,
 // or it is refused. Behind a pooler no statement is prepared beyond a transaction.
 //
-// Its search_path finds only what is Postgres's own: statements name their schema.
+// Its search_path finds only what is Postgres's own: statements name their schema. The
+// URL may be one of FileURL.
 func Connect(ctx context.Context, url string) (*pgx.Conn, error) {
+	url, err := ResolveURL(url)
+	if err != nil {
+		return nil, err
+	}
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
 		return nil, err
@@ -46,21 +51,30 @@ func Connect(ctx context.Context, url string) (*pgx.Conn, error) {
 }
 
 // PoolConfig prepares a pool for a Reader and for appends: every connection is like
-// one that Connect opens.
+// one that Connect opens. Each connects with the URL as it is then, if that is one of
+// FileURL, and with the password that a file has then which the URL names.
 func PoolConfig(url string) (*pgxpool.Config, error) {
-	config, err := pgxpool.ParseConfig(url)
+	text, err := ResolveURL(url)
+	if err != nil {
+		return nil, err
+	}
+	config, err := pgxpool.ParseConfig(text)
 	if err != nil {
 		return nil, err
 	}
 	want := wanted(config.ConnConfig.RuntimeParams)
 	prepare(config.ConnConfig, want)
-	way := &way{want: want}
+	way := &way{want: want, url: url, text: text, login: loginOf(config.ConnConfig)}
 	config.BeforeConnect = way.find
+	state := &poolState{way: way}
+	config.ConnConfig.Tracer = state
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		conn.PgConn().CustomData()[madeKey] = time.Now()
 		err := adopt(ctx, conn, want)
 		if errors.Is(err, errPooler) {
 			way.forget()
+		} else {
+			state.note(err)
 		}
 		return err
 	}
@@ -131,15 +145,56 @@ func withoutSettings(config *pgx.ConnConfig, want []setting) {
 // way is how a pool's connections are made. It is found out by the first.
 type way struct {
 	want []setting
+	url  string
 
 	mu    sync.Mutex
 	known *pgx.ConnConfig
+	// text and login are what the pool's own configuration was made of; changed is the
+	// configuration that has taken its place since, nil for none.
+	text    string
+	login   login
+	changed *pgx.ConnConfig
+}
+
+// login is where a connection leads, and as whom.
+type login struct {
+	host, database, user, password string
+	port                           uint16
+}
+
+func loginOf(c *pgx.ConnConfig) login { return login{c.Host, c.Database, c.User, c.Password, c.Port} }
+
+// renew reads the URL again, and the password that it may leave to a file of its own.
+func (w *way) renew() error {
+	text, err := ResolveURL(w.url)
+	if err != nil {
+		return err
+	}
+	config, err := pgx.ParseConfig(text)
+	if err != nil {
+		return fmt.Errorf("read the database's URL: %w any more", errNoURL) // err may quote the password
+	}
+	if login := loginOf(config); text != w.text || login != w.login {
+		w.text, w.login, w.changed, w.known = text, login, config, nil
+	}
+	return nil
 }
 
 // find is what a pool calls before it connects.
 func (w *way) find(ctx context.Context, config *pgx.ConnConfig) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if err := w.renew(); err != nil {
+		if state, is := config.Tracer.(*poolState); is {
+			state.note(err)
+		}
+		return err
+	}
+	if c := w.changed; c != nil {
+		c = c.Copy()
+		config.Host, config.Port, config.Database, config.User, config.Password = c.Host, c.Port, c.Database, c.User, c.Password
+		config.TLSConfig, config.Fallbacks = c.TLSConfig, c.Fallbacks
+	}
 	if w.known == nil {
 		tried := config.Copy()
 		conn, err := open(ctx, tried, w.want)

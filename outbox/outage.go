@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"time"
 
@@ -20,6 +21,10 @@ func Explain(err error) (why string, permanent bool) {
 		return ErrNotMigrated.Error(), false
 	case errors.Is(err, errSilent):
 		return "the database does not answer", false
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission), errors.Is(err, errNoURL):
+		return "the file with the database's URL, or one that the URL names, can't be read", false
+	case !errors.As(err, &pg) && strings.Contains(err.Error(), "tls: "), !errors.As(err, &pg) && strings.Contains(err.Error(), "server refused TLS"):
+		return "TLS to the database fails: see sslmode and sslrootcert in its URL", false
 	case !errors.As(err, &pg):
 		return "the database can't be reached", false
 	}

@@ -20,11 +20,13 @@ type Read struct {
 	// From and To are the positions before and after the whole read.
 	From, To Position
 	// Events are this part's, ordered by id. They are never none, but in a last
-	// part that only ends the read, and where Forget is set.
+	// part that only ends the read, and where Forget or Revoked is set.
 	Events []Event
 	// Forget is set where events were erased or changed that may have been delivered
 	// before: nothing that was is to be given to anybody from memory, from here on.
 	Forget bool
+	// Revoked is set where tokens were revoked since the last read.
+	Revoked bool
 	// First and Last mark the parts; both are set when there is but one.
 	First, Last bool
 	// Asked is when the tail asked for the read.
@@ -134,8 +136,9 @@ var errReset = errors.New("the outbox was reset")
 // Rows on no topic are not events, and go to nobody. They tell nodes what became of
 // events, or are what is left of an erased one.
 const (
-	typeErased = "outcrier.erased"
-	typeReset  = "outcrier.reset"
+	typeErased  = "outcrier.erased"
+	typeReset   = "outcrier.reset"
+	typeRevoked = "outcrier.revocation"
 )
 
 // settledXID is the transaction of rows that came from elsewhere: older than all.
@@ -148,6 +151,8 @@ func (r *Read) take(e Event) error {
 		r.Events = append(r.Events, e)
 	case e.Type == typeReset:
 		return errReset
+	case e.Type == typeRevoked:
+		r.Revoked = true
 	default:
 		r.Forget = true
 	}

@@ -52,7 +52,7 @@ func (s Schema) orDefault() Schema {
 var named = regexp.MustCompile(`\boutcrier\.[a-z_][a-z0-9_]*|\bSCHEMA (?:IF (?:NOT )?EXISTS )?outcrier\b`)
 
 // settings and types of events have "outcrier." in their name whatever the schema.
-var reserved = []string{"outcrier.notify", "outcrier.erased", "outcrier.redacted", "outcrier.reset"}
+var reserved = []string{"outcrier.notify", "outcrier.erased", "outcrier.redacted", "outcrier.reset", "outcrier.revocation"}
 
 // rewritten are the queries of other schemas than the default one. Queries are
 // constants, or put together from a few; maxRewritten bounds the rest.

@@ -36,7 +36,7 @@ func appendCommand(p process) *cobra.Command {
 }
 
 func (c *appendConfig) check(r *report) {
-	c.RemoteSettings.check(r, &c.DatabaseURL)
+	c.RemoteSettings.check(r, &c.ConnectionSettings)
 	c.DatabaseSettings.check(r)
 	r.require("topic", c.Topic)
 	r.require("type", c.Type)

@@ -83,6 +83,7 @@ func TestConfig_DefaultsAreAsDocumented(t *testing.T) {
 		AccessSettings: AccessSettings{KeySettings: KeySettings{
 			JWTSecret:   secret,
 			JWKSRefresh: 5 * time.Minute,
+			JWKSMaxAge:  24 * time.Hour,
 			JWTLeeway:   30 * time.Second,
 		}},
 		LogSettings: LogSettings{LogLevel: "info", LogFormat: "text"},
@@ -159,7 +160,13 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		return err
 	}
 	mint := func(t *testing.T, args ...string) error {
-		_, err := loaded[tokenConfig](t, nil, args...)
+		cmd := tokenCommand(process{stdout: io.Discard, stderr: io.Discard})
+		cmd.SilenceErrors, cmd.SilenceUsage = true, true
+		cmd.SetArgs(args)
+		return cmd.ExecuteContext(t.Context())
+	}
+	revoke := func(t *testing.T, args ...string) error {
+		_, err := loaded[revokeConfig](t, nil, append([]string{"--database-url", dsn}, args...)...)
 		return err
 	}
 	add := func(t *testing.T, args ...string) error {
@@ -202,6 +209,19 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		{serve, []string{"--jwt-key-file", "settings.go"}, "not a PEM file"},
 		{serve, []string{"--jwks-url", "ftp://issuer.example/keys"}, "allowed are https and http"},
 		{serve, []string{"--jwks-refresh", "1s"}, "want 10s to 24h"},
+		{serve, []string{"--jwks-url", "https://issuer.example/keys", "--jwks-refresh", "1h", "--jwks-max-age", "90m"}, "want at least twice --jwks-refresh, 2h0m0s"},
+		{serve, []string{"--jwks-url", "https://issuer.example/keys", "--jwks-max-age", "0"}, ""},
+		{serve, []string{"--token-max-life", "1s"}, "want 0, or 1m to"},
+		{serve, []string{"--database-url-file", "/nowhere"}, "want either it or --database-url"},
+		{serve, []string{"--database-url", "", "--database-url-file", "/nowhere"}, "no such file"},
+		{serve, []string{"--direct-url-file", "/nowhere"}, "no such file"},
+		{mint, []string{"--jwt-secret", secret, "--admin"}, ""},
+		{mint, []string{"--jwt-secret", secret, "--admin", "read,metrics"}, ""},
+		{mint, []string{"--jwt-secret", secret, "--admin=everything"}, `unknown grant "everything"; allowed are metrics, read`},
+		{revoke, []string{"--sub", "ann", "--reason", "x"}, ""},
+		{revoke, []string{"--reason", "x"}, "want either it or --jti"},
+		{revoke, []string{"--sub", "ann", "--jti", "1", "--reason", "x"}, "want either it or --jti"},
+		{revoke, []string{"--sub", "ann"}, "--reason (OUTCRIER_REASON): has to be given"},
 		{serve, []string{"--jwt-leeway", "1h"}, "want 0s to 5m"},
 		{serve, []string{"--allow-origin", "https://app.example.com", "--allow-origin", "http://localhost:3000"}, ""},
 		{serve, []string{"--allow-origin", "*"}, `"*" can't be`},

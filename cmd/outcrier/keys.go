@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,14 +15,16 @@ import (
 // KeySettings says whose tokens are good.
 type KeySettings struct {
 	JWTSecret     string   `flag:"jwt-secret" secret:"true" help:"the secret of tokens signed with HS256, at least 32 bytes; better in its variable or a file than on the command line"`
-	JWTSecretFile string   `flag:"jwt-secret-file" help:"a file with that secret, without the line break at its end"`
-	JWTKeyFiles   []string `flag:"jwt-key-file" envSeparator:"\n" help:"a PEM file of public keys, RSA, P-256 or Ed25519, of tokens signed with RS256, ES256 or EdDSA"`
+	JWTSecretFile string   `flag:"jwt-secret-file" help:"a file with that secret, without the line break at its end; read anew when it changes"`
+	JWTKeyFiles   []string `flag:"jwt-key-file" envSeparator:"\n" help:"a PEM file of public keys, RSA, P-256 or Ed25519, of tokens signed with RS256, ES256 or EdDSA; read anew when it changes"`
 	// JWKSURL can have a password.
-	JWKSURL     string        `flag:"jwks-url" secret:"true" help:"where the issuer publishes its keys, like https://issuer.example.com/.well-known/jwks.json"`
-	JWKSRefresh time.Duration `flag:"jwks-refresh" default:"5m" allow:"10s..24h" help:"the time after which they are fetched anew"`
-	JWTIssuer   string        `flag:"jwt-issuer" help:"the iss that a token must have; any by default"`
-	JWTAudience string        `flag:"jwt-audience" help:"the name of this server that a token must have in aud; by default it must have no aud"`
-	JWTLeeway   time.Duration `flag:"jwt-leeway" default:"30s" allow:"0s..5m" help:"how far the clocks of issuer and server may be apart"`
+	JWKSURL      string        `flag:"jwks-url" secret:"true" help:"where the issuer publishes its keys, like https://issuer.example.com/.well-known/jwks.json"`
+	JWKSRefresh  time.Duration `flag:"jwks-refresh" default:"5m" allow:"10s..24h" help:"the time after which they are fetched anew"`
+	JWKSMaxAge   time.Duration `flag:"jwks-max-age" default:"24h" allow:"0|1m..8760h" help:"the time for which they are trusted while they can't be fetched; then their tokens are answered 503; 0 for ever"`
+	JWTIssuer    string        `flag:"jwt-issuer" help:"the iss that a token must have; any by default"`
+	JWTAudience  string        `flag:"jwt-audience" help:"the name of this server that a token must have in aud; by default it must have no aud"`
+	TokenMaxLife time.Duration `flag:"token-max-life" default:"0" allow:"0|1m..87600h" help:"the longest time that a token may be good for, from iat to exp, or from now on if it has no iat; 0 for any"`
+	JWTLeeway    time.Duration `flag:"jwt-leeway" default:"30s" allow:"0s..5m" help:"how far the clocks of issuer and server may be apart"`
 }
 
 // configured says whether tokens can be verified.
@@ -34,6 +37,9 @@ func (k KeySettings) check(r *report) {
 	if k.JWKSURL != "" {
 		if _, err := auth.New(auth.Config{JWKS: k.JWKSURL}); err != nil {
 			r.reject("jwks-url", "want https://host/path: %v", err)
+		}
+		if k.JWKSMaxAge > 0 && k.JWKSMaxAge < 2*k.JWKSRefresh {
+			r.reject("jwks-max-age", "want at least twice --jwks-refresh, %v", 2*k.JWKSRefresh)
 		}
 	}
 }
@@ -75,6 +81,40 @@ func parseSecretFile(text []byte) (*auth.Key, error) {
 	return auth.ParseSecret(bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r")))
 }
 
+// lookAtKeys is how often the files of keys are read again.
+const lookAtKeys = 2 * time.Second
+
+// watch reads the files of keys again until ctx ends, so that a key can be changed while
+// the server runs. While one of them is wrong, the keys from before stay.
+func (k KeySettings) watch(ctx context.Context, v *auth.Verifier, log *slog.Logger) error {
+	if k.JWTSecretFile == "" && len(k.JWTKeyFiles) == 0 {
+		return nil
+	}
+	every := time.NewTicker(lookAtKeys)
+	defer every.Stop()
+	var told string
+	for {
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return nil
+		}
+		var wrong []error
+		keys := k.keys(func(flag string, err error) { wrong = append(wrong, fmt.Errorf("--%s: %w", flag, err)) })
+		err := errors.Join(wrong...)
+		if err == nil {
+			err = v.Replace(keys) // which does nothing if they are the same
+		}
+		switch {
+		case err == nil:
+			told = ""
+		case err.Error() != told:
+			told = err.Error()
+			log.WarnContext(ctx, "keys not read, those from before are used", "err", err, "retry_in", lookAtKeys)
+		}
+	}
+}
+
 // verifier is for keys that check has found to be good.
 func (k KeySettings) verifier(log *slog.Logger, query bool) (*auth.Verifier, error) {
 	var wrong []error
@@ -83,8 +123,8 @@ func (k KeySettings) verifier(log *slog.Logger, query bool) (*auth.Verifier, err
 		return nil, errors.Join(wrong...)
 	}
 	config := auth.Config{
-		Keys: keys, JWKS: k.JWKSURL, Refresh: k.JWKSRefresh, Issuer: k.JWTIssuer, Audience: k.JWTAudience,
-		Leeway: k.JWTLeeway, QueryToken: query, Log: log,
+		Keys: keys, JWKS: k.JWKSURL, Refresh: k.JWKSRefresh, MaxAge: orNegative(k.JWKSMaxAge), Issuer: k.JWTIssuer, Audience: k.JWTAudience,
+		Leeway: k.JWTLeeway, MaxLife: k.TokenMaxLife, QueryToken: query, Log: log,
 	}
 	if config.Leeway == 0 {
 		config.Leeway = -1 // none; its 0 is the default

@@ -99,6 +99,9 @@ func (n node) run(ctx context.Context) error {
 	if n.metricsApart() {
 		group.Go(func() error { return serveApart(work, n.Metrics, metricsHandler(streams)) })
 	}
+	if config.Tokens != nil {
+		group.Go(func() error { return n.watch(work, config.Tokens, n.log) })
+	}
 	if n.Debug != "" {
 		group.Go(func() error { return serveProfiles(work, n.Debug) })
 	}

@@ -13,7 +13,9 @@ type RemoteSettings struct {
 }
 
 // check leaves exactly one of the two addresses.
-func (s *RemoteSettings) check(r *report, databaseURL *string) {
+func (s *RemoteSettings) check(r *report, database *ConnectionSettings) {
+	urlFromFile(r, "database-url", &database.DatabaseURL, &database.DatabaseURLFile)
+	databaseURL := &database.DatabaseURL
 	// A URL on the command line is meant, whatever the environment holds for
 	// the other commands.
 	switch {
@@ -21,7 +23,7 @@ func (s *RemoteSettings) check(r *report, databaseURL *string) {
 		r.reject("url", "has to be given, or --database-url")
 	case *databaseURL == "" || s.URL == "":
 	case r.origins["url"] > r.origins["database-url"]:
-		*databaseURL = ""
+		*databaseURL, database.DatabaseURLFile = "", ""
 	case r.origins["url"] < r.origins["database-url"]:
 		s.URL = ""
 	default:

@@ -1,6 +1,10 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/outcrier/outcrier/outbox"
+)
 
 // serveConfig is the settings of "outcrier serve".
 type serveConfig struct {
@@ -21,6 +25,20 @@ func serveCommand(p process) *cobra.Command {
 // open says whether no token is needed.
 func (c serveConfig) open() bool { return c.Dev && !c.configured() }
 
+// followFiles has URLs that are from files read again for each connection.
+func (c *serveConfig) followFiles() {
+	same := c.DirectURL == c.DatabaseURL && c.DirectURLFile == ""
+	if c.DatabaseURLFile != "" {
+		c.DatabaseURL = outbox.FileURL(c.DatabaseURLFile)
+		if same {
+			c.DirectURL = c.DatabaseURL
+		}
+	}
+	if c.DirectURLFile != "" {
+		c.DirectURL = outbox.FileURL(c.DirectURLFile)
+	}
+}
+
 func (c *serveConfig) check(r *report) {
 	c.DatabaseSettings.check(r)
 	c.ServerSettings.check(r, c.DatabaseURL, c.open())
@@ -35,4 +53,5 @@ func (c *serveConfig) check(r *report) {
 	if !r.given("migrate") {
 		c.Migrate = c.Dev
 	}
+	c.followFiles()
 }

@@ -26,6 +26,7 @@ type setting struct {
 	fallback string // another variable, read when neither flag nor variable is given
 	help     string // a phrase
 	secret   bool   // the value is never shown
+	bare     string // what the flag without a value stands for; "" where it needs one
 }
 
 // settingsOf lists config's settings, in the order of its fields.
@@ -49,6 +50,7 @@ func settingsOf(config any) []setting {
 			fallback: field.Tag.Get("fallback"),
 			help:     field.Tag.Get("help"),
 			secret:   field.Tag.Get("secret") == "true",
+			bare:     field.Tag.Get("bare"),
 		})
 	}
 	return settings
@@ -152,6 +154,7 @@ func register(flags *pflag.FlagSet, settings []setting) {
 			usage += ", " + allowed(s.allow).String()
 		}
 		flag := flags.VarPF(&flagText{setting: s, text: s.initial}, s.flag, "", usage)
+		flag.NoOptDefVal = s.bare
 		if s.kind.Kind() == reflect.Bool {
 			flag.NoOptDefVal = "true"
 		}

@@ -23,6 +23,8 @@ import (
 // ConnectionSettings says where the database is.
 type ConnectionSettings struct {
 	DatabaseURL string `flag:"database-url" fallback:"DATABASE_URL" secret:"true" help:"the Postgres database with the outbox, like postgres://user:password@host:5432/name"`
+	// DatabaseURLFile is the file that DatabaseURL is from, "" if it isn't.
+	DatabaseURLFile string `flag:"database-url-file" fallback:"DATABASE_URL_FILE" help:"a file with that URL; a server reads it again for each connection, so that a password can be changed while it runs"`
 }
 
 // OutboxSettings says what the outbox is called in its database.
@@ -37,7 +39,8 @@ type DatabaseSettings struct {
 	OutboxSettings
 }
 
-func (d ConnectionSettings) check(r *report) {
+func (d *ConnectionSettings) check(r *report) {
+	urlFromFile(r, "database-url", &d.DatabaseURL, &d.DatabaseURLFile)
 	rejectUnlessDSN(r, "database-url", d.DatabaseURL)
 }
 
@@ -49,13 +52,13 @@ func (o OutboxSettings) check(r *report) {
 	}
 }
 
-func (d DatabaseSettings) check(r *report) {
+func (d *DatabaseSettings) check(r *report) {
 	d.ConnectionSettings.check(r)
 	d.OutboxSettings.check(r)
 }
 
 // required is check for a command that has nothing to do without a database.
-func (d DatabaseSettings) required(r *report) {
+func (d *DatabaseSettings) required(r *report) {
 	d.check(r)
 	r.require("database-url", d.DatabaseURL)
 }
@@ -64,6 +67,30 @@ func (d DatabaseSettings) required(r *report) {
 // DatabaseURL.
 func (d DatabaseSettings) migrations(url string, log *slog.Logger) migrations.Migrations {
 	return migrations.Migrations{URL: url, Schema: d.Schema, Outbox: d.Outbox, Log: log}
+}
+
+// urlFromFile has the URL of a setting from the file that the setting with "-file" behind
+// its name says; of the two, the one that is more to the point counts.
+func urlFromFile(r *report, flag string, url, file *string) {
+	named := flag + "-file"
+	if *file == "" {
+		return
+	}
+	text, err := outbox.ResolveURL(outbox.FileURL(*file))
+	switch {
+	case err == nil && *url == text: // read before
+		return
+	case *url != "" && r.origins[flag] > r.origins[named]:
+		*file = ""
+		return
+	case *url != "" && r.origins[flag] == r.origins[named]:
+		r.reject(named, "want either it or --%s", flag)
+		return
+	case err != nil:
+		r.reject(named, "%v", err)
+		return
+	}
+	*url, r.origins[flag] = text, r.origins[named]
 }
 
 // rejectUnlessDSN never repeats the reason of the parser: that can contain the
@@ -100,21 +127,22 @@ type ServerSettings struct {
 	// Listen is host:port. Port 0 picks a free one.
 	Listen string `flag:"listen" default:"127.0.0.1:8080" help:"the address to serve HTTP on; in dev mode, on loopback"`
 	// DirectURL is never empty where DatabaseURL isn't.
-	DirectURL string        `flag:"direct-url" secret:"true" help:"the same database without a pooler in between, for LISTEN; by default the database URL"`
-	Data      string        `flag:"data" help:"the folder of the private Postgres that runs where no database URL is given; by default one of this user's"`
-	Migrate   bool          `flag:"migrate" help:"apply the migrations at start; by default in demo and dev mode only"`
-	Node      string        `flag:"node" help:"the name of this process among the nodes; by default the host's with a random suffix"`
-	Wake      string        `flag:"wake" default:"notify" allow:"notify|poll" help:"how the tail learns of commits while it is idle: notify (LISTEN/NOTIFY), or poll (a read every 100ms)"`
-	Turn      time.Duration `flag:"turn" default:"10ms" allow:"1ms..1s" help:"the time between two reads of the tail while events flow"`
-	IdleTurn  time.Duration `flag:"idle-turn" default:"1s" allow:"10ms..60s" help:"the longest time between two reads of the tail"`
-	Heartbeat time.Duration `flag:"heartbeat" default:"15s" allow:"100ms..5m" help:"the silence on a stream after which a heartbeat is sent"`
-	Stall     time.Duration `flag:"stall" default:"30s" allow:"1s..10m" help:"the time without progress of a write after which its stream is ended"`
-	Drain     time.Duration `flag:"drain" default:"5s" allow:"0s..5m" help:"the time over which all streams are ended when the server stops"`
-	Retry     time.Duration `flag:"retry" default:"3s" allow:"100ms..5m" help:"the time after which a browser reconnects, on average"`
-	Queue     int           `flag:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
-	Ring      byteSize      `flag:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
-	Gzip      bool          `flag:"gzip" help:"gzip streams and polls for clients that accept it (each event is compressed once and shared)"`
-	Audit     bool          `flag:"audit" help:"record in the table stream which streams received which events, for receipts and the admin page; by default in demo only"`
+	DirectURL     string        `flag:"direct-url" secret:"true" help:"the same database without a pooler in between, for LISTEN; by default the database URL"`
+	DirectURLFile string        `flag:"direct-url-file" help:"a file with that URL, read again for each connection"`
+	Data          string        `flag:"data" help:"the folder of the private Postgres that runs where no database URL is given; by default one of this user's"`
+	Migrate       bool          `flag:"migrate" help:"apply the migrations at start; by default in demo and dev mode only"`
+	Node          string        `flag:"node" help:"the name of this process among the nodes; by default the host's with a random suffix"`
+	Wake          string        `flag:"wake" default:"notify" allow:"notify|poll" help:"how the tail learns of commits while it is idle: notify (LISTEN/NOTIFY), or poll (a read every 100ms)"`
+	Turn          time.Duration `flag:"turn" default:"10ms" allow:"1ms..1s" help:"the time between two reads of the tail while events flow"`
+	IdleTurn      time.Duration `flag:"idle-turn" default:"1s" allow:"10ms..60s" help:"the longest time between two reads of the tail"`
+	Heartbeat     time.Duration `flag:"heartbeat" default:"15s" allow:"100ms..5m" help:"the silence on a stream after which a heartbeat is sent"`
+	Stall         time.Duration `flag:"stall" default:"30s" allow:"1s..10m" help:"the time without progress of a write after which its stream is ended"`
+	Drain         time.Duration `flag:"drain" default:"5s" allow:"0s..5m" help:"the time over which all streams are ended when the server stops"`
+	Retry         time.Duration `flag:"retry" default:"3s" allow:"100ms..5m" help:"the time after which a browser reconnects, on average"`
+	Queue         int           `flag:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
+	Ring          byteSize      `flag:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
+	Gzip          bool          `flag:"gzip" help:"gzip streams and polls for clients that accept it (each event is compressed once and shared)"`
+	Audit         bool          `flag:"audit" help:"record in the table stream which streams received which events, for receipts and the admin page; by default in demo only"`
 	// MaxStreams is of this node, not of all.
 	MaxStreams int `flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
 	// DrainDelay comes before Drain.
@@ -148,6 +176,7 @@ func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 	if problem := notAddress(s.Metrics); s.metricsApart() && problem != "" {
 		r.reject("metrics", "want admin, open or an address: %s", problem)
 	}
+	urlFromFile(r, "direct-url", &s.DirectURL, &s.DirectURLFile)
 	rejectUnlessDSN(r, "direct-url", s.DirectURL)
 	s.checkRetain(r)
 	switch {

@@ -38,7 +38,7 @@ func tailCommand(p process) *cobra.Command {
 }
 
 func (c *tailConfig) check(r *report) {
-	c.RemoteSettings.check(r, &c.DatabaseURL)
+	c.RemoteSettings.check(r, &c.ConnectionSettings)
 	c.DatabaseSettings.check(r)
 	if slices.Contains(c.Topics, "") {
 		r.reject("topic", "none can be empty")

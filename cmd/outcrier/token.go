@@ -17,7 +17,8 @@ type tokenConfig struct {
 	Subject        string        `flag:"subject" help:"whose token it is: its sub"`
 	Subscribe      []string      `flag:"subscribe" envSeparator:"\n" help:"the topic that it grants to subscribe to, exact or a pattern"`
 	Publish        []string      `flag:"publish" envSeparator:"\n" help:"the topic that it grants to publish on, exact or a pattern"`
-	Admin          bool          `flag:"admin" help:"grant what admins may"`
+	Admin          string        `flag:"admin" bare:"true" help:"grant what admins may: alone all of it, or some of metrics, read, operate, catalogue and erase, separated by commas"`
+	ID             string        `flag:"jti" help:"its id, by which it alone can be revoked"`
 	TTL            time.Duration `flag:"ttl" default:"1h" allow:"1s..87600h" help:"how long it is good for"`
 	JWTSecret      string        `flag:"jwt-secret" secret:"true" help:"the secret to sign it with, as the server has it"`
 	JWTSecretFile  string        `flag:"jwt-secret-file" help:"a file with that secret"`
@@ -36,6 +37,14 @@ func tokenCommand(p process) *cobra.Command {
   export OUTCRIER_TOKEN=$(outcrier token --subject ann --subscribe 'user/42/**')
 
 An application mints its own tokens, with a JWT library and the same claims.`
+	// A flag that may stand alone leaves the word behind it to the arguments.
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if admin := cmd.Flags().Lookup("admin"); len(args) == 1 && admin.Changed && admin.Value.String() == "true" {
+			return admin.Value.Set(args[0])
+		}
+		return noArguments(cmd, args)
+	}
+	cmd.AddCommand(revokeCommand(p))
 	return cmd
 }
 
@@ -52,6 +61,9 @@ func (c *tokenConfig) check(r *report) {
 	}
 	if flag, _, err := c.key(); err != nil {
 		r.reject(flag, "%v", err)
+	}
+	if _, _, err := auth.ParseGrants(c.Admin); err != nil {
+		r.reject("admin", "%v", err)
 	}
 	for flag, topics := range map[string][]string{"subscribe": c.Subscribe, "publish": c.Publish} {
 		if _, err := parsePatterns(topics); err != nil {
@@ -94,12 +106,13 @@ func runToken(_ context.Context, p process, c tokenConfig) error {
 	_, key, err := c.key()
 	subscribe, err1 := parsePatterns(c.Subscribe)
 	publish, err2 := parsePatterns(c.Publish)
-	if err := errors.Join(err, err1, err2); err != nil {
+	all, grants, err3 := auth.ParseGrants(c.Admin)
+	if err := errors.Join(err, err1, err2, err3); err != nil {
 		return err
 	}
 	token, err := auth.Mint(key, auth.Claims{
-		Subject: c.Subject, Issuer: c.JWTIssuer, Audience: c.JWTAudience,
-		Subscribe: subscribe, Publish: publish, Admin: c.Admin,
+		Subject: c.Subject, ID: c.ID, Issuer: c.JWTIssuer, Audience: c.JWTAudience,
+		Subscribe: subscribe, Publish: publish, Admin: all, Grants: grants,
 	}, c.TTL)
 	if err != nil {
 		return err

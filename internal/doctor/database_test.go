@@ -234,7 +234,7 @@ func TestDatabase_SaysThatNothingIsThere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(t, conn, text[:strings.Index(text, "\n-- 00010_")])
+	run(t, conn, text[:strings.Index(text, "\n-- 00011_")])
 	examine(t, Config{DatabaseURL: url, Schema: "older"}).want(t, Error, "migrations", "is at version 9", "outcrier migrate up")
 	found := examine(t, Config{DatabaseURL: "postgres://nobody:secret@127.0.0.1:1/x"})
 	if f := found.want(t, Error, "connection", "can't be reached"); strings.Contains(f.Text, "secret") {

@@ -58,7 +58,7 @@ func explain(token string, now time.Time) (lines []string, expires time.Time, er
 		Exp, Nbf, Iat *float64
 		Outcrier      *struct {
 			Subscribe, Publish []string
-			Admin              bool
+			Admin              any
 		}
 	}
 	for i, into := range []any{&header, &body} {
@@ -113,6 +113,13 @@ func explain(token string, now time.Time) (lines []string, expires time.Time, er
 	}
 	list("may subscribe to", body.Outcrier.Subscribe)
 	list("may publish on", body.Outcrier.Publish)
-	add("admin: %t", body.Outcrier.Admin)
+	switch admin := body.Outcrier.Admin.(type) {
+	case []any:
+		add("admin: %s", strings.Trim(fmt.Sprint(admin), "[]"))
+	case nil:
+		add("admin: false")
+	default:
+		add("admin: %v", admin)
+	}
 	return lines, expires, nil
 }

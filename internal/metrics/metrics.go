@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
@@ -33,7 +34,9 @@ type Sources struct {
 	Survey func(context.Context) (outbox.Survey, error)
 	// Audit may be nil.
 	Audit func() outbox.AuditStats
-	Log   *slog.Logger
+	// Keys is the state of the keys that verify tokens.
+	Keys func() auth.Status
+	Log  *slog.Logger
 }
 
 // The limits of asking the database, however often the metrics are read.
@@ -82,6 +85,7 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 		w.gauge("audit_waiting_streams", "Streams that have ended and are not recorded yet.", float64(audit.Waiting))
 		w.counter("audit_dropped_streams_total", "Streams whose end was not recorded.", audit.Dropped)
 	}
+	w.keys(c.Keys())
 	survey, err := c.survey(c.Sources)
 	w.flag("database_answers", "1 when the database answered the questions of this scrape.", err == nil)
 	if err == nil {

@@ -3,10 +3,13 @@ package metrics
 import (
 	"errors"
 	"maps"
+	"math"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
@@ -54,6 +57,20 @@ func (w writer) tail(s outbox.Status) {
 	w.counter("listen_self_tests_total", "Times that LISTEN was tested, and works.", s.WakeUps.SelfTests)
 }
 
+func (w writer) keys(s auth.Status) {
+	age := time.Since(s.Fetched).Seconds()
+	switch {
+	case !s.JWKS:
+		age = 0
+	case s.Fetched.IsZero():
+		age = math.Inf(1)
+	}
+	w.gauge("keys", "Keys that tokens are verified with.", float64(s.Keys))
+	w.gauge("jwks_age_seconds", "How long ago the JWKS was last fetched: +Inf if it never was, 0 without one.", age)
+	w.counter("jwks_failures_total", "Fetches of the JWKS that failed.", s.Failures)
+	w.flag("jwks_stale", "1 while the keys of the JWKS are too old to be trusted.", s.Stale)
+}
+
 func (w writer) streams(s sse.Stats) {
 	const subscriptions = "Streams and polls that have a place at the hub, by state."
 	w.gauge("subscriptions", subscriptions, float64(s.Parked), "state", "parked")
@@ -78,7 +95,7 @@ func (w writer) streams(s sse.Stats) {
 	w.counter("fallen_behind_total", "Subscriptions whose missing frames the ring did not have any more.", s.Fell)
 	w.by("gaps_total", "Gaps that readers were told of, by reason.", s.Gaps, "trimmed", "malformed", "other_history", "ahead")
 	w.by("streams_ended_total", "Streams that have ended, by reason.", s.Ended,
-		"left", "lost", "stalled", "failed", "drain", "full", "token_expired", "key_withdrawn", "revoked", "ended")
+		"left", "lost", "stalled", "failed", "drain", "full", "token_expired", "key_withdrawn", "keys_unavailable", "revoked", "token_revoked", "ended")
 	w.gauge("ring_bytes", "Bytes that the ring holds, about.", float64(s.RingBytes))
 	w.gauge("ring_limit_bytes", "Bytes that the ring may hold.", float64(s.RingLimit))
 	w.gauge("ring_events", "Events that the ring holds.", float64(s.RingEvents))

@@ -1,0 +1,127 @@
+package auth
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// Revocations are the withdrawn tokens that a node knows of, and the identities that go
+// on meanwhile. Its methods may be called at the same time; on nil nothing is revoked.
+type Revocations struct {
+	// known is closed by the first Replace.
+	known chan struct{}
+
+	mu sync.Mutex
+	// subjects have the moment up to which their tokens are withdrawn.
+	subjects map[string]time.Time
+	ids      map[string]struct{}
+	watches  map[*watch]struct{}
+}
+
+// watch is an identity that goes on.
+type watch struct {
+	identity Identity
+	end      func()
+}
+
+// knownWithin is how long a request waits for a node that starts to know what is revoked.
+const knownWithin = 5 * time.Second
+
+// NewRevocations returns what knows of nothing yet: Check waits until Replace was called.
+func NewRevocations() *Revocations {
+	return &Revocations{known: make(chan struct{}), watches: map[*watch]struct{}{}}
+}
+
+// Replace takes the list for all that is revoked, and ends the identities that go on and
+// are among it.
+func (r *Revocations) Replace(list []outbox.Revocation) {
+	subjects, ids := map[string]time.Time{}, map[string]struct{}{}
+	for _, one := range list {
+		if one.JTI != nil {
+			ids[*one.JTI] = struct{}{}
+		}
+		if one.Sub != nil && one.At.After(subjects[*one.Sub]) {
+			subjects[*one.Sub] = one.At
+		}
+	}
+	r.mu.Lock()
+	first := r.subjects == nil
+	r.subjects, r.ids = subjects, ids
+	var ended []*watch
+	for w := range r.watches {
+		if r.revoked(w.identity) {
+			ended = append(ended, w)
+		}
+	}
+	r.mu.Unlock()
+	if first {
+		close(r.known)
+	}
+	for _, w := range ended {
+		w.end()
+	}
+}
+
+// revoked reports whether an identity is withdrawn; mu is held. One of a withdrawn
+// subject that does not say when it was issued can't be told from those of before.
+func (r *Revocations) revoked(i Identity) bool {
+	if _, is := r.ids[i.TokenID]; is && i.TokenID != "" {
+		return true
+	}
+	at, is := r.subjects[i.Subject]
+	return is && i.Subject != "" && (i.Issued.IsZero() || !i.Issued.After(at))
+}
+
+// Check refuses a withdrawn identity, with ErrTokenRevoked. While nothing is known yet,
+// as long as the database has not answered, it waits, and then refuses all by 503.
+func (r *Revocations) Check(ctx context.Context, i Identity) error {
+	if r == nil {
+		return nil
+	}
+	select {
+	case <-r.known:
+	default:
+		wait := time.NewTimer(knownWithin)
+		defer wait.Stop()
+		select {
+		case <-r.known:
+		case <-wait.C:
+			return errRevocationsUnknown
+		case <-ctx.Done():
+			return errRevocationsUnknown
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.revoked(i) {
+		return errTokenRevoked
+	}
+	return nil
+}
+
+// Watch calls end, once at most, when the identity is withdrawn, or at once if it is
+// already. stop must be called.
+func (r *Revocations) Watch(i Identity, end func(cause error)) (stop func()) {
+	if r == nil || i.Subject == "" && i.TokenID == "" {
+		return func() {}
+	}
+	w := &watch{
+		identity: Identity{Subject: i.Subject, TokenID: i.TokenID, Issued: i.Issued}, // not its grants: streams are many
+		end:      sync.OnceFunc(func() { end(errTokenRevoked) }),
+	}
+	r.mu.Lock()
+	r.watches[w] = struct{}{}
+	revoked := r.revoked(i)
+	r.mu.Unlock()
+	if revoked {
+		w.end()
+	}
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		delete(r.watches, w)
+	}
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/spf13/cobra"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// revokeConfig is the settings of "outcrier token revoke".
+type revokeConfig struct {
+	ConnectionSettings
+	Schema outbox.Schema `flag:"schema" default:"outcrier" help:"the schema with all tables and functions of the outbox"`
+	Sub    string        `flag:"sub" help:"the subject whose tokens are revoked, all that were issued until now"`
+	JTI    string        `flag:"jti" help:"the id of the token that is revoked"`
+	Reason string        `flag:"reason" help:"why, for the record"`
+	Within time.Duration `flag:"expires-within" default:"0" allow:"0|1s.." help:"the time after which all of them have expired, if that is known: the revocation has no use later"`
+	LogSettings
+}
+
+func revokeCommand(p process) *cobra.Command {
+	cmd := newCommand(p, "revoke", "Revoke tokens before they expire", runRevoke)
+	cmd.Long = `Revokes all tokens of a subject that were issued until now, or one token by its id:
+every node refuses them from then on, and ends their streams. Tokens that the
+subject is issued later are good.
+
+  outcrier token revoke --sub ann --reason 'laptop stolen'
+
+It needs a role that may call outcrier.revoke: outcrier_operator, or the owner.`
+	return cmd
+}
+
+func (c *revokeConfig) check(r *report) {
+	c.ConnectionSettings.check(r)
+	r.require("database-url", c.DatabaseURL)
+	if err := c.Schema.Check(); err != nil {
+		r.reject("schema", "%v", err)
+	}
+	if (c.Sub == "") == (c.JTI == "") {
+		r.reject("sub", "want either it or --jti")
+	}
+	r.require("reason", c.Reason)
+}
+
+func runRevoke(ctx context.Context, p process, c revokeConfig) error {
+	conn, err := pgx.Connect(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	var until *time.Time
+	if c.Within > 0 {
+		at := time.Now().Add(c.Within)
+		until = &at
+	}
+	var id int64
+	if err := conn.QueryRow(ctx, c.Schema.SQL(`SELECT outcrier.revoke(nullif($1, ''), nullif($2, ''), $3, $4)`), c.Sub, c.JTI, c.Reason, until).Scan(&id); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(p.stdout, "revocation %d: nodes refuse these tokens, and end their streams\n", id)
+	return err
+}

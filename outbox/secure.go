@@ -1,0 +1,43 @@
+package outbox
+
+import (
+	"net"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Insecure returns the first host of a database's URL that is neither on this machine nor
+// proven by its certificate, and why that matters; "" for none. Postgres's own default,
+// sslmode=prefer, goes on without TLS when the other side says that it has none: whoever
+// stands between reads everything, and sslmode=require talks to anybody.
+func Insecure(url string) (host, why string) {
+	url, err := ResolveURL(url)
+	if err != nil {
+		return "", ""
+	}
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return "", ""
+	}
+	ways := append([]*pgconn.FallbackConfig{{Host: config.Host, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
+	for _, way := range ways {
+		switch {
+		case onThisMachine(way.Host):
+		case way.TLSConfig == nil:
+			return way.Host, "the connection may go without TLS, so that whoever stands between reads and changes everything"
+		case way.TLSConfig.InsecureSkipVerify && host == "": // also for verify-ca, whose certificate may be another host's
+			host, why = way.Host, "TLS does not prove which host answers, so that whoever stands between may"
+		}
+	}
+	return host, why
+}
+
+func onThisMachine(host string) bool {
+	if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || host == "localhost" {
+		return true // a socket
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,75 @@
+package outcrier
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/outcrier/outcrier/auth"
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// revocations keeps what the node knows of withdrawn tokens. The tail says when there is
+// something new, so that this costs no query of its own.
+type revocations struct {
+	*auth.Revocations
+	load    func(context.Context) ([]outbox.Revocation, error)
+	changed chan struct{}
+	log     *slog.Logger
+}
+
+// change has the list read again. It does not block.
+func (r *revocations) change() {
+	select {
+	case r.changed <- struct{}{}:
+	default: // asked for already
+	}
+}
+
+// deliver and start go around the tail's own.
+func (r *revocations) deliver(next func(outbox.Read)) func(outbox.Read) {
+	return func(read outbox.Read) {
+		if read.Revoked {
+			r.change()
+		}
+		next(read)
+	}
+}
+
+// start reads the list again when the tail can't go on from where it was: what it missed
+// may have been a revocation.
+func (r *revocations) start(next func(outbox.Position)) func(outbox.Position) {
+	return func(position outbox.Position) {
+		r.change()
+		next(position)
+	}
+}
+
+// Run reads the list, and again with every change, until ctx ends.
+func (r *revocations) Run(ctx context.Context) error {
+	retry := backoff.NewExponentialBackOff()
+	retry.InitialInterval, retry.MaxInterval = 100*time.Millisecond, 5*time.Second
+	for {
+		list, err := r.load(ctx)
+		var again <-chan time.Time
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			pause := retry.NextBackOff()
+			r.log.WarnContext(ctx, "revoked tokens not read", "err", err, "retry_in", pause)
+			again = time.After(pause)
+		default:
+			retry.Reset()
+			r.Replace(list)
+		}
+		select {
+		case <-again:
+		case <-r.changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
