@@ -20,20 +20,21 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// Identity is who a request is from and what it may do, as Config.Authenticate returns it.
+// Identity says who a request is from and which topics it may use, as Config.Authenticate
+// returns it.
 type Identity = auth.Identity
 
 // Refusal is an error of Config.Authenticate that is answered with its status.
 type Refusal = auth.Refusal
 
-// Limits bound what one client may use up of a node.
+// Limits bound the resources of a node that one client may use.
 type Limits = handlers.Limits
 
-// Proxies are the hosts that are believed about whom they speak for.
+// Proxies are the hosts whose forwarding headers are trusted.
 type Proxies = handlers.Proxies
 
-// Config is what a Node is made of. Only a database, and one of Authenticate, Tokens and
-// Open are required.
+// Config configures a Node. Only a database and one of Authenticate, Tokens and Open are
+// required.
 type Config struct {
 	// DatabaseURL is the Postgres database with the outbox, like
 	// postgres://user:password@host:5432/name. It may lead through a transaction pooler, and
@@ -43,8 +44,8 @@ type Config struct {
 	// By default DatabaseURL.
 	DirectURL string
 	// Pool, made with outbox.PoolConfig, is used in place of a pool of the node's own. It
-	// stays open when the node ends. The node resets it whenever its tail connects anew,
-	// since its connections may lead to the primary of before a failover.
+	// stays open when the node ends. The node resets it whenever its tail reconnects, since
+	// after a failover the pool's connections may lead to the old primary.
 	Pool *pgxpool.Pool
 	// Connections is the size of the node's own pool, for replay and appends. 8 by default.
 	Connections int
@@ -63,13 +64,14 @@ type Config struct {
 	// Tokens, when not nil, makes POST and DELETE /session, which put a bearer token into a
 	// cookie, and Run keeps its keys fresh.
 	Tokens *auth.Verifier
-	// Open grants everything to everyone, and asks nobody. It is for development: only
-	// requests that name the server as localhost or an address of loopback are answered.
+	// Open grants everything to every request, without authentication. It is for
+	// development: only requests that name the server as localhost or an address of
+	// loopback are answered.
 	Open bool
 	// Origins are the other sites whose pages may read streams, and act with the cookie of
 	// their user, like https://app.example.com. None by default.
 	Origins []string
-	// Proxies are believed about a client's address and TLS. None by default.
+	// Proxies are trusted about a client's address and TLS. None by default.
 	Proxies Proxies
 	// Limits are per client. DefaultLimits by default, none but those of Topics and BodyTime
 	// with Open.
@@ -149,7 +151,7 @@ const (
 	MetricsAdmin MetricsAccess = "admin"
 	// MetricsOpen answers everyone.
 	MetricsOpen MetricsAccess = "open"
-	// MetricsOff answers nobody; Node.Metrics may be served elsewhere.
+	// MetricsOff answers no request; Node.Metrics may be served elsewhere.
 	MetricsOff MetricsAccess = "off"
 )
 
@@ -163,10 +165,10 @@ func DefaultLimits() Limits {
 	}
 }
 
-// nodeName is what a node may be called.
+// nodeName matches valid names of nodes.
 var nodeName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
 
-// CheckName returns what is wrong with the name of a node.
+// CheckName returns an error if name is not valid as the name of a node.
 func CheckName(name string) error {
 	if !nodeName.MatchString(name) {
 		return errors.New(`want 1 to 63 letters, digits, ".", "_" or "-", the first a letter or digit`)

@@ -11,9 +11,9 @@ import (
 const sendBuffer = 64 << 10
 
 // ConnContext is for http.Server.ConnContext: it bounds what the kernel holds for the
-// reader of a connection, and for how long when nothing of it is acknowledged. A
-// connection whose reader is gone without a word would live for a quarter of an hour.
-// Streams work without it too.
+// reader of a connection, and for how long when nothing of it is acknowledged. Otherwise a
+// connection whose reader vanished would live for a quarter of an hour. Streams work
+// without it too.
 func (n *Node) ConnContext(ctx context.Context, conn net.Conn) context.Context {
 	if encrypted, ok := conn.(*tls.Conn); ok {
 		conn = encrypted.NetConn()

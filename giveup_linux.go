@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// giveUpAfter ends a connection on which nothing was acknowledged for so long, of what
-// was sent or could not be (tcp(7), TCP_USER_TIMEOUT).
+// giveUpAfter ends a connection after that long without an acknowledgement of sent or
+// waiting data (tcp(7), TCP_USER_TIMEOUT).
 func giveUpAfter(conn *net.TCPConn, silence time.Duration) error {
 	raw, err := conn.SyscallConn()
 	if err != nil {

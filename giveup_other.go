@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// giveUpAfter leaves it to the system's own patience.
+// giveUpAfter does nothing: the system's own timeout applies.
 func giveUpAfter(*net.TCPConn, time.Duration) error { return nil }

@@ -9,9 +9,9 @@
 //	                └───────────────────────────────┼────────────────────────────┘
 //	                         requests ─→ Node.Handler ─→ Config.Authenticate
 //
-// The application appends with a plain INSERT in its own transactions, or by
-// outbox.Append. It has its own router and server, and says who a request is from:
-// Config.Authenticate returns an Identity with the topics that it may read.
+// The application appends with a plain INSERT in its own transactions, or by outbox.Append.
+// It has its own router and server, and authenticates requests: Config.Authenticate returns
+// an Identity with the topics that it may read.
 package outcrier
 
 import (
@@ -117,8 +117,8 @@ func (n *Node) wire() {
 	c, traced := n.config, tracing.New(n.config.TracerProvider)
 	n.tail = &outbox.Tail{
 		URL: c.DirectURL, Schema: c.Schema, Wake: c.Wake, Turn: c.BatchInterval, IdleTurn: c.PollInterval, Log: c.Logger,
-		// After a failover the pool's connections may lead to the primary of before: what
-		// the tail has read need not be there.
+		// After a failover the pool's connections may lead to the old primary, which need
+		// not have the events that the tail has read.
 		Connected: n.pool.Reset,
 	}
 	reader := outbox.Reader{Pool: n.pool, Schema: c.Schema, Apart: n.tail.Recheck}
@@ -172,8 +172,8 @@ func (n *Node) wire() {
 	n.handler = traced.Handler(handlers.New(surface))
 }
 
-// state returns what a node says of itself to the others: its position, and for how long
-// its tail has not followed.
+// state returns the node's state for the others: its position, and for how long its tail
+// has not followed.
 func (n *Node) state() func() (outbox.Position, time.Duration) {
 	following := time.Now()
 	return func() (outbox.Position, time.Duration) {
@@ -195,7 +195,7 @@ func (n *Node) append(ctx context.Context, drafts []outbox.Draft) (ids []int64, 
 }
 
 // Handler returns the handler of all routes: /events, /catalogue, /readyz, /client.js and
-// the others of /openapi.yaml. Mount it at the root, or behind http.StripPrefix. The server
+// the others of /openapi.yaml. Mount it at the root, or inside http.StripPrefix. The server
 // must have no WriteTimeout, which would end every stream; ConnContext is for its field of
 // that name.
 func (n *Node) Handler() http.Handler { return n.handler }
@@ -209,7 +209,7 @@ func (n *Node) Name() string { return n.config.Name }
 // Status returns the state of the tail.
 func (n *Node) Status() outbox.Status { return n.tail.Status() }
 
-// Position returns the position of the newest event that streams were given.
+// Position returns the position of the newest event that streams have received.
 func (n *Node) Position() outbox.Position { return n.hub.Position() }
 
 // Streams returns how many streams are open, and in which state.

@@ -18,8 +18,8 @@ var errStopped = errors.New("stopped")
 const drainGrace = time.Second
 
 // Run works until ctx ends, drains unless Drain did, and returns when every goroutine of
-// the node has ended: nil, or why one of them failed. It is called once. A server that
-// is to answer until the drain is over is shut down after Run or Drain returns.
+// the node has ended: nil, or why one of them failed. It is called once. Shut the server
+// down after Run or Drain has returned, so that it answers until the drain is over.
 func (n *Node) Run(ctx context.Context) error {
 	if !n.started.CompareAndSwap(false, true) {
 		return errors.New("run the node: it runs or has run already")
@@ -28,7 +28,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if n.config.Pool == nil {
 		defer n.pool.Close()
 	}
-	// What works for the streams goes on until they have ended.
+	// The workers that serve streams go on until all streams have ended.
 	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	group, work := errgroup.WithContext(work)
@@ -56,7 +56,7 @@ func (n *Node) Run(ctx context.Context) error {
 	return nil
 }
 
-// workers are all that a node does on its own.
+// workers returns the node's background tasks.
 func (n *Node) workers() []func(context.Context) error {
 	c := n.config
 	workers := []func(context.Context) error{n.tail.Run, n.streamer.Run, n.revoked.Run}
@@ -77,10 +77,10 @@ func (n *Node) workers() []func(context.Context) error {
 	return workers
 }
 
-// Drain ends all streams in order and returns when none is open: GET /readyz fails at
-// once, after DrainDelay every stream is told goodbye, spread over DrainTime, and a new
-// one is told to come back at another node. It returns the cause of ctx if that ends
-// first. The node works on until the context of Run ends.
+// Drain ends all streams in order and returns when none is open: GET /readyz fails at once,
+// after DrainDelay every stream gets a goodbye, spread over DrainTime, and a new stream
+// gets one that sends it to another node. It returns the cause of ctx if that ends first.
+// The node works on until the context of Run ends.
 func (n *Node) Drain(ctx context.Context) error {
 	n.begin(ctx)
 	delay := time.NewTimer(time.Until(n.left.Add(n.config.DrainDelay)))
@@ -103,7 +103,7 @@ func (n *Node) Drain(ctx context.Context) error {
 	}
 }
 
-// begin has readiness say no from the first call on.
+// begin starts the drain at the first call: from then on GET /readyz fails.
 func (n *Node) begin(ctx context.Context) {
 	n.leave.Do(func() {
 		n.left = time.Now()

@@ -255,5 +255,6 @@ SET LOCAL "IntervalStyle" = postgres;
 DO $$ BEGIN PERFORM set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'; END $$;
 `
 
-// lockTimeoutSQL is for goose. Writers wait behind a migration that waits for a lock.
+// lockTimeoutSQL is for goose. While a migration waits for a lock, writers wait for the
+// migration.
 var lockTimeoutSQL = fmt.Sprintf("SET LOCAL lock_timeout = '%dms';\n", lockTimeout.Milliseconds())

@@ -86,7 +86,7 @@ FROM pg_trigger AS t JOIN pg_class AS v ON v.oid = t.tgrelid AND v.relkind = 'v'
 JOIN pg_proc AS p ON p.oid = t.tgfoid JOIN pg_namespace AS n ON n.oid = p.pronamespace
 WHERE n.nspname = $1 AND p.proname = 'append_row' AND NOT t.tgisinternal LIMIT 1`
 
-// takenSQL tells what has the name that the view is to get.
+// takenSQL returns the kind of object that already has the view's name.
 const takenSQL = `
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1),
 	coalesce((SELECT CASE c.relkind WHEN 'v' THEN 'a view' WHEN 'm' THEN 'a materialized view' WHEN 'S' THEN 'a sequence' WHEN 'i' THEN 'an index'
@@ -94,7 +94,7 @@ SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1),
 		FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2), (
 		SELECT 'a type' FROM pg_type AS t JOIN pg_namespace AS n ON n.oid = t.typnamespace WHERE n.nspname = $1 AND t.typname = $2), '')`
 
-// openSQL reports whether PUBLIC may call a function that nobody is ever granted, as after
+// openSQL reports whether PUBLIC may call a function that no role is ever granted, as after
 // a restore that leaves privileges out.
 const openSQL = `
 SELECT EXISTS (
@@ -160,8 +160,8 @@ func (m Migrations) readRecorded(ctx context.Context, conn *pgx.Conn, f *found) 
 }
 
 // newestApplied returns the newest migration that has a row or whose objects exist. Where
-// neither rows nor objects tell, the constant in schema_version() does; while a first
-// migration is under way, that is ahead of what is applied.
+// there are neither rows nor objects, it is the constant in schema_version(), which is
+// ahead of the applied migrations while the first migration is under way.
 func (f *found) newestApplied(objects []string) (newest int64) {
 	there := map[string]bool{}
 	for _, name := range objects {

@@ -45,7 +45,7 @@ type Migrations struct {
 
 // A migration locks what writers need only for moments: under such a lock it builds no
 // index on the table of events and rewrites no part of it. It waits for a lock no longer
-// than lockTimeout, since writers wait behind a session that waits for a lock, and tries
+// than lockTimeout, since writers queue up after a session that waits for a lock, and tries
 // again until patience is over.
 const (
 	lockTimeout = 40 * time.Millisecond
@@ -59,7 +59,8 @@ const (
 //
 // Up also restores what a dump of the schema alone, or a test suite that empties all
 // tables, leaves out: the rows of the version table, the catalogue's first entries, the
-// view, and the rights. Where the outbox has roles, Up grants them what is new.
+// view, and the rights. Where the outbox has roles, Up grants them the rights on new
+// objects.
 func (m Migrations) Up(ctx context.Context) error {
 	if err := m.up(ctx); err != nil {
 		return fmt.Errorf("migrate: %w", explained(err))
@@ -118,10 +119,10 @@ func (m Migrations) locked(ctx context.Context, fn func() error) error {
 	})
 }
 
-// beginSQL makes the schema, which nobody but its owner can use whatever default
-// privileges say, and the version table. %[1]s is the schema as an identifier, %[2]s as a
-// literal. A role that may not CREATE in the database can migrate into a schema that
-// somebody made for it, so CREATE SCHEMA must not run then.
+// beginSQL makes the schema, which only its owner can use whatever default privileges say,
+// and the version table. %[1]s is the schema as an identifier, %[2]s as a literal. A role
+// that may not CREATE in the database can migrate into a schema that somebody made for it,
+// so CREATE SCHEMA must not run then.
 const beginSQL = `DO $$
 DECLARE
     grantee text;
@@ -174,7 +175,7 @@ func (m Migrations) begin(ctx context.Context, conn *pgx.Conn, f *found) error {
 	})
 }
 
-// apply has goose apply what is missing.
+// apply has goose apply the missing migrations.
 func (m Migrations) apply(ctx context.Context, f *found) error {
 	config, err := m.config()
 	if err != nil {

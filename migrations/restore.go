@@ -18,13 +18,15 @@ var (
 	revokes = regexp.MustCompile(`^CREATE FUNCTION outcrier\.revoke_rights\(`)
 )
 
-// revokeRightsSQL makes revoke_rights anew. It names the view, which may have been moved.
+// revokeRightsSQL returns the statement that makes revoke_rights again. That function names
+// the view, which may have been moved.
 func revokeRightsSQL() string {
 	return strings.ReplaceAll(strings.Join(chosen(revokes), "\n"), "CREATE FUNCTION", "CREATE OR REPLACE FUNCTION")
 }
 
-// restore puts back what is missing of a schema that is applied whole. If the outbox has
-// roles, it grants them what a migration has added, or sealing has taken.
+// restore puts back the missing parts of a schema whose migrations are all applied. If the
+// outbox has roles, it grants them the rights that a migration has added or sealing has
+// taken.
 func (m Migrations) restore(ctx context.Context, conn *pgx.Conn, before *found) error {
 	f, err := m.find(ctx, conn)
 	if err != nil {

@@ -13,11 +13,11 @@ import (
 var rolesSQL string
 
 // Roles makes the roles outcrier_writer, outcrier_reader, outcrier_server,
-// outcrier_operator and outcrier_two_phase where they are missing, and grants each what
-// it needs in this outbox and no more; roles.sql has the list. It may be called again.
-// The outbox's owner calls it, who needs CREATEROLE only while a role is missing.
+// outcrier_operator and outcrier_two_phase where they are missing, and grants each only the
+// rights that it needs in this outbox; roles.sql has the list. It may be called again. The
+// outbox's owner calls it, who needs CREATEROLE only while a role is missing.
 //
-// What it can't mend, like rights that others have on the outbox's tables, it
+// Faults that it can't remove, like rights that other roles have on the outbox's tables, it
 // logs as warnings.
 func (m Migrations) Roles(ctx context.Context) error {
 	err := m.connected(ctx, func(conn *pgx.Conn) error {

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// SQL returns the migrations behind version from, or all for 0, as one script for psql or
+// SQL returns the migrations after version from, or all for 0, as one script for psql or
 // another tool that runs plain SQL. Afterwards Up has nothing to do. It asks no database:
 // the view is public.outbox unless Outbox says otherwise.
 func (m Migrations) SQL(from int64) (string, error) {

@@ -68,8 +68,8 @@ var plainName = regexp.MustCompile(`"([a-z_][a-z0-9_]*)"`)
 
 func shown(view string) string { return plainName.ReplaceAllString(view, "$1") }
 
-// problem says what is wrong with the schema, "" for nothing or for one that is only to
-// be migrated.
+// problem returns the fault of the schema, or "" if it has none or only needs to be
+// migrated.
 func (m Migrations) problem(f *found) string {
 	if err := m.compatible(f); err != nil && f.applied >= Newest() || f.strange != "" {
 		return err.Error()

@@ -12,11 +12,10 @@ import (
 // with.
 var ErrIncompatible = errors.New("this outcrier does not work with the schema of its database")
 
-// Check reports whether this program works with the schema that the database has. It
-// needs all of its own migrations to be applied, and works with newer ones for as
-// long as these say so. What is wrong is an ErrIncompatible and says what to do. A
-// database without any of the schema passes: it may be migrated yet. It needs no
-// right but that of outcrier_server.
+// Check reports whether this program works with the schema that the database has. It needs
+// all of its own migrations to be applied, and works with newer ones for as long as these
+// say so. A fault is an ErrIncompatible and says what to do. A database without any of the
+// schema passes: it may still be migrated. Check needs only the rights of outcrier_server.
 func (m Migrations) Check(ctx context.Context) error {
 	var f *found
 	err := m.connected(ctx, func(conn *pgx.Conn) (err error) {
@@ -32,7 +31,7 @@ func (m Migrations) Check(ctx context.Context) error {
 	return m.compatible(f)
 }
 
-// compatible judges what was found, for this program.
+// compatible returns why this program does not work with the schema found, or nil.
 func (m Migrations) compatible(f *found) error {
 	if f.strange != "" {
 		return fmt.Errorf("%w: schema %s is not Outcrier's, it has %q", ErrIncompatible, m.identifier(), f.strange)
@@ -43,8 +42,8 @@ func (m Migrations) compatible(f *found) error {
 	return compatible(f.applied, f.nodesFrom, Newest())
 }
 
-// compatible judges a schema that has migrations up to version, for a program that
-// has them up to newest.
+// compatible returns why a program with migrations up to newest does not work with a schema
+// that has them up to version, or nil.
 func compatible(version, nodesFrom, newest int64) error {
 	switch {
 	case version < newest:

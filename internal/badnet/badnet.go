@@ -16,7 +16,7 @@ import (
 type Direction uint8
 
 const (
-	// Up is from whoever connected to the address behind the proxy.
+	// Up is from the client to the server: from the end that connected to the proxy.
 	Up Direction = 1 << iota
 	// Down is the way back.
 	Down
@@ -78,8 +78,7 @@ func (p *Proxy) To(address string) {
 	p.to = address
 }
 
-// Cut resets all connections there are, and tells how many. What was on its way is
-// gone.
+// Cut resets all open connections and returns their number. Bytes on their way are lost.
 func (p *Proxy) Cut() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,9 +101,9 @@ func (p *Proxy) Down() {
 // Delay has every piece of up to 32 kB wait before it is passed on, until Heal.
 func (p *Proxy) Delay(by time.Duration) { p.set(func(w *weather) { w.delay = by }) }
 
-// Hold lets nothing pass in a direction until Heal, without telling either end:
-// with Both a black hole, else one half of it. Connections are still accepted.
-// What was held arrives after Heal, as what was sent again does.
+// Hold lets nothing pass in a direction until Heal, without telling either end: with Both a
+// black hole, else one half of it. Connections are still accepted. Held bytes arrive after
+// Heal, as retransmitted ones do.
 func (p *Proxy) Hold(d Direction) { p.set(func(w *weather) { w.held |= d }) }
 
 // Forget lets nothing pass any more on the connections that there are, and tells
@@ -192,7 +191,7 @@ func (p *Proxy) join(client *net.TCPConn) {
 	p.mu.Unlock()
 	server, err := new(net.Dialer).DialContext(context.Background(), "tcp", to)
 	if err != nil {
-		_ = client.SetLinger(0) // nobody is there
+		_ = client.SetLinger(0) // the client is gone
 		return
 	}
 	defer server.Close()
@@ -243,8 +242,8 @@ func (p *Proxy) pass(l *link, d Direction, to, from *net.TCPConn) {
 	}
 }
 
-// admit waits until n bytes may pass, and tells how many of them do and whether
-// that is all.
+// admit waits until up to n bytes may pass. It returns how many of them do, and whether
+// more may pass after them.
 func (p *Proxy) admit(l *link, d Direction, n int) (pass int, whole bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

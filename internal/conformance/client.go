@@ -43,7 +43,7 @@ type got struct {
 // URL is the argument of a Command that the stream's URL takes the place of.
 const URL = "URL"
 
-// Start runs the client, as one that was given nothing before.
+// Start runs the client without any events from a run before.
 func (c *Client) Start(ctx context.Context, url string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -58,7 +58,7 @@ func (c *Client) Start(ctx context.Context, url string) error {
 			args[i] = url
 		}
 	}
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // that is what it is for
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...) //nolint:gosec // the caller names the command
 	cmd.Dir = c.Dir
 	cmd.SysProcAttr = ownGroup()
 	cmd.WaitDelay = time.Second
@@ -156,7 +156,7 @@ func (c *Client) keep(data string) {
 	c.got = append(c.got, got{n, data})
 }
 
-// last is the highest number that the client was given.
+// last is the highest number that the client received.
 func (c *Client) last() (last int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -188,7 +188,7 @@ func (c *Client) state() (running bool, why string) {
 	return c.running, c.ended
 }
 
-// tail keeps the end of what is written.
+// tail is a writer that keeps the last bytes.
 type tail struct {
 	mu sync.Mutex
 	b  bytes.Buffer

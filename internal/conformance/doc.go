@@ -8,8 +8,8 @@
 //
 //	go run ./internal/conformance/play -h
 //
-// The clients are programs in the folder clients, a few lines each, as the README of
-// each library has them. They print what they are given, one JSON object a line. A
+// The clients are programs in the folder clients, a few lines each, as the README of each
+// library has them. They print the events that they receive, one JSON object a line. A
 // client is any program that does so:
 //
 //	{"id":"1042.AQeGjAMBgIsD","type":"message","data":"{\"conformance\":7}"}

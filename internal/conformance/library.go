@@ -13,8 +13,8 @@ import (
 // uses it as its README does.
 type Library struct {
 	Name, Language string
-	// Package is what it is called in the lock file of its folder. It is empty for a
-	// program that reads a stream with the language's standard library alone.
+	// Package is its name in the lock file of its folder. It is empty for a program that
+	// reads a stream with the language's standard library alone.
 	Package string
 	// Folder is the one in clients that Command is run in.
 	Folder  string

@@ -131,7 +131,7 @@ func (n *network) cutIn(c *cut) {
 	n.cut = c
 }
 
-// isCut reports whether what cutIn was told has happened.
+// isCut reports whether the cut that cutIn asked for has happened.
 func (n *network) isCut() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

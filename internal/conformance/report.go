@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Table is what came of the scenes, a line a client, in Markdown.
+// Table returns the results as a table in Markdown, one row per client.
 func Table(verdicts []Verdict) string {
 	var clients, scenes []string
 	cells := map[[2]string]string{}

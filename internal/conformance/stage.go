@@ -40,12 +40,12 @@ type Stage struct {
 	missed   map[string]int // by client, in this scene
 }
 
-// Verdict is what came of a scene for a client.
+// Verdict is the result of one scene for one client.
 type Verdict struct {
 	Client, Scene string
-	// Of is how many events the scene had, Lost and Twice how many of them the client
-	// was not given or more than once, Disordered how many came after a later one,
-	// Altered how many were not what was appended.
+	// Of is how many events the scene had, Lost and Twice how many of them the client did
+	// not receive or received more than once, Disordered how many came after a later one,
+	// Altered how many differ from the appended ones.
 	Of, Lost, Twice, Disordered, Altered int
 	// Missed is how often what the scene does did not reach the client in time.
 	Missed int
@@ -55,7 +55,7 @@ type Verdict struct {
 	Stuck bool
 }
 
-// OK reports whether the client was given every event once, in order, and lives.
+// OK reports whether the client received every event once, in order, and still runs.
 func (v Verdict) OK() bool {
 	return v.Lost+v.Twice+v.Disordered+v.Altered+v.Missed == 0 && v.Ended == "" && !v.Stuck
 }
@@ -87,9 +87,9 @@ func (v Verdict) String() string {
 	return text[2:] + fmt.Sprintf(" of %d", v.Of)
 }
 
-// Play plays scenes to the clients, one after another to all of them at once, and
-// returns a verdict for each client and scene. A client that is dead or stuck after a
-// scene is started anew for the next one.
+// Play plays scenes to the clients, one after another to all of them at once, and returns a
+// verdict for each client and scene. A client that is dead or stuck after a scene is
+// restarted for the next one.
 func (s *Stage) Play(ctx context.Context, clients []*Client, scenes []Scene) ([]Verdict, error) {
 	if s.Patience == 0 {
 		s.Patience = 20 * time.Second
@@ -145,8 +145,8 @@ func (s *Stage) Play(ctx context.Context, clients []*Client, scenes []Scene) ([]
 	return verdicts, nil
 }
 
-// gather starts the clients that don't run or are stuck, and waits until each has been
-// given something. One that ends before that has no part in the scene.
+// gather starts the clients that don't run or are stuck, and waits until each has received
+// an event. One that ends before that has no part in the scene.
 func (s *Stage) gather(ctx context.Context) error {
 	reached := s.count()
 	var late []*Client
@@ -175,8 +175,8 @@ func (s *Stage) gather(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// await waits until each client that runs was given an event of at least that number,
-// and returns how many were not.
+// await waits until each running client has received an event of at least that number, and
+// returns how many have not.
 func (s *Stage) await(ctx context.Context, n int) int {
 	late := s.clients
 	for end := time.Now().Add(s.Patience); ; pause(ctx, 5*time.Millisecond) {
@@ -199,7 +199,7 @@ func without(clients []*Client, leave func(*Client) bool) (rest []*Client) {
 	return rest
 }
 
-// judge compares what a client was given with what was appended.
+// judge compares the events that a client received with the appended ones.
 func (s *Stage) judge(c *Client, scene Scene, from, to int) Verdict {
 	v := Verdict{Client: c.Name, Scene: scene.Name, Of: to - from + 1, Missed: s.missed[c.Name]}
 	seen := map[int]int{}
@@ -310,7 +310,7 @@ func (s *Stage) until(ctx context.Context, what string, is func(n *network) bool
 	}
 }
 
-// news waits, under load, until each client was given something new.
+// news waits, under load, until each client has received something new.
 func (s *Stage) news(ctx context.Context) { s.await(ctx, s.count()+1) }
 
 func pause(ctx context.Context, d time.Duration) {

@@ -19,7 +19,7 @@ import (
 // takes liberties with the standard.
 type Rule struct {
 	Name string
-	// Text says what has to be, and who suffers else.
+	// Text says what the wire must have, and which clients fail without it.
 	Text string
 
 	broken func(o *opening) string
@@ -28,7 +28,7 @@ type Rule struct {
 // Finding is a Rule that a stream breaks.
 type Finding struct {
 	Rule
-	// Seen is what was seen in its place.
+	// Seen is what the wire had instead.
 	Seen string
 }
 

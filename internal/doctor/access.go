@@ -12,8 +12,8 @@ const creatorsSQL = `
 SELECT coalesce(string_agg(DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END, ', '), '')
 FROM pg_namespace AS n, aclexplode(n.nspacl) AS a WHERE n.oid = $1::oid AND a.privilege_type = 'CREATE' AND a.grantee <> n.nspowner`
 
-// creators finds who may create in the schema beside its owner: such a role could plant
-// functions for the outbox to call, as its owner.
+// creators finds roles other than the owner that may create objects in the schema: such a
+// role could plant functions that the outbox calls with its owner's rights.
 func (e *examination) creators(ctx context.Context, conn *pgx.Conn, at place) {
 	var roles string
 	schema := pgx.Identifier{at.name}.Sanitize()
@@ -75,7 +75,7 @@ func (e *examination) publications(ctx context.Context, conn *pgx.Conn, at place
 	}
 }
 
-// needed are the rights of a server, by the function that tells whether a role has them.
+// needed has the rights of a server, by the function that reports whether a role has them.
 var needed = map[string]string{
 	"table": "has_table_privilege($1, $2)", "sequence": "has_sequence_privilege($1, $2)", "function": "has_function_privilege($1, $2)",
 	"column": "has_column_privilege($1, $3, $2)", "schema": "has_schema_privilege($1, $2)",

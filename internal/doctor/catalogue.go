@@ -26,8 +26,8 @@ type catalogue struct {
 	Grants []string `json:"grants"`
 }
 
-// expectedJSON is the catalogue of a database that was migrated and given its roles by
-// this version. The package's test writes it anew with -update.
+// expectedJSON is the catalogue of a database that this version has migrated, with its
+// roles. The package's test rewrites it with -update.
 //
 //go:embed expected.json
 var expectedJSON []byte
@@ -129,8 +129,9 @@ func readCatalogue(ctx context.Context, conn *pgx.Conn, at place) (c catalogue, 
 	return c, err
 }
 
-// namesSQL makes all names of ours be printed with their schema, and tells how. A body has
-// them as the migrations wrote them, always in quotes.
+// namesSQL makes Postgres print all our names with their schema, and returns how it prints
+// the schema's and the view's. The body of a function has them as the migrations wrote
+// them, always in quotes.
 const namesSQL = `
 SELECT set_config('search_path', 'pg_catalog', true), quote_ident($1::text), n.nspname::text, c.relname::text, format('%I.%I', n.nspname, c.relname)
 FROM (SELECT) AS one LEFT JOIN pg_class AS c ON c.oid = $2::oid LEFT JOIN pg_namespace AS n ON n.oid = c.relnamespace`

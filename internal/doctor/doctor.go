@@ -1,6 +1,6 @@
 // Package doctor examines an outbox, the way to it and the way from a server to its
-// readers, and says what is wrong and what would mend it. It changes nothing, except
-// that it appends a probe by a server, on a topic of its own.
+// readers, and reports faults and their remedies. It changes nothing, except that it
+// appends a probe by a server, on a topic of its own.
 package doctor
 
 import (
@@ -28,17 +28,17 @@ const (
 
 // Finding is what one look has found.
 type Finding struct {
-	// Check names what was looked at, the same in every run.
+	// Check names the check, the same in every run.
 	Check    string   `json:"check"`
 	Severity Severity `json:"severity"`
-	// Text says what is, Remedy what to do; Remedy is empty for OK.
+	// Text is the result, Remedy what to do about it; Remedy is empty for OK.
 	Text   string `json:"text"`
 	Remedy string `json:"remedy,omitempty"`
 	// Details are lines about it, like the transactions in question.
 	Details []string `json:"details,omitempty"`
 }
 
-// Config says what to examine: what is empty is left out.
+// Config says what to examine: empty fields are left out.
 type Config struct {
 	// DatabaseURL is how the server reaches the outbox, DirectURL the way around a
 	// pooler; the same if empty.
@@ -49,7 +49,7 @@ type Config struct {
 	URL string
 	// Token is explained, and used at URL.
 	Token string
-	// Verifier tells whether Token is good; without one it is only explained.
+	// Verifier validates Token; if it is nil the token is only explained.
 	Verifier *auth.Verifier
 	// Patience is how long a sign of life at URL is waited for: longer than the
 	// server's heartbeat, 20 s if zero.

@@ -12,7 +12,7 @@ import (
 // proofWait is how long a notification of our own is waited for.
 const proofWait = 3 * time.Second
 
-// listen finds out whether a notification arrives, and what is in its way.
+// listen finds out whether a notification arrives, and if not, why.
 func (e *examination) listen(ctx context.Context) {
 	url, setting := e.DirectURL, "--direct-url"
 	if url == "" {
@@ -47,7 +47,7 @@ func (e *examination) listen(ctx context.Context) {
 	}
 }
 
-// notified tells whether conn hears what another connection says.
+// notified reports whether conn receives the notification of another connection.
 func notified(ctx context.Context, conn *pgx.Conn, url string) (bool, error) {
 	channel := "outcrier_doctor_" + rand.Text()
 	if _, err := conn.Exec(ctx, `LISTEN `+pgx.Identifier{channel}.Sanitize()); err != nil {

@@ -9,14 +9,14 @@ import (
 )
 
 // watched are the settings of roles and databases that change what sessions do. A node's
-// sessions, and migrations, set their own; an application's have what they are given.
+// sessions, and migrations, set their own; an application's sessions keep these.
 var watched = []string{
 	"client_encoding", "default_transaction_isolation", "default_transaction_read_only", "idle_in_transaction_session_timeout",
 	"lock_timeout", "outcrier.notify", "row_security", "search_path", "session_replication_role", "standard_conforming_strings",
 	"statement_timeout", "transaction_timeout", "idle_session_timeout",
 }
 
-// givenSQL lists what ALTER ROLE and ALTER DATABASE … SET have given here.
+// givenSQL lists the settings of ALTER ROLE and ALTER DATABASE … SET.
 const givenSQL = `
 SELECT coalesce(r.rolname, ''), s.setdatabase <> 0, lower(split_part(g.given, '=', 1)), substr(g.given, strpos(g.given, '=') + 1)
 FROM pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS g (given) LEFT JOIN pg_roles AS r ON r.oid = s.setrole

@@ -63,7 +63,7 @@ func (s *stream) text() (io.Reader, error) {
 	return text, nil
 }
 
-// byNode tells whether the node compresses the stream itself: frame by frame.
+// byNode reports whether the node itself compresses the stream, frame by frame.
 func (s *stream) byNode() bool {
 	select {
 	case comment := <-s.comment:
@@ -85,7 +85,7 @@ type goodbye struct{ Reason string }
 
 func (g *goodbye) Error() string { return "the node says goodbye: " + g.Reason }
 
-// line is the next line, but for those of a goodbye, which is an error.
+// line returns the next line; a goodbye is an error.
 func (s *stream) line(over <-chan time.Time) (string, error) {
 	select {
 	case line, more := <-s.lines:
@@ -137,7 +137,7 @@ func (s *stream) event(name string, patience time.Duration) (event, error) {
 func (s *stream) sign(patience time.Duration) error {
 	over := time.After(patience)
 	for {
-		// What came before belongs to what was read before.
+		// Lines before this one belong to the event before.
 		line, err := s.line(over)
 		if err != nil {
 			return err

@@ -12,7 +12,8 @@ import (
 	"github.com/outcrier/outcrier/auth"
 )
 
-// token explains what the token says, and whether it is good where that can be told.
+// token explains the claims of the token and, where there is a verifier, reports whether it
+// is valid.
 func (e *examination) token(ctx context.Context) {
 	now := time.Now()
 	lines, expires, err := explain(e.Token, now)
@@ -44,8 +45,8 @@ func (e *examination) token(ctx context.Context) {
 
 const remint = "have the application mint a new one before the old one ends"
 
-// explain tells what a token says, verified or not, in lines, and when it expires, zero
-// for never. The lines have nothing of its signature.
+// explain returns the claims of a token, valid or not, as lines of text, and when it
+// expires (zero for never). The lines have nothing of its signature.
 func explain(token string, now time.Time) (lines []string, expires time.Time, err error) {
 	parts := strings.Split(token, ".")
 	if len(parts) != 3 {

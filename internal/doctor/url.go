@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// probeTopic begins the topics that the doctor appends on; each run has one of its
-// own behind it.
+// probeTopic is the prefix of the topics that the doctor appends on; each run adds a suffix
+// of its own.
 const probeTopic = "outcrier/doctor/"
 
 // arrives is how long bytes that the server has sent at once may take.
@@ -70,7 +70,7 @@ func (v *visit) do(ctx context.Context, method, path string, body io.Reader, hea
 	return v.client.Do(request)
 }
 
-// ready tells whether to go on.
+// ready reports whether the node is ready; if not, the other checks make no sense.
 func (v *visit) ready(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, 2*arrives)
 	defer cancel()
@@ -138,7 +138,7 @@ func (v *visit) open(ctx context.Context, after string) *stream {
 	return newStream(a.Response, cancel)
 }
 
-// refused says why an answer was not what was asked for.
+// refused returns why the answer is not the expected one.
 func (v *visit) refused(check string, response *http.Response, grant string) {
 	var problem struct{ Detail string }
 	_ = json.NewDecoder(io.LimitReader(response.Body, 1<<16)).Decode(&problem) // a proxy may answer with anything
@@ -239,8 +239,8 @@ func (v *visit) probe(ctx context.Context, s *stream) {
 	v.ok("delivery", "an event came back after %v, its append included", time.Since(began).Round(time.Millisecond))
 }
 
-// resume opens a second stream behind the first event of the first, and looks
-// whether the server has seen that.
+// resume opens a second stream from the position of the first stream's first event, and
+// checks that the server has resumed from there.
 func (v *visit) resume(ctx context.Context, position string) {
 	s := v.open(ctx, position)
 	if s == nil {

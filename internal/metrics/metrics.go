@@ -64,8 +64,8 @@ type logger struct{ *slog.Logger }
 
 func (l logger) Println(v ...any) { l.Warn("metrics not written", "err", v) }
 
-// collector is unchecked: it describes nothing ahead, since what it gives depends
-// on whether the database answers.
+// collector is unchecked: it describes no metrics ahead, since it has some of them only
+// while the database answers.
 type collector struct {
 	Sources
 	surveyed

@@ -46,8 +46,8 @@ func installed(ctx context.Context) []string {
 	return folders
 }
 
-// locate chooses the Postgres to run: what binEnv names; else the newest in folders, of the given major version unless
-// that is 0; else what fetch gets.
+// locate chooses the Postgres to run: what binEnv names; else the newest in folders, of
+// that major version unless it is 0; else what fetch gets.
 func locate(ctx context.Context, who account, folders []string,
 	fetch func(ctx context.Context, who account, major int) (binaries, error), major int,
 ) (binaries, error) {

@@ -104,8 +104,9 @@ func lock(path string) (*os.File, error) {
 	return file, nil
 }
 
-// atomically has build fill a folder beside target that then becomes target, so that whatever is there is whole. What
-// an earlier attempt left half done is removed: the caller holds a lock.
+// atomically has build fill a temporary folder next to target and renames it to target, so
+// that target is always complete. It removes the remains of an earlier attempt: the caller
+// holds a lock.
 func atomically(target string, build func(dir string) error) error {
 	parent, prefix := filepath.Dir(target), filepath.Base(target)+".new-"
 	siblings, err := os.ReadDir(parent)

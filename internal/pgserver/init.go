@@ -115,8 +115,9 @@ var initdbArgs = []string{
 // initLimit is how long initdb may take; with a slow disk the most of it is the sync at its end.
 const initLimit = 2 * time.Minute
 
-// initialise makes a cluster in an empty folder. The end of ctx does not interrupt it, for that leaves shared memory
-// behind that nothing frees, of which macOS has 32 pieces; a second later it is done.
+// initialise makes a cluster in an empty folder. The end of ctx does not interrupt it: that
+// would leave shared memory that nothing frees, and macOS has only 32 segments. It takes a
+// second.
 func initialise(ctx context.Context, bin binaries, who account, dir string, sync bool) error {
 	password := filepath.Join(dir, passwordFile)
 	if err := os.WriteFile(password, []byte(rand.Text()+"\n"), 0o600); err != nil {

@@ -17,10 +17,11 @@ import (
 	"time"
 )
 
-// leash becomes Postgres and leaves a watcher behind. The watcher reads from file 3, a pipe whose other end only our
-// parent holds: a line dismisses it, the end of the file means that the parent is dead, however it died. Then it shuts
-// Postgres down, less and less gently, and removes the folder $1 if that is given. File 4 is Postgres' sign of life,
-// and not the watcher's.
+// leash starts a watcher and becomes Postgres. The watcher reads from file 3, a pipe whose
+// other end only our parent holds: a line dismisses it, the end of the file means that the
+// parent is dead, however it died. Then it shuts Postgres down, less and less gently, and
+// removes the folder $1 if there is one. File 4 is Postgres' sign of life, and not the
+// watcher's.
 const leash = `(
 	trap '' HUP INT QUIT TERM
 	read -r dismissed && exit
@@ -141,7 +142,7 @@ func (p *process) release() error {
 		return fmt.Errorf("some of its processes still run after %v", stopLimit)
 	}
 	held.Delete(p)
-	_, _ = p.leash.WriteString("dismissed\n") // to nobody, when it was killed too
+	_, _ = p.leash.WriteString("dismissed\n") // fails when the watcher was killed too
 	p.leash.Close()
 	p.life.Close()
 	_ = p.cmd.Wait() // why it ended is in its log

@@ -22,7 +22,8 @@ import (
 // stopLimit is how long a fast shutdown may take before an immediate one follows.
 const stopLimit = 30 * time.Second
 
-// Config says what is special about a server. Its zero value is a throw-away Postgres with Postgres' own settings.
+// Config configures a server. Its zero value is a temporary Postgres with Postgres' own
+// settings.
 type Config struct {
 	// Data is a folder that keeps the databases between runs; made when it does not exist. By default a temporary
 	// folder that Stop, or the death of this process, throws away. Throw-away servers are copies of one cluster and so
@@ -33,8 +34,8 @@ type Config struct {
 	// the port and the address.
 	Settings map[string]string
 
-	// Env are variables, as name=value, that Postgres gets beside the few of its own: LD_PRELOAD for one whose disk
-	// is to be slow.
+	// Env are variables, as name=value, that Postgres gets in addition to the few of its
+	// own: LD_PRELOAD for one whose disk is to be slow.
 	Env []string
 
 	// Log gets a line when the server starts and when it stops. By default nothing. Postgres' own log is in LogFile.
@@ -79,7 +80,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	return s, nil
 }
 
-// open takes the data folder and finds out what is needed to run Postgres in it.
+// open locks the data folder and finds the programs and the account to run Postgres in it.
 func (s *Server) open(ctx context.Context) error {
 	if err := s.takeFolder(); err != nil {
 		return err
@@ -135,16 +136,17 @@ func (s *Server) URL(database string) string {
 // Bin is the folder of Postgres' binaries, for tests that run pgbench, pg_dump or pg_basebackup.
 func (s *Server) Bin() string { return s.binaries.folder }
 
-// LogFile is the path of Postgres' log since Start. The log of the run before is beside it, with ".1" at the end.
-// Stop throws it away with a temporary folder.
+// LogFile is the path of Postgres' log since Start. The log of the run before is in the
+// same folder, with ".1" at the end. Stop throws it away with a temporary folder.
 func (s *Server) LogFile() string { return filepath.Join(s.folder, "postgres.log") }
 
-// Stop shuts Postgres down, ending the sessions of its clients, and waits until all its processes are gone. A server
-// that does not run is none the less given up: its lock is released, its folder removed when temporary.
+// Stop shuts Postgres down, ending the sessions of its clients, and waits until all its
+// processes are gone. Stop also releases the lock of a server that does not run, and
+// removes its folder if that is temporary.
 func (s *Server) Stop() error {
 	if s.process == nil && s.temporary && s.lock != nil {
-		// A killed Postgres left shared memory behind that nothing but its next start on this folder frees. No
-		// reason to fail: the folder goes either way.
+		// A killed Postgres leaves shared memory that only its next start on this folder
+		// frees. That is no reason to fail: the folder is removed either way.
 		if err := s.start(context.Background()); err != nil {
 			s.log.Debug("shared memory of a killed postgres left behind", "err", err)
 		}

@@ -1,6 +1,6 @@
 // Package tracing gives a node spans, where OpenTelemetry is configured: of appends by
-// HTTP, of reads of the tail and of pages of replays. It wraps what is at the edges;
-// where it is not configured nothing is wrapped. No delivery has a span.
+// HTTP, of reads of the tail and of pages of replays. It wraps the functions at the edges
+// of the node, and nothing where OpenTelemetry is not configured. Deliveries have no spans.
 package tracing
 
 import (

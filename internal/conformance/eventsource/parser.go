@@ -32,7 +32,7 @@ type parser struct {
 
 	pending  []byte // of a line whose end has not come
 	searched int    // so many bytes of pending have no end of a line
-	begun    bool   // a byte order mark at the beginning is behind us
+	begun    bool   // the place of a byte order mark has been read
 	afterCR  bool   // a LF that comes next belongs to the line before
 	data     strings.Builder
 	kind, id string

@@ -1,6 +1,6 @@
-// Package eventsource is an EventSource that keeps the HTML Standard, section 9.2, to
-// the letter: what a browser does when nothing is added to it. Tests put it behind
-// servers and proxies, to see which answers end a page's stream for good.
+// Package eventsource is an EventSource that keeps the HTML Standard, section 9.2, to the
+// letter: what a browser does when nothing is added to it. Tests connect it to servers,
+// directly and through proxies, to see which answers end a page's stream for good.
 package eventsource
 
 import (
@@ -19,7 +19,8 @@ type Source struct {
 	URL string
 	// Transport makes the requests; http.DefaultTransport when nil.
 	Transport http.RoundTripper
-	// Header is sent with each request, beside the two that the standard names.
+	// Header is sent with each request, in addition to the two headers that the standard
+	// names.
 	Header http.Header
 	// Retry is the reconnection time until the server sets it, by default DefaultRetry.
 	Retry time.Duration

@@ -113,7 +113,7 @@ func run(ctx context.Context, args []string) (ok bool, err error) {
 }
 
 func shell(ctx context.Context, command, input string) error {
-	cmd := exec.CommandContext(ctx, "sh", "-c", command) //nolint:gosec // that is what it is for
+	cmd := exec.CommandContext(ctx, "sh", "-c", command) //nolint:gosec // the user names the command
 	cmd.Stdin = strings.NewReader(input)
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said

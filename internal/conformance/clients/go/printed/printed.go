@@ -1,4 +1,4 @@
-// Package printed writes what a client is given, a line of JSON an event.
+// Package printed writes the events that a client receives, one line of JSON each.
 package printed
 
 import (
