@@ -123,6 +123,7 @@ func (n *Node) wire() {
 	}
 	reader := outbox.Reader{Pool: n.pool, Schema: c.Schema, Apart: n.tail.Recheck}
 	n.hub = sse.NewHub(&sse.Ring{Past: traced.Past(reader), Bytes: c.ReplayBuffer, Replays: max(1, int(n.pool.Config().MaxConns)/2)})
+	n.tail.Keys = n.hub.Keys
 	if c.QueueFrames > 0 {
 		n.hub.QueueFrames = c.QueueFrames
 	}
@@ -137,7 +138,7 @@ func (n *Node) wire() {
 	n.streamer.Node, n.streamer.Heartbeat, n.streamer.Stall = c.Name, c.Heartbeat, c.Stall
 	n.streamer.Retry, n.streamer.DrainTime, n.streamer.MaxStreams = c.Retry, c.DrainTime, c.MaxStreams
 	if c.Audit {
-		n.audit = &outbox.Audit{Pool: n.pool, Schema: c.Schema, Node: c.Name, State: n.state(), Log: c.Logger}
+		n.audit = &outbox.Audit{Pool: n.pool, Schema: c.Schema, Keys: n.hub.Keys, Node: c.Name, State: n.state(), Log: c.Logger}
 	}
 	surface := handlers.Config{
 		Streamer: n.streamer, Append: traced.Append(n.append), Catalogue: outbox.Catalogue{Pool: n.pool, Schema: c.Schema}.List,

@@ -342,7 +342,11 @@ func tellsGap(t *testing.T, s *stage) {
 	if err := s.db.QueryRow(t.Context(), `SELECT outcrier.position()`).Scan(&now); err != nil {
 		t.Fatal(err)
 	}
-	future, err := outbox.ParsePosition(now)
+	var keys outbox.PositionKeys
+	if err := keys.Read(t.Context(), s.db, ""); err != nil {
+		t.Fatal(err)
+	}
+	future, err := keys.Open(now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -351,7 +355,7 @@ func tellsGap(t *testing.T, s *stage) {
 	future.Given.Max += 1 << 40
 	future.Anchor.XID = future.Given.Max
 	in := s.browser.open(t, s.site.base+"/page")
-	for _, test := range [][2]string{{other.String(), "other_history"}, {future.String(), "ahead"}, {"nonsense", "malformed"}} {
+	for _, test := range [][2]string{{keys.Seal(other), "other_history"}, {keys.Seal(future), "ahead"}, {"nonsense", "malformed"}} {
 		before := len(s.held(t, "%"))
 		in.eval(t, fmt.Sprintf("(globalThis.stream?.close(), sessionStorage.clear(), localStorage.setItem('outcrier:gap', %q))", test[0]))
 		s.listen(t, in, "remember: 'gap'")

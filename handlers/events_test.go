@@ -232,7 +232,7 @@ func badPositions(t *testing.T, n *node) map[string]struct{ position, reason str
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := outbox.ParsePosition(now)
+	p, err := n.streamer.Hub.Keys.Open(now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,11 +251,13 @@ func badPositions(t *testing.T, n *node) map[string]struct{ position, reason str
 		"reversed":      {opaque + "." + id, "malformed"},
 		"doubled":       {now + now, "malformed"},
 		"huge":          {"1." + strings.Repeat("A", 6000), "malformed"},
-		"overlapping":   {"1." + base64.RawURLEncoding.EncodeToString([]byte{16, 0, 0, 0, 1, 0, 0, 0, 2, 0, 50, 2, 1, 0}), "malformed"},
+		"another id":    {id + "0." + opaque, "malformed"},
+		"of no key":     {id + ".MAA", "malformed"},
+		"of others":     {outbox.NewPositionKeys().Seal(p), "malformed"},
 		"of a version":  {id + "." + base64.RawURLEncoding.EncodeToString(damaged), "malformed"},
 		"not UTF-8":     {"1.\xff", "malformed"},
-		"future":        {future.String(), "ahead"},
-		"other history": {other.String(), "other_history"},
+		"future":        {n.streamer.Hub.Keys.Seal(future), "ahead"},
+		"other history": {n.streamer.Hub.Keys.Seal(other), "other_history"},
 	}
 }
 

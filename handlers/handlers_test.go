@@ -56,7 +56,7 @@ func newNode(t *testing.T, change func(*node)) *node {
 	n.pool = outboxtest.Pool(t, n.database)
 	n.log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: n.pool}})
-	n.tail = &outbox.Tail{URL: n.database, Start: hub.Start, Deliver: hub.Deliver}
+	n.tail = &outbox.Tail{URL: n.database, Start: hub.Start, Deliver: hub.Deliver, Keys: hub.Keys}
 	n.streamer = sse.NewStreamer(hub, nil)
 	if change != nil {
 		change(n)

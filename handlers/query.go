@@ -99,7 +99,7 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	request.From, err = parseFrom(c)
 	request.Filter.Since = request.From.Since
 	if until := query.Get("until"); until != "" {
-		if _, bad := outbox.ParsePosition(until); bad != nil {
+		if _, bad := h.Streamer.Hub.Keys.Open(until); bad != nil {
 			return request, wrong("until", "until=%.100q is not a position; allowed is one that a stream or a poll has given", until)
 		}
 		request.Until = until

@@ -89,12 +89,83 @@ LANGUAGE sql STABLE PARALLEL SAFE
 RETURN ('x' || encode(substr(sha256(convert_to(format('%s:%s:%s', xid, id,
     CASE WHEN isfinite(created_at) THEN (extract(epoch FROM created_at) * 1000000)::bigint END), 'UTF8')), 1, 4), 'hex'))::bit(32)::int;
 
+-- Positions are sealed: a set of transactions would tell its reader how much others write,
+-- when, and the cluster's next xid. The key is here, for every node and for the function
+-- position, and no role but the owner's reads it. outbox.PositionKeys has the layout, and
+-- docs/decisions/0013-sealed-positions.md the reasons.
+CREATE TABLE outcrier.position_key (
+    n           int         PRIMARY KEY,
+    -- The two blocks that HMAC-SHA256 makes of a key (RFC 2104).
+    inner_block bytea       NOT NULL, outer_block bytea NOT NULL,
+    used_from   timestamptz NOT NULL
+);
+
+-- xor combines two texts, by words of 8 bytes; b may be the longer one.
+CREATE FUNCTION outcrier.xor(a bytea, b bytea) RETURNS bytea LANGUAGE sql IMMUTABLE
+RETURN (SELECT string_agg(int8send(('x' || encode(substr(a, i, 8), 'hex'))::bit(64)::bigint # ('x' || encode(substr(b, i, 8), 'hex'))::bit(64)::bigint), ''::bytea ORDER BY i)
+    FROM generate_series(1, octet_length(a), 8) AS i);
+
+CREATE FUNCTION outcrier.hmac(inner_block bytea, outer_block bytea, message bytea) RETURNS bytea LANGUAGE sql IMMUTABLE
+RETURN sha256(outer_block || sha256(inner_block || message));
+
+-- rotate_position_key makes a new key and returns its number. It is used after ten minutes,
+-- by when every node has it; the one before is taken until the next rotation, and those
+-- before that no more: who comes back with a position of theirs is told of a gap.
+CREATE FUNCTION outcrier.rotate_position_key() RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    -- 366 random bits: each uuid has 122. The block is filled with zeros.
+    key  CONSTANT bytea := sha256(uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid()) || uuid_send(gen_random_uuid())) || decode(repeat('00', 32), 'hex');
+    made int;
+BEGIN
+    LOCK TABLE outcrier.position_key IN SHARE ROW EXCLUSIVE MODE;
+    INSERT INTO outcrier.position_key AS k (n, inner_block, outer_block, used_from)
+    SELECT 1 + coalesce(max(o.n), 0), outcrier.xor(key, decode(repeat('36', 64), 'hex')), outcrier.xor(key, decode(repeat('5c', 64), 'hex')),
+        CASE WHEN count(*) = 0 THEN clock_timestamp() ELSE clock_timestamp() + interval '10 minutes' END
+    FROM outcrier.position_key AS o
+    RETURNING k.n INTO made;
+    DELETE FROM outcrier.position_key AS k WHERE k.n < made - 1;
+    RETURN made;
+END
+$$;
+
+-- position_keys returns the keys, for nodes, and makes one where there is none.
+CREATE FUNCTION outcrier.position_keys() RETURNS TABLE (n int, inner_block bytea, outer_block bytea, used boolean)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM outcrier.position_key) THEN
+        PERFORM outcrier.rotate_position_key();
+    END IF;
+    RETURN QUERY SELECT k.n, k.inner_block, k.outer_block,
+        row_number() OVER (ORDER BY k.used_from <= statement_timestamp() DESC, k.n DESC) = 1 FROM outcrier.position_key AS k;
+END
+$$;
+
+-- seal writes a position of its packed form, as outbox.PositionKeys does. Without a key,
+-- until the first node has started, it writes one that nobody reads.
+CREATE FUNCTION outcrier.seal(id bigint, packed bytea) RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    filled CONSTANT bytea := packed || substr(decode(repeat('00', 16), 'hex'), 1, -octet_length(packed) & 15);
+    key    record;
+    tag    bytea;
+BEGIN
+    SELECT k.inner_block, k.outer_block, decode('31', 'hex') || substr(int4send(k.n), 4) AS head INTO key
+    FROM outcrier.position_key AS k ORDER BY k.used_from <= statement_timestamp() DESC, k.n DESC LIMIT 1;
+    IF NOT FOUND THEN
+        RETURN id || '.MAA';
+    END IF;
+    tag := substr(outcrier.hmac(key.inner_block, key.outer_block, key.head || int8send(id) || filled), 1, 16);
+    RETURN id || '.' || rtrim(translate(encode(key.head || tag || outcrier.xor(filled, (
+        SELECT string_agg(outcrier.hmac(key.inner_block, key.outer_block, decode('3f', 'hex') || tag || int4send(i)), ''::bytea ORDER BY i)
+        FROM generate_series(0, (octet_length(filled) - 1) / 32) AS i)), 'base64'), '+/' || chr(10), '-_'), '=');
+END
+$$;
+
 -- position returns the position of the calling statement's snapshot; in REPEATABLE
 -- READ, of the transaction's. A page rendered from data that was read in that snapshot
 -- hands it to its stream and misses nothing between render and connect. The
--- transaction's own events, not committed yet, count as unseen. It has a format of its
--- own, plain numbers of fixed width, so that only Go packs positions
--- (outbox.ParsePosition reads both).
+-- transaction's own events, not committed yet, count as unseen. It has a form of its
+-- own, plain numbers of fixed width, so that only Go packs positions.
 CREATE FUNCTION outcrier.position() RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -113,13 +184,12 @@ BEGIN
         WHERE open.x < newest.m ORDER BY 1 LIMIT most + 1);
     -- With more in flight than there is room for, it claims less.
     upto := coalesce(flying[most + 1] - 1, newest.m);
-    RETURN newest.id || '.' || rtrim(translate(encode(decode('20', 'hex')
+    RETURN outcrier.seal(newest.id,
         -- History 0 is nobody's: a dump of the schema has none until a node starts.
-        || substr(int8send(coalesce((SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1), 0)), 5, 4)
+        substr(int8send(coalesce((SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1), 0)), 5, 4)
         || int4send(newest.hash) || int8send((SELECT coalesce(max(r.removal), 0) FROM outcrier.removal AS r))
         || int8send(newest.m) || int8send(upto)
-        || coalesce((SELECT string_agg(int8send(f.x), ''::bytea ORDER BY f.x) FROM unnest(flying[1:most]) AS f (x)), ''::bytea),
-        'base64'), '+/' || chr(10), '-_'), '=');
+        || coalesce((SELECT string_agg(int8send(f.x), ''::bytea ORDER BY f.x) FROM unnest(flying[1:most]) AS f (x)), ''::bytea));
 END
 $$;
 

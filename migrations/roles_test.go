@@ -466,7 +466,7 @@ func TestRoles_ServerServes(t *testing.T) {
 	t.Cleanup(func() { cancel(); group.Wait() })
 	started, topics := make(chan outbox.Position, 10), make(chan string, 100)
 	tail := &outbox.Tail{
-		URL: g.server, Log: log, IdleTurn: 30 * time.Second,
+		URL: g.server, Log: log, IdleTurn: 30 * time.Second, Keys: new(outbox.PositionKeys),
 		Start: func(p outbox.Position) { started <- p },
 		Deliver: func(r outbox.Read) {
 			for _, e := range r.Events {
@@ -476,7 +476,7 @@ func TestRoles_ServerServes(t *testing.T) {
 	}
 	group.Go(func() { _ = tail.Run(ctx) })
 	group.Go(func() { _ = outbox.Schedule{Pool: pool, Log: log}.Run(ctx) })
-	audit := &outbox.Audit{Pool: pool, Node: "n", Log: log}
+	audit := &outbox.Audit{Pool: pool, Keys: tail.Keys, Node: "n", Log: log}
 	group.Go(func() { _ = audit.Run(ctx) })
 	start := within(t, started)
 	awaitListen := func() {
@@ -548,7 +548,7 @@ func TestRoles_ServerServes(t *testing.T) {
 	if _, gap, err := reader.Verify(t.Context(), start, outbox.Filter{}, outbox.Position{}); gap != nil || err != nil {
 		t.Errorf("%+v, %v", gap, err)
 	}
-	now, err := outbox.ParsePosition(ask[string](t, connect(t, g.server), `SELECT outcrier.position()`))
+	now, err := tail.Keys.Open(ask[string](t, connect(t, g.server), `SELECT outcrier.position()`))
 	if err != nil {
 		t.Fatal(err)
 	}

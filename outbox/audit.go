@@ -46,6 +46,8 @@ type Audit struct {
 	Pool *pgxpool.Pool
 	// Schema is where the outbox is; the default one by default.
 	Schema Schema
+	// Keys write the positions that are recorded.
+	Keys *PositionKeys
 	// Node is the node's name; another node may have the same.
 	Node string
 	// State, when not nil, is asked at each heartbeat for where the tail
@@ -213,7 +215,7 @@ func (a *Audit) beat(ctx context.Context) (asked time.Time, err error) {
 	var lag *time.Duration
 	if a.State != nil {
 		p, l := a.State()
-		text := p.String()
+		text := a.Keys.Seal(p)
 		position, lag = &text, &l
 	}
 	a.mu.Lock()

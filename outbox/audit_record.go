@@ -152,8 +152,8 @@ func (r *StreamRecord) row(heard time.Time) (streamRow, int) {
 		Stream: r.number, Subject: clean(r.opened.Subject), ClientAddress: clean(r.opened.ClientAddress),
 		Topics: make([]string, len(r.opened.Filter.Topics)), Types: make([]string, len(r.opened.Filter.Types)),
 		History:      r.position.History,
-		FromPosition: r.opened.From.String(), FromSet: setOf(r.opened.From),
-		Position: r.position.String(), PositionSet: setOf(r.position),
+		FromPosition: r.audit.Keys.Seal(r.opened.From), FromSet: setOf(r.opened.From),
+		Position: r.audit.Keys.Seal(r.position), PositionSet: setOf(r.position),
 		Events: r.events, OpenedAge: heard.Sub(r.at).Seconds(), PositionAge: time.Since(r.positionAt).Seconds(),
 	}
 	for i, p := range r.opened.Filter.Topics {

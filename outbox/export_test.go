@@ -64,6 +64,9 @@ func Here(ctx context.Context, conn *pgx.Conn, history uint32) (Position, error)
 // ErrReset is what ends a read that finds the outbox reset.
 var ErrReset = errReset
 
+// ReadKeysEvery has the tail read the keys of positions so often.
+func (t *Tail) ReadKeysEvery(d time.Duration) { t.keysEvery = d }
+
 // SearchFor has a page of a search take no longer than about d.
 func (a *Admin) SearchFor(d time.Duration) { a.searchTime = d }
 

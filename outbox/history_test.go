@@ -107,12 +107,12 @@ type reader struct {
 }
 
 func (r *reader) give(e Event, at Position) {
-	r.got, r.position = append(r.got, e.ID), at.String()
+	r.got, r.position = append(r.got, e.ID), testKeys.Seal(at)
 }
 
 // replay resumes at a node that stands at w and takes most events at most.
 func (r *reader) replay(t *rapid.T, h *history, w Position, most int) {
-	p, err := ParsePosition(r.position)
+	p, err := testKeys.Open(r.position)
 	if err != nil {
 		t.Fatalf("%s: %v", r.position, err)
 	}
@@ -128,7 +128,7 @@ func (r *reader) replay(t *rapid.T, h *history, w Position, most int) {
 		}
 		p = leg.To
 	}
-	r.position = p.Join(w).String()
+	r.position = testKeys.Seal(p.Join(w))
 }
 
 // check compares what the reader got with what was committed.
@@ -162,7 +162,7 @@ func TestPosition_GivesEachEventOnceWhateverTheHistory(t *testing.T) {
 		// Two nodes, of which either may lag, and a reader that is dropped
 		// and resumes anywhere.
 		nodes := make([]Position, 2)
-		r := &reader{position: Position{}.String()}
+		r := &reader{position: testKeys.Seal(Position{})}
 		some := func(what string, n int) int { return rapid.IntRange(0, n-1).Draw(t, what) }
 		open := func(t *rapid.T) int {
 			if len(h.open) == 0 {
@@ -181,7 +181,7 @@ func TestPosition_GivesEachEventOnceWhateverTheHistory(t *testing.T) {
 				n := some("node", len(nodes))
 				read := h.read(t, nodes[n])
 				nodes[n] = read.To
-				p, _ := ParsePosition(r.position)
+				p, _ := testKeys.Open(r.position)
 				if p.Within != nil || !p.Given.Covers(read.From.Given) || !read.From.Given.Covers(p.Given) {
 					return
 				}

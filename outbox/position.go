@@ -2,14 +2,11 @@ package outbox
 
 import (
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 )
 
@@ -58,41 +55,53 @@ func (p Position) Has(xid uint64, id int64) bool {
 	return p.Given.Has(xid) || p.Within != nil && id <= p.EventID && p.Within.Has(xid)
 }
 
-// Within the limits of any proxy's header buffers, and of DESIGN's 2 kB when
-// written in base64.
-const maxPositionBytes = 1500
+// Equal reports whether two positions are the same.
+func (p Position) Equal(q Position) bool {
+	if (p.Within == nil) != (q.Within == nil) || p.Within != nil && !p.Within.equal(*q.Within) {
+		return false
+	}
+	return p.History == q.History && p.EventID == q.EventID && p.Anchor == q.Anchor && p.Removal == q.Removal && p.Given.equal(q.Given)
+}
+
+// String describes the position, for logs. It is not what readers are sent: PositionKeys
+// write that.
+func (p Position) String() string {
+	text := fmt.Sprintf("event %d of history %08x, transactions up to %d", p.EventID, p.History, p.Given.Max)
+	if len(p.Given.Except) > 0 {
+		text += fmt.Sprintf(" but %d", p.Given.Except)
+	}
+	if p.Within != nil {
+		text += fmt.Sprintf(", within a read up to %d but %d", p.Within.Max, p.Within.Except)
+	}
+	return text + fmt.Sprintf(", anchor %d %08x, removal %d", p.Anchor.XID, p.Anchor.Hash, p.Removal)
+}
+
+// Within the limits of any proxy's header buffers, and of DESIGN's 2 kB when it is sealed
+// and written in base64.
+const maxPositionBytes = 93 * sealedStep
 
 const maxPositionText = 2048
 
-// The first byte: a version, and what follows.
+// The first byte of a packed position.
 const (
-	positionVersion = 1 << 4
 	flagWithin      = 1 << 0
 	flagAnchorApart = 1 << 1
-	// snapshotVersion is of the SQL function position: numbers of fixed width.
-	snapshotVersion = 2 << 4
 )
 
-// String writes the position: the id of its event, a dot, and base64url. A
-// position that would be too long is rounded down: it claims less, so that
-// events may come again and none is lost.
-func (p Position) String() string { return string(p.Append(nil)) }
-
-// Append appends the written position to dst.
-func (p Position) Append(dst []byte) []byte {
-	var buf [96]byte
-	packed := p.pack(buf[:0])
-	if len(packed) > maxPositionBytes && p.Within != nil {
+// packShort is pack of at most maxPositionBytes. A position that would be longer is rounded
+// down: it claims less, so that events may come again and none is lost.
+func (p Position) packShort(dst []byte) []byte {
+	begin := len(dst)
+	dst = p.pack(dst)
+	if len(dst)-begin > maxPositionBytes && p.Within != nil {
 		p.Within = nil
-		packed = p.pack(packed[:0])
+		dst = p.pack(dst[:begin])
 	}
-	for len(packed) > maxPositionBytes {
+	for len(dst)-begin > maxPositionBytes {
 		p.Given = p.Given.cut(len(p.Given.Except) / 2)
-		packed = p.pack(packed[:0])
+		dst = p.pack(dst[:begin])
 	}
-	dst = strconv.AppendInt(dst, p.EventID, 10)
-	dst = append(dst, '.')
-	return base64.RawURLEncoding.AppendEncode(dst, packed)
+	return dst
 }
 
 func (p Position) pack(dst []byte) []byte {
@@ -103,7 +112,7 @@ func (p Position) pack(dst []byte) []byte {
 	if p.Anchor.XID != top {
 		flags |= flagAnchorApart
 	}
-	dst = append(dst, positionVersion|flags)
+	dst = append(dst, flags)
 	dst = binary.BigEndian.AppendUint32(dst, p.History)
 	dst = binary.BigEndian.AppendUint32(dst, p.Anchor.Hash)
 	dst = binary.AppendUvarint(dst, uint64(p.Removal))
@@ -130,46 +139,24 @@ func packExcept(dst []byte, s Set) []byte {
 	return dst
 }
 
-// ErrMalformedPosition is what every error of ParsePosition wraps.
-var ErrMalformedPosition = errors.New("malformed position")
-
-// ParsePosition reads a position that String or the SQL function position wrote. It takes nothing else: a position is input from
-// strangers.
-func ParsePosition(text string) (Position, error) {
-	p, err := parsePosition(text)
-	if err != nil {
-		return Position{}, fmt.Errorf("%w: %w", ErrMalformedPosition, err)
-	}
-	return p, nil
-}
-
-func parsePosition(text string) (p Position, err error) {
-	if len(text) > maxPositionText {
-		return p, fmt.Errorf("%d bytes long, at most %d are allowed", len(text), maxPositionText)
-	}
-	id, opaque, found := strings.Cut(text, ".")
-	if !found {
-		return p, errors.New("no dot between the event's id and the rest")
-	}
-	p.EventID, err = strconv.ParseInt(id, 10, 64)
-	if err != nil || p.EventID < 0 || id != strconv.FormatInt(p.EventID, 10) {
-		return p, errors.New("what stands before the dot is not an event's id")
-	}
-	packed, err := base64.RawURLEncoding.Strict().DecodeString(opaque)
-	if err != nil || strings.ContainsAny(opaque, "\r\n") { // which base64 passes over
-		return p, errors.New("what stands behind the dot is not base64url")
-	}
+// unpack reads a packed position: one of the SQL function position, or one of pack. It
+// takes nothing that they don't write.
+func unpack(id int64, snapshot bool, packed []byte) (Position, error) {
+	p := Position{EventID: id}
 	if len(packed) > maxPositionBytes {
-		return p, fmt.Errorf("%d bytes packed, at most %d are written", len(packed), maxPositionBytes)
+		return Position{}, fmt.Errorf("%d bytes packed, at most %d are written", len(packed), maxPositionBytes)
 	}
 	r := unpacker{rest: packed}
-	flags := r.byte()
-	if flags == snapshotVersion {
+	if snapshot {
 		r.snapshot(&p)
-		return p, r.err
+		if r.err != nil {
+			return Position{}, r.err
+		}
+		return p, nil
 	}
-	if flags&^(flagWithin|flagAnchorApart) != positionVersion {
-		return p, errors.New("of an unknown version")
+	flags := r.byte()
+	if r.err == nil && flags&^(flagWithin|flagAnchorApart) != 0 {
+		return Position{}, errors.New("of an unknown version")
 	}
 	p.History, p.Anchor.Hash = r.uint32(), r.uint32()
 	p.Removal = int64(r.uvarint(math.MaxInt64))
@@ -186,7 +173,7 @@ func parsePosition(text string) (p Position, err error) {
 	switch {
 	case r.err != nil:
 		return Position{}, r.err
-	case len(r.rest) > 0:
+	case !filling(r.rest):
 		return Position{}, fmt.Errorf("%d bytes too many", len(r.rest))
 	case flags&flagAnchorApart != 0 && p.Anchor.XID == top:
 		return Position{}, errors.New("an anchor apart that is not apart")
@@ -194,14 +181,14 @@ func parsePosition(text string) (p Position, err error) {
 	return p, nil
 }
 
-// snapshot reads what the SQL function position wrote behind the first byte: the history,
-// the anchor's hash, the newest removal, the anchor's xid, the set's maximum, and the
-// transactions in flight up to it, ascending.
+// snapshot reads what the SQL function position packs: the history, the anchor's hash, the
+// newest removal, the anchor's xid, the set's maximum, and the transactions in flight up to
+// it, ascending.
 func (r *unpacker) snapshot(p *Position) {
 	p.History, p.Anchor.Hash = r.uint32(), r.uint32()
 	p.Removal, p.Anchor.XID, p.Given.Max = int64(r.uint64()), r.uint64(), r.uint64()
 	previous := uint64(0)
-	for len(r.rest) > 0 && r.err == nil {
+	for !filling(r.rest) && r.err == nil {
 		xid := r.uint64()
 		if r.err == nil && (xid <= previous || xid > p.Given.Max) {
 			r.err = errors.New("transactions out of order")

@@ -14,19 +14,21 @@ var somePosition = outbox.Position{
 	Within: &outbox.Set{Max: 7_654_400, Except: []uint64{7_654_000, 7_654_350, 7_654_399}},
 }
 
-func BenchmarkPosition_Append(b *testing.B) {
+func BenchmarkPositionKeys_Append(b *testing.B) {
 	b.ReportAllocs()
 	var dst []byte
+	keys := outbox.NewPositionKeys()
 	for b.Loop() {
-		dst = somePosition.Append(dst[:0])
+		dst = keys.Append(dst[:0], somePosition)
 	}
 }
 
-func BenchmarkPosition_Parse(b *testing.B) {
+func BenchmarkPositionKeys_Open(b *testing.B) {
 	b.ReportAllocs()
-	text := somePosition.String()
+	keys := outbox.NewPositionKeys()
+	text := keys.Seal(somePosition)
 	for b.Loop() {
-		if _, err := outbox.ParsePosition(text); err != nil {
+		if _, err := keys.Open(text); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,8 +1,8 @@
 package outbox
 
 import (
-	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"math"
 	"math/rand/v2"
@@ -51,10 +51,13 @@ func drawPosition(t *rapid.T, least, most int) Position {
 	return p
 }
 
+// testKeys are of all nodes of these tests.
+var testKeys = NewPositionKeys()
+
 func TestPosition_ComesBackAsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := drawPosition(t, 0, 40)
-		q, err := ParsePosition(p.String())
+		q, err := testKeys.Open(testKeys.Seal(p))
 		if diff := cmp.Diff(p, q, cmpopts.EquateEmpty()); err != nil || diff != "" {
 			t.Errorf("%s: %v, (-written +read):\n%s", p, err, diff)
 		}
@@ -80,11 +83,11 @@ func claimsNoMore(t interface{ Errorf(string, ...any) }, p, q Position) {
 }
 
 func checkRounded(t interface{ Errorf(string, ...any) }, p Position) {
-	text := p.String()
+	text := testKeys.Seal(p)
 	if len(text) > maxPositionText {
 		t.Errorf("%d in flight up to %d: written with %d bytes", len(p.Given.Except), p.Given.Max, len(text))
 	}
-	q, err := ParsePosition(text)
+	q, err := testKeys.Open(text)
 	if err != nil {
 		t.Errorf("%d in flight up to %d: %v", len(p.Given.Except), p.Given.Max, err)
 		return
@@ -110,7 +113,7 @@ func TestPosition_RoundedDownStillClaimsMuch(t *testing.T) {
 	for xid := uint64(1000); xid < 6000; xid += 2 {
 		p.Given.Except = append(p.Given.Except, xid)
 	}
-	q, err := ParsePosition(p.String())
+	q, err := testKeys.Open(testKeys.Seal(p))
 	if err != nil || q.Given.Max < 1000+2*1000 || q.Anchor != p.Anchor {
 		t.Errorf("of %d in flight it claims %d up to %d, anchor %v, %v", len(p.Given.Except), len(q.Given.Except), q.Given.Max, q.Anchor, err)
 	}
@@ -118,23 +121,40 @@ func TestPosition_RoundedDownStillClaimsMuch(t *testing.T) {
 
 // packed writes a position by hand: history 1, hash 2, then the numbers.
 func packed(flags byte, numbers ...uint64) []byte {
-	b := []byte{positionVersion | flags, 0, 0, 0, 1, 0, 0, 0, 2}
+	b := []byte{flags, 0, 0, 0, 1, 0, 0, 0, 2}
 	for _, n := range numbers {
 		b = binary.AppendUvarint(b, n)
 	}
 	return b
 }
 
-func encoded(packed []byte) string { return "7." + base64.RawURLEncoding.EncodeToString(packed) }
+// sealed is a position of event 7 that was packed by hand, whatever it is.
+func sealed(form byte, packed []byte) string {
+	key, s := testKeys.Used(), sealings.New().(*sealing)
+	s.begin(key, form, 7)
+	s.message = append(s.message, packed...)
+	return string(s.seal(nil, key, 7))
+}
 
-func TestParsePosition_RefusesWhatItWouldNotWrite(t *testing.T) {
-	good := encoded(packed(0, 0, 50, 2, 1, 1))
-	if p, err := ParsePosition(good); err != nil || p.String() != good {
+func TestPositionKeys_OpenRefusesWhatItWouldNotWrite(t *testing.T) {
+	of := func(packed []byte) string { return sealed(formPacked, packed) }
+	good := of(packed(0, 0, 50, 2, 1, 1))
+	if p, err := testKeys.Open(good); err != nil || testKeys.Seal(p) != good {
 		t.Fatalf("the good one: %v, %v", p, err)
 	}
 	bloated := packed(0, 0, 10_000, 1495)
 	for range 1495 {
 		bloated = append(bloated, 1)
+	}
+	snapshot := func(words ...uint64) string {
+		var b []byte
+		for _, word := range words {
+			b = binary.BigEndian.AppendUint64(b, word)
+		}
+		return sealed(formSnapshot, b)
+	}
+	if p, err := testKeys.Open(snapshot(1<<32|2, 0, 50, 50, 48)); err != nil || p.Given.Max != 50 || !slices.Equal(p.Given.Except, []uint64{48}) {
+		t.Fatalf("the good one of SQL: %v, %v", p, err)
 	}
 	for name, text := range map[string]string{
 		"empty":                           "",
@@ -148,61 +168,122 @@ func TestParsePosition_RefusesWhatItWouldNotWrite(t *testing.T) {
 		"id with a space":                 " " + good,
 		"id out of range":                 "99999999999999999999" + good[1:],
 		"id in hexadecimal":               "0x" + good,
+		"another id":                      "8" + good[1:],
 		"two dots":                        good + ".",
 		"padding":                         good + "==",
-		"standard base64":                 "7.EAAA+/AA",
+		"standard base64":                 good[:10] + "+/" + good[12:],
 		"a line feed behind":              good + "\n",
 		"a carriage return within":        good[:9] + "\r" + good[9:],
 		"a space within":                  good[:9] + " " + good[9:],
 		"bits left over":                  good[:len(good)-1] + "_",
 		"not UTF-8":                       "7.\xff\xfe",
 		"NUL":                             "7.\x00",
-		"cut in the head":                 encoded(packed(0)[:7]),
-		"cut before the numbers":          encoded(packed(0)),
-		"cut in the list":                 encoded(packed(0, 0, 50, 2, 1)),
-		"one byte too many":               encoded(packed(0, 0, 50, 2, 1, 1, 0)),
-		"another version":                 encoded(append([]byte{2 << 4}, packed(0, 0, 50, 0)[1:]...)),
-		"an unknown flag":                 encoded(packed(1<<2, 0, 50, 0)),
-		"overlapping transactions":        encoded(packed(0, 0, 50, 2, 1, 0)),
-		"a transaction at the top":        encoded(packed(0, 0, 50, 1, 0)),
-		"transaction 0":                   encoded(packed(0, 0, 50, 1, 50)),
-		"transactions below 0":            encoded(packed(0, 0, 50, 2, 40, 20)),
-		"more in flight than there is":    encoded(packed(0, 0, 50, 1_000_000)),
-		"an xid out of range":             encoded(packed(0, 0, math.MaxInt64+1, 0)),
-		"a trim out of range":             encoded(packed(0, math.MaxInt64+1, 50, 0)),
-		"within out of range":             encoded(packed(flagWithin, 0, 50, 0, math.MaxInt64, 0)),
-		"an anchor out of range":          encoded(packed(flagAnchorApart, 0, 50, 0, math.MaxInt64)),
-		"an anchor apart that is not":     encoded(packed(flagAnchorApart, 0, 50, 0, 0)),
-		"a number in eleven bytes":        encoded(append(packed(0), slices.Repeat([]byte{0xff}, 11)...)),
-		"a number not in shortest form":   encoded(append(packed(0, 0), 0xb2, 0x00, 0)),
+		"of no key":                       "7.MAA",
+		"of no key, by nobody":            (*PositionKeys)(nil).Seal(Position{EventID: 7}),
+		"of another key":                  NewPositionKeys().Seal(Position{EventID: 7}),
+		"cut in the tag":                  good[:12],
+		"cut":                             good[:len(good)-4],
+		"longer by a step":                good + strings.Repeat("A", 64),
+		"another version":                 sealed(0x40, packed(0, 0, 50, 0)),
+		"packed by another":               sealed(formSnapshot, packed(0, 0, 50, 2, 1, 1)),
+		"empty within":                    of(nil),
+		"one byte too many":               of(packed(0, 0, 50, 2, 1, 1, 1)),
+		"filled up with more":             of(append(packed(0, 0, 50, 2, 1, 1), make([]byte, 16)...)),
+		"an unknown flag":                 of(packed(1<<2, 0, 50, 0)),
+		"overlapping transactions":        of(packed(0, 0, 50, 2, 1, 0)),
+		"a transaction at the top":        of(packed(0, 0, 50, 1, 0)),
+		"transaction 0":                   of(packed(0, 0, 50, 1, 50)),
+		"transactions below 0":            of(packed(0, 0, 50, 2, 40, 20)),
+		"more in flight than there is":    of(packed(0, 0, 50, 1_000_000)),
+		"an xid out of range":             of(packed(0, 0, math.MaxInt64+1, 0)),
+		"a trim out of range":             of(packed(0, math.MaxInt64+1, 50, 0)),
+		"within out of range":             of(packed(flagWithin, 0, 50, 0, math.MaxInt64, 0)),
+		"an anchor out of range":          of(packed(flagAnchorApart, 0, 50, 0, math.MaxInt64)),
+		"an anchor apart that is not":     of(packed(flagAnchorApart, 0, 50, 0, 0)),
+		"a number in eleven bytes":        of(append(packed(0), slices.Repeat([]byte{0xff}, 11)...)),
+		"a number not in shortest form":   of(append(packed(0, 0), 0xb2, 0x00, 0)),
 		"too long":                        good + strings.Repeat("A", 3000),
-		"longer than any that is written": encoded(bloated),
+		"longer than any that is written": of(bloated),
+		"of SQL, cut":                     snapshot(1<<32|2, 0, 50),
+		"of SQL, out of order":            snapshot(1<<32|2, 0, 50, 50, 48, 47),
+		"of SQL, beyond the set":          snapshot(1<<32|2, 0, 50, 50, 51),
+		"of SQL, transaction 0":           snapshot(1<<32|2, 0, 50, 50, 0, 0, 1),
+		"of SQL, a number out of range":   snapshot(1<<32|2, 0, 1<<63, 50),
+		"of SQL, an anchor out of range":  snapshot(1<<32|2, 0, 49, 50),
+		"of SQL, filled up with more":     snapshot(1<<32|2, 0, 50, 50, 0, 0),
 	} {
-		if p, err := ParsePosition(text); !errors.Is(err, ErrMalformedPosition) {
+		if p, err := testKeys.Open(text); !errors.Is(err, ErrMalformedPosition) {
 			t.Errorf("%s: %.80q is taken for %.80q, %v", name, text, p.String(), err)
 		}
 	}
 }
 
-// whatIsTakenIsWrittenBack holds for every text.
-func whatIsTakenIsWrittenBack(t interface{ Errorf(string, ...any) }, text string) {
-	p, err := ParsePosition(text)
-	if err == nil && p.String() != text {
-		// Only the format of the SQL function position is written in another one.
-		_, opaque, _ := strings.Cut(text, ".")
-		first, _ := base64.RawURLEncoding.DecodeString(opaque[:min(2, len(opaque))])
-		if again, err := ParsePosition(p.String()); len(first) != 1 || first[0] != snapshotVersion || err != nil || again.String() != p.String() {
-			t.Errorf("%q is taken, and written back as %q", text, p)
+// Nothing of a position can be changed, not the id either: each bit is tried.
+func TestPositionKeys_OpenTakesNoPositionThatWasAltered(t *testing.T) {
+	p := Position{History: 9, EventID: 1042, Given: Set{Max: 700, Except: []uint64{650, 690}}, Anchor: Anchor{XID: 700, Hash: 5}}
+	text := testKeys.Seal(p)
+	for i := range len(text) {
+		for bit := range 8 {
+			altered := []byte(text)
+			altered[i] ^= 1 << bit
+			if q, err := testKeys.Open(string(altered)); err == nil {
+				t.Errorf("%s altered to %s is taken for %s", text, altered, q)
+			}
 		}
 	}
-	if err != nil && !errors.Is(err, ErrMalformedPosition) {
+}
+
+// A position is the same text at every node, so that texts can be compared and frames
+// shared; and of what is in it nothing shows but the id.
+func TestPositionKeys_SealTheSamePositionInTheSameBytesAndNoOther(t *testing.T) {
+	seen := map[string]Position{}
+	rapid.Check(t, func(t *rapid.T) {
+		p := drawPosition(t, 0, 10)
+		text := testKeys.Seal(p)
+		if again := testKeys.Seal(p); again != text {
+			t.Fatalf("%s and then %s", text, again)
+		}
+		opaque := text[strings.IndexByte(text, '.')+1:]
+		if q, is := seen[opaque[4:20]]; is && !p.Equal(q) {
+			t.Fatalf("%s and %s begin alike", p, q)
+		}
+		seen[opaque[4:20]] = p
+		other := p
+		other.Removal ^= 1
+		if a, b := opaque, testKeys.Seal(other); len(a) > 60 && strings.HasSuffix(b, a[len(a)-16:]) {
+			t.Fatalf("%s and %s end alike", a, b)
+		}
+	})
+}
+
+func TestPositionKey_IsHMAC(t *testing.T) {
+	// RFC 4231, test case 2.
+	key := newPositionKey(1, []byte("Jefe"))
+	tag := sealings.New().(*sealing).mac(key, []byte("what do ya want for nothing?"))
+	if got := hex.EncodeToString(tag); got != "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843" {
+		t.Error(got)
+	}
+}
+
+// whatIsTakenIsWrittenBack holds for every text, and every packed position.
+func whatIsTakenIsWrittenBack(t interface{ Errorf(string, ...any) }, text string) {
+	p, err := testKeys.Open(text)
+	if err == nil {
+		if again := testKeys.Seal(p); again != text {
+			// Only what SQL packs is packed in another way.
+			q, err := testKeys.Open(again)
+			if _, opaque, _ := strings.Cut(text, "."); !strings.HasPrefix(opaque, "MQ") || err != nil || !p.Equal(q) {
+				t.Errorf("%q is taken, and written back as %q", text, again)
+			}
+		}
+	} else if !errors.Is(err, ErrMalformedPosition) {
 		t.Errorf("%q: %v", text, err)
 	}
 }
 
-func TestParsePosition_WritesBackWhateverItTakes(t *testing.T) {
+func TestPositionKeys_WriteBackWhateverTheyTake(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		text := []byte(drawPosition(t, 0, 20).String())
+		text := []byte(testKeys.Seal(drawPosition(t, 0, 20)))
 		for range rapid.IntRange(1, 3).Draw(t, "changes") {
 			i := rapid.IntRange(0, len(text)-1).Draw(t, "at")
 			text[i] = rapid.Byte().Draw(t, "byte")
@@ -211,15 +292,26 @@ func TestParsePosition_WritesBackWhateverItTakes(t *testing.T) {
 	})
 }
 
-func FuzzParsePosition(f *testing.F) {
-	f.Add("0.EAAAAAEAAAACAAAA")
-	f.Add("7.IAAAAAEAAAACAAAAAAAAAAAAAAAAAAAACQAAAAAAAAAJAAAAAAAAAAU")
-	f.Add("7.IAAAAAEAAAACAAAAAAAAAAAAAAAAAAAACQAAAAAAAAAJAAAAAAAAAAgAAAAAAAAACQ")
-	f.Add(encoded(packed(flagWithin|flagAnchorApart, 3, 50, 2, 1, 1, 20, 1, 5, 9)))
+func FuzzPositionKeys_Open(f *testing.F) {
+	f.Add("0.MAA")
+	f.Add(testKeys.Seal(Position{EventID: 3}))
 	f.Add("1042.AQeGjAMBgIsD")
-	f.Fuzz(func(t *testing.T, text string) {
+	f.Fuzz(func(t *testing.T, text string) { whatIsTakenIsWrittenBack(t, text) })
+}
+
+// FuzzPosition_Unpack is for who has the key: what is sealed is parsed strictly too.
+func FuzzPosition_Unpack(f *testing.F) {
+	f.Add(false, packed(0, 0, 50, 2, 1, 1))
+	f.Add(false, packed(flagWithin|flagAnchorApart, 3, 50, 2, 1, 1, 20, 1, 5, 9))
+	f.Add(true, binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(make([]byte, 16), 9), 9))
+	f.Fuzz(func(t *testing.T, snapshot bool, packed []byte) {
+		form := byte(formPacked)
+		if snapshot {
+			form = formSnapshot
+		}
+		text := sealed(form, packed)
 		whatIsTakenIsWrittenBack(t, text)
-		if p, err := ParsePosition(text); err == nil {
+		if p, err := testKeys.Open(text); err == nil {
 			for _, leg := range p.Legs(Position{Given: Set{Max: 60, Except: []uint64{7}}, Anchor: Anchor{XID: 60}}) {
 				checkRounded(t, leg.At(max(leg.After, 1)))
 			}

@@ -43,7 +43,18 @@ func replay(t testing.TB, reader outbox.Reader, from, to outbox.Position, filter
 // here is the present position, as SQL gives it.
 func here(t testing.TB, db database) outbox.Position {
 	t.Helper()
-	p, err := outbox.ParsePosition(ask1[string](t, db, `SELECT outcrier.position()`))
+	return opened(t, db, func() string { return ask1[string](t, db, `SELECT outcrier.position()`) })
+}
+
+// opened is a position that SQL writes, with the database's keys, which are made if there
+// are none.
+func opened(t testing.TB, db database, write func() string) outbox.Position {
+	t.Helper()
+	var keys outbox.PositionKeys
+	if err := keys.Read(t.Context(), db, ""); err != nil {
+		t.Fatal(err)
+	}
+	p, err := keys.Open(write())
 	if err != nil {
 		t.Fatal(err)
 	}

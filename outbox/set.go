@@ -45,6 +45,8 @@ func (s Set) Covers(o Set) bool {
 	return true
 }
 
+func (s Set) equal(o Set) bool { return s.Max == o.Max && slices.Equal(s.Except, o.Except) }
+
 // Union is the set of the members of s and those of o.
 func (s Set) Union(o Set) Set {
 	if s.Max < o.Max {

@@ -116,15 +116,7 @@ func TestReplay_OfAHistoryThatIsGoneSaysSo(t *testing.T) {
 		if _, err := pool.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', 'b')`); err != nil {
 			t.Fatal(err)
 		}
-		var text string
-		if err := pool.QueryRow(t.Context(), `SELECT outcrier.position()`).Scan(&text); err != nil {
-			t.Fatal(err)
-		}
-		p, err := outbox.ParsePosition(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		positions = append(positions, p)
+		positions = append(positions, here(t, pool))
 	}
 	legs := positions[0].Legs(positions[1])
 	if page, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10, 0); err != nil || len(page.Events) != 1 {

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,8 @@ type Tail struct {
 	// Deliver gets the reads, in order. It must not block: the tail waits for
 	// it. The events stay valid.
 	Deliver func(Read)
+	// Keys, when not nil, are read before Start is called, and kept up to date.
+	Keys *PositionKeys
 	// Wake is WakeNotify by default.
 	Wake Wake
 	// Turn is the pause between reads while events flow, more than a hundred a
@@ -70,6 +73,9 @@ type Tail struct {
 	// suspect is set when the database may not have what the tail stands on any more.
 	suspect   atomic.Bool
 	rechecked time.Time
+	// keysRead is when Keys were last read, keysEvery how old they may get.
+	keysRead  time.Time
+	keysEvery time.Duration
 
 	// activity is sent with every notification and every read that has events.
 	activity signal
@@ -185,6 +191,10 @@ func (t *Tail) begin(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
+	t.keysRead = time.Time{}
+	if err := t.readKeys(ctx, conn); err != nil {
+		return err
+	}
 	ctx, cancel := within(ctx, t.Silence)
 	defer cancel()
 	return inSession(ctx, conn, t.Schema, func(q db) error {
@@ -232,6 +242,20 @@ func (t *Tail) settle(ctx context.Context, conn *pgx.Conn) (uint32, error) {
 			t.Log.InfoContext(ctx, "events of another cluster are settled before the tail starts")
 		}
 	}
+}
+
+// readKeys reads the keys of positions, if they are older than keysEvery.
+func (t *Tail) readKeys(ctx context.Context, conn *pgx.Conn) error {
+	if t.Keys == nil || time.Since(t.keysRead) < cmp.Or(t.keysEvery, keysEvery) {
+		return nil
+	}
+	ctx, cancel := within(ctx, t.Silence)
+	defer cancel()
+	if err := inSession(ctx, conn, t.Schema, func(q db) error { return t.Keys.Read(ctx, q.querier, q.schema) }); err != nil {
+		return errors.Join(err, context.Cause(ctx))
+	}
+	t.keysRead = time.Now()
+	return nil
 }
 
 // rowSecuritySQL lists the tables of which policies may hide rows from this role. Of
@@ -317,6 +341,9 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 		}
 		if err := t.recheck(ctx, conn); err != nil {
 			return migrated(err)
+		}
+		if err := t.readKeys(ctx, conn); err != nil {
+			return err
 		}
 		events, xip, err := t.read(ctx, conn, !flowing)
 		if errors.Is(err, errReset) {

@@ -53,7 +53,7 @@ func TestStream_WaitsForATailThatIsElsewhere(t *testing.T) {
 		from func(now outbox.Position) From
 		want []string
 	}{
-		"who comes from another node": {func(now outbox.Position) From { return From{Position: now.String()} }, []string{"7"}},
+		"who comes from another node": {func(now outbox.Position) From { return From{Position: sealed(now)} }, []string{"7"}},
 		"who comes for the first time": {
 			func(outbox.Position) From { return From{Earliest: true} }, []string{"1", "2", "3", "5", "6", "7"},
 		},
@@ -118,7 +118,7 @@ func TestPoll_FailsWhileTheTailIsElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(0)
 		_, now := forked(s)
-		request := Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, From: From{Position: now.String()}}
+		request := Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, From: From{Position: sealed(now)}}
 		if polled, err := s.Poll(t.Context(), request, 10, time.Second); err == nil {
 			t.Errorf("answered with %+v", polled)
 		}

@@ -85,7 +85,7 @@ func (t *stream) hand() {
 		t.buf = append(t.buf, "event: outcrier.batch\n"...)
 	}
 	t.buf = append(t.buf, b.data...)
-	t.buf = appendEnd(append(t.buf, "]\n"...), b.at)
+	t.buf = appendEnd(append(t.buf, "]\n"...), t.Hub.Keys, b.at)
 	t.told = b.at
 	t.events += b.events
 	t.last = b.last

@@ -50,7 +50,7 @@ func TestBatch_IsAWindowOfEvents(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 		got := c.next()
-		if len(got) != 1 || got[0].Type != "outcrier.batch" || got[0].ID != after(last[1]).String() {
+		if len(got) != 1 || got[0].Type != "outcrier.batch" || got[0].ID != sealed(after(last[1])) {
 			t.Fatalf("after the window come %+v", got)
 		}
 		if ids := inBatches(t, got); !slices.Equal(ids[0], numbers(1, 3)) {

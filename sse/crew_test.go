@@ -118,7 +118,7 @@ func TestSocket_IsWrittenToAndWatched(t *testing.T) {
 			}
 			for range 300 {
 				want := s.commit("a", 1)[0]
-				if e := next(); e.ID != after(want).String() {
+				if e := next(); e.ID != sealed(after(want)) {
 					t.Fatalf("event %d came as %+v", want.ID, e)
 				}
 			}
@@ -164,7 +164,7 @@ func tcp(t *testing.T) (near, far net.Conn) {
 // When the server stops, parked streams end with it, and those who come while it
 // does.
 func TestStreamer_RunEndsAllStreams(t *testing.T) {
-	s := NewStreamer(NewHub(&Ring{}), slog.New(slog.DiscardHandler))
+	s := NewStreamer(newHub(&Ring{}), slog.New(slog.DiscardHandler))
 	s.Hub.Start(outbox.Position{History: 1})
 	ctx, stop := context.WithCancelCause(t.Context())
 	defer stop(nil)

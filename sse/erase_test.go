@@ -84,7 +84,7 @@ func given(redact bool, n int) []string {
 
 func TestErase_FailsUnlessTheRingIsEmptied(t *testing.T) {
 	eachErasure(t, 0, func(t *testing.T, s *server, redact bool) {
-		start := From{Position: s.at.String()}
+		start := From{Position: sealed(s.at)}
 		s.tail(s.storeSecret("a", 5)...)
 		s.tailErasure(s.erase(redact)...)
 		for _, request := range []Request{
@@ -255,14 +255,14 @@ func TestErase_FailsUnlessPagesOfPollsAreDiscarded(t *testing.T) {
 			for _, until := range []bool{false, true} {
 				synctest.Test(t, func(t *testing.T) {
 					s := newServer(ringBytes)
-					start := s.at.String()
+					start := sealed(s.at)
 					s.tail(s.storeSecret("a", 5)...)
-					at := s.at.String()
+					at := sealed(s.at)
 					erased := false
 					if ringBytes == 0 { // the first page is from memory, and more follows from the table
 						s.Hub.Start(s.at)
 						s.tail(s.storeSecret("a", 5)...)
-						at = s.at.String()
+						at = sealed(s.at)
 					}
 					s.Hub.Ring.Past = late{s.past, func() time.Duration {
 						if !erased {
@@ -306,7 +306,7 @@ func (p late) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, 
 // that has nothing else; and positions advance over them.
 func TestErase_MarkersGoToNobody(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
-		start := From{Position: s.at.String()}
+		start := From{Position: sealed(s.at)}
 		all := Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"**", "*", "a"}}, From: start}
 		live := s.open(t, all)
 		for range 3 {
@@ -332,7 +332,7 @@ func TestErase_MarkersGoToNobody(t *testing.T) {
 			if strings.Contains(string(c.wire.text()), `"topic":""`) {
 				t.Errorf("%s: an event on no topic is given", name)
 			}
-			if p.LastID != s.at.String() {
+			if p.LastID != sealed(s.at) {
 				t.Errorf("%s: it stands at %s after %d events, want %s", name, p.LastID, len(all), s.at)
 			}
 		}
@@ -374,7 +374,7 @@ func eraseAtRandom(t *testing.T, s *server, chance *rand.Rand) {
 		c := s.openOn(t, w, request)
 		clients, wires[c], batched[c] = append(clients, c), w, request.Batch > 0
 	}
-	start := From{Position: s.at.String()}
+	start := From{Position: sealed(s.at)}
 	erased := map[int64]bool{}
 	version := map[int64]int{}
 	// stale is what a client may have been given up to a length of its text, and not after.

@@ -70,7 +70,7 @@ func fanOut(b *testing.B, format Format) {
 	for _, streams := range []int{1, 100, 1000, 10_000} {
 		for _, together := range []int{1, 10} {
 			b.Run(fmt.Sprintf("streams=%d/events=%d", streams, together), func(b *testing.B) {
-				s := NewStreamer(NewHub(&Ring{}), slog.New(slog.DiscardHandler))
+				s := NewStreamer(newHub(&Ring{}), slog.New(slog.DiscardHandler))
 				feed := newFeed(s.Hub)
 				ctx, stop := context.WithCancel(context.Background())
 				running := make(chan error)
@@ -106,7 +106,7 @@ func fanOut(b *testing.B, format Format) {
 func BenchmarkHub_Deliver(b *testing.B) {
 	for _, topics := range []int{100, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("topics=%d", topics), func(b *testing.B) {
-			hub := NewHub(&Ring{Bytes: 1 << 20})
+			hub := newHub(&Ring{Bytes: 1 << 20})
 			feed := newFeed(hub)
 			for i := range topics {
 				sub, _, err := hub.Subscribe(context.Background(), outbox.Filter{Topics: []outbox.Pattern{outbox.Pattern(fmt.Sprintf("user/%d", i))}}, CloudEvents)
@@ -130,10 +130,10 @@ func BenchmarkHub_Deliver(b *testing.B) {
 // BenchmarkResume is a reader who missed 400 events of a node that remembers
 // them: one op is the whole stream until it is live.
 func BenchmarkResume(b *testing.B) {
-	s := NewStreamer(NewHub(&Ring{}), slog.New(slog.DiscardHandler))
+	s := NewStreamer(newHub(&Ring{}), slog.New(slog.DiscardHandler))
 	feed := newFeed(s.Hub)
 	feed.read("a", 1)
-	from := feed.at.String()
+	from := sealed(feed.at)
 	for range 100 {
 		feed.read("a", 4)
 	}
@@ -161,7 +161,7 @@ func BenchmarkResume(b *testing.B) {
 
 func BenchmarkFrame_Encode(b *testing.B) {
 	e := outbox.Event{ID: 1234567, XID: 7654321, Topic: "user/42", Type: "audit.approved", Source: "/audit", Payload: payload200, CreatedAt: epoch}
-	read := &reading{To: after(e)}
+	read := &reading{To: after(e), keys: testKeys}
 	b.ReportAllocs()
 	for b.Loop() {
 		f := &Frame{Event: &e, read: read, ends: true}
@@ -172,7 +172,7 @@ func BenchmarkFrame_Encode(b *testing.B) {
 func BenchmarkFrame_Compress(b *testing.B) {
 	payload := json.RawMessage(`{"submission": 7, "reviewer": "ada", "comment": "looks good to me, one remark on page three", "amount": 12873.50, "currency": "EUR"}`)
 	e := outbox.Event{ID: 1234567, XID: 7654321, Topic: "user/42", Type: "audit.approved", Source: "/audit", Payload: payload, CreatedAt: epoch}
-	f := &Frame{Event: &e, read: &reading{To: after(e)}, ends: true}
+	f := &Frame{Event: &e, read: &reading{To: after(e), keys: testKeys}, ends: true}
 	text := f.in(CloudEvents)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -58,6 +58,8 @@ type encoded struct {
 	// sum is of the text of wire, and headSum of that up to head, when it is
 	// compressed.
 	sum, headSum checksum
+	// key is what the id was sealed with.
+	key *outbox.PositionKey
 }
 
 // claim is the id up to which a reader was given all events of a read or leg who was
@@ -83,7 +85,8 @@ func (f *Frame) Position() outbox.Position {
 // in gives the frame in a format, encoding it the first time. Two goroutines may
 // both be the first; that costs no more than the work.
 func (f *Frame) in(format Format) *encoded {
-	if e := f.encoded[format].Load(); e != nil {
+	key := f.read.keys.Used()
+	if e := f.encoded[format].Load(); e != nil && e.key == key {
 		return e
 	}
 	if format&Gzip != 0 {
@@ -92,8 +95,8 @@ func (f *Frame) in(format Format) *encoded {
 		return e
 	}
 	wire := appendHead(make([]byte, 0, 448+len(f.Event.Payload)), f.Event, format)
-	e := &encoded{head: len(wire)}
-	e.wire = slices.Clip(appendEnd(wire, f.Position()))
+	e := &encoded{head: len(wire), key: key}
+	e.wire = slices.Clip(appendEnd(wire, f.read.keys, f.Position()))
 	f.encoded[format].Store(e)
 	return e
 }
@@ -114,9 +117,9 @@ func (f *Frame) size(format Format) int { return len(f.in(format).wire) }
 // Standard, 9.2.6). The id is the last field: some clients commit it when they read its
 // line, and a client that is cut off before the blank line would lose an event whose
 // data came after it.
-func appendEnd(dst []byte, p outbox.Position) []byte {
+func appendEnd(dst []byte, keys *outbox.PositionKeys, p outbox.Position) []byte {
 	dst = append(dst, "id: "...)
-	dst = p.Append(dst)
+	dst = keys.Append(dst, p)
 	return append(dst, "\n\n"...)
 }
 

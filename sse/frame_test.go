@@ -30,8 +30,8 @@ func checkFrame(t interface {
 	t.Helper()
 	position := outbox.Position{EventID: e.ID, Given: outbox.Set{Max: e.XID}, Anchor: outbox.Anchor{XID: e.XID}}
 	for format := range Format(formats) {
-		stream := appendEnd([]byte("data: before\n"), position)
-		frame := appendEnd(appendHead(nil, &e, format), position)
+		stream := appendEnd([]byte("data: before\n"), testKeys, position)
+		frame := appendEnd(appendHead(nil, &e, format), testKeys, position)
 		stream = append(stream, frame...)
 		stream = append(stream, "data: behind\n\n"...)
 		var fields []string
@@ -43,7 +43,7 @@ func checkFrame(t interface {
 			t.Errorf("format %d: the fields are %q, want %q", format, fields, want)
 		}
 		events, p := ssetest.Parse(stream)
-		if len(events) != 3 || len(p.Strange)+len(p.Comments) > 0 || p.Retry != 0 || p.LastID != position.String() {
+		if len(events) != 3 || len(p.Strange)+len(p.Comments) > 0 || p.Retry != 0 || p.LastID != sealed(position) {
 			t.Errorf("format %d: it is read as %q, strange %q, comments %q, retry %v, last id %q", format, events, p.Strange, p.Comments, p.Retry, p.LastID)
 			return
 		}
@@ -51,7 +51,7 @@ func checkFrame(t interface {
 		if format&Payload == 0 {
 			data = appendEnvelope(nil, &e, format&reference != 0)
 		}
-		want := ssetest.Event{ID: position.String(), Type: e.Type, Data: asRead(data)}
+		want := ssetest.Event{ID: sealed(position), Type: e.Type, Data: asRead(data)}
 		if format&Unnamed != 0 {
 			want.Type = "message"
 		}

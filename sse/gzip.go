@@ -90,7 +90,7 @@ func (t *stream) added(sum checksum) {
 // is the one that stores the id.
 func (e *encoded) compress() *encoded {
 	head, end := e.wire[:e.head], e.wire[e.head:]
-	c := &encoded{sum: summed(e.wire), headSum: summed(head), wire: deflate(head)}
+	c := &encoded{sum: summed(e.wire), headSum: summed(head), wire: deflate(head), key: e.key}
 	c.head = len(c.wire) - len(emptyLength)
 	c.wire = slices.Clip(appendStored(c.wire[:c.head], end))
 	return c
@@ -98,8 +98,8 @@ func (e *encoded) compress() *encoded {
 
 // appendEndStored is appendEnd behind a compressed head; it returns the sum of its text
 // too.
-func appendEndStored(dst []byte, p outbox.Position) ([]byte, checksum) {
-	end := appendEnd(nil, p)
+func appendEndStored(dst []byte, keys *outbox.PositionKeys, p outbox.Position) ([]byte, checksum) {
+	end := appendEnd(nil, keys, p)
 	return appendStored(dst, end), summed(end)
 }
 

@@ -23,7 +23,7 @@ import (
 // Whatever a stream sends, in whatever order, a reader who decompresses it has what
 // one has who gets it as it is; and at its end the checksum is right.
 func TestGzip_SaysTheSame(t *testing.T) {
-	server := NewStreamer(NewHub(&Ring{Past: &table{}}), nil)
+	server := NewStreamer(newHub(&Ring{Past: &table{}}), nil)
 	rapid.Check(t, func(t *rapid.T) {
 		streams := map[Format]*stream{}
 		sent := map[Format][]byte{}
@@ -54,7 +54,7 @@ func TestGzip_SaysTheSame(t *testing.T) {
 			e := outbox.Event{ID: id, XID: uint64(id), Topic: "a", Type: "test.added", Source: "/", Payload: quoted, CreatedAt: epoch}
 			to := after(e)
 			to.Given.Except = others // the id of the frame may be long
-			frame := &Frame{Event: &e, read: &reading{To: to}, ends: true}
+			frame := &Frame{Event: &e, read: &reading{To: to, keys: testKeys}, ends: true}
 			switch rapid.SampledFrom([]string{"add", "add at", "say", "flush"}).Draw(t, "step") {
 			case "add":
 				each(func(s *stream) { s.add(frame) })

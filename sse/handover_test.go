@@ -195,7 +195,7 @@ func (r *reader) give(t *rapid.T, w *world, e outbox.Event, at outbox.Position) 
 			t.Errorf("event %d is given as %q, after it was told that it is erased (%v) or changed", e.ID, e.Payload, c.erases)
 		}
 	}
-	r.got, r.position = append(r.got, e.ID), at.String()
+	r.got, r.position = append(r.got, e.ID), sealed(at)
 }
 
 // connect opens a stream at a node, which is dropped after most events.
@@ -204,7 +204,7 @@ func (r *reader) connect(t *rapid.T, w *world, n *follower, most int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	given, err := outbox.ParsePosition(r.position)
+	given, err := testKeys.Open(r.position)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +257,7 @@ func (r *reader) beat() {
 	if at, idle := r.sub.idle(); idle {
 		r.joined.idle(at)
 	}
-	r.position = r.joined.at.String()
+	r.position = sealed(r.joined.at)
 }
 
 func (r *reader) drop() {
@@ -301,13 +301,13 @@ func giveEachEventOnce(t *rapid.T) {
 	w := &world{committed: map[int64]written{}}
 	var nodes []*follower
 	for range 2 {
-		n := &follower{hub: NewHub(&Ring{Bytes: rapid.SampledFrom([]int{-1, 2000, 10_000, 0}).Draw(t, "ring")}), told: map[int64]bool{}}
+		n := &follower{hub: newHub(&Ring{Bytes: rapid.SampledFrom([]int{-1, 2000, 10_000, 0}).Draw(t, "ring")}), told: map[int64]bool{}}
 		n.strips = rapid.Bool().Draw(t, "strips")
 		n.hub.QueueFrames = rapid.IntRange(1, 20).Draw(t, "queue")
 		n.hub.Start(n.at)
 		nodes = append(nodes, n)
 	}
-	readers := []*reader{{position: outbox.Position{}.String()}, {position: outbox.Position{}.String()}}
+	readers := []*reader{{position: sealed(outbox.Position{})}, {position: sealed(outbox.Position{})}}
 	some := func(what string, n int) int { return rapid.IntRange(0, n-1).Draw(t, what) }
 	few := func() int { return some("events", 12) }
 	for range rapid.IntRange(1, 150).Draw(t, "steps") {
@@ -389,7 +389,7 @@ func TestHandover_EventCommittedMeanwhileComesOnce(t *testing.T) {
 			meanwhile = nil
 			return nil
 		}
-		got := ids(s.open(t, Request{From: From{Position: outbox.Position{History: 1}.String()}}).next())
+		got := ids(s.open(t, Request{From: From{Position: sealed(outbox.Position{History: 1})}}).next())
 		if want := []string{"1", "2"}; !slices.Equal(got, want) {
 			t.Errorf("given were %v, not %v", got, want)
 		}

@@ -42,7 +42,7 @@ func gapData(gap *outbox.Gap) *GapData {
 }
 
 func (t *stream) greet(given outbox.Position, resumed bool, gap *outbox.Gap) {
-	hello := Hello{Resumed: resumed, Position: given.String(), Node: t.Node, Heartbeat: t.Heartbeat.Milliseconds(), GapData: gapData(gap)}
+	hello := Hello{Resumed: resumed, Position: t.Hub.Keys.Seal(given), Node: t.Node, Heartbeat: t.Heartbeat.Milliseconds(), GapData: gapData(gap)}
 	if gap != nil {
 		hello.Resumed = "gap"
 		t.counts.gap(gap.Reason)

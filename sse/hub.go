@@ -27,6 +27,8 @@ import (
 type Hub struct {
 	// Ring has the frames that were handed out last.
 	Ring *Ring
+	// Keys write and read positions: a random one by default, for this process alone.
+	Keys *outbox.PositionKeys
 	// QueueFrames and QueueBytes bound what waits for one subscription.
 	QueueFrames, QueueBytes int
 
@@ -66,7 +68,7 @@ func NewHub(ring *Ring) *Hub {
 	replays := cmp.Or(ring.Replays, 4)
 	ring.slots, ring.lanes = make(chan struct{}, replays), make(chan struct{}, replays)
 	return &Hub{
-		Ring: ring, QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
+		Ring: ring, Keys: outbox.NewPositionKeys(), QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
 		started: make(chan struct{}), subscribed: map[*Subscription]struct{}{}, index: newIndex(),
 	}
 }
@@ -118,7 +120,7 @@ func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 	if r.First {
 		h.read++
 		h.position = r.To
-		h.whole = &reading{From: r.From, To: r.To, number: h.read, at: time.Now()}
+		h.whole = &reading{From: r.From, To: r.To, number: h.read, at: time.Now(), keys: h.Keys}
 	}
 	if r.Forget {
 		// Before the ring counts the erasure: a reader who has taken frames from a queue

@@ -17,7 +17,7 @@ import (
 func TestStream_RefersToWhatIsTooLarge(t *testing.T) {
 	const most = 2000
 	inBubble(t, func(t *testing.T, s *server) {
-		request := Request{MaxData: most, From: From{Position: s.at.String()}}
+		request := Request{MaxData: most, From: From{Position: sealed(s.at)}}
 		live, batches := s.open(t, request), s.open(t, Request{MaxData: most, Batch: window})
 		events := s.store("a", 4)
 		sizes := []int{10, 1700, 2100, 50_000}

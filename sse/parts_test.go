@@ -13,7 +13,7 @@ func TestHandover_AheadThroughAReadInParts(t *testing.T) {
 	at := func(max uint64, except ...uint64) outbox.Position {
 		return outbox.Position{Given: outbox.Set{Max: max, Except: except}, Anchor: outbox.Anchor{XID: max}}
 	}
-	hub := NewHub(&Ring{Bytes: -1})
+	hub := newHub(&Ring{Bytes: -1})
 	hub.Start(at(10))
 	filter := outbox.Filter{Topics: []outbox.Pattern{"**"}}
 	sub, w, err := hub.Subscribe(t.Context(), filter, Payload)

@@ -126,7 +126,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	if gap != nil {
 		s.counts.gap(gap.Reason)
 	}
-	polled := Polled{Events: p.events, Position: given.String(), Gap: gapData(gap)}
+	polled := Polled{Events: p.events, Position: s.Hub.Keys.Seal(given), Gap: gapData(gap)}
 	if request.Record != nil && len(p.events) > 0 {
 		polled.sent = func() { p.record(given) }
 	}

@@ -39,7 +39,7 @@ func (s *server) poll(from From, limit int, wait time.Duration) polled {
 func TestPoll_AnswersAtOnceOrWhenThereIsSomethingOrWhenTheWaitIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(-1)
-		start := From{Position: s.at.String()}
+		start := From{Position: sealed(s.at)}
 		if p := s.poll(start, 10, 0); p.err != nil || len(p.ids) > 0 || p.took > 0 || p.position == "" {
 			t.Errorf("no wait: %+v", p)
 		}
@@ -60,7 +60,7 @@ func TestPoll_AnswersAtOnceOrWhenThereIsSomethingOrWhenTheWaitIsOver(t *testing.
 		}
 		// What moves beside it keeps the position up to date.
 		s.commit("elsewhere", 3)
-		if p := s.poll(From{Position: after(outbox.Event{ID: 2, XID: 1}).String()}, 10, 0); p.err != nil || len(p.ids) > 0 || p.position != s.at.String() {
+		if p := s.poll(From{Position: sealed(after(outbox.Event{ID: 2, XID: 1}))}, 10, 0); p.err != nil || len(p.ids) > 0 || p.position != sealed(s.at) {
 			t.Errorf("nothing on the topic: %+v, want position %s", p, s.at)
 		}
 	})
@@ -71,7 +71,7 @@ func TestPoll_PositionsChainWithoutLossOrRepeat(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newServer(-1)
 			s.Hub.QueueFrames = 3
-			at := s.at.String()
+			at := sealed(s.at)
 			done := make(chan struct{})
 			go func() {
 				defer close(done)
@@ -102,7 +102,7 @@ func TestPoll_PositionsChainWithoutLossOrRepeat(t *testing.T) {
 func TestPoll_TellsGapsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(-1)
-		at := after(s.commit("a", 2)[1]).String()
+		at := sealed(after(s.commit("a", 2)[1]))
 		s.commit("a", 1)
 		for reason, test := range map[outbox.Reason]struct {
 			from string
@@ -115,7 +115,7 @@ func TestPoll_TellsGapsAtOnce(t *testing.T) {
 			if p.err != nil || p.gap == nil || p.gap.Reason != reason || p.gap.Action != "refetch" || !p.gap.Since.Equal(epoch) || p.took > 0 {
 				t.Errorf("%s: %+v", reason, p)
 			}
-			if !slices.Equal(p.ids, test.ids) || p.position != s.at.String() {
+			if !slices.Equal(p.ids, test.ids) || p.position != sealed(s.at) {
 				t.Errorf("%s: then come %v and position %s, want %v and %s", reason, p.ids, p.position, test.ids, s.at)
 			}
 		}

@@ -16,7 +16,7 @@ import (
 // meet without a hole or a repeat, also when it recalls a frame that the hub is
 // about to queue.
 func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
-	hub := NewHub(&Ring{})
+	hub := newHub(&Ring{})
 	hub.QueueFrames = 2
 	at := outbox.Position{History: 1}
 	hub.Start(at)
@@ -67,7 +67,7 @@ func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 // What a subscription holds on to is in the ring, too: when the ring lets go of
 // it, the subscription does.
 func TestSubscription_HoldsNoFrameThatTheRingDropped(t *testing.T) {
-	hub := NewHub(&Ring{Bytes: 3 * frameBytes(&outbox.Event{Topic: "x", Type: "t"})})
+	hub := newHub(&Ring{Bytes: 3 * frameBytes(&outbox.Event{Topic: "x", Type: "t"})})
 	at := outbox.Position{History: 1}
 	hub.Start(at)
 	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
@@ -88,7 +88,7 @@ func TestSubscription_HoldsNoFrameThatTheRingDropped(t *testing.T) {
 // Also when nothing is added to it any more, and its reader takes nothing: as soon as
 // the ring was filled twice.
 func TestSubscription_HoldsNoFrameOfAQuietTopicThatTheRingDropped(t *testing.T) {
-	hub := NewHub(&Ring{Bytes: 3 * frameBytes(&outbox.Event{Topic: "x", Type: "t"})})
+	hub := newHub(&Ring{Bytes: 3 * frameBytes(&outbox.Event{Topic: "x", Type: "t"})})
 	at := outbox.Position{History: 1}
 	hub.Start(at)
 	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
@@ -113,7 +113,7 @@ func TestSubscription_HoldsNoFrameOfAQuietTopicThatTheRingDropped(t *testing.T) 
 // holding what comes then.
 func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
 	ring := &Ring{Bytes: 10_000}
-	hub := NewHub(ring)
+	hub := newHub(ring)
 	at := outbox.Position{History: 1}
 	hub.Start(at)
 	id := int64(0)

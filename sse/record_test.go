@@ -26,12 +26,13 @@ func (r *records) begin(from outbox.Position) *outbox.StreamRecord {
 }
 
 func (r *records) expect(from, to outbox.Position, events int, last int64, why string) {
-	r.want = append(r.want, fmt.Sprintln(from, to, events, last, why))
+	r.want = append(r.want, fmt.Sprintln(sealed(from), sealed(to), events, last, why))
 }
 
 // check writes, outside of any bubble.
 func (r *records) check(t *testing.T) {
 	t.Helper()
+	r.Keys = testKeys
 	r.Pool, r.Log = outboxtest.New(t), slog.New(slog.NewTextHandler(t.Output(), nil))
 	ended, end := context.WithCancel(t.Context())
 	end()

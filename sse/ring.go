@@ -69,6 +69,8 @@ type reading struct {
 	number   int64
 	// at is when it was handed to the hub.
 	at time.Time
+	// keys write the positions of its frames.
+	keys *outbox.PositionKeys
 }
 
 // heldRead is a read that has events, ordered by id.

@@ -123,7 +123,7 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 	answered := 0
 	for range 500 {
 		p := positions[chance.IntN(len(positions))]
-		p, err := outbox.ParsePosition(p.String())
+		p, err := hub.Keys.Open(hub.Keys.Seal(p))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -47,7 +47,7 @@ func TestReplay_FromMemoryHoldsLittleAndNothingOfTheRing(t *testing.T) {
 					if i%20 == 0 { // each score has another stretch to go
 						turn()
 					}
-					s.openOn(t, &wire{most: openingBytes, blocked: make(chan struct{})}, Request{Filter: filter, From: From{Position: s.Hub.Ring.base.String()}})
+					s.openOn(t, &wire{most: openingBytes, blocked: make(chan struct{})}, Request{Filter: filter, From: From{Position: sealed(s.Hub.Ring.base)}})
 				}
 				turn()
 				if each := (heap() - before) / readers; each > 64<<10 {
@@ -81,7 +81,7 @@ func (f *feed) mixed(n int) {
 func BenchmarkReplay_FullRing(b *testing.B) {
 	for name, topic := range map[string]outbox.Pattern{"all": "**", "few": "few"} {
 		b.Run(name, func(b *testing.B) {
-			s := NewStreamer(NewHub(&Ring{}), slog.New(slog.DiscardHandler))
+			s := NewStreamer(newHub(&Ring{}), slog.New(slog.DiscardHandler))
 			feed := newFeed(s.Hub)
 			for s.Hub.Ring.base.EventID == 0 {
 				feed.mixed(100)
@@ -112,7 +112,7 @@ func TestRing_PagesGoById(t *testing.T) {
 	for seed := range uint64(20) {
 		chance := rand.New(rand.NewPCG(seed, 0))
 		ring := &Ring{}
-		hub := NewHub(ring)
+		hub := newHub(ring)
 		from := outbox.Position{History: 1}
 		hub.Start(from)
 		at, xid := from, uint64(0)

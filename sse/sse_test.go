@@ -130,7 +130,7 @@ type server struct {
 
 func newServer(ringBytes int) *server {
 	past := &table{}
-	hub := NewHub(&Ring{Past: past, Bytes: ringBytes})
+	hub := newHub(&Ring{Past: past, Bytes: ringBytes})
 	s := &server{Streamer: NewStreamer(hub, slog.New(slog.DiscardHandler)), past: past, at: outbox.Position{History: 1}}
 	s.Node = "n1"
 	s.Hub.Start(s.at)
@@ -479,3 +479,15 @@ func (c *client) leave() {
 	c.wire.mu.Unlock()
 	left()
 }
+
+// testKeys are those of every hub of these tests, as nodes on one database share theirs.
+var testKeys = outbox.NewPositionKeys()
+
+func newHub(ring *Ring) *Hub {
+	hub := NewHub(ring)
+	hub.Keys = testKeys
+	return hub
+}
+
+// sealed is the position as readers get it.
+func sealed(p outbox.Position) string { return testKeys.Seal(p) }

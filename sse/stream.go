@@ -324,7 +324,7 @@ func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *out
 		case len(page.frames) > 0:
 			t.addAt(page.frames[i], *given)
 		default:
-			t.buf = appendEnd(appendHeadWithin(t.text(), e, t.request.Format, t.request.MaxData), *given)
+			t.buf = appendEnd(appendHeadWithin(t.text(), e, t.request.Format, t.request.MaxData), t.Hub.Keys, *given)
 		}
 		t.told = *given
 		t.count(e)

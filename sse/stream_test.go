@@ -64,10 +64,10 @@ func TestStream_SaysHelloFirst(t *testing.T) {
 		"now":           {func(outbox.Position) From { return From{} }, nil, false, "", nil, 4},
 		"earliest":      {func(outbox.Position) From { return From{Earliest: true} }, nil, false, "", numbers(1, 4), 0},
 		"since":         {func(outbox.Position) From { return From{Since: epoch} }, nil, false, "", numbers(1, 4), 0},
-		"resumed":       {func(at outbox.Position) From { return From{Position: at.String()} }, nil, true, "", numbers(3, 4), 2},
-		"trimmed":       {func(at outbox.Position) From { return From{Position: at.String()} }, trimmed, "gap", outbox.Trimmed, numbers(3, 4), 2},
-		"ahead":         {func(at outbox.Position) From { return From{Position: at.String()} }, &outbox.Gap{Reason: outbox.Ahead, Since: epoch}, "gap", outbox.Ahead, nil, 4},
-		"other history": {func(at outbox.Position) From { return From{Position: at.String()} }, &outbox.Gap{Reason: outbox.OtherHistory}, "gap", outbox.OtherHistory, nil, 4},
+		"resumed":       {func(at outbox.Position) From { return From{Position: sealed(at)} }, nil, true, "", numbers(3, 4), 2},
+		"trimmed":       {func(at outbox.Position) From { return From{Position: sealed(at)} }, trimmed, "gap", outbox.Trimmed, numbers(3, 4), 2},
+		"ahead":         {func(at outbox.Position) From { return From{Position: sealed(at)} }, &outbox.Gap{Reason: outbox.Ahead, Since: epoch}, "gap", outbox.Ahead, nil, 4},
+		"other history": {func(at outbox.Position) From { return From{Position: sealed(at)} }, &outbox.Gap{Reason: outbox.OtherHistory}, "gap", outbox.OtherHistory, nil, 4},
 		"malformed":     {func(outbox.Position) From { return From{Position: "x"} }, nil, "gap", outbox.Malformed, nil, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -87,14 +87,14 @@ func TestStream_SaysHelloFirst(t *testing.T) {
 				if want := test.reason != "" && test.reason != outbox.OtherHistory; h.Since.Equal(epoch) != want {
 					t.Errorf("since %v", h.Since)
 				}
-				p, err := outbox.ParsePosition(h.Position)
+				p, err := testKeys.Open(h.Position)
 				if err != nil || p.EventID != int64(test.at) {
 					t.Errorf("it stands on event %d, %v", p.EventID, err)
 				}
 				if got := ids(events); !slices.Equal(got, test.given) {
 					t.Errorf("given are %v, want %v", got, test.given)
 				}
-				if last := events[len(events)-1]; last.Type != "outcrier.live" || last.ID != s.at.String() {
+				if last := events[len(events)-1]; last.Type != "outcrier.live" || last.ID != sealed(s.at) {
 					t.Errorf("behind the replay comes %+v", last)
 				}
 				s.commit("a", 1)
@@ -110,7 +110,7 @@ func TestStream_SaysHelloFirst(t *testing.T) {
 // The first bytes leave before the hub has started.
 func TestStream_IsOpenAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
-		s.Hub = NewHub(s.Hub.Ring)
+		s.Hub = newHub(s.Hub.Ring)
 		c := s.open(t, Request{})
 		if _, p := c.parse(); len(p.Comments) == 0 {
 			t.Errorf("sent is %q", c.wire.text())
@@ -157,7 +157,7 @@ func TestStream_HeartbeatsAndTellsWhenThePositionMoved(t *testing.T) {
 		s.commit("elsewhere", 1)
 		time.Sleep(s.Heartbeat)
 		events := c.next()
-		if len(events) != 1 || events[0] != (ssetest.Event{ID: s.at.String(), Type: "outcrier.position", Data: "{}"}) {
+		if len(events) != 1 || events[0] != (ssetest.Event{ID: sealed(s.at), Type: "outcrier.position", Data: "{}"}) {
 			t.Errorf("when the position moved it sends %+v", events)
 		}
 		time.Sleep(3 * s.Heartbeat)
@@ -360,7 +360,7 @@ func TestStream_BehindIsReplayedAndLiveAgain(t *testing.T) {
 }
 
 func TestSubscription_HoldsBoundedBytes(t *testing.T) {
-	hub := NewHub(&Ring{Bytes: -1})
+	hub := newHub(&Ring{Bytes: -1})
 	hub.QueueBytes = 10_000
 	hub.Start(outbox.Position{History: 1})
 	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
@@ -429,7 +429,7 @@ func TestStream_JoinsWithinARead(t *testing.T) {
 		events := s.store("a", 6)
 		to := after(events[5])
 		s.Hub.Deliver(outbox.Read{From: start, To: to, Events: events[:3], First: true})
-		late := s.open(t, Request{From: From{Position: start.String()}})
+		late := s.open(t, Request{From: From{Position: sealed(start)}})
 		now := s.open(t, Request{})
 		s.Hub.Deliver(outbox.Read{From: start, To: to, Events: events[3:], Last: true})
 		s.at = to
@@ -466,7 +466,7 @@ func TestStream_IsToldOfAGapThatOpensInMidStream(t *testing.T) {
 		if len(got) != 1 {
 			t.Fatalf("after a start that does not continue: %+v", got)
 		}
-		if h := hello(t, got[0]); h.Resumed != "gap" || h.Reason != string(outbox.OtherHistory) || got[0].ID != s.at.String() {
+		if h := hello(t, got[0]); h.Resumed != "gap" || h.Reason != string(outbox.OtherHistory) || got[0].ID != sealed(s.at) {
 			t.Errorf("%+v", h)
 		}
 		s.commit("a", 1)
@@ -566,7 +566,7 @@ func TestStream_OutlivesTheDatabase(t *testing.T) {
 func TestStream_LeavesNoSubscriptionBehind(t *testing.T) {
 	for range 200 {
 		inBubble(t, func(t *testing.T, s *server) {
-			s.Hub = NewHub(s.Hub.Ring)
+			s.Hub = newHub(s.Hub.Ring)
 			c := s.open(t, Request{})
 			s.Hub.Start(s.at)
 			_ = c.end()
@@ -618,7 +618,7 @@ func TestStream_Formats(t *testing.T) {
 				live := s.open(t, Request{Format: format})
 				e := s.commit("a", 1)[0]
 				replayed := s.open(t, Request{Format: format, From: From{Earliest: true}})
-				want.ID = after(e).String()
+				want.ID = sealed(after(e))
 				got := live.next()
 				if diff := cmp.Diff(want, got[len(got)-1]); diff != "" {
 					t.Errorf("live: %s", diff)

@@ -50,6 +50,7 @@ type Streamer struct {
 	emptied sync.Once
 	crew    crew
 	counts  counts
+	oldest  oldest
 }
 
 // NewStreamer makes a Streamer with the defaults. A nil log gets nothing.
@@ -60,6 +61,7 @@ func NewStreamer(hub *Hub, log *slog.Logger) *Streamer {
 	return &Streamer{
 		Hub: hub, Log: log, Heartbeat: 15 * time.Second, Stall: 30 * time.Second,
 		Retry: 3 * time.Second, DrainTime: 5 * time.Second, draining: make(chan struct{}), empty: make(chan struct{}), crew: newCrew(),
+		oldest: oldest{turn: make(chan struct{}, 1)},
 	}
 }
 
@@ -168,7 +170,7 @@ func (s *Streamer) remembered(from From, w outbox.Position) (given outbox.Positi
 	if from == (From{}) {
 		return w, true
 	}
-	p, err := outbox.ParsePosition(from.Position)
+	p, err := s.Hub.Keys.Open(from.Position)
 	if err != nil {
 		return p, false
 	}
@@ -180,10 +182,10 @@ func (s *Streamer) remembered(from From, w outbox.Position) (given outbox.Positi
 func (s *Streamer) start(ctx context.Context, request Request, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
 	switch from := request.From; {
 	case from.Position != "":
-		p, err := outbox.ParsePosition(from.Position)
+		p, err := s.Hub.Keys.Open(from.Position)
 		if err != nil {
 			s.Log.DebugContext(ctx, "malformed position", "err", err)
-			since, err := s.Hub.Ring.Oldest(ctx)
+			since, err := s.oldest.ask(ctx, s.Hub.Ring.Past)
 			return w, &outbox.Gap{Reason: outbox.Malformed, Since: since}, err
 		}
 		return s.judge(ctx, p, request.Filter, w)
@@ -198,6 +200,33 @@ func (s *Streamer) start(ctx context.Context, request Request, w outbox.Position
 		return given, nil, err
 	}
 	return w, nil, nil
+}
+
+// oldest remembers for a while when the oldest event held was appended: who comes with
+// positions that are made up costs no query.
+type oldest struct {
+	turn  chan struct{} // has a token while it is used
+	asked time.Time
+	since time.Time
+}
+
+const oldestEvery = 10 * time.Second
+
+func (o *oldest) ask(ctx context.Context, past Past) (time.Time, error) {
+	select {
+	case o.turn <- struct{}{}:
+		defer func() { <-o.turn }()
+	case <-ctx.Done():
+		return time.Time{}, context.Cause(ctx)
+	}
+	if !o.asked.IsZero() && time.Since(o.asked) < oldestEvery {
+		return o.since, nil
+	}
+	since, err := past.Oldest(ctx)
+	if err == nil {
+		o.since, o.asked = since, time.Now()
+	}
+	return since, err
 }
 
 // judge finds whether a reader can go on from p, and from where otherwise.

@@ -42,7 +42,7 @@ func TestStream_LosesNoneOfTwoEventsWithOneID(t *testing.T) {
 						if e.Type != "test.added" && e.Type != "outcrier.batch" {
 							continue
 						}
-						at, err := outbox.ParsePosition(e.ID)
+						at, err := testKeys.Open(e.ID)
 						if err != nil || n == len(events) {
 							t.Fatalf("event %d: %v", n, err)
 						}

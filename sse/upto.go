@@ -25,7 +25,7 @@ func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled
 }
 
 func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Polled, error) {
-	until, err := outbox.ParsePosition(request.Until)
+	until, err := s.Hub.Keys.Open(request.Until)
 	if err != nil {
 		return Polled{}, fmt.Errorf("until: %w", err)
 	}
@@ -76,7 +76,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 	}
 	answer, to := Polled{Events: p.events, Position: request.Until, Gap: gapData(gap)}, until
 	if len(legs) > 0 {
-		answer.Position, to = given.String(), given
+		answer.Position, to = s.Hub.Keys.Seal(given), given
 	}
 	if request.Record != nil && len(p.events) > 0 {
 		answer.sent = func() { p.record(to) }

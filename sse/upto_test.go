@@ -12,9 +12,9 @@ import (
 // A node that has not read so far yet gives what lies between all the same.
 func TestPoll_UntilDoesNotDependOnWhatTheNodeHasRead(t *testing.T) {
 	ahead, lags := newServer(-1), newServer(-1)
-	start := ahead.at.String()
+	start := sealed(ahead.at)
 	ahead.commit("a", 3)
-	until := ahead.at.String()
+	until := sealed(ahead.at)
 	ahead.commit("a", 2)
 	lags.past.events = ahead.past.events
 	answer, err := lags.Poll(context.Background(), Request{

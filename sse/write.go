@@ -34,7 +34,7 @@ func (t *stream) beat() {
 }
 
 func (t *stream) beatAt(at outbox.Position) {
-	if at.String() == t.told.String() {
+	if at.Equal(t.told) {
 		t.buf = append(t.text(), heartbeatLine...)
 		return
 	}
@@ -99,11 +99,11 @@ func (t *stream) addAt(f *Frame, at outbox.Position) {
 	t.seal()
 	t.buf = append(t.text(), e.wire[:e.head]...)
 	if !t.gzip.on {
-		t.buf = appendEnd(t.buf, at)
+		t.buf = appendEnd(t.buf, t.Hub.Keys, at)
 		return
 	}
 	var sum checksum
-	t.buf, sum = appendEndStored(t.buf, at)
+	t.buf, sum = appendEndStored(t.buf, t.Hub.Keys, at)
 	t.gzip.sum.join(e.headSum)
 	t.added(sum)
 }
@@ -117,7 +117,7 @@ func (t *stream) event(name string, at outbox.Position, data any) {
 		t.buf = appendRetry(t.buf, t.Retry)
 	}
 	t.buf = appendJSON(append(t.buf, "data: "...), data)
-	t.buf = appendEnd(append(t.buf, '\n'), at)
+	t.buf = appendEnd(append(t.buf, '\n'), t.Hub.Keys, at)
 	t.told = at
 }
 

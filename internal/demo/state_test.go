@@ -33,8 +33,12 @@ func TestState_MeetsItsPosition(t *testing.T) {
 	writers.Wait()
 
 	list := events(t, d.pool)
+	var keys outbox.PositionKeys
+	if err := keys.Read(t.Context(), d.pool, ""); err != nil {
+		t.Fatal(err)
+	}
 	for _, s := range states {
-		position := must[outbox.Position](t)(outbox.ParsePosition(s.Position))
+		position := must[outbox.Position](t)(keys.Open(s.Position))
 		for _, e := range list {
 			if e.Topic != "reviewers" {
 				continue

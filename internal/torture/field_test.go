@@ -314,7 +314,7 @@ func (f *field) end() {
 	rows = committed(f.t, f.url, f.business)
 	given := 0
 	for _, r := range f.readers {
-		for _, fault := range r.check(rows, true) {
+		for _, fault := range r.check(keysOf(f.t, f.url), rows, true) {
 			f.t.Error(fault)
 		}
 		given += r.count

@@ -80,7 +80,7 @@ func settle(t *testing.T, url string, readers map[*reader]<-chan struct{}) {
 	rows := committed(t, url, &business{})
 	for r, done := range readers {
 		<-done
-		for _, fault := range r.check(rows, true) {
+		for _, fault := range r.check(keysOf(t, url), rows, true) {
 			t.Error(fault)
 		}
 	}
@@ -96,7 +96,7 @@ func caughtUp(t *testing.T, url string, nodes ...*node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := outbox.ParsePosition(text)
+	want, err := nodes[0].hub.Keys.Open(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func startNode(t *testing.T, database string, log *slog.Logger, tail *outbox.Tai
 			after(p)
 		}
 	}
-	tail.Deliver = hub.Deliver
+	tail.Deliver, tail.Keys = hub.Deliver, hub.Keys
 	tail.URL, tail.Log = database, log
 	streamer := sse.NewStreamer(hub, log)
 	streamer.Heartbeat = 200 * time.Millisecond

@@ -366,7 +366,7 @@ type row struct {
 }
 
 // check compares what the reader was given with the table.
-func (r *reader) check(rows []row, ordered bool) []string {
+func (r *reader) check(keys *outbox.PositionKeys, rows []row, ordered bool) []string {
 	faults := r.faults
 	if !ordered {
 		faults = nil
@@ -378,7 +378,10 @@ func (r *reader) check(rows []row, ordered bool) []string {
 	}
 	start := outbox.Position{}
 	if r.from != "earliest" {
-		start, _ = outbox.ParsePosition(r.from) // the server's own
+		var err error
+		if start, err = keys.Open(r.from); err != nil {
+			return append(faults, fmt.Sprintf("%s: from %s: %v", r.name, r.from, err))
+		}
 	}
 	lost, wanted := 0, 0
 	for _, row := range rows {

@@ -294,6 +294,7 @@ func (v *visitor) poll(ctx context.Context) error {
 // judge holds what visitors were given against the ledger, some time after they have
 // left: what they have seen may not have been confirmed yet.
 func (s *soak) judge() {
+	var keys *outbox.PositionKeys
 	for v := range s.judged {
 		if !s.closing.Load() {
 			pause(context.Background(), time.Until(v.left.Add(10*time.Second)))
@@ -302,8 +303,11 @@ func (s *soak) judge() {
 		if v.start == "" {
 			continue // it never got to a hello
 		}
-		from, err := outbox.ParsePosition(v.start)
-		to, err2 := outbox.ParsePosition(v.last)
+		if keys == nil {
+			keys = keysOf(s.t, s.url)
+		}
+		from, err := keys.Open(v.start)
+		to, err2 := keys.Open(v.last)
 		if err := errors.Join(err, err2); err != nil {
 			s.t.Errorf("%s: %v", v.name, err)
 			continue

@@ -224,9 +224,11 @@ func TestReader_TakesAVerdictFromTheNewPrimary(t *testing.T) {
 		conn, err := pgx.Connect(t.Context(), url)
 		must(t, err)
 		defer conn.Close(context.Background())
+		var keys outbox.PositionKeys
+		must(t, keys.Read(t.Context(), conn, "")) // which makes one
 		var text string
 		must(t, conn.QueryRow(t.Context(), `SELECT outcrier.position()`).Scan(&text))
-		p, err = outbox.ParsePosition(text)
+		p, err = keys.Open(text)
 		must(t, err)
 		return p
 	}

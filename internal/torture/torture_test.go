@@ -279,7 +279,7 @@ func let(t *testing.T, c torture) {
 	rows := committed(t, url, b)
 	given, resumes := 0, 0
 	for _, r := range readers {
-		for _, fault := range r.check(rows, !c.forged) {
+		for _, fault := range r.check(keysOf(t, url), rows, !c.forged) {
 			t.Error(fault)
 		}
 		given += r.count
@@ -325,6 +325,21 @@ func filterOf(i int, topics []string, r *rand.Rand) outbox.Filter {
 	}
 	f.Topics = append(f.Topics, outbox.Pattern(topics[0]))
 	return f
+}
+
+// keysOf are the keys of the positions of a database.
+func keysOf(t *testing.T, url string) *outbox.PositionKeys {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	keys := new(outbox.PositionKeys)
+	if err := keys.Read(t.Context(), conn, ""); err != nil {
+		t.Fatal(err)
+	}
+	return keys
 }
 
 func position(ctx context.Context, url string) (text string, err error) {

@@ -1,0 +1,342 @@
+package outbox
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// PositionKeys write positions and read them. A written one is "1042.", the id of the event
+// that it stands on, and base64url of
+//
+//	form (1 byte), key (1), tag (16), sealed (the packed position, in steps of 16)
+//
+// The tag is HMAC-SHA256 of the form, the key's number, the id and the packed position, cut
+// to 16 bytes. The packed position is XORed with HMAC-SHA256 of the tag and a counter. So
+// the tag authenticates, and is the nonce too (the construction SIV): a position is written
+// in the same bytes by every node, and no random number can come twice. The SQL function
+// seal does the same; docs/decisions/0013-sealed-positions.md argues why.
+//
+// The keys are in the database. A Tail that has PositionKeys reads them when it connects, and
+// learns of new ones. Two of them are taken at a time: the one that is used, and the one
+// before or after it.
+//
+// The methods may be called at the same time. The zero value and nil have no key: nobody can
+// read what they write, and they read nothing.
+type PositionKeys struct {
+	present atomic.Pointer[positionKeys]
+}
+
+// PositionKey is the key that positions are written with.
+type PositionKey struct {
+	number byte
+	// inner and outer are the blocks that HMAC makes of a key (RFC 2104), and the states of
+	// SHA-256 behind them, which save half of the work.
+	inner, outer           [sha256.BlockSize]byte
+	innerState, outerState []byte
+}
+
+type positionKeys struct {
+	used  *PositionKey
+	taken []*PositionKey
+}
+
+// NewPositionKeys makes a random key, for positions that only this process reads. A Tail
+// replaces it.
+func NewPositionKeys() *PositionKeys {
+	var secret [sha256.Size]byte
+	_, _ = rand.Read(secret[:]) // never fails
+	key := newPositionKey(1, secret[:])
+	k := new(PositionKeys)
+	k.present.Store(&positionKeys{used: key, taken: []*PositionKey{key}})
+	return k
+}
+
+// newPositionKey makes a key of a secret of a block at most.
+func newPositionKey(number byte, secret []byte) *PositionKey {
+	key := &PositionKey{number: number}
+	copy(key.inner[:], secret)
+	copy(key.outer[:], secret)
+	for i := range key.inner {
+		key.inner[i] ^= 0x36
+		key.outer[i] ^= 0x5c
+	}
+	key.prepare()
+	return key
+}
+
+// prepare makes the states of the blocks.
+func (k *PositionKey) prepare() {
+	k.innerState, k.outerState = stateBehind(k.inner[:]), stateBehind(k.outer[:])
+}
+
+func stateBehind(block []byte) []byte {
+	sum := sha256.New()
+	sum.Write(block)
+	state, err := sum.(encoding.BinaryMarshaler).MarshalBinary()
+	if err != nil {
+		panic(err) // it has no cause
+	}
+	return state
+}
+
+// Used returns the key that positions are written with now, nil if there is none. What was
+// written under another one is to be written again before it is sent: it may be read no
+// more when it comes back.
+func (k *PositionKeys) Used() *PositionKey {
+	if k == nil {
+		return nil
+	}
+	if present := k.present.Load(); present != nil {
+		return present.used
+	}
+	return nil
+}
+
+// positionKeysSQL makes a key where there is none: after a dump of the schema alone, or a
+// test suite that has emptied every table.
+const positionKeysSQL = `SELECT n, inner_block, outer_block, used FROM outcrier.position_keys()`
+
+// keysEvery is how old the keys of a tail may get. A new one is used ten minutes after it
+// was made.
+const keysEvery = 20 * time.Second
+
+// Read reads the keys of a schema's outbox. The role needs the rights of outcrier_server.
+func (k *PositionKeys) Read(ctx context.Context, q interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}, schema Schema) error {
+	rows, err := q.Query(ctx, schema.SQL(positionKeysSQL))
+	if err != nil {
+		return fmt.Errorf("read the keys of positions: %w", migrated(err))
+	}
+	defer rows.Close()
+	next := new(positionKeys)
+	for rows.Next() {
+		var n int
+		var inner, outer []byte
+		var used bool
+		if err := rows.Scan(&n, &inner, &outer, &used); err != nil {
+			return fmt.Errorf("read the keys of positions: %w", err)
+		}
+		key := &PositionKey{number: byte(n)}
+		if copy(key.inner[:], inner) != sha256.BlockSize || copy(key.outer[:], outer) != sha256.BlockSize {
+			return fmt.Errorf("read the keys of positions: key %d is not of %d bytes twice", n, sha256.BlockSize)
+		}
+		key.prepare()
+		next.taken = append(next.taken, key)
+		if used {
+			next.used = key
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read the keys of positions: %w", migrated(err))
+	}
+	// Frames know what they were written with by the pointer.
+	if old := k.present.Load(); old != nil {
+		next.keep(old)
+	}
+	k.present.Store(next)
+	return nil
+}
+
+// keep has the keys that were there before be the same pointers.
+func (p *positionKeys) keep(old *positionKeys) {
+	for i, key := range p.taken {
+		for _, before := range old.taken {
+			if key.number == before.number && key.inner == before.inner {
+				p.taken[i] = before
+				if p.used == key {
+					p.used = before
+				}
+			}
+		}
+	}
+}
+
+// The first byte of a sealed position: who packed it.
+const (
+	formPacked   = 0x30 // Position.pack
+	formSnapshot = 0x31 // the SQL function position
+	// formStream begins what the keystream is made of, so that it is no tag.
+	formStream = 0x3f
+
+	tagBytes   = 16
+	sealedHead = 2 + tagBytes
+	// The packed position is filled up to a multiple of it, so that its length hardly
+	// tells how many transactions are in flight.
+	sealedStep = 16
+)
+
+// Seal writes a position. One that would be too long is rounded down: it claims less, so
+// that events may come again and none is lost.
+func (k *PositionKeys) Seal(p Position) string { return string(k.Append(nil, p)) }
+
+// Append appends the written position to dst.
+func (k *PositionKeys) Append(dst []byte, p Position) []byte {
+	key := k.Used()
+	if key == nil {
+		dst = strconv.AppendInt(dst, p.EventID, 10)
+		return append(dst, ".MAA"...) // form and key 0, and nothing
+	}
+	s := sealings.Get().(*sealing)
+	defer sealings.Put(s)
+	s.begin(key, formPacked, p.EventID)
+	s.message = p.packShort(s.message)
+	return s.seal(dst, key, p.EventID)
+}
+
+// sealing is what a position is sealed or opened with, lent by a pool.
+type sealing struct {
+	hash.Hash
+	// message is what the tag is of, and sealed what is written in base64.
+	message, sealed []byte
+	sum             [sha256.Size]byte
+	block           [1 + tagBytes + 4]byte
+}
+
+var sealings = sync.Pool{New: func() any { return &sealing{Hash: sha256.New()} }}
+
+// begin writes what stands before the packed position in the message.
+func (s *sealing) begin(key *PositionKey, form byte, id int64) {
+	s.message = append(s.message[:0], form, key.number)
+	s.message = binary.BigEndian.AppendUint64(s.message, uint64(id))
+}
+
+// messageHead is how much begin writes.
+const messageHead = 2 + 8
+
+// seal appends the position of the message.
+func (s *sealing) seal(dst []byte, key *PositionKey, id int64) []byte {
+	s.message = append(s.message, zeros[:-(len(s.message)-messageHead)&(sealedStep-1)]...)
+	s.sealed = append(s.sealed[:0], s.message[:2]...)
+	s.sealed = append(s.sealed, s.mac(key, s.message)[:tagBytes]...)
+	s.sealed = append(s.sealed, s.message[messageHead:]...)
+	s.xor(key, s.sealed[sealedHead:], s.sealed[2:sealedHead])
+	dst = strconv.AppendInt(dst, id, 10)
+	dst = append(dst, '.')
+	return base64.RawURLEncoding.AppendEncode(dst, s.sealed)
+}
+
+var zeros [sealedStep]byte
+
+// unseal opens s.sealed, in the message, and reports whether the tag is of that and the id.
+func (s *sealing) unseal(key *PositionKey, id int64) (packed []byte, ok bool) {
+	tag := s.sealed[2:sealedHead]
+	s.begin(key, s.sealed[0], id)
+	s.message = append(s.message, s.sealed[sealedHead:]...)
+	packed = s.message[messageHead:]
+	s.xor(key, packed, tag)
+	return packed, subtle.ConstantTimeCompare(s.mac(key, s.message)[:tagBytes], tag) == 1
+}
+
+// xor seals what is packed, or opens what is sealed.
+func (s *sealing) xor(key *PositionKey, text, tag []byte) {
+	s.block[0] = formStream
+	copy(s.block[1:], tag)
+	for i := uint32(0); len(text) > 0; i++ {
+		binary.BigEndian.PutUint32(s.block[1+tagBytes:], i)
+		text = text[subtle.XORBytes(text, text, s.mac(key, s.block[:])):]
+	}
+}
+
+// mac returns HMAC-SHA256 of a message, until the next call.
+func (s *sealing) mac(key *PositionKey, message []byte) []byte {
+	s.resume(key.innerState)
+	s.Write(message)
+	inner := s.Sum(s.sum[:0])
+	s.resume(key.outerState)
+	s.Write(inner)
+	return s.Sum(s.sum[:0])
+}
+
+func (s *sealing) resume(state []byte) {
+	if err := s.Hash.(encoding.BinaryUnmarshaler).UnmarshalBinary(state); err != nil {
+		panic(err) // it is of MarshalBinary
+	}
+}
+
+// ErrMalformedPosition is what every error of Open wraps.
+var ErrMalformedPosition = errors.New("malformed position")
+
+// Open reads a position that Append of any node or the SQL function position wrote. It
+// takes nothing else, asks nobody, and its time does not depend on what is in it: a
+// position is input from strangers.
+func (k *PositionKeys) Open(text string) (Position, error) {
+	p, err := k.open(text)
+	if err != nil {
+		return Position{}, fmt.Errorf("%w: %w", ErrMalformedPosition, err)
+	}
+	return p, nil
+}
+
+func (k *PositionKeys) open(text string) (p Position, err error) {
+	if len(text) > maxPositionText {
+		return p, fmt.Errorf("%d bytes long, at most %d are allowed", len(text), maxPositionText)
+	}
+	number, opaque, found := strings.Cut(text, ".")
+	if !found {
+		return p, errors.New("no dot between the event's id and the rest")
+	}
+	id, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || id < 0 || number != strconv.FormatInt(id, 10) {
+		return p, errors.New("what stands before the dot is not an event's id")
+	}
+	s := sealings.Get().(*sealing)
+	defer sealings.Put(s)
+	s.message = append(s.message[:0], opaque...)
+	s.sealed, err = base64.RawURLEncoding.Strict().AppendDecode(s.sealed[:0], s.message)
+	switch {
+	case err != nil || strings.ContainsAny(opaque, "\r\n"): // which base64 passes over
+		return p, errors.New("what stands behind the dot is not base64url")
+	case len(s.sealed) < sealedHead+sealedStep || (len(s.sealed)-sealedHead)%sealedStep != 0:
+		return p, errors.New("of a length that none has")
+	}
+	form := s.sealed[0]
+	if form != formPacked && form != formSnapshot {
+		return p, errors.New("of an unknown version")
+	}
+	key := k.numbered(s.sealed[1])
+	if key == nil {
+		return p, errors.New("sealed with a key that is not taken")
+	}
+	packed, ok := s.unseal(key, id)
+	if !ok {
+		return p, errors.New("not sealed here, or altered")
+	}
+	return unpack(id, form == formSnapshot, packed)
+}
+
+// numbered returns the key with the number, nil if there is none.
+func (k *PositionKeys) numbered(number byte) *PositionKey {
+	if k == nil {
+		return nil
+	}
+	present := k.present.Load()
+	if present == nil {
+		return nil
+	}
+	for _, key := range present.taken {
+		if key.number == number {
+			return key
+		}
+	}
+	return nil
+}
+
+// filling reports whether rest is what seal fills a packed position up with.
+func filling(rest []byte) bool { return len(rest) < sealedStep && bytes.Equal(rest, zeros[:len(rest)]) }

@@ -1,0 +1,62 @@
+package sse
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// countedPast counts how often the table is asked.
+type countedPast struct {
+	Past
+	asked int
+}
+
+func (c *countedPast) Oldest(ctx context.Context) (time.Time, error) {
+	c.asked++
+	return c.Past.Oldest(ctx)
+}
+
+// Whoever makes positions up costs no query.
+func TestStart_MalformedPositionsCostNoQuery(t *testing.T) {
+	past := &countedPast{Past: &table{events: []outbox.Event{{ID: 1, XID: 1, Topic: "a", CreatedAt: epoch}}}}
+	s := NewStreamer(newHub(&Ring{Past: past}), nil)
+	w := after(outbox.Event{ID: 1, XID: 1})
+	s.Hub.Start(w)
+	for range 1000 {
+		made := outbox.NewPositionKeys().Seal(w)
+		given, gap, err := s.start(t.Context(), Request{From: From{Position: made}}, w)
+		if err != nil || gap == nil || gap.Reason != outbox.Malformed || !gap.Since.Equal(epoch) || !given.Equal(w) {
+			t.Fatalf("%s, %+v, %v", given, gap, err)
+		}
+	}
+	if past.asked != 1 {
+		t.Errorf("the table was asked %d times", past.asked)
+	}
+	// What it could not answer is asked again.
+	s = NewStreamer(newHub(&Ring{Past: &table{err: errors.New("gone")}}), nil)
+	if _, _, err := s.start(t.Context(), Request{From: From{Position: "x"}}, w); err == nil {
+		t.Error("the table is gone, and it has an answer")
+	}
+}
+
+// A frame that was encoded under a key that is used no more is encoded again: else a quiet
+// topic would give ids, from memory, that are not taken when they come back.
+func TestFrame_IsSealedWithTheKeyThatIsUsed(t *testing.T) {
+	e := outbox.Event{ID: 7, XID: 7, Topic: "a", Type: "t", Payload: []byte("{}"), CreatedAt: epoch}
+	keys := outbox.NewPositionKeys()
+	read := &reading{To: after(e), keys: keys}
+	f := &Frame{Event: &e, read: read, ends: true}
+	first, gzip := f.in(0), f.in(Gzip)
+	if f.in(0) != first || f.in(Gzip) != gzip {
+		t.Error("it is encoded again without cause")
+	}
+	read.keys = outbox.NewPositionKeys()
+	second := f.in(0)
+	if string(second.wire) == string(first.wire) || len(second.wire) != len(first.wire) || f.in(Gzip) == gzip {
+		t.Errorf("under a new key it is %q", second.wire)
+	}
+}
