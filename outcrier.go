@@ -90,6 +90,11 @@ func prepare(ctx context.Context, config Config) error {
 			return err
 		}
 	}
+	for setting, url := range map[string]string{"database URL": config.DatabaseURL, "direct URL": config.DirectURL} {
+		if host, why := outbox.Insecure(url); host != "" {
+			config.Logger.WarnContext(ctx, "the way to Postgres is not safe: add sslmode=verify-full", "setting", setting, "host", host, "why", why)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	m.URL = config.DatabaseURL

@@ -1,10 +1,15 @@
 package outbox_test
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -44,4 +49,63 @@ func urlFile(t *testing.T, url string) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// middle is a man in the middle who says that he has no TLS, and counts who then goes on
+// in the open.
+func middle(t *testing.T) (address string, spoken *atomic.Int32) {
+	t.Helper()
+	listen, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	spoken = new(atomic.Int32)
+	var group sync.WaitGroup
+	t.Cleanup(func() { listen.Close(); group.Wait() })
+	group.Go(func() {
+		for {
+			conn, err := listen.Accept()
+			if err != nil {
+				return
+			}
+			group.Go(func() {
+				defer conn.Close()
+				client := pgproto3.NewBackend(conn, conn)
+				for {
+					message, err := client.ReceiveStartupMessage()
+					if err != nil {
+						return
+					}
+					if _, plain := message.(*pgproto3.StartupMessage); plain {
+						spoken.Add(1)
+						return
+					}
+					if _, err := conn.Write([]byte("N")); err != nil {
+						return
+					}
+				}
+			})
+		}
+	})
+	return listen.Addr().String(), spoken
+}
+
+// A man in the middle who answers N gets nothing from verify-full, by the pool or the
+// tail; of every other mode he is told who connects, and Insecure says so before.
+func TestInsecure_AManInTheMiddleGetsNothingFromVerifyFull(t *testing.T) {
+	for _, mode := range []string{"verify-full", "verify-ca", "require", "prefer", "allow", "disable"} {
+		address, spoken := middle(t)
+		url := "postgres://u:p@" + address + "/x?connect_timeout=5&sslmode=" + mode
+		if _, err := outbox.Connect(t.Context(), url); err == nil {
+			t.Fatal("connected")
+		} else if why, _ := outbox.Explain(err); strings.HasPrefix(mode, "verify") && !strings.HasPrefix(why, "TLS to the database fails") {
+			t.Errorf("%s: %v is told as %q", mode, err, why)
+		}
+		open := spoken.Load() > 0
+		_, port, _ := strings.Cut(address, ":")
+		host, _ := outbox.Insecure("postgres://u:p@db.example:" + port + "/x?sslmode=" + mode)
+		if open != (mode == "prefer" || mode == "allow" || mode == "disable") || open && host == "" || mode == "verify-full" && host != "" {
+			t.Errorf("%s: in the open %v, warned of %q", mode, open, host)
+		}
+	}
 }

@@ -27,6 +27,7 @@ func dial(ctx context.Context, url string) (*pgx.Conn, error) {
 
 // database examines the outbox in the order in which things depend on each other.
 func (e *examination) database(ctx context.Context) {
+	e.transport()
 	conn, err := dial(ctx, e.DatabaseURL)
 	if err != nil {
 		e.say(Error, "connection", "the database can't be reached: "+plain(err), "check --database-url, that Postgres runs, and what stands between")
@@ -54,6 +55,18 @@ func (e *examination) database(ctx context.Context) {
 	e.partitions(ctx, conn, at)
 	e.openTransactions(ctx, conn)
 	e.scheduled(ctx, conn)
+}
+
+// transport looks at whether others can read along between the node and Postgres.
+func (e *examination) transport() {
+	for _, way := range []struct{ setting, url string }{{"--database-url", e.DatabaseURL}, {"--direct-url", e.DirectURL}} {
+		if host, why := outbox.Insecure(way.url); way.url != "" && host != "" {
+			e.say(Warning, "tls", fmt.Sprintf("%s leads to %s without proof: %s", way.setting, host, why),
+				"add sslmode=verify-full to the URL, and sslrootcert=… where the authority is not one of the system's")
+			return
+		}
+	}
+	e.ok("tls", "Postgres is on this machine, or proves by its certificate which host it is")
 }
 
 // placeSQL finds the schema, and the view by its trigger, wherever it was moved to.

@@ -235,9 +235,14 @@ func TestDatabase_SaysThatNothingIsThere(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(t, conn, text[:strings.Index(text, "\n-- 00011_")])
-	examine(t, Config{DatabaseURL: url, Schema: "older"}).want(t, Error, "migrations", "is at version 9", "outcrier migrate up")
+	examine(t, Config{DatabaseURL: url, Schema: "older"}).want(t, Error, "migrations", "is at version 10", "outcrier migrate up")
 	found := examine(t, Config{DatabaseURL: "postgres://nobody:secret@127.0.0.1:1/x"})
 	if f := found.want(t, Error, "connection", "can't be reached"); strings.Contains(f.Text, "secret") {
 		t.Errorf("it shows the password: %s", f.Text)
 	}
+	// A host that is not this machine has to prove who it is.
+	const away = "postgres://nobody:secret@db.invalid/x?connect_timeout=1"
+	examine(t, Config{DatabaseURL: away}).want(t, Warning, "tls", "--database-url", "db.invalid", "without TLS", "sslmode=verify-full")
+	examine(t, Config{DatabaseURL: away + "&sslmode=verify-full", DirectURL: away + "&sslmode=require"}).want(t, Warning, "tls", "--direct-url", "does not prove")
+	examine(t, Config{DatabaseURL: away + "&sslmode=verify-full"}).want(t, OK, "tls", "proves by its certificate")
 }
