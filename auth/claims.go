@@ -40,17 +40,8 @@ func parseClaims(body []byte) (c claims, err error) {
 	if err != nil {
 		return c, err
 	}
-	c.subject, _, err = optional[string](object, "sub")
-	if err != nil {
+	if err := c.parseSubject(object); err != nil {
 		return c, err
-	}
-	switch {
-	case len(c.subject) > maxSubjectBytes:
-		return c, fmt.Errorf("sub has %d bytes, at most %d are allowed", len(c.subject), maxSubjectBytes)
-	case strings.ContainsFunc(c.subject, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }):
-		// It is logged and shown: no line breaks, nothing invisible, nothing that
-		// turns the direction of writing.
-		return c, errors.New("sub has characters that don't print")
 	}
 	if c.issuer, _, err = optional[string](object, "iss"); err != nil {
 		return c, err
@@ -80,25 +71,48 @@ func parseClaims(body []byte) (c claims, err error) {
 	if c.issuedAt, err = numericDate(object, "iat"); err != nil {
 		return c, err
 	}
+	err = c.parseGrants(object)
+	return c, err
+}
+
+// parseSubject reads the claim sub.
+func (c *claims) parseSubject(object map[string]any) (err error) {
+	c.subject, _, err = optional[string](object, "sub")
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(c.subject) > maxSubjectBytes:
+		return fmt.Errorf("sub has %d bytes, at most %d are allowed", len(c.subject), maxSubjectBytes)
+	case strings.ContainsFunc(c.subject, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }):
+		// It is logged and shown: no line breaks, nothing invisible, nothing that
+		// turns the direction of writing.
+		return errors.New("sub has characters that don't print")
+	}
+	return nil
+}
+
+// parseGrants reads the claim outcrier.
+func (c *claims) parseGrants(object map[string]any) error {
 	grants, _, err := optional[map[string]any](object, "outcrier")
 	if err != nil {
-		return c, err
+		return err
 	}
 	for name := range grants {
 		if !slices.Contains([]string{"subscribe", "publish", "admin"}, name) {
-			return c, fmt.Errorf("outcrier has an unknown member %.40q; allowed are subscribe, publish and admin", name)
+			return fmt.Errorf("outcrier has an unknown member %.40q; allowed are subscribe, publish and admin", name)
 		}
 	}
 	if c.admin, c.grants, err = adminClaim(grants); err != nil {
-		return c, fmt.Errorf("outcrier.%w", err)
+		return fmt.Errorf("outcrier.%w", err)
 	}
 	if c.subscribe, err = patterns(grants, "subscribe"); err != nil {
-		return c, fmt.Errorf("outcrier.%w", err)
+		return fmt.Errorf("outcrier.%w", err)
 	}
 	if c.publish, err = patterns(grants, "publish"); err != nil {
-		return c, fmt.Errorf("outcrier.%w", err)
+		return fmt.Errorf("outcrier.%w", err)
 	}
-	return c, nil
+	return nil
 }
 
 // latest is the end of the year 9999, behind which times stop to be written.

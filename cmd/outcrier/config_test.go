@@ -140,7 +140,7 @@ func TestConfig_AllMistakesAreReportedTogether(t *testing.T) {
   --queue (OUTCRIER_QUEUE): "1.5": want a whole number, 1 to 65536
   --max-body (OUTCRIER_MAX_BODY): "4MB": want a number of bytes like 65536, 512KiB or 4MiB, 1KiB to 128MiB
   --retention (OUTCRIER_RETENTION): "1h": want 0, or 24h or more
-  --jwt-secret (OUTCRIER_JWT_SECRET): has to be given, or --jwt-secret-file, --jwt-key-file or --jwks-url: without a key nobody could be let in; --dev needs none, on loopback only`)
+  --jwt-secret (OUTCRIER_JWT_SECRET): has to be given, or --jwt-secret-file, --jwt-key-file or --jwks-url, or --tls-client-identities: without a key nobody could be let in; --dev needs none, on loopback only`)
 	if diff := cmp.Diff(want, err.Error()); diff != "" {
 		t.Errorf("error (-want +got):\n%s", diff)
 	}

@@ -108,7 +108,7 @@ func (n node) run(ctx context.Context) error {
 	server := newServer(streams, n.log)
 	server.ReadHeaderTimeout, server.MaxHeaderBytes = n.HeaderTime, int(n.MaxHeader)
 	server.Protocols = n.protocols()
-	server.TLSConfig = n.tlsConfig(n.log)
+	server.TLSConfig = n.demand(n.tlsConfig(n.log), n.log)
 	group.Go(func() error { return server.serve(listener) })
 	systemd := newSupervisor(n.environ)
 	group.Go(func() error { return systemd.live(work, func() { streams.Position() }) })
@@ -152,9 +152,13 @@ func (n node) config(provider trace.TracerProvider) (config outcrier.Config, err
 		Metrics: n.metricsAccess(), TracerProvider: provider, Logger: n.log,
 	}
 	if n.configured() {
-		config.Tokens, err = n.verifier(n.log, n.QueryToken)
+		if config.Tokens, err = n.verifier(n.log, n.QueryToken); err != nil {
+			return config, err
+		}
+		config.Authenticate = config.Tokens.Authenticate
 	}
-	return config, err
+	config.Authenticate = n.authenticate(config.Authenticate, n.log)
+	return config, nil
 }
 
 // orNegative is for a setting whose 0 is a value, in a Config whose 0 is the default.

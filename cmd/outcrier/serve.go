@@ -23,7 +23,9 @@ func serveCommand(p process) *cobra.Command {
 }
 
 // open says whether no token is needed.
-func (c serveConfig) open() bool { return c.Dev && !c.configured() }
+func (c serveConfig) open() bool {
+	return c.Dev && !c.configured() && c.TLSClientIdentities == ""
+}
 
 // followFiles has URLs that are from files read again for each connection.
 func (c *serveConfig) followFiles() {
@@ -47,8 +49,8 @@ func (c *serveConfig) check(r *report) {
 	if c.DatabaseURL == "" && !c.Dev {
 		r.reject("database-url", "has to be given; --dev brings up a private Postgres without it")
 	}
-	if !c.Dev && !c.configured() {
-		r.reject("jwt-secret", "has to be given, or --jwt-secret-file, --jwt-key-file or --jwks-url: without a key nobody could be let in; --dev needs none, on loopback only")
+	if !c.Dev && !c.configured() && c.TLSClientIdentities == "" {
+		r.reject("jwt-secret", "has to be given, or --jwt-secret-file, --jwt-key-file or --jwks-url, or --tls-client-identities: without a key nobody could be let in; --dev needs none, on loopback only")
 	}
 	if !r.given("migrate") {
 		c.Migrate = c.Dev

@@ -21,7 +21,8 @@ type TLSSettings struct {
 	AutocertCache     string   `flag:"autocert-cache" help:"the folder that those certificates are kept in"`
 	AutocertEmail     string   `flag:"autocert-email" help:"where the authority writes to when there is trouble with a certificate"`
 	AutocertDirectory string   `flag:"autocert-directory" help:"the directory of another authority (ACME), like https://acme-staging-v02.api.letsencrypt.org/directory"`
-	H2C               bool     `flag:"h2c" help:"speak HTTP/2 without TLS too, to a proxy that does"`
+	ClientCertificateSettings
+	H2C bool `flag:"h2c" help:"speak HTTP/2 without TLS too, to a proxy that does"`
 }
 
 // enabled says whether connections are encrypted.
@@ -46,6 +47,7 @@ func (s TLSSettings) check(r *report) {
 			r.reject("autocert-host", "want a name like events.example.com, without a port")
 		}
 	}
+	s.ClientCertificateSettings.check(r, s.enabled(), len(s.AutocertHosts) > 0)
 	if s.H2C && s.enabled() {
 		r.reject("h2c", "is for plain HTTP: with TLS, HTTP/2 is spoken anyway")
 	}

@@ -1,0 +1,139 @@
+package main
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/outcrier/outcrier/auth"
+)
+
+// ClientCertificateSettings says whose certificates clients show (mTLS).
+type ClientCertificateSettings struct {
+	TLSClientCA         string `flag:"tls-client-ca" help:"a PEM file with the authorities of clients' certificates: connections without one of theirs are refused; read anew when it changes"`
+	TLSClientOptional   bool   `flag:"tls-client-optional" help:"let in connections without a certificate too, as of browsers; one that is shown still has to be good"`
+	TLSClientIdentities string `flag:"tls-client-identities" help:"a JSON file of what the holders of certificates may without a token, by name, like {\"cn:prometheus\": {\"outcrier\": {\"admin\": [\"metrics\"]}}}; read anew when it changes"`
+}
+
+func (s ClientCertificateSettings) check(r *report, encrypted, autocert bool) {
+	switch {
+	case s.TLSClientCA == "" && s.TLSClientOptional:
+		r.reject("tls-client-optional", "needs --tls-client-ca beside it")
+	case s.TLSClientCA == "" && s.TLSClientIdentities != "":
+		r.reject("tls-client-identities", "needs --tls-client-ca beside it")
+	case s.TLSClientCA == "":
+		return
+	case !encrypted:
+		r.reject("tls-client-ca", "needs --tls-cert beside it, or --autocert-host")
+	case autocert && !s.TLSClientOptional:
+		r.reject("tls-client-ca", "needs --tls-client-optional beside --autocert-host: the authority that issues its certificates shows none")
+	}
+	if _, err := readKey(s.TLSClientCA, parseAuthorities); err != nil {
+		r.reject("tls-client-ca", "%v", err)
+	}
+	if s.TLSClientIdentities == "" {
+		return
+	}
+	if _, err := readKey(s.TLSClientIdentities, auth.ParseCertificates); err != nil {
+		r.reject("tls-client-identities", "%v", err)
+	}
+}
+
+func parseAuthorities(file []byte) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(file) {
+		return nil, errors.New("no certificate in PEM is in it")
+	}
+	return pool, nil
+}
+
+// demand has a server ask clients for certificates.
+func (s ClientCertificateSettings) demand(config *tls.Config, log *slog.Logger) *tls.Config {
+	if config == nil || s.TLSClientCA == "" {
+		return config
+	}
+	authorities := &rereadFile[*x509.CertPool]{name: s.TLSClientCA, parse: parseAuthorities, log: log}
+	// A session that is resumed would bring along what an authority of before has said.
+	config.SessionTicketsDisabled = true
+	config.ClientAuth = tls.RequireAndVerifyClientCert
+	if s.TLSClientOptional {
+		config.ClientAuth = tls.VerifyClientCertIfGiven
+	}
+	if config.NextProtos == nil {
+		config.NextProtos = []string{"h2", "http/1.1"} // http.Server adds them to this one alone
+	}
+	base := config.Clone()
+	config.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+		pool, err := authorities.get()
+		if err != nil {
+			return nil, err
+		}
+		own := base.Clone()
+		own.ClientCAs = pool
+		return own, nil
+	}
+	return config
+}
+
+// authenticate is next, and for requests without a token the identity of the certificate.
+func (s ClientCertificateSettings) authenticate(next func(*http.Request) (auth.Identity, error), log *slog.Logger) func(*http.Request) (auth.Identity, error) {
+	if s.TLSClientIdentities == "" {
+		return next
+	}
+	identities := &rereadFile[*auth.Certificates]{name: s.TLSClientIdentities, parse: auth.ParseCertificates, log: log}
+	return func(r *http.Request) (auth.Identity, error) {
+		known, err := identities.get()
+		if err != nil {
+			return auth.Identity{}, err
+		}
+		return known.Authenticate(r, next)
+	}
+}
+
+// rereadFile is what a file has, read anew when it changes. While the file is wrong, what it
+// had before stays.
+type rereadFile[T any] struct {
+	name  string
+	parse func([]byte) (T, error)
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	looked time.Time // when the file was last looked at
+	text   []byte
+	value  T
+	told   string // the fault that was logged last
+}
+
+func (f *rereadFile[T]) get() (T, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	if f.text != nil && now.Sub(f.looked) < lookEvery {
+		return f.value, nil
+	}
+	f.looked = now
+	text, err := os.ReadFile(f.name)
+	if err == nil && f.text != nil && bytes.Equal(text, f.text) {
+		return f.value, nil
+	}
+	var value T
+	if err == nil {
+		value, err = f.parse(text)
+	}
+	switch {
+	case err == nil:
+		f.text, f.value, f.told = text, value, ""
+	case f.text == nil:
+		return f.value, err
+	case err.Error() != f.told:
+		f.told = err.Error()
+		f.log.Warn("file not read, what it had before is used", "file", f.name, "err", err, "retry_in", lookEvery)
+	}
+	return f.value, nil
+}
