@@ -156,9 +156,12 @@ func (n *Node) wire() {
 		},
 	}
 	if !c.NoAdmin {
-		n.pulse = &handlers.Pulse{Streamer: n.streamer, TailStatus: n.tail.Status}
+		n.pulse = &handlers.Pulse{Streamer: n.streamer, TailStatus: n.tail.Status, Version: c.Version, Settings: c.settings()}
 		surface.Admin, surface.Pulse = outbox.NewAdmin(n.pool), n.pulse
 		surface.Admin.Schema = c.Schema
+	}
+	if n.audit != nil {
+		n.audit.About = n.pulse.About
 	}
 	sources := metrics.Sources{
 		Keys: func() (keys auth.Status) { return keys },

@@ -75,7 +75,7 @@ var cookbookSQL = []string{
 		SELECT 1, 1, 'a1', 'ann', '192.0.2.7', '{user/42/**}', '{}', history, '0.x', ROW('0', '{}', NULL, NULL, NULL)::outcrier.position_set, '10.x',
 			ROW((SELECT max(xid) FROM outcrier.event), '{}', NULL, NULL, NULL)::outcrier.position_set, now(), 3, 7, now() - interval '4 hours'
 		FROM outcrier.history_id`,
-	`INSERT INTO outcrier.node (run, node, streams, lag) VALUES (1, 'a1', 1, '0')`,
+	`INSERT INTO outcrier.node (run, node, streams, lag, about) VALUES (1, 'a1', 1, '0', '{"version": "v0.1.0", "settings": {"retention": "7d"}, "slow": [{"stream": 1, "for_s": 12.5}]}')`,
 	`INSERT INTO outcrier.erasure (kind, event_id, events, reason) VALUES ('erase', 99, 1, 'a mistake')`,
 }
 

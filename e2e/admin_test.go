@@ -79,7 +79,14 @@ FROM generate_series(1, 230) AS n`
 	const planSQL = `
 SELECT outcrier.append('public/announcements', 'system.maintenance', json_build_object('hour', n), '/ops', NULL, NULL, clock_timestamp() + n * interval '37 minutes')
 FROM generate_series(1, 4) AS n`
-	for _, sql := range []string{fillSQL, planSQL} {
+	const eraseSQL = `SELECT outcrier.erase('gone/**', 'account closed'), outcrier.redact(3, '{"submission": 3}', 'request 2026-118')`
+	// Two people, as the audit of another node has them.
+	const peopleSQL = `
+INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set, position, position_set, position_at, events, last_event, opened_at, closed_at, end_reason)
+SELECT 7, n, 'birch', (ARRAY['ann', 'bob/7'])[n], '192.0.2.' || n, ARRAY['user/' || n, 'public/**'], '{}', history, '0.x', ROW('0', '{}', NULL, NULL, NULL)::outcrier.position_set, '1.x',
+	ROW(pg_current_xact_id(), '{}', NULL, NULL, NULL)::outcrier.position_set, now(), 33, 230, now() - interval '2 hours', now() - interval '1 minute', 'left'
+FROM outcrier.history_id, generate_series(1, 2) AS n`
+	for _, sql := range []string{`SELECT outcrier.settle()`, `INSERT INTO outbox (topic, type) VALUES ('gone/1', 't')`, fillSQL, planSQL, eraseSQL, peopleSQL} {
 		if _, err := db.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
@@ -94,12 +101,16 @@ FROM generate_series(1, 4) AS n`
 
 // adminViews are the views, each with what is there when it is ready.
 var adminViews = map[string]string{
-	"":          `document.querySelectorAll('.plot svg').length === 3 && document.querySelectorAll('[data-testid=nodes] tbody tr').length === 1 && document.querySelectorAll('[data-testid=owing] tbody tr').length === 1`,
-	"streams":   `document.querySelectorAll('[data-testid=stream]').length === 3`,
-	"history":   `document.querySelectorAll('[data-testid=events] li').length === 50`,
-	"event/7":   `document.querySelectorAll('[data-testid=receipt]').length > 0 && document.querySelector('[data-testid=payload]').textContent.includes('submission')`,
-	"catalogue": `document.querySelectorAll('[data-testid=types] > li').length >= 8`,
-	"scheduled": `document.querySelectorAll('[data-testid=planned]').length === 4`,
+	"":           `document.querySelectorAll('.plot svg').length === 3 && document.querySelectorAll('[data-testid=nodes] tbody tr').length === 1 && document.querySelectorAll('[data-testid=pending] tbody tr').length === 1`,
+	"streams":    `document.querySelectorAll('[data-testid=stream]').length === 3`,
+	"history":    `document.querySelectorAll('[data-testid=events] li').length === 50`,
+	"event/7":    `document.querySelectorAll('[data-testid=receipt]').length > 0 && document.querySelector('[data-testid=payload]').textContent.includes('submission')`,
+	"people":     `document.querySelectorAll('[data-testid=person]').length === 2`,
+	"people/ann": `document.querySelectorAll('[data-testid=sent]').length > 0`,
+	"trends":     `document.querySelectorAll('[data-testid=trend] li').length === 6 && document.querySelector('.plot svg') !== null`,
+	"erased":     `document.querySelectorAll('[data-testid=erasure]').length === 2`,
+	"catalogue":  `document.querySelectorAll('[data-testid=types] > li').length >= 8`,
+	"scheduled":  `document.querySelectorAll('[data-testid=planned]').length === 4`,
 }
 
 // Every view shows what there is, at each width, in light and dark and in both
@@ -145,8 +156,9 @@ func TestAdmin_SaysThatThereIsNothing(t *testing.T) {
 	db := connect(t, database)
 	tab := newTab(t)
 	for view, says := range map[string]string{
-		"streams": "--audit", "history": "INSERT INTO outbox", "scheduled": "Nothing is scheduled", "event/99": "no event 99 is held",
-		"history?text=nowhere": "No event matches", "history?topic=a//b": "empty segments are not allowed", "": "No node keeps an audit",
+		"streams": "--audit", "history": "INSERT INTO outbox", "scheduled": "Nothing is scheduled", "event/99": "No event 99 is held",
+		"history?text=nowhere": "No event matches", "history?topic=a//b": "empty segments are not allowed", "": "keeps no audit", "people": "keeps no audit",
+		"trends": "No event matches", "erased": "Nothing was erased", "history?from=soon": "from must be an RFC 3339 time", "people/ann?from=soon": "is not a time",
 	} {
 		desk.as(t, tab, s.base+"/admin#/"+view)
 		settled(t, tab, fmt.Sprintf(`document.querySelector('main').innerText.includes(%q)`, says))
@@ -158,19 +170,19 @@ func TestAdmin_SaysThatThereIsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	see(t, tab, `#state[data-state=database]`)
-	see(t, tab, `.warnings p`)
+	see(t, tab, `#trouble:not(:empty)`)
 	if _, err := db.Exec(t.Context(), `ALTER TABLE outcrier.elsewhere RENAME TO scheduled`); err != nil {
 		t.Fatal(err)
 	}
 	see(t, tab, `#state[data-state=live]`)
 	s.kill()
 	see(t, tab, `#state[data-state=offline]`)
-	see(t, tab, `.warnings p`)
+	see(t, tab, `#trouble:not(:empty)`)
 	axe.check(t, tab, "offline")
 	screenshot(t, tab, "admin-offline")
 	s.restart(t)
 	see(t, tab, `#state[data-state=live]`)
-	settled(t, tab, `document.querySelector('.warnings p') === null`)
+	settled(t, tab, `document.querySelector('#trouble').textContent === ''`)
 }
 
 // The token is asked for, judged, kept, and given back.

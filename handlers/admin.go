@@ -29,11 +29,20 @@ func (h *handlers) adminRoutes(e *echo.Echo) {
 	const read, operate, catalogue = auth.GrantRead, auth.GrantOperate, auth.GrantCatalogue
 	h.adminRoute(e, "/admin/api/identity", routes{http.MethodGet: needs(h.whoami, auth.Grants()...)})
 	h.adminRoute(e, "/admin/api/overview", routes{http.MethodGet: needs(h.overview, read)})
+	h.adminRoute(e, "/admin/api/trend", routes{http.MethodGet: needs(h.trend, read)})
+	h.adminRoute(e, "/admin/api/people", routes{http.MethodGet: needs(h.people, read)})
+	h.adminRoute(e, "/admin/api/people/sent", routes{http.MethodGet: needs(h.sent, read)})
+	h.adminRoute(e, "/admin/api/people/why", routes{http.MethodGet: needs(h.why, read)})
+	h.adminRoute(e, "/admin/api/streams", routes{http.MethodGet: needs(h.streams, read), http.MethodDelete: needs(h.endStreams, operate)})
+	h.adminRoute(e, "/admin/api/streams/:run/:stream", routes{http.MethodDelete: needs(h.endStream, operate)})
 	h.adminRoute(e, "/admin/api/history", routes{http.MethodGet: needs(h.history, read)})
 	h.adminRoute(e, "/admin/api/history/:id", routes{http.MethodGet: needs(h.event, read)})
 	h.adminRoute(e, "/admin/api/history/:id/receipts", routes{http.MethodGet: needs(h.receipts, read)})
-	h.adminRoute(e, "/admin/api/streams", routes{http.MethodGet: needs(h.streams, read)})
-	h.adminRoute(e, "/admin/api/streams/:run/:stream", routes{http.MethodDelete: needs(h.endStream, operate)})
+	h.adminRoute(e, "/admin/api/history/:id/again", routes{http.MethodPost: needs(h.again, operate)})
+	h.adminRoute(e, "/admin/api/unsent", routes{http.MethodGet: needs(h.unsent, read)})
+	h.adminRoute(e, "/admin/api/export", routes{http.MethodGet: needs(h.export, read)})
+	h.adminRoute(e, "/admin/api/events", routes{http.MethodPost: needs(h.publish, operate)})
+	h.adminRoute(e, "/admin/api/erasures", routes{http.MethodGet: needs(h.erasures, read, auth.GrantErase), http.MethodPost: needs(h.erase, auth.GrantErase)})
 	h.adminRoute(e, "/admin/api/catalogue", routes{http.MethodGet: needs(h.editable, read, catalogue), http.MethodPost: needs(h.createType, catalogue)})
 	h.adminRoute(e, "/admin/api/catalogue/:type", routes{http.MethodPut: needs(h.changeType, catalogue), http.MethodDelete: needs(h.deleteType, catalogue)})
 	h.adminRoute(e, "/admin/api/revocations", routes{http.MethodGet: needs(h.revocations, read, operate), http.MethodPost: needs(h.revoke, operate)})
@@ -107,6 +116,8 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 		return fault(http.StatusBadRequest, strings.TrimPrefix(err.Error(), outbox.ErrSearch.Error()+": "))
 	case refused:
 		return fault(http.StatusUnprocessableEntity, reason)
+	case errors.Is(err, outbox.ErrMayNotErase):
+		return fault(http.StatusForbidden, err.Error())
 	case errors.Is(err, outbox.ErrTypeExists), errors.Is(err, outbox.ErrTypeChanged):
 		return fault(http.StatusConflict, err.Error())
 	}
@@ -166,9 +177,14 @@ func moment(name, text string) (time.Time, error) {
 // Overview is the answer to GET /admin/api/overview.
 type Overview struct {
 	outbox.Overview
-	// Node is the node that answers, Samples its last minutes, the oldest first.
-	Node    string   `json:"node"`
-	Samples []Sample `json:"samples"`
+	// Node is the node that answers, and About what it says of itself.
+	Node  string       `json:"node"`
+	About outbox.About `json:"about"`
+	// Samples are the last ten minutes of all nodes that keep an audit, or else of this
+	// one, the oldest first.
+	Samples []outbox.Sample `json:"samples"`
+	// OpenHere is how many streams are open at this node.
+	OpenHere int `json:"streams_here"`
 	// Following and Listening are of its tail.
 	Following bool `json:"following"`
 	Listening bool `json:"listening"`
@@ -212,8 +228,35 @@ func (h *handlers) overview(c echo.Context, who caller) error {
 	}
 	tail := h.TailStatus()
 	answer := Overview{
-		Overview: state, Node: h.Streamer.Node, Samples: h.Pulse.Samples(), Following: tail.Following, Listening: tail.Listening,
-		Audit: h.Audit != nil, Whoami: newWhoami(who),
+		Overview: state, Node: h.Streamer.Node, About: h.Pulse.About(), Following: tail.Following, Listening: tail.Listening,
+		OpenHere: h.Streamer.Open(), Audit: h.Audit != nil, Whoami: newWhoami(who),
+	}
+	answer.Samples = together(state.Nodes)
+	if h.Audit == nil || len(answer.Samples) == 0 {
+		answer.Samples = answer.About.Samples
 	}
 	return c.JSON(http.StatusOK, answer)
+}
+
+// together puts the samples of several nodes into one row: each node reads every event,
+// has streams of its own, and the one that is furthest behind counts.
+func together(nodes []outbox.Node) []outbox.Sample {
+	by := map[int64]outbox.Sample{}
+	for _, node := range nodes {
+		if node.About == nil {
+			continue
+		}
+		for _, s := range node.About.Samples {
+			at := s.At.Unix()
+			sum := by[at]
+			by[at] = outbox.Sample{At: s.At, Events: max(sum.Events, s.Events), Streams: sum.Streams + s.Streams, Lag: max(sum.Lag, s.Lag)}
+		}
+	}
+	samples := slices.Collect(maps.Values(by))
+	slices.SortFunc(samples, func(a, b outbox.Sample) int { return a.At.Compare(b.At) })
+	// The newest may not be there of all nodes yet.
+	if n := len(samples); n > 2 && len(nodes) > 1 {
+		samples = samples[:n-1]
+	}
+	return samples
 }

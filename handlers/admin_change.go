@@ -32,8 +32,10 @@ func (h *handlers) endStream(c echo.Context, who caller) error {
 	if err != nil {
 		return err
 	}
-	open, err := h.Admin.EndStream(c.Request().Context(), run, stream, who.name())
-	if err != nil {
+	open := false
+	if h.Audit == nil {
+		open = run == 0 && stream > 0 && h.open.end(stream, "") > 0
+	} else if open, err = h.Admin.EndStream(c.Request().Context(), run, stream, who.name()); err != nil {
 		return err
 	}
 	if !open {
@@ -152,37 +154,51 @@ func typeParam(c echo.Context) (string, error) {
 const maxEntry = 128 << 10
 
 func (h *handlers) readType(c echo.Context) (entry outbox.EventType, err error) {
-	if _, err := asked(c); err != nil {
-		return entry, err
+	entry = outbox.EventType{Severity: "info", Action: "none"}
+	err = h.adminBody(c, &entry, "type, code, title, description, severity, action and payload_schema")
+	if entry.Code != nil && *entry.Code == "" {
+		entry.Code = nil
 	}
-	body, err := h.readBody(c, maxEntry, "application/json")
+	return entry, err
+}
+
+// maxAdminBody is the largest body of the admin's API, in bytes: an event's payload may
+// have a MiB.
+const maxAdminBody = 2 << 20
+
+// adminBody reads a JSON object of known fields into value.
+func (h *handlers) adminBody(c echo.Context, value any, fields string) error {
+	if _, err := asked(c); err != nil {
+		return err
+	}
+	most := int64(maxAdminBody)
+	if _, entry := value.(*outbox.EventType); entry {
+		most = maxEntry
+	}
+	body, err := h.readBody(c, most, "application/json")
 	if err != nil {
-		return entry, err
+		return err
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
-	entry = outbox.EventType{Severity: "info", Action: "none"}
-	if err = decoder.Decode(&entry); err == nil {
+	if err = decoder.Decode(value); err == nil {
 		err = nothingMore(decoder)
 	}
 	switch {
 	case errors.Is(err, io.EOF):
-		return entry, fault(http.StatusBadRequest, "the body is empty")
+		return fault(http.StatusBadRequest, "the body is empty")
 	case err != nil:
 		detail := strings.TrimPrefix(jsonFault(err).Error(), "json: ")
-		return entry, fault(http.StatusBadRequest, detail+"; an entry has type, code, title, description, severity, action and payload_schema")
+		return fault(http.StatusBadRequest, detail+"; allowed are "+fields)
 	}
-	if entry.Code != nil && *entry.Code == "" {
-		entry.Code = nil
-	}
-	return entry, nil
+	return nil
 }
 
 // nothingMore is nil at the end of what is decoded.
 func nothingMore(decoder *json.Decoder) error {
 	switch _, err := decoder.Token(); {
 	case err == nil:
-		return errors.New("the body holds more than one entry")
+		return errors.New("the body holds more than one object")
 	case !errors.Is(err, io.EOF):
 		return err
 	}

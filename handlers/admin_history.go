@@ -1,8 +1,10 @@
 package handlers
 
 import (
+	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -10,25 +12,41 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
+// searchParameters are those of a search.
+var searchParameters = []string{"topic", "type", "from", "until", "text", "cursor", "limit"}
+
+// search reads the parameters of a search.
+func search(query url.Values) (s outbox.Search, err error) {
+	s = outbox.Search{
+		Topic: outbox.Pattern(query.Get("topic")), Type: query.Get("type"), Text: query.Get("text"), Cursor: query.Get("cursor"),
+	}
+	if s.From, err = moment("from", query.Get("from")); err != nil {
+		return s, err
+	}
+	s.Until, err = moment("until", query.Get("until"))
+	return s, err
+}
+
 // history is GET /admin/api/history: a page of events, the newest first.
-func (h *handlers) history(c echo.Context, _ caller) error {
-	query, err := asked(c, "topic", "type", "from", "until", "text", "cursor", "limit")
+func (h *handlers) history(c echo.Context, _ caller) error { return h.found(c, h.Admin.Search) }
+
+// unsent is GET /admin/api/unsent: those that were sent to nobody.
+func (h *handlers) unsent(c echo.Context, _ caller) error { return h.found(c, h.Admin.Unsent) }
+
+// found answers with a page of events.
+func (h *handlers) found(c echo.Context, find func(context.Context, outbox.Search) (outbox.Found, error)) error {
+	query, err := asked(c, searchParameters...)
 	if err != nil {
 		return err
 	}
-	search := outbox.Search{
-		Topic: outbox.Pattern(query.Get("topic")), Type: query.Get("type"), Text: query.Get("text"), Cursor: query.Get("cursor"),
-	}
-	if search.From, err = moment("from", query.Get("from")); err != nil {
-		return err
-	}
-	if search.Until, err = moment("until", query.Get("until")); err != nil {
+	search, err := search(query)
+	if err != nil {
 		return err
 	}
 	if search.Limit, err = number(query.Get("limit"), 50, 1, 200); err != nil {
 		return fault(http.StatusBadRequest, "limit "+err.Error())
 	}
-	found, err := h.Admin.Search(c.Request().Context(), search)
+	found, err := find(c.Request().Context(), search)
 	if err != nil {
 		return err
 	}
@@ -49,7 +67,7 @@ func (h *handlers) event(c echo.Context, _ caller) error {
 		return err
 	}
 	if !found {
-		return fault(http.StatusNotFound, fmt.Sprintf("no event %d is held: it was never committed, or is past retention", id))
+		return notHeld(id)
 	}
 	return c.JSON(http.StatusOK, event)
 }
@@ -81,19 +99,27 @@ func (h *handlers) receipts(c echo.Context, _ caller) error {
 	}{receipts, len(receipts) == outbox.ReceiptPage, h.Audit != nil})
 }
 
-// streams is GET /admin/api/streams.
+// streams is GET /admin/api/streams. A node that keeps no audit knows its own.
 func (h *handlers) streams(c echo.Context, _ caller) error {
-	query, err := asked(c, "state", "subject", "node", "cursor")
+	query, err := asked(c, "state", "subject", "node", "reason", "slow", "order", "cursor")
 	if err != nil {
 		return err
 	}
-	search := outbox.StreamSearch{Subject: query.Get("subject"), Node: query.Get("node"), Cursor: query.Get("cursor")}
-	switch state := query.Get("state"); state {
-	case "", "open":
-	case "ended":
-		search.Ended = true
-	default:
-		return fault(http.StatusBadRequest, fmt.Sprintf("state %.100q is not known; allowed are open and ended", state))
+	search := outbox.StreamSearch{Subject: query.Get("subject"), Node: query.Get("node"), Reason: query.Get("reason"), Cursor: query.Get("cursor")}
+	for _, choice := range []struct {
+		name, no, yes string
+		chosen        *bool
+	}{{"state", "open", "ended", &search.Ended}, {"slow", "false", "true", &search.Slow}, {"order", "time", "sent", &search.BySent}} {
+		switch given := query.Get(choice.name); given {
+		case "", choice.no:
+		case choice.yes:
+			*choice.chosen = true
+		default:
+			return fault(http.StatusBadRequest, fmt.Sprintf("%s %.100q is not known; allowed are %s and %s", choice.name, given, choice.no, choice.yes))
+		}
+	}
+	if h.Audit == nil {
+		return c.JSON(http.StatusOK, h.open.find(search, h.Streamer.Node, h.slow()))
 	}
 	found, err := h.Admin.Streams(c.Request().Context(), search)
 	if err != nil {
@@ -102,25 +128,41 @@ func (h *handlers) streams(c echo.Context, _ caller) error {
 	return c.JSON(http.StatusOK, found)
 }
 
+// slow is for how long the readers of this node's slow streams have not kept up.
+func (h *handlers) slow() map[int64]float64 {
+	slow := map[int64]float64{}
+	for _, s := range h.Streamer.Slow(slowAfter, slowListed) {
+		slow[s.Number] = s.For.Seconds()
+	}
+	return slow
+}
+
 // scheduled is GET /admin/api/scheduled: what waits, the next first. Another page
 // begins behind deliver_at and id of the last one.
 func (h *handlers) scheduled(c echo.Context, _ caller) error {
-	query, err := asked(c, "deliver_at", "id")
+	query, err := asked(c, "topic", "type", "failed", "deliver_at", "id")
 	if err != nil {
 		return err
+	}
+	search := outbox.PlannedSearch{Topic: outbox.Pattern(query.Get("topic")), Type: query.Get("type"), After: time.Unix(0, 0)}
+	switch failed := query.Get("failed"); failed {
+	case "", "false":
+	case "true":
+		search.Failed = true
+	default:
+		return fault(http.StatusBadRequest, fmt.Sprintf("failed %.100q is not known; allowed are false and true", failed))
 	}
 	after, err := moment("deliver_at", query.Get("deliver_at"))
 	if err != nil {
 		return err
 	}
-	id, err := whole("id", query.Get("id"))
-	if err != nil {
+	if !after.IsZero() {
+		search.After = after
+	}
+	if search.ID, err = whole("id", query.Get("id")); err != nil {
 		return err
 	}
-	if after.IsZero() {
-		after = time.Unix(0, 0)
-	}
-	planned, err := h.Admin.Planned(c.Request().Context(), after, id)
+	planned, err := h.Admin.Planned(c.Request().Context(), search)
 	if err != nil {
 		return err
 	}

@@ -125,6 +125,10 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request 
 		end, forget := func() { cancel(errEnded) }, stop
 		ctx, stop = cancellable, func() { cancel(nil); forget() }
 		request.Record = h.recorded(who, request.Filter, end)
+	} else if h.Admin != nil {
+		listed, number, remove := h.listed(ctx, who, request.Filter)
+		forget := stop
+		ctx, request.Number, stop = listed, number, func() { remove(); forget() }
 	}
 	h.Streamer.Serve(ctx, w, request, func(why error) {
 		stop()

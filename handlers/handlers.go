@@ -40,7 +40,7 @@ type Config struct {
 	Access Access
 	// Audit, when not nil, records the streams, and the polls that gave events.
 	Audit *outbox.Audit
-	// Admin, when not nil, answers at /admin, with the charts of Pulse.
+	// Admin, when not nil, answers at /admin, with what Pulse says of the node.
 	Admin *outbox.Admin
 	Pulse *Pulse
 	// Home serves every path that is not Outcrier's; nil for 404.
@@ -138,6 +138,7 @@ type handlers struct {
 	principals, addresses *quota
 	pace                  *pace
 	types                 types
+	open                  openStreams
 	logged                *rate.Limiter
 	unlogged              atomic.Int64
 }

@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -9,57 +10,53 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// Pulse keeps the last minutes of a node, for the charts of the admin page.
+// Pulse keeps the last minutes of a node, and the rest of what it says of itself on the
+// admin page.
 type Pulse struct {
 	Streamer   *sse.Streamer
 	TailStatus func() outbox.Status
+	// Version and Settings are shown as they are.
+	Version  string
+	Settings map[string]string
 
 	mu      sync.Mutex
-	samples []Sample
-}
-
-// Sample is a node at one moment.
-type Sample struct {
-	At time.Time `json:"at"`
-	// Events is how many events per second the tail has read since the sample
-	// before, whatever node they were appended at.
-	Events float64 `json:"events_per_s"`
-	// Streams are open.
-	Streams int `json:"streams"`
-	// Lag is for how long the tail has not followed, in seconds.
-	Lag float64 `json:"lag_s"`
+	samples []outbox.Sample
 }
 
 const (
-	pulseTurn = 2 * time.Second
+	pulseTurn = 5 * time.Second
 	// pulseSamples are ten minutes.
-	pulseSamples = 300
+	pulseSamples = 120
+	// A stream is slow when a write has waited for its reader for so long.
+	slowAfter, slowListed = 2 * time.Second, 20
 )
 
 // Run takes samples until ctx ends, and returns its cause.
 func (p *Pulse) Run(ctx context.Context) error {
-	ticker := time.NewTicker(pulseTurn)
-	defer ticker.Stop()
 	at, before, following := time.Now(), p.TailStatus().Events, time.Now()
 	for {
+		// All nodes do so at the same times, so that their samples add up.
+		next := time.NewTimer(time.Until(time.Now().Truncate(pulseTurn).Add(pulseTurn)))
 		select {
 		case <-ctx.Done():
+			next.Stop()
 			return context.Cause(ctx)
-		case <-ticker.C:
+		case <-next.C:
 		}
 		now, tail := time.Now(), p.TailStatus()
 		if tail.Following {
 			following = now
 		}
-		p.add(Sample{
-			At: now.UTC(), Events: float64(tail.Events-before) / now.Sub(at).Seconds(),
-			Streams: p.Streamer.Open(), Lag: now.Sub(following).Seconds(),
+		rate := float64(tail.Events-before) / now.Sub(at).Seconds()
+		p.add(outbox.Sample{
+			At: now.UTC().Round(pulseTurn), Events: math.Round(rate*100) / 100,
+			Streams: p.Streamer.Open(), Lag: math.Round(now.Sub(following).Seconds()*100) / 100,
 		})
 		at, before = now, tail.Events
 	}
 }
 
-func (p *Pulse) add(s Sample) {
+func (p *Pulse) add(s outbox.Sample) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.samples) == pulseSamples {
@@ -68,12 +65,21 @@ func (p *Pulse) add(s Sample) {
 	p.samples = append(p.samples, s)
 }
 
-// Samples are the last ten minutes, the oldest first; none from nil.
-func (p *Pulse) Samples() []Sample {
+// About is what the node says of itself now; of nil it says nothing.
+func (p *Pulse) About() outbox.About {
+	about := outbox.About{Settings: map[string]string{}, Samples: []outbox.Sample{}, Slow: []outbox.SlowStream{}}
 	if p == nil {
-		return []Sample{}
+		return about
+	}
+	about.Version = p.Version
+	if p.Settings != nil {
+		about.Settings = p.Settings
+	}
+	for _, slow := range p.Streamer.Slow(slowAfter, slowListed) {
+		about.Slow = append(about.Slow, outbox.SlowStream{Stream: slow.Number, For: math.Round(slow.For.Seconds()*10) / 10})
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return append([]Sample{}, p.samples...)
+	about.Samples = append(about.Samples, p.samples...)
+	return about
 }

@@ -14,7 +14,7 @@ CREATE TABLE outcrier.erasure (
     pattern   text,       -- of all events on matching topics
     events    bigint      NOT NULL,
     reason    text        NOT NULL,
-    erased_by text        NOT NULL DEFAULT session_user,
+    erased_by text        NOT NULL DEFAULT concat_ws(' for ', session_user, nullif(current_setting('outcrier.admin', true), '')),
     erased_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 

@@ -39,13 +39,6 @@ CREATE FUNCTION outcrier.matches(topic text, pattern text) RETURNS boolean LANGU
         || CASE right(pattern, 3) WHEN '/**' THEN '(/.*)?$' ELSE '$' END)
 END;
 
--- selects reports whether a stream selects the event, like outbox.Filter.Match: by any of its
--- patterns, and by any of its types if it has some.
-CREATE FUNCTION outcrier.selects(topics text[], types text[], topic text, type text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN EXISTS (SELECT FROM unnest(topics) AS p WHERE outcrier.matches(topic, p))
-    AND (cardinality(types) = 0 OR EXISTS (
-        SELECT FROM unnest(types) AS t WHERE t = type OR right(t, 1) = '*' AND starts_with(type, left(t, -1))));
-
 -- The nodes. One that is not seen for 30 s is lost: the node that finds it so ends its
 -- streams and deletes its row. A node that was only cut off, and comes back, undoes that.
 CREATE TABLE outcrier.node (
@@ -54,7 +47,8 @@ CREATE TABLE outcrier.node (
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(), seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     streams    int         NOT NULL,
     position   text, -- of its tail,
-    lag        interval -- and how far that is behind; NULL if the node doesn't know
+    lag        interval, -- and how far that is behind; NULL if the node doesn't know
+    about      jsonb -- its version, settings and last minutes, for the admin page
 );
 
 -- Times are the database's, so that they compare with created_at: opened_at is rather too
@@ -62,7 +56,7 @@ CREATE TABLE outcrier.node (
 CREATE TABLE outcrier.stream (
     run              bigint      NOT NULL, stream bigint NOT NULL,
     node             text        NOT NULL,
-    subject          text        NOT NULL, -- whom the token is for; '' where none is needed
+    subject          text COLLATE "C" NOT NULL, -- whom the token is for; '' where none is needed
     client_address   text        NOT NULL,
     topics           text[]      NOT NULL, types text[] NOT NULL,
     since            timestamptz, -- the replay's lower bound on created_at; NULL for none
@@ -89,14 +83,14 @@ CREATE INDEX stream_open ON outcrier.stream (opened_at, run, stream) WHERE close
 
 -- heartbeat records that a node is alive, ends the streams of nodes that are not, and returns
 -- the database's time.
-CREATE FUNCTION outcrier.heartbeat(run bigint, node text, streams int, "position" text, lag interval) RETURNS timestamptz
+CREATE FUNCTION outcrier.heartbeat(run bigint, node text, streams int, "position" text, lag interval, about jsonb DEFAULT NULL) RETURNS timestamptz
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
     fresh boolean; lost record;
 BEGIN
-    INSERT INTO outcrier.node AS n (run, node, streams, position, lag) VALUES ($1, $2, $3, $4, $5)
-    ON CONFLICT (run) DO UPDATE SET seen_at = clock_timestamp(), streams = $3, position = $4, lag = $5
+    INSERT INTO outcrier.node AS n (run, node, streams, position, lag, about) VALUES ($1, $2, $3, $4, $5, $6)
+    ON CONFLICT (run) DO UPDATE SET seen_at = clock_timestamp(), streams = $3, position = $4, lag = $5, about = coalesce($6, n.about)
     RETURNING n.xmax = 0 INTO fresh;
     IF fresh THEN
         UPDATE outcrier.stream AS s SET closed_at = NULL, end_reason = NULL WHERE s.run = $1 AND s.end_reason = 'node lost';

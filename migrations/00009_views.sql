@@ -43,7 +43,8 @@ FROM outcrier.event AS o JOIN outcrier.stream AS s ON s.xid_range @> o.xid::text
 WHERE o.topic <> '' AND s.history = (SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1)
     AND outcrier.contains(s.position_set, o.xid, o.id) AND NOT outcrier.contains(s.from_set, o.xid, o.id)
     AND (s.since IS NULL OR o.created_at >= s.since OR (s.live_set).max_xid IS NOT NULL AND NOT outcrier.contains(s.live_set, o.xid, o.id))
-    AND outcrier.selects(s.topics, s.types, o.topic, o.type);
+    AND EXISTS (SELECT FROM unnest(s.topics) AS p WHERE outcrier.matches(o.topic, p))
+    AND (s.types = '{}' OR EXISTS (SELECT FROM unnest(s.types) AS k WHERE k = o.type OR right(k, 1) = '*' AND starts_with(o.type, left(k, -1))));
 COMMENT ON VIEW outcrier.receipts IS 'The streams, and so the people, that an event was sent to, one a row. Ask by id; for what one person was sent, ask people. subject: whom the stream''s token is for, empty where none is needed. It was written to the connection between sent_after and sent_before.';
 
 -- The same from the other side: a person's streams first, and of each what it selects, by
@@ -58,9 +59,13 @@ JOIN outcrier.stream AS s ON s.history = present.history
 CROSS JOIN LATERAL (
     SELECT e.id, e.topic, e.type, e.created_at, e.xid, p.nth
     FROM unnest(s.topics) WITH ORDINALITY AS p (pattern, nth)
-    JOIN outcrier.event AS e ON e.topic >= rtrim(split_part(p.pattern, '*', 1), '/')
-        AND e.topic <= CASE WHEN strpos(p.pattern, '*') = 0 THEN p.pattern ELSE rtrim(split_part(p.pattern, '*', 1), '/') || '0' END
+    JOIN outcrier.event AS e ON e.topic = p.pattern
     WHERE NOT EXISTS (SELECT FROM unnest(s.topics) AS t WHERE starts_with(t, '*'))
+    UNION ALL
+    SELECT e.id, e.topic, e.type, e.created_at, e.xid, p.nth
+    FROM unnest(s.topics) WITH ORDINALITY AS p (pattern, nth)
+    JOIN outcrier.event AS e ON e.topic >= rtrim(split_part(p.pattern, '*', 1), '/') AND e.topic <= rtrim(split_part(p.pattern, '*', 1), '/') || '0'
+    WHERE strpos(p.pattern, '*') > 0 AND NOT EXISTS (SELECT FROM unnest(s.topics) AS t WHERE starts_with(t, '*'))
     UNION ALL
     SELECT e.id, e.topic, e.type, e.created_at, e.xid, NULL::bigint AS nth FROM outcrier.event AS e
     WHERE EXISTS (SELECT FROM unnest(s.topics) AS t WHERE starts_with(t, '*')) AND e.topic <> ''
@@ -68,7 +73,8 @@ CROSS JOIN LATERAL (
 ) AS o
 WHERE outcrier.contains(s.position_set, o.xid, o.id) AND NOT outcrier.contains(s.from_set, o.xid, o.id)
     AND (s.since IS NULL OR o.created_at >= s.since OR (s.live_set).max_xid IS NOT NULL AND NOT outcrier.contains(s.live_set, o.xid, o.id))
-    AND outcrier.selects(CASE WHEN o.nth IS NULL THEN s.topics ELSE s.topics[o.nth:o.nth] END, s.types, o.topic, o.type)
+    AND EXISTS (SELECT FROM unnest(CASE WHEN o.nth IS NULL THEN s.topics ELSE s.topics[o.nth:o.nth] END) AS p WHERE outcrier.matches(o.topic, p))
+    AND (s.types = '{}' OR EXISTS (SELECT FROM unnest(s.types) AS k WHERE k = o.type OR right(k, 1) = '*' AND starts_with(o.type, left(k, -1))))
     AND NOT EXISTS (SELECT FROM unnest(s.topics[:o.nth - 1]) AS earlier WHERE outcrier.matches(o.topic, earlier));
 COMMENT ON VIEW outcrier.people IS 'What a person was sent, one row per event and stream. Ask by subject: WHERE subject = ''ann'' ORDER BY id DESC LIMIT 50, with a condition on created_at for a stretch of time. It was written to the connection between sent_after and sent_before.';
 

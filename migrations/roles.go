@@ -13,8 +13,8 @@ import (
 var rolesSQL string
 
 // Roles makes the roles outcrier_writer, outcrier_reader, outcrier_server,
-// outcrier_operator and outcrier_two_phase where they are missing, and grants each only the
-// rights that it needs in this outbox; roles.sql has the list. It may be called again. The
+// outcrier_operator, outcrier_eraser and outcrier_two_phase where they are missing, and
+// grants each only the rights that it needs in this outbox; roles.sql has the list. It may be called again. The
 // outbox's owner calls it, who needs CREATEROLE only while a role is missing.
 //
 // Faults that it can't remove, like rights that other roles have on the outbox's tables, it

@@ -5,6 +5,7 @@
 --     GRANT outcrier_reader TO auditor;        -- reads the history
 --     GRANT outcrier_operator TO oncall;       -- reads history, streams, nodes, schedule and lag
 --     GRANT outcrier_server TO outcrier;       -- what outcrier serve needs, no more
+--     GRANT outcrier_eraser TO outcrier;       -- erases and redacts, also by the admin page
 --     GRANT outcrier_two_phase TO transfers;   -- nothing; its sessions don't notify
 --
 -- Roles belong to the cluster, their rights to the outbox: several outboxes share the roles,
@@ -16,7 +17,7 @@ SET LOCAL search_path = pg_catalog, pg_temp;
 
 DO $roles$
 DECLARE
-    ours  CONSTANT text[] := ARRAY['outcrier_writer', 'outcrier_reader', 'outcrier_server', 'outcrier_operator', 'outcrier_two_phase'];
+    ours  CONSTANT text[] := ARRAY['outcrier_writer', 'outcrier_reader', 'outcrier_server', 'outcrier_operator', 'outcrier_eraser', 'outcrier_two_phase'];
     home  CONSTANT oid := (SELECT relnamespace FROM pg_class WHERE oid = 'outcrier.event'::regclass);
     one record; named text;
 BEGIN
@@ -38,17 +39,17 @@ BEGIN
 
     -- A server acts by functions: it makes no partition but one that is missing, answers no request
     -- that nobody drew, and writes no row that is not an append. How long events are kept is the
-    -- server's to say, above minimum_retention(); removals are on record. To erase is the owner's.
+    -- server's to say, above minimum_retention(); removals are on record. Erasing is another role's.
     FOR one IN
         SELECT g.role, g.rights, object, found.target FROM (VALUES
             ('outcrier_writer',   'EXECUTE', 'append append_all append_checked payload_schemas own_rows refuse_replica position'),
             ('outcrier_writer',   'SELECT',  'event_id repeated_id'), -- lastval(), which some ORMs call
             ('outcrier_reader',   'SELECT',  'history receipts people topics event_type'),
-            ('outcrier_reader',   'EXECUTE', 'jsonb_or_text contains matches selects id_at position'),
+            ('outcrier_reader',   'EXECUTE', 'jsonb_or_text contains matches id_at position'),
             ('outcrier_operator', 'SELECT',  'history receipts people topics lag stream node scheduled removal erasure'),
-            ('outcrier_operator', 'EXECUTE', 'jsonb_or_text contains matches selects id_at in_flight'),
-            ('outcrier_operator', 'SELECT',  'revoked'),
-            ('outcrier_operator', 'EXECUTE', 'revoke'),
+            ('outcrier_operator', 'SELECT',  'revoked event event_default history_id removal_topic event_id event_type'),
+            ('outcrier_operator', 'EXECUTE', 'jsonb_or_text contains matches id_at in_flight position partitions schema_version minimum_retention revoke'),
+            ('outcrier_eraser',   'EXECUTE', 'erase redact'),
             ('outcrier_server',   'SELECT',  'history receipts people topics lag stream node removal erasure'),
             ('outcrier_server',   'SELECT',  'event history_id removal_topic removal_anchor wake_request wake_answer'),
             ('outcrier_server',   'USAGE',   'wake_request'),
@@ -60,7 +61,7 @@ BEGIN
             ('outcrier_server',   'EXECUTE', 'append append_all append_checked payload_schemas position position_keys settle schema_version'),
             ('outcrier_server',   'EXECUTE', 'answer_wake_up deliver_scheduled cancel heartbeat record_streams stop_node end_stream'),
             ('outcrier_server',   'EXECUTE', 'partitions partition_width add_partition drop_partition delete_expired purge_records maintain'),
-            ('outcrier_server',   'EXECUTE', 'jsonb_or_text contains matches selects id_at in_flight removal_memory minimum_retention')
+            ('outcrier_server',   'EXECUTE', 'jsonb_or_text contains matches id_at in_flight removal_memory minimum_retention')
         ) AS g (role, rights, objects)
         CROSS JOIN string_to_table(g.objects, ' ') AS object
         LEFT JOIN LATERAL (

@@ -624,7 +624,7 @@ func TestRoles_SayWhatIsMissing(t *testing.T) {
 	}
 	fails("without an outbox", "outcrier migrate up")
 	up(t, m)
-	_, err := admin.Exec(t.Context(), `DROP ROLE IF EXISTS outcrier_writer, outcrier_reader, outcrier_server, outcrier_operator, outcrier_two_phase`)
+	_, err := admin.Exec(t.Context(), `DROP ROLE IF EXISTS outcrier_writer, outcrier_reader, outcrier_server, outcrier_operator, outcrier_eraser, outcrier_two_phase`)
 	if err == nil {
 		fails("without CREATEROLE", "role outcrier_writer does not exist, and "+name+" may not create it", "CREATE ROLE outcrier_server NOLOGIN;")
 	} // otherwise other outboxes of the cluster use them

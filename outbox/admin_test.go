@@ -65,7 +65,7 @@ func TestAdmin_NeedsNoMoreThanTheServersRole(t *testing.T) {
 	must("streams", err)
 	_, err = a.EndStream(ctx, 1, 1, "me")
 	must("end a stream", err)
-	planned, err := a.Planned(ctx, time.Unix(0, 0), 0)
+	planned, err := a.Planned(ctx, outbox.PlannedSearch{After: time.Unix(0, 0)})
 	must("scheduled", err)
 	waited, err := a.Cancel(ctx, planned[0].ID)
 	must("cancel", err)

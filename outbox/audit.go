@@ -53,6 +53,8 @@ type Audit struct {
 	// State, when not nil, is asked at each heartbeat for where the tail
 	// stands and how far it is behind.
 	State func() (position Position, lag time.Duration)
+	// About, when not nil, is asked every few seconds for what the node says of itself.
+	About func() About
 	// Every is how old the row of an open stream may get after it was sent
 	// something: 10 s by default. Receipts of streams that are open are as
 	// much late.
@@ -63,7 +65,8 @@ type Audit struct {
 	// Log gets failures. Nothing by default.
 	Log *slog.Logger
 
-	run int64
+	run   int64
+	beats int // of Run's goroutine
 
 	mu      sync.Mutex
 	streams map[int64]*StreamRecord
@@ -79,6 +82,8 @@ const (
 	auditBacklog = 100_000
 	// auditPatience is how long one statement may take.
 	auditPatience = 20 * time.Second
+	// auditAbout is how many beats there are from one word about the node to the next.
+	auditAbout = 5
 	// auditShift is how long a turn writes before it beats again: others take a
 	// node for lost that has not for 30 s.
 	auditShift = 5 * time.Second
@@ -221,11 +226,23 @@ func (a *Audit) beat(ctx context.Context) (asked time.Time, err error) {
 	a.mu.Lock()
 	open := a.open
 	a.mu.Unlock()
+	var about *string
+	if a.About != nil && a.beats%auditAbout == 0 {
+		encoded, err := json.Marshal(a.About())
+		if err != nil {
+			return asked, err
+		}
+		text := string(encoded)
+		about = &text
+	}
 	ctx, cancel := context.WithTimeout(ctx, auditPatience)
 	defer cancel()
 	err = inPool(ctx, a.Pool, a.Schema, func(q db) error {
-		return q.QueryRow(ctx, `SELECT outcrier.heartbeat($1, $2, $3, $4, $5)`, a.run, clean(a.Node), open, position, lag).Scan(&asked)
+		return q.QueryRow(ctx, `SELECT outcrier.heartbeat($1, $2, $3, $4, $5, $6::text::jsonb)`, a.run, clean(a.Node), open, position, lag, about).Scan(&asked)
 	})
+	if err == nil {
+		a.beats++
+	}
 	return asked, err
 }
 

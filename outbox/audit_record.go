@@ -44,6 +44,14 @@ type StreamRecord struct {
 	writtenAt        time.Time
 }
 
+// Number identifies the stream at its node; 0 of nil.
+func (r *StreamRecord) Number() int64 {
+	if r == nil {
+		return 0
+	}
+	return r.number
+}
+
 // Live notes where the stream's replay has met what happens now. It has to be
 // told only of a stream whose Filter has Since, before the first event that
 // follows: from there on Since does not count.

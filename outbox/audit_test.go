@@ -171,6 +171,40 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 	if len(want) < 100 {
 		t.Errorf("only %d receipts to tell by", len(want))
 	}
+	// The admin page says the same, of each person and of each event.
+	admin := outbox.NewAdmin(pool)
+	var sent, unsent []string
+	for i := range 150 {
+		found, err := admin.Sent(t.Context(), outbox.SentSearch{Subject: fmt.Sprint(i)})
+		if err != nil || found.Next != 0 {
+			t.Fatalf("%+v %v", found, err)
+		}
+		for _, e := range found.Events {
+			sent = append(sent, fmt.Sprintf("%d to %d", e.ID, i))
+		}
+	}
+	if slices.Sort(sent); !slices.Equal(sent, want) {
+		t.Errorf("%d were sent, want %d\n%v\n%v", len(sent), len(want), sent, want)
+	}
+	for _, e := range events {
+		if !slices.ContainsFunc(want, func(receipt string) bool { return strings.HasPrefix(receipt, fmt.Sprintf("%d to ", e.id)) }) {
+			unsent = append(unsent, fmt.Sprint(e.id))
+		}
+		for range 3 {
+			subject := fmt.Sprint(random.IntN(150))
+			why, err := admin.Why(t.Context(), subject, e.id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if is := slices.Contains(want, fmt.Sprintf("%d to %s", e.id, subject)); is != (why.Verdict == "sent") {
+				t.Errorf("event %d and %s: %s", e.id, subject, why.Verdict)
+			}
+		}
+	}
+	slices.Reverse(unsent)
+	if found, err := admin.Unsent(t.Context(), outbox.Search{Limit: 200}); err != nil || !slices.Equal(hitIDs(found.Events), unsent) {
+		t.Errorf("sent to nobody are %v %v, want %v", hitIDs(found.Events), err, unsent)
+	}
 	if wrong := ask[int](t, pool, `SELECT count(*) FROM outcrier.receipts WHERE sent_after > sent_before`)[0]; wrong > 0 {
 		t.Errorf("%d were sent before they could be", wrong)
 	}
@@ -484,4 +518,11 @@ func BenchmarkAudit_Progress(b *testing.B) {
 	for b.Loop() {
 		record.Progress(outbox.Position{}, 1, 1)
 	}
+}
+
+func hitIDs(hits []outbox.Hit) (ids []string) {
+	for _, hit := range hits {
+		ids = append(ids, fmt.Sprint(hit.ID))
+	}
+	return ids
 }

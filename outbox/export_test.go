@@ -79,3 +79,8 @@ func (a *Admin) Busy() {
 
 // ArrayLiteral is how AppendSQL hands texts over.
 var ArrayLiteral = arrayLiteral
+
+// TrendOfBlocks is Trend with another size of its sample.
+func (a *Admin) TrendOfBlocks(ctx context.Context, s TrendSearch, blocks float64) (Trend, error) {
+	return a.trend(ctx, s, blocks)
+}

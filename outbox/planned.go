@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -14,17 +15,43 @@ type Planned struct {
 	Source    string    `json:"source"`
 	DeliverAt time.Time `json:"deliver_at"`
 	CreatedAt time.Time `json:"created_at"`
+	// Problem is why it could not be delivered when it was due, RetryAt when it is tried
+	// again; both are nil for one that was not tried.
+	Problem *string    `json:"problem"`
+	RetryAt *time.Time `json:"retry_at"`
+}
+
+// PlannedSearch selects scheduled events.
+type PlannedSearch struct {
+	// Topic and Type are as in Search.
+	Topic Pattern
+	Type  string
+	// Failed selects those that could not be delivered.
+	Failed bool
+	// After and ID are deliver_at and id of the last one of the page before.
+	After time.Time
+	ID    int64
 }
 
 // PlannedPage is how many scheduled events are read at once.
 const PlannedPage = 100
 
-// Planned reads what is scheduled behind a time and an id, the next first.
-func (a *Admin) Planned(ctx context.Context, after time.Time, id int64) ([]Planned, error) {
-	const plannedSQL = `
-SELECT id, topic, type, source, deliver_at, created_at FROM outcrier.scheduled
-WHERE (deliver_at, id) > ($1, $2) ORDER BY deliver_at, id LIMIT $3`
-	return readAll[Planned](ctx, a, plannedSQL, after, id, PlannedPage)
+// Planned reads a page of what is scheduled, the next first.
+func (a *Admin) Planned(ctx context.Context, s PlannedSearch) ([]Planned, error) {
+	page, err := (&Search{Topic: s.Topic, Type: s.Type, Limit: 1}).check()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSearch, err)
+	}
+	q := new(statement)
+	q.add(`
+SELECT id, topic, type, source, deliver_at, created_at, problem, retry_at FROM outcrier.scheduled
+WHERE (deliver_at, id) > (?, ?)`, s.After, s.ID)
+	page.where(q, " AND ")
+	if s.Failed {
+		q.add(" AND problem IS NOT NULL")
+	}
+	q.add(" ORDER BY deliver_at, id LIMIT ?", PlannedPage)
+	return readAll[Planned](ctx, a, q.sql.String(), q.args...)
 }
 
 // Cancel removes a scheduled event, and reports whether it still waited: otherwise

@@ -28,6 +28,8 @@ type Search struct {
 	Cursor string
 	// Limit is how many events a page holds, from 1 to 200.
 	Limit int
+	// Whole has hits with their payloads whole, for an export.
+	Whole bool
 }
 
 // Hit is one event of a page.
@@ -136,7 +138,7 @@ func (s *Search) check() (*searched, error) {
 	}
 	parts := cursorText.FindStringSubmatch(s.Cursor)
 	if parts == nil || len(s.Cursor) > cursorBytes {
-		return nil, errors.New("the cursor is none that a page had")
+		return nil, errors.New("invalid cursor: give next as the page before had it")
 	}
 	var ids [3]int64
 	for i := range ids {
@@ -151,7 +153,7 @@ func inYears(t time.Time) bool { return t.IsZero() || t.Year() >= 1 && t.Year() 
 func malformed(err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "22P02" {
-		return fmt.Errorf("%w: the cursor is none that a page had", ErrSearch)
+		return fmt.Errorf("%w: invalid cursor: give next as the page before had it", ErrSearch)
 	}
 	return err
 }

@@ -157,16 +157,16 @@ func TestSearch_RefusesWhatItCantTake(t *testing.T) {
 	}
 	admin := outbox.NewAdmin(pool)
 	for says, s := range map[string]outbox.Search{
-		"empty segments":    {Topic: "a//b", Limit: 1},
-		`at the end`:        {Type: "a*b", Limit: 1},
-		"NUL":               {Text: "a\x00b", Limit: 1},
-		"UTF-8":             {Text: "\xff", Limit: 1},
-		"at most 200":       {Text: strings.Repeat("a", 201), Limit: 1},
-		"from 1 to 200":     {Limit: 201},
-		"years 1 to 9999":   {From: time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC), Limit: 1},
-		"cursor":            {Cursor: "1-1-1.1:1:'", Limit: 1},
-		"none that a page":  {Cursor: "5-1-9.9:1:", Limit: 1},
-		"none that a page ": {Cursor: "5-1-9.1:9:77", Limit: 1},
+		"empty segments":       {Topic: "a//b", Limit: 1},
+		`at the end`:           {Type: "a*b", Limit: 1},
+		"NUL":                  {Text: "a\x00b", Limit: 1},
+		"UTF-8":                {Text: "\xff", Limit: 1},
+		"at most 200":          {Text: strings.Repeat("a", 201), Limit: 1},
+		"from 1 to 200":        {Limit: 201},
+		"years 1 to 9999":      {From: time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC), Limit: 1},
+		"cursor":               {Cursor: "1-1-1.1:1:'", Limit: 1},
+		"invalid cursor: give": {Cursor: "5-1-9.9:1:", Limit: 1},
+		"invalid cursor":       {Cursor: "5-1-9.1:9:77", Limit: 1},
 	} {
 		if _, err := admin.Search(t.Context(), s); !errors.Is(err, outbox.ErrSearch) || !strings.Contains(err.Error(), strings.TrimSpace(says)) {
 			t.Errorf("%+v: %v, want something about %q", s, err, says)

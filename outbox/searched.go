@@ -171,8 +171,12 @@ func (p *searched) look(ctx context.Context, tx db, s span, limit int) (hits []H
 // window reads the hits of a span.
 func (p *searched) window(ctx context.Context, tx db, w span, limit int) ([]Hit, error) {
 	s := p.statement(w.high, w.low, limit)
+	preview := `left(payload::text, ` + strconv.Itoa(previewChars) + `)`
+	if p.Whole {
+		preview = `payload::text`
+	}
 	query := `
-SELECT id, created_at, topic, type, source, headers, title, severity, left(payload::text, ` + strconv.Itoa(previewChars) + `), char_length(payload::text)
+SELECT id, created_at, topic, type, source, headers, title, severity, ` + preview + `, char_length(payload::text)
 FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
 	return rowsOf[Hit](ctx, tx, query, s.args...)
 }

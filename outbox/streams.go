@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -14,8 +16,15 @@ type StreamSearch struct {
 	// Ended selects those that have ended, the last first; else those that are
 	// open, the newest first.
 	Ended bool
-	// Subject and Node, when not empty, are exactly these.
+	// Subject and Node, when not empty, are exactly these; a Subject that ends in "*" is
+	// the beginning of one.
 	Subject, Node string
+	// Reason, when not empty, is why the stream ended.
+	Reason string
+	// Slow selects open streams whose readers don't keep up.
+	Slow bool
+	// BySent has those first that were sent the most, on one page.
+	BySent bool
 	// Cursor goes on where another page ended.
 	Cursor string
 }
@@ -40,6 +49,9 @@ type StreamRow struct {
 	// EndRequestedAt is when somebody requested its end, EndRequestedBy who.
 	EndRequestedAt *time.Time `json:"end_requested_at"`
 	EndRequestedBy *string    `json:"end_requested_by"`
+	// SlowFor is for how long its reader has not kept up, in seconds, some seconds ago;
+	// nil for one that does.
+	SlowFor *float64 `json:"slow_for_s"`
 }
 
 // StreamPage is how many streams a page holds.
@@ -50,7 +62,16 @@ type StreamsFound struct {
 	Streams []StreamRow `json:"streams"`
 	// Next is the cursor of what follows; empty when nothing does.
 	Next string `json:"next"`
+	// Total is how many match on all pages, 10,000 if it is more.
+	Total int `json:"total"`
 }
+
+// streamTotal is up to how many streams are counted.
+const streamTotal = 10_000
+
+// slowFor is the part of a stream's node's word about itself that has the stream.
+const slowFor = `(SELECT (e ->> 'for_s')::float8 FROM outcrier.node AS n CROSS JOIN jsonb_array_elements(n.about -> 'slow') AS e
+	WHERE n.run = s.run AND (e ->> 'stream')::bigint = s.stream LIMIT 1)`
 
 // streamCursor is a time in microseconds, a run and a stream.
 var streamCursor = regexp.MustCompile(`^(-?[0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})$`)
@@ -58,26 +79,36 @@ var streamCursor = regexp.MustCompile(`^(-?[0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1
 // Streams reads a page. Streams that are opened while somebody pages are on none
 // of the pages that follow, and none is on two.
 func (a *Admin) Streams(ctx context.Context, s StreamSearch) (found StreamsFound, err error) {
-	if err := errors.Join(plainText("subject", s.Subject, 1000), plainText("node", s.Node, 1000)); err != nil {
+	if err := errors.Join(plainText("subject", s.Subject, 1000), plainText("node", s.Node, 1000), plainText("reason", s.Reason, 1000)); err != nil {
 		return found, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
 	column, open := "opened_at", "closed_at IS NULL"
 	if s.Ended {
 		column, open = "closed_at", "closed_at IS NOT NULL"
 	}
-	q := new(statement)
-	q.add(`SELECT run, stream, node, subject, client_address, topics, types, since, opened_at, position, position_at, events, last_event,
-	closed_at, end_reason, end_requested_at, end_requested_by FROM outcrier.stream WHERE ` + open)
-	if s.Subject != "" {
-		q.add(" AND subject = ?", s.Subject)
+	where := new(statement)
+	where.add(" FROM outcrier.stream AS s WHERE " + open)
+	if prefix, ok := strings.CutSuffix(s.Subject, "*"); ok {
+		where.add(" AND subject >= ? AND starts_with(subject, ?)", prefix, prefix)
+	} else if s.Subject != "" {
+		where.add(" AND subject = ?", s.Subject)
 	}
 	if s.Node != "" {
-		q.add(" AND node = ?", s.Node)
+		where.add(" AND node = ?", s.Node)
 	}
+	if s.Reason != "" {
+		where.add(" AND end_reason = ?", s.Reason)
+	}
+	if s.Slow {
+		where.add(" AND " + slowFor + " IS NOT NULL")
+	}
+	q := &statement{args: slices.Clone(where.args)}
+	q.sql.WriteString(`SELECT run, stream, node, subject, client_address, topics, types, since, opened_at, position, position_at, events, last_event,
+	closed_at, end_reason, end_requested_at, end_requested_by, ` + slowFor + where.sql.String())
 	if s.Cursor != "" {
 		parts := streamCursor.FindStringSubmatch(s.Cursor)
 		if parts == nil {
-			return found, fmt.Errorf("%w: the cursor is none that a page had", ErrSearch)
+			return found, fmt.Errorf("%w: invalid cursor: give next as the page before had it", ErrSearch)
 		}
 		var numbers [3]int64
 		for i := range numbers {
@@ -85,8 +116,17 @@ func (a *Admin) Streams(ctx context.Context, s StreamSearch) (found StreamsFound
 		}
 		q.add(" AND ("+column+", run, stream) < (?, ?, ?)", time.UnixMicro(numbers[0]), numbers[1], numbers[2])
 	}
+	if s.BySent {
+		column = "events DESC, " + column
+	}
 	q.add(" ORDER BY "+column+" DESC, run DESC, stream DESC LIMIT ?", StreamPage+1)
-	found.Streams, err = readAll[StreamRow](ctx, a, q.sql.String(), q.args...)
+	where.add(" LIMIT ?", streamTotal)
+	err = a.read(ctx, func(tx db) error {
+		if found.Streams, err = rowsOf[StreamRow](ctx, tx, q.sql.String(), q.args...); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, "SELECT count(*) FROM (SELECT"+where.sql.String()+") AS s", where.args...).Scan(&found.Total)
+	})
 	if err == nil && len(found.Streams) > StreamPage {
 		found.Streams = found.Streams[:StreamPage]
 		last := found.Streams[StreamPage-1]
@@ -94,7 +134,9 @@ func (a *Admin) Streams(ctx context.Context, s StreamSearch) (found StreamsFound
 		if s.Ended {
 			at = *last.ClosedAt
 		}
-		found.Next = fmt.Sprintf("%d.%d.%d", at.UnixMicro(), last.Run, last.Stream)
+		if !s.BySent {
+			found.Next = fmt.Sprintf("%d.%d.%d", at.UnixMicro(), last.Run, last.Stream)
+		}
 	}
 	return found, err
 }

@@ -3,6 +3,7 @@ package sse
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
@@ -13,6 +14,9 @@ import (
 // none.
 type recorded struct {
 	record *outbox.StreamRecord
+	// number is the record's; writing is since when a write has been waiting for the
+	// reader, since the crew began, or 0. Anybody may read both.
+	number, writing atomic.Int64
 	// events were put into the buffer since the last note, the last of them last.
 	events int
 	last   int64

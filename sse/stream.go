@@ -52,6 +52,7 @@ func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended f
 	gzip := compressed{on: request.Format&Gzip != 0}
 	batch := newBatch(&request)
 	t := &stream{Streamer: s, w: w, request: request, batch: batch, gzip: gzip, draining: s.draining, heartbeat: time.NewTimer(s.Heartbeat), ended: ended}
+	t.number.Store(request.Number)
 	if conn, ok := w.(connection); ok {
 		t.conn, t.chunked, t.over = conn, conn.chunks(), make(chan struct{})
 		if ctx.Done() != nil {
@@ -209,6 +210,7 @@ func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position,
 	}
 	if t.request.Record != nil {
 		t.record, t.request.Record = t.request.Record(given), nil
+		t.number.Store(t.record.Number())
 	}
 	t.greet(given, t.request.From.Position != "", gap)
 	return given, w, nil

@@ -79,6 +79,8 @@ type Request struct {
 	// Batch, when positive, has events that come within so long of each other
 	// written together, as a JSON array.
 	Batch time.Duration
+	// Number identifies the stream in Slow, where it has no Record.
+	Number int64
 	// Record, when not nil, begins the audit's record of the stream: from is
 	// what the reader had been given before.
 	Record func(from outbox.Position) *outbox.StreamRecord

@@ -211,10 +211,12 @@ func (t *stream) write(p []byte) error {
 		return fmt.Errorf("set a write deadline: %w", err)
 	}
 	t.hurry() // endNow may have been before
+	t.writing.Store(int64(time.Since(t.crew.began)))
 	_, err := t.w.Write(p)
 	if err == nil {
 		err = t.w.Flush()
 	}
+	t.writing.Store(0)
 	if err != nil {
 		t.torn = true
 		return fmt.Errorf("write to a stream: %w", err)

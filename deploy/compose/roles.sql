@@ -13,6 +13,7 @@ CREATE ROLE outcrier_writer    NOLOGIN;
 CREATE ROLE outcrier_reader    NOLOGIN;
 CREATE ROLE outcrier_server    NOLOGIN;
 CREATE ROLE outcrier_operator  NOLOGIN;
+CREATE ROLE outcrier_eraser    NOLOGIN; -- GRANT it to node so that admins erase by the page
 CREATE ROLE outcrier_two_phase NOLOGIN;
 GRANT outcrier_server                  TO node;
 GRANT outcrier_server, outcrier_writer TO demo;

@@ -45,7 +45,7 @@ func TestFault_RestoreFromDump(t *testing.T) {
 		u, err := url.Parse(server.URL(""))
 		must(t, err)
 		password, _ := u.User.Password()
-		execute(t, other.URL(""), `CREATE ROLE outcrier_writer`, `CREATE ROLE outcrier_reader`, `CREATE ROLE outcrier_server`, `CREATE ROLE outcrier_operator`,
+		execute(t, other.URL(""), `CREATE ROLE outcrier_writer`, `CREATE ROLE outcrier_reader`, `CREATE ROLE outcrier_server`, `CREATE ROLE outcrier_operator`, `CREATE ROLE outcrier_eraser`,
 			`CREATE ROLE outcrier_two_phase`, `CREATE ROLE `+nodeRole+` LOGIN PASSWORD '`+nodeRole+`' IN ROLE outcrier_server`)
 		run(t, tool(t, server, "pg_restore"), "--exit-on-error", "-d", other.URL(""), dump)
 		execute(t, other.URL(""), `ALTER ROLE postgres PASSWORD '`+password+`'`)

@@ -1,3 +1,5 @@
+import { t } from './words.js';
+
 // Problem is an answer that is none: status 0 when there was no answer at all.
 export class Problem extends Error {
   constructor(status, detail) {
@@ -6,14 +8,23 @@ export class Problem extends Error {
   }
 }
 
+// explained is a problem in the language of the page. What the server says of it is in
+// English; where the page has words of its own for it, those are enough.
+export function explained(problem) {
+  if (problem.status === 0) return t('no_answer');
+  if (problem.status === 503) return t('no_database', { detail: problem.message });
+  return t(problem.status === 403 ? 'not_allowed' : 'failed', { detail: problem.message });
+}
+
 const heard = new Set();
 
 // onAnswer calls listen with the status of every answer, 0 for none.
 export const onAnswer = (listen) => heard.add(listen);
 
-const tell = (status) => heard.forEach((listen) => listen(status));
+const tell = (status, path) => heard.forEach((listen) => listen(status, path));
 
-// call asks the API, and resolves to its answer, null where it has no body.
+// call asks the API, and resolves to its answer, null where it has no body. A body that is
+// a string is JSON already.
 export async function call(method, path, { query, body, signal } = {}) {
   const given = Object.entries(query ?? {}).filter(([, value]) => value !== '' && value != null);
   const url = `/admin/api/${path}${given.length ? `?${new URLSearchParams(given)}` : ''}`;
@@ -22,7 +33,7 @@ export async function call(method, path, { query, body, signal } = {}) {
   const limit = AbortSignal.timeout(15000);
   let answer;
   try {
-    answer = await fetch(url, { method, headers, body: body === undefined ? undefined : JSON.stringify(body), signal: signal ? AbortSignal.any([signal, limit]) : limit });
+    answer = await fetch(url, { method, headers, body: typeof body === 'string' ? body : JSON.stringify(body), signal: signal ? AbortSignal.any([signal, limit]) : limit });
   } catch (err) {
     if (signal?.aborted) throw err;
     tell(0);
@@ -38,7 +49,7 @@ export async function call(method, path, { query, body, signal } = {}) {
       throw new Problem(0, '');
     }
   }
-  tell(answer.status);
+  tell(answer.status, path);
   if (!answer.ok) throw new Problem(answer.status, said?.detail ?? answer.statusText);
   return said;
 }

@@ -1,26 +1,34 @@
-// The frame of the page: which view is shown, who looks, in which language.
-import { onAnswer, signOut } from './api.js';
+// The frame of the page: which view is shown, who looks, in which language and time zone.
+import { explained, onAnswer, read, signOut } from './api.js';
 import { catalogue } from './catalogue.js';
 import { el } from './dom.js';
+import { erased } from './erased.js';
 import { event } from './event.js';
 import { history } from './history.js';
 import { overview } from './overview.js';
+import { people } from './people.js';
 import { scheduled } from './scheduled.js';
 import { signIn } from './signin.js';
 import { streams } from './streams.js';
-import { current, switchLanguage, t } from './words.js';
+import { trends } from './trends.js';
+import { clock, current, switchLanguage, switchZone, t, zone } from './words.js';
 
 const $ = (id) => document.getElementById(id);
-const views = { '': overview, streams, history, event, catalogue, scheduled };
-const places = [['', 'overview'], ['streams', 'streams'], ['history', 'history'], ['catalogue', 'catalogue'], ['scheduled', 'scheduled']];
+const views = { '': overview, people, streams, history, event, erased, trends, catalogue, scheduled };
+const places = [['', 'overview'], ['people', 'people'], ['streams', 'streams'], ['history', 'history'], ['trends', 'trends'], ['catalogue', 'catalogue'], ['scheduled', 'scheduled']];
+const under = { event: 'history', erased: 'history' };
 
 let leaving = new AbortController(); // ends what the present view does
 let refused = 0; // 401 or 403 while nothing can be shown
+let session = null; // who is signed in, and what the token grants
+const lately = {}; // of a place, where somebody was there last
+let returning = false; // to where somebody was, not to a new place
+let clicked = false;
 
 // page is what views may do beyond their own element.
 const page = {
   // every calls turn now, and again some time after it is done, while the page is
-  // looked at.
+  // looked at. While it fails, the page says so.
   every(ms, turn) {
     const { signal } = leaving;
     let timer = 0;
@@ -29,8 +37,10 @@ const page = {
       if (document.hidden) return;
       try {
         await turn(signal);
+        page.trouble(null);
       } catch (err) {
         if (!signal.aborted && err.status === undefined) throw err;
+        if (!signal.aborted) page.trouble(err);
       }
       if (!signal.aborted) timer = setTimeout(run, ms);
     };
@@ -38,11 +48,19 @@ const page = {
     signal.addEventListener('abort', () => clearTimeout(timer));
     return run();
   },
+  // trouble says above the view that it is not up to date, and why; null takes it back.
+  trouble(err) {
+    const box = $('trouble');
+    const text = err && err.status !== 401 ? explained(err) : '';
+    if (box.textContent !== text) box.textContent = text;
+    $('main').classList.toggle('stale', text !== '');
+    if (text) for (const each of document.querySelectorAll('#main .loading')) each.textContent = t('not_read');
+  },
   // notice says something in passing.
   notice(text, bad = false) {
     const box = el('p', { class: bad ? 'bad' : '' }, text);
     $('notice').replaceChildren(box);
-    setTimeout(() => box.remove(), 6000);
+    setTimeout(() => box.remove(), 8000);
   },
   // attempt calls what a button is for, and says so if it fails.
   async attempt(act) {
@@ -50,7 +68,7 @@ const page = {
       return await act();
     } catch (err) {
       if (err.status === undefined && err.name !== 'AbortError') throw err;
-      if (err.name !== 'AbortError') page.notice(err.status ? t('failed', { detail: err.message }) : t('no_answer'), true);
+      if (err.name !== 'AbortError') page.notice(explained(err), true);
       return undefined;
     }
   },
@@ -61,16 +79,42 @@ const page = {
     const search = new URLSearchParams(Object.entries(query ?? {}).filter(([, value]) => value)).toString();
     const hash = `#/${place}${search ? `?${search}` : ''}`;
     if (hash === location.hash) show();
-    else location.hash = hash;
+    else [clicked, location.hash] = [true, hash];
   },
+  // back is where a place was left. returning has the view there go on where it was left,
+  // also when somebody goes back by the browser's own means.
+  back: (place) => lately[place] ?? `#/${place}`,
+  returning() {
+    returning = true;
+  },
+  // can reports whether the token grants a verb, as far as is known.
+  can: (grant) => session === null || session.grants.includes(grant),
   get signal() {
     return leaving.signal;
   },
-  signedIn(subject, expires) {
-    $('leave').hidden = expires === null;
-    $('leave').title = subject;
-  },
 };
+
+const expiresKey = 'outcrier.expires';
+
+// signedIn takes note of who is signed in. The time at which the token expires is kept, so
+// that the page can say later that it has.
+function signedIn(who) {
+  session = who;
+  if (who?.expires) sessionStorage.setItem(expiresKey, who.expires);
+  $('leave').hidden = !who?.expires && refused !== 403;
+  $('who').textContent = who?.subject ?? '';
+  $('who').title = who?.expires ? t('expires', { at: clock(who.expires, false) }) : '';
+}
+
+async function whoAmI() {
+  try {
+    signedIn(await read('identity'));
+    if (session.grants.length < 5) show(false); // some verbs are not for them
+  } catch (err) {
+    if (err.status === undefined) throw err;
+    if (!refused) setTimeout(whoAmI, 5000);
+  }
+}
 
 function frame() {
   document.documentElement.lang = current() === 'zh' ? 'zh-CN' : 'en';
@@ -79,19 +123,31 @@ function frame() {
   $('language').textContent = t('other_language');
   $('language').setAttribute('aria-label', t('other_language_label'));
   $('language').lang = current() === 'zh' ? 'en' : 'zh-CN';
+  $('zone').textContent = zone();
+  $('zone').setAttribute('aria-label', t('zone', { zone: zone() }));
+  $('zone').title = t('zone', { zone: zone() });
   $('leave').textContent = t('leave');
   const [place] = where();
   $('nav').replaceChildren(
     ...places.map(([to, word]) =>
-      el('a', { href: `#/${to}`, 'aria-current': to === place || (to === 'history' && place === 'event') ? 'page' : null }, t(word))),
+      el('a', { href: `#/${to}`, 'aria-current': to === (under[place] ?? place) ? 'page' : null }, t(word))),
   );
+  $('nav').querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
   state($('state').dataset.state);
 }
 
 function where() {
   const [path, search] = location.hash.replace(/^#\/?/, '').split('?');
   const [place, ...rest] = path.split('/');
-  return [views[place] ? place : '', rest, new URLSearchParams(search)];
+  return [views[place] ? place : '', rest.map(decoded), new URLSearchParams(search)];
+}
+
+function decoded(text) {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    return text;
+  }
 }
 
 function state(name) {
@@ -105,26 +161,37 @@ function state(name) {
 function show(moved = true) {
   leaving.abort();
   leaving = new AbortController();
+  page.trouble(null);
   frame();
   const main = $('main');
   const [place, rest, query] = where();
-  $('nav').hidden = refused !== 0;
+  page.returned = returning;
+  returning = false;
+  lately[place] = location.hash;
+  $('nav').hidden = $('zone').hidden = refused !== 0;
   main.replaceChildren();
   main.className = refused ? 'signin' : place || 'overview';
-  if (refused) signIn(main, page, refused, () => { refused = 0; show(); });
+  if (refused) signIn(main, page, refused, expired(), () => { refused = 0; sessionStorage.removeItem(expiresKey); whoAmI(); show(); });
   else views[place](main, page, query, rest);
   if (moved) {
-    scrollTo(0, 0);
+    if (!page.returned) scrollTo(0, 0);
     const heading = main.querySelector('h1');
     heading?.setAttribute('tabindex', '-1');
     heading?.focus({ preventScroll: true });
   }
 }
 
-onAnswer((status) => {
-  if ((status === 401 || status === 403) && refused !== status) {
+// expired is when the token that somebody was signed in with expired, or ''.
+function expired() {
+  const at = sessionStorage.getItem(expiresKey) ?? '';
+  return at && Date.parse(at) <= Date.now() ? at : '';
+}
+
+onAnswer((status, path) => {
+  // 403 of a route is said where it is asked; without any grant there is no page.
+  if ((status === 401 || (status === 403 && path === 'identity')) && refused !== status) {
     refused = status;
-    page.signedIn('', status === 403 ? '' : null);
+    signedIn(null);
     show();
     return;
   }
@@ -132,6 +199,14 @@ onAnswer((status) => {
 });
 
 addEventListener('hashchange', () => show());
+globalThis.history.scrollRestoration = 'manual';
+addEventListener('popstate', () => {
+  returning = returning || !clicked;
+  clicked = false;
+});
+addEventListener('click', (e) => {
+  if (e.target.closest?.('a[href^="#"]')) clicked = true;
+}, { capture: true });
 $('skip').addEventListener('click', (e) => {
   e.preventDefault(); // the address is the view's
   $('main').focus();
@@ -140,10 +215,16 @@ $('language').addEventListener('click', () => {
   switchLanguage();
   show(false);
 });
+$('zone').addEventListener('click', () => {
+  switchZone();
+  show(false);
+});
 $('leave').addEventListener('click', async () => {
   await signOut();
+  sessionStorage.removeItem(expiresKey);
   refused = 401;
-  page.signedIn('', null);
+  signedIn(null);
   show();
 });
 show(false);
+whoAmI();

@@ -1,4 +1,4 @@
-import { call, read } from './api.js';
+import { call, explained, read } from './api.js';
 import { confirm, el, sync } from './dom.js';
 import { t } from './words.js';
 
@@ -8,16 +8,17 @@ const actions = ['none', 'refresh', 'retry', 'sign_in_again', 'contact_support',
 export function catalogue(main, page) {
   page.title(t('catalogue'));
   const list = el('ul', { class: 'types', 'data-testid': 'types' });
-  const none = el('p', { class: 'empty' }, t('loading'));
+  const none = el('p', { class: 'empty loading' }, t('loading'));
   main.append(
     el('div', { class: 'head' }, el('h1', {}, t('catalogue')),
-      el('button', { type: 'button', class: 'primary', 'data-testid': 'new-type', onclick: () => edit(null) }, t('new_type'))),
+      page.can('catalogue') && el('button', { type: 'button', class: 'primary', 'data-testid': 'new-type', onclick: () => edit(null) }, t('new_type'))),
     el('p', { class: 'soft' }, t('catalogue_why')),
     el('section', { class: 'panel', 'aria-label': t('catalogue') }, none, list),
   );
   const refresh = async (signal = page.signal) => {
     const { types } = await read('catalogue', {}, signal);
     none.hidden = types.length > 0;
+    none.classList.remove('loading');
     none.textContent = t('catalogue_none');
     sync(list, types, (entry) => entry.type, row);
   };
@@ -30,7 +31,7 @@ export function catalogue(main, page) {
           el('li', { class: 'severity' }, t(`severity_${entry.severity}`)),
           entry.action !== 'none' && el('li', {}, entry.action),
           entry.payload_schema !== null && el('li', {}, t('has_schema')))),
-      el('button', { type: 'button', 'data-testid': 'edit', 'aria-label': t('edit_type', { type: entry.type }), onclick: () => edit(entry) }, t('edit')));
+      page.can('catalogue') && el('button', { type: 'button', 'data-testid': 'edit', 'aria-label': t('edit_type', { type: entry.type }), onclick: () => edit(entry) }, t('edit')));
 
   // edit opens the form for an entry, or for a new one.
   const edit = (entry) => {
@@ -59,7 +60,7 @@ export function catalogue(main, page) {
         else await call('POST', 'catalogue', { body: saved });
       } catch (err) {
         if (err.status === undefined) throw err;
-        problem.textContent = err.status ? err.message : t('no_answer');
+        problem.textContent = explained(err);
         return;
       }
       dialog.close();
@@ -68,7 +69,7 @@ export function catalogue(main, page) {
     };
     const remove = () =>
       page.attempt(async () => {
-        if (!(await confirm(t('remove_title', { type: entry.type }), t('remove_text'), t('remove'), t('cancel')))) return;
+        if (!(await confirm(t('remove_title', { type: entry.type }), t('remove_text'), t('remove'), t('keep')))) return;
         await call('DELETE', `catalogue/${encodeURIComponent(entry.type)}`, { query: { updated_at: entry.updated_at } });
         dialog.close();
         page.notice(t('removed', { type: entry.type }));

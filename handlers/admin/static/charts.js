@@ -68,6 +68,14 @@ export class Line {
   }
 }
 
+// spark is a small row of columns, for figures that also stand beside it as text.
+export function spark(counts) {
+  const most = Math.max(1, ...counts);
+  const width = 100 / Math.max(1, counts.length);
+  return svg('svg', { class: 'spark', 'aria-hidden': 'true', preserveAspectRatio: 'none', viewBox: '0 0 100 24' },
+    counts.map((n, i) => n > 0 && svg('rect', { x: (i * width).toFixed(2), width: (width * 0.85).toFixed(2), y: (24 - Math.max(1, (24 * n) / most)).toFixed(2), height: Math.max(1, (24 * n) / most).toFixed(2) })));
+}
+
 // bars is a list of figures with a bar behind each: [{name, value, text}].
 export function bars(list, things) {
   const most = Math.max(1, ...things.map((thing) => thing.value));

@@ -1,3 +1,5 @@
+import { clock, stamp } from './words.js';
+
 // el makes an element. Attributes named on… are listeners; true is an empty
 // attribute, false and null none. Strings among the children become text, never
 // markup.
@@ -48,7 +50,7 @@ export function sync(list, things, keyOf, view) {
   if (focused) controls(focused[0])[focused[1]]?.focus({ preventScroll: true });
 }
 
-const controls = (node) => [...node.querySelectorAll('a[href], button, input')];
+const controls = (node) => [...node.querySelectorAll('a[href], button, input, summary')];
 
 // table is a table whose rows become cards on a narrow screen: so each cell knows
 // its column's name. Columns are [name, class]; that of the class act, for buttons,
@@ -66,6 +68,9 @@ export function table(label, columns) {
   return { whole, body, row };
 }
 
+// when is a time; looked at closely it has its day and zone.
+export const when = (at, text = clock(at)) => el('time', { datetime: new Date(at).toISOString(), title: stamp(at) }, text);
+
 // confirm asks before something is done that can't be undone, and resolves to
 // whether it shall be.
 export function confirm(title, text, yes, no) {
@@ -80,6 +85,43 @@ export function confirm(title, text, yes, no) {
         el('button', { type: 'button', class: 'bad', 'data-testid': 'yes', onclick: () => dialog.close('yes') }, yes)),
     );
     document.body.append(dialog);
+    dialog.showModal();
+  });
+}
+
+// form asks for values and does something with them. Fields are [name, label, attributes,
+// hint]; one with rows is a textarea. While act throws a Problem the dialog stays and says
+// why, as problem puts it. It resolves to what act returns, or to undefined.
+export function form({ title, text, fields, yes, no, bad, act, problem, signal }) {
+  return new Promise((resolve) => {
+    let answer;
+    const wrong = el('p', { class: 'problem', role: 'alert' });
+    const button = el('button', { class: bad ? 'bad' : 'primary', 'data-testid': 'do' }, yes);
+    const input = ([name, label, { rows, value, ...more }, hint]) => {
+      const control = el(rows ? 'textarea' : 'input', { name, rows, autocomplete: 'off', spellcheck: 'false', class: rows ? 'mono' : null, ...more });
+      control.value = value ?? '';
+      return el('label', {}, label, control, hint && el('span', { class: 'hint' }, hint));
+    };
+    const submit = async (e) => {
+      e.preventDefault();
+      wrong.textContent = '';
+      button.disabled = true;
+      try {
+        answer = await act(Object.fromEntries(new FormData(e.target)));
+        dialog.close();
+      } catch (err) {
+        if (err.status === undefined) throw err;
+        wrong.textContent = problem(err);
+      } finally {
+        button.disabled = false;
+      }
+    };
+    const dialog = el('dialog', { class: 'sheet', 'aria-labelledby': 'ask', onclose: () => { dialog.remove(); resolve(answer); } },
+      el('form', { class: 'stack', onsubmit: submit },
+        el('h2', { id: 'ask' }, title), text && el('p', {}, text), fields.map(input), wrong,
+        el('div', { class: 'buttons' }, el('button', { type: 'button', onclick: () => dialog.close() }, no), button)));
+    document.body.append(dialog);
+    signal?.addEventListener('abort', () => dialog.close());
     dialog.showModal();
   });
 }

@@ -1,7 +1,9 @@
-import { read } from './api.js';
-import { el, table } from './dom.js';
+import { explained, read } from './api.js';
+import { erase, redact, sendAgain } from './acts.js';
+import { el, table, when } from './dom.js';
 import { sqlBox } from './sql.js';
-import { clock, count, known, since, t } from './words.js';
+import { count, since, t } from './words.js';
+import { reason, whyForm } from './why.js';
 
 // indented writes JSON over lines, token by token: parsing it would change large
 // numbers and lose repeated keys.
@@ -22,11 +24,14 @@ export function indented(json) {
   return out;
 }
 
-// event shows one, and who was sent it.
+// event shows one, who was sent it, and what can be done with it.
 export function event(main, page, _query, [id]) {
   page.title(t('event', { id }));
-  const body = el('div', { class: 'detail' }, el('p', { class: 'empty' }, t('loading')));
-  main.append(el('p', {}, el('a', { href: '#/history' }, `← ${t('back')}`)), el('h1', {}, t('event', { id })), body);
+  const body = el('div', { class: 'detail' }, el('p', { class: 'empty loading' }, t('loading')));
+  const acts = el('div', { class: 'buttons' });
+  main.append(
+    el('p', {}, el('a', { href: page.back('history'), onclick: () => page.returning() }, `← ${t('back')}`)),
+    el('div', { class: 'head' }, el('h1', {}, t('event', { id })), acts), body);
 
   const show = (e) => {
     const fact = (name, value, code) => value && [el('dt', {}, t(name)), el('dd', {}, code ? el('code', {}, value) : value)];
@@ -41,12 +46,20 @@ export function event(main, page, _query, [id]) {
     print();
     const sql = sqlBox(page);
     sql.show(e.sql);
+    const act = (name, grant, does, bad) =>
+      page.can(grant) && el('button', { type: 'button', class: bad ? 'bad' : null, 'data-testid': name, onclick: () => page.attempt(does) }, t(name));
+    acts.replaceChildren(...[
+      act('again', 'operate', () => sendAgain(page, e)),
+      act('redact', 'erase', () => redact(page, e, indented(e.payload)), true),
+      act('erase', 'erase', () => erase(page, e, () => page.go('erased')), true),
+    ].filter(Boolean));
     body.replaceChildren(
       el('section', { class: 'panel facts' },
         e.title && el('p', { class: 'meaning', 'data-severity': e.severity }, el('strong', {}, e.title), ' ', e.description),
         el('dl', {},
           fact('type', e.type, true), fact('topic', el('a', { href: `#/history?${new URLSearchParams({ topic: e.topic })}` }, e.topic)),
-          fact('time', el('time', { datetime: e.created_at }, `${clock(e.created_at)} (${since(e.created_at)})`)), fact('source', e.source, true),
+          fact('time', [when(e.created_at), ` (${since(e.created_at)})`]), fact('source', e.source, true),
+          e.headers?.resentof && fact('again_of', el('a', { href: `#/event/${e.headers.resentof}` }, t('event', { id: e.headers.resentof }))),
           fact('code', e.code), e.action && e.action !== 'none' && fact('action', e.action, true),
           fact('dedup_key', e.dedup_key, true), fact('xid', String(e.xid), true),
           e.headers && fact('headers', el('ul', { class: 'chips' }, Object.entries(e.headers).map(([name, value]) => el('li', {}, `${name}: ${value}`)))))),
@@ -55,22 +68,26 @@ export function event(main, page, _query, [id]) {
         text),
       sql.whole,
       receipts(page, id, e.receipts_sql),
+      whyForm(page, { id }),
     );
   };
-  page.every(3600000, async (signal) => {
+  let done = false;
+  page.every(5000, async (signal) => {
+    if (done) return;
     try {
       show(await read(`history/${encodeURIComponent(id)}`, {}, signal));
+      done = true;
     } catch (err) {
-      if (signal.aborted) return;
-      if (err.status === undefined) throw err;
-      body.replaceChildren(el('p', { class: 'problem', role: 'alert' }, err.status ? err.message : t('no_answer')));
+      if (signal.aborted || (err.status !== 404 && err.status !== 400)) throw err;
+      done = true;
+      body.replaceChildren(el('p', { class: 'problem', role: 'alert' }, err.status === 404 ? t('not_held', { id }) : explained(err)), err.status === 404 && whyForm(page, { id }));
     }
   });
 }
 
 function receipts(page, id, statement) {
   const list = table(t('receipts'), [[t('subject')], [t('node')], [t('between'), 'wide'], [t('state')]]);
-  const none = el('p', { class: 'empty', role: 'status' }, t('loading'));
+  const none = el('p', { class: 'empty loading', role: 'status' }, t('loading'));
   const more = el('button', { type: 'button', hidden: true, onclick: () => page.attempt(() => next(page.signal)) }, t('older'));
   const sql = sqlBox(page);
   sql.show(statement);
@@ -81,14 +98,15 @@ function receipts(page, id, statement) {
     for (const r of found.receipts) {
       last = { run: r.run, stream: r.stream };
       list.body.append(list.row({ 'data-testid': 'receipt' },
-        [el('strong', {}, r.subject || t('anonymous')), el('span', { class: 'under' }, r.client_address)],
+        [r.subject ? el('a', { href: `#/people/${encodeURIComponent(r.subject)}` }, el('strong', {}, r.subject)) : el('strong', {}, t('anonymous')), el('span', { class: 'under' }, r.client_address)],
         r.node,
-        `${clock(r.sent_after)} – ${clock(r.sent_before)}`,
-        r.closed_at ? (known(`why_${r.end_reason}`) ?? r.end_reason ?? '') : t('open')));
+        [when(r.sent_after), ' – ', when(r.sent_before)],
+        r.closed_at ? reason(r) : t('still_open')));
     }
     const any = list.body.children.length > 0;
     list.whole.hidden = !any;
     none.hidden = any;
+    none.classList.remove('loading');
     none.textContent = found.audit ? t('receipts_none') : t('receipts_off');
     more.hidden = !found.more;
   };

@@ -1,51 +1,68 @@
-import { read } from './api.js';
-import { el, sync } from './dom.js';
+import { explained, read } from './api.js';
+import { publish } from './acts.js';
+import { el, sync, when } from './dom.js';
 import { sqlBox } from './sql.js';
-import { clock, count, t } from './words.js';
+import { count, moment, t, typed } from './words.js';
 
-// local is a time as a datetime-local field has it.
-function local(iso) {
-  if (!iso) return '';
-  const d = new Date(iso);
-  return Number.isNaN(d.valueOf()) ? '' : new Date(d - d.getTimezoneOffset() * 60000).toISOString().slice(0, 19);
-}
+const names = ['topic', 'type', 'from', 'until', 'text', 'unsent'];
+let kept = null; // what was shown last, for those who come back to it
 
 // history searches the events.
 export function history(main, page, query) {
   page.title(t('history'));
-  const names = ['topic', 'type', 'from', 'until', 'text'];
   const asked = Object.fromEntries(names.map((name) => [name, query.get(name) ?? '']));
   const filtered = names.some((name) => asked[name]);
+  const unsent = asked.unsent === 'true';
   const field = (name, attributes) =>
     el('label', { class: name }, t(name), el('input', { name, id: `search-${name}`, autocomplete: 'off', spellcheck: 'false', value: asked[name], ...attributes }));
+  const time = (name) => field(name, { value: typed(asked[name]), placeholder: t('time_hint'), list: 'ago' });
+  const problem = el('p', { class: 'problem', role: 'alert' });
   const submit = (e) => {
     e.preventDefault();
     const given = Object.fromEntries(new FormData(e.target));
-    for (const name of ['from', 'until']) if (given[name]) given[name] = new Date(given[name]).toISOString();
+    for (const name of ['from', 'until']) {
+      const at = given[name] && moment(given[name]);
+      if (at === null) {
+        problem.textContent = t('time_bad', { text: given[name] });
+        return;
+      }
+      // How long ago stays so: the address is good another day.
+      if (at && !/^\s*\d+\s*[smhd]\s*$/.test(given[name])) given[name] = at;
+    }
     page.go('history', given);
   };
+  const open = (e) => {
+    e.preventDefault();
+    page.go(`event/${new FormData(e.target).get('id').replace(/^#/, '')}`);
+  };
   const follow = el('input', { type: 'checkbox', 'data-testid': 'follow', onchange: () => follow.checked && page.attempt(refresh) });
-  const problem = el('p', { class: 'problem', role: 'alert' });
-  const summary = el('p', { class: 'soft', role: 'status' }, t('loading'));
+  const summary = el('p', { class: 'soft loading', role: 'status' }, t('loading'));
   const list = el('ol', { class: 'events', 'data-testid': 'events' });
   const first = el('div', { class: 'empty', hidden: true }, el('p', {}, t('none_yet')),
     el('pre', { class: 'code', tabindex: '0' }, `INSERT INTO outbox (topic, type, payload)\nVALUES ('user/42', 'audit.approved', '{"submission": 7}');`));
   const bound = el('span', { class: 'soft', 'data-testid': 'bound' });
   const more = el('button', { type: 'button', hidden: true, 'data-testid': 'more', onclick: () => page.attempt(older) });
   const sql = sqlBox(page);
-  const results = el('section', { class: 'panel results', 'aria-label': t('results') }, summary, first, list, el('div', { class: 'more' }, bound, more));
+  const files = el('p', { class: 'links' });
+  const results = el('section', { class: 'panel results', 'aria-label': t('results') }, el('div', { class: 'head' }, summary, files), first, list, el('div', { class: 'more' }, bound, more));
   main.append(
-    el('h1', {}, t('history')),
+    el('div', { class: 'head' }, el('h1', {}, t('history')),
+      el('div', { class: 'buttons' },
+        el('form', { class: 'open', onsubmit: open }, el('label', {}, el('span', { class: 'unseen' }, t('open_event')), el('input', { name: 'id', required: true, pattern: '#?[0-9]{1,18}', inputmode: 'numeric', placeholder: t('event_id'), autocomplete: 'off', 'data-testid': 'event-id' })), el('button', {}, t('open_event'))),
+        el('a', { class: 'button', href: '#/erased' }, t('erased')),
+        page.can('operate') && el('button', { type: 'button', 'data-testid': 'publish', onclick: () => page.attempt(() => publish(page)) }, t('publish_title')))),
     el('form', { class: 'panel search', role: 'search', 'aria-label': t('history'), onsubmit: submit },
       field('topic', { placeholder: t('topic_hint') }),
       field('type', { placeholder: t('type_hint') }),
       field('text', { placeholder: t('text_hint'), type: 'search', maxlength: 200 }),
-      field('from', { type: 'datetime-local', step: 1, value: local(asked.from) }),
-      field('until', { type: 'datetime-local', step: 1, value: local(asked.until) }),
+      time('from'),
+      time('until'),
+      el('datalist', { id: 'ago' }, ['15m', '1h', '24h', '7d'].map((value) => el('option', { value }))),
       el('div', { class: 'buttons' },
         el('button', { class: 'primary', 'data-testid': 'search' }, t('search')),
         filtered && el('a', { class: 'button', href: '#/history' }, t('clear')),
-        el('label', { class: 'check' }, follow, t('follow')))),
+        el('label', { class: 'check' }, follow, t('follow')),
+        el('label', { class: 'check' }, el('input', { type: 'checkbox', name: 'unsent', value: 'true', checked: unsent, 'data-testid': 'unsent' }), t('unsent')))),
     problem,
     results,
     sql.whole,
@@ -58,9 +75,16 @@ export function history(main, page, query) {
           el('strong', {}, e.title ?? e.type),
           e.title && el('code', { class: 'type' }, e.type),
           el('span', { class: 'topic' }, e.topic)),
-        el('span', { class: 'line soft' }, el('time', { datetime: e.created_at }, clock(e.created_at)), el('span', { class: 'id' }, `#${e.id}`)),
+        el('span', { class: 'line soft' }, when(e.created_at), el('span', { class: 'id' }, `#${e.id}`)),
         el('code', { class: 'payload' }, e.payload_chars > e.payload.length ? `${e.payload}…` : e.payload)));
 
+  // What is asked for now: how long ago moves on, but not between the pages of one search.
+  let now = Date.now();
+  const parameters = () => {
+    const given = { topic: asked.topic, type: asked.type, text: asked.text };
+    for (const name of ['from', 'until']) given[name] = asked[name] && (moment(asked[name], now) ?? asked[name]);
+    return given;
+  };
   let events = [];
   let next = '';
   let further = '';
@@ -68,17 +92,24 @@ export function history(main, page, query) {
     problem.textContent = '';
     results.hidden = sql.whole.hidden = false;
     sync(list, events, (e) => e.id, row);
+    summary.classList.remove('loading');
     summary.hidden = !events.length && !filtered && !found.further;
-    summary.textContent = events.length ? t('found', { n: count(events.length) }) : found.further ? t('none_here', { id: count(found.scanned_to) }) : t('none_found');
+    summary.textContent = events.length ? t('found', { n: count(events.length) }) : found.further ? t('none_here', { id: count(found.scanned_to) }) : t(unsent ? 'unsent_none' : 'none_found');
     first.hidden = events.length > 0 || filtered || found.further;
     [next, further] = [found.next, found.further];
     bound.textContent = further ? t('further', { id: count(found.scanned_to) }) : !next && events.length ? t('no_more') : '';
     more.hidden = !next;
     more.textContent = further ? t('go_further') : t('older');
     sql.show(found.sql);
+    files.hidden = unsent || !events.length;
+    const file = (format, text) => el('a', { href: `/admin/api/export?${new URLSearchParams([...Object.entries(parameters()).filter(([, value]) => value), ['format', format]])}`, download: '', title: t('export_why'), 'data-testid': format }, text);
+    files.replaceChildren(file('csv', t('export_csv')), file('json', t('export_json')));
+    kept = { hash: location.hash, events, found: { ...found, events: [] }, now };
   };
+  const path = unsent ? 'unsent' : 'history';
   const refresh = async (signal = page.signal) => {
-    const found = await read('history', asked, signal);
+    now = Date.now();
+    const found = await read(path, parameters(), signal);
     events = found.events;
     show(found);
   };
@@ -86,28 +117,31 @@ export function history(main, page, query) {
     follow.checked = false;
     more.disabled = true;
     try {
-      const found = await read('history', { ...asked, cursor: next }, page.signal);
+      const found = await read(path, { ...parameters(), cursor: next }, page.signal);
       events = [...events, ...found.events];
       show(found);
     } finally {
       more.disabled = false;
     }
   };
-  const failed = (err) => {
-    if (page.signal.aborted) return;
-    if (err.status === undefined) throw err;
-    problem.textContent = err.status ? t('failed', { detail: err.message }) : t('no_answer');
-    results.hidden = sql.whole.hidden = !events.length;
-  };
   let begun = false;
+  const back = page.returned && kept?.hash === location.hash ? kept : null;
+  if (back) {
+    [events, now, begun] = [back.events, back.now, true];
+    show(back.found);
+    scrollTo(0, back.scroll ?? 0);
+  }
+  page.signal.addEventListener('abort', () => { if (kept) kept.scroll = scrollY; });
   page.every(2000, async (signal) => {
     if (begun && !follow.checked) return;
     try {
       await refresh(signal);
       begun = true;
     } catch (err) {
-      begun ||= err.status === 400; // to try again would not help
-      failed(err);
+      if (err.status !== 400 || signal.aborted) throw err;
+      begun = true; // to try again would not help
+      problem.textContent = explained(err);
+      results.hidden = sql.whole.hidden = !events.length;
     }
   });
 }

@@ -1,22 +1,32 @@
 import { call, read } from './api.js';
-import { confirm, el, sync, table } from './dom.js';
-import { clock, since, t, toward } from './words.js';
+import { confirm, el, sync, table, when } from './dom.js';
+import { since, t, toward } from './words.js';
 
-// scheduled shows what waits for its time.
-export function scheduled(main, page) {
+// scheduled shows what waits for its time, and what could not be delivered.
+export function scheduled(main, page, query) {
   page.title(t('scheduled'));
+  const asked = { topic: query.get('topic') ?? '', type: query.get('type') ?? '', failed: query.get('failed') ?? '' };
+  const filtered = Object.values(asked).some(Boolean);
+  const field = (name, hint) => el('label', {}, t(name), el('input', { name, value: asked[name], placeholder: hint, autocomplete: 'off', spellcheck: 'false' }));
+  const submit = (e) => {
+    e.preventDefault();
+    page.go('scheduled', Object.fromEntries(new FormData(e.target)));
+  };
   const list = table(t('scheduled'), [[t('due')], [t('type')], [t('topic'), 'wide'], [t('source')], [t('created')], [t('actions'), 'act']]);
-  const none = el('p', { class: 'empty' }, t('loading'));
+  const none = el('p', { class: 'empty loading' }, t('loading'));
   const more = el('button', { type: 'button', hidden: true, onclick: () => page.attempt(older) }, t('older'));
   main.append(
     el('h1', {}, t('scheduled')),
     el('p', { class: 'soft' }, t('scheduled_why')),
+    el('form', { class: 'filters', role: 'search', 'aria-label': t('scheduled'), onsubmit: submit },
+      field('topic', t('topic_hint')), field('type', t('type_hint')),
+      el('label', { class: 'check' }, el('input', { type: 'checkbox', name: 'failed', value: 'true', checked: asked.failed === 'true' }), t('failed_only')), el('button', {}, t('apply'))),
     el('section', { class: 'panel', 'aria-label': t('scheduled') }, none, list.whole, el('div', { class: 'more' }, more)),
   );
   const cancel = (event) =>
     page.attempt(async () => {
       const text = t('cancel_text', { type: event.type, topic: event.topic, due: toward(event.deliver_at) });
-      if (!(await confirm(t('cancel_title'), text, t('cancel_event'), t('keep')))) return;
+      if (!(await confirm(t('cancel_title'), text, t('cancel_yes'), t('keep')))) return;
       try {
         await call('DELETE', `scheduled/${event.id}`);
         page.notice(t('cancelled'));
@@ -26,10 +36,10 @@ export function scheduled(main, page) {
       }
     });
   const row = (event) =>
-    list.row({ 'data-testid': 'planned' },
-      [el('strong', {}, event.due), el('span', { class: 'under' }, clock(event.deliver_at, false))],
-      el('code', { class: 'type' }, event.type), event.topic, event.source, el('span', { title: clock(event.created_at) }, since(event.created_at)),
-      el('button', { type: 'button', class: 'bad', 'data-testid': 'cancel', 'aria-label': t('cancel_label', event), onclick: () => cancel(event) }, t('cancel_event')));
+    list.row({ 'data-testid': 'planned', class: event.problem ? 'late' : '' },
+      [el('strong', {}, event.due), el('span', { class: 'under' }, when(event.deliver_at))],
+      el('code', { class: 'type' }, event.type), [event.topic, el('span', { class: 'under' }, t('scheduled_id', { id: event.id })), event.problem && el('span', { class: 'under bad' }, t('not_delivered'), ' ', el('code', { lang: 'en' }, event.problem))], event.source, when(event.created_at, since(event.created_at)),
+      page.can('operate') ? el('button', { type: 'button', class: 'bad', 'data-testid': 'cancel', 'aria-label': t('cancel_label', event), onclick: () => cancel(event) }, t('cancel_event')) : '');
 
   let first = [];
   let rest = [];
@@ -40,18 +50,20 @@ export function scheduled(main, page) {
     sync(list.body, all.map((event) => ({ ...event, due: toward(event.deliver_at) })), (event) => event.id, row);
     list.whole.hidden = !all.length;
     none.hidden = all.length > 0;
-    none.textContent = t('scheduled_none');
+    none.classList.remove('loading');
+    none.textContent = t(filtered ? 'scheduled_none_match' : 'scheduled_none');
     more.hidden = !again;
   };
   const refresh = async (signal) => {
-    const found = await read('scheduled', {}, signal);
+    const found = await read('scheduled', asked, signal);
     first = found.scheduled;
     show(rest.length ? !more.hidden : found.more);
   };
   const older = async () => {
-    const found = await read('scheduled', { deliver_at: last.deliver_at, id: last.id }, page.signal);
+    const found = await read('scheduled', { ...asked, deliver_at: last.deliver_at, id: last.id }, page.signal);
     rest = [...rest, ...found.scheduled];
     show(found.more);
   };
+  list.whole.hidden = true;
   page.every(2000, refresh);
 }

@@ -1,11 +1,12 @@
 import * as api from './api.js';
 import { el } from './dom.js';
-import { t } from './words.js';
+import { clock, t } from './words.js';
 
-// signIn asks for a token, and calls done when the server has taken it.
-export function signIn(main, page, status, done) {
+// signIn asks for a token, and calls done when the server has taken it. expired is when the
+// one before did, or ''.
+export function signIn(main, page, status, expired, done) {
   page.title(t('sign_in'));
-  const problem = el('p', { class: 'problem', role: 'alert' }, status === 403 ? t('not_admin') : '');
+  const problem = el('p', { class: 'problem', role: 'alert' }, status === 403 ? t('not_admin') : expired ? t('expired', { at: clock(expired, false) }) : '');
   const token = el('textarea', {
     id: 'token', rows: 4, required: true, spellcheck: 'false', autocomplete: 'off', autocapitalize: 'off',
     'aria-describedby': 'token-hint', 'data-testid': 'token',
@@ -19,7 +20,7 @@ export function signIn(main, page, status, done) {
       await api.signIn(token.value.trim().replace(/^Bearer\s+/i, ''));
       done();
     } catch (err) {
-      problem.textContent = err.status ? err.message : t('no_answer');
+      problem.textContent = api.explained(err);
       button.disabled = false;
       token.focus();
     }

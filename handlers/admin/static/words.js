@@ -38,11 +38,49 @@ export function figure(n) {
   return n.toLocaleString(tag(), { maximumFractionDigits: n < 10 ? 1 : 0 });
 }
 
-// clock is a time of the day to the millisecond; with the day if it is another.
+const zoneKey = 'outcrier.zone';
+let utc = localStorage.getItem(zoneKey) === 'utc';
+
+export function switchZone() {
+  utc = !utc;
+  localStorage.setItem(zoneKey, utc ? 'utc' : 'local');
+}
+
+// zone names the time zone that times are shown in: UTC, or UTC+8.
+export function zone(at = new Date()) {
+  const minutes = utc ? 0 : -new Date(at).getTimezoneOffset();
+  if (!minutes) return 'UTC';
+  return `UTC${minutes < 0 ? '−' : '+'}${Math.trunc(Math.abs(minutes) / 60)}${minutes % 60 ? `:${pad(Math.abs(minutes) % 60)}` : ''}`;
+}
+
+// shifted has the time of the zone in its UTC fields.
+const shifted = (at) => (utc ? new Date(at) : new Date(new Date(at) - new Date(at).getTimezoneOffset() * 60000));
+const day = (at) => shifted(at).toISOString().slice(0, 10);
+
+// clock is a time of the day; with the day if that is not today.
 export function clock(at, precise = true) {
-  const d = new Date(at);
-  const time = `${pad(d.getHours())}:${pad(d.getMinutes())}:${pad(d.getSeconds())}${precise ? `.${pad(d.getMilliseconds(), 3)}` : ''}`;
-  return d.toDateString() === new Date().toDateString() ? time : `${d.getFullYear()}-${pad(d.getMonth() + 1)}-${pad(d.getDate())} ${time}`;
+  const time = shifted(at).toISOString().slice(11, precise ? 23 : 19);
+  return day(at) === day(new Date()) ? time : `${day(at)} ${time}`;
+}
+
+// stamp is a time with its day and zone, and in UTC.
+export function stamp(at) {
+  const own = `${day(at)} ${shifted(at).toISOString().slice(11, 23)} ${zone(at)}`;
+  return utc ? own : `${own} (${new Date(at).toISOString()})`;
+}
+
+// typed is a time as fields have it, and moment reads such a field: a time in the zone,
+// one as ISO 8601 has it, or how long ago, like 90m, 2h or 7d. It returns null for
+// anything else.
+export const typed = (iso) => (!iso || /^\d+[smhd]$/.test(iso) || Number.isNaN(Date.parse(iso)) ? iso : `${day(iso)} ${shifted(iso).toISOString().slice(11, 19)}`);
+
+export function moment(text, now = Date.now()) {
+  const ago = /^(\d{1,6})\s*([smhd])$/.exec(text.trim());
+  if (ago) return new Date(now - ago[1] * { s: 1e3, m: 6e4, h: 36e5, d: 864e5 }[ago[2]]).toISOString();
+  const given = /^(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d(?::\d\d(?:\.\d+)?)?))?(Z|[+-]\d\d:\d\d)?$/.exec(text.trim());
+  if (!given) return null;
+  const at = new Date(`${given[1]}T${given[2] ?? '00:00'}${given[3] ?? (utc ? 'Z' : '')}`);
+  return Number.isNaN(at.valueOf()) ? null : at.toISOString();
 }
 
 const steps = [['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]];

@@ -1,0 +1,52 @@
+package handlers
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// erasures is GET /admin/api/erasures: what was erased and redacted, the newest first.
+func (h *handlers) erasures(c echo.Context, _ caller) error {
+	query, err := asked(c, "before")
+	if err != nil {
+		return err
+	}
+	before, err := whole("before", query.Get("before"))
+	if err != nil {
+		return err
+	}
+	erasures, err := h.Admin.Erasures(c.Request().Context(), before)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, struct {
+		Erasures []outbox.Erasure `json:"erasures"`
+		More     bool             `json:"more"`
+	}{erasures, len(erasures) == outbox.ErasurePage})
+}
+
+// erase is POST /admin/api/erasures. What was said is not logged.
+func (h *handlers) erase(c echo.Context, who caller) error {
+	var erasing outbox.Erasing
+	if err := h.adminBody(c, &erasing, "id or pattern, payload and reason"); err != nil {
+		return err
+	}
+	events, err := h.Admin.Erase(c.Request().Context(), erasing, who.name())
+	if err != nil {
+		return err
+	}
+	if events == 0 && erasing.ID > 0 {
+		return notHeld(erasing.ID)
+	}
+	what := "erase"
+	if erasing.Payload != nil {
+		what = "redact"
+	}
+	h.changed(c, who, what, "event", erasing.ID, "pattern", erasing.Pattern, "events", events, "reason", erasing.Reason)
+	return c.JSON(http.StatusCreated, struct {
+		Events int64 `json:"events"`
+	}{events})
+}

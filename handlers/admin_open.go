@@ -1,0 +1,99 @@
+package handlers
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// openStreams are those of a node that keeps no audit, so that admins see and end them.
+type openStreams struct {
+	mu     sync.Mutex
+	number int64
+	open   map[int64]*openStream
+}
+
+type openStream struct {
+	subject, address string
+	filter           outbox.Filter
+	at               time.Time
+	end              func()
+}
+
+// add has a stream listed until remove is called.
+func (o *openStreams) add(s *openStream) (number int64, remove func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.open == nil {
+		o.open = map[int64]*openStream{}
+	}
+	o.number++
+	number = o.number
+	o.open[number] = s
+	return number, func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		delete(o.open, number)
+	}
+}
+
+// find answers as Admin.Streams does, on one page. Of such streams it is not known what
+// they were sent.
+func (o *openStreams) find(s outbox.StreamSearch, node string, slow map[int64]float64) outbox.StreamsFound {
+	found := outbox.StreamsFound{Streams: []outbox.StreamRow{}}
+	if s.Ended || s.Node != "" && s.Node != node {
+		return found
+	}
+	prefix, begins := strings.CutSuffix(s.Subject, "*")
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for number, each := range o.open {
+		lag, isSlow := slow[number]
+		switch {
+		case begins && !strings.HasPrefix(each.subject, prefix), !begins && s.Subject != "" && each.subject != s.Subject, s.Slow && !isSlow:
+			continue
+		}
+		row := outbox.StreamRow{
+			Stream: number, Node: node, Subject: each.subject, ClientAddress: each.address,
+			Topics: make([]string, len(each.filter.Topics)), Types: append([]string{}, each.filter.Types...), OpenedAt: each.at, PositionAt: each.at,
+		}
+		for i, topic := range each.filter.Topics {
+			row.Topics[i] = string(topic)
+		}
+		if isSlow {
+			row.SlowFor = &lag
+		}
+		found.Streams = append(found.Streams, row)
+	}
+	found.Total = len(found.Streams)
+	slices.SortFunc(found.Streams, func(a, b outbox.StreamRow) int { return int(b.Stream - a.Stream) })
+	found.Streams = found.Streams[:min(len(found.Streams), outbox.StreamPage)]
+	return found
+}
+
+// end ends one stream, or all of a subject when number is 0, and returns how many.
+func (o *openStreams) end(number int64, subject string) (ended int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for n, each := range o.open {
+		if n == number || number == 0 && each.subject == subject {
+			each.end()
+			ended++
+		}
+	}
+	return ended
+}
+
+// listed has a stream that is not on record listed while it is open. The context it
+// returns ends when an admin ends the stream.
+func (h *handlers) listed(ctx context.Context, who caller, filter outbox.Filter) (_ context.Context, number int64, forget func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	number, remove := h.open.add(&openStream{
+		subject: who.Subject, address: who.address, filter: filter, at: time.Now(), end: func() { cancel(errEnded) },
+	})
+	return ctx, number, func() { remove(); cancel(nil) }
+}

@@ -1,0 +1,92 @@
+package handlers
+
+import (
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// people is GET /admin/api/people: the subjects that begin with prefix.
+func (h *handlers) people(c echo.Context, _ caller) error {
+	query, err := asked(c, "prefix", "after")
+	if err != nil {
+		return err
+	}
+	people, err := h.Admin.People(c.Request().Context(), query.Get("prefix"), query.Get("after"))
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, struct {
+		People []outbox.Person `json:"people"`
+		More   bool            `json:"more"`
+		// Audit reports whether this node records its streams.
+		Audit bool `json:"audit"`
+	}{people, len(people) == outbox.PeoplePage, h.Audit != nil})
+}
+
+// sent is GET /admin/api/people/sent: what a person was sent, the newest first.
+func (h *handlers) sent(c echo.Context, _ caller) error {
+	query, err := asked(c, "subject", "topic", "from", "until", "before")
+	if err != nil {
+		return err
+	}
+	search := outbox.SentSearch{Subject: query.Get("subject"), Topic: outbox.Pattern(query.Get("topic"))}
+	if search.From, err = moment("from", query.Get("from")); err != nil {
+		return err
+	}
+	if search.Until, err = moment("until", query.Get("until")); err != nil {
+		return err
+	}
+	if search.Before, err = whole("before", query.Get("before")); err != nil {
+		return err
+	}
+	found, err := h.Admin.Sent(c.Request().Context(), search)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, found)
+}
+
+// why is GET /admin/api/people/why: whether a person was sent an event, and why not.
+func (h *handlers) why(c echo.Context, _ caller) error {
+	query, err := asked(c, "subject", "event")
+	if err != nil {
+		return err
+	}
+	id, err := whole("event", query.Get("event"))
+	if err != nil {
+		return err
+	}
+	if id == 0 || !query.Has("subject") {
+		return fault(http.StatusBadRequest, "subject and event must be given")
+	}
+	why, err := h.Admin.Why(c.Request().Context(), query.Get("subject"), id)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, why)
+}
+
+// endStreams is DELETE /admin/api/streams?subject=…: all that are open of one subject.
+func (h *handlers) endStreams(c echo.Context, who caller) error {
+	query, err := asked(c, "subject")
+	if err != nil {
+		return err
+	}
+	subject := query.Get("subject")
+	if subject == "" {
+		return fault(http.StatusBadRequest, "subject must be given")
+	}
+	streams := 0
+	if h.Audit == nil {
+		streams = h.open.end(0, subject)
+	} else if streams, err = h.Admin.EndStreams(c.Request().Context(), subject, who.name()); err != nil {
+		return err
+	}
+	h.changed(c, who, "end all streams of a subject", "of", subject, "streams", streams)
+	return c.JSON(http.StatusAccepted, struct {
+		Streams int `json:"streams"`
+	}{streams})
+}

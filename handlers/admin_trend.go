@@ -1,0 +1,27 @@
+package handlers
+
+import (
+	"cmp"
+	"net/http"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// trend is GET /admin/api/trend: events over time, by type or topic.
+func (h *handlers) trend(c echo.Context, _ caller) error {
+	query, err := asked(c, "by", "topic", "type", "from")
+	if err != nil {
+		return err
+	}
+	search := outbox.TrendSearch{By: cmp.Or(query.Get("by"), "type"), Topic: outbox.Pattern(query.Get("topic")), Type: query.Get("type")}
+	if search.From, err = moment("from", query.Get("from")); err != nil {
+		return err
+	}
+	trend, err := h.Admin.Trend(c.Request().Context(), search)
+	if err != nil {
+		return err
+	}
+	return c.JSON(http.StatusOK, trend)
+}

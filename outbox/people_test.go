@@ -1,0 +1,260 @@
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/migrations"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// onRecord records a stream that was sent all that its filter selects from one position to
+// another; it has ended if end says why.
+func onRecord(t *testing.T, audit *outbox.Audit, subject string, filter outbox.Filter, from, to outbox.Position, end string) {
+	t.Helper()
+	record := audit.Opened(outbox.StreamOpened{Subject: subject, ClientAddress: "192.0.2.1", Filter: filter, From: from})
+	record.Progress(to, 1, 1)
+	if end != "" {
+		record.Closed(end)
+	}
+	turn(t, audit, 1)
+}
+
+func TestAdmin_FindsPeopleByTheirBeginning(t *testing.T) {
+	pool := outboxtest.New(t)
+	admin, audit, at := outbox.NewAdmin(pool), newAudit(t, pool, "n"), here(t, pool)
+	for i := range 120 {
+		onRecord(t, audit, fmt.Sprintf("ann-%03d", i), all("a"), at, at, "left")
+	}
+	for _, subject := range []string{"", "Ann", "an", "ann-005", "bob", "ann%", "zoé"} {
+		onRecord(t, audit, subject, all("a"), at, at, "")
+	}
+	find := func(prefix, after string) (names []string) {
+		t.Helper()
+		people, err := admin.People(t.Context(), prefix, after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range people {
+			names = append(names, p.Subject)
+		}
+		return names
+	}
+	first := find("ann-", "")
+	second := find("ann-", first[len(first)-1])
+	third := find("ann-", second[len(second)-1])
+	if pages := slices.Concat(first, second, third); len(first) != outbox.PeoplePage || len(pages) != 120 || len(slices.Compact(pages)) != 120 {
+		t.Errorf("%d, %d and %d people are on the pages", len(first), len(second), len(third))
+	}
+	for prefix, want := range map[string]string{"b": "bob", "bobb": "", "ann%": "ann%", "zo": "zoé", "an": "an", "A": "Ann"} {
+		if got := find(prefix, ""); !strings.HasPrefix(strings.Join(got, " "), want) || want == "" && len(got) > 0 {
+			t.Errorf("%q finds %q, want %q", prefix, got, want)
+		}
+	}
+	people, err := admin.People(t.Context(), "ann-005", "")
+	if err != nil || len(people) != 1 || people[0].Open != 1 || people[0].Streams != 2 || people[0].LastClosed == nil || !slices.Equal(people[0].Addresses, []string{"192.0.2.1"}) {
+		t.Errorf("%+v %v", people, err)
+	}
+	if _, err := admin.People(t.Context(), "a\x00", ""); !errors.Is(err, outbox.ErrSearch) {
+		t.Error(err)
+	}
+}
+
+func TestAdmin_PagesWhatAPersonWasSent(t *testing.T) {
+	pool := outboxtest.New(t)
+	admin, audit, from := outbox.NewAdmin(pool), newAudit(t, pool, "n"), here(t, pool)
+	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT CASE WHEN n % 2 = 0 THEN 'user/1' ELSE 'user/2/x' END, 't' FROM generate_series(1, 1500) AS n`)
+	to := here(t, pool)
+	onRecord(t, audit, "ann", all("user/1"), from, to, "left") // by topic
+	onRecord(t, audit, "bob", all("**"), from, to, "")         // by id
+	onRecord(t, audit, "cleo", all("user/2/*"), from, to, "")  // by a pattern's topics
+	onRecord(t, audit, "cleo", all("user/2/**"), from, to, "") // and again
+	for subject, want := range map[string]int{"ann": 750, "bob": 1500, "cleo": 750, "nobody": 0} {
+		seen, search := []int64{}, outbox.SentSearch{Subject: subject}
+		for {
+			found, err := admin.Sent(t.Context(), search)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range found.Events {
+				seen = append(seen, e.ID)
+				if streams := map[string]int{"cleo": 2}[subject]; e.Streams != max(1, streams) || e.Nodes[0] != "n" {
+					t.Fatalf("%+v", e)
+				}
+			}
+			if search.Before = found.Next; search.Before == 0 {
+				break
+			}
+		}
+		if len(seen) != want || !slices.IsSortedFunc(seen, func(a, b int64) int { return int(b - a) }) || len(slices.Compact(seen)) != want {
+			t.Errorf("%s was sent %d events, want %d", subject, len(seen), want)
+		}
+	}
+	narrow, err := admin.Sent(t.Context(), outbox.SentSearch{Subject: "bob", Topic: "user/1", From: time.Now().Add(-time.Hour), Until: time.Now().Add(time.Hour)})
+	if err != nil || len(narrow.Events) != outbox.SentPage || slices.ContainsFunc(narrow.Events, func(e outbox.Sent) bool { return e.Topic != "user/1" }) {
+		t.Errorf("%+v %v", narrow, err)
+	}
+	// The statement that the page shows gives the same.
+	if ids := ask[int64](t, pool, strings.Replace(strings.TrimSuffix(narrow.SQL, ";"), "id, created_at, topic, type, node, sent_after, sent_before", "id", 1)); len(ids) != outbox.SentPage || ids[0] != narrow.Events[0].ID {
+		t.Errorf("%s\ngives %v", narrow.SQL, ids)
+	}
+	if found, err := admin.Sent(t.Context(), outbox.SentSearch{Subject: "bob", Until: time.Now().Add(-time.Hour)}); err != nil || len(found.Events) > 0 {
+		t.Errorf("before it was appended: %+v %v", found, err)
+	}
+	for _, s := range []outbox.SentSearch{{}, {Subject: "a", Topic: "a//b"}, {Subject: "a\x00"}, {Subject: "a", From: time.Date(12000, 1, 1, 0, 0, 0, 0, time.UTC)}} {
+		if _, err := admin.Sent(t.Context(), s); !errors.Is(err, outbox.ErrSearch) {
+			t.Errorf("%+v: %v", s, err)
+		}
+	}
+}
+
+// Why somebody was not sent an event: each reason there is.
+func TestAdmin_KnowsWhyNot(t *testing.T) {
+	pool := outboxtest.New(t)
+	admin, audit, start := outbox.NewAdmin(pool), newAudit(t, pool, "n"), here(t, pool)
+	event := addNow(t, pool, "user/1", 1)[0]
+	end := here(t, pool)
+	exec(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '1 hour'`)
+	onRecord(t, audit, "sent", all("user/*"), start, end, "left")
+	onRecord(t, audit, "behind", all("user/*"), start, start, "")
+	onRecord(t, audit, "ended", all("user/*"), start, start, "left")
+	onRecord(t, audit, "passed", all("user/*"), end, end, "")
+	onRecord(t, audit, "type", outbox.Filter{Topics: []outbox.Pattern{"user/1"}, Types: []string{"other"}}, start, end, "")
+	onRecord(t, audit, "topic", all("user/2"), start, end, "")
+	onRecord(t, audit, "late", all("user/1"), end, end, "left")
+	exec(t, pool, `UPDATE outcrier.stream SET opened_at = opened_at - interval '3 hours', closed_at = closed_at - interval '2 hours' WHERE subject = 'late'`)
+	why := func(subject string, id int64) outbox.Why {
+		t.Helper()
+		why, err := admin.Why(t.Context(), subject, id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return why
+	}
+	for _, subject := range []string{"sent", "behind", "ended", "passed", "type", "topic"} {
+		if got := why(subject, event); got.Verdict != subject || len(got.Streams) != 1 || *got.Topic != "user/1" {
+			t.Errorf("%s: %+v", subject, got)
+		}
+	}
+	if got := why("late", event); got.Verdict != "not_connected" || got.LastClosed == nil || len(got.Streams) != 0 {
+		t.Errorf("%+v", got)
+	}
+	if got := why("nobody", event); got.Verdict != "not_connected" || got.LastClosed != nil {
+		t.Errorf("%+v", got)
+	}
+	// The best of several streams counts.
+	onRecord(t, audit, "topic", all("user/1"), start, end, "")
+	if got := why("topic", event); got.Verdict != "sent" || len(got.Streams) != 2 {
+		t.Errorf("%+v", got)
+	}
+	exec(t, pool, `UPDATE outcrier.stream SET history = history + 1 WHERE subject = 'behind'`)
+	if got := why("behind", event); got.Verdict != "elsewhere" {
+		t.Errorf("%+v", got)
+	}
+	scheduled := ask1[int64](t, pool, `SELECT outcrier.append('a', 't', deliver_at => clock_timestamp() + interval '1 hour')`)
+	exec(t, pool, `SELECT outcrier.erase($1::bigint, 'test')`, event)
+	for id, want := range map[int64]string{event: "erased", scheduled: "scheduled", scheduled + 100: "unknown"} {
+		if got := why("sent", id); got.Verdict != want {
+			t.Errorf("event %d: %+v, want %s", id, got, want)
+		}
+	}
+}
+
+func TestAdmin_EndsAllStreamsOfAPerson(t *testing.T) {
+	pool := outboxtest.New(t)
+	admin, audit, at := outbox.NewAdmin(pool), newAudit(t, pool, "n"), here(t, pool)
+	for range 3 {
+		onRecord(t, audit, "ann", all("a"), at, at, "")
+	}
+	onRecord(t, audit, "ann", all("a"), at, at, "left")
+	onRecord(t, audit, "anna", all("a"), at, at, "")
+	if n, err := admin.EndStreams(t.Context(), "ann", "root"); n != 3 || err != nil {
+		t.Errorf("%d %v", n, err)
+	}
+	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream WHERE end_requested_by = 'root' AND subject = 'ann' AND closed_at IS NULL`); n != 3 {
+		t.Errorf("%d are asked to end", n)
+	}
+}
+
+// A node erases only with the role for it, and the record has who it was for.
+func TestAdmin_ErasesWithItsRoleOnly(t *testing.T) {
+	url := outboxtest.URL(t)
+	if err := (migrations.Migrations{URL: url}).Roles(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	owner := outboxtest.Pool(t, url)
+	events := addNow(t, owner, "user/1", 3)
+	exec(t, owner, `INSERT INTO outbox (topic, type) VALUES ('user/2/x', 't'), ('user/2', 't'), ('user/22', 't')`)
+	login := fmt.Sprintf("node_%d", time.Now().UnixNano())
+	exec(t, owner, `CREATE ROLE `+login+` IN ROLE outcrier_server`)
+	t.Cleanup(func() {
+		if _, err := owner.Exec(context.Background(), `DROP ROLE `+login); err != nil {
+			t.Error(err)
+		}
+	})
+	config, err := outbox.PoolConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.ConnConfig.RuntimeParams["role"] = login
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	admin := outbox.NewAdmin(pool)
+	erase := func(e outbox.Erasing) int64 {
+		t.Helper()
+		n, err := admin.Erase(t.Context(), e, "root")
+		if err != nil {
+			t.Fatalf("%+v: %v", e, err)
+		}
+		return n
+	}
+	if _, err := admin.Erase(t.Context(), outbox.Erasing{ID: events[0], Reason: "r"}, "root"); !errors.Is(err, outbox.ErrMayNotErase) {
+		t.Errorf("without the role: %v", err)
+	}
+	exec(t, owner, `GRANT outcrier_eraser TO `+login)
+	for _, e := range []outbox.Erasing{{}, {Reason: "r"}, {ID: 1, Reason: " "}, {ID: 1, Pattern: "a", Reason: "r"}, {Pattern: "a//b", Reason: "r"}, {Pattern: "a", Payload: []byte("1"), Reason: "r"}, {ID: 1, Reason: strings.Repeat("r", 1001)}} {
+		if _, err := admin.Erase(t.Context(), e, "root"); !errors.Is(err, outbox.ErrSearch) {
+			t.Errorf("%+v: %v", e, err)
+		}
+	}
+	if n := erase(outbox.Erasing{ID: events[0], Reason: "by mistake"}); n != 1 {
+		t.Errorf("%d erased", n)
+	}
+	if n := erase(outbox.Erasing{ID: events[0], Reason: "again"}); n != 0 {
+		t.Errorf("%d erased again", n)
+	}
+	if n := erase(outbox.Erasing{ID: events[1], Payload: []byte(`{"n": 12345678901234567890}`), Reason: "request 7"}); n != 1 {
+		t.Errorf("%d redacted", n)
+	}
+	if n := erase(outbox.Erasing{Pattern: "user/2/**", Reason: "closed"}); n != 2 {
+		t.Errorf("%d erased by pattern", n)
+	}
+	if got := ask1[string](t, owner, `SELECT payload::text FROM outcrier.event WHERE id = $1`, events[1]); got != `{"n": 12345678901234567890}` {
+		t.Errorf("redacted to %s", got)
+	}
+	record, err := admin.Erasures(t.Context(), 0)
+	if err != nil || len(record) != 3 {
+		t.Fatalf("%+v %v", record, err)
+	}
+	if last := record[0]; last.Kind != "erase" || *last.Pattern != "user/2/**" || last.Events != 2 || last.Reason != "closed" || !strings.HasSuffix(last.ErasedBy, " for root") {
+		t.Errorf("%+v", last)
+	}
+	if older, err := admin.Erasures(t.Context(), record[1].Erasure); err != nil || len(older) != 1 {
+		t.Errorf("%+v %v", older, err)
+	}
+	exec(t, owner, `SELECT outcrier.erase('none', 'by hand'), outcrier.erase($1::bigint, 'by hand')`, events[2])
+	if by := ask1[string](t, owner, `SELECT erased_by FROM outcrier.erasure ORDER BY erasure DESC LIMIT 1`); strings.Contains(by, "for") {
+		t.Errorf("by hand it was %q", by)
+	}
+}
