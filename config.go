@@ -71,6 +71,13 @@ type Config struct {
 	// Origins are the other sites whose pages may read streams, and act with the cookie of
 	// their user, like https://app.example.com. None by default.
 	Origins []string
+	// Headers are further request headers that these pages may send, like X-Request-Id.
+	// Those that Outcrier reads, traceparent and tracestate always may be sent.
+	Headers []string
+	// CrossSiteCookie has browsers send the cookie of POST /session from these pages too, if
+	// they are of other sites: SameSite=None; Secure; Partitioned. It takes effect over
+	// HTTPS only. Off by default: SameSite=Lax.
+	CrossSiteCookie bool
 	// Proxies are trusted about a client's address and TLS. None by default.
 	Proxies Proxies
 	// Limits are per client. DefaultLimits by default, none but those of Topics and BodyTime
@@ -220,6 +227,15 @@ func (c Config) complete() (Config, error) {
 		origins = append(origins, origin)
 	}
 	c.Origins = origins
+	headers := make([]string, 0, len(c.Headers))
+	for _, text := range c.Headers {
+		name, err := handlers.ParseHeader(text)
+		if err != nil {
+			reject("header %q: %w", text, err)
+		}
+		headers = append(headers, name)
+	}
+	c.Headers = headers
 	if c.Limits == nil {
 		limits := DefaultLimits()
 		if c.Open { // all clients are one

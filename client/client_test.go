@@ -3,62 +3,141 @@ package client_test
 import (
 	"bytes"
 	"compress/gzip"
+	"flag"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"testing"
 
+	"github.com/evanw/esbuild/pkg/api"
+
 	"github.com/outcrier/outcrier/client"
 )
 
-// TestScript_IsSmall measures what a browser loads.
-func TestScript_IsSmall(t *testing.T) {
-	const most = 4 << 10
-	var zipped bytes.Buffer
-	w, err := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
-	if err == nil {
-		_, err = w.Write(client.Script())
+var update = flag.Bool("update", false, "write client.js anew")
+
+// inner are names of properties that are the module's own: none of them is one of the
+// browser's, of what a page sees, or of what tabs tell each other.
+const inner = "^(asking|ask|authorize|begin|deposed|emit|ended|expectFirst|expect|fail|flows|giveWay|hear|impeach|isDue|isMember|isOver|keep|kept|lead|leads|load|methods|moved|part|probe|refuse|requests|run|save|setRetry|take|tell|tick|together|turn)$"
+
+// bundle puts the module into one file, as small as it can be. What without names becomes
+// a module without exports that are good for anything.
+func bundle(t *testing.T, without ...string) []byte {
+	t.Helper()
+	result := api.Build(api.BuildOptions{
+		EntryPoints: []string{"src/outcrier.js"}, Bundle: true, Format: api.FormatESModule, Target: api.ES2022, Charset: api.CharsetUTF8,
+		MangleProps: inner, MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true, LegalComments: api.LegalCommentsNone,
+		Plugins: []api.Plugin{{Name: "without", Setup: func(build api.PluginBuild) {
+			build.OnLoad(api.OnLoadOptions{Filter: `\.js$`}, func(args api.OnLoadArgs) (result api.OnLoadResult, err error) {
+				if name := filepath.Base(args.Path); slices.Contains(without, name) {
+					text := "export const " + name[:len(name)-len(".js")] + " = 0"
+					result.Contents = &text
+				}
+				return result, nil
+			})
+		}}},
+	})
+	for _, message := range append(result.Errors, result.Warnings...) {
+		t.Errorf("%s: %+v", message.Text, message.Location)
 	}
-	if err == nil {
-		err = w.Close()
+	if t.Failed() {
+		t.FailNow()
 	}
-	if err != nil {
-		t.Fatal(err)
+	return append([]byte("// Outcrier's JavaScript module, Apache-2.0: https://github.com/outcrier/outcrier/tree/main/client\n"), result.OutputFiles[0].Contents...)
+}
+
+// TestScript_IsMadeOfTheSource compares what is committed with what the source gives.
+func TestScript_IsMadeOfTheSource(t *testing.T) {
+	made := bundle(t)
+	if *update {
+		if err := os.WriteFile("client.js", made, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
 	}
-	t.Logf("%d bytes, gzipped %d", len(client.Script()), zipped.Len())
-	if zipped.Len() >= most {
-		t.Errorf("the module has %d bytes gzipped, want less than %d", zipped.Len(), most)
+	if !bytes.Equal(made, client.Script) {
+		t.Error("client.js is not what src gives: go generate ./client")
 	}
 }
+
+// TestScript_IsSmall measures what a browser loads.
+func TestScript_IsSmall(t *testing.T) {
+	for name, test := range map[string]struct {
+		script []byte
+		most   int
+	}{
+		"all":               {bundle(t), 6 << 10},
+		"without WebSocket": {bundle(t, "websocket.js"), 5920},
+	} {
+		var zipped bytes.Buffer
+		w, err := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
+		if err == nil {
+			_, err = w.Write(test.script)
+		}
+		if err == nil {
+			err = w.Close()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%s: %d bytes, gzipped %d", name, len(test.script), zipped.Len())
+		if zipped.Len() > test.most {
+			t.Errorf("%s: the module has %d bytes gzipped, want at most %d", name, zipped.Len(), test.most)
+		}
+	}
+}
+
+// tests are the module's own, under node.
+var tests = []string{"outcrier.test.js", "tabs.test.js", "held.test.js", "websocket.test.js"}
 
 // TestModule runs the module's own tests under node: those of the source, and again
 // with what nodes serve.
 func TestModule(t *testing.T) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("CI is set, but node is not installed")
-		}
-		t.Skip("node is not installed")
-	}
-	dir := t.TempDir()
-	err = os.CopyFS(dir, os.DirFS("."))
-	if err == nil {
-		err = os.WriteFile(dir+"/outcrier.js", client.Script(), 0o600)
-	}
+	node := program(t, "node")
+	served, err := filepath.Abs("client.js")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, in := range map[string]string{"source": ".", "served": dir} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			command := exec.CommandContext(t.Context(), node, "--test", "--test-force-exit", "--test-reporter=spec", "outcrier.test.js", "tabs.test.js")
-			command.Dir = in
-			if out, err := command.CombinedOutput(); err != nil {
-				t.Errorf("%v\n%s", err, out)
-			}
-		})
+	for name, module := range map[string]string{"source": "../src/outcrier.js", "served": served} {
+		for _, file := range tests {
+			t.Run(name+"/"+file, func(t *testing.T) {
+				t.Parallel()
+				if file == "websocket.test.js" {
+					packages(t)
+				}
+				command := exec.CommandContext(t.Context(), node, "--test", "--test-force-exit", "--test-reporter=spec", "test/"+file)
+				command.Env = append(os.Environ(), "OUTCRIER_MODULE="+module)
+				if out, err := command.CombinedOutput(); err != nil {
+					t.Errorf("%v\n%s", err, out)
+				}
+			})
+		}
+	}
+}
+
+// program returns the path of one that is installed.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("CI is set, but %s is not installed", name)
+		}
+		t.Skipf("%s is not installed", name)
+	}
+	return path
+}
+
+// packages makes sure that npm has installed those of package-lock.json.
+func packages(t *testing.T) {
+	t.Helper()
+	if _, err := os.Stat("node_modules/.package-lock.json"); err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("CI is set, but there are no packages (make client/node_modules): %v", err)
+		}
+		t.Skip("there are no packages: make client/node_modules")
 	}
 }
 

@@ -36,7 +36,7 @@ type site struct {
 // what a stream gives in the order in which it comes.
 const clientPage = `<!doctype html><title>a page</title><script type="module">
 import { connect } from '/client.js';
-const own = ['state', 'live', 'gap', 'goodbye'];
+const own = ['state', 'live', 'gap', 'goodbye', 'refused'];
 globalThis.listen = (options) => {
 	const stream = connect('/events', {heartbeat: 1000, ...options});
 	stream.ids = []; stream.states = []; stream.told = [];

@@ -357,7 +357,7 @@ func tellsGap(t *testing.T, s *stage) {
 	in := s.browser.open(t, s.site.base+"/page")
 	for _, test := range [][2]string{{keys.Seal(other), "other_history"}, {keys.Seal(future), "ahead"}, {"nonsense", "malformed"}} {
 		before := len(s.held(t, "%"))
-		in.eval(t, fmt.Sprintf("(globalThis.stream?.close(), sessionStorage.clear(), localStorage.setItem('outcrier:gap', %q))", test[0]))
+		in.eval(t, fmt.Sprintf("(globalThis.stream?.close(), sessionStorage.clear(), localStorage.setItem('outcrier:gap:' + JSON.stringify([location.origin + '/events', [], ['%s/**']]), %q))", s.topic, test[0]))
 		s.listen(t, in, "remember: 'gap'")
 		until(t, in, "the page is told of the gap", fmt.Sprintf("stream.told.some(([name, told]) => name === 'gap' && told.reason === %q)", test[1]))
 		isLive(t, in)

@@ -32,8 +32,14 @@ type Access struct {
 	// Origins are the sites whose pages may read answers, and act with the cookie
 	// of their user, each as ParseOrigin returns it.
 	Origins []string
-	Proxies Proxies
-	Limits  Limits
+	// Headers are request headers that pages of Origins may send, besides those that
+	// Outcrier itself reads and those of traces, in lower case.
+	Headers []string
+	// CrossSiteCookie makes the cookie of POST /session one that browsers send from pages
+	// of other sites too (SameSite=None; Partitioned), where the client comes by TLS.
+	CrossSiteCookie bool
+	Proxies         Proxies
+	Limits          Limits
 	// Refusals are counted here, if it is not nil.
 	Refusals *Refusals
 }

@@ -166,6 +166,7 @@ func TestAccess_AttacksFromOtherOrigins(t *testing.T) {
 				t.Errorf("%v", a.header)
 			}
 		}},
+		"preflight of a script for tracing":  {"OPTIONS /events", []string{"Origin: " + app, "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: authorization,traceparent,tracestate"}, 204, "", nil},
 		"preflight of a method not listed":   {"OPTIONS /events", []string{"Origin: " + app, "Access-Control-Request-Method: PUT"}, 403, `\"PUT\"`, without("Access-Control-Allow-Methods")},
 		"preflight of a header not listed":   {"OPTIONS /events", []string{"Origin: " + app, "Access-Control-Request-Method: GET", "Access-Control-Request-Headers: last-event-id,x-forwarded-for"}, 403, "x-forwarded-for", without("Access-Control-Allow-Headers")},
 		"preflight of a path that is no use": {"OPTIONS /healthz", []string{"Origin: " + app, "Access-Control-Request-Method: GET"}, 204, "", without(allowOrigin)},

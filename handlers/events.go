@@ -50,6 +50,7 @@ func head(c echo.Context, poll bool) error {
 	if poll {
 		header.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
 		header.Set(echo.HeaderCacheControl, "no-store, no-transform")
+		header.Add(echo.HeaderVary, "*")
 	} else {
 		streamHeader(header)
 	}
@@ -238,6 +239,8 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 	answer := polled.AppendJSON(nil)
 	header := c.Response().Header()
 	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
+	// A service worker's cache would give the same page again and again.
+	header.Add(echo.HeaderVary, "*")
 	if h.compresses(c) {
 		answer = compressed(answer)
 	}

@@ -120,7 +120,7 @@ func New(config Config) http.Handler {
 		get("/metrics", h.as(h.metrics))
 	}
 	for path, file := range map[string]echo.HandlerFunc{
-		"/client.js":   module("text/javascript; charset=utf-8", client.Script()),
+		"/client.js":   module("text/javascript; charset=utf-8", client.Script),
 		"/client.d.ts": module("text/plain; charset=utf-8", client.Types),
 	} {
 		get(path, file)

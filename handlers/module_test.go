@@ -11,8 +11,8 @@ import (
 func TestModule_IsForPagesOfAllOrigins(t *testing.T) {
 	n := newNode(t, nil)
 	for path, want := range map[string][2]string{
-		"/client.js":   {"text/javascript; charset=utf-8", "export function connect("},
-		"/client.d.ts": {"text/plain; charset=utf-8", "export function connect("},
+		"/client.js":   {"text/javascript; charset=utf-8", " as connect,"},
+		"/client.d.ts": {"text/plain; charset=utf-8", "export function connect<"},
 	} {
 		got := do(t, "GET", n.url+path, "", "Origin", "https://elsewhere.example")
 		if got.status != http.StatusOK || !strings.Contains(got.body, want[1]) {

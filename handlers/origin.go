@@ -91,8 +91,30 @@ func methodsOf(path string) []string {
 	return resources[path]
 }
 
-// sharedHeaders are the request headers that pages of allowed origins may set.
-var sharedHeaders = []string{"authorization", "content-type", "idempotency-key", "last-event-id"}
+// sharedHeaders are the request headers that pages of allowed origins may set: those that
+// are read here, and those that scripts for tracing add to every request.
+var sharedHeaders = []string{"authorization", "content-type", "idempotency-key", "last-event-id", "traceparent", "tracestate"}
+
+// ParseHeader returns a request header's name in lower case.
+func ParseHeader(text string) (string, error) {
+	name := strings.ToLower(text)
+	switch {
+	case !headerName.MatchString(name):
+		return "", errors.New("want the name of a header, like X-Request-Id")
+	case name == "*":
+		return "", errors.New(`with credentials every header has to be named, "*" can't be`)
+	case name == "cookie" || strings.HasPrefix(name, "sec-") || strings.HasPrefix(name, "proxy-"):
+		return "", errors.New("pages can't send this header, whatever is allowed")
+	}
+	return name, nil
+}
+
+// headerName is a token (RFC 9110, 5.6.2).
+var headerName = regexp.MustCompile("^[0-9a-z!#$%&'*+.^_`|~-]+$")
+
+// isCrossSite reports whether the browser says that a page of another site made the
+// request (Fetch Metadata, 2.3).
+func isCrossSite(r *http.Request) bool { return r.Header.Get("Sec-Fetch-Site") == "cross-site" }
 
 // cors answers browsers that ask for pages of other origins (Fetch standard, 3.3).
 func (h *handlers) cors(next echo.HandlerFunc) echo.HandlerFunc {
@@ -122,14 +144,15 @@ func (h *handlers) cors(next echo.HandlerFunc) echo.HandlerFunc {
 		if !slices.Contains(methods, asked) {
 			return fault(http.StatusForbidden, fmt.Sprintf("pages of other origins may not use %.20q here", asked))
 		}
+		allowed := slices.Concat(sharedHeaders, h.Access.Headers)
 		for name := range strings.SplitSeq(request.Header.Get(echo.HeaderAccessControlRequestHeaders), ",") {
-			if name = strings.ToLower(strings.TrimSpace(name)); name != "" && !slices.Contains(sharedHeaders, name) {
+			if name = strings.ToLower(strings.TrimSpace(name)); name != "" && !slices.Contains(allowed, name) {
 				return fault(http.StatusForbidden, fmt.Sprintf("pages of other origins may not send the header %.40q here", name))
 			}
 		}
 		header.Add(echo.HeaderVary, echo.HeaderAccessControlRequestMethod+", "+echo.HeaderAccessControlRequestHeaders)
 		header.Set(echo.HeaderAccessControlAllowMethods, strings.Join(methods, ", "))
-		header.Set(echo.HeaderAccessControlAllowHeaders, strings.Join(sharedHeaders, ", "))
+		header.Set(echo.HeaderAccessControlAllowHeaders, strings.Join(allowed, ", "))
 		header.Set(echo.HeaderAccessControlMaxAge, "600")
 		return c.NoContent(http.StatusNoContent)
 	}

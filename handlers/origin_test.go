@@ -105,3 +105,13 @@ func FuzzIsLoopback(f *testing.F) {
 		}
 	})
 }
+
+func TestParseHeader(t *testing.T) {
+	for text, want := range map[string]string{
+		"X-Request-Id": "x-request-id", "baggage": "baggage", "": "", "a b": "", "a,b": "", "*": "", "Cookie": "", "Sec-Fetch-Site": "", "é": "",
+	} {
+		if got, err := ParseHeader(text); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+}

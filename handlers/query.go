@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"cmp"
 	"fmt"
 	"net/url"
 	"slices"
@@ -137,18 +138,20 @@ func wrong(parameter, format string, values ...any) error {
 	return about{fmt.Errorf(format, values...), parameter, ""}
 }
 
-// parseFrom finds where to start. The header wins: a browser that reconnects
-// sends it, with the URL as it was first.
+// parseFrom finds where to start. The last id wins: a browser that reconnects sends it, with
+// the URL as it was first. Only a position that is later than that is heeded too.
 func parseFrom(c echo.Context) (sse.From, error) {
-	if id := c.Request().Header.Get("Last-Event-ID"); id != "" {
-		return sse.From{Position: id}, nil
-	}
-	for _, name := range append(lastEventID, "after") {
-		if id := c.QueryParam(name); id != "" {
-			return sse.From{Position: id}, nil
-		}
-	}
 	from := c.QueryParam("from")
+	remembered := sse.From{Position: c.Request().Header.Get("Last-Event-ID")}
+	for _, name := range append(lastEventID, "after") {
+		remembered.Position = cmp.Or(remembered.Position, c.QueryParam(name))
+	}
+	if remembered.Position != "" {
+		if isPosition(from) {
+			remembered.Snapshot = from
+		}
+		return remembered, nil
+	}
 	last, of := c.QueryParam("last"), "last"
 	if text, is := strings.CutPrefix(from, "last:"); is && last == "" {
 		last, of = text, "from"
@@ -177,12 +180,17 @@ func parseFrom(c echo.Context) (sse.From, error) {
 	if at, err := time.Parse(time.RFC3339Nano, from); err == nil {
 		return sse.From{Since: at}, nil
 	}
-	if id, _, found := strings.Cut(from, "."); found {
-		if _, err := strconv.ParseInt(id, 10, 64); err == nil {
-			return sse.From{Position: from}, nil
-		}
+	if isPosition(from) {
+		return sse.From{Position: from}, nil
 	}
 	return sse.From{}, wrong("from", `from=%.100q is not known; allowed are "now", "earliest", "last:50", a position, an RFC 3339 time like 2026-11-22T02:00:00Z, or a duration back like 1h`, from)
+}
+
+// isPosition reports whether a start looks like a position, well-formed or not.
+func isPosition(from string) bool {
+	id, _, found := strings.Cut(from, ".")
+	_, err := strconv.ParseInt(id, 10, 64)
+	return found && err == nil
 }
 
 // number parses a whole number within bounds.

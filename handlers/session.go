@@ -25,6 +25,9 @@ func (h *handlers) signIn(c echo.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := h.share(request, cookie); err != nil {
+		return err
+	}
 	return answerCookie(c, cookie)
 }
 
@@ -37,7 +40,28 @@ func (h *handlers) signOut(c echo.Context) error {
 	if h.Access.Sessions == nil && !h.Access.Open {
 		return echo.ErrNotFound
 	}
-	return answerCookie(c, auth.SignOut(h.https(request)))
+	cookie := auth.SignOut(h.https(request))
+	if err := h.share(request, cookie); err != nil {
+		return err
+	}
+	return answerCookie(c, cookie)
+}
+
+// share makes the cookie one for pages of other sites too, if that is configured. It
+// refuses a page of another site whose browser would drop the cookie, which the page can't
+// see.
+func (h *handlers) share(r *http.Request, cookie *http.Cookie) error {
+	shared := h.Access.CrossSiteCookie && cookie.Secure // browsers take no other one
+	switch {
+	case shared:
+		cookie.SameSite, cookie.Partitioned = http.SameSiteNoneMode, true
+	case !isCrossSite(r):
+	case h.Access.CrossSiteCookie:
+		return fault(http.StatusForbidden, "the browser would drop the cookie: for a page of another site it has to come by HTTPS")
+	default:
+		return fault(http.StatusForbidden, "the browser would drop the cookie, because the page is of another site: set --cross-site-cookie, or send the token with each request")
+	}
+	return nil
 }
 
 // https reports whether the client came by TLS.

@@ -95,3 +95,43 @@ func TestSession_CookieIsSecureOverTLS(t *testing.T) {
 		t.Errorf("HSTS is %q", got)
 	}
 }
+
+// TestSession_TellsAPageWhoseCookieTheBrowserWouldDrop has pages of another site sign in.
+// Browsers take the cookie only if it is SameSite=None, which has to be Secure.
+func TestSession_TellsAPageWhoseCookieTheBrowserWouldDrop(t *testing.T) {
+	const app = "https://app.example.org"
+	for name, test := range map[string]struct {
+		shared  bool
+		headers []string
+		problem string
+		site    http.SameSite
+	}{
+		"another site":                   {false, []string{"Sec-Fetch-Site", "cross-site"}, "--cross-site-cookie", 0},
+		"another site over HTTP":         {true, []string{"Sec-Fetch-Site", "cross-site"}, "HTTPS", 0},
+		"another site, as it is to be":   {true, []string{"Sec-Fetch-Site", "cross-site", "X-Forwarded-Proto", "https", "X-Forwarded-For", "192.0.2.1"}, "", http.SameSiteNoneMode},
+		"the same site":                  {false, []string{"Sec-Fetch-Site", "same-site"}, "", http.SameSiteLaxMode},
+		"the same site over HTTP":        {true, []string{"Sec-Fetch-Site", "same-site"}, "", http.SameSiteLaxMode},
+		"no browser, or one of long ago": {false, nil, "", http.SameSiteLaxMode},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := closed(t, func(access *handlers.Access) {
+				access.Origins, access.CrossSiteCookie = []string{app}, test.shared
+				access.Proxies.Networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
+			})
+			for _, method := range []string{"POST", "DELETE"} {
+				a := do(t, method, n.url+"/session", "", append(append(bearer(ann), "Origin", app), test.headers...)...)
+				if test.problem != "" {
+					a.wantProblem(t, 403, "the browser would drop the cookie", test.problem)
+					if a.header.Get("Set-Cookie") != "" {
+						t.Errorf("%s: it is set all the same", method)
+					}
+					continue
+				}
+				cookie := must(http.ParseSetCookie(a.header.Get("Set-Cookie")))
+				if none := test.site == http.SameSiteNoneMode; a.status != http.StatusNoContent || cookie.SameSite != test.site || cookie.Partitioned != none || none && !cookie.Secure {
+					t.Errorf("%s: %d %+v", method, a.status, cookie)
+				}
+			}
+		})
+	}
+}

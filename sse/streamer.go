@@ -91,6 +91,9 @@ type Request struct {
 type From struct {
 	// Position is a position as the client gave it, well-formed or not.
 	Position string
+	// Snapshot is another position, which the reader's page was rendered from. It counts
+	// beside Position only, and if it is later.
+	Snapshot string
 	// Since is a time to start from.
 	Since time.Time
 	// Earliest starts with the oldest event held.
@@ -172,7 +175,7 @@ func (s *Streamer) remembered(from From, w outbox.Position) (given outbox.Positi
 	if from == (From{}) {
 		return w, true
 	}
-	p, err := s.Hub.Keys.Open(from.Position)
+	p, err := s.stands(from)
 	if err != nil {
 		return p, false
 	}
@@ -184,7 +187,7 @@ func (s *Streamer) remembered(from From, w outbox.Position) (given outbox.Positi
 func (s *Streamer) start(ctx context.Context, request Request, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
 	switch from := request.From; {
 	case from.Position != "":
-		p, err := s.Hub.Keys.Open(from.Position)
+		p, err := s.stands(from)
 		if err != nil {
 			s.Log.DebugContext(ctx, "malformed position", "err", err)
 			since, err := s.oldest.ask(ctx, s.Hub.Ring.Past)

@@ -10,8 +10,10 @@ import (
 // AccessSettings says who may, besides whose tokens are good.
 type AccessSettings struct {
 	KeySettings
-	QueryToken   bool     `flag:"query-token" help:"take tokens from ?token= too; proxies log them, and browsers keep them in their history"`
-	AllowOrigins []string `flag:"allow-origin" envSeparator:"\n" help:"another origin whose pages may read streams, and act with their user's cookie, like https://app.example.com"`
+	QueryToken      bool     `flag:"query-token" help:"take tokens from ?token= too; proxies log them, and browsers keep them in their history"`
+	AllowOrigins    []string `flag:"allow-origin" envSeparator:"\n" help:"another origin whose pages may read streams, and act with their user's cookie, like https://app.example.com"`
+	AllowHeaders    []string `flag:"allow-header" envSeparator:"\n" help:"a further request header that these pages may send, like X-Request-Id; traceparent and tracestate are allowed already"`
+	CrossSiteCookie bool     `flag:"cross-site-cookie" help:"have browsers send the cookie of POST /session from these pages too where they are of other sites (SameSite=None; Secure; Partitioned); over HTTPS only"`
 }
 
 func (a AccessSettings) check(r *report) {
@@ -19,6 +21,11 @@ func (a AccessSettings) check(r *report) {
 	for _, origin := range a.AllowOrigins {
 		if _, err := handlers.ParseOrigin(origin); err != nil {
 			r.reject("allow-origin", "%v", err)
+		}
+	}
+	for _, name := range a.AllowHeaders {
+		if _, err := handlers.ParseHeader(name); err != nil {
+			r.reject("allow-header", "%v", err)
 		}
 	}
 }

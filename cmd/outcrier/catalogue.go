@@ -67,6 +67,14 @@ where the catalogue does:
 
   outcrier catalogue export > catalogue.json
   outcrier catalogue import --prune < catalogue.json`
+	types := newCommand(p, "types", "Print the payloads of all types as TypeScript, for the JavaScript module", runCatalogueTypes)
+	types.Long = `Prints a TypeScript interface with the payload of each type of event, made from the JSON
+Schemas. With it the JavaScript module knows what its listeners get:
+
+  outcrier catalogue types > events.ts
+  curl -H "Authorization: Bearer $TOKEN" https://events.example.com/catalogue | outcrier catalogue types --json > events.ts
+
+  const stream = connect<Events>('/events', {topics: ['user/42']});`
 	set := newCommand(p, "set", "Describe a type, or change its description", runCatalogueSet)
 	set.Long = `Describes a type of events, or changes what is given and leaves the rest:
 
@@ -80,6 +88,7 @@ With --json all of the entry comes from standard input.`
 		set,
 		newCommand(p, "remove", "Remove a type from the catalogue", runCatalogueRemove),
 		export,
+		types,
 		newCommand(p, "import", "Add and change entries as standard input has them, all or none", runCatalogueImport),
 	)
 	return catalogue

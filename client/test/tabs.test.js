@@ -1,7 +1,7 @@
 // Runs under node's test runner: tabs that share a connection.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { event, hello, live, open, page, serve, status, stream, until } from './testkit.js';
+import { begin, event, hello, live, open, serve, status, stream, until } from './testkit.js';
 
 // The ticks of tabs in the order in which they were opened: fiftieths of a second here,
 // and none of tabs that stand still.
@@ -86,14 +86,42 @@ test('topics may change before the connection is there, and after it was closed'
   assert.equal(closed.state, 'closed');
 });
 
-test('tabs have one connection', async () => {
-  const { asked, url } = await serve(stream(hello('0.p'), live('0.p')), page('0.p'), stream(hello('0.p', '"resumed":true'), live('0.p'), event(1)));
+test('tabs have one connection, and those that want the same cost no request', async () => {
+  let more;
+  const { asked, url } = await serve((response) => {
+    begin(response, hello('0.p'), live('0.p'));
+    more = () => response.write(event(1));
+  });
   const tabs = [open(url, { share: true })];
   await until('the first is live', () => tabs[0].state === 'live');
   tabs.push(open(url, { share: true }));
+  await until('the second too', () => tabs[1].state === 'live');
+  more();
   await until('both have the event', () => tabs.every(({ ids }) => ids.length === 1));
   assert.deepEqual(tabs.map(({ via }) => via), ['stream', 'tab']);
-  assert.equal(asked.length, 3);
+  assert.equal(asked.length, 1);
+});
+
+test('a tab that wants more costs one request, and is given nothing from before', async () => {
+  const { asked, url } = await serve(stream(hello('0.p'), live('0.p')), stream(hello('0.p', '"resumed":true'), event(1), event(2, 'b'), live('2.p'), event(3, 'b')));
+  const tabs = [open(url, { share: true })];
+  await until('the first is live', () => tabs[0].state === 'live');
+  tabs.push(open(url, { share: true, topics: ['b'] }));
+  await until('the second has an event', () => tabs[1].ids.length === 1);
+  assert.deepEqual([tabs[0].ids, tabs[1].ids, asked.length], [['1'], ['3'], 2]);
+});
+
+test('a topic that is refused is told to the tab that wants it, and the others go on', async () => {
+  const { asked, url } = await serve((response, { topics }) => {
+    if (topics.includes('b')) status(403, {}, '{"topic":"b","detail":"no"}')(response);
+    else stream(hello('0.p'), live('0.p'), ...(asked.length > 1 ? [event(1)] : []))(response);
+  });
+  const tabs = [open(url, { share: true })];
+  await until('the first is live', () => tabs[0].state === 'live');
+  tabs.push(open(url, { share: true, topics: ['b'] }));
+  await until('the second is closed', () => tabs[1].state === 'closed');
+  await until('the first goes on', () => tabs[0].ids.length === 1);
+  assert.deepEqual([tabs[1].states.at(-1).reason, tabs[0].state], ['refused', 'live']);
 });
 
 // robbed has the second tab take the lead of the first, which hangs. The third does not
@@ -120,8 +148,7 @@ async function robbed(url) {
   return tabs;
 }
 
-const resumed = stream(hello('1.p', '"resumed":true'), live('1.p'));
-const three = [stream(hello('1.p'), live('1.p')), page('1.p'), resumed, page('1.p'), resumed];
+const three = [stream(hello('1.p'), live('1.p'))];
 
 test('a gap that the next leader is told of is told in all tabs', async () => {
   const { url } = await serve(...three, stream(hello('9.q', '"resumed":"gap","reason":"other_history"'), live('9.q'), event(2)));
@@ -133,7 +160,7 @@ test('a gap that the next leader is told of is told in all tabs', async () => {
 
 test('tabs learn from the one that leads how often the heart of the server beats', async () => {
   const saying = hello('1.p', '"resumed":true,"heartbeat":50') + live('1.p');
-  const { url } = await serve(stream(saying), page('1.p'), stream(saying));
+  const { url } = await serve(stream(saying));
   const tabs = [open(url, { share: true })];
   await until('the first is live', () => tabs[0].state === 'live');
   tabs.push(open(url, { share: true }));

@@ -11,18 +11,24 @@ globalThis.addEventListener = happenings.addEventListener.bind(happenings);
 export const reported = [];
 globalThis.reportError = (error) => reported.push(error.message);
 
-export const { connect, parser } = await import('./outcrier.js');
+export const { connect, parser } = await import(process.env.OUTCRIER_MODULE ?? '../src/outcrier.js');
 
 // serve answers requests by a script: the nth by its nth function, all others by the last.
+// The polls by which the module finds out what gets through are not counted; by default they
+// are answered.
 const servers = [];
 export async function serve(...script) {
+  const { probe = page('0.p') } = typeof script[0] === 'object' ? script.shift() : {};
   const asked = [];
+  const upgrade = script.at(-1)?.length === 3 && script.pop(); // answers WebSockets
   const server = http.createServer((request, response) => {
     const url = new URL(request.url, 'http://localhost');
     const query = Object.fromEntries(url.searchParams);
+    if (query.limit === '1') return probe(response);
     asked.push({ ...query, topics: url.searchParams.getAll('topic'), token: request.headers.authorization, accept: request.headers.accept, at: Date.now() });
     script[Math.min(asked.length, script.length) - 1](response, asked.at(-1));
   });
+  if (upgrade) server.on('upgrade', upgrade);
   await new Promise((done) => server.listen(0, '127.0.0.1', done));
   servers.push(server);
   return { asked, url: `http://127.0.0.1:${server.address().port}/events` };
