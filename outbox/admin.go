@@ -11,19 +11,19 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Admin answers what people who run an outbox ask: what happened, who was sent it,
-// what is open, what is planned. It also does what they decide. It may be used by
-// many at the same time; few of them are at the database at once, so that streams
-// and appends never wait for somebody's search.
+// Admin answers the questions of people who run an outbox (which events there were, who
+// received them, which transactions and streams are open, which events are scheduled), and
+// carries out their decisions. It may be used by many goroutines at the same time; few of
+// them use the database at once, so that streams and appends never wait for a search.
 type Admin struct {
 	// Schema is where the outbox is; the default one by default.
 	Schema Schema
 
 	// pool is made with PoolConfig.
 	pool *pgxpool.Pool
-	// turns has a token for each who may be at the database.
+	// turns has a token for each call that may use the database at once.
 	turns chan struct{}
-	// searchTime is how long a page of a search may take, about.
+	// searchTime is about how long a page of a search may take.
 	searchTime time.Duration
 }
 
@@ -32,20 +32,20 @@ func NewAdmin(pool *pgxpool.Pool) *Admin {
 	return &Admin{pool: pool, turns: make(chan struct{}, 2), searchTime: time.Second}
 }
 
-// ErrTooSlow is returned for a question that took longer than is allowed.
+// ErrTooSlow is returned when a query took longer than its limit.
 var ErrTooSlow = errors.New("the database did not answer in time")
 
 // adminPatience is how long one statement may take.
 const adminPatience = 2 * time.Second
 
-// adminSettingsSQL undoes what PoolConfig sets for the reads of streams: a
-// question comes once, and is planned for what is asked.
+// adminSettingsSQL undoes the settings of PoolConfig for the reads of streams: an admin's
+// query runs once, and its plan depends on its parameters.
 const adminSettingsSQL = `
 SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', '500ms', true),
 	set_config('plan_cache_mode', 'force_custom_plan', true),
 	set_config('enable_seqscan', 'on', true), set_config('enable_bitmapscan', 'on', true)`
 
-// within calls fn in a transaction, when it is its turn.
+// within calls fn in a transaction, once a token of turns is free.
 func (a *Admin) within(ctx context.Context, options pgx.TxOptions, fn func(db) error) error {
 	select {
 	case a.turns <- struct{}{}:

@@ -11,10 +11,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// appendSQL hands all drafts over in one round trip, a column an array, and with
-// them the versions of the catalogue's schemas by which they passed. It appends
-// nothing and returns nothing when the present version is another one, and in a session
-// that would take Go's UTF-8 for something else.
+// appendSQL sends all drafts in one round trip, one array per column, and the versions of
+// the catalogue's schemas that they were validated with. It appends and returns nothing
+// when the current version is another one, or when the session's encoding is not UTF-8.
 //
 // It runs in the caller's session: every name in it is qualified.
 const appendSQL = `
@@ -26,20 +25,19 @@ const schemasSQL = `
 SELECT s.version, s.type, s.payload_schema, pg_catalog.current_setting('client_encoding')
 FROM (SELECT 1) AS one LEFT JOIN outcrier.payload_schemas() AS s ON true`
 
-// Append writes drafts to the outbox in the caller's transaction, in the order
-// given: they become events together, when and only when tx commits. It
-// returns an id for each draft: the event's, or, for one with a DeliverAt in
-// the future, that of the scheduled event; for one whose DedupKey is taken, that of
-// the event that took it.
+// Append writes drafts to the outbox in the caller's transaction, in their order: they
+// become events together, when and only when tx commits. It returns an id for each draft:
+// the event's, or, for one with a DeliverAt in the future, that of the scheduled event; for
+// one whose DedupKey is taken, that of the event that took it.
 //
-// A draft that can't be stored fails the call, and with it the transaction, as
-// any failed statement does. Errors are Postgres's own (a *pgconn.PgError with
-// SQLSTATE 23514 and the column for a draft outside the limits), wrapped. A payload
-// that does not match the catalogue's schema of its type is a *SchemaError; then
-// nothing was sent, and it is for the caller not to commit.
+// A draft that can't be stored fails the call, and with it the transaction, as any failed
+// statement does. Errors are Postgres's own (a *pgconn.PgError with SQLSTATE 23514 and the
+// column for a draft outside the limits), wrapped. A payload that does not match the
+// catalogue's schema of its type is a *SchemaError; then nothing was sent, the transaction
+// still works, and the caller must not commit it.
 //
-// Where ctx has a span of OpenTelemetry, the append is a child of it, and drafts that
-// have no header traceparent get its.
+// Where ctx has a span of OpenTelemetry, the append is a child of it, and drafts without a
+// header traceparent get the one of that span.
 //
 // The outbox is that of the default schema; Schema.Append is for another.
 func Append(ctx context.Context, tx pgx.Tx, drafts ...Draft) ([]int64, error) {
@@ -67,15 +65,15 @@ func (s Schema) Append(ctx context.Context, tx pgx.Tx, drafts ...Draft) (ids []i
 	})
 }
 
-// SQLQuerier is what AppendSQL needs of a transaction of database/sql: *sql.Tx is one,
-// *sql.Conn, gorm's ConnPool, and ent's transactions with the feature sql/execquery.
-// Of bun's transactions it is their field Tx.
+// SQLQuerier is the part of a transaction of database/sql that AppendSQL needs. *sql.Tx
+// implements it, and so do *sql.Conn, gorm's ConnPool, the field Tx of bun's transactions,
+// and ent's transactions with the feature sql/execquery.
 type SQLQuerier interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// AppendSQL is Append for a transaction of database/sql, with whatever driver:
-// parameters are plain strings.
+// AppendSQL is Append for a transaction of database/sql, with any driver: parameters are
+// plain strings.
 func AppendSQL(ctx context.Context, tx SQLQuerier, drafts ...Draft) ([]int64, error) {
 	return DefaultSchema.AppendSQL(ctx, tx, drafts...)
 }
@@ -126,8 +124,8 @@ type schemaRow struct {
 // maxChanges is how often the catalogue may change under one append.
 const maxChanges = 5
 
-// appendDrafts appends what passes the catalogue's schemas. As a rule those are
-// known and unchanged, and it is one round trip.
+// appendDrafts appends drafts that match the catalogue's schemas. Usually those are known
+// and unchanged, and the append is one round trip.
 func appendDrafts(drafts []Draft, store func(passed []int64, c *columns) ([]int64, error), ask func() ([]schemaRow, error)) ([]int64, error) {
 	columns, err := columnsOf(drafts)
 	if err != nil || len(drafts) == 0 {

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// EventType is what the catalogue says of a type of events.
+// EventType is the catalogue's entry for a type of events.
 type EventType struct {
 	Type string `json:"type"`
 	// Code is a short name for people to quote, unique; null for none.

@@ -13,15 +13,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// TypeChange is what became of an entry of the catalogue.
+// TypeChange is a change of one entry of the catalogue.
 type TypeChange struct {
 	Type string
 	// Before is nil for an entry that was added, After for one that was removed.
 	Before, After *EventType
 }
 
-// EntryError says which entry of the catalogue can't be as it is wanted, and why.
-// It wraps what Refused knows, or ErrTypeExists where another entry has its code.
+// EntryError says which entry of the catalogue is not valid, and why. It wraps an error
+// that Refused explains, or ErrTypeExists where another entry has its code.
 type EntryError struct {
 	Type, Reason string
 	err          error
@@ -30,7 +30,7 @@ type EntryError struct {
 func (e *EntryError) Error() string { return fmt.Sprintf("type %q: %s", e.Type, e.Reason) }
 func (e *EntryError) Unwrap() error { return e.err }
 
-// entryError is an EntryError, if err is of the entry.
+// entryError returns an EntryError if err is about the entry, and err otherwise.
 func entryError(t EventType, err error) error {
 	if reason, refused := Refused(err); refused {
 		return &EntryError{t.Type, reason, err}
@@ -41,17 +41,18 @@ func entryError(t EventType, err error) error {
 	return fmt.Errorf("type %q: %w", t.Type, err)
 }
 
-// errTried ends a transaction that was only to be tried.
+// errTried rolls back the transaction of a trial run.
 var errTried = errors.New("tried")
 
-// Edit makes the catalogue what wanted makes of it, all or nothing, and returns what
-// that changed, by type: entries that say the same as before are not touched.
-// Nobody else changes it meanwhile. wanted is given all entries, by type, and may
-// return them in any order; UpdatedAt is not looked at, and an empty severity or
-// action is the default. With try nothing is kept, but it fails as it would.
+// Edit replaces the catalogue's entries by those that wanted returns, all or nothing, and
+// returns the changes, by type: entries with the same content as before are not touched.
+// The catalogue is locked against other changes meanwhile. wanted receives all entries, by
+// type, and may return them in any order; UpdatedAt is ignored, and an empty severity or
+// action is the default. With try Edit changes nothing, and fails where it would otherwise
+// fail.
 //
-// What is not valid is an EntryError. It takes the rights of outcrier_server, or of the
-// owner.
+// An entry that is not valid is an EntryError. Edit needs the rights of outcrier_server, or
+// of the owner.
 func (c Catalogue) Edit(ctx context.Context, try bool, wanted func([]EventType) ([]EventType, error)) (changes []TypeChange, err error) {
 	conn, err := c.Pool.Acquire(ctx)
 	if err != nil {
@@ -59,7 +60,7 @@ func (c Catalogue) Edit(ctx context.Context, try bool, wanted func([]EventType) 
 	}
 	defer conn.Release()
 	err = inTransaction(ctx, conn.Conn(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, c.Schema, func(tx db) error {
-		// Readers go on.
+		// This lock does not block readers.
 		if _, err := tx.Exec(ctx, `LOCK TABLE outcrier.event_type IN SHARE ROW EXCLUSIVE MODE`); err != nil {
 			return migrated(err)
 		}
@@ -91,7 +92,7 @@ func (c Catalogue) Edit(ctx context.Context, try bool, wanted func([]EventType) 
 	return changes, nil
 }
 
-// difference is what leads from one catalogue to another, by type.
+// difference returns the changes from one catalogue to another, by type.
 func difference(before, after []EventType) (changes []TypeChange, err error) {
 	byType := map[string]*EventType{}
 	for i := range after {
@@ -125,7 +126,8 @@ func difference(before, after []EventType) (changes []TypeChange, err error) {
 	return changes, nil
 }
 
-// Fields names what differs, as JSON does; empty where an entry was added or removed.
+// Fields returns the JSON names of the fields that differ; none where an entry was added or
+// removed.
 func (c TypeChange) Fields() (names []string) {
 	if c.Before == nil || c.After == nil {
 		return nil
@@ -149,7 +151,8 @@ func (c TypeChange) Fields() (names []string) {
 	return names
 }
 
-// plain is JSON without its spelling; nil for none, and for what is not JSON.
+// plain returns the value of JSON, so that formatting makes no difference; nil for empty or
+// malformed JSON.
 func plain(text json.RawMessage) (value any) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	decoder.UseNumber()
@@ -159,8 +162,8 @@ func plain(text json.RawMessage) (value any) {
 	return value
 }
 
-// change applies changes. Codes are unique, and may go from one entry to another:
-// what loses its own does so first.
+// change applies changes. Codes are unique, and may move from one entry to another: so
+// codes are removed before others are set.
 func change(ctx context.Context, tx db, changes []TypeChange) error {
 	const (
 		removeSQL = `DELETE FROM outcrier.event_type WHERE type = $1`

@@ -9,10 +9,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// What is wrong with a change of the catalogue, beside what Refused tells.
+// Why a change of the catalogue fails, in addition to the reasons of Refused.
 var (
-	// ErrTypeExists: there is an entry for a type that is to be new, or for its
-	// code.
+	// ErrTypeExists: the catalogue already has an entry with the new entry's type or code.
 	ErrTypeExists = errors.New("the catalogue has an entry of this type or code already")
 	// ErrTypeChanged: somebody else has changed or deleted the entry since it was
 	// read.
@@ -24,8 +23,8 @@ func (a *Admin) EventTypes(ctx context.Context) ([]EventType, error) {
 	return Catalogue{Pool: a.pool, Schema: a.Schema}.List(ctx)
 }
 
-// CreateEventType adds an entry, and returns it as it is now. Errors are those
-// above, and those that Refused tells.
+// CreateEventType adds an entry, and returns it as it is now. Errors are those above, and
+// those that Refused explains.
 func (a *Admin) CreateEventType(ctx context.Context, t EventType) (EventType, error) {
 	const createSQL = `
 INSERT INTO outcrier.event_type (type, code, title, description, severity, action, payload_schema)
@@ -55,8 +54,8 @@ WHERE type = $1 AND updated_at = $8 RETURNING updated_at`
 	return t, taken(err)
 }
 
-// DeleteEventType deletes an entry, if it is still as of a time. Events of the
-// type stay, and may go on to be appended.
+// DeleteEventType deletes an entry, if updatedAt is still its UpdatedAt. Events of the type
+// stay, and can still be appended.
 func (a *Admin) DeleteEventType(ctx context.Context, name string, updatedAt time.Time) error {
 	return a.change(ctx, func(tx db) error {
 		tag, err := tx.Exec(ctx, `DELETE FROM outcrier.event_type WHERE type = $1 AND updated_at = $2`, name, updatedAt)
@@ -67,7 +66,8 @@ func (a *Admin) DeleteEventType(ctx context.Context, name string, updatedAt time
 	})
 }
 
-// schemaText is nil for SQL's NULL, and refuses what does not compile.
+// schemaText returns the schema as text, or nil for NULL. A schema that does not compile is
+// an error.
 func (t EventType) schemaText() (*string, error) {
 	if len(t.PayloadSchema) == 0 || string(t.PayloadSchema) == "null" {
 		return nil, nil

@@ -17,11 +17,11 @@ import (
 // would lose events in silence.
 var ErrStandby = errors.New("the server is a standby in recovery; Outcrier must read the primary")
 
-// errSilent ends a statement to which no answer came in time.
+// errSilent ends a statement that got no answer in time.
 var errSilent = errors.New("the database does not answer")
 
-// within bounds a statement. Without it, one on a connection that is dead without
-// a word would wait for ever.
+// within bounds a statement. Without it, a statement on a half-open connection would wait
+// for ever.
 func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, limit, errSilent)
 }
@@ -34,8 +34,8 @@ const pingLimit = 3 * time.Second
 // Outcrier's statements need, whatever the role, the database, the URL or a pooler say,
 // or it is refused. Behind a pooler no statement is prepared beyond a transaction.
 //
-// Its search_path finds only what is Postgres's own: statements name their schema. The
-// URL may be one of FileURL.
+// Its search_path has only Postgres's own schemas: our statements name theirs. The URL may
+// be one of FileURL.
 func Connect(ctx context.Context, url string) (*pgx.Conn, error) {
 	url, err := ResolveURL(url)
 	if err != nil {
@@ -103,8 +103,8 @@ func prepare(config *pgx.ConnConfig, want []setting) {
 	}
 }
 
-// open connects, and finds out on the way what a pooler lets through: config is
-// changed to that.
+// open connects, and finds out which settings a pooler accepts: it changes config
+// accordingly.
 func open(ctx context.Context, config *pgx.ConnConfig, want []setting) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if refusesSettings(err) {
@@ -125,15 +125,15 @@ func open(ctx context.Context, config *pgx.ConnConfig, want []setting) (*pgx.Con
 	return conn, nil
 }
 
-// refusesSettings reports that a pooler stands before the database that takes only
-// the settings that it keeps track of.
+// refusesSettings reports whether err is of a pooler that accepts only the settings that it
+// keeps track of.
 func refusesSettings(err error) bool {
 	var refused *pgconn.PgError
 	return errors.As(err, &refused) && refused.Code == "08P01"
 }
 
-// withoutSettings leaves the settings to be set later, but for the two that every
-// pooler keeps track of.
+// withoutSettings removes the settings from config, to be set later, except the two that
+// every pooler keeps track of.
 func withoutSettings(config *pgx.ConnConfig, want []setting) {
 	for _, s := range want {
 		if s.name != "application_name" && s.name != "client_encoding" {
@@ -142,7 +142,7 @@ func withoutSettings(config *pgx.ConnConfig, want []setting) {
 	}
 }
 
-// way is how a pool's connections are made. It is found out by the first.
+// way is how a pool's connections are made. The first connection finds it out.
 type way struct {
 	want []setting
 	url  string
@@ -156,7 +156,7 @@ type way struct {
 	changed *pgx.ConnConfig
 }
 
-// login is where a connection leads, and as whom.
+// login is the server, the database and the user of a connection.
 type login struct {
 	host, database, user, password string
 	port                           uint16

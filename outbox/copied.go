@@ -32,8 +32,8 @@ func (s *statement) add(sql string, values ...any) {
 
 var parameter = regexp.MustCompile(`\$[0-9]+`)
 
-// copied is the statement for psql, on a schema. Its text is ours, so that a $ in it is
-// a parameter; what a value holds is not looked at again.
+// copied returns the statement for psql, on a schema. Its text is ours, so a $ in it is a
+// parameter; the text of values is not searched for parameters.
 func (s *statement) copied(schema Schema) string {
 	return parameter.ReplaceAllStringFunc(schema.SQL(s.sql.String()), func(name string) string {
 		n, _ := strconv.Atoi(name[1:]) // digits
@@ -67,14 +67,14 @@ func quote(text string) string {
 	return quoted
 }
 
-// likeContains is the pattern of LIKE for what contains a text.
+// likeContains returns the pattern of LIKE that matches values that contain text.
 func likeContains(text string) string {
 	return "%" + likeLiteral.Replace(text) + "%"
 }
 
 var likeLiteral = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
-// plainText refuses what can't be in a text of Postgres.
+// plainText returns an error for a text that Postgres can't hold, or that is too long.
 func plainText(name, text string, most int) error {
 	switch {
 	case len(text) > most:

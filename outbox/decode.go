@@ -29,18 +29,18 @@ const (
 // that a decoder reads.
 var inBinary = pgx.QueryResultFormats{pgx.BinaryFormatCode}
 
-// decoder reads events out of rows of eventColumns and what comes after them. A
-// replay reads hundreds of thousands a second, of which most are alike: they share
-// their strings, and their payloads are cut from one piece of memory.
+// decoder reads events out of rows of eventColumns, which may be followed by other columns.
+// A replay reads hundreds of thousands of events a second, most of which are alike: they
+// share their strings, and their payloads are cut from one piece of memory.
 type decoder struct {
-	row   [][]byte
-	alike Event
-	// arena has room for payloads to come, and kept is how much of them there was.
+	row  [][]byte
+	last Event
+	// arena has room for further payloads, and kept is the size of those so far.
 	arena []byte
 	kept  int
 }
 
-// maxArena bounds what one payload can keep in memory beside itself.
+// maxArena bounds how much other memory one payload can pin.
 const maxArena = 16 << 10
 
 // decode reads the row that rows stand on.
@@ -51,16 +51,16 @@ func (d *decoder) decode(rows pgx.Rows) (e Event, err error) {
 		return Event{}, fmt.Errorf("the database's binary forms are not as known: %x, %x, %x, %.10x",
 			d.row[columnXID], d.row[columnID], d.row[columnCreatedAt], headers)
 	}
-	d.alike = Event{
+	d.last = Event{
 		XID:    binary.BigEndian.Uint64(d.row[columnXID]),
 		ID:     d.int64(columnID),
-		Topic:  d.text(columnTopic, d.alike.Topic),
-		Type:   d.text(columnType, d.alike.Type),
-		Source: d.text(columnSource, d.alike.Source),
+		Topic:  d.text(columnTopic, d.last.Topic),
+		Type:   d.text(columnType, d.last.Type),
+		Source: d.text(columnSource, d.last.Source),
 		// Microseconds since 2000 (src/include/datatype/timestamp.h).
 		CreatedAt: time.UnixMicro(d.int64(columnCreatedAt) + year2000).UTC(),
 	}
-	e = d.alike
+	e = d.last
 	e.Payload = d.keep(d.row[columnPayload])
 	if headers != nil {
 		// A byte of jsonb's version, and the text.
@@ -81,7 +81,7 @@ func (d *decoder) int64(column int) int64 {
 	return int64(binary.BigEndian.Uint64(d.row[column]))
 }
 
-// text is a text, which may be like the one of the row before.
+// text returns a text, and reuses like, that of the row before, if they are equal.
 func (d *decoder) text(column int, like string) string {
 	if string(d.row[column]) == like {
 		return like
@@ -89,8 +89,8 @@ func (d *decoder) text(column int, like string) string {
 	return string(d.row[column])
 }
 
-// keep copies what is the connection's. The pieces that it cuts from are as large as
-// all that was kept before, so that a single event holds no more than its own.
+// keep copies bytes out of the connection's buffer. The pieces of memory that it cuts from
+// are as large as all bytes kept before, so that a single event pins only its own.
 func (d *decoder) keep(p []byte) []byte {
 	if p == nil {
 		return nil
@@ -113,7 +113,7 @@ type memory struct {
 
 var memories = sync.Pool{New: func() any { return new(memory) }}
 
-// take gives room for as much as the last page had.
+// take returns room for as many events and bytes as the last page had.
 func (m *memory) take() (events []Event, arena []byte) {
 	if m.kept > cap(m.arena) {
 		m.arena = make([]byte, 0, m.kept)

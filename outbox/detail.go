@@ -63,8 +63,8 @@ type Receipt struct {
 // ReceiptPage is how many receipts are read at once.
 const ReceiptPage = 100
 
-// Receipts reads who was sent an event, ordered by run and stream, from behind
-// the given ones on.
+// Receipts reads which streams received an event, ordered by run and stream, from after the
+// run and stream of the arguments.
 func (a *Admin) Receipts(ctx context.Context, id, run, stream int64) ([]Receipt, error) {
 	const receiptsSQL = `
 SELECT subject, client_address, node, run, stream, sent_after, sent_before, closed_at, end_reason

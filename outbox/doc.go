@@ -1,18 +1,18 @@
-// Package outbox is the durable half of Outcrier: it appends events in the
-// caller's transaction, tells where a reader stands, follows commits, and replays
-// what a reader has missed.
+// Package outbox is the durable half of Outcrier: it appends events in the caller's
+// transaction, records a reader's position, follows commits, and replays the events that a
+// reader has missed.
 //
 // # Concepts
 //
-// An [Event] is a committed row of the table event, which applications write through
-// the view outbox; a [Draft] is one that has not been written yet. [Append] writes drafts
-// in a transaction that is the caller's, so that the events exist exactly when its
-// business change does. A [Schema] is where the tables are.
+// An [Event] is a committed row of the table event, which applications write through the
+// view outbox; a [Draft] is one that has not been written yet. [Append] writes drafts in
+// the caller's transaction, so that the events exist exactly when its business change does.
+// A [Schema] is where the tables are.
 //
-// A [Set] is a set of transactions: all up to one, except those that were in
-// flight. It is what a snapshot of Postgres sees, and therefore what a reader of
-// that snapshot was given. A [Position] is a reader's set, written short enough for
-// an event stream's id, with the history that it belongs to and an [Anchor] in it.
+// A [Set] is a set of transactions: all up to one, except those that were in flight. It is
+// what a snapshot of Postgres sees, and therefore what a reader of that snapshot has
+// received. A [Position] is a reader's set, written short enough for an event stream's id,
+// with the history that it belongs to and an [Anchor] in it.
 //
 // A [Tail] follows commits. Each [Read] is the difference of two snapshots, so that
 // every event is in exactly one, whatever the order of commits:
@@ -29,22 +29,23 @@
 // Forget. Rows that come from another cluster are settled: they count as committed
 // before all others, in a transaction 3 that is in every set.
 //
-// A [Reader] replays: it verifies a client's position and reads the events that
-// another position holds and the client's does not, in pages. Such a stretch is a
-// [Leg], and is the same at any node and at any time.
+// A [Reader] replays: it verifies a client's position and reads the events that another
+// position holds and the client's does not, in pages. The set of these events is a [Leg],
+// and is the same at any node and at any time.
 //
 // # Sessions
 //
-// A session of [Connect] or [PoolConfig] depends on no setting of a role, a database or
-// a URL: it is asked for them when it is new, and set right. Behind a pooler, where a
-// session is everybody's, each transaction is. All names in SQL are qualified, so that no
-// search_path counts, the caller's neither where [Append] runs in it.
+// A session of [Connect] or [PoolConfig] depends on no setting of a role, a database or a
+// URL: the package reads its settings when it is new, and corrects them. With a pooler in
+// between, where sessions are shared, it sets them in each transaction. All names in SQL
+// are qualified, so that the search_path does not matter, not even the caller's, in which
+// [Append] runs.
 //
 // # Invariants
 //
-//   - An event was given to a reader if and only if its transaction is in the
-//     reader's set, or its id is within the part given of the read that the reader
-//     stands in. Ids, times and the order of commits play no part.
+//   - A reader has received an event if and only if its transaction is in the reader's
+//     set, or, in the middle of a read, its id is within the part of that read that the
+//     reader has received. Ids, times and the order of commits play no part.
 //   - M, the largest member of a set, is the xid of an event that was visible, or 3. It
 //     can't be handed out again, as the xids of aborted transactions are after a
 //     crash.

@@ -9,8 +9,8 @@ import (
 // Draft is an event that has not been written yet. Append writes it in the
 // caller's transaction; with that transaction's commit it becomes an Event.
 //
-// Postgres checks every draft (the limits stand beside each field), so that an
-// INSERT into the view outbox and a Draft are held to the same rules.
+// Postgres checks every draft (the limits are at each field), so that an INSERT into the
+// view outbox and a Draft are held to the same rules.
 type Draft struct {
 	// Topic is what clients select on: 1 to 255 bytes in segments separated
 	// by "/", none empty, without control characters or "*".
@@ -33,8 +33,9 @@ type Draft struct {
 	// same key, topic and type stores nothing and gets the first one's id, for as long as
 	// the first is retained. With another topic or type it is refused.
 	DedupKey string
-	// DeliverAt, when in the future, schedules the event: until then it is not one, and
-	// the id that Append returns is good to cancel it. Zero appends it at once.
+	// DeliverAt, when in the future, schedules the event: until then it is not in the
+	// outbox, and the id that Append returns can be used to cancel it. Zero appends it at
+	// once.
 	DeliverAt time.Time
 }
 

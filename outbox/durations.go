@@ -2,19 +2,19 @@ package outbox
 
 import "time"
 
-// Durations is a histogram of durations: what a Tail and the streams count, for
-// whoever turns it into metrics. The zero value is empty. It is a value: copy it
-// under the lock that guards it.
+// Durations is a histogram of durations: a Tail and the streams count in it, and the
+// metrics read it. The zero value is empty. It is a value: copy it under the lock that
+// guards it.
 type Durations struct {
-	// Counts has how many were at most as long as the bound of the same index in
-	// DurationBounds, and longer than the one before; the last is of those that were
-	// longer than any.
+	// Counts has, for each bound of DurationBounds, how many durations were at most as long
+	// and longer than the bound before; its last element counts those longer than every
+	// bound.
 	Counts [len(durationBounds) + 1]int64
-	// Sum is of all of them.
+	// Sum is the sum of all durations.
 	Sum time.Duration
 }
 
-// durationBounds go from what a wake-up costs to what nobody would wait for.
+// durationBounds go from the time of a wake-up to longer than any user waits.
 var durationBounds = [...]time.Duration{
 	100 * time.Microsecond, 250 * time.Microsecond, 500 * time.Microsecond,
 	time.Millisecond, 2500 * time.Microsecond, 5 * time.Millisecond,
@@ -24,8 +24,8 @@ var durationBounds = [...]time.Duration{
 	10 * time.Second, 30 * time.Second, time.Minute,
 }
 
-// DurationBounds are the bounds of every Durations, ascending, each belonging to
-// what is below it.
+// DurationBounds returns the upper bounds of every Durations, ascending; each bound belongs
+// to its own bucket.
 func DurationBounds() []time.Duration { return durationBounds[:] }
 
 // Observe counts one; a negative duration, of clocks that differ, counts as none.

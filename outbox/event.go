@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Event is a committed row of the outbox. It is shared by all streams that it
-// goes to: nobody changes it.
+// Event is a committed row of the outbox. All streams that it goes to share it: it must not
+// be changed.
 type Event struct {
 	// ID is drawn when the event is appended. Within a transaction ids rise in
 	// the order of its appends; across transactions they say nothing of the

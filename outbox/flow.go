@@ -2,28 +2,28 @@ package outbox
 
 import "time"
 
-// flow reports whether events flow, or come now and then. It is a bucket that every
-// event fills by one and that drains at flowRate: they flow from when it is full
-// until it is half empty. They also do for a while after writers were seen to wait
-// for each other because they notify.
+// flow decides whether events flow or come only now and then. It is a bucket that every
+// event fills by one and that drains at flowRate: events flow from when it is full until it
+// is half empty. They also count as flowing for a while after writers waited for each other
+// because they notify.
 type flow struct {
 	level   float64
 	at      time.Time
 	flowing bool
-	// held is until when they flow whatever the bucket says.
+	// Until held, events count as flowing, whatever the bucket says.
 	held time.Time
 }
 
 const (
-	// With fewer events a second a tail sleeps between them, and each commit
-	// notifies; with more it stays awake, and none does. A notification holds the lock on
-	// the cluster's notifications while its commit reaches the disk: at 1 ms,
-	// this many hold it for a tenth of the time.
+	// With fewer events a second a tail sleeps between them, and each commit notifies; with
+	// more it stays awake, and no commit notifies. A notification holds the lock on the
+	// cluster's notifications while its commit reaches the disk: at 1 ms, this many hold it
+	// for a tenth of the time.
 	flowRate = 100
 	// So many may come at once without being a flow.
 	flowBurst = 10
-	// How long a crowd of writers is left in peace before it is tried again
-	// whether they may notify.
+	// flowHold is how long writers that waited for each other don't notify before the tail
+	// requests a notification again.
 	flowHold = 10 * time.Second
 )
 

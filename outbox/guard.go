@@ -8,16 +8,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// guardEvery is how often a tail asks where a new connection leads.
+// guardEvery is how often a tail checks which server a new connection reaches.
 const guardEvery = 15 * time.Second
 
-// errElsewhere ends a tail's session on a server that is the primary no more.
+// errElsewhere ends a tail's session on a server that is no longer the primary.
 var errElsewhere = errors.New("new connections lead to another server")
 
-// guard watches that new connections still lead to the server of this one. After a
-// failover the old primary may go on answering on the connections that it has, while
-// everybody commits elsewhere. The context returned ends with errElsewhere;
-// the caller must call end, which waits for what is under way. With an error it is ctx.
+// guard checks from time to time that new connections reach the same server as conn. After
+// a failover the old primary may still answer on its old connections, while applications
+// commit at the new one. The context returned ends with errElsewhere; the caller must call
+// end, which waits for a check under way. With an error the context returned is ctx.
 func guard(ctx context.Context, conn *pgx.Conn, url string, limit time.Duration) (guarded context.Context, end func(), err error) {
 	asking, cancel := within(ctx, limit)
 	defer cancel()
@@ -37,7 +37,7 @@ func guard(ctx context.Context, conn *pgx.Conn, url string, limit time.Duration)
 			case <-guarded.Done():
 				return
 			}
-			// Where none can be had, the session's own goes on.
+			// If a new connection can't be made, the session's own stays in use.
 			if now, err := serverAt(guarded, url, limit); err == nil && now != server {
 				stop(errElsewhere)
 			}
@@ -57,8 +57,9 @@ func serverAt(ctx context.Context, url string, limit time.Duration) (int64, erro
 	return server, errors.Join(err, conn.Close(ctx))
 }
 
-// serverOf tells servers apart, those of one cluster too, by the microsecond in which
-// they were started. Connections do not outlive that, and a pooler has the same.
+// serverOf returns the time at which the server was started, in microseconds: it differs
+// between servers, also those of one cluster. No connection survives a restart, and through
+// a pooler the time is the same.
 func serverOf(ctx context.Context, conn *pgx.Conn) (started int64, err error) {
 	err = inSession(ctx, conn, "", func(q db) error {
 		return q.QueryRow(ctx, `SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1e6)::bigint`).Scan(&started)

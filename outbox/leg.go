@@ -5,13 +5,13 @@ package outbox
 // that a leg is the same at any node and at any time.
 type Leg struct {
 	From, To Position
-	// After is the id to go on behind, within the leg.
+	// After is the id after which to go on, within the leg.
 	After int64
 }
 
-// Legs are the stretches between p and to: the rest of the read that p stands
-// in, if it stands in one, and then what else of to it was not given; none when
-// it was given everything. What is behind all of them is p joined with to.
+// Legs returns the legs from p to to: the rest of the read that p is in the middle of, if
+// it is, and then all other events of to that p does not have; none if p already has
+// everything. The position after all legs is p joined with to.
 func (p Position) Legs(to Position) []Leg {
 	var legs []Leg
 	if p.Within != nil {
@@ -27,8 +27,8 @@ func (p Position) Legs(to Position) []Leg {
 	return legs
 }
 
-// Join is the position of a reader that was given all of p and all of q, neither
-// of them in the middle of a read.
+// Join returns the position of a reader that has received all events of p and of q, neither
+// of which is in the middle of a read.
 func (p Position) Join(q Position) Position {
 	p.Given = p.Given.Union(q.Given)
 	if q.Anchor.XID > p.Anchor.XID {
@@ -39,8 +39,8 @@ func (p Position) Join(q Position) Position {
 	return p
 }
 
-// At is the position of a reader that has gone along the leg up to the event. It
-// holds on to the leg.
+// At returns the position of a reader that has received the leg's events up to this id. The
+// position refers to l.
 func (l *Leg) At(event int64) Position {
 	p := l.To
 	p.EventID = event

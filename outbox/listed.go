@@ -8,13 +8,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// A replay goes by the index on topics where it knows which topics it wants: the
-// walk by id, through all that others were sent, is for patterns of many topics.
+// A replay uses the index on topics where it knows all its topics. The walk by id, through
+// the events of all topics, is for patterns of many topics.
 const (
-	// A pattern's topics are listed if they are at most this many.
+	// A pattern's topics are listed if there are at most this many.
 	listedTopics = 8
-	// Topics with at most this many events, held at all, need no better start
-	// than their first.
+	// Topics with at most this many events in the table are read from their first event on.
 	rareEvents = 10_000
 )
 
@@ -56,8 +55,8 @@ func list(ctx context.Context, q db, patterns []Pattern) (topics []string, known
 	return slices.Compact(topics), true, nil
 }
 
-// bounds are such that the pattern selects only topics from low on and below high,
-// in the order of bytes; there are none for one that begins with "*".
+// bounds returns a range of topics, in the order of bytes, that has all topics of the
+// pattern: from low on and below high. A pattern that begins with "*" has none.
 func (p Pattern) bounds() (low, high string, bounded bool) {
 	head, _, _ := strings.Cut(string(p), "*")
 	if head == "" {

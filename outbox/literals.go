@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// literals are appendSQL's arguments as text, which every driver hands on as it is. In
-// place of NULL there is what an append takes for none, since array_nulls is the
-// caller's.
+// literals returns appendSQL's arguments as text, which every driver passes on unchanged.
+// Instead of NULL, whose meaning depends on the caller's array_nulls, they have the values
+// that an append treats as missing.
 func (c *columns) literals(passed []int64) []any {
 	headers, keys, due := make([]string, len(c.headers)), make([]string, len(c.keys)), make([]string, len(c.due))
 	for i := range c.topics {
@@ -33,7 +33,7 @@ func (c *columns) literals(passed []int64) []any {
 	}
 }
 
-// orNone is NULL where no draft has a value, so that an append is as simple as it can be.
+// orNone returns NULL where no draft has a value, so that the append stays simple.
 func orNone[T any](values []*T, texts []string) any {
 	for _, v := range values {
 		if v != nil {

@@ -10,8 +10,8 @@ import (
 )
 
 // Explain returns a phrase for why the database can't be followed or asked. It has no
-// address, name or statement, so that anybody may read it. permanent reports whether
-// somebody has to act: to try again does not help.
+// address, name or statement, so that anybody may read it. permanent reports whether a
+// person has to act, because trying again does not help.
 func Explain(err error) (why string, permanent bool) {
 	var pg *pgconn.PgError
 	switch {
@@ -45,8 +45,8 @@ func Explain(err error) (why string, permanent bool) {
 	return "the database answers with an error, SQLSTATE " + pg.Code, false
 }
 
-// outage keeps the log short of work that fails again and again: a line when it begins,
-// when its cause is another, and once a minute while it lasts.
+// outage limits the log of work that fails again and again to one line when the failure
+// begins, when its cause changes, and once a minute.
 type outage struct {
 	began, logged time.Time
 	why           string
@@ -55,7 +55,7 @@ type outage struct {
 
 const outageEvery = time.Minute
 
-// fails takes note of a failure, and reports whether to log it.
+// fails counts a failure, and reports whether to log it.
 func (o *outage) fails(err error) bool {
 	now := time.Now()
 	if o.failures++; o.failures == 1 {
@@ -78,5 +78,5 @@ func (o *outage) ends() (lasted time.Duration, failures int) {
 	return lasted, failures
 }
 
-// oneLine is an error's text without the line breaks that those of pgx have.
+// oneLine returns an error's text without line breaks, which errors of pgx have.
 func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -22,11 +22,11 @@ type Overview struct {
 	Scheduled int `json:"scheduled"`
 }
 
-// Lag is what readers still wait for, in seconds; 0 when it is nothing, nil where it is
-// not known.
+// Lag says, in seconds, how late events are; 0 if they are not, nil where that is not
+// known.
 type Lag struct {
-	// Behind is for how long the node that is furthest behind has not followed; nil when
-	// no node says.
+	// Behind is the longest time for which a node has not followed; nil if no node reports
+	// it.
 	Behind *float64 `json:"behind_s"`
 	// Overdue is how long the oldest scheduled event is past its time.
 	Overdue float64 `json:"overdue_s"`
@@ -80,10 +80,10 @@ type SlowStream struct {
 	For float64 `json:"for_s"`
 }
 
-// OpenTransaction has appended, and is not over yet: its events come with its
-// commit.
+// OpenTransaction is a transaction that has appended events and has not ended: they become
+// visible with its commit.
 type OpenTransaction struct {
-	// PID is nil and GID is not for one that is prepared.
+	// PID is nil and GID is set for a prepared transaction.
 	PID         *int    `json:"pid"`
 	GID         *string `json:"gid"`
 	Role        *string `json:"role"`
@@ -93,7 +93,7 @@ type OpenTransaction struct {
 	// may not see another role's session.
 	Age   *float64 `json:"age_s"`
 	State *string  `json:"state"`
-	// Query is what it runs, or ran last: its first 1000 characters.
+	// Query is the first 1000 characters of its current or last query.
 	Query *string `json:"query"`
 }
 

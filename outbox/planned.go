@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// Planned is an event whose time has not come. Its payload is nobody's to read
-// before.
+// Planned is a scheduled event that is not due yet. Its payload must not be read before.
 type Planned struct {
 	ID        int64     `json:"id"`
 	Topic     string    `json:"topic"`
@@ -36,7 +35,7 @@ type PlannedSearch struct {
 // PlannedPage is how many scheduled events are read at once.
 const PlannedPage = 100
 
-// Planned reads a page of what is scheduled, the next first.
+// Planned reads a page of scheduled events, the next first.
 func (a *Admin) Planned(ctx context.Context, s PlannedSearch) ([]Planned, error) {
 	page, err := (&Search{Topic: s.Topic, Type: s.Type, Limit: 1}).check()
 	if err != nil {

@@ -19,11 +19,11 @@ import (
 type Read struct {
 	// From and To are the positions before and after the whole read.
 	From, To Position
-	// Events are this part's, ordered by id. They are never none, but in a last
-	// part that only ends the read, and where Forget or Revoked is set.
+	// Events are this part's, ordered by id. There is at least one, except in a last part
+	// that only ends the read, and where Forget or Revoked is set.
 	Events []Event
-	// Forget is set where events were erased or changed that may have been delivered
-	// before: nothing that was is to be given to anybody from memory, from here on.
+	// Forget is set where events were erased or changed that may already have been
+	// delivered: from here on, no event that is held in memory may be sent.
 	Forget bool
 	// Revoked is set where tokens were revoked since the last read.
 	Revoked bool
@@ -33,8 +33,8 @@ type Read struct {
 	Asked time.Time
 }
 
-// At is the position of the i-th event of the part: what a reader has been given
-// when it has had that event.
+// At returns the position of the i-th event of the part: that of a reader that has received
+// the events up to this one.
 func (r *Read) At(i int) Position {
 	if r.Last && i == len(r.Events)-1 {
 		p := r.To
@@ -47,18 +47,18 @@ func (r *Read) At(i int) Position {
 	}
 }
 
-// A read is the difference of two snapshots in one statement, and so in one
-// snapshot: a row about the snapshot itself, and the events that it sees and the
-// set ($1, $2) does not hold. There are two legs, because one condition over both
-// can't use the index; and no lower bound on the id, because a transaction can be
-// absent from a snapshot's list of those in progress (its xmax is only the latest
-// completed + 1) and own smaller ids than any seen.
+// A read is the difference of two snapshots in one statement, and so in one snapshot: a row
+// about the snapshot itself, and the events that it sees and the set ($1, $2) does not
+// hold. It has two branches, because one condition over both can't use the index. It has no
+// lower bound on the id, because a transaction can be absent from a snapshot's list of
+// transactions in progress (its xmax is only the latest completed + 1) and have smaller ids
+// than any that was seen.
 //
-// The rows of an open transaction can't be seen, but where an index leads to them each
-// is looked at: of a million that takes a second, in every read. So no leg leads to
-// those of a transaction that is in progress, or too new for the snapshot. newLeg only
-// knows where the snapshot ends; aroundLeg goes by the ranges between the transactions
-// in progress, which costs more the more there are.
+// The rows of an open transaction are not visible, but an index scan visits each of them: a
+// million take a second, in every read. So neither branch scans the rows of transactions
+// that are in progress, or newer than the snapshot. newLeg only knows the end of the
+// snapshot; aroundLeg uses the ranges between the transactions in progress, which costs
+// more the more of them there are.
 const (
 	newLeg  = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outcrier.event WHERE xid > $1 AND xid < (SELECT pg_snapshot_xmax(pg_current_snapshot()))`
 	lateLeg = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outcrier.event WHERE xid = ANY(` + ended + `) AND xid <= $1`
@@ -86,7 +86,7 @@ WITH ranges AS MATERIALIZED (
 	aboutColumns = `pg_current_snapshot()::text AS snapshot, coalesce((SELECT max(removal) FROM outcrier.removal), 0) AS removal`
 )
 
-// longSQL streams any number of events by id, behind the row about the snapshot.
+// longSQL returns the row about the snapshot, and then any number of events by id.
 const longSQL = rangesSQL + `, newest AS MATERIALIZED (` + newestSQL + `
 )
 SELECT coalesce(n.xid, '0') AS xid, '-9223372036854775808'::bigint AS id, '' AS topic, '' AS type, NULL::json AS payload, '' AS source, NULL::jsonb AS headers,
@@ -95,11 +95,10 @@ FROM (SELECT 1) AS one LEFT JOIN newest AS n ON true
 UNION ALL ` + aroundLeg + ` UNION ALL ` + lateLeg + `
 ORDER BY id, xid`
 
-// shortSQL gives no more than a few, and leaves it to the tail to order them and to
-// find the newest: each scan of the table visits every partition, and for a few
-// events that is most of the time that a read takes. For the same reason the second
-// leg is only in those with Late, for a set with exceptions, and the ranges are only
-// in those with Around.
+// shortSQL returns only a few events, unsorted; the tail sorts them and finds the newest.
+// Each scan of the table visits every partition, and for a few events that takes most of
+// the time of a read. For the same reason only the variants with Late, for a set with
+// exceptions, have the second branch, and only those with Around have the ranges.
 const (
 	shortSQL           = shortHead + newLeg + shortLimit
 	shortLateSQL       = shortHead + newLeg + ` UNION ALL ` + lateLeg + shortLimit
@@ -127,21 +126,22 @@ const (
 	partBytes  = 1 << 20
 )
 
-// errMany marks what keeps a read of many events from its end.
+// errMany marks errors that keep a read of many events from completing.
 var errMany = errors.New("many events")
 
 // errReset ends a read that finds the outbox reset.
 var errReset = errors.New("the outbox was reset")
 
-// Rows on no topic are not events, and go to nobody. They tell nodes what became of
-// events, or are what is left of an erased one.
+// Rows on no topic are not events, and no stream receives them. They inform nodes of
+// changes to events, or are the remains of an erased one.
 const (
 	typeErased  = "outcrier.erased"
 	typeReset   = "outcrier.reset"
 	typeRevoked = "outcrier.revocation"
 )
 
-// settledXID is the transaction of rows that came from elsewhere: older than all.
+// settledXID is the transaction of rows that came from another cluster: older than all
+// others.
 const settledXID = 3
 
 // take adds an event to a part.
@@ -159,11 +159,11 @@ func (r *Read) take(e Event) error {
 	return nil
 }
 
-// read reads what is new since from and hands it to deliver, part by part. It
-// returns the position after it and the transactions in progress in its
-// snapshot, ascending. An error after the first part leaves a read unfinished.
-// Where a few events at most are expected, it first tries to read no more; around
-// where there may be many of open transactions.
+// read reads the events that are new since from and passes them to deliver, part by part.
+// It returns the position after them and the transactions in progress in its snapshot,
+// ascending. An error after the first part leaves a read unfinished. With few, read expects
+// a few events and first tries a query for these alone; with around, it goes around the
+// rows of open transactions, of which there may be many.
 func read(ctx context.Context, q db, from Position, few, around bool, deliver func(Read)) (to Position, xip []uint64, err error) {
 	if few {
 		part, xip, err := readFew(ctx, q, from, around)
@@ -225,8 +225,8 @@ func readMany(ctx context.Context, q db, from Position, deliver func(Read)) (to 
 	return part.To, xip, nil
 }
 
-// readFew returns a read of at most shortEvents, which is whole; or one that is
-// not the last part and to be forgotten.
+// readFew returns a whole read of at most shortEvents; or, if there are more, a part
+// without Last, to be discarded.
 func readFew(ctx context.Context, q db, from Position, around bool) (part Read, xip []uint64, err error) {
 	query, late := shortSQL, shortLateSQL
 	if around {
@@ -298,8 +298,8 @@ func (d *decoder) read(rows pgx.Rows) (event Event, about *snapshotRow, err erro
 	}, nil
 }
 
-// here is the position of a fresh snapshot, of which nothing is delivered. Settled rows
-// are in it also where there are none yet: those that come are history, and not new.
+// here returns the position of a fresh snapshot, of which nothing is delivered. It always
+// includes settled rows: if they come later, they are history and not new events.
 func here(ctx context.Context, q db, history uint32) (Position, error) {
 	var r snapshotRow
 	if err := q.QueryRow(ctx, hereSQL, uint64(0)).Scan(&r.xid, &r.id, &r.createdAt, &r.snapshot, &r.removal); err != nil {
@@ -309,8 +309,8 @@ func here(ctx context.Context, q db, history uint32) (Position, error) {
 	return position, err
 }
 
-// snapshotRow is what a read says of its snapshot; the first three are zero when
-// nothing is newer than the set read from, and removal when nothing was removed.
+// snapshotRow is the row about the snapshot; its first three fields are zero when nothing
+// is newer than the set read from, and removal when nothing was removed.
 type snapshotRow struct {
 	xid       uint64
 	id        int64
@@ -319,7 +319,7 @@ type snapshotRow struct {
 	removal   int64
 }
 
-// advance is the position of r's snapshot, given the one before it.
+// advance returns the position of r's snapshot, from the position before it.
 func advance(from Position, r snapshotRow) (to Position, xip []uint64, err error) {
 	xip, err = parseSnapshot(r.snapshot)
 	if err != nil {

@@ -9,17 +9,17 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Reader reads what is already in the table: it judges where a stream may start
-// and replays what the stream has missed. Any number of streams may use it at
-// once; each call holds one of the pool's connections for one short statement
+// Reader reads events that are already in the table: it validates the position where a
+// stream wants to start and replays the events that it has missed. Any number of streams
+// may use it at once; each call holds one of the pool's connections for one short statement
 // or two.
 type Reader struct {
 	// Pool is made with PoolConfig.
 	Pool *pgxpool.Pool
 	// Schema is where the outbox is; the default one by default.
 	Schema Schema
-	// Apart, when not nil, is called when the database has not what the tail stands on,
-	// of the same history: Tail.Recheck.
+	// Apart, when not nil, is called when the database lacks commits that the tail has
+	// read, though it has the same history: Tail.Recheck.
 	Apart func()
 	// Patience is how long a call may take, the wait for a connection included,
 	// before it fails: 30 s by default.
@@ -31,7 +31,7 @@ func (r Reader) patient(ctx context.Context) (context.Context, context.CancelFun
 	return within(ctx, cmp.Or(r.Patience, statementLimit))
 }
 
-// statementLimit bounds what is not the tail's: some may take their time.
+// statementLimit bounds statements other than the tail's, some of which are slow.
 const statementLimit = 30 * time.Second
 
 // Reason is why a position can't be resumed whole. It is empty when it can.
@@ -56,17 +56,16 @@ type Gap struct {
 	Since time.Time
 }
 
-// ErrApart is returned where the database is not the one that the tail reads, or no
-// longer: after a failover or a restore one of them is still connected to what was
-// before, for the moment. Sets of transactions of both must not be joined.
+// ErrApart is returned where the database is not, or no longer, the one that the tail
+// reads: after a failover or a restore one of them may still be connected to the old
+// server. Sets of transactions of both must not be joined.
 var ErrApart = errors.New("the tail follows another history than the database has")
 
-// beside makes sure that w, where the tail stands, is a position of the database that
-// the connection leads to, and returns the present history. The zero value stands for
-// no tail.
-func beside(ctx context.Context, q db, w Position) (history uint32, err error) {
+// sameHistory returns the present history if w, the tail's position, is one of the database that
+// the connection reaches, and an error otherwise. The zero value stands for no tail.
+func sameHistory(ctx context.Context, q db, w Position) (history uint32, err error) {
 	var present int64
-	// History 0 is that of an outbox that no node has been at.
+	// History 0 is that of an outbox that no node has used.
 	const historySQL = `SELECT coalesce((SELECT history FROM outcrier.history_id ORDER BY nth DESC LIMIT 1), 0)`
 	if err := q.QueryRow(ctx, historySQL).Scan(&present); err != nil {
 		return 0, migrated(err)
@@ -85,17 +84,17 @@ func beside(ctx context.Context, q db, w Position) (history uint32, err error) {
 	return history, err
 }
 
-// Verify judges a client's position for what the client asks for, beside a tail that
-// stands at w; see ErrApart. With no gap, the
-// stream may go on from the position returned, and nothing that the filter selects
-// was removed that it had not been given. With a gap by retention it may go on from
-// there too, and gets what is left. After any other gap the position returned is the
-// zero value, and nothing is known of what the client has missed.
+// Verify checks whether a client may resume from p, for the events of its filter, at a tail
+// whose position is w; see ErrApart. Without a gap the stream may go on from the position
+// returned, and no event of the filter was removed that the client has not received. With a
+// gap by retention it may go on from there too, and gets the remaining events. After any
+// other gap the position returned is the zero value, and what the client has missed is
+// unknown.
 func (r Reader) Verify(ctx context.Context, p Position, filter Filter, w Position) (verified Position, gap *Gap, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
-	err = r.judge(ctx, func(q db) error {
-		verified, gap, err = judge(ctx, q, p, filter, w)
+	err = r.confirm(ctx, func(q db) error {
+		verified, gap, err = validate(ctx, q, p, filter, w)
 		if err == nil && gap != nil && gap.Reason != Trimmed {
 			return errLost
 		}
@@ -107,8 +106,8 @@ func (r Reader) Verify(ctx context.Context, p Position, filter Filter, w Positio
 	return verified, gap, err
 }
 
-func judge(ctx context.Context, q db, p Position, filter Filter, w Position) (Position, *Gap, error) {
-	history, err := beside(ctx, q, w)
+func validate(ctx context.Context, q db, p Position, filter Filter, w Position) (Position, *Gap, error) {
+	history, err := sameHistory(ctx, q, w)
 	if err != nil {
 		return p, nil, err
 	}
@@ -129,23 +128,23 @@ func judge(ctx context.Context, q db, p Position, filter Filter, w Position) (Po
 	return p, &Gap{Reason: reason, Since: since}, err
 }
 
-// errLost is a verdict: history was lost.
+// errLost reports that commits that a position includes no longer exist.
 var errLost = errors.New("history was lost")
 
-// youth is how old a connection may be that such a verdict is taken from.
-const youth = time.Second
+// connectionAge is the age up to which a connection is trusted to say that history was lost.
+const connectionAge = time.Second
 
-// judge calls fn with a connection. That history was lost, or is another than the
-// tail's, is taken from one only that was made just now: an old one may lead to a
-// server that is the primary no more, and is closed.
-func (r Reader) judge(ctx context.Context, fn func(db) error) error {
+// confirm calls fn with a connection, and again with a new one if fn says that history was
+// lost or is not the tail's: an old connection may reach a server that is no longer the
+// primary, and is closed.
+func (r Reader) confirm(ctx context.Context, fn func(db) error) error {
 	for {
 		conn, err := r.Pool.Acquire(ctx)
 		if err != nil {
 			return err
 		}
 		err = inSession(ctx, conn.Conn(), r.Schema, fn)
-		again := (errors.Is(err, errLost) || errors.Is(err, ErrApart)) && time.Since(madeAt(conn.Conn())) > youth
+		again := (errors.Is(err, errLost) || errors.Is(err, ErrApart)) && time.Since(madeAt(conn.Conn())) > connectionAge
 		if again {
 			_ = conn.Conn().Close(ctx)
 		}
@@ -160,7 +159,7 @@ func (r Reader) judge(ctx context.Context, fn func(db) error) error {
 	}
 }
 
-// Oldest is when the oldest event still held was appended; zero when none is.
+// Oldest returns when the oldest event still held was appended; zero if there is none.
 func (r Reader) Oldest(ctx context.Context) (at time.Time, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
@@ -180,22 +179,22 @@ func oldest(ctx context.Context, q db) (time.Time, error) {
 	return since.UTC(), nil
 }
 
-// Earliest is the position before all events that are still held, beside a tail that
-// stands at w.
+// Earliest returns the position before all events that are still held, at a tail whose
+// position is w.
 func (r Reader) Earliest(ctx context.Context, w Position) (Position, error) {
 	return r.before(ctx, nil, w)
 }
 
-// Before is a position before all events that were appended at t or later, beside a
-// tail that stands at w. It may stand before some that are older, of transactions that
-// overlapped: a Filter with Since leaves them out.
+// Before returns a position before all events that were appended at t or later, at a tail
+// whose position is w. It may also be before some older events, of overlapping
+// transactions: a Filter with Since leaves them out.
 func (r Reader) Before(ctx context.Context, t time.Time, w Position) (Position, error) {
 	return r.before(ctx, &t, w)
 }
 
-// beforeSQL finds the event with the largest xid below that of every event since
-// $1: what is up to its transaction, and visible, is older. There is no index on times,
-// but ids and times rise together, give or take a minute.
+// beforeSQL finds the event with the largest xid below that of every event since $1: all
+// visible events up to its transaction are older. There is no index on times, but ids and
+// times rise together, give or take a minute.
 const beforeSQL = `
 SELECT coalesce(a.xid, '0'), coalesce(a.id, 0), coalesce(a.created_at, 'epoch'), ` + aboutColumns + `
 FROM (
@@ -213,8 +212,8 @@ func (r Reader) before(ctx context.Context, t *time.Time, w Position) (Position,
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
 	var position Position
-	err := r.judge(ctx, func(q db) error {
-		history, err := beside(ctx, q, w)
+	err := r.confirm(ctx, func(q db) error {
+		history, err := sameHistory(ctx, q, w)
 		if err != nil {
 			return err
 		}

@@ -7,8 +7,8 @@ import (
 )
 
 // Refused reports whether an append failed because Postgres, or the catalogue's schema,
-// does not take the draft as it is, and then why, in words for whoever wrote it. Other
-// failures may pass when tried again.
+// does not accept the draft, and if so why, in words for its author. Other failures may be
+// temporary.
 func Refused(err error) (reason string, refused bool) {
 	var invalid *SchemaError
 	if errors.As(err, &invalid) {

@@ -12,8 +12,8 @@ import (
 type Page struct {
 	// Events are in the order of their ids.
 	Events []Event
-	// After is the id behind which the next page begins. Events of one id, of
-	// which there are some where the sequence was set back, are in one page.
+	// After is the id after which the next page begins. Events with the same id, which
+	// exist where the sequence was set back, are in one page.
 	After int64
 	// Done is set when the leg ends with this page.
 	Done bool
@@ -21,8 +21,8 @@ type Page struct {
 	memory *memory
 }
 
-// Free lets a later page have the memory of this one: of its events only the strings
-// may be used from then on. It need not be called.
+// Free recycles the page's memory for a later page: its events must not be used afterwards,
+// except for their strings. It need not be called.
 func (p *Page) Free() {
 	if p.memory != nil {
 		p.memory.put(p.Events)
@@ -30,21 +30,19 @@ func (p *Page) Free() {
 	p.Events, p.memory = nil, nil
 }
 
-// A page of at least so many events is read into memory that is used again: to collect
-// it was a third of the server's work in a long replay.
+// A page of at least this many events is read into recycled memory: garbage collection was
+// a third of the server's work in a long replay.
 const manyEvents = 512
 
-// A page of a replay holds about this many bytes at most, and this many events: of
-// small ones a page's worth, and no more, since what is behind a full page has been
-// read for nothing.
+// A page of a replay holds at most this many events, and about this many bytes. Rows read
+// beyond a full page are wasted: so many small events are about so many bytes.
 const (
 	pageBytes  = 1 << 20
 	pageEvents = 2000
 )
 
-// lowestSQL finds the smallest id of a leg. The legs of the query and the fences
-// (OFFSET 0) keep it on the index by xid; min(id) on its own would walk the
-// table by id.
+// lowestSQL finds the smallest id of a leg. The branches of the query and OFFSET 0 keep it
+// on the index by xid; min(id) on its own would walk the table by id.
 const lowestSQL = `
 SELECT min(id) FROM (
 	SELECT id FROM (SELECT id, xid FROM outcrier.event WHERE xid > $1 AND xid <= $3 OFFSET 0) AS a WHERE xid <> ALL ($4::xid8[])
@@ -54,10 +52,9 @@ SELECT min(id) FROM (
 
 const legCondition = `o.id > $5 AND (o.xid > $1 OR o.xid = ANY ($2::xid8[])) AND o.xid <= $3 AND o.xid <> ALL ($4::xid8[]) AND o.created_at >= $7`
 
-// topicSQL is a page for one topic, and topicsSQL for several, merged by id. That a
-// topic is given as a range, and its order asked for, keeps both on the index by topic
-// and id: a plan for any topic at all may take the walk by id to be as good, which for
-// a rare topic it is not.
+// topicSQL is a page for one topic, and topicsSQL for several, merged by id. The topic is a
+// range, and the order includes it, so that both use the index by topic and id: a generic
+// plan may take the walk by id for as cheap, which it is not for a rare topic.
 const (
 	topicSQL = `
 SELECT ` + eventColumns + `, (SELECT max(removal) FROM outcrier.removal) FROM outcrier.event AS o
@@ -70,9 +67,9 @@ SELECT ` + eventColumns + `, (SELECT max(removal) FROM outcrier.removal) FROM un
 ) AS e ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 )
 
-// allSQL is a page for all topics, and patternsSQL one for patterns that match more
-// topics than can be listed, and some events beside: both go by id. Rows on no topic
-// are for nobody.
+// allSQL is a page for all topics, and patternsSQL one for patterns that match more topics
+// than can be listed (it also returns some events that do not match): both walk by id. Rows
+// on no topic are left out.
 const (
 	allSQL = `
 SELECT ` + eventColumns + `, (SELECT max(removal) FROM outcrier.removal) FROM outcrier.event AS o
@@ -84,9 +81,9 @@ WHERE ` + legCondition + ` AND o.topic <> '' AND (o.topic = ANY ($8::text[]) OR 
 ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 )
 
-// ErrTrimmed is returned for a leg of which events have been removed since its
-// start was verified: by retention, or together with the history that it is of.
-// The reader's position has to be judged anew.
+// ErrTrimmed is returned for a leg of which events have been removed since its start was
+// verified: by retention, or together with the history that it is of. The reader's position
+// must be validated again.
 var ErrTrimmed = errors.New("events of the replay have been removed")
 
 // Replay reads the next page of a leg for a filter, of at most limit events and about
@@ -138,8 +135,7 @@ func replay(ctx context.Context, q db, leg Leg, filter Filter, limit, bytes int)
 	return page, nil
 }
 
-// start is an id below all of the leg's, and as far as is cheap to find above what
-// does not matter.
+// start returns an id below all of the leg's, and as high as is cheap to find.
 func start(ctx context.Context, q db, leg Leg, topics []string, known bool) (int64, error) {
 	from, to := leg.From.Given, leg.To.Given
 	if from.Max == 0 {
@@ -203,7 +199,7 @@ func readPage(ctx context.Context, q db, leg Leg, filter Filter, limit, bytes in
 	return page, nil
 }
 
-// unremoved makes sure that nothing of the leg was removed before it was read.
+// unremoved returns ErrTrimmed if events of the leg were removed before they were read.
 func unremoved(ctx context.Context, q db, leg Leg, filter Filter) error {
 	_, reason, err := verify(ctx, q, leg.From, filter.Topics)
 	switch {
@@ -215,7 +211,7 @@ func unremoved(ctx context.Context, q db, leg Leg, filter Filter) error {
 	return nil
 }
 
-// split parts exact topics from patterns, these as LIKE has them.
+// split separates exact topics from patterns, and returns the latter as patterns of LIKE.
 func split(topics []Pattern) (exact, patterns []string) {
 	exact, patterns = []string{}, []string{}
 	for _, p := range topics {

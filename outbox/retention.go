@@ -12,44 +12,43 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Retention makes partitions ahead, drops those that are past, removes single topics'
-// events before that, and forgets what is only about events that are gone. Every node
-// runs one; a row that is locked lets one at a time do it.
+// Retention makes partitions ahead, drops expired ones, removes the events of topics with
+// retention rules earlier, and removes records about events that are gone. Every node runs
+// one; a row lock lets one of them work at a time.
 type Retention struct {
 	Pool *pgxpool.Pool
 	// Schema is where the outbox is; the default one by default.
 	Schema Schema
 	// Keep is the age at which events are removed, a partition at a time; 0 keeps them for
-	// ever. The longer it is, the more days one partition has, so that there are never
-	// more than some forty.
+	// ever. The longer it is, the more days one partition has, so that there are never more
+	// than about forty.
 	Keep time.Duration
-	// Rules are for topics whose events go earlier than that.
+	// Rules are for topics whose events are removed earlier than that.
 	Rules []RetentionRule
-	// Log gets what is removed, and failures. Nothing by default.
+	// Log gets removals and failures. Nothing by default.
 	Log *slog.Logger
 }
 
 // RetentionRule says when the events of a pattern's topics are removed. Where several
-// select a topic the shortest counts.
+// select a topic the shortest age counts.
 type RetentionRule struct {
 	// Pattern begins with a segment that is no wildcard.
 	Pattern Pattern
-	// Keep is the age at which they are removed, a minute at least.
+	// Keep is the age at which they are removed, at least a minute.
 	Keep time.Duration
 }
 
 const (
-	// retentionTurn is how often Run looks.
+	// retentionTurn is the time between two turns of Run.
 	retentionTurn = time.Minute
-	// busyTurns is for how many turns a lock may not be had until that is worth a
-	// warning.
+	// busyTurns is after how many consecutive turns without the lock Run logs a warning.
 	busyTurns = 15
-	// forEver is a century: more is more than there is.
+	// forEver stands for keeping everything: a century.
 	forEver = 100 * 365 * 24 * time.Hour
 	// removedRows is how many rows are removed in one transaction.
 	removedRows = 5000
 	// upkeepLimit is for a statement that may have to go through a partition of events.
-	// One on a connection that is dead without a word would else never end.
+	// Without it a statement on a half-open connection would hang for ever.
 	upkeepLimit = time.Hour
 )
 
@@ -78,8 +77,8 @@ func (r Retention) Run(ctx context.Context) error {
 	}
 }
 
-// Turn does at once what there is to do, but for what is locked by others: that is
-// left for the next turn.
+// Turn does all work that is due, except on what others have locked: that is left for the
+// next turn.
 func (r Retention) Turn(ctx context.Context) error {
 	_, err := r.turn(ctx)
 	return err
@@ -88,8 +87,8 @@ func (r Retention) Turn(ctx context.Context) error {
 // turn reports whether something was left because it was locked.
 func (r Retention) turn(ctx context.Context) (locked bool, err error) {
 	var failures []error
-	// until calls a function until it finds nothing more to do. What fails keeps nothing
-	// else from being done.
+	// until calls a function until it finds nothing more to do. A failure does not prevent
+	// the other work.
 	until := func(what, call string, done func() bool, result any, args ...any) {
 		for ctx.Err() == nil {
 			err := r.call(ctx, call, result, args...)
@@ -134,7 +133,7 @@ func (r Retention) turn(ctx context.Context) (locked bool, err error) {
 			r.Log.InfoContext(ctx, "past events removed", "pattern", rule.Pattern, "events", removed, "retention", rule.Keep)
 		}
 	}
-	// Keys are kept for as long as events are, what is remembered of removals is not.
+	// Dedup keys are kept for as long as events are, records of removals are not.
 	until("purge what is past", `SELECT outcrier.purge_records($1)`, func() bool { return n == 0 }, &n, cmp.Or(r.Keep, forEver))
 	return locked, errors.Join(failures...)
 }

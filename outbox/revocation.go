@@ -13,7 +13,7 @@ import (
 // to a moment, or one by its id.
 type Revocation struct {
 	ID int64 `json:"id"`
-	// Sub is a subject of tokens, JTI a token's id; one of them is given.
+	// Sub is a subject of tokens, JTI a token's id; exactly one of them is set.
 	Sub *string `json:"sub"`
 	JTI *string `json:"jti"`
 	// Reason and By are for the record.
@@ -51,8 +51,8 @@ func (a *Admin) Revocations(ctx context.Context, before int64) ([]Revocation, er
 	return readAll[Revocation](ctx, a, revocationSQL+` WHERE $1 = 0 OR revocation < $1 ORDER BY revocation DESC LIMIT $2`, before, RevocationPage)
 }
 
-// Revoke withdraws tokens; ID and At are drawn by the database. What is wrong with r is
-// an error that Refused explains.
+// Revoke withdraws tokens; ID and At are drawn by the database. If r is not valid, Refused
+// explains the error.
 func (a *Admin) Revoke(ctx context.Context, r Revocation) (done Revocation, err error) {
 	err = a.change(ctx, func(tx db) error {
 		var id int64

@@ -24,7 +24,7 @@ type Schedule struct {
 }
 
 const (
-	// scheduleTurn is how late an event that was scheduled at the last moment may be.
+	// scheduleTurn is how late an event that was scheduled just before its time may be.
 	scheduleTurn = 100 * time.Millisecond
 	// scheduleIdle is how late it may be if its session doesn't notify.
 	scheduleIdle = 5 * time.Second
@@ -35,9 +35,9 @@ const (
 func (s Schedule) Run(ctx context.Context) error {
 	s.Log = logOr(s.Log)
 	var outage outage
-	failing := make(map[int64]bool) // those that the log knows of
+	failing := make(map[int64]bool) // those that were logged
 	for ctx.Err() == nil {
-		// Taken before the look, so that nothing is scheduled unseen between the two.
+		// Taken before the query, so that nothing is scheduled unseen between the two.
 		active, looked := s.activity(), time.Now()
 		pause, err := s.turn(ctx)
 		if err == nil {
@@ -70,8 +70,8 @@ func (s Schedule) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// activity returns a channel that is closed when something may have been scheduled, or
-// nil where nothing would say so.
+// activity returns a channel that is closed when something may have been scheduled, or nil
+// where nothing would close it.
 func (s Schedule) activity() <-chan struct{} {
 	if s.Tail == nil || s.Tail.Status().Listen != ListenWorks {
 		return nil
@@ -79,7 +79,7 @@ func (s Schedule) activity() <-chan struct{} {
 	return s.Tail.activity.wait()
 }
 
-// turn moves what is due, and returns how long nothing else is.
+// turn moves all due events, and returns the delay until the next turn.
 func (s Schedule) turn(ctx context.Context) (pause time.Duration, err error) {
 	for more := true; more && err == nil; {
 		pause, more, err = s.move(ctx)
@@ -90,8 +90,8 @@ func (s Schedule) turn(ctx context.Context) (pause time.Duration, err error) {
 // failingSQL lists events that are due and could not be stored, the oldest first.
 const failingSQL = `SELECT id, topic, type, problem FROM outcrier.scheduled WHERE deliver_at <= now() AND problem IS NOT NULL ORDER BY deliver_at, id LIMIT 20`
 
-// tell logs each event that is due and can't be stored, once for as long as it is there.
-// Where the next one is not due for a while there is none, and nothing to ask.
+// tell logs each event that is due and can't be stored, once. If the next event is not due
+// for a while there is none, and it makes no query.
 func (s Schedule) tell(ctx context.Context, pause time.Duration, known map[int64]bool) error {
 	if pause > scheduleTurn {
 		clear(known)
@@ -118,7 +118,7 @@ func (s Schedule) tell(ctx context.Context, pause time.Duration, known map[int64
 	})
 }
 
-// move moves some of what is due, and reports whether there may be more.
+// move moves some of the due events, and reports whether there may be more.
 func (s Schedule) move(ctx context.Context) (pause time.Duration, more bool, err error) {
 	ctx, cancel := within(ctx, statementLimit)
 	defer cancel()
@@ -138,6 +138,6 @@ func (s Schedule) move(ctx context.Context) (pause time.Duration, more bool, err
 	err = inPool(ctx, s.Pool, s.Schema, func(q db) error {
 		return q.QueryRow(ctx, `SELECT outcrier.deliver_scheduled()`).Scan(&moved)
 	})
-	// Another node may hold what is due.
+	// Another node may have locked the due events.
 	return scheduleTurn, moved > 0, err
 }

@@ -14,17 +14,17 @@ import (
 	"golang.org/x/text/message"
 )
 
-// SchemaError tells that a payload does not match the catalogue's schema of its
-// type. Nothing was sent to Postgres: the transaction can go on.
+// SchemaError reports that a payload does not match the catalogue's schema of its type.
+// Nothing was sent to Postgres: the transaction can go on.
 type SchemaError struct {
 	Type string
-	// Draft is the index of the draft among those given; -1 when the fault is the
-	// schema's own, which CreateEventType and ChangeEventType refuse.
+	// Draft is the index of the draft in the append; -1 when the schema itself is not
+	// valid, which CreateEventType and ChangeEventType refuse.
 	Draft int
 	// Path is where in the payload the fault is, a JSON Pointer (RFC 6901): "" is
 	// the payload itself.
 	Path string
-	// Reason says what is wrong there.
+	// Reason is a description of the fault.
 	Reason string
 }
 
@@ -39,10 +39,10 @@ func (e *SchemaError) Error() string {
 	return fmt.Sprintf("%s does not match the schema of type %q: %s", where, e.Type, e.Reason)
 }
 
-// CompileSchema compiles a JSON Schema as the catalogue has them: of draft
-// 2020-12 unless its $schema names another, formats asserted, patterns as Go's
-// regexp reads them. Nothing is loaded: a $ref reaches what is in the schema, and
-// the metaschemas. The error says what does not compile, and where.
+// CompileSchema compiles a JSON Schema of the catalogue: of draft 2020-12 unless its
+// $schema names another, with formats asserted and patterns in the syntax of Go's regexp.
+// Nothing is loaded: a $ref can only point into the schema itself and the metaschemas. The
+// error says what does not compile, and where.
 func CompileSchema(schema []byte) (*jsonschema.Schema, error) {
 	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(schema))
 	if err != nil {
@@ -76,11 +76,11 @@ func (nowhere) Load(url string) (any, error) {
 type schemas struct {
 	version int64
 	byType  map[string]*jsonschema.Schema
-	// broken are those that don't compile. They were stored past an Admin.
+	// broken are those that don't compile. They were stored by SQL, not by an Admin.
 	broken map[string]error
 }
 
-// check finds the first draft that does not pass.
+// check returns an error for the first draft that does not match its schema.
 func (s *schemas) check(drafts []Draft, payloads []string) error {
 	for i, d := range drafts {
 		if err := s.broken[d.Type]; err != nil {
@@ -105,7 +105,8 @@ func (s *schemas) check(drafts []Draft, payloads []string) error {
 	return nil
 }
 
-// deepest is the first cause that has none of its own, as a JSON Pointer and words.
+// deepest returns the first cause that has no further cause, as a JSON Pointer and a
+// phrase.
 func deepest(err *jsonschema.ValidationError) (path, reason string) {
 	for len(err.Causes) > 0 {
 		err = err.Causes[0]
@@ -119,16 +120,16 @@ func deepest(err *jsonschema.ValidationError) (path, reason string) {
 	return path, err.ErrorKind.LocalizedString(message.NewPrinter(language.English))
 }
 
-// compiled are the last few versions that were met, of whatever databases this
-// process appends to; the newest first. A version is a random number, so that it
-// says of which.
+// compiled are the last few versions of the catalogues of all databases that this process
+// appends to; the newest first. A version is a random number, so it identifies the database
+// too.
 var compiled struct {
 	sync.Mutex
 	versions []*schemas
 }
 
-// maxVersions bounds what is compiled: an application appends to one outbox as a
-// rule.
+// maxVersions bounds the versions that are kept: an application usually appends to one
+// outbox.
 const maxVersions = 8
 
 // noSchemas is the version of every catalogue without any.
@@ -140,8 +141,9 @@ func knownSchemas() []*schemas {
 	return append([]*schemas{noSchemas}, compiled.versions...)
 }
 
-// learn compiles the rows of schemasSQL, and keeps that. A catalogue that has schemas and
-// has lost its version is -1: such are not kept, since there may be others.
+// learn compiles the rows of schemasSQL, and keeps the result. A catalogue that has schemas
+// and has lost its version has version -1, and is not kept, since another database may have
+// the same.
 func learn(rows []schemaRow) *schemas {
 	if len(rows) == 0 || rows[0].version == nil || *rows[0].version == 0 {
 		return noSchemas

@@ -11,11 +11,11 @@ import (
 	"unicode/utf8"
 )
 
-// Schema is the name of the schema that an outbox lives in: what migrate was given as
-// --schema. The zero value is the default, "outcrier".
+// Schema is the name of the schema that an outbox lives in: the value of --schema at
+// migrate. The zero value is the default, "outcrier".
 type Schema string
 
-// DefaultSchema is what SQL is written for.
+// DefaultSchema is the schema that our SQL is written for.
 const DefaultSchema Schema = "outcrier"
 
 // maxNameBytes is Postgres's limit on names (NAMEDATALEN - 1): it cuts longer ones.
@@ -88,7 +88,7 @@ func (s Schema) SQL(query string) string {
 
 func (s Schema) rewrite(query string) string {
 	if err := s.Check(); err != nil {
-		panic(err) // or it could be SQL of somebody's choice
+		panic(err) // a name that is not checked could inject SQL
 	}
 	quoted := `"` + strings.ReplaceAll(string(s), `"`, `""`) + `"`
 	var text strings.Builder
@@ -110,8 +110,8 @@ func (s Schema) rewrite(query string) string {
 	return text.String()
 }
 
-// isReserved reports whether a name, between what is before and behind it, is a
-// setting's or a type's.
+// isReserved reports whether a name, between the SQL before and after it, is a setting's or
+// a type's.
 func isReserved(name, before, behind string) bool {
 	for _, r := range reserved {
 		if name == r {

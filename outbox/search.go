@@ -20,11 +20,10 @@ type Search struct {
 	// From and Until bound when an event was appended: at or after From, and
 	// before Until.
 	From, Until time.Time
-	// Text must be in the payload, as jsonb writes it (one blank behind ":" and
-	// ",", no escapes that are not needed), in letters of either case. At most
-	// 200 bytes.
+	// Text must be in the payload, as jsonb writes it (one blank after ":" and ",", no
+	// escapes that are not needed); case does not matter. At most 200 bytes.
 	Text string
-	// Cursor goes on where another page ended, which had it as Next.
+	// Cursor is the Next of the page to continue after.
 	Cursor string
 	// Limit is how many events a page holds, from 1 to 200.
 	Limit int
@@ -51,24 +50,24 @@ type Hit struct {
 // Found is a page of a search, the newest event first.
 type Found struct {
 	Events []Hit `json:"events"`
-	// Next is the cursor of what follows; empty when nothing does. A page need not
-	// be full for that: see Admin.Search.
+	// Next is the cursor of the next page; empty on the last one. A page need not be full
+	// for that: see Admin.Search.
 	Next string `json:"next"`
-	// Further is set when the search stopped before the page was full, since it
-	// had looked at so much: Next looks further back. ScannedTo is how far back it
-	// looked, an event's id.
+	// Further is set when the search stopped before the page was full, because it had taken
+	// its time: Next looks further back. ScannedTo is how far back it looked, an event's
+	// id.
 	Further   bool  `json:"further"`
 	ScannedTo int64 `json:"scanned_to"`
-	// SQL is the statement for psql that gives the page's events.
+	// SQL is the statement for psql that returns the page's events.
 	SQL string `json:"sql"`
 }
 
-// ErrSearch is of a search that can't be understood.
+// ErrSearch is wrapped by every error about an invalid search.
 var ErrSearch = errors.New("search")
 
-// A search looks at the history in windows of ids, from the newest back, so that
-// no statement looks at more than is bearable: the windows grow while they are
-// quick, shrink when one is not, and end the page when its time is over.
+// A search looks at the history in windows of ids, from the newest back, so that every
+// statement is short: the windows grow while they are quick, shrink when one is not, and
+// the page ends when its time is over.
 const (
 	searchText   = 200
 	searchLimit  = 200
@@ -77,12 +76,13 @@ const (
 	windowGrowth = 4
 	// A window that took longer is not followed by a larger one.
 	quickWindow = 150 * time.Millisecond
-	// cursorBytes is more than Postgres has connections, as a rule.
+	// cursorBytes has room for the ids of more transactions than Postgres usually has
+	// connections.
 	cursorBytes = 64 << 10
 	// previewChars is how much of a payload a page shows.
 	previewChars = 300
-	// disorder is how far ids and times may be out of step for an event to be on
-	// its page: those that are by more follow on pages of their own.
+	// disorder is how far apart the orders of ids and of times may be for an event to be on
+	// its page: events that are further off follow on pages of their own.
 	disorder = time.Minute
 )
 
@@ -91,8 +91,8 @@ const (
 // and each other is on exactly one.
 //
 // A time is looked for where the SQL function id_at says that its ids are, with a minute to
-// spare. Events of the time with ids elsewhere, as of a clock that was set back,
-// follow behind the rest, on pages of their own.
+// spare. Events of the time with ids elsewhere, as of a clock that was set back, follow
+// after the rest, on pages of their own.
 func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
 	page, err := s.check()
 	if err != nil {
@@ -109,11 +109,11 @@ func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
 	return found, err
 }
 
-// cursorText is where the page begins, the ids that the first page had from
-// id_at, and its snapshot: as long as there were transactions in flight.
+// cursorText matches a cursor: where the page begins, the ids that the first page got from
+// id_at, and its snapshot, whose length depends on the transactions in flight.
 var cursorText = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})-([0-9]{1,18})\.([0-9]{1,19}:[0-9]{1,19}:[0-9,]*)$`)
 
-// check is the page that is asked for.
+// check returns the page that the search asks for, or why the search is not valid.
 func (s *Search) check() (*searched, error) {
 	if s.Topic != "" {
 		if _, err := ParsePattern(string(s.Topic)); err != nil {
@@ -149,7 +149,7 @@ func (s *Search) check() (*searched, error) {
 
 func inYears(t time.Time) bool { return t.IsZero() || t.Year() >= 1 && t.Year() <= 9999 }
 
-// malformed says of a snapshot in a cursor that it is none.
+// malformed replaces Postgres's error about the snapshot in a cursor.
 func malformed(err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "22P02" {

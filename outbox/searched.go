@@ -18,22 +18,22 @@ type searched struct {
 	least, last int64
 	// Events from From until Until are expected with ids from floor to below bound.
 	floor, bound int64
-	// before is where the page begins, and snapshot what it may show; 0 and that of
-	// the transaction for the first page.
+	// The page begins below the id before and shows events visible in snapshot; for the
+	// first page, 0 and the transaction's own.
 	before   int64
 	snapshot string
-	// spans are what is still to be looked through, each from its high end down.
+	// spans are the ids that are still to be searched, each span from its high end down.
 	spans []span
 }
 
 // span is the ids from low to below high.
 type span struct {
 	low, high int64
-	// stray is set where no event is expected.
+	// stray is set for a span in which no event is expected.
 	stray bool
 }
 
-// begin finds out what there is to look through.
+// begin finds out which spans to search.
 func (p *searched) begin(ctx context.Context, tx db) error {
 	const idsSQL = `SELECT pg_current_snapshot()::text, coalesce((SELECT min(id) FROM outcrier.event), 0), coalesce((SELECT max(id) + 1 FROM outcrier.event), 0)`
 	var present string
@@ -76,12 +76,11 @@ func (p *searched) begin(ctx context.Context, tx db) error {
 	return nil
 }
 
-// read reads one span, or what is left of it, and another only where that has
-// nothing.
+// read reads one span, or the rest of it, and another only where that has no events.
 func (p *searched) read(ctx context.Context, tx db) (found Found, err error) {
 	found.Events = []Hit{}
 	began := time.Now()
-	shown := p.statement(p.before, p.before, p.Limit) // of what was removed since the first page
+	shown := p.statement(p.before, p.before, p.Limit) // empty, if all was removed since the first page
 	if len(p.spans) > 0 {
 		shown = p.statement(p.spans[0].high, p.spans[0].low, p.Limit)
 	}
@@ -146,8 +145,9 @@ func (p *searched) readSpan(ctx context.Context, tx db, began time.Time, found *
 	return nil
 }
 
-// shown is the statement that gives what was found in a span. It has no ids for
-// ends beyond which there are none, and no lower one where its limit ends it.
+// shown returns the statement for psql that returns the events found in a span. It has a
+// bound on ids only where there are events beyond it, and no lower one where its limit ends
+// it.
 func (p *searched) shown(s span, found *Found) *statement {
 	low, top := found.ScannedTo, s.high
 	if len(found.Events) == p.Limit || low == p.least {
@@ -159,7 +159,7 @@ func (p *searched) shown(s span, found *Found) *statement {
 	return p.statement(top, low, p.Limit)
 }
 
-// look is window in a savepoint: it may time out, and others follow.
+// look is window in a savepoint, since it may time out and others follow.
 func (p *searched) look(ctx context.Context, tx db, s span, limit int) (hits []Hit, err error) {
 	err = tx.savepoint(ctx, func(tx db) (err error) {
 		hits, err = p.window(ctx, tx, s, limit)
@@ -181,8 +181,9 @@ FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
 	return rowsOf[Hit](ctx, tx, query, s.args...)
 }
 
-// strays reports whether the time has events in the spans where none are expected, or
-// more to look at than can be in a moment: the keys of the partitions of that time.
+// strays reports whether there are events of the time in the spans where none are expected,
+// or too many rows to find out quickly: it searches the keys of the partitions of that
+// time.
 func (p *searched) strays(ctx context.Context, tx db) (some bool, err error) {
 	s := new(statement)
 	// Not EXISTS, which is planned for the first of many.
@@ -227,7 +228,7 @@ func (p *searched) statement(top, low int64, limit int) *statement {
 	return s
 }
 
-// where adds what is asked of an event, the first of it after a word.
+// where adds the search's conditions to s, the first one after word.
 func (p *searched) where(s *statement, word string) {
 	where := func(sql string, values ...any) {
 		s.add(word)

@@ -10,8 +10,8 @@ import (
 
 // Insecure returns the first host of a database's URL that is neither on this machine nor
 // proven by its certificate, and why that matters; "" for none. Postgres's own default,
-// sslmode=prefer, goes on without TLS when the other side says that it has none: whoever
-// stands between reads everything, and sslmode=require talks to anybody.
+// sslmode=prefer, goes on without TLS when the other side says that it has none: a man in
+// the middle reads everything, and sslmode=require accepts any server.
 func Insecure(url string) (host, why string) {
 	url, err := ResolveURL(url)
 	if err != nil {

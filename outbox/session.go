@@ -12,16 +12,16 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// setting is one that sessions of ours don't leave to the role, the database or the
-// URL.
+// setting is a setting that our sessions fix, whatever the role, the database or the URL
+// say.
 type setting struct {
 	name, value string
 	// free settings are the URL's where it has them.
 	free bool
-	// late settings are not sent when a connection starts: there are servers that don't
-	// have them, or don't let everybody set them.
+	// late settings are not sent when a connection starts: some servers don't have them, or
+	// don't let every role set them.
 	late bool
-	// why, when not empty, is why nothing may be read or written without it.
+	// why, when not empty, is the reason to refuse a session without the setting.
 	why string
 }
 
@@ -70,27 +70,27 @@ var settings = []setting{
 
 // wanted are the settings for sessions that are made with a configuration: all but
 // those that its URL decides on.
-func wanted(given map[string]string) (list []setting) {
+func wanted(params map[string]string) (list []setting) {
 	for _, s := range settings {
-		if _, theirs := given[s.name]; !theirs || !s.free {
+		if _, theirs := params[s.name]; !theirs || !s.free {
 			list = append(list, s)
 		}
 	}
 	return list
 }
 
-// sessionState is what a new session says of itself.
+// sessionState is the state of a new session.
 type sessionState struct {
 	standby bool
-	// pooled: the connection was told to be another process of Postgres than it is, so
-	// that a pooler stands between.
+	// pooled: the process id in the start-up message is not that of the Postgres process,
+	// so there is a pooler in between.
 	pooled bool
-	// differing are the settings that are not as they are wanted, with their values.
+	// differing are the settings that don't have the wanted values, with their values.
 	differing []setting
 }
 
-// inquire asks a new session. It relies on no setting: the statement is ASCII, names
-// everything, and comes and goes as text.
+// inquire reads the state of a new session. It depends on no setting: the statement is
+// ASCII, all its names are qualified, and values are text.
 func inquire(ctx context.Context, conn *pgconn.PgConn, want []setting) (state sessionState, err error) {
 	names := make([]string, len(want))
 	for i, s := range want {
@@ -117,11 +117,11 @@ FROM pg_catalog.unnest(ARRAY[`+strings.Join(names, ", ")+`]) AS s (name)`).ReadA
 	return state, nil
 }
 
-// adopt makes a new session one of ours: it sets what is not as it is wanted, and
-// makes sure that it holds.
+// adopt corrects the settings of a new session, and checks the result.
 //
-// Behind a pooler nothing is set for the session: another's transaction may be next to
-// run there. Its statements run in transactions that set what they need, see inSession.
+// With a pooler in between it sets nothing for the session: another client's transaction
+// may run in it next. Its statements run in transactions that set what they need, see
+// inSession.
 func adopt(ctx context.Context, conn *pgx.Conn, want []setting) error {
 	ctx, cancel := within(ctx, pingLimit)
 	defer cancel()
@@ -163,8 +163,8 @@ func adopt(ctx context.Context, conn *pgx.Conn, want []setting) error {
 	return nil
 }
 
-// errPooler is of a connection that was made as if no pooler stood between: what is
-// prepared for one transaction is not there for the next, or is another's.
+// errPooler ends a connection that was made as if there were no pooler in between: a
+// prepared statement may be missing in the next transaction, or be another client's.
 var errPooler = errors.New("a pooler stands between; connecting anew")
 
 func valueOf(name string) string {
@@ -176,7 +176,7 @@ func valueOf(name string) string {
 	return ""
 }
 
-// refused is an error if a setting that must be as it is wanted is not.
+// refused returns an error if a required setting has another value.
 func refused(differing []setting, reason string) (err error) {
 	for _, d := range differing {
 		if d.why != "" {
@@ -187,13 +187,13 @@ func refused(differing []setting, reason string) (err error) {
 }
 
 const (
-	// localKey marks a connection whose settings are set in each transaction: they are
-	// its value.
+	// localKey is the key of the settings that are set in each transaction of a connection,
+	// in its custom data.
 	localKey = "outcrier.local"
 	madeKey  = "outcrier.made"
 )
 
-// madeAt is when a connection of a pool of PoolConfig was made; now for others.
+// madeAt returns when a connection of a pool of PoolConfig was made; now for others.
 func madeAt(conn *pgx.Conn) time.Time {
 	if at, ok := conn.PgConn().CustomData()[madeKey].(time.Time); ok {
 		return at
@@ -226,13 +226,13 @@ func (d db) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
 	return d.querier.QueryRow(ctx, d.schema.SQL(sql), args...)
 }
 
-// savepoint calls fn in a savepoint of the transaction that d is.
+// savepoint calls fn in a savepoint of the transaction d.
 func (d db) savepoint(ctx context.Context, fn func(db) error) error {
 	return pgx.BeginFunc(ctx, d.querier.(pgx.Tx), func(tx pgx.Tx) error { return fn(db{tx, d.schema}) })
 }
 
-// inSession calls fn with what runs statements under our settings: the connection
-// itself, or, where a pooler has kept settings from it, a transaction.
+// inSession calls fn with a db whose statements run under our settings: the connection
+// itself, or, with a pooler in between, a transaction.
 func inSession(ctx context.Context, conn *pgx.Conn, schema Schema, fn func(db) error) error {
 	if conn.PgConn().CustomData()[localKey] == nil {
 		return fn(db{conn, schema})
@@ -260,8 +260,8 @@ func inTransaction(ctx context.Context, conn *pgx.Conn, options pgx.TxOptions, s
 }
 
 // InTransaction calls fn in a transaction of a pool of PoolConfig, and commits it if fn
-// returns no error. It is pgx.BeginFunc, but that behind a pooler, too, the transaction
-// has the settings of a session of Connect.
+// returns no error. It is like pgx.BeginFunc, but the transaction has the settings of a
+// session of Connect also with a pooler in between.
 func InTransaction(ctx context.Context, pool *pgxpool.Pool, fn func(pgx.Tx) error) error {
 	conn, err := pool.Acquire(ctx)
 	if err != nil {

@@ -2,13 +2,13 @@ package outbox
 
 import "slices"
 
-// Set is a set of transactions: all up to Max but those in Except. It is how a
-// snapshot is kept once the aborted transactions are forgotten, and it says
-// which events a reader was given: those of its transactions.
+// Set is a set of transactions: all up to Max but those in Except. It is how a snapshot is
+// kept once the aborted transactions are forgotten, and it says which events a reader has
+// received: those of its transactions.
 //
-// Max is the xid of a transaction with a committed, visible event (or zero, and
-// the set is empty), never a snapshot's xmax: the xid of an aborted transaction
-// is handed out again after a crash, and its next owner would count as given.
+// Max is the xid of a transaction with a committed, visible event (or zero, and the set is
+// empty), never a snapshot's xmax: the xid of an aborted transaction is assigned again
+// after a crash, and the events of its next owner would count as received.
 type Set struct {
 	// Max is the largest member.
 	Max uint64
@@ -16,7 +16,7 @@ type Set struct {
 	Except []uint64
 }
 
-// newSet is the set of what is visible to a snapshot with xip in progress when
+// newSet returns the set of transactions visible to a snapshot with xip in progress, where
 // max is the largest xid among the visible events.
 func newSet(max uint64, xip []uint64) Set {
 	n, _ := slices.BinarySearch(xip, max)
@@ -47,7 +47,7 @@ func (s Set) Covers(o Set) bool {
 
 func (s Set) equal(o Set) bool { return s.Max == o.Max && slices.Equal(s.Except, o.Except) }
 
-// Union is the set of the members of s and those of o.
+// Union returns s ∪ o.
 func (s Set) Union(o Set) Set {
 	if s.Max < o.Max {
 		s, o = o, s
@@ -61,7 +61,7 @@ func (s Set) Union(o Set) Set {
 	return Set{Max: s.Max, Except: except}
 }
 
-// cut is a subset of s that has only the first n exceptions.
+// cut returns a subset of s that has only the first n exceptions.
 func (s Set) cut(n int) Set {
 	s.Max, s.Except = s.Except[n]-1, s.Except[:n]
 	for n > 0 && s.Except[n-1] == s.Max {

@@ -13,23 +13,24 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// FileURL returns what stands for the URL of a database that is in a file, wherever this
-// module takes one: the file is read for each connection, so that a password can change
-// while the program runs.
+// FileURL returns a placeholder for the URL of a database, which is in a file. This module
+// accepts it wherever it takes a URL, and reads the file for each connection, so that a
+// password can change while the program runs.
 func FileURL(name string) string { return filePrefix + name }
 
 const filePrefix = "file:"
 
-// errNoURL is of a file that has none.
+// errNoURL is returned for a file without a URL.
 var errNoURL = errors.New("no URL")
 
-// ResolveURL returns the URL itself: of one that FileURL made, what the file has now.
+// ResolveURL returns the URL itself; for one that FileURL made, the present content of the
+// file.
 func ResolveURL(url string) (string, error) {
 	name, is := strings.CutPrefix(url, filePrefix)
 	if !is {
 		return url, nil
 	}
-	text, err := os.ReadFile(name) //nolint:gosec // whoever starts the program says which
+	text, err := os.ReadFile(name) //nolint:gosec // the file is named in the configuration
 	if err != nil {
 		return "", fmt.Errorf("read the database's URL: %w", err)
 	}
@@ -39,7 +40,7 @@ func ResolveURL(url string) (string, error) {
 	return url, nil
 }
 
-// poolState is what became of a pool's newest attempt to connect. It is the pool's tracer:
+// poolState is the result of a pool's newest attempt to connect. It is the pool's tracer:
 // nothing else learns why a connection could not be made.
 type poolState struct {
 	way *way
@@ -55,7 +56,7 @@ func (s *poolState) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectSta
 
 func (s *poolState) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEndData) {
 	if data.Err != nil && ctx.Err() != nil && context.Cause(ctx) == context.Canceled {
-		return // who wanted it has left
+		return // the caller has given up
 	}
 	s.note(data.Err)
 }
@@ -77,8 +78,8 @@ const probeEvery = time.Second
 
 // PoolFault returns why the pool's newest attempt to connect failed; nil if it did not, or
 // for a pool whose configuration is not PoolConfig's. While it failed, PoolFault tries
-// again, once a second at most: nobody else may, since a node that is not ready is asked
-// for nothing.
+// again, at most once a second: nothing else may try, since a node that is not ready gets
+// no requests.
 func PoolFault(ctx context.Context, pool *pgxpool.Pool) error {
 	state, is := pool.Config().ConnConfig.Tracer.(*poolState)
 	if !is {

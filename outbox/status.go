@@ -8,8 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Status is the state of a tail at one moment, and what it has counted since the
-// process began.
+// Status is the state of a tail at one moment, with its counters since the process began.
 type Status struct {
 	// Following is true while the tail is connected and has caught up.
 	Following bool
@@ -17,8 +16,8 @@ type Status struct {
 	Listening bool
 	// Listen says the same with its cause; empty without a connection.
 	Listen Listen
-	// Reads, Events and Caught count reads, events delivered, and events that
-	// only the idle turn found although a notification should have come.
+	// Reads, Events and Caught count reads, events delivered, and events that only the idle
+	// turn found although a notification should have announced them.
 	Reads, Events, Caught int64
 	// Sessions counts the connections that the tail has begun to follow on.
 	Sessions int64
@@ -27,18 +26,18 @@ type Status struct {
 	// InProgress is how many transactions of the whole cluster were in progress in
 	// the last read's snapshot.
 	InProgress int
-	// Lag is how long ago the oldest moment is whose commits may not all have been
-	// handed to Deliver: 0 while the tail follows and no read is under way.
+	// Lag is the time since the tail had last delivered every commit: 0 while it follows
+	// and no read is under way.
 	Lag time.Duration
 	// ClockAhead is by how much the clock of Postgres is ahead of this machine's,
 	// as it was last measured, to about half a round trip; ClockKnown reports whether
 	// it was.
 	ClockAhead time.Duration
 	ClockKnown bool
-	// Dispatch has for each event the time from its created_at, which is when it was
-	// appended, to Deliver, the difference of the clocks taken out. When a
-	// transaction commits is written nowhere: what it stayed open after the append
-	// is in there too.
+	// Dispatch has for each event the time from its created_at, when it was appended, to
+	// Deliver, corrected for the difference of the clocks. The time of the commit is
+	// recorded nowhere, so Dispatch includes how long the transaction stayed open after the
+	// append.
 	Dispatch Durations
 	// Read has the time from asking to the end, of each read that had events.
 	Read Durations
@@ -46,25 +45,25 @@ type Status struct {
 	Err error
 }
 
-// Listen is what a tail knows of LISTEN on its connection.
+// Listen says whether LISTEN works on the tail's connection.
 type Listen string
 
 const (
-	// ListenOff: WakePoll does without.
+	// ListenOff: WakePoll does not use LISTEN.
 	ListenOff Listen = "off"
-	// ListenTesting: no test of LISTEN was heard yet, and none has failed.
+	// ListenTesting: no test of LISTEN has succeeded or failed yet.
 	ListenTesting Listen = "testing"
-	// ListenWorks: the tail has heard its own notification.
+	// ListenWorks: the tail has received its own notification.
 	ListenWorks Listen = "works"
-	// ListenUnheard: LISTEN succeeds and the test is not heard, as behind a
-	// transaction pooler. (A standby is refused before: ErrStandby.)
+	// ListenUnheard: LISTEN succeeds but the test's notification does not arrive, as
+	// through a transaction pooler. (A standby is refused before: ErrStandby.)
 	ListenUnheard Listen = "pooler"
 )
 
-// WakeUpCounts counts what a tail does to be woken.
+// WakeUpCounts counts the steps of a tail's wake-ups.
 type WakeUpCounts struct {
-	// Requests: the tail was about to sleep, and requested a wake-up. Notifications:
-	// one of a writer was heard. Answers: the tail answered a request, so that writers
+	// Requests: the tail was about to sleep, and requested a wake-up. Notifications: a
+	// writer's notification arrived. Answers: the tail answered a request, so that writers
 	// notify no more. SelfTests: LISTEN was tested, and works.
 	Requests, Notifications, Answers, SelfTests int64
 }
@@ -75,9 +74,9 @@ func (t *Tail) Status() Status {
 	defer t.mu.Unlock()
 	s := t.status
 	switch {
-	case t.stood.IsZero(): // Run was not called
+	case t.caughtUp.IsZero(): // Run was not called
 	case !s.Following:
-		s.Lag = time.Since(t.stood)
+		s.Lag = time.Since(t.caughtUp)
 	case !t.reading.IsZero():
 		s.Lag = time.Since(t.reading)
 	}
@@ -93,14 +92,14 @@ func (t *Tail) note(change func(*Status)) {
 func (t *Tail) begun() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.stood = time.Now()
+	t.caughtUp = time.Now()
 }
 
-// asks comes before a read, hasRead after it, if it was whole.
+// asks is called before a read, hasRead after it, if it was whole.
 func (t *Tail) asks() time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.reading.IsZero() { // else the last one failed, and this one has its commits too
+	if t.reading.IsZero() { // otherwise the last read failed, and this one has its commits too
 		t.reading = time.Now()
 	}
 	t.dispatch = Durations{}
@@ -110,7 +109,7 @@ func (t *Tail) asks() time.Time {
 func (t *Tail) hasRead(asked time.Time, events int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.stood, t.reading = asked, time.Time{}
+	t.caughtUp, t.reading = asked, time.Time{}
 	t.status.Reads++
 	t.status.Events += int64(events)
 	if events > 0 {
@@ -119,8 +118,8 @@ func (t *Tail) hasRead(asked time.Time, events int) {
 	}
 }
 
-// observe is for events that are about to be delivered. Only the tail's goroutine
-// changes ClockAhead.
+// observe counts events that are about to be delivered. Only the tail's goroutine changes
+// ClockAhead.
 func (t *Tail) observe(events []Event) {
 	now := time.Now().Add(t.status.ClockAhead)
 	for i := range events {
@@ -140,8 +139,8 @@ func listenState(l *listener) Listen {
 	return ListenTesting
 }
 
-// counted adds what the listener of one connection has counted to what those before it
-// have, and forgets it.
+// counted adds the counts of a connection's listener to those of the listeners before it,
+// and resets them.
 func (l *listener) counted(all WakeUpCounts) WakeUpCounts {
 	if l == nil {
 		return all
@@ -157,7 +156,7 @@ type clock struct{ at time.Time }
 // Clocks drift: they are compared this often.
 const clockEvery = 5 * time.Minute
 
-// compare measures how far the clock of Postgres is from this machine's.
+// compare measures the difference between the clock of Postgres and this machine's.
 func (t *Tail) compare(ctx context.Context, conn *pgx.Conn, c *clock) error {
 	if !c.at.IsZero() && time.Since(c.at) < clockEvery {
 		return nil

@@ -25,7 +25,7 @@ type StreamSearch struct {
 	Slow bool
 	// BySent has those first that were sent the most, on one page.
 	BySent bool
-	// Cursor goes on where another page ended.
+	// Cursor is the Next of the page to continue after.
 	Cursor string
 }
 
@@ -46,7 +46,7 @@ type StreamRow struct {
 	LastEvent     *int64     `json:"last_event"`
 	ClosedAt      *time.Time `json:"closed_at"`
 	EndReason     *string    `json:"end_reason"`
-	// EndRequestedAt is when somebody requested its end, EndRequestedBy who.
+	// EndRequestedAt is when an administrator requested its end, EndRequestedBy who it was.
 	EndRequestedAt *time.Time `json:"end_requested_at"`
 	EndRequestedBy *string    `json:"end_requested_by"`
 	// SlowFor is for how long its reader has not kept up, in seconds, some seconds ago;
@@ -60,7 +60,7 @@ const StreamPage = 50
 // StreamsFound is a page of streams.
 type StreamsFound struct {
 	Streams []StreamRow `json:"streams"`
-	// Next is the cursor of what follows; empty when nothing does.
+	// Next is the cursor of the next page; empty on the last one.
 	Next string `json:"next"`
 	// Total is how many match on all pages, 10,000 if it is more.
 	Total int `json:"total"`
@@ -76,8 +76,8 @@ const slowFor = `(SELECT (e ->> 'for_s')::float8 FROM outcrier.node AS n CROSS J
 // streamCursor is a time in microseconds, a run and a stream.
 var streamCursor = regexp.MustCompile(`^(-?[0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})$`)
 
-// Streams reads a page. Streams that are opened while somebody pages are on none
-// of the pages that follow, and none is on two.
+// Streams reads a page. Streams that open between two pages are on none of the later pages,
+// and no stream is on two.
 func (a *Admin) Streams(ctx context.Context, s StreamSearch) (found StreamsFound, err error) {
 	if err := errors.Join(plainText("subject", s.Subject, 1000), plainText("node", s.Node, 1000), plainText("reason", s.Reason, 1000)); err != nil {
 		return found, fmt.Errorf("%w: %w", ErrSearch, err)
@@ -141,9 +141,9 @@ func (a *Admin) Streams(ctx context.Context, s StreamSearch) (found StreamsFound
 	return found, err
 }
 
-// EndStream requests the end of a stream of the node that serves it, which ends it
-// within a second or so of being able to. It returns false when the stream is not open,
-// as far as is on record.
+// EndStream requests the end of a stream of the node that serves it, which ends it within a
+// second or so of being able to. It returns false if the stream is not open according to
+// the audit.
 func (a *Admin) EndStream(ctx context.Context, run, stream int64, requestedBy string) (open bool, err error) {
 	err = a.change(ctx, func(tx db) error {
 		const endSQL = `SELECT coalesce(outcrier.end_stream($1, $2, $3), false)`

@@ -8,13 +8,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Survey is what the database knows of an outbox beside its events, at one moment.
+// Survey is the state of an outbox in the database, without its events, at one moment.
 type Survey struct {
 	// InFlight are the open transactions that have appended, as the SQL function
 	// in_flight lists them. Prepared ones are among them.
 	InFlight int
-	// OldestInFlight is how long the oldest of those has been open whose time may be
-	// seen, 0 when there is none. Of a prepared transaction it is since the PREPARE.
+	// OldestInFlight is how long the oldest of them has been open, of those whose time may
+	// be seen; 0 if there is none. The time of a prepared transaction counts from its
+	// PREPARE.
 	OldestInFlight time.Duration
 	// Untimed are the transactions, by their xid, whose time neither the outbox's owner
 	// nor this role may see (pg_read_all_stats).
@@ -22,8 +23,7 @@ type Survey struct {
 	// DaysAhead is for how many days after today (UTC), in a row, there is a partition:
 	// -1 when there is none even for today.
 	DaysAhead int
-	// DefaultRows is Postgres's own estimate of the events in the partition that
-	// takes what no other does.
+	// DefaultRows is Postgres's own estimate of the events in the default partition.
 	DefaultRows int64
 	// Scheduled are the events that wait for their time; Overdue is by how much the
 	// first of them is past it. Failing are those that were due and could not be stored.
@@ -45,7 +45,7 @@ const (
 const scheduledSQL = `
 SELECT count(deliver_at), count(problem), coalesce(extract(epoch FROM clock_timestamp() - min(deliver_at)), 0)::float8 FROM outcrier.scheduled`
 
-// Survey asks the database. It needs no more than outcrier_server may.
+// Survey queries the database. It needs only the rights of outcrier_server.
 func (r Reader) Survey(ctx context.Context) (s Survey, err error) {
 	err = inPool(ctx, r.Pool, r.Schema, func(q db) error {
 		var oldest, overdue float64
@@ -71,11 +71,11 @@ func (r Reader) Survey(ctx context.Context) (s Survey, err error) {
 	return s, err
 }
 
-// stretch is the time of a partition.
+// stretch is the range of times of a partition.
 type stretch struct{ Begins, Ends time.Time }
 
-// daysAhead is how many whole days after that of now the stretches cover without a gap.
-// They are in order.
+// daysAhead returns how many whole days after today the stretches, which are in order,
+// cover without a gap.
 func daysAhead(now time.Time, stretches []stretch) int {
 	const day = 24 * time.Hour
 	today := now.UTC().Truncate(day)

@@ -21,26 +21,25 @@ type Wake string
 const (
 	// WakeNotify sleeps until a writer notifies; see listener.
 	WakeNotify Wake = "notify"
-	// WakePoll only looks, in turns that get longer while nothing happens.
+	// WakePoll reads at intervals that get longer while nothing happens.
 	WakePoll Wake = "poll"
 )
 
-// Tail follows the commits of an outbox: one goroutine, one connection. It hands
-// every event to Deliver in exactly one Read, whatever the order of commits.
+// Tail follows the commits of an outbox: one goroutine, one connection. It passes every
+// event to Deliver in exactly one Read, whatever the order of commits.
 type Tail struct {
 	// URL reaches the primary directly; LISTEN does not work through a
 	// transaction pooler.
 	URL string
 	// Schema is where the outbox is; the default one by default.
 	Schema Schema
-	// Connected, when not nil, is called for each connection before anything is read over
-	// it. After a failover other connections may still lead to the server of before:
-	// what was delivered from here on need not be there.
+	// Connected, when not nil, is called after each connect, before the first read. After a
+	// failover other connections may still reach the old server, which need not have the
+	// events delivered from here on: reset pools here.
 	Connected func()
-	// Start is called with where the tail starts, before any Deliver, and again
-	// whenever it can't go on from where it was: after a failover that lost
-	// commits, a reset, or a connection lost in the middle of a read. What follows
-	// then does not continue what came before.
+	// Start is called with the tail's first position before the first Deliver, and again
+	// after each discontinuity: a failover that lost commits, a reset, or a connection lost
+	// in the middle of a read. The reads that follow don't continue those before.
 	Start func(Position)
 	// Deliver gets the reads, in order. It must not block: the tail waits for
 	// it. The events stay valid.
@@ -49,28 +48,28 @@ type Tail struct {
 	Keys *PositionKeys
 	// Wake is WakeNotify by default.
 	Wake Wake
-	// Turn is the pause between reads while events flow, more than a hundred a
-	// second, or fewer where writers would wait for each other to notify: 10 ms by
-	// default. Otherwise they are delivered as they come.
+	// Turn is the pause between reads while events flow: at more than a hundred a second,
+	// or fewer where notifying would make writers wait for each other. 10 ms by default.
+	// Otherwise events are delivered as they come.
 	Turn time.Duration
-	// IdleTurn is the longest time without a look at the table, a net under
-	// the notifications: 1 s by default.
+	// IdleTurn is the longest time between two reads, in case a notification is lost: 1 s
+	// by default.
 	IdleTurn time.Duration
-	// Silence is how long a statement may bring nothing before its connection is
-	// taken for dead, as one is that a firewall has forgotten: 10 s by default.
+	// Silence is how long a statement may go without an answer before its connection is
+	// considered dead, like one that a firewall has dropped: 10 s by default.
 	Silence time.Duration
 	// Log gets lost connections and their return. Nothing by default.
 	Log *slog.Logger
 
 	position   Position
-	continuing bool // position is where Deliver stands
+	continuing bool // position is that of the last Deliver
 	failed     bool // a read of many events from position has failed
 	around     bool // reads go around open transactions, which may be large
 
-	// dispatch is of the present read.
+	// dispatch has the durations of the present read.
 	dispatch Durations
 
-	// suspect is set when the database may not have what the tail stands on any more.
+	// suspect is set when the database may have lost commits that the tail has read.
 	suspect   atomic.Bool
 	rechecked time.Time
 	// keysRead is when Keys were last read, keysEvery how old they may get.
@@ -84,18 +83,18 @@ type Tail struct {
 	status Status
 	// wake ends the present wait for a notification.
 	wake context.CancelFunc
-	// stood is when the tail last stood at the end of the table, or began; reading
-	// is since when it reads, zero between reads.
-	stood, reading time.Time
+	// caughtUp is when the tail last had read everything, or began; reading is when the
+	// present read began, zero between reads.
+	caughtUp, reading time.Time
 }
 
 // ErrNotMigrated is returned for a database without the outbox's schema.
 var ErrNotMigrated = errors.New("the outbox's tables are missing: run outcrier migrate up")
 
-// Run follows until ctx ends and returns its cause. A lost connection is made
-// anew, with growing pauses, for as long as it takes. It returns an error of its own
-// only if the first connection fails by a mistake that waiting does not mend, as an
-// unknown database is, see Explain.
+// Run follows until ctx ends and returns its cause. It replaces a lost connection, with
+// growing pauses, for as long as it takes. It returns another error only if the first
+// connection fails for a reason that waiting does not remove, like an unknown database; see
+// Explain.
 func (t *Tail) Run(ctx context.Context) error {
 	t.Log = logOr(t.Log)
 	if t.Turn == 0 {
@@ -184,8 +183,8 @@ func (t *Tail) session(ctx context.Context, connected func()) error {
 // settleLimit is for a database that was restored: all its rows are rewritten once.
 const settleLimit = time.Hour
 
-// begin goes on from where the tail was, if the database still knows that
-// place, and starts afresh otherwise.
+// begin resumes from the tail's position, if the database still has that, and starts at the
+// end of the table otherwise.
 func (t *Tail) begin(ctx context.Context, conn *pgx.Conn) error {
 	history, err := t.settle(ctx, conn)
 	if err != nil {
@@ -223,8 +222,8 @@ func (t *Tail) begin(ctx context.Context, conn *pgx.Conn) error {
 	})
 }
 
-// settle returns the present history. Where rows come from another cluster it settles
-// them first, in pieces that commit.
+// settle returns the present history. If there are rows from another cluster it settles
+// them first, in several transactions.
 func (t *Tail) settle(ctx context.Context, conn *pgx.Conn) (uint32, error) {
 	ctx, cancel := within(ctx, settleLimit)
 	defer cancel()
@@ -266,7 +265,7 @@ FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 WHERE n.oid = (SELECT e.relnamespace FROM pg_class AS e WHERE e.oid = 'outcrier.event'::regclass)
 	AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND row_security_active(c.oid)`
 
-// refuseRowSecurity names the cause where reads would fail, or find nothing.
+// refuseRowSecurity returns an error if row security would make reads fail or hide rows.
 func refuseRowSecurity(ctx context.Context, q db) error {
 	var tables *string
 	var role string
@@ -279,8 +278,8 @@ func refuseRowSecurity(ctx context.Context, q db) error {
 	return nil
 }
 
-// Recheck has the tail make sure, at once, that the database still has what it stands
-// on, and start anew if not. It may be called from any goroutine, at any time.
+// Recheck makes the tail check at once whether the database still has the commits that it
+// has read, and start afresh if not. It may be called from any goroutine, at any time.
 func (t *Tail) Recheck() {
 	t.suspect.Store(true)
 	t.mu.Lock()
@@ -290,7 +289,7 @@ func (t *Tail) Recheck() {
 	}
 }
 
-// recheckEvery is how often the tail does so, at most.
+// recheckEvery is the shortest time between two such checks.
 const recheckEvery = 100 * time.Millisecond
 
 func (t *Tail) recheck(ctx context.Context, conn *pgx.Conn) error {
@@ -307,8 +306,8 @@ func (t *Tail) recheck(ctx context.Context, conn *pgx.Conn) error {
 	return t.begin(ctx, conn)
 }
 
-// warnCache says when sessions keep ids for later: then ids no longer rise with
-// the order of appends. Nothing is lost by it.
+// warnCache logs a warning if sessions cache ids: then ids no longer rise with the order of
+// appends. No event is lost by that.
 func (t *Tail) warnCache(ctx context.Context, q db) {
 	var cache int64
 	err := q.QueryRow(ctx, `SELECT seqcache FROM pg_sequence WHERE seqrelid = 'outcrier.event_id'::regclass`).Scan(&cache)
@@ -317,20 +316,20 @@ func (t *Tail) warnCache(ctx context.Context, q db) {
 	}
 }
 
-// A polling tail looks at least this often.
+// A polling tail reads at least this often.
 const pollTurn = 100 * time.Millisecond
 
-// vainTurn is the shortest time between looks for notifications that were in vain.
-const vainTurn = 10 * time.Millisecond
+// spuriousTurn is the shortest time between reads after spurious notifications.
+const spuriousTurn = 10 * time.Millisecond
 
-// follow reads in turns while events flow, and sleeps until a writer notifies while
-// they are few.
+// follow reads at intervals while events flow, and sleeps until a writer notifies while
+// there are few.
 func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 	pause := t.Turn
 	var flow flow
 	var requested *request
 	flowing, asleep, woken := false, false, false
-	var vain time.Time // when a notification last came for nothing
+	var spurious time.Time // of the last spurious notification
 	var clock clock
 	for {
 		if l != nil {
@@ -365,7 +364,7 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 		case events > 0:
 			pause = t.Turn
 		case woken:
-			vain = time.Now()
+			spurious = time.Now()
 		}
 		woken = false
 		flowing = flow.after(time.Now(), events)
@@ -380,7 +379,7 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 		listening := l != nil && l.works
 		switch {
 		case listening && (flowing || overslept):
-			// With a request every writer would notify.
+			// Don't request a wake-up now: every writer would notify.
 			pause, requested = t.Turn, nil
 			if err := l.answer(ctx); err != nil {
 				return fmt.Errorf("answer a wake-up: %w", err)
@@ -425,10 +424,9 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 		}
 		if heard {
 			pause, requested, asleep, woken = t.Turn, nil, false, true
-			// Whoever notifies for nothing costs a hundred looks a second, and no
-			// more.
+			// Limit spurious notifications to a hundred reads a second.
 			select {
-			case <-time.After(time.Until(vain.Add(vainTurn))):
+			case <-time.After(time.Until(spurious.Add(spuriousTurn))):
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
@@ -436,7 +434,7 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 	}
 }
 
-// signal wakes all that wait for it.
+// signal wakes all goroutines that wait for it.
 type signal struct {
 	mu      sync.Mutex
 	waiting chan struct{}
@@ -468,7 +466,7 @@ func (t *Tail) sleep(ctx context.Context, l *listener, d time.Duration) (heard b
 	t.mu.Lock()
 	t.wake = wake
 	t.mu.Unlock()
-	if t.suspect.Load() { // since before wake was there
+	if t.suspect.Load() { // Recheck was called before wake was set
 		return false, nil
 	}
 	heard, err = l.wait(waiting, d)
@@ -478,16 +476,16 @@ func (t *Tail) sleep(ctx context.Context, l *listener, d time.Duration) (heard b
 	return heard, err
 }
 
-// read reads what is new, and delivers it.
+// read reads new events, and delivers them.
 func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, xip []uint64, err error) {
 	asked := t.asks()
 	for {
 		to, xip, events, err := t.readOnce(ctx, conn, few, asked)
 		if err != nil {
-			// Postgres sorts many events before it gives the first, which can take
-			// longer than Silence, or more memory or disk than it has, whenever it
-			// is tried. The next time the tail leaves them to replays, which go by
-			// pages. The first time the connection may have been the cause.
+			// Postgres sorts many events before it returns the first, which can take longer
+			// than Silence, or more memory or disk than it has, at every attempt. At the
+			// second failure the tail leaves them to replays, which read pages. The first
+			// may have been the connection's.
 			if errors.Is(err, errMany) {
 				t.continuing = t.continuing && !t.failed
 				t.failed = true
@@ -499,10 +497,10 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 			t.hasRead(asked, events)
 			return events, xip, nil
 		}
-		// Events were removed since the last read, and nothing is delivered. What was
-		// appended and removed in between is a gap, which each stream finds out for
-		// itself as long as it stands before it: an event of this read would take it
-		// past. If there is none, what is removed from here on shows in the next read.
+		// Events were removed since the last read, and nothing is delivered. Events that
+		// were appended and removed in between are a gap. Each stream finds it out for
+		// itself as long as its position is before the gap: an event of this read would
+		// move it past. If there is no gap, later removals show in the next read.
 		verified, err := t.verify(ctx, conn)
 		if err != nil {
 			return 0, nil, err
@@ -511,7 +509,7 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 	}
 }
 
-// verify asks whether the tail can still go on from where it is.
+// verify validates the tail's own position.
 func (t *Tail) verify(ctx context.Context, conn *pgx.Conn) (verified Position, err error) {
 	ctx, cancel := within(ctx, t.Silence)
 	defer cancel()
@@ -550,13 +548,13 @@ func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, asked tim
 		return err
 	})
 	if whole {
-		err = nil // what ends the transaction of a read that is delivered is the next one's
+		err = nil // the read is delivered: if only its transaction's end failed, the next read shows that
 	}
 	switch {
 	case err != nil:
 		err = errors.Join(err, context.Cause(ctx))
 		t.around = true
-	case t.around: // until none of them is left
+	case t.around: // until none of these transactions is left
 		t.around = len(xip) > 0 && xip[len(xip)-1] > to.Given.Max
 	default:
 		t.around = time.Since(began) > slowRead
@@ -564,10 +562,11 @@ func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, asked tim
 	return to, xip, events, err
 }
 
-// slowRead is longer than a read takes that has few rows to look at.
+// slowRead is longer than a read that visits few rows takes.
 const slowRead = 20 * time.Millisecond
 
-// migrated makes ErrNotMigrated of errors that are of a missing schema.
+// migrated returns ErrNotMigrated for errors that a missing schema causes, and err
+// otherwise.
 func migrated(err error) error {
 	var pg *pgconn.PgError
 	// undefined_table, undefined_function, invalid_schema_name

@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// Pattern selects topics: a topic itself, or one with "*" for one segment or a
-// final "**" for the rest, which may be empty. "user/42/**" is user/42 and all
-// beneath it; "**" is everything.
+// Pattern selects topics: a topic itself, or one with "*" for one segment or a final "**"
+// for the rest, which may be empty. "user/42/**" is user/42 and all topics below it; "**"
+// is all topics.
 type Pattern string
 
 const maxTopicBytes = 255
@@ -87,17 +87,17 @@ func (p Pattern) Match(topic string) bool {
 	return false
 }
 
-// CoveredBy reports whether every topic of p is one of a granted pattern's; several
-// may cover p together, as "user" and "user/*/**" cover "user/**". It is exact for
-// topics of any length: that a topic ends at 255 bytes is left out of account, so
-// that what only this limit would cover is not covered. All must be as ParsePattern
-// returned them. It reads each granted pattern once, and allocates at most a slice
-// of 129 bools.
+// CoveredBy reports whether every topic of p is one of a granted pattern's; several may
+// cover p together, as "user" and "user/*/**" cover "user/**". It is exact for topics of
+// any length: it ignores that a topic has at most 255 bytes, so a pattern that is covered
+// only because of this limit does not count as covered. All must be as ParsePattern
+// returned them. It reads each granted pattern once, and allocates at most a slice of 129
+// bools.
 func (p Pattern) CoveredBy(granted ...Pattern) bool {
-	// No pattern names every segment there is, so among the topics of p is one
-	// whose wildcards stand for segments that nobody names. Only wildcards match
-	// those, and wildcards match all others too: to cover that topic is to cover
-	// all of its length. "*" serves as such a segment, since none is written so.
+	// The patterns name finitely many segments, so p has a topic whose wildcards stand for
+	// segments that no pattern names. Only wildcards match those, and wildcards match all
+	// other segments too: a pattern that covers this topic covers all topics of its length.
+	// "*" serves as such a segment, since no topic has it.
 	prefix, open := strings.CutSuffix(string(p), "/**")
 	if p == "**" {
 		prefix, open = "", true
@@ -105,8 +105,8 @@ func (p Pattern) CoveredBy(granted ...Pattern) bool {
 	if !open {
 		return slices.ContainsFunc(granted, func(g Pattern) bool { return g.Match(prefix) })
 	}
-	// What is left are the numbers of segments behind the prefix: all from 0 on,
-	// or from 1 where there is no prefix, since a topic has a segment.
+	// It remains to cover every number of segments after the prefix: from 0 on, or from 1
+	// where there is no prefix, since a topic has at least one segment.
 	least := 0
 	if prefix == "" {
 		least = 1
@@ -115,7 +115,7 @@ func (p Pattern) CoveredBy(granted ...Pattern) bool {
 	var exact [most + 1]bool // the numbers that a pattern without "**" covers
 	from := most + 1         // the numbers from here on are covered
 	for _, g := range granted {
-		switch n, rest, ok := g.behind(prefix); {
+		switch n, rest, ok := g.following(prefix); {
 		case ok && rest:
 			from = min(from, n)
 		case ok && n <= most:
@@ -128,10 +128,10 @@ func (p Pattern) CoveredBy(granted ...Pattern) bool {
 	return from <= least
 }
 
-// behind tells how many segments, none of them named by p, a topic that begins
-// with prefix must have behind it to be one of p's: n, or with rest n and more;
-// not ok when there is no such number. A "*" in prefix is a segment not named.
-func (p Pattern) behind(prefix string) (n int, rest, ok bool) {
+// following returns how many segments, none of them named by p, must follow prefix in a topic
+// of p: n, or with rest n or more; not ok if there is no such number. A "*" in prefix is a
+// segment that p does not name.
+func (p Pattern) following(prefix string) (n int, rest, ok bool) {
 	pattern, more := string(p), true
 	have, haveMore := "", prefix != ""
 	for more {
@@ -153,9 +153,9 @@ func (p Pattern) behind(prefix string) (n int, rest, ok bool) {
 	return n, false, !haveMore
 }
 
-// like is a pattern of LIKE that matches at least what p does, and at a tenth of
-// the cost of a regular expression that matches no more: there, "*" stands for the
-// segments beneath as well, and "user/42/**" for what only begins with user/42.
+// like returns a pattern of LIKE that matches all topics of p, and some others: its "*"
+// also matches several segments, and "user/42/**" also topics that only begin with user/42.
+// It costs a tenth of an exact regular expression.
 func (p Pattern) like() string {
 	if stem, rest := strings.CutSuffix(string(p), "/**"); rest {
 		return likeReplacer.Replace(stem) + "%"
@@ -167,13 +167,12 @@ var likeReplacer = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`
 
 // Filter selects the events of one reader.
 type Filter struct {
-	// Topics are the topics asked for, any of which is enough. None selects
-	// nothing.
+	// Topics are the selected topics. None selects nothing.
 	Topics []Pattern
-	// Types are the types asked for, each exact or a prefix with a final "*";
-	// none selects all.
+	// Types are the selected types, each exact or a prefix with a final "*"; none selects
+	// all.
 	Types []string
-	// Since, when not zero, leaves out of a replay what was appended before.
+	// Since, when not zero, leaves older events out of a replay.
 	Since time.Time
 }
 

@@ -25,9 +25,9 @@ func traceOf(headers map[string]string) (trace.SpanContext, bool) {
 	return from, from.IsValid()
 }
 
-// traced begins a span for an append where ctx has one, by the same provider, and
-// returns the drafts with its traceparent, save those that have one of their own: to
-// these the span is linked. Without a span in ctx it does nothing. end must be called.
+// traced begins a span for an append where ctx has one, by the same provider, and returns
+// the drafts with its traceparent, except those that have one of their own: to these the
+// span is linked. Without a span in ctx it does nothing. end must be called.
 func traced(ctx context.Context, drafts []Draft) (_ context.Context, _ []Draft, end func(error)) {
 	parent := trace.SpanFromContext(ctx)
 	if !parent.SpanContext().IsValid() {

@@ -9,11 +9,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// anchorSQL asks what the database knows of a position: the newest event of its
-// anchor's transaction ($1), whether one with its hash ($5) is known to have been
-// removed, the first xid not assigned yet, up to which xid removals after the one
-// numbered $2 are forgotten, the newest removal, and whether one after $2 took events
-// of any topic that the set ($3, $4) does not hold, or may not hold.
+// anchorSQL reads the database's records about a position: the newest event of its anchor's
+// transaction ($1), whether one with its hash ($5) is known to have been removed, the first
+// xid not assigned yet, up to which xid removals after the one numbered $2 are forgotten,
+// the newest removal, and whether one after $2 took events of any topic that the set ($3,
+// $4) does not hold, or may not hold.
 const anchorSQL = `
 SELECT a.id, a.created_at,
 	EXISTS (SELECT FROM outcrier.removal_anchor AS r WHERE r.xid_range @> ($1::xid8)::text::bigint AND r.hashes[array_position(r.xids, $1)] = $5),
@@ -26,8 +26,8 @@ FROM (SELECT 1) AS one LEFT JOIN LATERAL (
 	SELECT id, created_at FROM outcrier.event WHERE xid = $1 ORDER BY id DESC LIMIT 1
 ) AS a ON true`
 
-// verify judges a position of the present history, for a reader of these topics; nil
-// is all. It returns the position with the newest removal.
+// verify validates a position of the present history, for a reader of these topics; nil is
+// all. It returns the position with the newest removal.
 func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, Reason, error) {
 	var id *int64
 	var createdAt *time.Time
@@ -39,8 +39,9 @@ func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, 
 	if err != nil {
 		return p, "", fmt.Errorf("verify a position: %w", err)
 	}
-	// Of a transaction whose newest event was removed, others may be left.
-	// Settled rows prove nothing: any of them may go, and none is from here.
+	// If the newest event of a transaction was removed, others of it may be left. Settled
+	// rows prove nothing: any of them may be removed, and none was committed in this
+	// cluster.
 	live := p.Anchor.XID <= settledXID || id != nil && newAnchor(p.Anchor.XID, *id, *createdAt) == p.Anchor
 	proven := live || removed
 	switch {
@@ -64,7 +65,7 @@ func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, 
 	}
 	p.Removal = newest
 	if !live {
-		// It goes on from an anchor that will be known for longer.
+		// Go on from an anchor that will be known for longer.
 		if p.Anchor, err = newestAnchor(ctx, q, p.Anchor); err != nil {
 			return p, "", fmt.Errorf("verify a position: %w", err)
 		}
@@ -72,7 +73,7 @@ func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, 
 	return p, reason, nil
 }
 
-// newestAnchor is the newest there is, or else the one given.
+// newestAnchor returns the newest anchor in the table, or a if there is none.
 func newestAnchor(ctx context.Context, q db, a Anchor) (Anchor, error) {
 	var xid uint64
 	var id int64
@@ -123,8 +124,8 @@ SELECT EXISTS (
 			WHERE (u.xid > $2 OR u.xid = ANY ($3::xid8[]))
 				AND NOT coalesce(u.id <= $11 AND u.xid <= $9 AND u.xid <> ALL ($10::xid8[]), false))))`
 
-// missed reports whether events of the topics were removed that p has not been given,
-// and not been told of.
+// missed reports whether events of the topics were removed that the reader at p has not
+// received, and whose removal it does not know of.
 func missed(ctx context.Context, q db, p Position, topics []Pattern) (missed bool, err error) {
 	if topics == nil {
 		topics = []Pattern{"**"}

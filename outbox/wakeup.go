@@ -29,28 +29,28 @@ type listener struct {
 
 	prepared bool // the statements that draw a request
 
-	// LISTEN is tested by a notification from another connection: behind a transaction
-	// pooler it succeeds and hears nothing while it waits, though perhaps something with
-	// an answer. Where connections that are new hang, those who wait for events must not:
-	// testing has the result of a test that is being sent, and is nil while none is.
+	// LISTEN is tested by a notification from another connection: through a transaction
+	// pooler LISTEN succeeds, but nothing arrives while the connection waits, though
+	// perhaps something with an answer. New connections may hang, so the test is sent in
+	// the background: testing receives its result, and is nil when idle.
 	test     string
 	testing  chan error
 	stop     context.CancelFunc // of the test that is being sent
-	testedAt time.Time          // or when it was given up
+	testedAt time.Time          // or when it was abandoned
 	works    bool
 	warned   bool
 
-	// known is a request that was drawn, as far as this tail knows; notified is the
-	// newest up to it that a notification had and that is to be answered. Anyone may
-	// notify, with any number: to answer a request that is drawn only later would stop
-	// the notifications for a tail that was never woken.
+	// known is the newest request that this tail knows of; notified is the newest one up to
+	// it whose notification arrived and has to be answered. Any role may notify, with any
+	// number: an answer to a request that is drawn only later would stop the notifications
+	// for a tail that was never woken.
 	known, notified int64
 	// beyond is set when a notification had a number above known: another tail's request
 	// may be newer.
 	beyond bool
 
-	// overtaken is set by a notification for a request older than known; looked is when
-	// the tail last looked whether writers wait.
+	// overtaken is set by a notification for a request older than known; looked is when the
+	// tail last checked whether writers wait.
 	overtaken bool
 	looked    time.Time
 
@@ -59,17 +59,17 @@ type listener struct {
 }
 
 const (
-	// A test that is not heard by then says that LISTEN does not work.
+	// A test whose notification has not arrived by then shows that LISTEN does not work.
 	testWait = 2 * time.Second
 	// How often LISTEN is tested, and again while it does not work.
 	testEvery = time.Minute
 	testAgain = 5 * time.Second
-	// How often to look whether writers wait, at most.
+	// The shortest time between two checks whether writers wait.
 	lookEvery = 100 * time.Millisecond
 )
 
-// listen comes before the first read of a connection: what commits in between is
-// seen by the one or heard by the other.
+// listen is called before the first read of a connection: so each commit is either in that
+// read or causes a notification.
 func listen(ctx context.Context, conn *pgx.Conn, schema Schema, limit time.Duration, log *slog.Logger) (*listener, error) {
 	ctx, cancel := within(ctx, limit)
 	defer cancel()
@@ -80,8 +80,8 @@ func listen(ctx context.Context, conn *pgx.Conn, schema Schema, limit time.Durat
 	return l, nil
 }
 
-// selfTest notifies by a connection of its own when a test is due, and takes note of
-// one that was not heard.
+// selfTest sends a notification over a connection of its own when a test is due, and
+// records a test that failed.
 func (l *listener) selfTest(ctx context.Context, url string) {
 	every := testEvery
 	if !l.works {
@@ -133,7 +133,7 @@ func notify(ctx context.Context, url, channel, payload string) error {
 	return errors.Join(err, conn.Close(ctx))
 }
 
-// close ends what the listener has begun beside its connection.
+// close ends a test that is being sent.
 func (l *listener) close(ctx context.Context) {
 	if l.testing == nil {
 		return
@@ -164,8 +164,8 @@ const (
 	xidSQL  = `SELECT pg_catalog.pg_current_xact_id()`
 )
 
-// request draws a request. The notifications heard by then are old: whoever notified
-// has committed, and the read that follows will see it.
+// request draws a request. The notifications received by then are old: their writers have
+// committed, and the next read will see their events.
 func (l *listener) request(ctx context.Context) (*request, error) {
 	l.take(ctx)
 	ctx, cancel := within(ctx, l.limit)
@@ -215,24 +215,24 @@ func (l *listener) draw(ctx context.Context) (drawn int64, xid uint64, err error
 	return drawn, xid, err
 }
 
-// learn takes note of a request that was drawn. What has been heard by now may have
-// been sent before that, and is held against what was known then.
+// learn sets known to a request that was drawn. Notifications received by now may have been
+// sent before that, so they are compared with the request known then.
 func (l *listener) learn(ctx context.Context, drawn int64) {
 	l.take(ctx)
 	l.known = max(l.known, drawn)
 }
 
-// crowdSQL asks whether a transaction waits for the lock on the cluster's
-// notifications, which is that of a database 0 (AsyncExistsPendingNotify and
-// PreCommit_Notify in Postgres's async.c).
+// crowdSQL reports whether a transaction waits for the lock on the cluster's notifications,
+// which is that of a database 0 (AsyncExistsPendingNotify and PreCommit_Notify in
+// Postgres's async.c).
 const crowdSQL = `
 SELECT EXISTS (SELECT FROM pg_locks
 	WHERE locktype = 'object' AND database = 0 AND classid = 'pg_database'::regclass AND objid = 0 AND NOT granted)`
 
-// crowded reports whether writers wait for each other because they notify. It looks
-// only when a notification was heard of a writer who had looked before the last request
-// was drawn: where they wait in a queue, all are such. Writers on a slow disk or a busy
-// machine could otherwise notify for ever: one at a time they are too few to be a flow.
+// crowded reports whether writers wait for each other because they notify. It checks only
+// after a notification for an older request than the newest: all writers in a queue send
+// such notifications. Writers on a slow disk or a busy machine could otherwise notify for
+// ever: one at a time they are too few to be a flow.
 func (l *listener) crowded(ctx context.Context) (crowded bool, err error) {
 	if !l.overtaken || time.Since(l.looked) < lookEvery {
 		return false, nil
@@ -266,9 +266,9 @@ func (l *listener) wait(ctx context.Context, d time.Duration) (woken bool, err e
 	return l.hear(ctx, d)
 }
 
-// rest passes over d, listening if there is a test to hear.
+// rest waits for d, and listens meanwhile if a test is under way.
 func (l *listener) rest(ctx context.Context, d time.Duration) error {
-	l.take(ctx) // what came with an answer, and shows nothing
+	l.take(ctx) // notifications that came with an answer, which prove nothing
 	for end := time.Now().Add(d); l.test != "" && d > 0; d = time.Until(end) {
 		if _, err := l.hear(ctx, d); err != nil {
 			return fmt.Errorf("wait for the test of listen: %w", err)
@@ -282,7 +282,7 @@ func (l *listener) rest(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// hear waits for what comes while the connection waits, d at most.
+// hear waits for a notification while the connection is idle, d at most.
 func (l *listener) hear(ctx context.Context, d time.Duration) (woken bool, err error) {
 	deadline, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
@@ -297,10 +297,10 @@ func (l *listener) hear(ctx context.Context, d time.Duration) (woken bool, err e
 	return true, nil
 }
 
-// take takes what the connection has heard beside its last answer.
+// take reads the notifications that came with the connection's last answer.
 func (l *listener) take(ctx context.Context) (woken bool) {
 	arrived, stop := context.WithCancel(ctx)
-	stop() // what has been received is returned all the same
+	stop() // notifications that were received are returned all the same
 	for {
 		heard, _ := l.conn.WaitForNotification(arrived)
 		if heard == nil {
@@ -311,13 +311,13 @@ func (l *listener) take(ctx context.Context) (woken bool) {
 	}
 }
 
-// note reads a payload, which may be anyone's, and whether the connection was waiting
-// when it came.
+// note handles the payload of a notification, which any role may have sent; waiting reports
+// whether the connection was waiting when it came.
 func (l *listener) note(payload string, waiting bool) {
 	number, err := strconv.ParseInt(payload, 10, 64)
 	switch {
 	case payload == l.test && payload != "" && !waiting:
-		l.test, l.testedAt = "", time.Time{} // it shows nothing: another one
+		l.test, l.testedAt = "", time.Time{} // it proves nothing: send another one
 	case payload == l.test && payload != "":
 		l.test, l.works, l.warned, l.unheard = "", true, false, false
 		l.counts.SelfTests++
@@ -332,11 +332,11 @@ func (l *listener) note(payload string, waiting bool) {
 	}
 }
 
-// answer ends the notifications for the newest request that one was heard for, never
-// the newest drawn, whose tail may still be asleep. It answers for all that has come
-// by then; answered one by one, old notifications could keep it from ever reaching
-// the request that writers notify for now. A request that this tail did not know of is
-// answered with the next notification for it: as long as nobody has, writers notify.
+// answer acknowledges the newest request whose notification arrived, so that writers stop
+// notifying. Not the newest drawn: its tail may still be asleep. One answer covers all
+// notifications so far: if each were answered, old ones could keep the tail from ever
+// reaching the request that writers notify for now. A request that this tail did not know
+// of is answered with its next notification: until then, writers notify.
 func (l *listener) answer(ctx context.Context) error {
 	l.take(ctx)
 	ctx, cancel := within(ctx, l.limit)

@@ -35,8 +35,8 @@ func New(t testing.TB) *pgxpool.Pool {
 	return Pool(t, URL(t))
 }
 
-// Pool returns a pool on the database at url, closed when the test ends. Besides what a
-// node's own pool finds, it finds what is in public: the view outbox and tables of tests.
+// Pool returns a pool on the database at url, closed when the test ends. Its search_path
+// also has public, with the view outbox and tables of tests.
 func Pool(t testing.TB, url string) *pgxpool.Pool {
 	t.Helper()
 	config, err := outbox.PoolConfig(url)
@@ -59,7 +59,7 @@ func Pool(t testing.TB, url string) *pgxpool.Pool {
 	return pool
 }
 
-// URL is New for those who connect by themselves.
+// URL is like New, but returns the database's URL.
 func URL(t testing.TB) string {
 	t.Helper()
 	s, err := started()
@@ -78,7 +78,7 @@ func URL(t testing.TB) string {
 	return url
 }
 
-// Open is URL for an Example, which has no testing.TB: drop has to be called.
+// Open is like URL, for an Example, which has no testing.TB: drop must be called.
 func Open() (url string, drop func(), err error) {
 	s, err := started()
 	if err != nil {
@@ -196,7 +196,7 @@ func (s *server) settle(ctx context.Context) error {
 		return err
 	}
 	_, err = conn.Exec(ctx, `SELECT outcrier.settle()`)
-	return errors.Join(err, conn.Close(ctx)) // nobody copies a template that is in use
+	return errors.Join(err, conn.Close(ctx)) // Postgres does not copy a template that is in use
 }
 
 // Settings are those of the private Postgres: nothing outlives it, so it need
