@@ -30,6 +30,7 @@ import (
 
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/internal/metrics"
 	"github.com/outcrier/outcrier/internal/tracing"
 	"github.com/outcrier/outcrier/migrations"
@@ -48,6 +49,7 @@ type Node struct {
 	audit    *outbox.Audit // nil without
 	revoked  *revocations
 	pulse    *handlers.Pulse
+	appends  *fair.Queue // of requests
 
 	handler, metrics http.Handler
 
@@ -126,8 +128,14 @@ func (n *Node) wire() {
 		// not have the events that the tail has read.
 		Connected: n.pool.Reset,
 	}
-	reader := outbox.Reader{Pool: n.pool, Schema: c.Schema, Apart: n.tail.Recheck}
-	n.hub = sse.NewHub(&sse.Ring{Past: traced.Past(reader), Bytes: c.ReplayBuffer, Replays: max(1, int(n.pool.Config().MaxConns)/2)})
+	reader := outbox.Reader{Pool: n.pool, Schema: c.Schema, Apart: n.tail.Recheck, Times: outbox.NewTimes()}
+	// The pool's connections: half for replays at most, a quarter to find where streams begin,
+	// and the rest is always left to appends and to the node's own work.
+	connections := int(n.pool.Config().MaxConns)
+	n.appends = fair.NewQueue(connections/2, 1)
+	n.hub = sse.NewHub(&sse.Ring{
+		Past: traced.Past(reader), Bytes: c.ReplayBuffer, Replays: max(1, connections/2), Starts: max(1, connections/4),
+	})
 	n.tail.Keys = n.hub.Keys
 	if c.QueueFrames > 0 {
 		n.hub.QueueFrames = c.QueueFrames
@@ -196,6 +204,11 @@ func (n *Node) state() func() (outbox.Position, time.Duration) {
 
 // append appends in a transaction of its own, for requests.
 func (n *Node) append(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
+	leave, err := n.appends.Enter(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer leave()
 	err = outbox.InTransaction(ctx, n.pool, func(tx pgx.Tx) error {
 		ids, err = n.config.Schema.Append(ctx, tx, drafts...)
 		return err

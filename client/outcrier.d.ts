@@ -64,7 +64,7 @@ export interface Gap {
 
 /** What `outcrier.goodbye` tells: the server is about to end the stream. The module comes back by itself. */
 export interface Goodbye {
-  reason: 'drain' | 'full' | 'too_many' | 'token_expired' | 'token_revoked' | 'key_withdrawn' | 'revoked' | 'keys_unavailable' | 'unavailable' | 'ended' | (string & {});
+  reason: 'drain' | 'full' | 'too_many' | 'too_fast' | 'token_expired' | 'token_revoked' | 'key_withdrawn' | 'revoked' | 'keys_unavailable' | 'unavailable' | 'ended' | (string & {});
 }
 
 /** What `outcrier.refused` tells: the server refuses a topic. It is dropped, and the others go on. */

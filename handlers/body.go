@@ -3,7 +3,6 @@ package handlers
 import (
 	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"os"
@@ -22,9 +21,15 @@ func (h *handlers) readBody(c echo.Context, most int64, types ...string) ([]byte
 	if err != nil || !slices.Contains(types, media) {
 		return nil, fault(http.StatusUnsupportedMediaType, "Content-Type must be "+strings.Join(types, " or "))
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), request.Body, most))
+	if request.ContentLength > most { // before any of it is read
+		return nil, fault(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", most))
+	}
+	body, err := h.readAll(c, http.MaxBytesReader(c.Response(), request.Body, most))
 	var tooLarge *http.MaxBytesError
+	var known *echo.HTTPError
 	switch {
+	case errors.As(err, &known):
+		return nil, err
 	case errors.As(err, &tooLarge):
 		return nil, fault(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", most))
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -33,8 +38,36 @@ func (h *handlers) readBody(c echo.Context, most int64, types ...string) ([]byte
 		return nil, fault(http.StatusBadRequest, "the body could not be read")
 	case !utf8.Valid(body):
 		return nil, fault(http.StatusBadRequest, "the body is not UTF-8")
+	case nestsDeeper(body, bodyLevels):
+		return nil, fault(http.StatusUnprocessableEntity, fmt.Sprintf("JSON nests deeper than %d levels: a payload may have 64", bodyLevels))
 	}
 	// The deadline of the body would end the request.
 	_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{})
 	return body, nil
+}
+
+// bodyLevels is how deep a body may nest: an array of events, whose payloads have the 64
+// levels that the outbox takes. What is deeper is parsed by nobody.
+const bodyLevels = 2 + 64
+
+// nestsDeeper reports whether JSON nests deeper than that. It allocates nothing, and of text
+// that is not JSON it may say either.
+func nestsDeeper(text []byte, most int) bool {
+	level, quoted := 0, false
+	for i := 0; i < len(text); i++ {
+		switch b := text[i]; {
+		case quoted && b == '\\':
+			i++
+		case b == '"':
+			quoted = !quoted
+		case quoted:
+		case b == '[' || b == '{':
+			if level++; level > most {
+				return true
+			}
+		case b == ']' || b == '}':
+			level--
+		}
+	}
+	return false
 }

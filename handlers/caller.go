@@ -43,6 +43,20 @@ func (w caller) mayReadCatalogue() error {
 	return w.May(auth.GrantRead, auth.GrantCatalogue)
 }
 
+// mayPublishAnything refuses who may publish on no topic at all.
+func (w caller) mayPublishAnything() error {
+	if w.open || len(w.Publish) > 0 {
+		return nil
+	}
+	err := w.MayPublish("")
+	if refusal := (*auth.Refusal)(nil); errors.As(err, &refusal) {
+		nowhere := *refusal
+		nowhere.Detail = "publishing is not granted on any topic"
+		return &nowhere
+	}
+	return err
+}
+
 func (w caller) mayPublish(drafts []outbox.Draft) error {
 	if w.open {
 		return nil

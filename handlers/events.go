@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
@@ -36,6 +38,9 @@ func (h *handlers) events(c echo.Context, who caller) error {
 	}
 	if c.Request().Method == http.MethodHead {
 		return head(c, poll)
+	}
+	if may, err := h.mayOpen(c, who, !poll); !may {
+		return err
 	}
 	if poll {
 		return h.poll(c, who, request)
@@ -117,6 +122,7 @@ func turnAway(c echo.Context, why *sse.Goodbye, retry time.Duration) error {
 func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request sse.Request, open *atomic.Int64, ended func(why error)) {
 	open.Add(1)
 	ctx, stop := who.while(ctx)
+	ctx = fair.With(ctx, who.principal())
 	started, topics := time.Now(), len(request.Filter.Topics)
 	place := caller{account: who.account, address: who.address} // not the grants: streams are many, and last
 	subject := who.Subject
@@ -221,9 +227,14 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 	defer h.Traffic.Polls.Add(-1)
 	trusted, stop := who.whilePolling(c.Request().Context())
 	defer stop()
-	ctx, cancel := context.WithTimeoutCause(trusted, wait+10*time.Second, errUnavailable)
+	ctx, cancel := context.WithTimeoutCause(fair.With(trusted, who.principal()), wait+10*time.Second, errUnavailable)
 	defer cancel()
 	request.Record = h.recorded(who, request.Filter, nil)
+	share, verdict := h.share(c), fair.Granted
+	request.Reserve = func(bytes int) bool {
+		verdict = share.Take(int64(bytes))
+		return verdict == fair.Granted
+	}
 	polled, err := h.Streamer.Poll(ctx, request, limit, wait)
 	switch {
 	case c.Request().Context().Err() != nil:
@@ -232,20 +243,32 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 		return context.Cause(trusted)
 	case errors.Is(err, sse.ErrDraining), errors.Is(err, sse.ErrFull):
 		return fault(http.StatusServiceUnavailable, err.Error())
+	case errors.Is(err, sse.ErrNoRoom):
+		return h.noRoom(c, verdict)
 	case err != nil:
 		h.Log.WarnContext(ctx, "poll failed", "err", err)
 		return fault(http.StatusServiceUnavailable, "the database is not available")
 	}
-	answer := polled.AppendJSON(nil)
+	answer := polled.Parts()
 	header := c.Response().Header()
 	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
 	// A service worker's cache would give the same page again and again.
 	header.Add(echo.HeaderVary, "*")
+	header.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
 	if h.compresses(c) {
-		answer = compressed(answer)
+		answer = [][]byte{compressed(answer)}
 	}
-	header.Set(echo.HeaderContentLength, strconv.Itoa(len(answer)))
-	if err := c.JSONBlob(http.StatusOK, answer); err != nil {
+	size := 0
+	for _, part := range answer {
+		size += len(part)
+	}
+	header.Set(echo.HeaderContentLength, strconv.Itoa(size))
+	c.Response().WriteHeader(http.StatusOK)
+	w := bufio.NewWriterSize(c.Response(), pieceBytes)
+	for _, part := range answer {
+		_, _ = w.Write(part) // Flush has the error
+	}
+	if err := w.Flush(); err != nil {
 		return err
 	}
 	// What is on record as sent has left.

@@ -52,10 +52,15 @@ func weighs(parameters string) bool {
 }
 
 // compressed is an answer that is there whole, in gzip.
-func compressed(answer []byte) []byte {
+func compressed(answer [][]byte) []byte {
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
-	_, err := w.Write(answer)
+	var err error
+	for _, part := range answer {
+		if _, err = w.Write(part); err != nil {
+			break
+		}
+	}
 	if err == nil {
 		err = w.Close()
 	}

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/outcrier/outcrier/client"
+	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
@@ -74,18 +75,20 @@ func New(config Config) http.Handler {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &handlers{
-		Config: config, sites: newSites(access.Origins), logged: newLogged(), pace: newPace(limits.PublishRate),
+		Config: config, sites: newSites(access.Origins), logged: newLogged(),
+		openings: newPace(limits.OpenRate, openAtOnce), published: newPace(limits.PublishRate, maxDrafts),
+		sent: newPace(float64(limits.PublishBytes), int(config.MaxBody)), buffered: newBuffered(*limits, config.MaxBody),
 		principals: newQuota(limits.StreamsPerPrincipal), addresses: newQuota(limits.StreamsPerAddress),
 	}
 	e := echo.New()
-	e.HTTPErrorHandler = h.problem
-	e.Use(middleware.RecoverWithConfig(middleware.RecoverConfig{
+	e.HTTPErrorHandler = h.answerFault
+	e.Use(h.steadily, middleware.RecoverWithConfig(middleware.RecoverConfig{
 		DisablePrintStack: true,
 		LogErrorFunc: func(c echo.Context, err error, stack []byte) error {
 			config.Log.ErrorContext(c.Request().Context(), "handler panicked", "err", err, "path", c.Path(), "stack", string(stack))
 			return err
 		},
-	}), h.shield, h.cors)
+	}), h.shield, h.cors, h.accounted)
 
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
@@ -136,7 +139,10 @@ type handlers struct {
 	Config
 	sites                 sites
 	principals, addresses *quota
-	pace                  *pace
+	// openings, published and sent are the rates of streams and polls, of events, and of the
+	// bytes of bodies with events.
+	openings, published, sent *pace
+	buffered                  *fair.Bytes
 	types                 types
 	open                  openStreams
 	logged                *rate.Limiter

@@ -22,9 +22,22 @@ type Limits struct {
 	URLBytes int
 	// BodyTime is how long a body may take to come, 30 s if zero.
 	BodyTime time.Duration
-	// PublishRate is the events per second of one principal, or address where
-	// there is none.
-	PublishRate float64
+	// OpenRate is how many streams, polls and single events one principal may ask for per
+	// second, an address where there is none. Some hundred at once are allowed.
+	OpenRate float64
+	// PublishRate and PublishBytes are the events and the bytes of bodies per second of one
+	// principal, or address where there is none.
+	PublishRate  float64
+	PublishBytes int64
+	// Scheduled is how many events published by one principal may wait for their time, and
+	// ScheduleAhead how far ahead that may be.
+	Scheduled     int
+	ScheduleAhead time.Duration
+	// Buffered is how many bytes of bodies and answers the node holds at a time, and
+	// BufferedPerPrincipal those of one principal, or address where there is none. A body
+	// counts four times, since it is parsed and encoded again; both are at least that of one
+	// body of the largest size.
+	Buffered, BufferedPerPrincipal int64
 }
 
 const (
@@ -81,6 +94,15 @@ func (h *handlers) enter(who caller) bool {
 func (h *handlers) leave(who caller) {
 	h.principals.leave(who.account)
 	h.addresses.leave(who.address)
+}
+
+// principal is whom a request counts for in what is shared: an address where there is no
+// identity.
+func (w caller) principal() string {
+	if w.account != "" {
+		return w.account
+	}
+	return w.address
 }
 
 func tooMany(c echo.Context, retry time.Duration, detail string) error {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
@@ -49,7 +50,10 @@ func (h *handlers) one(c echo.Context, who caller) error {
 		return tooMany(c, tooManyRetry, errTooMany.Text)
 	}
 	defer h.leave(who)
-	ctx := c.Request().Context()
+	if may, err := h.mayOpen(c, who, false); !may {
+		return err
+	}
+	ctx := fair.With(c.Request().Context(), who.principal())
 	event, before, after, found, err := h.Streamer.Event(ctx, id)
 	switch {
 	case err != nil && ctx.Err() != nil:
@@ -59,6 +63,9 @@ func (h *handlers) one(c echo.Context, who caller) error {
 		return fault(http.StatusServiceUnavailable, "the database is not available")
 	case !found || who.maySubscribe([]outbox.Pattern{outbox.Pattern(event.Topic)}) != nil:
 		return fault(http.StatusNotFound, fmt.Sprintf("no event %d is held, or its topic is not granted", id))
+	}
+	if verdict := h.share(c).Take(2 * int64(len(event.Payload))); verdict != fair.Granted {
+		return h.noRoom(c, verdict)
 	}
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store, no-transform") // it may be erased
 	media := "application/cloudevents+json"

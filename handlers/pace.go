@@ -1,6 +1,8 @@
 package handlers
 
 import (
+	"fmt"
+	"net/http"
 	"strconv"
 	"sync"
 	"time"
@@ -9,25 +11,28 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse"
 )
 
-// pace holds publishers to a rate, each for itself.
+// pace holds principals to a rate, each for itself.
 type pace struct {
-	rate float64 // events per second, 0 for no limit
-	mu   sync.Mutex
-	by   map[string]*rate.Limiter
+	rate  float64 // per second, 0 for no limit
+	burst int     // at once
+	mu    sync.Mutex
+	by    map[string]*rate.Limiter
 }
 
-func newPace(perSecond float64) *pace {
-	return &pace{rate: perSecond, by: map[string]*rate.Limiter{}}
+// newPace allows what a second has at once, and burst at least.
+func newPace(perSecond float64, burst int) *pace {
+	return &pace{rate: perSecond, burst: max(burst, int(perSecond)), by: map[string]*rate.Limiter{}}
 }
 
-// paces is how many publishers are remembered at least.
+// paces is how many principals are remembered at least.
 const paces = 10_000
 
-// delay is how long a publisher must wait before so many events; they count only
-// if it is 0.
-func (p *pace) delay(key string, events int) time.Duration {
+// delay is how long a principal must wait before so many more; they count only if it
+// is 0.
+func (p *pace) delay(key string, n int) time.Duration {
 	if p.rate == 0 {
 		return 0
 	}
@@ -39,11 +44,10 @@ func (p *pace) delay(key string, events int) time.Duration {
 		if len(p.by) >= paces {
 			p.forget(now)
 		}
-		// Room for one request, however large.
-		limiter = rate.NewLimiter(rate.Limit(p.rate), max(maxDrafts, int(p.rate)))
+		limiter = rate.NewLimiter(rate.Limit(p.rate), p.burst)
 		p.by[key] = limiter
 	}
-	taken := limiter.ReserveN(now, events)
+	taken := limiter.ReserveN(now, n)
 	delay := taken.DelayFrom(now)
 	if delay > 0 {
 		taken.CancelAt(now)
@@ -51,7 +55,7 @@ func (p *pace) delay(key string, events int) time.Duration {
 	return delay
 }
 
-// forget drops who has not published for so long that nothing is left to know.
+// forget drops who has not come for so long that nothing is left to know.
 func (p *pace) forget(now time.Time) {
 	for key, limiter := range p.by {
 		if limiter.TokensAt(now) >= float64(limiter.Burst()) {
@@ -60,15 +64,61 @@ func (p *pace) forget(now time.Time) {
 	}
 }
 
-// mayNow refuses who publishes too fast.
-func (h *handlers) mayNow(c echo.Context, who caller, drafts []outbox.Draft) error {
-	key := who.account
-	if key == "" {
-		key = who.address
-	}
-	delay := h.pace.delay(key, len(drafts))
+// openAtOnce is how many streams and polls may be opened at once: a browser opens those
+// of all its tabs when a node is back.
+const openAtOnce = 200
+
+var errTooFast = &sse.Goodbye{Reason: "too_fast", Text: "streams and polls are opened too fast"}
+
+// tooFastRetry is the mean time after which a stream is to try again that was opened too
+// fast.
+const tooFastRetry = 10 * time.Second
+
+// mayOpen reports whether a principal may open one more now, and has answered it if not: a
+// stream by one that ends at once, so that an EventSource comes back.
+func (h *handlers) mayOpen(c echo.Context, who caller, stream bool) (may bool, err error) {
+	delay := h.openings.delay(who.principal(), 1)
 	if delay == 0 {
+		return true, nil
+	}
+	detail := "too many requests for events: allowed are " + perSecond(h.openings.rate) + " for one principal (--open-rate)"
+	if stream {
+		h.refused(c, http.StatusTooManyRequests, errTooFast, detail)
+		return false, turnAway(c, errTooFast, max(delay, tooFastRetry))
+	}
+	return false, tooMany(c, delay, detail)
+}
+
+// mayPublishNow refuses who publishes too fast: so many events of a body that was
+// counted already.
+func (h *handlers) mayPublishNow(c echo.Context, who caller, events int) error {
+	if delay := h.published.delay(who.principal(), events); delay > 0 {
+		return tooMany(c, delay, "too many events: allowed are "+perSecond(h.published.rate)+" for one principal (--publish-rate)")
+	}
+	return nil
+}
+
+// maySend refuses a body that comes too soon after others.
+func (h *handlers) maySend(c echo.Context, who caller, bytes int64) error {
+	if delay := h.sent.delay(who.principal(), int(bytes)); delay > 0 {
+		return tooMany(c, delay, "too many bytes of events: allowed are "+perSecond(h.sent.rate)+" for one principal (--publish-bytes)")
+	}
+	return nil
+}
+
+// maySchedule refuses events for a time further ahead than the node takes.
+func (h *handlers) maySchedule(drafts []outbox.Draft) error {
+	most := h.Access.Limits.ScheduleAhead
+	if most <= 0 {
 		return nil
 	}
-	return tooMany(c, delay, "too many events: allowed are "+strconv.FormatFloat(h.pace.rate, 'g', -1, 64)+" per second")
+	latest := time.Now().Add(most)
+	for _, draft := range drafts {
+		if draft.DeliverAt.After(latest) {
+			return fault(http.StatusUnprocessableEntity, fmt.Sprintf("deliver_at %s is too far ahead: allowed is %s (--schedule-ahead)", draft.DeliverAt.Format(time.RFC3339), most))
+		}
+	}
+	return nil
 }
+
+func perSecond(rate float64) string { return strconv.FormatFloat(rate, 'f', -1, 64) + " per second" }

@@ -19,10 +19,11 @@ type Refusals struct {
 	// Forbidden: a token does not grant it. CrossSite: a page of another site made
 	// the request, or it names another server.
 	Forbidden, CrossSite atomic.Int64
-	// TooMany: over a limit of streams or events.
+	// TooMany: over a limit of streams, events or bytes.
 	TooMany atomic.Int64
-	// Unavailable: there are no keys to tell with.
-	Unavailable atomic.Int64
+	// Unavailable: there are no keys to tell with. NoRoom: the node held too many bytes of
+	// requests and answers.
+	Unavailable, NoRoom atomic.Int64
 }
 
 // of is the counter for an error that has a status; nil for one that refuses nobody.

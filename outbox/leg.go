@@ -7,6 +7,17 @@ type Leg struct {
 	From, To Position
 	// After is the id after which to go on, within the leg.
 	After int64
+
+	// plan is how its pages are read, once it is known.
+	plan *plan
+}
+
+// Advance moves the leg on behind a page of it.
+func (l *Leg) Advance(page Page) {
+	l.After = page.After
+	if page.plan != nil {
+		l.plan = page.plan
+	}
 }
 
 // Legs returns the legs from p to to: the rest of the read that p is in the middle of, if

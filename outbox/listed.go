@@ -10,12 +10,9 @@ import (
 
 // A replay uses the index on topics where it knows all its topics. The walk by id, through
 // the events of all topics, is for patterns of many topics.
-const (
-	// A pattern's topics are listed if there are at most this many.
-	listedTopics = 8
-	// Topics with at most this many events in the table are read from their first event on.
-	rareEvents = 10_000
-)
+//
+// A pattern's topics are listed if there are at most this many.
+const listedTopics = 8
 
 // listSQL hops from topic to topic by the index.
 const listSQL = `
@@ -67,16 +64,4 @@ func (p Pattern) bounds() (low, high string, bounded bool) {
 		return stem, stem + "0", true // which follows "/"
 	}
 	return head, stem + "0", true
-}
-
-const rareSQL = `
-SELECT count(*) <= $2 FROM (
-	SELECT FROM unnest($1::text[]) AS t(name) CROSS JOIN LATERAL (
-		SELECT FROM outcrier.event WHERE topic = t.name LIMIT $2 + 1
-	) AS e LIMIT $2 + 1
-) AS events`
-
-func rare(ctx context.Context, q db, topics []string) (few bool, err error) {
-	err = q.QueryRow(ctx, rareSQL, topics, int64(rareEvents)).Scan(&few)
-	return few, err
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -18,6 +19,9 @@ type Reader struct {
 	Pool *pgxpool.Pool
 	// Schema is where the outbox is; the default one by default.
 	Schema Schema
+	// Times, when not nil, remembers where the events of times begin, for all who start with
+	// one. It is for one database.
+	Times *Times
 	// Apart, when not nil, is called when the database lacks commits that the tail has
 	// read, though it has the same history: Tail.Recheck.
 	Apart func()
@@ -192,33 +196,33 @@ func (r Reader) Before(ctx context.Context, t time.Time, w Position) (Position, 
 	return r.before(ctx, &t, w)
 }
 
-// beforeSQL finds the event with the largest xid below that of every event since $1: all
-// visible events up to its transaction are older. There is no index on times, but ids and
-// times rise together, give or take a minute.
-const beforeSQL = `
+// belowSQL finds the event with the largest xid below $1: all visible events up to its
+// transaction are older than those with that xid or a larger one.
+const belowSQL = `
 SELECT coalesce(a.xid, '0'), coalesce(a.id, 0), coalesce(a.created_at, 'epoch'), ` + aboutColumns + `
-FROM (
-	SELECT min(xid) AS xid FROM (
-		SELECT xid FROM outcrier.event WHERE created_at >= $1::timestamptz AND id >= (SELECT outcrier.id_at($1::timestamptz - interval '1 minute')) OFFSET 0
-	) AS s
-) AS since
+FROM (SELECT 1) AS one
 LEFT JOIN LATERAL (
-	SELECT e.xid, e.id, e.created_at FROM outcrier.event AS e
-	WHERE $1::timestamptz IS NOT NULL AND (since.xid IS NULL OR e.xid < since.xid)
-	ORDER BY xid DESC, id DESC LIMIT 1
+	SELECT e.xid, e.id, e.created_at FROM outcrier.event AS e WHERE e.xid < $1 ORDER BY xid DESC, id DESC LIMIT 1
 ) AS a ON true`
 
 func (r Reader) before(ctx context.Context, t *time.Time, w Position) (Position, error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
+	times := cmp.Or(r.Times, NewTimes())
 	var position Position
 	err := r.confirm(ctx, func(q db) error {
 		history, err := sameHistory(ctx, q, w)
 		if err != nil {
 			return err
 		}
+		var below uint64
+		if t != nil {
+			if below, err = times.lowest(ctx, q, history, *t); err != nil {
+				return fmt.Errorf("find where the events of a time begin: %w", err)
+			}
+		}
 		var s snapshotRow
-		if err := q.QueryRow(ctx, beforeSQL, t).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.removal); err != nil {
+		if err := q.QueryRow(ctx, belowSQL, below).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.removal); err != nil {
 			return err
 		}
 		position, _, err = advance(Position{History: history}, s)

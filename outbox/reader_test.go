@@ -34,7 +34,7 @@ func replay(t testing.TB, reader outbox.Reader, from, to outbox.Position, filter
 			if page.After <= leg.After {
 				t.Fatalf("a page goes from %d to %d", leg.After, page.After)
 			}
-			leg.After = page.After
+			leg.Advance(page)
 		}
 	}
 	return ids

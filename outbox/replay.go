@@ -19,6 +19,7 @@ type Page struct {
 	Done bool
 
 	memory *memory
+	plan   *plan
 }
 
 // Free recycles the page's memory for a later page: its events must not be used afterwards,
@@ -67,17 +68,24 @@ SELECT ` + eventColumns + `, (SELECT max(removal) FROM outcrier.removal) FROM un
 ) AS e ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 )
 
+// rangesOfTopicsSQL is a page for ranges of topics that have few events.
+const rangesOfTopicsSQL = `
+SELECT ` + eventColumns + `, (SELECT max(removal) FROM outcrier.removal) FROM unnest($8::text[], $9::text[]) AS t(low, high) CROSS JOIN LATERAL (
+	SELECT ` + eventColumns + ` FROM outcrier.event AS o
+	WHERE o.topic >= t.low AND o.topic < t.high AND ` + legCondition + ` ORDER BY o.topic, o.id OFFSET 0
+) AS e ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
+
 // allSQL is a page for all topics, and patternsSQL one for patterns that match more topics
-// than can be listed (it also returns some events that do not match): both walk by id. Rows
-// on no topic are left out.
+// than can be listed (it also returns some events that do not match): both walk by id, up to
+// $8. Rows on no topic are left out.
 const (
 	allSQL = `
 SELECT ` + eventColumns + `, (SELECT max(removal) FROM outcrier.removal) FROM outcrier.event AS o
-WHERE ` + legCondition + ` AND o.topic <> '' ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
+WHERE ` + legCondition + ` AND o.id <= $8 AND o.topic <> '' ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 
 	patternsSQL = `
 SELECT ` + eventColumns + `, (SELECT max(removal) FROM outcrier.removal) FROM outcrier.event AS o
-WHERE ` + legCondition + ` AND o.topic <> '' AND (o.topic = ANY ($8::text[]) OR o.topic LIKE ANY ($9::text[]))
+WHERE ` + legCondition + ` AND o.id <= $8 AND o.topic <> '' AND (o.topic = ANY ($9::text[]) OR o.topic LIKE ANY ($10::text[]))
 ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 )
 
@@ -100,60 +108,62 @@ func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit, bytes
 }
 
 func replay(ctx context.Context, q db, leg Leg, filter Filter, limit, bytes int) (Page, error) {
-	topics, known, err := list(ctx, q, filter.Topics)
-	if err != nil {
-		return Page{}, fmt.Errorf("list the topics of a replay: %w", err)
-	}
-	from, to := leg.From.Given, leg.To.Given
-	args := []any{inBinary, from.Max, from.Except, to.Max, to.Except}
+	var err error
 	after := leg.After
 	if after == 0 {
-		if after, err = start(ctx, q, leg, topics, known); err != nil {
+		if after, err = start(ctx, q, filter); err != nil {
 			return Page{}, fmt.Errorf("find the start of a replay: %w", err)
 		}
 	}
-	limit = min(limit, pageEvents)
+	how := leg.plan
+	if how == nil {
+		if how, err = newPlan(ctx, q, filter, after); err != nil {
+			return Page{}, fmt.Errorf("plan a replay: %w", err)
+		}
+	}
+	if after == math.MinInt64 && how.low == nil {
+		if after, err = how.start(ctx, q, leg); err != nil {
+			return Page{}, fmt.Errorf("find the start of a replay: %w", err)
+		}
+	}
 	if bytes <= 0 {
 		bytes = pageBytes
 	}
-	query, args := topicsSQL, append(args, after, limit, filter.Since)
+	limit = min(limit, pageEvents)
+	upto := int64(math.MaxInt64)
+	from, to := leg.From.Given, leg.To.Given
+	args := []any{inBinary, from.Max, from.Except, to.Max, to.Except, after, limit, filter.Since}
+	var query string
 	switch {
-	case known && len(topics) == 1:
-		query, args = topicSQL, append(args, topics[0])
-	case known:
-		args = append(args, topics)
-	case slices.Contains(filter.Topics, "**"):
-		query = allSQL
+	case how.low != nil:
+		query, args = rangesOfTopicsSQL, append(args, how.low, how.high)
+	case len(how.topics) == 1:
+		query, args = topicSQL, append(args, how.topics[0])
+	case how.topics != nil:
+		limit = min(limit, max(1, mergedEvents/len(how.topics)))
+		args[6] = limit
+		query, args = topicsSQL, append(args, how.topics)
 	default:
-		exact, patterns := split(filter.Topics)
-		query, args = patternsSQL, append(args, exact, patterns)
+		if after < math.MaxInt64-how.window {
+			upto = after + how.window
+		}
+		query, args = allSQL, append(args, upto)
+		if how.exact != nil {
+			query, args = patternsSQL, append(args, how.exact, how.patterns)
+		}
 	}
 	page, err := readPage(ctx, q, leg, filter, limit, min(bytes, pageBytes), query, args)
+	if err == nil && page.Done && upto < math.MaxInt64 {
+		// The window had no more. What follows it may be far away.
+		var more bool
+		page.After, more, err = next(ctx, q, upto)
+		page.Done = !more
+	}
 	if err != nil {
 		return Page{}, fmt.Errorf("replay: %w", err)
 	}
+	page.plan = how
 	return page, nil
-}
-
-// start returns an id below all of the leg's, and as high as is cheap to find.
-func start(ctx context.Context, q db, leg Leg, topics []string, known bool) (int64, error) {
-	from, to := leg.From.Given, leg.To.Given
-	if from.Max == 0 {
-		return math.MinInt64, nil
-	}
-	if known {
-		if few, err := rare(ctx, q, topics); few || err != nil {
-			return math.MinInt64, err
-		}
-	}
-	var lowest *int64
-	if err := q.QueryRow(ctx, lowestSQL, from.Max, from.Except, to.Max, to.Except).Scan(&lowest); err != nil {
-		return 0, err
-	}
-	if lowest == nil {
-		return math.MaxInt64, nil
-	}
-	return *lowest - 1, nil
 }
 
 func readPage(ctx context.Context, q db, leg Leg, filter Filter, limit, bytes int, query string, args []any) (Page, error) {

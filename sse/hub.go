@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -65,8 +66,9 @@ const (
 
 // NewHub makes a hub that waits for its Start, and feeds the ring.
 func NewHub(ring *Ring) *Hub {
-	replays := cmp.Or(ring.Replays, 4)
-	ring.slots, ring.lanes = make(chan struct{}, replays), make(chan struct{}, replays)
+	// One place of several is kept for another principal than the one that has all others.
+	replays, starts := cmp.Or(ring.Replays, 4), cmp.Or(ring.Starts, 2)
+	ring.slots, ring.lanes, ring.starts = fair.NewQueue(replays, 1), fair.NewQueue(replays, 1), fair.NewQueue(starts, 1)
 	return &Hub{
 		Ring: ring, Keys: outbox.NewPositionKeys(), QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
 		started: make(chan struct{}), subscribed: map[*Subscription]struct{}{}, index: newIndex(),

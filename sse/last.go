@@ -47,7 +47,7 @@ func (s *Streamer) newest(ctx context.Context, leg outbox.Leg, filter outbox.Fil
 		}
 		ids = ids[max(0, len(ids)-n):]
 		page.Free()
-		if leg.After = page.After; page.Done {
+		if leg.Advance(page); page.Done {
 			return ids, nil
 		}
 	}

@@ -17,8 +17,8 @@ import (
 // is read while the last is written.
 type pages struct {
 	*stream
-	// lane is true while the replay is one of the few.
-	lane bool
+	// lane, when not nil, ends that the replay is one of the few.
+	lane func()
 	// ahead, when not nil, will have the next page.
 	ahead chan page
 	// asked is when the last page was handed out.
@@ -53,7 +53,7 @@ const (
 
 // next is the page of leg that follows the last one.
 func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error) {
-	limit := p.limit()
+	limit := p.limit(ctx)
 	size := func(f *Frame) int { return f.size(p.request.Format) }
 	erasures := p.Hub.Ring.erasures.Load()
 	if read, ok := p.Hub.Ring.page(p.frames, leg, p.request.Filter, largePage, p.unused(), size); ok {
@@ -79,8 +79,8 @@ func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error)
 		return next.err
 	})
 	p.learn(next.table.Events)
-	if p.asked = time.Now(); err == nil && next.err == nil && p.lane && !next.done {
-		leg.After = next.after
+	if p.asked = time.Now(); err == nil && next.err == nil && p.lane != nil && !next.done {
+		leg.Advance(next.table)
 		p.ahead = make(chan page, 1)
 		go func(ahead chan<- page) { ahead <- p.read(ctx, leg, largePage) }(p.ahead)
 	}
@@ -88,19 +88,15 @@ func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error)
 }
 
 // limit is how many events the next page may have.
-func (p *pages) limit() int {
+func (p *pages) limit(ctx context.Context) int {
 	prompt := !p.asked.IsZero() && time.Since(p.asked) < promptly
 	switch {
-	case p.lane && !prompt:
+	case p.lane != nil && !prompt:
 		p.close()
-	case !p.lane && prompt:
-		select {
-		case p.Hub.Ring.lanes <- struct{}{}:
-			p.lane = true
-		default:
-		}
+	case p.lane == nil && prompt:
+		p.lane, _ = p.Hub.Ring.lanes.TryEnter(ctx)
 	}
-	if p.lane {
+	if p.lane != nil {
 		return largePage
 	}
 	return cmp.Or(p.small, smallPage)
@@ -141,8 +137,8 @@ func (p *pages) stale(page *page) bool {
 
 // close comes after the last page.
 func (p *pages) close() {
-	if p.lane {
-		p.lane = false
-		<-p.Hub.Ring.lanes
+	if p.lane != nil {
+		p.lane()
+		p.lane = nil
 	}
 }

@@ -33,19 +33,28 @@ func (p Polled) Sent() {
 // AppendJSON appends the answer as JSON, with payloads byte for byte; encoding/json
 // would rewrite them.
 func (p Polled) AppendJSON(dst []byte) []byte {
-	dst = append(dst, `{"events":[`...)
+	for _, part := range p.Parts() {
+		dst = append(dst, part...)
+	}
+	return dst
+}
+
+// Parts are the answer as JSON, in pieces to be written one after the other: the events
+// are not copied.
+func (p Polled) Parts() [][]byte {
+	parts := append(make([][]byte, 0, 2*len(p.Events)+2), []byte(`{"events":[`))
 	for i, event := range p.Events {
 		if i > 0 {
-			dst = append(dst, ',')
+			parts = append(parts, comma)
 		}
-		dst = append(dst, event...)
+		parts = append(parts, event)
 	}
-	dst = append(dst, `],"position":`...)
-	dst = appendString(dst, p.Position)
-	dst = append(dst, `,"gap":`...)
-	dst = appendJSON(dst, p.Gap)
-	return append(dst, '}')
+	rest := appendString([]byte(`],"position":`), p.Position)
+	rest = appendJSON(append(rest, `,"gap":`...), p.Gap)
+	return append(parts, append(rest, '}'))
 }
+
+var comma = []byte{','}
 
 // Poll gives what the request would get as a stream, limit events at most: at
 // once when there is something, else when there is, or when wait is over. With Until
@@ -122,6 +131,9 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	if ctx.Err() != nil {
 		return Polled{}, context.Cause(ctx)
 	}
+	if p.noRoom && len(p.events) == 0 {
+		return Polled{}, ErrNoRoom
+	}
 	s.counts.polls.Add(1)
 	if gap != nil {
 		s.counts.gap(gap.Reason)
@@ -140,6 +152,8 @@ type poll struct {
 	events  []json.RawMessage
 	size    int
 	last    int64
+	// noRoom is set when an event was left out for which Reserve had no room.
+	noRoom bool
 	// from is where it began, and live where its replay met what happens now, if
 	// it began with a time.
 	from outbox.Position
@@ -157,7 +171,7 @@ func (p *poll) stale(ring *Ring) bool {
 // and given, however many erasures there are.
 func (p *poll) restart(ring *Ring, filter outbox.Filter) {
 	p.erasures = ring.erasures.Load()
-	p.events, p.size = p.events[:0], 0
+	p.events, p.size, p.noRoom = p.events[:0], 0, false
 	p.limit = min(p.limit, smallPage)
 	p.request.Filter, p.live = filter, nil
 }
@@ -175,9 +189,15 @@ func (p *poll) record(to outbox.Position) {
 // A poll's answer holds about this many bytes at most.
 const pollBytes = 4 << 20
 
-func (p *poll) full() bool { return len(p.events) >= p.limit || p.size >= pollBytes }
+func (p *poll) full() bool {
+	return len(p.events) >= p.limit || p.size >= pollBytes || p.noRoom
+}
 
-func (p *poll) add(e *outbox.Event) {
+// add reports whether there was room for the event.
+func (p *poll) add(e *outbox.Event) bool {
+	if p.noRoom = p.request.Reserve != nil && !p.request.Reserve(frameBytes(e)); p.noRoom {
+		return false
+	}
 	data := appendJSONData(nil, e, p.request.Format)
 	if most := p.request.MaxData; most > 0 && len(data) > most {
 		data = appendJSONData(data[:0], e, p.request.Format|reference)
@@ -185,6 +205,7 @@ func (p *poll) add(e *outbox.Event) {
 	p.events = append(p.events, data)
 	p.size += len(data)
 	p.last = e.ID
+	return true
 }
 
 // replay adds what w holds and the reader was not given, and returns the position
@@ -197,10 +218,14 @@ func (p *poll) replay(ctx context.Context, past Past, given, w outbox.Position) 
 				return given, err
 			}
 			for i := range page.Events {
-				p.add(&page.Events[i])
-				given = leg.At(page.Events[i].ID)
+				id := page.Events[i].ID
+				if !p.add(&page.Events[i]) {
+					return given, nil
+				}
+				given = leg.At(claim(id, i+1 < len(page.Events) && page.Events[i+1].ID == id))
 			}
-			leg.After, done = page.After, page.Done
+			leg.Advance(page)
+			done = page.Done
 			if done {
 				given = leg.To
 			} else if p.full() {
@@ -223,8 +248,10 @@ func (p *poll) follow(ctx context.Context, sub *Subscription, joined *handover, 
 			if p.full() {
 				return false
 			}
-			if joined.admit(f) {
-				p.add(f.Event)
+			before := *joined
+			if joined.admit(f) && !p.add(f.Event) {
+				*joined = before
+				return false
 			}
 		}
 		switch {

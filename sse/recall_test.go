@@ -169,7 +169,7 @@ func TestRing_ReadsFewPagesAtATime(t *testing.T) {
 		for _, c := range clients {
 			c.wantIDs(numbers(1, 2000)...)
 		}
-		if want := cap(s.Hub.Ring.slots); most != want {
+		if want := s.Hub.Ring.slots.Places(); most != want {
 			t.Errorf("%d pages were read at a time, want %d", most, want)
 		}
 	})
@@ -195,15 +195,15 @@ func TestReplay_HoldsLargePagesForFew(t *testing.T) {
 		defer mu.Unlock()
 		// Each has taken up to two small pages and is stuck with another; the
 		// few have two large ones.
-		if most := readers*3*smallPage + cap(s.Hub.Ring.lanes)*2*largePage; events > most {
+		if most := readers*3*smallPage + s.Hub.Ring.lanes.Places()*2*largePage; events > most {
 			t.Errorf("%d readers who are stuck had %d events read, want at most %d", readers, events, most)
 		}
-		if len(s.Hub.Ring.lanes) == 0 {
+		if s.Hub.Ring.lanes.Used() == 0 {
 			t.Error("nobody was given a lane: the test tests nothing")
 		}
 		time.Sleep(s.Stall)
-		if s.Open() != 0 || len(s.Hub.Ring.lanes) != 0 {
-			t.Errorf("%d are open, %d lanes taken", s.Open(), len(s.Hub.Ring.lanes))
+		if s.Open() != 0 || s.Hub.Ring.lanes.Used() != 0 {
+			t.Errorf("%d are open, %d lanes taken", s.Open(), s.Hub.Ring.lanes.Used())
 		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -25,14 +26,15 @@ type Ring struct {
 	// Bytes is about how much the events may hold in memory: DefaultRingBytes
 	// by default, nothing below 0. A read larger than that is not held.
 	Bytes int
-	// Replays is how many pages may be read from the table at a time, 4 by
-	// default: those who come back from afar leave connections and processors
-	// to what is live.
-	Replays int
+	// Replays is how many pages may be read from the table at a time, 4 by default, and
+	// Starts how many positions may be looked up there, 2 by default: those who come back
+	// from afar leave connections and processors to what is live. Principals get them in
+	// turns, a page each; one alone does not get all.
+	Replays, Starts int
 
-	// slots has a token for each page that is being read, lanes for each replay
-	// with large pages.
-	slots, lanes chan struct{}
+	// slots has a place for each page that is being read, lanes for each replay with large
+	// pages, starts for each position that is looked up.
+	slots, lanes, starts *fair.Queue
 
 	// memory and table count the pages of replays that were answered by the one and
 	// the other, and behind the subscriptions that the ring could not answer any more.
@@ -206,7 +208,42 @@ func (r *Ring) Verify(ctx context.Context, p outbox.Position, filter outbox.Filt
 	if resumed, ok := r.resumes(p, w); ok {
 		return resumed, nil, nil
 	}
+	leave, err := r.starts.Enter(ctx)
+	if err != nil {
+		return p, nil, err
+	}
+	defer leave()
 	return r.Past.Verify(ctx, p, filter, w)
+}
+
+// Earliest is the table's, in its turn.
+func (r *Ring) Earliest(ctx context.Context, w outbox.Position) (outbox.Position, error) {
+	leave, err := r.starts.Enter(ctx)
+	if err != nil {
+		return outbox.Position{}, err
+	}
+	defer leave()
+	return r.Past.Earliest(ctx, w)
+}
+
+// Before is the table's, in its turn.
+func (r *Ring) Before(ctx context.Context, t time.Time, w outbox.Position) (outbox.Position, error) {
+	leave, err := r.starts.Enter(ctx)
+	if err != nil {
+		return outbox.Position{}, err
+	}
+	defer leave()
+	return r.Past.Before(ctx, t, w)
+}
+
+// Oldest is the table's, in its turn.
+func (r *Ring) Oldest(ctx context.Context) (time.Time, error) {
+	leave, err := r.starts.Enter(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer leave()
+	return r.Past.Oldest(ctx)
 }
 
 // resumes reports whether a reader can go on whole from p: all that it misses is in the
@@ -266,12 +303,11 @@ func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter,
 // replayTable reads a page from the table, in its turn. It returns the count of erasures
 // from before.
 func (r *Ring) replayTable(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (page outbox.Page, erasures int64, err error) {
-	select {
-	case r.slots <- struct{}{}:
-		defer func() { <-r.slots }()
-	case <-ctx.Done():
-		return page, 0, context.Cause(ctx)
+	leave, err := r.slots.Enter(ctx)
+	if err != nil {
+		return page, 0, err
 	}
+	defer leave()
 	erasures = r.erasures.Load()
 	page, err = r.Past.Replay(ctx, leg, filter, limit, bytes)
 	if err == nil {

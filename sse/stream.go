@@ -270,6 +270,7 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 		if !put {
 			continue // from where it stands
 		}
+		legs[0].Advance(page.table)
 		if legs[0].After = page.after; page.done {
 			given, legs = leg.To, legs[1:]
 		}

@@ -81,6 +81,9 @@ type Request struct {
 	Batch time.Duration
 	// Number identifies the stream in Slow, where it has no Record.
 	Number int64
+	// Reserve, when not nil, is called before a poll holds so many bytes more for its
+	// answer, and reports whether it may. Where it may not, the answer ends before.
+	Reserve func(bytes int) bool
 	// Record, when not nil, begins the audit's record of the stream: from is
 	// what the reader had been given before.
 	Record func(from outbox.Position) *outbox.StreamRecord
@@ -121,6 +124,8 @@ var (
 	ErrDraining error = &Goodbye{"drain", "the server drains"}
 	// ErrFull: MaxStreams were open already.
 	ErrFull error = &Goodbye{"full", "too many streams are open"}
+	// ErrNoRoom: Request.Reserve has no room for even one event.
+	ErrNoRoom = errors.New("there is no room for the answer")
 	// ErrLeft: the reader closed the connection.
 	ErrLeft = errors.New("the reader left")
 )

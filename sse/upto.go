@@ -65,14 +65,20 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 		}
 		for i := range page.Events {
 			e := &page.Events[i]
-			given = leg.At(e.ID)
-			if until.Has(e.XID, e.ID) {
-				p.add(e)
+			if until.Has(e.XID, e.ID) && !p.add(e) {
+				break
 			}
+			given = leg.At(claim(e.ID, i+1 < len(page.Events) && page.Events[i+1].ID == e.ID))
 		}
-		if legs[0].After = page.After; page.Done {
+		if p.noRoom {
+			break
+		}
+		if legs[0].Advance(page); page.Done {
 			given, legs = leg.To, legs[1:]
 		}
+	}
+	if p.noRoom && len(p.events) == 0 {
+		return Polled{}, ErrNoRoom
 	}
 	answer, to := Polled{Events: p.events, Position: request.Until, Gap: gapData(gap)}, until
 	if len(legs) > 0 {

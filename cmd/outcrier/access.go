@@ -70,6 +70,12 @@ type LimitSettings struct {
 	StreamsPerAddress   int           `flag:"max-streams-per-address" default:"1000" allow:"0..1000000" help:"the same for one address, or network of 64 bits in IPv6"`
 	MaxTopics           int           `flag:"max-topics" default:"256" allow:"1..10000" help:"the topics that a stream may name, and as many types"`
 	PublishRate         float64       `flag:"publish-rate" default:"1000" allow:"0..1000000" help:"the events per second that one subject may publish by HTTP; 0 for no limit, as in dev mode"`
+	PublishBytes        byteSize      `flag:"publish-bytes" default:"4MiB" allow:"0|1KiB..1024MiB" help:"the bytes of events per second that one subject may send to be published; 0 for no limit, as in dev mode"`
+	OpenRate            float64       `flag:"open-rate" default:"50" allow:"0..1000000" help:"the streams, polls and single events that one subject may ask for per second, beyond 200 at once; 0 for no limit, as in dev mode"`
+	MaxScheduled        int           `flag:"max-scheduled" default:"10000" allow:"0..10000000" help:"the scheduled events of one subject that may wait for their time; 0 for no limit, as in dev mode"`
+	ScheduleAhead       time.Duration `flag:"schedule-ahead" default:"8760h" allow:"0|1m.." help:"how far ahead an event may be scheduled by HTTP; 0 for no limit"`
+	MaxBuffered         byteSize      `flag:"max-buffered" default:"128MiB" allow:"0|1MiB..65536MiB" help:"the bytes of bodies and answers that the node holds at a time; a body counts four times; 0 for no limit"`
+	MaxBufferedEach     byteSize      `flag:"max-buffered-per-principal" default:"32MiB" allow:"0|1MiB..65536MiB" help:"the same for one subject; 0 for no limit, as in dev mode"`
 	MaxBody             byteSize      `flag:"max-body" default:"4MiB" allow:"1KiB..128MiB" help:"the largest body of a request"`
 	BodyTime            time.Duration `flag:"body-time" default:"30s" allow:"1s..10m" help:"the time that a body may take to come"`
 	MaxURL              byteSize      `flag:"max-url" default:"32KiB" allow:"1KiB..1MiB" help:"the longest path of a request with its query"`
@@ -79,13 +85,20 @@ type LimitSettings struct {
 
 // withoutPrincipals turns off what was not asked for and can't tell clients apart.
 func (l *LimitSettings) withoutPrincipals(r *report) {
-	for flag, limit := range map[string]*int{"max-streams-per-principal": &l.StreamsPerPrincipal, "max-streams-per-address": &l.StreamsPerAddress} {
+	for flag, limit := range map[string]*int{"max-streams-per-principal": &l.StreamsPerPrincipal, "max-streams-per-address": &l.StreamsPerAddress, "max-scheduled": &l.MaxScheduled} {
 		if !r.given(flag) {
 			*limit = 0
 		}
 	}
-	if !r.given("publish-rate") {
-		l.PublishRate = 0
+	for flag, limit := range map[string]*float64{"publish-rate": &l.PublishRate, "open-rate": &l.OpenRate} {
+		if !r.given(flag) {
+			*limit = 0
+		}
+	}
+	for flag, limit := range map[string]*byteSize{"publish-bytes": &l.PublishBytes, "max-buffered-per-principal": &l.MaxBufferedEach} {
+		if !r.given(flag) {
+			*limit = 0
+		}
 	}
 }
 
@@ -93,5 +106,7 @@ func (l LimitSettings) limits() handlers.Limits {
 	return handlers.Limits{
 		StreamsPerPrincipal: l.StreamsPerPrincipal, StreamsPerAddress: l.StreamsPerAddress,
 		Topics: l.MaxTopics, URLBytes: int(l.MaxURL), BodyTime: l.BodyTime, PublishRate: l.PublishRate,
+		PublishBytes: int64(l.PublishBytes), OpenRate: l.OpenRate, Scheduled: l.MaxScheduled, ScheduleAhead: l.ScheduleAhead,
+		Buffered: int64(l.MaxBuffered), BufferedPerPrincipal: int64(l.MaxBufferedEach),
 	}
 }

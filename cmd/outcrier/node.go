@@ -105,7 +105,7 @@ func (n node) run(ctx context.Context) error {
 	if n.Debug != "" {
 		group.Go(func() error { return serveProfiles(work, n.Debug) })
 	}
-	server := newServer(streams, n.log)
+	server := newServer(streams, n.Stall, n.log)
 	server.ReadHeaderTimeout, server.MaxHeaderBytes = n.HeaderTime, int(n.MaxHeader)
 	server.Protocols = n.protocols()
 	server.TLSConfig = n.demand(n.tlsConfig(n.log), n.log)

@@ -18,8 +18,9 @@ type server struct {
 	fresh sync.Map
 }
 
-// newServer makes a server of a node's streams.
-func newServer(streams *outcrier.Node, log *slog.Logger) *server {
+// newServer makes a server of a node's streams, whose connections end when their readers
+// take nothing for the stall time.
+func newServer(streams *outcrier.Node, stall time.Duration, log *slog.Logger) *server {
 	s := &server{}
 	s.Server = http.Server{
 		Handler: streams.Handler(),
@@ -30,6 +31,8 @@ func newServer(streams *outcrier.Node, log *slog.Logger) *server {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ConnContext:       streams.ConnContext,
+		// A connection of HTTP/2 whose reader takes nothing, whatever its streams wait for.
+		HTTP2: &http.HTTP2Config{WriteByteTimeout: stall},
 		ConnState: func(conn net.Conn, state http.ConnState) {
 			if state == http.StateNew {
 				s.fresh.Store(conn, nil)

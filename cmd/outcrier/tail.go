@@ -72,7 +72,7 @@ func runTail(ctx context.Context, p process, c tailConfig) error {
 	if err != nil {
 		return err
 	}
-	server := newServer(streams, p.log)
+	server := newServer(streams, 30*time.Second, p.log)
 	group, work := errgroup.WithContext(ctx)
 	work, stop := context.WithCancel(work)
 	group.Go(func() error { return streams.Run(work) })

@@ -167,6 +167,7 @@ var leaving = map[string]string{
 	"drain":            "the node is about to stop: try again, and have the proxy take out nodes whose /readyz says no",
 	"full":             "start more nodes, or give this one a larger --max-streams",
 	"too_many":         "close some of this token's or address's streams, or raise --max-streams-per-principal and --max-streams-per-address; behind a proxy, name it in --trust-proxy",
+	"too_fast":         "open streams more slowly than --open-rate allows, or raise it; behind a proxy, name it in --trust-proxy",
 	"keys_unavailable": "see that the node reaches its --jwks-url",
 }
 

@@ -122,7 +122,7 @@ func (w writer) routes(r *handlers.Refusals, t *handlers.Traffic) {
 	w.counter("appended_events_total", "Events appended by requests.", t.Appended.Load())
 	w.by("refusals_total", "Requests that were refused, by reason.", map[string]int64{
 		"no_token": r.NoToken.Load(), "bad_token": r.BadToken.Load(), "expired": r.Expired.Load(), "forbidden": r.Forbidden.Load(),
-		"cross_site": r.CrossSite.Load(), "too_many": r.TooMany.Load(), "unavailable": r.Unavailable.Load(),
+		"cross_site": r.CrossSite.Load(), "too_many": r.TooMany.Load(), "unavailable": r.Unavailable.Load(), "no_room": r.NoRoom.Load(),
 	})
 }
 

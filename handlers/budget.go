@@ -1,0 +1,94 @@
+package handlers
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+
+	"github.com/outcrier/outcrier/internal/fair"
+)
+
+// bodyWeight is how often a body counts: as it was sent, as drafts, as arguments of SQL and
+// on its way to Postgres.
+const bodyWeight = 4
+
+// newBuffered bounds what bodies and answers hold in memory. There is room for one body in
+// any case.
+func newBuffered(limits Limits, maxBody int64) *fair.Bytes {
+	all, each := limits.Buffered, limits.BufferedPerPrincipal
+	if each > 0 {
+		each = max(each, bodyWeight*maxBody)
+	}
+	if all > 0 {
+		all = max(all, each, bodyWeight*maxBody)
+	}
+	return fair.NewBytes(all, each)
+}
+
+const shareKey = "share"
+
+// share is what a request holds in memory, of its principal's; accounted closes it.
+func (h *handlers) share(c echo.Context) *fair.Share {
+	if share, ok := c.Get(shareKey).(*fair.Share); ok {
+		return share
+	}
+	who, known := c.Get(callerKey).(caller)
+	if !known {
+		who.address = h.Access.Proxies.peer(c.Request()).key()
+	}
+	share := h.buffered.Open(who.principal())
+	c.Set(shareKey, share)
+	return share
+}
+
+// accounted gives back what a request held, once its answer is written.
+func (h *handlers) accounted(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		defer func() {
+			if share, ok := c.Get(shareKey).(*fair.Share); ok {
+				share.Close()
+			}
+		}()
+		return next(c)
+	}
+}
+
+// noRoom is the answer to a request that there is no memory for.
+func (h *handlers) noRoom(c echo.Context, verdict fair.Verdict) error {
+	if verdict == fair.OverOwn {
+		return tooMany(c, time.Second, fmt.Sprintf("too many bytes of this principal's requests and answers are under way: allowed are %d (--max-buffered-per-principal)", h.buffered.Each()))
+	}
+	h.Access.Refusals.NoRoom.Add(1)
+	return fault(http.StatusServiceUnavailable, fmt.Sprintf("too many bytes of requests and answers are under way: this node allows %d (--max-buffered)", h.buffered.All()))
+}
+
+// readAll reads a body into memory that is the request's share: as it comes, so that what
+// was only announced holds none.
+func (h *handlers) readAll(c echo.Context, body io.Reader) ([]byte, error) {
+	const first = 16 << 10
+	share, announced := h.share(c), c.Request().ContentLength
+	var read []byte
+	for {
+		if len(read) == cap(read) {
+			size := max(first, 2*cap(read))
+			if announced >= int64(len(read)) {
+				size = min(size, int(announced)+1) // one more, to meet the end
+			}
+			if verdict := share.Take(bodyWeight * int64(size-cap(read))); verdict != fair.Granted {
+				return nil, h.noRoom(c, verdict)
+			}
+			read = append(make([]byte, 0, size), read...)
+		}
+		n, err := body.Read(read[len(read):cap(read)])
+		read = read[:len(read)+n]
+		switch {
+		case err == io.EOF: //nolint:errorlint // as io.ReadAll
+			return read, nil
+		case err != nil:
+			return nil, err
+		}
+	}
+}

@@ -1,0 +1,119 @@
+package handlers
+
+import (
+	"bufio"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/labstack/echo/v4"
+)
+
+// steady has every answer written under a deadline: a reader that takes nothing for the
+// stall time loses it, on every protocol, whatever the route. Otherwise an answer that
+// nobody reads would be held for as long as the client likes: HTTP/2 has no limit of its own
+// where a window stays 0, and net/http's WriteTimeout would end every stream.
+type steady struct {
+	http.ResponseWriter
+	control *http.ResponseController
+	stall   time.Duration
+	// own is set when the handler sets deadlines itself, as streams do.
+	own bool
+	// hijacked is set when the connection is somebody else's.
+	hijacked bool
+}
+
+// pieceBytes is how much a reader has to take within the stall time: at most 0.5 kB a second
+// where that is 30 s.
+const pieceBytes = 16 << 10
+
+// defaultStall is for handlers without streams.
+const defaultStall = 30 * time.Second
+
+// steadily calls next with a writer whose writes make progress, or end.
+func (h *handlers) steadily(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		w := c.Response().Writer
+		s := &steady{ResponseWriter: w, control: http.NewResponseController(w), stall: defaultStall}
+		if h.Streamer != nil {
+			s.stall = h.Streamer.Stall
+		}
+		c.Response().Writer = s
+		defer s.last()
+		return next(c)
+	}
+}
+
+// answerFault is problem, whose answer is written after steadily has returned.
+func (h *handlers) answerFault(err error, c echo.Context) {
+	if s, ok := c.Response().Writer.(*steady); ok {
+		defer s.last()
+	}
+	h.problem(err, c)
+}
+
+// begin gives the reader the stall time from now on.
+func (s *steady) begin() {
+	if !s.own {
+		s.last()
+	}
+}
+
+// last is for what net/http writes of an answer when its handler has returned.
+func (s *steady) last() {
+	if !s.hijacked {
+		_ = s.control.SetWriteDeadline(time.Now().Add(s.stall)) // not of a writer of a test
+	}
+}
+
+// end takes the deadline away: over HTTP/2 it would end a stream of which nothing waits.
+func (s *steady) end(err error) {
+	if err == nil && !s.hijacked {
+		_ = s.control.SetWriteDeadline(time.Time{})
+	}
+}
+
+func (s *steady) Write(p []byte) (written int, err error) {
+	if s.own {
+		return s.ResponseWriter.Write(p)
+	}
+	for first := true; first || len(p) > 0; first = false {
+		piece := p[:min(len(p), pieceBytes)]
+		s.begin()
+		n, err := s.ResponseWriter.Write(piece)
+		written += n
+		if err != nil {
+			return written, err
+		}
+		p = p[len(piece):]
+	}
+	s.end(nil)
+	return written, nil
+}
+
+// FlushError is what http.ResponseController.Flush calls.
+func (s *steady) FlushError() error {
+	s.begin()
+	err := s.control.Flush()
+	s.end(err)
+	return err
+}
+
+// Flush is for those who ask for a http.Flusher.
+func (s *steady) Flush() { _ = s.FlushError() }
+
+// SetWriteDeadline is for a handler that sets deadlines itself, for each write.
+func (s *steady) SetWriteDeadline(t time.Time) error {
+	s.own = true
+	return s.control.SetWriteDeadline(t)
+}
+
+// Hijack hands the connection over.
+func (s *steady) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffered, err := s.control.Hijack()
+	s.hijacked = s.hijacked || err == nil
+	return conn, buffered, err
+}
+
+// Unwrap is for http.ResponseController: all else is the writer's beneath.
+func (s *steady) Unwrap() http.ResponseWriter { return s.ResponseWriter }

@@ -1,0 +1,142 @@
+// Package fair shares what a node has little of among its principals: a principal is the
+// subject of a token, or a client address where there is none. One that asks for much
+// waits behind itself, and not in front of the others.
+package fair
+
+import (
+	"context"
+	"slices"
+	"sync"
+)
+
+// With returns a context whose work is done for the principal.
+func With(ctx context.Context, principal string) context.Context {
+	return context.WithValue(ctx, principalKey{}, principal)
+}
+
+// Principal returns whom work is done for; empty where With was not called.
+func Principal(ctx context.Context) string {
+	principal, _ := ctx.Value(principalKey{}).(string)
+	return principal
+}
+
+type principalKey struct{}
+
+// Queue is a bounded number of places. Principals that wait for one are served in turns,
+// one place each, however many requests each of them has; the requests of one principal
+// are served in their order. A principal alone gets all places but those that Spare keeps
+// free, so that the next one need not wait for its work to end. Work for nobody in particular
+// counts as one principal that gets all.
+type Queue struct {
+	places, most int
+
+	mu   sync.Mutex
+	held map[string]int // by principal; no zeros
+	used int
+	// waiting has the principals that wait, the next one first, and their requests.
+	waiting  []string
+	requests map[string][]chan struct{}
+}
+
+// NewQueue returns a queue of that many places, 1 at least, of which one principal holds
+// all but spare, and 1 at least.
+func NewQueue(places, spare int) *Queue {
+	places = max(1, places)
+	return &Queue{places: places, most: max(1, places-spare), held: map[string]int{}, requests: map[string][]chan struct{}{}}
+}
+
+// Enter waits for a place for the principal of ctx, and returns the function that gives it
+// back, which must be called once. It returns the cause of ctx if that ends first.
+func (q *Queue) Enter(ctx context.Context) (leave func(), err error) {
+	principal := Principal(ctx)
+	leave = func() { q.leave(principal) }
+	q.mu.Lock()
+	if q.enter(principal) {
+		q.mu.Unlock()
+		return leave, nil
+	}
+	if len(q.requests[principal]) == 0 {
+		q.waiting = append(q.waiting, principal)
+	}
+	ready := make(chan struct{})
+	q.requests[principal] = append(q.requests[principal], ready)
+	q.mu.Unlock()
+	select {
+	case <-ready:
+		return leave, nil
+	case <-ctx.Done():
+	}
+	q.mu.Lock()
+	i := slices.Index(q.requests[principal], ready)
+	if i >= 0 {
+		q.forget(principal, i)
+	}
+	q.mu.Unlock()
+	if i < 0 { // it got the place meanwhile
+		leave()
+	}
+	return nil, context.Cause(ctx)
+}
+
+// TryEnter is Enter that does not wait. It reports whether there was a place.
+func (q *Queue) TryEnter(ctx context.Context) (leave func(), ok bool) {
+	principal := Principal(ctx)
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.enter(principal) {
+		return nil, false
+	}
+	return func() { q.leave(principal) }, true
+}
+
+// enter takes a place, unless there is none, or the principal has as many as it may.
+// Whoever waits is waiting for one of those: nobody is overtaken.
+func (q *Queue) enter(principal string) bool {
+	if q.used == q.places || q.held[principal] >= q.most && principal != "" {
+		return false
+	}
+	q.used++
+	q.held[principal]++
+	return true
+}
+
+// leave gives a place back, and hands out what is free.
+func (q *Queue) leave(principal string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.used--
+	if q.held[principal]--; q.held[principal] == 0 {
+		delete(q.held, principal)
+	}
+	for i := 0; i < len(q.waiting); {
+		next := q.waiting[i]
+		if !q.enter(next) {
+			i++
+			continue
+		}
+		close(q.requests[next][0])
+		q.forget(next, 0)
+		if len(q.requests[next]) > 0 { // to the end of the turns
+			q.waiting = append(slices.Delete(q.waiting, i, i+1), next)
+		}
+	}
+}
+
+// Places returns how many places there are.
+func (q *Queue) Places() int { return q.places }
+
+// Used returns how many places are taken.
+func (q *Queue) Used() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.used
+}
+
+// forget removes a request that waits, and its principal from the turns if it was the last.
+func (q *Queue) forget(principal string, i int) {
+	if q.requests[principal] = slices.Delete(q.requests[principal], i, i+1); len(q.requests[principal]) > 0 {
+		return
+	}
+	delete(q.requests, principal)
+	q.waiting = slices.DeleteFunc(q.waiting, func(p string) bool { return p == principal })
+}

@@ -1,0 +1,245 @@
+package outbox_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// Whatever the way to the events of a filter, they are those that it selects, each once and
+// in order: few events on many topics, many on few, windows of ids without one, and holes
+// between the ids.
+func TestReplay_EveryPlanGivesWhatTheFilterSelects(t *testing.T) {
+	pool := outboxtest.New(t)
+	reader := outbox.Reader{Pool: pool}
+	start := here(t, pool)
+	append := func(n int, topic string) {
+		exec(t, pool, `INSERT INTO outbox (topic, type) SELECT format($2, g % 50), 't' || g % 3 FROM generate_series(1, $1::int) AS g`, n, topic)
+	}
+	append(100, "user/42/%s")
+	append(12_000, "busy/%s/x")
+	append(3, "user/42-7/%s")
+	exec(t, pool, `SELECT setval('outcrier.event_id', 1000000000)`)
+	append(11_000, "other/%s")
+	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'wide/' || g, 't' FROM generate_series(1, 200) AS g`)
+	append(25_000, "noise")
+	append(50, "user/42/%s")
+	append(1, "user/42")
+	end := here(t, pool)
+	type row struct {
+		ID          int64
+		Topic, Type string
+	}
+	var rows []row
+	found, err := pool.Query(t.Context(), `SELECT id, topic, type FROM outcrier.event ORDER BY id`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for found.Next() {
+		var r row
+		if err := found.Scan(&r.ID, &r.Topic, &r.Type); err != nil {
+			t.Fatal(err)
+		}
+		rows = slices.Insert(rows, len(rows), r)
+	}
+	if found.Err() != nil {
+		t.Fatal(found.Err())
+	}
+	var many []outbox.Pattern
+	for i := range 100 {
+		many = slices.Insert(many, len(many), outbox.Pattern(fmt.Sprintf("busy/%d/*", i)), outbox.Pattern(fmt.Sprintf("other/%d", i)))
+	}
+	for _, filter := range []outbox.Filter{
+		all("user/42/**"), all("user/42/**", "user/*"), all("user/42/7"), all("user/42/*", "wide/**"), all("user/42-7/**"),
+		all("busy/**"), all("busy/*/x"), all("other/7", "other/8"), all("*/7/x"), all("*/42"), all("**"), all(many...), all("noise", "user/42/**"),
+		{Topics: []outbox.Pattern{"busy/**", "wide/*"}, Types: []string{"t1", "t"}}, {Topics: []outbox.Pattern{"*/nothing"}},
+	} {
+		var want []int64
+		for _, r := range rows {
+			if filter.Match(r.Topic, r.Type) {
+				want = slices.Insert(want, len(want), r.ID)
+			}
+		}
+		for _, limit := range []int{64, 2000} {
+			if got := replay(t, reader, start, end, filter, limit); !slices.Equal(got, want) {
+				t.Errorf("%.3v %v by %d: %d events, want %d", filter.Topics, filter.Types, limit, len(got), len(want))
+			}
+		}
+		middle := start.Legs(end)[0]
+		middle.After = 7000
+		p := middle.At(7000)
+		if got := replay(t, reader, p, end, filter, 2000); !slices.Equal(got, slices.DeleteFunc(slices.Clone(want), func(id int64) bool { return id <= 7000 })) {
+			t.Errorf("%.3v from the middle: %d events of %d", filter.Topics, len(got), len(want))
+		}
+	}
+}
+
+// blocks is how many of the database's blocks fn looked at.
+func blocks(t *testing.T, pool *pgxpool.Pool, fn func()) int64 {
+	t.Helper()
+	count := func() int64 {
+		for _, conn := range pool.AcquireAllIdle(t.Context()) { // what they did is counted now
+			exec(t, conn, `SELECT pg_stat_force_next_flush()`)
+			exec(t, conn, `SELECT 1`)
+			conn.Release()
+		}
+		return ask1[int64](t, pool, `SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()`)
+	}
+	before := count()
+	fn()
+	return count() - before
+}
+
+// A page costs about what it returns, and not what others were sent: of 20 events on 20 topics
+// among 60,000, of a time, and of what nobody was sent. What is gone through by id is gone
+// through in pages.
+func TestReplay_CostsWhatItReturns(t *testing.T) {
+	pool := outboxtest.New(t)
+	reader := outbox.Reader{Pool: pool, Times: outbox.NewTimes()}
+	exec(t, pool, `ALTER TABLE outcrier.event_default SET (autovacuum_enabled = off)`)
+	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'user/42/' || g, 't' FROM generate_series(1, 20) AS g`)
+	start := earliest(t, reader)
+	exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'user/' || g % 1000 || '/x', 't', to_json(repeat('x', 200)) FROM generate_series(1, 60000) AS g`)
+	end := here(t, pool)
+	leg := start.Legs(end)[0]
+	read := func(topics []outbox.Pattern, limit int) func() {
+		return func() {
+			if _, err := reader.Replay(t.Context(), leg, outbox.Filter{Topics: topics}, limit, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	var wide []outbox.Pattern
+	for i := range 200 {
+		wide = append(wide, outbox.Pattern(fmt.Sprintf("none/%d/*", i)))
+	}
+	since := time.Now().Add(-time.Hour)
+	before := func() {
+		if _, err := reader.Before(t.Context(), since, outbox.Position{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before() // reads them once
+	whole := blocks(t, pool, read([]outbox.Pattern{"**"}, 2000))
+	t.Logf("a page of 2000 events: %d blocks", whole)
+	for name, test := range map[string]struct {
+		read func()
+		most int64
+	}{
+		"20 events on 20 topics": {read([]outbox.Pattern{"user/42/**"}, 2000), whole},
+		"a topic of none":        {read([]outbox.Pattern{"nobody"}, 2000), whole},
+		"200 patterns of none":   {read(wide, 2000), 30 * int64(len(wide))},
+		"a pattern of none":      {read([]outbox.Pattern{"*/none"}, 2000), 12 * whole}, // a window of ids
+		"an hour, again":         {before, whole},
+	} {
+		if got := blocks(t, pool, test.read); got > test.most {
+			t.Errorf("%s: %d blocks, want %d at most", name, got, test.most)
+		} else {
+			t.Logf("%s: %d blocks", name, got)
+		}
+	}
+}
+
+// The position before a time that is remembered from others is as good as one that was asked
+// for on its own: with late commits, rows loaded by hand, and times in any order.
+func TestTimes_LoseNoEventOfATransactionThatWasOpen(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			pool := outboxtest.New(t)
+			reader := outbox.Reader{Pool: pool, Times: outbox.NewTimes()}
+			r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // reproducible
+			type open struct {
+				commit func()
+			}
+			var late []open
+			times := []time.Time{time.Now()}
+			for range 60 {
+				switch n := r.IntN(10); {
+				case n < 3:
+					tx := begin(t, pool)
+					add(t, tx, "late")
+					late = append(late, open{func() { add(t, tx, "late"); commit(t, tx) }})
+				case n < 5 && len(late) > 0:
+					i := r.IntN(len(late))
+					late[i].commit()
+					late = slices.Delete(late, i, i+1)
+				case n < 6:
+					exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'bulk', 't' FROM generate_series(1, 1500)`)
+				case n < 7 && r.IntN(4) == 0:
+					exec(t, pool, `INSERT INTO outcrier.event (xid, id, topic, type) SELECT '5', max(id) + 1, 'loaded', 't' FROM outcrier.event HAVING count(*) > 0`)
+				default:
+					addNow(t, pool, "a", 1)
+				}
+				times = append(times, ask1[time.Time](t, pool, `SELECT clock_timestamp()`))
+				if len(late) > 4 {
+					late[0].commit()
+					late = late[1:]
+				}
+				at := times[r.IntN(len(times))]
+				p, err := reader.Before(t.Context(), at, outbox.Position{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if r.IntN(3) > 0 {
+					for _, tx := range late {
+						tx.commit()
+					}
+					late = nil
+				}
+				filter := all("**")
+				filter.Since = at
+				want := ask[int64](t, pool, `SELECT id FROM outcrier.event WHERE created_at >= $1 AND topic <> '' ORDER BY id`, at)
+				if got := replay(t, reader, p, here(t, pool), filter, 2000); !slices.Equal(got, want) {
+					t.Fatalf("since %v: %d events, want %d", at, len(got), len(want))
+				}
+			}
+			for _, tx := range late {
+				tx.commit()
+			}
+		})
+	}
+}
+
+// A chunk of ids that was read while a transaction with events in it was open stands for those
+// too, however much later it commits and however much was read since.
+func TestTimes_RememberWhatWasInFlightWhenTheyRead(t *testing.T) {
+	pool := outboxtest.New(t)
+	reader := outbox.Reader{Pool: pool, Times: outbox.NewTimes()}
+	bulk := func() {
+		exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'bulk', 't' FROM generate_series(1, 5000)`)
+	}
+	before := func(at time.Time) outbox.Position {
+		p, err := reader.Before(t.Context(), at, outbox.Position{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	now := func() time.Time { return ask1[time.Time](t, pool, `SELECT clock_timestamp()`) }
+	late := begin(t, pool)
+	add(t, late, "late")
+	bulk()
+	at := now()
+	bulk()
+	want := add(t, late, "late")
+	bulk()
+	before(at)
+	commit(t, late)
+	// An hour passes, and somebody starts with what is new.
+	forge(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '1 hour'`)
+	at = at.Add(-time.Hour)
+	bulk()
+	before(now())
+	filter := all("late")
+	filter.Since = at
+	if got := replay(t, reader, before(at), here(t, pool), filter, 2000); !slices.Equal(got, []int64{want}) {
+		t.Errorf("replayed are %v, want %v", got, want)
+	}
+}
