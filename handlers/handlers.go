@@ -143,8 +143,8 @@ type handlers struct {
 	// bytes of bodies with events.
 	openings, published, sent *pace
 	buffered                  *fair.Bytes
-	types                 types
-	open                  openStreams
-	logged                *rate.Limiter
-	unlogged              atomic.Int64
+	types                     types
+	open                      openStreams
+	logged                    *rate.Limiter
+	unlogged                  atomic.Int64
 }

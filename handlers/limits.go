@@ -29,9 +29,7 @@ type Limits struct {
 	// principal, or address where there is none.
 	PublishRate  float64
 	PublishBytes int64
-	// Scheduled is how many events published by one principal may wait for their time, and
-	// ScheduleAhead how far ahead that may be.
-	Scheduled     int
+	// ScheduleAhead is how far ahead an event may be scheduled.
 	ScheduleAhead time.Duration
 	// Buffered is how many bytes of bodies and answers the node holds at a time, and
 	// BufferedPerPrincipal those of one principal, or address where there is none. A body

@@ -1,0 +1,247 @@
+package handlers_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/auth"
+	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/internal/badnet"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/ssetest"
+)
+
+// asJSON are the headers of who polls for a topic.
+func asJSON(subject string, topic outbox.Pattern) []string {
+	return append(bearer(mint(subject, time.Hour, topic)), "Accept", "application/json")
+}
+
+// counted counts the requests that a handler is at.
+func counted(next http.Handler, open *atomic.Int64) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		open.Add(1)
+		defer open.Add(-1)
+		next.ServeHTTP(w, r)
+	})
+}
+
+// An answer that nobody reads ends after the stall time, on every route: HTTP/2 with a window
+// of 0 would hold it for as long as the client likes.
+func TestAnswers_ThatNobodyReadsEnd(t *testing.T) {
+	var open atomic.Int64
+	n := newNode(t, func(n *node) {
+		n.streamer.Stall = time.Second
+		n.start = func(server *httptest.Server) {
+			server.Config.Protocols = new(http.Protocols)
+			server.Config.Protocols.SetUnencryptedHTTP2(true)
+			server.Config.Handler = counted(server.Config.Handler, &open)
+			server.Start()
+		}
+	})
+	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat('x', 100000)) FROM generate_series(1, 10)`); err != nil {
+		t.Fatal(err)
+	}
+	var id int64
+	if err := n.pool.QueryRow(t.Context(), `SELECT max(id) FROM outcrier.event`).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{
+		"/events?topic=a&from=earliest", fmt.Sprintf("/events/%d", id), "/openapi.yaml", "/client.js", "/catalogue", "/nothing", "/healthz",
+	} {
+		t.Run(path, func(t *testing.T) {
+			d, err := badnet.DialDeaf(strings.TrimPrefix(n.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close() //nolint:errcheck // the server may have closed it
+			const asked = 5
+			for range asked {
+				if err := d.Get(path, "accept", "application/json"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			eventually(t, func() bool { return d.Reset() == asked })
+			eventually(t, func() bool { return open.Load() == 0 })
+			if d.Answered() < asked {
+				t.Errorf("%d of %d were answered", d.Answered(), asked)
+			}
+		})
+	}
+}
+
+// A stream of which nothing waits is no answer that nobody reads: over HTTP/2 too it lasts,
+// however rare its heartbeats are.
+func TestStream_OverHTTP2LastsBetweenHeartbeats(t *testing.T) {
+	n := newNode(t, func(n *node) {
+		n.streamer.Stall, n.streamer.Heartbeat = 100*time.Millisecond, time.Hour
+		n.start = func(server *httptest.Server) {
+			server.EnableHTTP2 = true
+			server.StartTLS()
+		}
+	})
+	c := ssetest.Open(t, n.events("topic=a"))
+	c.Until("outcrier.live")
+	other := ssetest.Open(t, n.events("topic=b"))
+	other.Until("outcrier.live")
+	began := time.Now()
+	for time.Since(began) < 3*n.streamer.Stall { // what the stall time would have ended by now
+		n.add(t, "b")
+		other.Next()
+	}
+	id := n.add(t, "a")
+	if e := c.Next(); !strings.HasPrefix(e.ID, id+".") {
+		t.Errorf("%+v, want id %s", e, id)
+	}
+}
+
+// What one principal's polls hold in memory is bounded: they get fewer events at a time, or
+// are told to come again, and lose none.
+func TestBuffered_PollsOfOnePrincipalGetSmallerAnswers(t *testing.T) {
+	n := closed(t, func(access *handlers.Access) { access.Limits.BufferedPerPrincipal = 1 }) // room for one body: 256 KiB
+	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat('x', 50000)) FROM generate_series(1, 10)`); err != nil {
+		t.Fatal(err)
+	}
+	n.seen(t, 10)
+	as := asJSON("ann", "a")
+	after, got := "earliest", 0
+	for got < 10 {
+		var p struct {
+			Events   []json.RawMessage
+			Position string
+		}
+		if a := do(t, "GET", n.events("topic=a&wait=0&from="+after), "", as...); json.Unmarshal([]byte(a.body), &p) != nil {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		if len(p.Events) == 0 || len(p.Events) > 3 {
+			t.Fatalf("an answer of %d events of 50 kB", len(p.Events))
+		}
+		got, after = got+len(p.Events), p.Position
+	}
+	if got != 10 {
+		t.Errorf("%d events in all, want 10", got)
+	}
+	n.add1MB(t)
+	do(t, "GET", n.events("topic=b&wait=0&from=earliest"), "", asJSON("bob", "b")...).
+		wantProblem(t, 429, "--max-buffered-per-principal")
+}
+
+// add1MB appends an event on b that is too large for the node.
+func (n *node) add1MB(t *testing.T) {
+	t.Helper()
+	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) SELECT 'b', 't', to_json(repeat('x', 900000))`); err != nil {
+		t.Fatal(err)
+	}
+	n.seen(t, 11)
+}
+
+// The rate of openings is each principal's own. A stream too many comes back by itself.
+func TestLimits_OpeningsOfOnePrincipal(t *testing.T) {
+	n := closed(t, func(access *handlers.Access) { access.Limits.OpenRate = 0.001 })
+	ann, bob := asJSON("ann", "a"), asJSON("bob", "a")
+	const atOnce = 200
+	for i := range atOnce {
+		address := n.events("topic=a&wait=0")
+		if i%2 == 1 {
+			address = n.url + "/events/1"
+		}
+		if a := do(t, "GET", address, "", ann...); a.status != 200 && a.status != 404 {
+			t.Fatalf("opening %d: %d %s", i, a.status, a.body)
+		}
+	}
+	a := do(t, "GET", n.events("topic=a&wait=0"), "", ann...)
+	a.wantProblem(t, 429, "--open-rate")
+	if a.header.Get("Retry-After") == "" {
+		t.Error("no Retry-After")
+	}
+	do(t, "GET", n.url+"/events/1", "", ann...).wantProblem(t, 429, "--open-rate")
+	events := ssetest.Open(t, n.events("topic=a"), bearer(mint("ann", time.Minute, "a"))...).End()
+	if len(events) != 1 || events[0].Type != "outcrier.goodbye" || events[0].Data != `{"reason":"too_fast"}` {
+		t.Errorf("a stream too many is told %+v", events)
+	}
+	if a := do(t, "GET", n.events("topic=a&wait=0"), "", bob...); a.status != 200 {
+		t.Errorf("another is told %d %s", a.status, a.body)
+	}
+}
+
+// Bytes count, whatever the number of events they are.
+func TestLimits_BytesPublished(t *testing.T) {
+	n := closed(t, func(access *handlers.Access) { access.Limits.PublishBytes = 1 }) // and one body at once, of 64 KiB
+	body := fmt.Sprintf(`{"topic":"a","type":"t","payload":%q}`, strings.Repeat("x", 40_000))
+	ann, bob := bearer(mint("ann", time.Hour, "a")), bearer(mint("bob", time.Hour, "a"))
+	n.post(t, body, ann...).ids(t)
+	n.post(t, body, ann...).wantProblem(t, 429, "--publish-bytes")
+	n.post(t, body, bob...).ids(t)
+	if n.count(t) != 2 {
+		t.Errorf("%d events are stored, want 2", n.count(t))
+	}
+}
+
+func TestLimits_HowFarAheadEventsAreScheduled(t *testing.T) {
+	n := closed(t, func(access *handlers.Access) { access.Limits.ScheduleAhead = time.Hour })
+	at := func(ahead time.Duration) string {
+		return fmt.Sprintf(`{"topic":"a","type":"t","deliver_at":%q}`, time.Now().Add(ahead).Format(time.RFC3339))
+	}
+	ann := bearer(mint("ann", time.Hour, "a"))
+	n.post(t, at(59*time.Minute), ann...).ids(t)
+	n.post(t, at(61*time.Minute), ann...).wantProblem(t, 422, "--schedule-ahead")
+	n.post(t, "["+at(time.Minute)+","+at(100*365*24*time.Hour)+"]", ann...).wantProblem(t, 422, "--schedule-ahead")
+	if n.count(t) != 1 {
+		t.Errorf("%d events are stored, want 1", n.count(t))
+	}
+}
+
+// What needs no body is decided before one is read: a token that may publish nothing is
+// refused before the first byte of it came.
+func TestAppend_NobodyIsReadWhoMayNotPublish(t *testing.T) {
+	n := closed(t, func(access *handlers.Access) { access.Limits.BodyTime = time.Second })
+	reader := must(auth.Mint(tokenKey, auth.Claims{Subject: "ann", Subscribe: []outbox.Pattern{"a"}}, time.Hour))
+	for _, length := range []string{"Content-Length: 60000", "Transfer-Encoding: chunked"} {
+		a, _ := n.send(t, n.ask("POST /events", "Authorization: Bearer "+reader, jsonBody, length))
+		a.wantProblem(t, 403, "publishing is not granted")
+	}
+	a, _ := n.send(t, n.ask("POST /events", "Authorization: Bearer "+mint("ann", time.Hour, "a"), jsonBody, "Content-Length: 1000000000"))
+	a.wantProblem(t, 413, "at most")
+}
+
+// JSON is bounded before it is parsed: by how deep it nests, and by how many events, members
+// and headers there are.
+func TestAppend_BoundsJSONWhileItIsParsed(t *testing.T) {
+	n := newNode(t, nil)
+	nested := func(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }
+	event := func(payload string) string { return `{"topic":"a","type":"t","payload":` + payload + `}` }
+	var members, headers strings.Builder
+	for i := range 129 {
+		fmt.Fprintf(&members, `,"x%d":"y"`, i)
+		fmt.Fprintf(&headers, `"x%d":"y",`, i)
+	}
+	n.post(t, event(nested(64))).ids(t)
+	n.post(t, "["+event(nested(64))+"]").ids(t)
+	n.post(t, event(`"`+nested(500)+`\"[["`)).ids(t) // text nests nothing
+	for body, says := range map[string]string{
+		event(nested(65)):               "64 levels",
+		"[" + event(nested(65)) + "]":   "64",
+		event(nested(9_998)):            "64",
+		strings.Repeat("[", 30_000):     "64",
+		strings.Repeat(`{"a":`, 10_000): "64",
+	} {
+		n.post(t, body).wantProblem(t, 422, says)
+	}
+	for body, says := range map[string]string{
+		"[" + strings.Repeat("0,", 30_000) + "0]":                                           "30001 events",
+		"[" + strings.Repeat("0,", 999) + "0]":                                              "event 0",
+		"[" + event("1") + strings.Repeat(",[]", 998) + "]":                                 "event 1",
+		`{"specversion":"1.0","topic":"a","type":"t","source":"/"` + members.String() + `}`: "members",
+		`{"topic":"a","type":"t","headers":{` + headers.String() + `"z":"z"}}`:              "130 headers",
+	} {
+		n.post(t, body).wantProblem(t, 400, says)
+	}
+	if n.count(t) != 3 {
+		t.Errorf("%d events are stored, want 3", n.count(t))
+	}
+}

@@ -1,0 +1,114 @@
+package badnet
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+)
+
+// Deaf is a connection of HTTP/2 without TLS whose reader takes no data: its windows are 0.
+// It asks for whatever it is told to, and takes the heads of the answers.
+type Deaf struct {
+	conn    net.Conn
+	address string
+
+	mu      sync.Mutex // of what is written
+	framer  *http2.Framer
+	streams uint32
+
+	answered, reset atomic.Int64
+	ended           chan struct{}
+}
+
+// DialDeaf connects. Close must be called.
+func DialDeaf(address string) (*Deaf, error) {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	d := &Deaf{conn: conn, address: address, framer: http2.NewFramer(conn, conn), ended: make(chan struct{})}
+	_, err = conn.Write([]byte(http2.ClientPreface))
+	if err == nil {
+		err = d.framer.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	go d.read()
+	return d, nil
+}
+
+// Get sends a request for a path; header are pairs of a name in lower case and a value.
+func (d *Deaf) Get(path string, header ...string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var block bytes.Buffer
+	encoder := hpack.NewEncoder(&block)
+	fields := append([]string{":method", "GET", ":scheme", "http", ":authority", d.address, ":path", path}, header...)
+	for i := 0; i+1 < len(fields); i += 2 {
+		if err := encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}); err != nil {
+			return err
+		}
+	}
+	d.streams += 2
+	return d.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: d.streams - 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
+}
+
+// read takes what comes, until the connection ends.
+func (d *Deaf) read() {
+	defer close(d.ended)
+	for {
+		frame, err := d.framer.ReadFrame()
+		if err != nil {
+			return
+		}
+		switch f := frame.(type) {
+		case *http2.HeadersFrame:
+			d.answered.Add(1)
+		case *http2.RSTStreamFrame:
+			d.reset.Add(1)
+		case *http2.SettingsFrame:
+			if !f.IsAck() {
+				d.mu.Lock()
+				_ = d.framer.WriteSettingsAck() // a closed connection shows in the next read
+				d.mu.Unlock()
+			}
+		case *http2.PingFrame:
+			d.mu.Lock()
+			_ = d.framer.WritePing(true, f.Data)
+			d.mu.Unlock()
+		}
+	}
+}
+
+// Answered is how many answers have begun.
+func (d *Deaf) Answered() int64 { return d.answered.Load() }
+
+// Reset is how many streams the server has reset.
+func (d *Deaf) Reset() int64 { return d.reset.Load() }
+
+// Ended reports whether the server has closed the connection.
+func (d *Deaf) Ended() bool {
+	select {
+	case <-d.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// Close ends the connection.
+func (d *Deaf) Close() error {
+	err := d.conn.Close()
+	<-d.ended
+	if err != nil {
+		return fmt.Errorf("close a deaf connection: %w", err)
+	}
+	return nil
+}
