@@ -55,7 +55,7 @@ func TestAnswers_ThatNobodyReadsEnd(t *testing.T) {
 		"/events?topic=a&from=earliest", fmt.Sprintf("/events/%d", id), "/openapi.yaml", "/client.js", "/catalogue", "/nothing", "/healthz",
 	} {
 		t.Run(path, func(t *testing.T) {
-			d, err := badnet.DialDeaf(strings.TrimPrefix(n.url, "http://"))
+			d, err := badnet.DialDeaf(t.Context(), strings.TrimPrefix(n.url, "http://"))
 			if err != nil {
 				t.Fatal(err)
 			}

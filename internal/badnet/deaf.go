@@ -2,6 +2,7 @@ package badnet
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -27,8 +28,8 @@ type Deaf struct {
 }
 
 // DialDeaf connects. Close must be called.
-func DialDeaf(address string) (*Deaf, error) {
-	conn, err := net.Dial("tcp", address)
+func DialDeaf(ctx context.Context, address string) (*Deaf, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}

@@ -66,8 +66,10 @@ func (s *Share) Close() {
 	s.held = 0
 }
 
-// All and Each return the limits.
-func (b *Bytes) All() int64  { return b.all }
+// All returns the limit for all principals together.
+func (b *Bytes) All() int64 { return b.all }
+
+// Each returns the limit for one principal.
 func (b *Bytes) Each() int64 { return b.each }
 
 // Used returns how many bytes are held by all.
