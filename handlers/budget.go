@@ -30,8 +30,8 @@ func newBuffered(limits Limits, maxBody int64) *fair.Bytes {
 
 const shareKey = "share"
 
-// share is what a request holds in memory, of its principal's; accounted closes it.
-func (h *handlers) share(c echo.Context) *fair.Share {
+// held is what a request holds in memory, of its principal's; accounted closes it.
+func (h *handlers) held(c echo.Context) *fair.Share {
 	if share, ok := c.Get(shareKey).(*fair.Share); ok {
 		return share
 	}
@@ -69,7 +69,7 @@ func (h *handlers) noRoom(c echo.Context, verdict fair.Verdict) error {
 // was only announced holds none.
 func (h *handlers) readAll(c echo.Context, body io.Reader) ([]byte, error) {
 	const first = 16 << 10
-	share, announced := h.share(c), c.Request().ContentLength
+	share, announced := h.held(c), c.Request().ContentLength
 	var read []byte
 	for {
 		if len(read) == cap(read) {

@@ -230,7 +230,7 @@ func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
 	ctx, cancel := context.WithTimeoutCause(fair.With(trusted, who.principal()), wait+10*time.Second, errUnavailable)
 	defer cancel()
 	request.Record = h.recorded(who, request.Filter, nil)
-	share, verdict := h.share(c), fair.Granted
+	share, verdict := h.held(c), fair.Granted
 	request.Reserve = func(bytes int) bool {
 		verdict = share.Take(int64(bytes))
 		return verdict == fair.Granted

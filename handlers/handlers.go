@@ -77,7 +77,7 @@ func New(config Config) http.Handler {
 	h := &handlers{
 		Config: config, sites: newSites(access.Origins), logged: newLogged(),
 		openings: newPace(limits.OpenRate, openAtOnce), published: newPace(limits.PublishRate, maxDrafts),
-		sent: newPace(float64(limits.PublishBytes), int(config.MaxBody)), buffered: newBuffered(*limits, config.MaxBody),
+		bodies: newPace(float64(limits.PublishBytes), int(config.MaxBody)), buffered: newBuffered(*limits, config.MaxBody),
 		principals: newQuota(limits.StreamsPerPrincipal), addresses: newQuota(limits.StreamsPerAddress),
 	}
 	e := echo.New()
@@ -139,12 +139,12 @@ type handlers struct {
 	Config
 	sites                 sites
 	principals, addresses *quota
-	// openings, published and sent are the rates of streams and polls, of events, and of the
+	// openings, published and bodies are the rates of streams and polls, of events, and of the
 	// bytes of bodies with events.
-	openings, published, sent *pace
-	buffered                  *fair.Bytes
-	types                     types
-	open                      openStreams
-	logged                    *rate.Limiter
-	unlogged                  atomic.Int64
+	openings, published, bodies *pace
+	buffered                    *fair.Bytes
+	types                       types
+	open                        openStreams
+	logged                      *rate.Limiter
+	unlogged                    atomic.Int64
 }

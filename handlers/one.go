@@ -64,7 +64,7 @@ func (h *handlers) one(c echo.Context, who caller) error {
 	case !found || who.maySubscribe([]outbox.Pattern{outbox.Pattern(event.Topic)}) != nil:
 		return fault(http.StatusNotFound, fmt.Sprintf("no event %d is held, or its topic is not granted", id))
 	}
-	if verdict := h.share(c).Take(2 * int64(len(event.Payload))); verdict != fair.Granted {
+	if verdict := h.held(c).Take(2 * int64(len(event.Payload))); verdict != fair.Granted {
 		return h.noRoom(c, verdict)
 	}
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store, no-transform") // it may be erased

@@ -100,8 +100,8 @@ func (h *handlers) mayPublishNow(c echo.Context, who caller, events int) error {
 
 // maySend refuses a body that comes too soon after others.
 func (h *handlers) maySend(c echo.Context, who caller, bytes int64) error {
-	if delay := h.sent.delay(who.principal(), int(bytes)); delay > 0 {
-		return tooMany(c, delay, "too many bytes of events: allowed are "+perSecond(h.sent.rate)+" for one principal (--publish-bytes)")
+	if delay := h.bodies.delay(who.principal(), int(bytes)); delay > 0 {
+		return tooMany(c, delay, "too many bytes of events: allowed are "+perSecond(h.bodies.rate)+" for one principal (--publish-bytes)")
 	}
 	return nil
 }
