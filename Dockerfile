@@ -12,6 +12,17 @@ RUN go mod download
 COPY . .
 RUN CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o /outcrier ./cmd/outcrier
 
+# The demo, for docker-compose.yml: docker build --target demo -t outcrier-demo .
+FROM build AS build-demo
+RUN CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o /demo ./examples/demo
+
+FROM scratch AS demo
+COPY --from=build /outcrier /outcrier
+COPY --from=build-demo /demo /demo
+USER 65532:65532
+HEALTHCHECK --interval=5s --timeout=5s --start-period=30s CMD ["/outcrier", "health"]
+ENTRYPOINT ["/demo"]
+
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /outcrier /outcrier

@@ -39,7 +39,9 @@ help: ## print the targets
 
 .PHONY: demo
 demo: ## run the demo; ARGS='--listen 127.0.0.1:9000 --traffic 2'
-	go run ./cmd/outcrier demo $(ARGS)
+	@echo 'building the demo (the first time takes a few minutes)'
+	@go build -o bin/demo ./examples/demo
+	@bin/demo $(ARGS)
 
 .PHONY: build
 build: ## build bin/outcrier

@@ -44,6 +44,18 @@ var build = sync.OnceValues(func() (string, error) {
 
 var built string
 
+// demo is the command of the image demo.
+func demo(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(filepath.Dir(binary(t)), "demo")
+	cmd := exec.Command("go", "build", "-o", path, "./examples/demo")
+	cmd.Dir = ".."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return path
+}
+
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if built != "" {
@@ -93,7 +105,7 @@ func TestImage_HoldsAllThatTheServerNeeds(t *testing.T) {
 		t.Skip("only root may chroot")
 	}
 	dockerfile := read(t, "../Dockerfile")
-	_, final, _ := strings.Cut(dockerfile, "FROM scratch\n")
+	_, final, _ := strings.Cut(dockerfile, "\nFROM scratch\n")
 	root, err := os.MkdirTemp("/tmp", "outcrier-root-")
 	if err != nil {
 		t.Fatal(err)

@@ -16,7 +16,7 @@ var variable = regexp.MustCompile(`\bOUTCRIER_[A-Z0-9_]+\b`)
 // TestFiles_NameRealSettingsOnly: a variable that no command knows would be ignored.
 func TestFiles_NameRealSettingsOnly(t *testing.T) {
 	known := map[string]bool{"OUTCRIER_PG_BIN": true}
-	for _, command := range []string{"serve", "demo", "health", "token", "tail", "migrate up"} {
+	for _, command := range []string{"serve", "health", "token", "tail", "migrate up"} {
 		help, err := exec.Command(binary(t), append(strings.Fields(command), "--help")...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, help)

@@ -86,8 +86,14 @@ func TestDemo_SubmitApproveTrade(t *testing.T) {
 	}
 	// What the catalogue says to do: show details.
 	click(t, tab, "ada", `.toast [data-action=show_details]`)
-	see(t, tab, `dialog[open] pre`)
-	if text := textOf(t, tab, `dialog pre`); !strings.Contains(text, `"title": "Winter blend"`) {
+	wait(t, tab, "document.querySelector(`[data-testid=sql]`)?.textContent.startsWith('BEGIN;')")
+	sql := textOf(t, tab, `[data-testid=sql]`)
+	for _, part := range []string{"UPDATE demo_item SET status = 'traded'", "INSERT INTO outbox", "('user/ada', 'trade.executed'", "('trades/COFFEE', 'trade.executed'", "COMMIT;"} {
+		if !strings.Contains(sql, part) {
+			t.Errorf("the SQL lacks %q: %s", part, sql)
+		}
+	}
+	if text := textOf(t, tab, `dialog pre:not([data-testid=sql])`); !strings.Contains(text, `"title": "Winter blend"`) {
 		t.Errorf("the details are %q", text)
 	}
 	do(t, tab, chromedp.Click(`[data-testid=close]`))

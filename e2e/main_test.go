@@ -13,8 +13,9 @@ import (
 	"time"
 )
 
-// binary is the command outcrier, built for this run of the tests.
-var binary string
+// binary is the command outcrier, and demo the one of examples/demo, built for this run of
+// the tests.
+var binary, demo string
 
 func TestMain(m *testing.M) {
 	os.Exit(testMain(m))
@@ -27,15 +28,15 @@ func testMain(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "outcrier")
-	args := []string{"build", "-o", binary}
+	binary, demo = filepath.Join(dir, "outcrier"), filepath.Join(dir, "demo")
+	args := []string{"build", "-o", dir}
 	if info, ok := debug.ReadBuildInfo(); ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
 		args = append(args, "-race")
 	}
-	build := exec.Command("go", append(args, "./cmd/outcrier")...)
+	build := exec.Command("go", append(args, "./cmd/outcrier", "./examples/demo")...)
 	build.Dir = ".." // of the module of the command
 	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build the command: %v\n%s", err, out)
+		fmt.Fprintf(os.Stderr, "build the commands: %v\n%s", err, out)
 		return 1
 	}
 	return m.Run()

@@ -15,10 +15,11 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// server is a process that runs the demo.
+// server is a process that runs the demo, or outcrier serve.
 type server struct {
-	args []string
-	cmd  *exec.Cmd
+	program string
+	args    []string
+	cmd     *exec.Cmd
 	// base is the address, "http://127.0.0.1:" and a port that stays the same
 	// when the server is killed and restarted.
 	base string
@@ -30,16 +31,21 @@ type server struct {
 // start starts the demo on a free port, and ends it with the test.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
-	return startAs(t, "demo", args...)
+	return launch(t, demo, append([]string{"--traffic", "0", "--log-level", "info"}, args...)...)
 }
 
-// startAs does so with another command that serves.
+// startAs does so with a command of outcrier.
 func startAs(t *testing.T, command string, args ...string) *server {
+	t.Helper()
+	return launch(t, binary, append([]string{command}, args...)...)
+}
+
+func launch(t *testing.T, program string, args ...string) *server {
 	t.Helper()
 	if err := track(); err != nil {
 		t.Fatal(err)
 	}
-	s := &server{base: "http://127.0.0.1:0", args: append([]string{command, "--drain", "0s"}, args...)}
+	s := &server{base: "http://127.0.0.1:0", program: program, args: append(args, "--drain", "0s")}
 	s.restart(t)
 	t.Cleanup(func() { s.stop(t) })
 	return s
@@ -50,7 +56,7 @@ func startAs(t *testing.T, command string, args ...string) *server {
 func (s *server) restart(t *testing.T) {
 	t.Helper()
 	listen := strings.TrimPrefix(s.base, "http://")
-	s.cmd = exec.Command(binary, append(s.args, "--listen", listen)...)
+	s.cmd = exec.Command(s.program, append(s.args, "--listen", listen)...)
 	s.cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		return name == "DATABASE_URL" || strings.HasPrefix(name, "OUTCRIER_") && name != "OUTCRIER_PG_BIN"

@@ -160,10 +160,6 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		_, err := loaded[serveConfig](t, nil, append([]string{"--dev"}, args...)...)
 		return err
 	}
-	demo := func(t *testing.T, args ...string) error {
-		_, err := loaded[demoConfig](t, nil, args...)
-		return err
-	}
 	mint := func(t *testing.T, args ...string) error {
 		cmd := tokenCommand(process{stdout: io.Discard, stderr: io.Discard})
 		cmd.SilenceErrors, cmd.SilenceUsage = true, true
@@ -204,8 +200,6 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		{dev, []string{"--listen", "db.example:8080"}, "no token is needed there"},
 		{dev, []string{"--listen", "127.0.0.1:8080"}, ""},
 		{dev, []string{"--listen", ":8080", "--jwt-secret", secret}, ""},
-		{demo, []string{"--listen", "0.0.0.0:8080"}, "no token is needed there"},
-		{demo, []string{"--jwt-secret", secret}, "unknown flag"},
 		{serve, []string{"--debug", ":6060"}, "no token is needed there"},
 		{serve, []string{"--jwt-secret", ""}, "--jwt-secret (OUTCRIER_JWT_SECRET): has to be given, or --jwt-secret-file, --jwt-key-file or --jwks-url"},
 		{serve, []string{"--jwt-secret", "short"}, "the value given (not shown): the secret has 5 bytes, at least 32 are needed"},
@@ -324,7 +318,7 @@ func TestConfig_SecretsAreNeverRepeated(t *testing.T) {
 	}
 }
 
-func TestConfig_MigratesByDefaultInDemoAndDevModeOnly(t *testing.T) {
+func TestConfig_MigratesByDefaultInDevModeOnly(t *testing.T) {
 	for _, tt := range []struct {
 		args []string
 		want bool
@@ -339,26 +333,6 @@ func TestConfig_MigratesByDefaultInDemoAndDevModeOnly(t *testing.T) {
 			t.Errorf("serve %v migrates: %v", tt.args, got.Migrate)
 		}
 	}
-	if !mustLoad[demoConfig](t, nil).Migrate {
-		t.Error("demo doesn't migrate")
-	}
-	if mustLoad[demoConfig](t, []string{"OUTCRIER_MIGRATE=false"}).Migrate {
-		t.Error("demo migrates against its setting")
-	}
-}
-
-func TestConfig_DemoIsServeInDevMode(t *testing.T) {
-	environ := []string{"OUTCRIER_NODE=a1", "OUTCRIER_QUEUE=16", "OUTCRIER_LOG_LEVEL=debug"}
-	demo := mustLoad[demoConfig](t, environ, "--traffic", "2.5")
-	if demo.Traffic != 2.5 {
-		t.Errorf("traffic %v, want 2.5", demo.Traffic)
-	}
-	serve := mustLoad[serveConfig](t, environ, "--dev")
-	serve.KeySettings = KeySettings{} // the demo has no keys, and no defaults for them
-	serve.Audit = true                // and its admin page has streams to show
-	if diff := cmp.Diff(serve, demo.serve()); diff != "" {
-		t.Errorf("settings (-serve --dev, +demo):\n%s", diff)
-	}
 }
 
 func TestConfig_DevModeDoesNotLimitItsOneClient(t *testing.T) {
@@ -367,7 +341,7 @@ func TestConfig_DevModeDoesNotLimitItsOneClient(t *testing.T) {
 		l.MaxBufferedEach != 0 || l.MaxBuffered == 0 || l.ScheduleAhead == 0 || l.MaxTopics == 0 {
 		t.Errorf("%+v", l)
 	}
-	if got := mustLoad[demoConfig](t, nil, "--max-streams-per-address", "7").StreamsPerAddress; got != 7 {
+	if got := mustLoad[serveConfig](t, nil, "--dev", "--max-streams-per-address", "7").StreamsPerAddress; got != 7 {
 		t.Errorf("%d, want what was given", got)
 	}
 	if got := mustLoad[serveConfig](t, nil, "--dev", "--jwt-secret", secret).StreamsPerAddress; got != 1000 {
@@ -376,7 +350,7 @@ func TestConfig_DevModeDoesNotLimitItsOneClient(t *testing.T) {
 }
 
 func TestConfig_NodeNamesDiffer(t *testing.T) {
-	a, b := mustLoad[demoConfig](t, nil).Node, mustLoad[demoConfig](t, nil).Node
+	a, b := mustLoad[serveConfig](t, nil, "--dev").Node, mustLoad[serveConfig](t, nil, "--dev").Node
 	if a == b || outcrier.CheckName(a) != nil {
 		t.Errorf("nodes %q and %q, want two good names", a, b)
 	}

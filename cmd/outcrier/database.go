@@ -16,7 +16,7 @@ import (
 func (n *node) database(ctx context.Context) (private *pgserver.Server, err error) {
 	if n.DatabaseURL == "" {
 		if n.Data == "" {
-			if n.Data, err = pgserver.DefaultData(n.private); err != nil {
+			if n.Data, err = pgserver.DefaultData("serve"); err != nil {
 				return nil, err
 			}
 		}

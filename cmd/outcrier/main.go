@@ -80,7 +80,6 @@ OUTCRIER_DATABASE_URL is not given.`
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		serveCommand(p),
-		demoCommand(p),
 		migrateCommand(p),
 		appendCommand(p),
 		tailCommand(p),

@@ -30,8 +30,8 @@ func TestRun_MistakesExitWithTwoAndSayWhereHelpIs(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "outcrier: no command given, want append, catalogue, demo, doctor, health, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
-		{[]string{"server"}, "outcrier: unknown command \"server\", want append, catalogue, demo, doctor, health, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
+		{nil, "outcrier: no command given, want append, catalogue, doctor, health, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
+		{[]string{"server"}, "outcrier: unknown command \"server\", want append, catalogue, doctor, health, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
 		{[]string{"migrate"}, "outcrier migrate: no command given, want drop, roles, sql, status or up\nSee 'outcrier migrate --help'.\n"},
 		{[]string{"migrate", "sideways"}, "outcrier migrate: unknown command \"sideways\", want drop, roles, sql, status or up\nSee 'outcrier migrate --help'.\n"},
 		{[]string{"serve", "now"}, "outcrier serve: unexpected argument \"now\", settings are given as --name value\nSee 'outcrier serve --help'.\n"},
@@ -52,7 +52,7 @@ func TestRun_MistakesExitWithTwoAndSayWhereHelpIs(t *testing.T) {
 func call(t *testing.T, ctx context.Context, do func(context.Context) error) error {
 	t.Helper()
 	cmd := newCommand(process{stderr: t.Output()}, "test", "",
-		func(ctx context.Context, _ process, _ demoConfig) error { return do(ctx) })
+		func(ctx context.Context, _ process, _ migrateSQLConfig) error { return do(ctx) })
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.SetArgs([]string{})
 	return cmd.ExecuteContext(ctx)
@@ -119,7 +119,6 @@ func TestHelp_NamesEverySetting(t *testing.T) {
 // panic, and a default outside of them is reported.
 func TestSettings_DefaultsAreAllowed(t *testing.T) {
 	mustLoad[serveConfig](t, nil, "--dev")
-	mustLoad[demoConfig](t, nil)
 	mustLoad[migrateDropConfig](t, nil, "--database-url", dsn)
 	mustLoad[migrateStatusConfig](t, nil, "--database-url", dsn)
 	mustLoad[migrateSQLConfig](t, nil)
@@ -132,7 +131,7 @@ func TestSettings_DefaultsAreAllowed(t *testing.T) {
 
 func TestUnknownVariables_AreThoseOfNoCommand(t *testing.T) {
 	got := unknownVariables(newRoot(process{}), []string{
-		"HOME=/", "DATABASE_URL=x", "OUTCRIER_TURN=1s", "OUTCRIER_TRUN=1s", "OUTCRIER_PAYLOAD_LIMIT=1MiB", "OUTCRIER_HELP=1", "OUTCRIER_PG_BIN=/bin",
+		"HOME=/", "DATABASE_URL=x", "OUTCRIER_TURN=1s", "OUTCRIER_TRUN=1s", "OUTCRIER_HELP=1", "OUTCRIER_PG_BIN=/bin",
 	})
 	if want := []string{"OUTCRIER_TRUN", "OUTCRIER_HELP"}; !slices.Equal(got, want) {
 		t.Errorf("unknown variables %q, want %q", got, want)
@@ -142,7 +141,7 @@ func TestUnknownVariables_AreThoseOfNoCommand(t *testing.T) {
 func TestCommand_WarnsOfUnknownVariables(t *testing.T) {
 	var stderr bytes.Buffer
 	cmd := newCommand(process{environ: []string{"OUTCRIER_TRUN=1s", "OUTCRIER_LOG_FORMAT=json"}, stderr: &stderr}, "test", "",
-		func(context.Context, process, demoConfig) error { return nil })
+		func(context.Context, process, migrateSQLConfig) error { return nil })
 	cmd.SetArgs([]string{})
 	if err := cmd.ExecuteContext(t.Context()); err != nil {
 		t.Fatal(err)

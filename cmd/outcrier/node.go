@@ -9,35 +9,22 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"go.opentelemetry.io/otel/trace"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/outcrier/outcrier"
-	"github.com/outcrier/outcrier/internal/demo"
 	"github.com/outcrier/outcrier/internal/pgserver"
 	"github.com/outcrier/outcrier/outbox"
 )
 
 func runServe(ctx context.Context, p process, c serveConfig) error {
-	return node{serveConfig: c, process: p, private: "serve"}.run(ctx)
+	return node{serveConfig: c, process: p}.run(ctx)
 }
 
-func runDemo(ctx context.Context, p process, c demoConfig) error {
-	return node{serveConfig: c.serve(), process: p, private: "demo", demo: true, traffic: c.Traffic}.run(ctx)
-}
-
-// node is one server process: outcrier.Node behind a listener, and in demo mode the demo
-// in front of it.
+// node is one server process: outcrier.Node behind a listener.
 type node struct {
 	serveConfig
 	process
-	// private names the folder of the private Postgres.
-	private string
-	// demo puts the demo's business beside the outbox, with traffic in events
-	// per second.
-	demo    bool
-	traffic float64
 }
 
 // run serves until ctx ends, then drains.
@@ -68,21 +55,6 @@ func (n node) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var business *demo.Demo
-	if n.demo {
-		// Sessions of its own: those of the node find no application's tables.
-		theirs, err := pgxpool.New(ctx, n.DatabaseURL)
-		if err != nil {
-			return err
-		}
-		defer theirs.Close()
-		if err := demo.Migrate(ctx, theirs); err != nil {
-			return err
-		}
-		business = demo.New(theirs, n.log)
-		business.Heartbeat = n.Heartbeat
-		config.Home = business.Handler()
-	}
 	streams, err := outcrier.New(ctx, config)
 	if err != nil {
 		return err
@@ -93,9 +65,6 @@ func (n node) run(ctx context.Context) error {
 	defer stop(nil)
 	group, work := errgroup.WithContext(work)
 	group.Go(func() error { return streams.Run(work) })
-	if business != nil && n.traffic > 0 {
-		group.Go(func() error { return business.Traffic(work, n.traffic) })
-	}
 	if n.metricsApart() {
 		group.Go(func() error { return serveApart(work, n.Metrics, metricsHandler(streams)) })
 	}
@@ -186,10 +155,7 @@ func (n node) announce(address net.Addr, private *pgserver.Server) {
 	if !n.open() {
 		header, mode = `-H "Authorization: Bearer $OUTCRIER_TOKEN" `, "dev mode: a token is needed, since a key was given; outcrier token mints one"
 	}
-	lines := []string{fmt.Sprintf("stream curl -N %s'%s/events?topic=**'", header, base)}
-	if n.demo {
-		lines = append([]string{"page " + base + "/", "admin " + base + "/admin"}, lines...)
-	}
+	lines := []string{"page " + base + "/admin", fmt.Sprintf("stream curl -N %s'%s/events?topic=**'", header, base)}
 	if private != nil {
 		// Without what stands behind "?", at which some shells stumble.
 		url, _, _ := strings.Cut(private.URL(""), "?")

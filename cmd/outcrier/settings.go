@@ -130,7 +130,7 @@ type ServerSettings struct {
 	DirectURL     string        `flag:"direct-url" secret:"true" help:"the same database without a pooler in between, for LISTEN; by default the database URL"`
 	DirectURLFile string        `flag:"direct-url-file" help:"a file with that URL, read again for each connection"`
 	Data          string        `flag:"data" help:"the folder of the private Postgres that runs where no database URL is given; by default one of this user's"`
-	Migrate       bool          `flag:"migrate" help:"apply the migrations at start; by default in demo and dev mode only"`
+	Migrate       bool          `flag:"migrate" help:"apply the migrations at start; by default in dev mode only"`
 	Node          string        `flag:"node" help:"the name of this process among the nodes; by default the host's with a random suffix"`
 	Wake          string        `flag:"wake" default:"notify" allow:"notify|poll" help:"how the tail learns of commits while it is idle: notify (LISTEN/NOTIFY), or poll (a read every 100ms)"`
 	Turn          time.Duration `flag:"turn" default:"10ms" allow:"1ms..1s" help:"the time between two reads of the tail while events flow"`
@@ -142,7 +142,7 @@ type ServerSettings struct {
 	Queue         int           `flag:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
 	Ring          byteSize      `flag:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
 	Gzip          bool          `flag:"gzip" help:"gzip streams and polls for clients that accept it (each event is compressed once and shared)"`
-	Audit         bool          `flag:"audit" help:"record in the table stream which streams received which events, for receipts and the admin page; by default in demo only"`
+	Audit         bool          `flag:"audit" help:"record in the table stream which streams received which events, for receipts and the admin page"`
 	// MaxStreams is of this node, not of all.
 	MaxStreams int `flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
 	// DrainDelay comes before Drain.

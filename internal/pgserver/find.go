@@ -1,3 +1,5 @@
+//go:build unix
+
 package pgserver
 
 import (
@@ -47,9 +49,10 @@ func installed(ctx context.Context) []string {
 }
 
 // locate chooses the Postgres to run: what binEnv names; else the newest in folders, of
-// that major version unless it is 0; else what fetch gets.
+// that major version unless it is 0; else what fetch gets, if it is not
+// nil.
 func locate(ctx context.Context, who account, folders []string,
-	fetch func(ctx context.Context, who account, major int) (binaries, error), major int,
+	fetch func(ctx context.Context, major int) (string, error), major int,
 ) (binaries, error) {
 	if major != 0 && major < oldest {
 		return binaries{}, fmt.Errorf("databases in the data folder are of Postgres %d, and %d is the oldest supported: "+
@@ -88,16 +91,23 @@ func locate(ctx context.Context, who account, folders []string,
 		return best, context.Cause(ctx)
 	}
 
-	fetched, err := fetch(ctx, who, major)
-	if err == nil {
-		return fetched, nil
-	}
 	wanted := fmt.Sprintf("Postgres %d or later is", oldest)
 	if major != 0 {
 		wanted = fmt.Sprintf("Postgres %d, of which the databases in the data folder are, is", major)
 	}
-	return binaries{}, fmt.Errorf("%s not installed: apt-get install postgresql, dnf install postgresql-server, "+
-		"brew install postgresql, or name the folder of its binaries in %s; download: %w", wanted, binEnv, err)
+	missing := fmt.Errorf("%s not installed: apt-get install postgresql, dnf install postgresql-server, "+
+		"brew install postgresql, or name the folder of its binaries in %s", wanted, binEnv)
+	if fetch == nil {
+		return binaries{}, missing
+	}
+	dir, err := fetch(ctx, major)
+	if err == nil {
+		best, err = probe(ctx, who, dir)
+	}
+	if err != nil {
+		return binaries{}, fmt.Errorf("%w; %w", missing, err)
+	}
+	return best, nil
 }
 
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) (\d+)(?:\.(\d+))?`)

@@ -1,3 +1,5 @@
+//go:build unix
+
 package pgserver
 
 import (
@@ -12,11 +14,29 @@ import (
 func TestLocate_SaysWhatToInstall(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	t.Setenv(binEnv, "")
-	noNetwork := func(context.Context, account, int) (binaries, error) { return binaries{}, errors.New("no network") }
+	noNetwork := func(context.Context, int) (string, error) { return "", errors.New("no network") }
 	_, err := locate(t.Context(), account{}, []string{t.TempDir()}, noNetwork, 0)
 	wantError(t, err, "Postgres 15 or later", "apt-get install postgresql", "dnf install", "brew install", binEnv, "no network")
-	_, err = locate(t.Context(), account{}, nil, noNetwork, 17)
+	_, err = locate(t.Context(), account{}, nil, nil, 17)
 	wantError(t, err, "Postgres 17")
+}
+
+func TestLocate_FetchesWhereNothingIsInstalled(t *testing.T) {
+	t.Setenv(binEnv, "")
+	asked := -1
+	there := fake(t, folder(t), "18.4")
+	fetch := func(_ context.Context, major int) (string, error) {
+		asked = major
+		return there, nil
+	}
+	found, err := locate(t.Context(), account{}, []string{fake(t, folder(t), "17.1")}, fetch, 18)
+	if err != nil || found.folder != there || asked != 18 {
+		t.Errorf("asked for %d, found %v, %v", asked, found, err)
+	}
+	asked = -1
+	if _, err := locate(t.Context(), account{}, []string{there}, fetch, 0); err != nil || asked != -1 {
+		t.Errorf("asked for %d though one is installed: %v", asked, err)
+	}
 }
 
 func TestLocate_NamedFolderWins(t *testing.T) {

@@ -1,3 +1,5 @@
+//go:build unix
+
 package pgserver
 
 import (
@@ -79,6 +81,17 @@ func (s *Server) copyTemplate(ctx context.Context) error {
 		}
 		return s.account.own(dir)
 	})
+}
+
+// Cached returns a folder of this name in the cache, which all runs of this user share. Where it is not there, build
+// fills it; one that fails leaves nothing.
+func Cached(ctx context.Context, name string, build func(dir string) error) (string, error) {
+	cache, err := cacheFolder()
+	if err != nil {
+		return "", err
+	}
+	target := filepath.Join(cache, name)
+	return target, once(ctx, target, build)
 }
 
 // once makes the folder target with build, unless it is there. When others want it too, it waits for the one that is at it.

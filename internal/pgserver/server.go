@@ -1,5 +1,6 @@
-// Package pgserver runs a private Postgres for the demo and the tests, from binaries that are installed or, where the
-// network allows it, downloaded.
+//go:build unix
+
+// Package pgserver runs a private Postgres for the demo, serve --dev and the tests, from binaries that are installed.
 //
 // The server listens on 127.0.0.1 alone, on a free port, without a Unix socket; one superuser with a random password
 // may log in. It dies with the process that started it, even when that one is killed. Started by root it runs as an
@@ -38,6 +39,10 @@ type Config struct {
 	// own: LD_PRELOAD for one whose disk is to be slow.
 	Env []string
 
+	// Fetch returns the folder of Postgres' binaries, of a major version unless that is 0, where none that fits is
+	// installed. By default that is an error.
+	Fetch func(ctx context.Context, major int) (string, error)
+
 	// Log gets a line when the server starts and when it stops. By default nothing. Postgres' own log is in LogFile.
 	Log *slog.Logger
 }
@@ -49,6 +54,7 @@ type Server struct {
 	temporary bool
 	settings  map[string]string
 	env       []string
+	fetch     func(ctx context.Context, major int) (string, error)
 	log       *slog.Logger
 
 	lock     *os.File // held while the folder is ours
@@ -60,11 +66,11 @@ type Server struct {
 }
 
 // Start makes the databases if there are none, starts Postgres and returns when it accepts connections. It fails when
-// no Postgres of 15 or later is found or to be had, when another process uses the data folder (the error names it), when
+// no Postgres of 15 or later is found, when another process uses the data folder (the error names it), when
 // the folder's databases are of a version that is not installed, and when Postgres does not come up within a minute (the
 // error ends with its log). The caller must call Stop. Cancelling ctx ends the start, not the server.
 func Start(ctx context.Context, config Config) (*Server, error) {
-	s := &Server{folder: config.Data, settings: config.Settings, env: config.Env, log: config.Log}
+	s := &Server{folder: config.Data, settings: config.Settings, env: config.Env, fetch: config.Fetch, log: config.Log}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -102,7 +108,7 @@ func (s *Server) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.binaries, err = locate(ctx, s.account, installed(ctx), download, major); err != nil {
+	if s.binaries, err = locate(ctx, s.account, installed(ctx), s.fetch, major); err != nil {
 		return err
 	}
 	if major == 0 {

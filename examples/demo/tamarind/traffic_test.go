@@ -1,0 +1,71 @@
+package tamarind
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestTraffic_DoesPlausibleThingsUntilItsEnd(t *testing.T) {
+	d := newBusiness(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	ended := make(chan error)
+	go func() { ended <- d.Traffic(ctx, trafficMax) }()
+
+	const kindsSQL = `
+		SELECT count(DISTINCT type) FROM outcrier.event WHERE type IN ('audit.submitted', 'audit.approved',
+			'audit.rejected', 'trade.executed', 'info.updated', 'user.logged_in', 'user.login_failed')`
+	for kinds := 0; kinds < 7; time.Sleep(10 * time.Millisecond) {
+		if err := d.pool.QueryRow(ctx, kindsSQL).Scan(&kinds); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
+func TestTraffic_RefusesImpossibleRates(t *testing.T) {
+	for _, rate := range []float64{-1, trafficMax + 1} {
+		if err := (&Business{}).Traffic(t.Context(), rate); err == nil {
+			t.Errorf("took a rate of %v", rate)
+		}
+	}
+}
+
+func TestTraffic_IsTurnedOnAndOffByThePage(t *testing.T) {
+	b := newBusiness(t)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- b.Traffic(ctx, 0) }()
+	turn := func(on string) {
+		t.Helper()
+		response := httptest.NewRecorder()
+		b.Handler().ServeHTTP(response, httptest.NewRequest("POST", "/api/demo/traffic", strings.NewReader(`{"on": `+on+`}`)))
+		if response.Code != http.StatusOK {
+			t.Fatalf("%d: %s", response.Code, response.Body)
+		}
+	}
+	if n := len(events(t, b.pool)); n != 0 {
+		t.Errorf("%d events while it is off", n)
+	}
+	turn("true")
+	for deadline := time.Now().Add(30 * time.Second); len(events(t, b.pool)) == 0; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nothing happens")
+		}
+	}
+	turn("false")
+	if rate, _ := b.traffic.now(); rate != 0 {
+		t.Errorf("turned off, the rate is %v", rate)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
