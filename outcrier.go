@@ -48,7 +48,7 @@ type Node struct {
 	streamer *sse.Streamer
 	audit    *outbox.Audit // nil without
 	revoked  *revocations
-	pulse    *handlers.Pulse
+	sampler  *handlers.Sampler
 	appends  *fair.Queue // of requests
 
 	handler, metrics http.Handler
@@ -164,12 +164,12 @@ func (n *Node) wire() {
 		},
 	}
 	if !c.NoAdmin {
-		n.pulse = &handlers.Pulse{Streamer: n.streamer, TailStatus: n.tail.Status, Version: c.Version, Settings: c.settings()}
-		surface.Admin, surface.Pulse = outbox.NewAdmin(n.pool), n.pulse
+		n.sampler = &handlers.Sampler{Streamer: n.streamer, TailStatus: n.tail.Status, Version: c.Version, Settings: c.settings()}
+		surface.Admin, surface.Sampler = outbox.NewAdmin(n.pool), n.sampler
 		surface.Admin.Schema = c.Schema
 	}
 	if n.audit != nil {
-		n.audit.About = n.pulse.About
+		n.audit.About = n.sampler.About
 	}
 	sources := metrics.Sources{
 		Keys: func() (keys auth.Status) { return keys },

@@ -65,8 +65,8 @@ func (n *Node) workers() []func(context.Context) error {
 			outbox.Schedule{Pool: n.pool, Schema: c.Schema, Tail: n.tail, Log: c.Logger}.Run,
 			outbox.Retention{Pool: n.pool, Schema: c.Schema, Keep: c.Retention, Rules: c.TopicRetention, Log: c.Logger}.Run)
 	}
-	if n.pulse != nil {
-		workers = append(workers, n.pulse.Run)
+	if n.sampler != nil {
+		workers = append(workers, n.sampler.Run)
 	}
 	if n.audit != nil {
 		workers = append(workers, n.audit.Run)

@@ -45,7 +45,7 @@ type Access struct {
 }
 
 // as calls next with the request's identity.
-func (h *handlers) as(next func(echo.Context, caller) error) echo.HandlerFunc {
+func (h *handlers) as(next func(echo.Context, identity) error) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		who, err := h.identify(c.Request())
 		if refusal := (*auth.Refusal)(nil); errors.As(err, &refusal) && refusal.Status == http.StatusServiceUnavailable && asksForStream(c) {
@@ -56,7 +56,7 @@ func (h *handlers) as(next func(echo.Context, caller) error) echo.HandlerFunc {
 		if err != nil {
 			return err
 		}
-		c.Set(callerKey, who)
+		c.Set(identityKey, who)
 		return next(c, who)
 	}
 }
@@ -71,11 +71,11 @@ func asksForStream(c echo.Context) bool {
 // authenticate: for unknown keys the JWKS is fetched no more often.
 const keysRetry = 10 * time.Second
 
-// callerKey is where a request's context has its caller, for the log.
-const callerKey = "caller"
+// identityKey is where a request's context has its identity, for the log.
+const identityKey = "identity"
 
-func (h *handlers) identify(r *http.Request) (who caller, err error) {
-	who = caller{open: h.Access.Open, address: h.Access.Proxies.peer(r).key()}
+func (h *handlers) identify(r *http.Request) (who identity, err error) {
+	who = identity{open: h.Access.Open, address: h.Access.Proxies.client(r).key()}
 	if who.open {
 		// There is no cookie to abuse, but a page of another site may not make a
 		// visitor's browser publish either.
@@ -104,7 +104,7 @@ func (h *handlers) identify(r *http.Request) (who caller, err error) {
 	if err != nil {
 		return who, err
 	}
-	who.Identity, who.account, who.revocations = identity, identity.LimitKey(), h.Access.Revocations
+	who.Identity, who.limitKey, who.revocations = identity, identity.LimitKey(), h.Access.Revocations
 	return who, nil
 }
 

@@ -55,11 +55,11 @@ type routes map[string]route
 
 // route is a handler and the grants of which one is needed for it.
 type route struct {
-	do    func(echo.Context, caller) error
+	do    func(echo.Context, identity) error
 	anyOf []auth.Grant
 }
 
-func needs(do func(echo.Context, caller) error, anyOf ...auth.Grant) route { return route{do, anyOf} }
+func needs(do func(echo.Context, identity) error, anyOf ...auth.Grant) route { return route{do, anyOf} }
 
 // adminRoute answers at a path. An identity without the grant of any of its methods is
 // refused whatever the method is.
@@ -73,7 +73,7 @@ func (h *handlers) adminRoute(e *echo.Echo, path string, at routes) {
 		either = append(either, at[method].anyOf...)
 	}
 	slices.Sort(either)
-	other := needs(func(c echo.Context, _ caller) error {
+	other := needs(func(c echo.Context, _ identity) error {
 		c.Response().Header().Set(echo.HeaderAllow, strings.Join(allowed, ", "))
 		return echo.ErrMethodNotAllowed
 	}, slices.Compact(either)...)
@@ -88,7 +88,7 @@ func (h *handlers) adminRoute(e *echo.Echo, path string, at routes) {
 // asAdmin answers with the route of a request if its identity has the grant, and keeps
 // the answer out of caches.
 func (h *handlers) asAdmin(of func(echo.Context) route) echo.HandlerFunc {
-	return h.as(func(c echo.Context, who caller) error {
+	return h.as(func(c echo.Context, who identity) error {
 		route := of(c)
 		if err := who.may(route.anyOf...); err != nil {
 			return err
@@ -202,7 +202,7 @@ type Whoami struct {
 	Grants []auth.Grant `json:"grants"`
 }
 
-func newWhoami(who caller) Whoami {
+func newWhoami(who identity) Whoami {
 	w := Whoami{Subject: who.Subject, Grants: who.granted()}
 	if !who.Expires.IsZero() {
 		w.Expires = &who.Expires
@@ -211,14 +211,14 @@ func newWhoami(who caller) Whoami {
 }
 
 // whoami is GET /admin/api/identity: by it the page shows only what will work.
-func (h *handlers) whoami(c echo.Context, who caller) error {
+func (h *handlers) whoami(c echo.Context, who identity) error {
 	if _, err := asked(c); err != nil {
 		return err
 	}
 	return c.JSON(http.StatusOK, newWhoami(who))
 }
 
-func (h *handlers) overview(c echo.Context, who caller) error {
+func (h *handlers) overview(c echo.Context, who identity) error {
 	if _, err := asked(c); err != nil {
 		return err
 	}
@@ -228,7 +228,7 @@ func (h *handlers) overview(c echo.Context, who caller) error {
 	}
 	tail := h.TailStatus()
 	answer := Overview{
-		Overview: state, Node: h.Streamer.Node, About: h.Pulse.About(), Following: tail.Following, Listening: tail.Listening,
+		Overview: state, Node: h.Streamer.Node, About: h.Sampler.About(), Following: tail.Following, Listening: tail.Listening,
 		OpenHere: h.Streamer.Open(), Audit: h.Audit != nil, Whoami: newWhoami(who),
 	}
 	answer.Samples = together(state.Nodes)

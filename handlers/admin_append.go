@@ -18,7 +18,7 @@ const resentOf = "resentof"
 
 // again is POST /admin/api/history/:id/again: a copy is appended, to the topic of the
 // event or to another one.
-func (h *handlers) again(c echo.Context, who caller) error {
+func (h *handlers) again(c echo.Context, who identity) error {
 	id, err := whole("the event's id", c.Param("id"))
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (h *handlers) again(c echo.Context, who caller) error {
 
 // publish is POST /admin/api/events: one event, for a test. Its source says where it is
 // from.
-func (h *handlers) publish(c echo.Context, who caller) error {
+func (h *handlers) publish(c echo.Context, who identity) error {
 	var body struct {
 		Topic     string          `json:"topic"`
 		Type      string          `json:"type"`
@@ -73,7 +73,7 @@ func (h *handlers) publish(c echo.Context, who caller) error {
 }
 
 // appended appends on behalf of an admin, and answers with the id.
-func (h *handlers) appended(c echo.Context, who caller, draft outbox.Draft, what string, more ...any) error {
+func (h *handlers) appended(c echo.Context, who identity, draft outbox.Draft, what string, more ...any) error {
 	ids, err := h.Append(c.Request().Context(), []outbox.Draft{draft})
 	if err != nil {
 		return h.notAppended(c, err)

@@ -20,7 +20,7 @@ var errEnded error = &sse.Goodbye{Reason: "ended", Text: "an admin ended the str
 
 // endStream is DELETE /admin/api/streams/:run/:stream. The stream may be another
 // node's: it is told by way of the table, and so the answer is 202.
-func (h *handlers) endStream(c echo.Context, who caller) error {
+func (h *handlers) endStream(c echo.Context, who identity) error {
 	if _, err := asked(c); err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (h *handlers) endStream(c echo.Context, who caller) error {
 }
 
 // cancel is DELETE /admin/api/scheduled/:id.
-func (h *handlers) cancel(c echo.Context, who caller) error {
+func (h *handlers) cancel(c echo.Context, who identity) error {
 	if _, err := asked(c); err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (h *handlers) cancel(c echo.Context, who caller) error {
 
 // editable is GET /admin/api/catalogue: the entries as they are now, with the
 // updated_at that changes them.
-func (h *handlers) editable(c echo.Context, _ caller) error {
+func (h *handlers) editable(c echo.Context, _ identity) error {
 	if _, err := asked(c); err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (h *handlers) editable(c echo.Context, _ caller) error {
 }
 
 // createType is POST /admin/api/catalogue.
-func (h *handlers) createType(c echo.Context, who caller) error {
+func (h *handlers) createType(c echo.Context, who identity) error {
 	entry, err := h.readType(c)
 	if err != nil {
 		return err
@@ -93,7 +93,7 @@ func (h *handlers) createType(c echo.Context, who caller) error {
 
 // changeType is PUT /admin/api/catalogue/:type. The body's updated_at is that of
 // the entry as it was read: an entry that is newer is not overwritten.
-func (h *handlers) changeType(c echo.Context, who caller) error {
+func (h *handlers) changeType(c echo.Context, who identity) error {
 	entry, err := h.readType(c)
 	if err != nil {
 		return err
@@ -114,7 +114,7 @@ func (h *handlers) changeType(c echo.Context, who caller) error {
 }
 
 // deleteType is DELETE /admin/api/catalogue/:type?updated_at=….
-func (h *handlers) deleteType(c echo.Context, who caller) error {
+func (h *handlers) deleteType(c echo.Context, who identity) error {
 	query, err := asked(c, "updated_at")
 	if err != nil {
 		return err
@@ -206,12 +206,12 @@ func nothingMore(decoder *json.Decoder) error {
 }
 
 // changed logs what an admin did.
-func (h *handlers) changed(c echo.Context, who caller, what string, more ...any) {
+func (h *handlers) changed(c echo.Context, who identity, what string, more ...any) {
 	h.Log.InfoContext(c.Request().Context(), "admin changed something", append([]any{"what", what, "subject", who.Subject, "address", who.address}, more...)...)
 }
 
 // name is who a record says did something.
-func (w caller) name() string {
+func (w identity) name() string {
 	if w.Subject != "" {
 		return w.Subject
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // erasures is GET /admin/api/erasures: what was erased and redacted, the newest first.
-func (h *handlers) erasures(c echo.Context, _ caller) error {
+func (h *handlers) erasures(c echo.Context, _ identity) error {
 	query, err := asked(c, "before")
 	if err != nil {
 		return err
@@ -29,7 +29,7 @@ func (h *handlers) erasures(c echo.Context, _ caller) error {
 }
 
 // erase is POST /admin/api/erasures. What was said is not logged.
-func (h *handlers) erase(c echo.Context, who caller) error {
+func (h *handlers) erase(c echo.Context, who identity) error {
 	var erasing outbox.Erasing
 	if err := h.adminBody(c, &erasing, "id or pattern, payload and reason"); err != nil {
 		return err

@@ -28,10 +28,10 @@ func search(query url.Values) (s outbox.Search, err error) {
 }
 
 // history is GET /admin/api/history: a page of events, the newest first.
-func (h *handlers) history(c echo.Context, _ caller) error { return h.found(c, h.Admin.Search) }
+func (h *handlers) history(c echo.Context, _ identity) error { return h.found(c, h.Admin.Search) }
 
 // unsent is GET /admin/api/unsent: those that were sent to nobody.
-func (h *handlers) unsent(c echo.Context, _ caller) error { return h.found(c, h.Admin.Unsent) }
+func (h *handlers) unsent(c echo.Context, _ identity) error { return h.found(c, h.Admin.Unsent) }
 
 // found answers with a page of events.
 func (h *handlers) found(c echo.Context, find func(context.Context, outbox.Search) (outbox.Found, error)) error {
@@ -54,7 +54,7 @@ func (h *handlers) found(c echo.Context, find func(context.Context, outbox.Searc
 }
 
 // event is GET /admin/api/history/:id.
-func (h *handlers) event(c echo.Context, _ caller) error {
+func (h *handlers) event(c echo.Context, _ identity) error {
 	if _, err := asked(c); err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (h *handlers) event(c echo.Context, _ caller) error {
 
 // receipts is GET /admin/api/history/:id/receipts: who was sent the event. Another
 // page begins behind run and stream of the last one.
-func (h *handlers) receipts(c echo.Context, _ caller) error {
+func (h *handlers) receipts(c echo.Context, _ identity) error {
 	query, err := asked(c, "run", "stream")
 	if err != nil {
 		return err
@@ -100,7 +100,7 @@ func (h *handlers) receipts(c echo.Context, _ caller) error {
 }
 
 // streams is GET /admin/api/streams. A node that keeps no audit knows its own.
-func (h *handlers) streams(c echo.Context, _ caller) error {
+func (h *handlers) streams(c echo.Context, _ identity) error {
 	query, err := asked(c, "state", "subject", "node", "reason", "slow", "order", "cursor")
 	if err != nil {
 		return err
@@ -139,7 +139,7 @@ func (h *handlers) slow() map[int64]float64 {
 
 // scheduled is GET /admin/api/scheduled: what waits, the next first. Another page
 // begins behind deliver_at and id of the last one.
-func (h *handlers) scheduled(c echo.Context, _ caller) error {
+func (h *handlers) scheduled(c echo.Context, _ identity) error {
 	query, err := asked(c, "topic", "type", "failed", "deliver_at", "id")
 	if err != nil {
 		return err

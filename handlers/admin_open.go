@@ -90,7 +90,7 @@ func (o *openStreams) end(number int64, subject string) (ended int) {
 
 // listed has a stream that is not on record listed while it is open. The context it
 // returns ends when an admin ends the stream.
-func (h *handlers) listed(ctx context.Context, who caller, filter outbox.Filter) (_ context.Context, number int64, forget func()) {
+func (h *handlers) listed(ctx context.Context, who identity, filter outbox.Filter) (_ context.Context, number int64, forget func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	number, remove := h.open.add(&openStream{
 		subject: who.Subject, address: who.address, filter: filter, at: time.Now(), end: func() { cancel(errEnded) },

@@ -9,7 +9,7 @@ import (
 )
 
 // people is GET /admin/api/people: the subjects that begin with prefix.
-func (h *handlers) people(c echo.Context, _ caller) error {
+func (h *handlers) people(c echo.Context, _ identity) error {
 	query, err := asked(c, "prefix", "after")
 	if err != nil {
 		return err
@@ -27,7 +27,7 @@ func (h *handlers) people(c echo.Context, _ caller) error {
 }
 
 // sent is GET /admin/api/people/sent: what a person was sent, the newest first.
-func (h *handlers) sent(c echo.Context, _ caller) error {
+func (h *handlers) sent(c echo.Context, _ identity) error {
 	query, err := asked(c, "subject", "topic", "from", "until", "before")
 	if err != nil {
 		return err
@@ -50,7 +50,7 @@ func (h *handlers) sent(c echo.Context, _ caller) error {
 }
 
 // why is GET /admin/api/people/why: whether a person was sent an event, and why not.
-func (h *handlers) why(c echo.Context, _ caller) error {
+func (h *handlers) why(c echo.Context, _ identity) error {
 	query, err := asked(c, "subject", "event")
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func (h *handlers) why(c echo.Context, _ caller) error {
 }
 
 // endStreams is DELETE /admin/api/streams?subject=…: all that are open of one subject.
-func (h *handlers) endStreams(c echo.Context, who caller) error {
+func (h *handlers) endStreams(c echo.Context, who identity) error {
 	query, err := asked(c, "subject")
 	if err != nil {
 		return err

@@ -18,7 +18,7 @@ import (
 const maxRevocation = 16 << 10
 
 // revoke is POST /admin/api/revocations: it withdraws the tokens of a subject, or one.
-func (h *handlers) revoke(c echo.Context, who caller) error {
+func (h *handlers) revoke(c echo.Context, who identity) error {
 	if _, err := asked(c); err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (h *handlers) revoke(c echo.Context, who caller) error {
 
 // revocations is GET /admin/api/revocations: the newest first. Another page begins before
 // the id of the last one.
-func (h *handlers) revocations(c echo.Context, _ caller) error {
+func (h *handlers) revocations(c echo.Context, _ identity) error {
 	query, err := asked(c, "before")
 	if err != nil {
 		return err

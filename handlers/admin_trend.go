@@ -10,7 +10,7 @@ import (
 )
 
 // trend is GET /admin/api/trend: events over time, by type or topic.
-func (h *handlers) trend(c echo.Context, _ caller) error {
+func (h *handlers) trend(c echo.Context, _ identity) error {
 	query, err := asked(c, "by", "topic", "type", "from")
 	if err != nil {
 		return err

@@ -12,7 +12,7 @@ import (
 
 // append is POST /events: one event or an array of them, each in CloudEvents'
 // JSON format or our own, all appended in one transaction.
-func (h *handlers) append(c echo.Context, who caller) error {
+func (h *handlers) append(c echo.Context, who identity) error {
 	if h.Streamer.Draining() {
 		return fault(http.StatusServiceUnavailable, "the server drains")
 	}

@@ -35,9 +35,9 @@ func (h *handlers) held(c echo.Context) *fair.Share {
 	if share, ok := c.Get(shareKey).(*fair.Share); ok {
 		return share
 	}
-	who, known := c.Get(callerKey).(caller)
+	who, known := c.Get(identityKey).(identity)
 	if !known {
-		who.address = h.Access.Proxies.peer(c.Request()).key()
+		who.address = h.Access.Proxies.client(c.Request()).key()
 	}
 	share := h.buffered.Open(who.principal())
 	c.Set(shareKey, share)

@@ -19,7 +19,7 @@ import (
 // catalogue is GET /catalogue: what the types of events mean, for whoever may
 // read any event at all. Browsers keep it for a minute, and then ask whether it
 // has changed.
-func (h *handlers) catalogue(c echo.Context, who caller) error {
+func (h *handlers) catalogue(c echo.Context, who identity) error {
 	if err := who.mayReadCatalogue(); err != nil {
 		return err
 	}

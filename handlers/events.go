@@ -21,7 +21,7 @@ import (
 )
 
 // events is GET /events: a stream, or for those who ask for JSON a long poll.
-func (h *handlers) events(c echo.Context, who caller) error {
+func (h *handlers) events(c echo.Context, who identity) error {
 	if hasBody(c) {
 		return fault(http.StatusBadRequest, "a body is not read here; topics and all else belong in the query")
 	}
@@ -70,7 +70,7 @@ func badRequest(err error) error {
 	return what
 }
 
-func (h *handlers) stream(c echo.Context, who caller, request sse.Request) error {
+func (h *handlers) stream(c echo.Context, who identity, request sse.Request) error {
 	ctx, response := c.Request().Context(), c.Response()
 	if !h.enter(who) {
 		h.refused(c, http.StatusTooManyRequests, errTooMany, errTooMany.Text)
@@ -119,12 +119,12 @@ func turnAway(c echo.Context, why *sse.Goodbye, retry time.Duration) error {
 
 // serve serves the stream of a caller who has a place, until it ends or their token
 // does, and then calls ended with the reason. The stream is one of open meanwhile.
-func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request sse.Request, open *atomic.Int64, ended func(why error)) {
+func (h *handlers) serve(ctx context.Context, w sse.Writer, who identity, request sse.Request, open *atomic.Int64, ended func(why error)) {
 	open.Add(1)
 	ctx, stop := who.while(ctx)
 	ctx = fair.With(ctx, who.principal())
 	started, topics := time.Now(), len(request.Filter.Topics)
-	place := caller{account: who.account, address: who.address} // not the grants: streams are many, and last
+	place := identity{limitKey: who.limitKey, address: who.address} // not the grants: streams are many, and last
 	subject := who.Subject
 	if h.Audit != nil {
 		// Who is on record can be ended by an admin.
@@ -148,7 +148,7 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who caller, request 
 
 // recorded begins the audit's record of a stream or poll that begins now; nil where
 // there is no audit. An admin can end it by end, unless that is nil.
-func (h *handlers) recorded(who caller, filter outbox.Filter, end func()) func(outbox.Position) *outbox.StreamRecord {
+func (h *handlers) recorded(who identity, filter outbox.Filter, end func()) func(outbox.Position) *outbox.StreamRecord {
 	if h.Audit == nil {
 		return nil
 	}
@@ -210,7 +210,7 @@ type responseWriter struct {
 // Flush tells which of the two embedded is meant.
 func (w responseWriter) Flush() error { return w.ResponseController.Flush() }
 
-func (h *handlers) poll(c echo.Context, who caller, request sse.Request) error {
+func (h *handlers) poll(c echo.Context, who identity, request sse.Request) error {
 	limit, err := number(c.QueryParam("limit"), 500, 1, 1000)
 	if err != nil {
 		return about{fault(http.StatusBadRequest, "limit "+err.Error()), "limit", ""}

@@ -41,9 +41,9 @@ type Config struct {
 	Access Access
 	// Audit, when not nil, records the streams, and the polls that gave events.
 	Audit *outbox.Audit
-	// Admin, when not nil, answers at /admin, with what Pulse says of the node.
-	Admin *outbox.Admin
-	Pulse *Pulse
+	// Admin, when not nil, answers at /admin, with what Sampler says of the node.
+	Admin   *outbox.Admin
+	Sampler *Sampler
 	// Home serves every path that is not Outcrier's; nil for 404.
 	Home http.Handler
 	// Metrics, when not nil, answers GET /metrics: to who may do what admins may, and
@@ -76,8 +76,8 @@ func New(config Config) http.Handler {
 	}
 	h := &handlers{
 		Config: config, sites: newSites(access.Origins), logged: newLogged(),
-		openings: newPace(limits.OpenRate, openAtOnce), published: newPace(limits.PublishRate, maxDrafts),
-		bodies: newPace(float64(limits.PublishBytes), int(config.MaxBody)), buffered: newBuffered(*limits, config.MaxBody),
+		openings: newRateLimit(limits.OpenRate, openAtOnce), published: newRateLimit(limits.PublishRate, maxDrafts),
+		bodies: newRateLimit(float64(limits.PublishBytes), int(config.MaxBody)), buffered: newBuffered(*limits, config.MaxBody),
 		principals: newQuota(limits.StreamsPerPrincipal), addresses: newQuota(limits.StreamsPerAddress),
 	}
 	e := echo.New()
@@ -88,7 +88,7 @@ func New(config Config) http.Handler {
 			config.Log.ErrorContext(c.Request().Context(), "handler panicked", "err", err, "path", c.Path(), "stack", string(stack))
 			return err
 		},
-	}), h.shield, h.cors, h.accounted)
+	}), h.securityHeaders, h.cors, h.accounted)
 
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
@@ -141,7 +141,7 @@ type handlers struct {
 	principals, addresses *quota
 	// openings, published and bodies are the rates of streams and polls, of events, and of the
 	// bytes of bodies with events.
-	openings, published, bodies *pace
+	openings, published, bodies *rateLimit
 	buffered                    *fair.Bytes
 	types                       types
 	open                        openStreams

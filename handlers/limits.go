@@ -78,27 +78,27 @@ func (q *quota) leave(key string) {
 }
 
 // enter takes a place for a stream or poll; leave must follow if it is true.
-func (h *handlers) enter(who caller) bool {
-	if !h.principals.enter(who.account) {
+func (h *handlers) enter(who identity) bool {
+	if !h.principals.enter(who.limitKey) {
 		return false
 	}
 	if !h.addresses.enter(who.address) {
-		h.principals.leave(who.account)
+		h.principals.leave(who.limitKey)
 		return false
 	}
 	return true
 }
 
-func (h *handlers) leave(who caller) {
-	h.principals.leave(who.account)
+func (h *handlers) leave(who identity) {
+	h.principals.leave(who.limitKey)
 	h.addresses.leave(who.address)
 }
 
 // principal is whom a request counts for in what is shared: an address where there is no
 // identity.
-func (w caller) principal() string {
-	if w.account != "" {
-		return w.account
+func (w identity) principal() string {
+	if w.limitKey != "" {
+		return w.limitKey
 	}
 	return w.address
 }

@@ -28,7 +28,7 @@ func (t *Traffic) over(r *http.Request) *atomic.Int64 {
 
 // metrics is GET /metrics. What is in there names no topic and nobody, but shows how much
 // goes on.
-func (h *handlers) metrics(c echo.Context, who caller) error {
+func (h *handlers) metrics(c echo.Context, who identity) error {
 	if err := who.may(auth.GrantMetrics); err != nil {
 		return err
 	}

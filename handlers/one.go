@@ -29,7 +29,7 @@ func (h *handlers) oneSegment(next echo.HandlerFunc) echo.HandlerFunc {
 
 // one is GET /events/:id: one event, as a poll would give it. One on a topic that is not
 // granted is answered like one that there is not.
-func (h *handlers) one(c echo.Context, who caller) error {
+func (h *handlers) one(c echo.Context, who identity) error {
 	known := []string{"format"}
 	if h.Access.QueryToken {
 		known = append(known, "token")

@@ -63,9 +63,9 @@ func (h *handlers) refused(c echo.Context, status int, err error, detail string)
 		h.unlogged.Add(1)
 		return
 	}
-	who, known := c.Get(callerKey).(caller)
+	who, known := c.Get(identityKey).(identity)
 	if !known {
-		who.address = h.Access.Proxies.peer(c.Request()).key()
+		who.address = h.Access.Proxies.client(c.Request()).key()
 	}
 	h.Log.WarnContext(c.Request().Context(), "request refused", "status", status, "why", detail, "route", c.Path(),
 		"subject", who.Subject, "address", who.address, "unlogged", h.unlogged.Swap(0))

@@ -65,7 +65,7 @@ func (h *handlers) share(r *http.Request, cookie *http.Cookie) error {
 }
 
 // https reports whether the client came by TLS.
-func (h *handlers) https(r *http.Request) bool { return h.Access.Proxies.peer(r).https }
+func (h *handlers) https(r *http.Request) bool { return h.Access.Proxies.client(r).https }
 
 func answerCookie(c echo.Context, cookie *http.Cookie) error {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")

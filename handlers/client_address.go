@@ -17,15 +17,15 @@ type Proxies struct {
 	Forwarded bool
 }
 
-// peer is where a request comes from.
-type peer struct {
+// clientAddress is where a request comes from.
+type clientAddress struct {
 	address netip.Addr // not valid where there is none, as on a Unix socket
 	https   bool
 }
 
 // key is what is counted as one address: of IPv6 the network of 64 bits, any
 // address of which a single host can have.
-func (p peer) key() string {
+func (p clientAddress) key() string {
 	if p.address.Is6() {
 		network, _ := p.address.Prefix(64)
 		return network.String()
@@ -33,10 +33,10 @@ func (p peer) key() string {
 	return p.address.String()
 }
 
-// peer goes through the hops from the last, which a host of ours has written, to
+// client goes through the hops from the last, which a host of ours has written, to
 // the first that is no proxy of ours. What stands before that is hearsay.
-func (p Proxies) peer(r *http.Request) peer {
-	from := peer{https: r.TLS != nil}
+func (p Proxies) client(r *http.Request) clientAddress {
+	from := clientAddress{https: r.TLS != nil}
 	if remote, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
 		from.address = remote.Addr().Unmap().WithZone("")
 	}
@@ -66,15 +66,15 @@ func (p Proxies) trusts(address netip.Addr) bool {
 
 // hops are as the header lists them, the client first; one that can't be read has
 // no address.
-func (p Proxies) hops(header http.Header) (hops []peer) {
+func (p Proxies) hops(header http.Header) (hops []clientAddress) {
 	if !p.Forwarded {
 		for name := range strings.SplitSeq(strings.Join(header.Values("X-Forwarded-For"), ","), ",") {
-			hops = append(hops, peer{address: parseHop(name)})
+			hops = append(hops, clientAddress{address: parseHop(name)})
 		}
 		return hops
 	}
 	for _, element := range splitQuoted(strings.Join(header.Values("Forwarded"), ","), ',') {
-		var hop peer
+		var hop clientAddress
 		for _, pair := range splitQuoted(element, ';') {
 			name, value, _ := strings.Cut(pair, "=")
 			value = strings.Trim(strings.TrimSpace(value), `"`)

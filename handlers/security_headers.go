@@ -16,9 +16,9 @@ import (
 // be rendered: one that is, by whatever mistake, may do nothing.
 const policy = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// shield is before all routes: what browsers are told with every answer, and the
+// securityHeaders is before all routes: what browsers are told with every answer, and the
 // limits of a request that hold whatever it asks for.
-func (h *handlers) shield(next echo.HandlerFunc) echo.HandlerFunc {
+func (h *handlers) securityHeaders(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		request, header := c.Request(), c.Response().Header()
 		header.Set("X-Content-Type-Options", "nosniff")

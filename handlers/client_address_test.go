@@ -52,7 +52,7 @@ func TestProxies_BelieveNobodyElse(t *testing.T) {
 			for i := 0; i < len(test.headers); i += 2 {
 				r.Header.Add(test.headers[i], test.headers[i+1])
 			}
-			got := Proxies{Networks: trusted, Forwarded: test.forwarded}.peer(r)
+			got := Proxies{Networks: trusted, Forwarded: test.forwarded}.client(r)
 			if got.key() != test.key || got.https != test.https {
 				t.Errorf("%s, https %v; want %s, %v", got.key(), got.https, test.key, test.https)
 			}
@@ -70,11 +70,11 @@ func FuzzForwarded(f *testing.F) {
 		for _, forwarded := range []bool{false, true} {
 			p := Proxies{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}, Forwarded: forwarded}
 			r := &http.Request{RemoteAddr: "192.0.2.1:1", Header: http.Header{"Forwarded": {text}, "X-Forwarded-For": {text}, "X-Forwarded-Proto": {text}}}
-			if from := p.peer(r); from.key() != "192.0.2.1" || from.https {
+			if from := p.client(r); from.key() != "192.0.2.1" || from.https {
 				t.Fatalf("a client is believed: %+v", from)
 			}
 			r.RemoteAddr = "10.0.0.1:1"
-			from := p.peer(r)
+			from := p.client(r)
 			if !from.address.IsValid() || from.address.Zone() != "" || from.address.Is4In6() {
 				t.Fatalf("behind the proxy is %+v", from)
 			}

@@ -10,9 +10,9 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// Pulse keeps the last minutes of a node, and the rest of what it says of itself on the
+// Sampler keeps the last minutes of a node, and the rest of what it says of itself on the
 // admin page.
-type Pulse struct {
+type Sampler struct {
 	Streamer   *sse.Streamer
 	TailStatus func() outbox.Status
 	// Version and Settings are shown as they are.
@@ -24,19 +24,19 @@ type Pulse struct {
 }
 
 const (
-	pulseTurn = 5 * time.Second
-	// pulseSamples are ten minutes.
-	pulseSamples = 120
+	sampleEvery = 5 * time.Second
+	// keptSamples are ten minutes.
+	keptSamples = 120
 	// A stream is slow when a write has waited for its reader for so long.
 	slowAfter, slowListed = 2 * time.Second, 20
 )
 
 // Run takes samples until ctx ends, and returns its cause.
-func (p *Pulse) Run(ctx context.Context) error {
+func (p *Sampler) Run(ctx context.Context) error {
 	at, before, following := time.Now(), p.TailStatus().Events, time.Now()
 	for {
 		// All nodes do so at the same times, so that their samples add up.
-		next := time.NewTimer(time.Until(time.Now().Truncate(pulseTurn).Add(pulseTurn)))
+		next := time.NewTimer(time.Until(time.Now().Truncate(sampleEvery).Add(sampleEvery)))
 		select {
 		case <-ctx.Done():
 			next.Stop()
@@ -49,24 +49,24 @@ func (p *Pulse) Run(ctx context.Context) error {
 		}
 		rate := float64(tail.Events-before) / now.Sub(at).Seconds()
 		p.add(outbox.Sample{
-			At: now.UTC().Round(pulseTurn), Events: math.Round(rate*100) / 100,
+			At: now.UTC().Round(sampleEvery), Events: math.Round(rate*100) / 100,
 			Streams: p.Streamer.Open(), Lag: math.Round(now.Sub(following).Seconds()*100) / 100,
 		})
 		at, before = now, tail.Events
 	}
 }
 
-func (p *Pulse) add(s outbox.Sample) {
+func (p *Sampler) add(s outbox.Sample) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.samples) == pulseSamples {
+	if len(p.samples) == keptSamples {
 		p.samples = p.samples[:copy(p.samples, p.samples[1:])]
 	}
 	p.samples = append(p.samples, s)
 }
 
 // About is what the node says of itself now; of nil it says nothing.
-func (p *Pulse) About() outbox.About {
+func (p *Sampler) About() outbox.About {
 	about := outbox.About{Settings: map[string]string{}, Samples: []outbox.Sample{}, Slow: []outbox.SlowStream{}}
 	if p == nil {
 		return about

@@ -9,20 +9,20 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// caller is who sent a request.
-type caller struct {
+// identity is who sent a request.
+type identity struct {
 	auth.Identity
 	// open: all is granted, there is no identity.
 	open bool
 	// revocations may end it; nil where there are none.
 	revocations *auth.Revocations
-	// account is what is counted as one principal; empty where there is none.
-	account string
+	// limitKey is what is counted as one principal; empty where there is none.
+	limitKey string
 	// address is what is counted as one client.
 	address string
 }
 
-func (w caller) maySubscribe(topics []outbox.Pattern) error {
+func (w identity) maySubscribe(topics []outbox.Pattern) error {
 	if w.open {
 		return nil
 	}
@@ -36,7 +36,7 @@ func (w caller) maySubscribe(topics []outbox.Pattern) error {
 
 // mayReadCatalogue refuses a token that lets nobody read: what types there are tells
 // something of the business, but to whom one topic is open all types may come.
-func (w caller) mayReadCatalogue() error {
+func (w identity) mayReadCatalogue() error {
 	if w.open || len(w.Subscribe) > 0 {
 		return nil
 	}
@@ -44,7 +44,7 @@ func (w caller) mayReadCatalogue() error {
 }
 
 // mayPublishAnything refuses who may publish on no topic at all.
-func (w caller) mayPublishAnything() error {
+func (w identity) mayPublishAnything() error {
 	if w.open || len(w.Publish) > 0 {
 		return nil
 	}
@@ -57,7 +57,7 @@ func (w caller) mayPublishAnything() error {
 	return err
 }
 
-func (w caller) mayPublish(drafts []outbox.Draft) error {
+func (w identity) mayPublish(drafts []outbox.Draft) error {
 	if w.open {
 		return nil
 	}
@@ -74,7 +74,7 @@ func (w caller) mayPublish(drafts []outbox.Draft) error {
 }
 
 // may refuses who has none of these grants of admins.
-func (w caller) may(anyOf ...auth.Grant) error {
+func (w identity) may(anyOf ...auth.Grant) error {
 	if w.open {
 		return nil
 	}
@@ -82,7 +82,7 @@ func (w caller) may(anyOf ...auth.Grant) error {
 }
 
 // granted returns the grants of admins that the caller has.
-func (w caller) granted() []auth.Grant {
+func (w identity) granted() []auth.Grant {
 	if w.open {
 		return auth.Grants()
 	}
@@ -91,7 +91,7 @@ func (w caller) granted() []auth.Grant {
 
 // while ends with ctx, or with what lets the caller read; its cause is then an
 // sse.Goodbye. The function must be called.
-func (w caller) while(ctx context.Context) (context.Context, func()) {
+func (w identity) while(ctx context.Context) (context.Context, func()) {
 	if w.open {
 		return ctx, func() {}
 	}
@@ -107,7 +107,7 @@ func (w caller) while(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-func (w caller) whilePolling(ctx context.Context) (context.Context, context.CancelFunc) {
+func (w identity) whilePolling(ctx context.Context) (context.Context, context.CancelFunc) {
 	if w.open {
 		return ctx, func() {}
 	}

@@ -14,25 +14,25 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// pace holds principals to a rate, each for itself.
-type pace struct {
+// rateLimit holds principals to a rate, each for itself.
+type rateLimit struct {
 	rate  float64 // per second, 0 for no limit
 	burst int     // at once
 	mu    sync.Mutex
 	by    map[string]*rate.Limiter
 }
 
-// newPace allows what a second has at once, and burst at least.
-func newPace(perSecond float64, burst int) *pace {
-	return &pace{rate: perSecond, burst: max(burst, int(perSecond)), by: map[string]*rate.Limiter{}}
+// newRateLimit allows what a second has at once, and burst at least.
+func newRateLimit(perSecond float64, burst int) *rateLimit {
+	return &rateLimit{rate: perSecond, burst: max(burst, int(perSecond)), by: map[string]*rate.Limiter{}}
 }
 
-// paces is how many principals are remembered at least.
-const paces = 10_000
+// rememberedPrincipals is how many principals are remembered at least.
+const rememberedPrincipals = 10_000
 
 // delay is how long a principal must wait before so many more; they count only if it
 // is 0.
-func (p *pace) delay(key string, n int) time.Duration {
+func (p *rateLimit) delay(key string, n int) time.Duration {
 	if p.rate == 0 {
 		return 0
 	}
@@ -41,7 +41,7 @@ func (p *pace) delay(key string, n int) time.Duration {
 	defer p.mu.Unlock()
 	limiter := p.by[key]
 	if limiter == nil {
-		if len(p.by) >= paces {
+		if len(p.by) >= rememberedPrincipals {
 			p.forget(now)
 		}
 		limiter = rate.NewLimiter(rate.Limit(p.rate), p.burst)
@@ -56,7 +56,7 @@ func (p *pace) delay(key string, n int) time.Duration {
 }
 
 // forget drops who has not come for so long that nothing is left to know.
-func (p *pace) forget(now time.Time) {
+func (p *rateLimit) forget(now time.Time) {
 	for key, limiter := range p.by {
 		if limiter.TokensAt(now) >= float64(limiter.Burst()) {
 			delete(p.by, key)
@@ -76,7 +76,7 @@ const tooFastRetry = 10 * time.Second
 
 // mayOpen reports whether a principal may open one more now, and has answered it if not: a
 // stream by one that ends at once, so that an EventSource comes back.
-func (h *handlers) mayOpen(c echo.Context, who caller, stream bool) (may bool, err error) {
+func (h *handlers) mayOpen(c echo.Context, who identity, stream bool) (may bool, err error) {
 	delay := h.openings.delay(who.principal(), 1)
 	if delay == 0 {
 		return true, nil
@@ -91,7 +91,7 @@ func (h *handlers) mayOpen(c echo.Context, who caller, stream bool) (may bool, e
 
 // mayPublishNow refuses who publishes too fast: so many events of a body that was
 // counted already.
-func (h *handlers) mayPublishNow(c echo.Context, who caller, events int) error {
+func (h *handlers) mayPublishNow(c echo.Context, who identity, events int) error {
 	if delay := h.published.delay(who.principal(), events); delay > 0 {
 		return tooMany(c, delay, "too many events: allowed are "+perSecond(h.published.rate)+" for one principal (--publish-rate)")
 	}
@@ -99,7 +99,7 @@ func (h *handlers) mayPublishNow(c echo.Context, who caller, events int) error {
 }
 
 // maySend refuses a body that comes too soon after others.
-func (h *handlers) maySend(c echo.Context, who caller, bytes int64) error {
+func (h *handlers) maySend(c echo.Context, who identity, bytes int64) error {
 	if delay := h.bodies.delay(who.principal(), int(bytes)); delay > 0 {
 		return tooMany(c, delay, "too many bytes of events: allowed are "+perSecond(h.bodies.rate)+" for one principal (--publish-bytes)")
 	}
