@@ -92,7 +92,7 @@ func (b *bench) startCentrifugo(ctx context.Context) (stop func() error, from *e
 	}
 	stop = func() error {
 		err := cmd.Process.Signal(os.Interrupt)
-		_ = <-ended // by the signal
+		<-ended //nolint:errcheck // by the signal
 		return errors.Join(err, os.RemoveAll(folder))
 	}
 	from, err = newEndpoint("http://"+net.JoinHostPort(host, port), "", "")

@@ -50,7 +50,7 @@ func (h *handlers) signOut(c echo.Context) error {
 // share makes the cookie one for pages of other sites too, if that is configured. It
 // refuses a page of another site whose browser would drop the cookie, which the page can't
 // see.
-func (h *handlers) share(r *http.Request, cookie *http.Cookie) error {
+func (h *handlers) share(r *http.Request, cookie *http.Cookie) error { //nolint:gosec // SignIn and SignOut have set it all
 	shared := h.Access.CrossSiteCookie && cookie.Secure // browsers take no other one
 	switch {
 	case shared:

@@ -55,7 +55,7 @@ func (s *poolState) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectSta
 }
 
 func (s *poolState) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEndData) {
-	if data.Err != nil && ctx.Err() != nil && context.Cause(ctx) == context.Canceled {
+	if data.Err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
 		return // the caller has given up
 	}
 	s.note(data.Err)
