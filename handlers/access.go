@@ -64,6 +64,9 @@ func (h *handlers) as(next func(echo.Context, identity) error) echo.HandlerFunc 
 func asksForStream(c echo.Context) bool {
 	r := c.Request()
 	poll, err := wantsJSON(r.Header.Values(echo.HeaderAccept))
+	if upgrades(r) {
+		return c.Path() == "/events" && checkHandshake(c) == nil
+	}
 	return c.Path() == "/events" && r.Method == http.MethodGet && !poll && err == nil
 }
 
@@ -76,6 +79,12 @@ const identityKey = "identity"
 
 func (h *handlers) identify(r *http.Request) (who identity, err error) {
 	who = identity{open: h.Access.Open, address: h.Access.Proxies.client(r).key()}
+	if upgrades(r) {
+		if err := h.sites.mayOpenSocket(r); err != nil {
+			return who, err
+		}
+		r = withProtocolToken(r)
+	}
 	if who.open {
 		// There is no cookie to abuse, but a page of another site may not make a
 		// visitor's browser publish either.

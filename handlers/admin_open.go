@@ -41,6 +41,15 @@ func (o *openStreams) add(s *openStream) (number int64, remove func()) {
 	}
 }
 
+// follow lists other topics of a stream, which may have ended.
+func (o *openStreams) follow(number int64, topics []outbox.Pattern) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if s := o.open[number]; s != nil {
+		s.filter.Topics = topics
+	}
+}
+
 // find answers as Admin.Streams does, on one page. Of such streams it is not known what
 // they were sent.
 func (o *openStreams) find(s outbox.StreamSearch, node string, slow map[int64]float64) outbox.StreamsFound {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -83,11 +84,13 @@ func TestAsyncAPI_IsWholeAndItsExamplesAreValid(t *testing.T) {
 	if doc.AsyncAPI != "3.0.0" || channel.Address != "/events" || doc.Operations["follow"].Action != "send" || doc.Operations["follow"].Channel.Ref != "#/channels/events" {
 		t.Errorf("%+v", doc)
 	}
-	if a, b := slices.Sorted(maps.Keys(channel.Messages)), slices.Sorted(maps.Keys(doc.Components.Messages)); !slices.Equal(a, b) {
-		t.Errorf("the channel has %q, and there are %q", a, b)
+	messages := maps.Clone(channel.Messages)
+	maps.Copy(messages, doc.Channels["socket"].Messages)
+	if a, b := slices.Sorted(maps.Keys(messages)), slices.Sorted(maps.Keys(doc.Components.Messages)); !slices.Equal(a, b) {
+		t.Errorf("the channels have %q, and there are %q", a, b)
 	}
 	for name, message := range doc.Components.Messages {
-		if ref := channel.Messages[name].Ref; ref != "#/components/messages/"+name {
+		if ref := messages[name].Ref; ref != "#/components/messages/"+name {
 			t.Errorf("%s is %s", name, ref)
 		}
 		if len(message.Examples) == 0 {
@@ -95,6 +98,9 @@ func TestAsyncAPI_IsWholeAndItsExamplesAreValid(t *testing.T) {
 		}
 		for _, e := range message.Examples {
 			for part, value := range map[string]any{"headers": e.Headers, "payload": e.Payload} {
+				if part == "headers" && e.Headers == nil {
+					continue // a message of a WebSocket has none
+				}
 				if err := schema("/components/messages/" + name + "/" + part).Validate(value); err != nil {
 					t.Errorf("%s %s: %v", name, e.Name, err)
 				}
@@ -121,6 +127,7 @@ func TestAsyncAPI_ExamplesAreWhatTheServerSends(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	sockets := n.socketExamples(t, add, doc.Components.Messages["change"].Examples[0])
 	payload := ssetest.Open(t, n.events("topic=user/42&format=payload"))
 	payload.Until("outcrier.live")
 	batch := ssetest.Open(t, n.events("topic=user/42&format=payload&batch=10s"))
@@ -139,9 +146,20 @@ func TestAsyncAPI_ExamplesAreWhatTheServerSends(t *testing.T) {
 	sent["batch two"] = batch.Until("outcrier.batch") // as far as it has come
 	sent["goodbye drain"] = ssetest.Open(t, n.events("topic=user/42")).Until("outcrier.goodbye")
 
+	sockets["message goodbye"] = n.socket(t, "topic=user/42").next()
+	goodbye := sockets["message goodbye"]
+	goodbye.text = []byte(strings.Replace(string(goodbye.text), "{", `{"position":"1042.AQeGjAMBgIsD",`, 1)) // of one that has begun
+	sockets["message goodbye"] = goodbye
 	examples := 0
 	for name, message := range doc.Components.Messages {
 		for _, e := range message.Examples {
+			if got, ok := sockets[name+" "+e.Name]; ok {
+				agreesWithExample(t, schema("/components/messages/"+name+"/payload"), name+" "+e.Name, e.Payload, got.text)
+				continue
+			}
+			if name == "change" {
+				continue // it was sent by us
+			}
 			examples++
 			got, ok := sent[name+" "+e.Name]
 			if !ok {
@@ -168,6 +186,55 @@ func TestAsyncAPI_ExamplesAreWhatTheServerSends(t *testing.T) {
 	}
 	if examples != len(sent) {
 		t.Errorf("%d were sent, there are %d examples", len(sent), examples)
+	}
+}
+
+// socketExamples are what a server sends on a WebSocket, by the examples that they are of.
+func (n *node) socketExamples(t *testing.T, add func(topic string), change example) map[string]message {
+	t.Helper()
+	sent := map[string]message{}
+	s := n.socket(t, "topic=user/42")
+	sent["message hello"] = s.next()
+	sent["message live"], _ = s.until("outcrier.live")
+	payload := n.socket(t, "topic=user/42&format=payload")
+	payload.until("outcrier.live")
+	add("user/42")
+	sent["message event"], _ = s.until("audit.approved")
+	sent["message payload"], _ = payload.until("audit.approved")
+	text, err := json.Marshal(change.Payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.say(string(text))
+	sent["error malformed"], _ = s.until("outcrier.error")
+	sent["topics one"], _ = s.until("outcrier.topics")
+	return sent
+}
+
+// agreesWithExample checks a message of a WebSocket: all of it, but for what is different
+// each time.
+func agreesWithExample(t *testing.T, schema *jsonschema.Schema, name string, example any, sent []byte) {
+	t.Helper()
+	var got any
+	if err := json.Unmarshal(sent, &got); err != nil {
+		t.Fatal(err)
+	}
+	if err := schema.Validate(got); err != nil {
+		t.Errorf("%s as sent: %v", name, err)
+	}
+	text, err := json.Marshal(example)
+	if err != nil {
+		t.Fatal(err)
+	}
+	each := regexp.MustCompile(`"(id|position|time|retry|heartbeat)":("[^"]*"|\d+)`)
+	want, have := map[string]any{}, map[string]any{}
+	for text, into := range map[string]*map[string]any{string(text): &want, string(sent): &have} {
+		if err := json.Unmarshal([]byte(each.ReplaceAllString(text, `"$1":"different each time"`)), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(want, have); diff != "" {
+		t.Errorf("%s (-example +sent):\n%s", name, diff)
 	}
 }
 

@@ -25,7 +25,11 @@ func (h *handlers) events(c echo.Context, who identity) error {
 	if hasBody(c) {
 		return fault(http.StatusBadRequest, "a body is not read here; topics and all else belong in the query")
 	}
+	isSocket := upgrades(c.Request())
 	poll, err := wantsJSON(c.Request().Header.Values(echo.HeaderAccept))
+	if isSocket {
+		poll, err = false, checkHandshake(c) // whatever it accepts
+	}
 	if err != nil {
 		return err
 	}
@@ -42,7 +46,10 @@ func (h *handlers) events(c echo.Context, who identity) error {
 	if may, err := h.mayOpen(c, who, !poll); !may {
 		return err
 	}
-	if poll {
+	switch {
+	case isSocket:
+		return h.socket(c, who, request)
+	case poll:
 		return h.poll(c, who, request)
 	}
 	return h.stream(c, who, request)
@@ -83,7 +90,7 @@ func (h *handlers) stream(c echo.Context, who identity, request sse.Request) err
 	if r := c.Request(); r.ProtoMajor == 1 && r.TLS == nil && h.Streamer.Running() {
 		if socket := takeOver(r, response); socket != nil {
 			// The request ends here, the stream does not.
-			h.serve(context.WithoutCancel(ctx), socket, who, request, &h.Traffic.HTTP1, func(error) {})
+			h.serve(context.WithoutCancel(ctx), socket, who, who.while, request, &h.Traffic.HTTP1, func(error) {})
 			return nil
 		}
 	}
@@ -92,7 +99,7 @@ func (h *handlers) stream(c echo.Context, who identity, request sse.Request) err
 	// discards errors.
 	response.WriteHeader(http.StatusOK)
 	var why error
-	h.serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, who, request, h.Traffic.over(c.Request()), func(ended error) { why = ended })
+	h.serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, who, who.while, request, h.Traffic.over(c.Request()), func(ended error) { why = ended })
 	if !sse.Orderly(why) {
 		panic(http.ErrAbortHandler) // else net/http would make it look complete
 	}
@@ -111,17 +118,23 @@ func streamHeader(header http.Header) {
 
 // turnAway answers who asked for a stream with one that ends at once, and says when
 // to come back, on average: any other status than 200 would end an EventSource for
-// good.
+// good, and a page is not told why a WebSocket is not opened.
 func turnAway(c echo.Context, why *sse.Goodbye, retry time.Duration) error {
+	if upgrades(c.Request()) {
+		if conn, _, err := upgrade(c); err == nil {
+			sse.RefuseWebSocket(conn, why, retry)
+		}
+		return nil
+	}
 	streamHeader(c.Response().Header())
 	return c.Blob(http.StatusOK, c.Response().Header().Get(echo.HeaderContentType), sse.Refuse(why, retry))
 }
 
 // serve serves the stream of a caller who has a place, until it ends or their token
-// does, and then calls ended with the reason. The stream is one of open meanwhile.
-func (h *handlers) serve(ctx context.Context, w sse.Writer, who identity, request sse.Request, open *atomic.Int64, ended func(why error)) {
+// does, by while, and then calls ended with the reason. The stream is one of open meanwhile.
+func (h *handlers) serve(ctx context.Context, w sse.Writer, who identity, while func(context.Context) (context.Context, func()), request sse.Request, open *atomic.Int64, ended func(why error)) {
 	open.Add(1)
-	ctx, stop := who.while(ctx)
+	ctx, stop := while(ctx)
 	ctx = fair.With(ctx, who.principal())
 	started, topics := time.Now(), len(request.Filter.Topics)
 	place := identity{limitKey: who.limitKey, address: who.address} // not the grants: streams are many, and last
@@ -131,11 +144,18 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who identity, reques
 		cancellable, cancel := context.WithCancelCause(ctx)
 		end, forget := func() { cancel(errEnded) }, stop
 		ctx, stop = cancellable, func() { cancel(nil); forget() }
-		request.Record = h.recorded(who, request.Filter, end)
+		request.Record = h.recorded(who, end)
 	} else if h.Admin != nil {
 		listed, number, remove := h.listed(ctx, who, request.Filter)
 		forget := stop
 		ctx, request.Number, stop = listed, number, func() { remove(); forget() }
+		if change := request.Change; change != nil {
+			request.Change = func(ctx context.Context, asked sse.Change, topics []outbox.Pattern) ([]outbox.Pattern, []sse.Refused) {
+				now, refused := change(ctx, asked, topics)
+				h.open.follow(number, now)
+				return now, refused
+			}
+		}
 	}
 	h.Streamer.Serve(ctx, w, request, func(why error) {
 		stop()
@@ -146,15 +166,20 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who identity, reques
 	})
 }
 
-// recorded begins the audit's record of a stream or poll that begins now; nil where
-// there is no audit. An admin can end it by end, unless that is nil.
-func (h *handlers) recorded(who identity, filter outbox.Filter, end func()) func(outbox.Position) *outbox.StreamRecord {
+// recorded begins the audit's record of a stream or poll that begins now, and again when
+// the topics of a WebSocket change; nil where there is no audit. An admin can end it by end,
+// unless that is nil.
+func (h *handlers) recorded(who identity, end func()) func(outbox.Position, outbox.Filter) *outbox.StreamRecord {
 	if h.Audit == nil {
 		return nil
 	}
 	began, subject, address := time.Now(), who.Subject, who.address
-	return func(from outbox.Position) *outbox.StreamRecord {
-		return h.Audit.Opened(outbox.StreamOpened{Subject: subject, ClientAddress: address, Filter: filter, From: from, At: began, End: end})
+	return func(from outbox.Position, filter outbox.Filter) *outbox.StreamRecord {
+		at := began
+		if began = (time.Time{}); at.IsZero() {
+			at = time.Now()
+		}
+		return h.Audit.Opened(outbox.StreamOpened{Subject: subject, ClientAddress: address, Filter: filter, From: from, At: at, End: end})
 	}
 }
 
@@ -229,7 +254,7 @@ func (h *handlers) poll(c echo.Context, who identity, request sse.Request) error
 	defer stop()
 	ctx, cancel := context.WithTimeoutCause(fair.With(trusted, who.principal()), wait+10*time.Second, errUnavailable)
 	defer cancel()
-	request.Record = h.recorded(who, request.Filter, nil)
+	request.Record = h.recorded(who, nil)
 	share, verdict := h.held(c), fair.Granted
 	request.Reserve = func(bytes int) bool {
 		verdict = share.Take(int64(bytes))

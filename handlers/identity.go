@@ -126,9 +126,9 @@ var (
 	errKeyWithdrawn error = &sse.Goodbye{Reason: "key_withdrawn", Text: "the key that signed the token was withdrawn"}
 	errTokenRevoked error = &sse.Goodbye{Reason: "token_revoked", Text: "the token was revoked"}
 	errRevoked      error = &sse.Goodbye{Reason: "revoked", Text: "the session has ended"}
-	errNoKeys             = &sse.Goodbye{Reason: "keys_unavailable", Text: "the keys to verify tokens are not available"}
-	errNoAnswer           = &sse.Goodbye{Reason: "unavailable", Text: "requests can't be authenticated at present"}
-	errTooMany            = &sse.Goodbye{Reason: "too_many", Text: "too many streams are open for this principal or address"}
+	errNoKeys             = &sse.Goodbye{Reason: "keys_unavailable", Text: "the keys to verify tokens are not available", Passes: true}
+	errNoAnswer           = &sse.Goodbye{Reason: "unavailable", Text: "requests can't be authenticated at present", Passes: true}
+	errTooMany            = &sse.Goodbye{Reason: "too_many", Text: "too many streams are open for this principal or address", Passes: true}
 )
 
 // farewell is what a reader is told of the end of a token.

@@ -11,9 +11,9 @@ import (
 
 // Traffic counts what goes on at the routes.
 type Traffic struct {
-	// HTTP1 and HTTP2 are the streams that are open over the one and the other, Polls
-	// the long polls that wait.
-	HTTP1, HTTP2, Polls atomic.Int64
+	// HTTP1 and HTTP2 are the streams that are open over the one and the other, WebSocket
+	// those on WebSockets, Polls the long polls that wait.
+	HTTP1, HTTP2, WebSocket, Polls atomic.Int64
 	// Appends counts the requests that appended, Appended the events.
 	Appends, Appended atomic.Int64
 }

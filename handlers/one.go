@@ -75,9 +75,9 @@ func (h *handlers) one(c echo.Context, who identity) error {
 	if err := c.Blob(http.StatusOK, media, sse.AppendEvent(nil, &event, format)); err != nil {
 		return err
 	}
-	record := h.recorded(who, outbox.Filter{Topics: []outbox.Pattern{outbox.Pattern(event.Topic)}}, nil)
+	record := h.recorded(who, nil)
 	if record != nil && c.Request().Method == http.MethodGet && http.NewResponseController(c.Response().Writer).Flush() == nil {
-		r := record(before)
+		r := record(before, outbox.Filter{Topics: []outbox.Pattern{outbox.Pattern(event.Topic)}})
 		r.Progress(after, 1, id)
 		r.Closed("polled")
 	}

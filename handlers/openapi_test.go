@@ -60,7 +60,7 @@ func agrees(t *testing.T, next http.Handler) http.Handler {
 			io.Reader
 			io.Closer
 		}{io.TeeReader(r.Body, &body), r.Body}
-		answer := &answeredBy{ResponseWriter: w, status: http.StatusOK}
+		answer := &answeredBy{ResponseWriter: w, status: http.StatusOK, upgrades: r.Header.Get("Upgrade") == "websocket"}
 		next.ServeHTTP(answer, r)
 		if err := disagreement(doc, kept, body.Bytes(), answer); err != nil {
 			t.Errorf("%s %.300s answers %d, and openapi.yaml: %v", kept.Method, kept.RequestURI, answer.status, err)
@@ -74,6 +74,8 @@ type answeredBy struct {
 	status int
 	header http.Header // as it was sent
 	body   bytes.Buffer
+	// upgrades is set when a connection that is taken over becomes a WebSocket.
+	upgrades bool
 }
 
 func (a *answeredBy) Unwrap() http.ResponseWriter { return a.ResponseWriter }
@@ -98,7 +100,9 @@ func (a *answeredBy) Write(p []byte) (int, error) {
 // Hijack is how a stream's connection is taken over: what it answers is in the
 // header then.
 func (a *answeredBy) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	a.header = a.Header().Clone()
+	if a.header = a.Header().Clone(); a.upgrades {
+		a.status = http.StatusSwitchingProtocols
+	}
 	return http.NewResponseController(a.ResponseWriter).Hijack()
 }
 

@@ -30,9 +30,21 @@ var lastEventID = []string{"last_event_id", "lastEventId", "Last-Event-ID"}
 func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request, err error) {
 	known := slices.Concat([]string{"topic", "type", "from", "last", "format", "names", "max_data"}, lastEventID)
 	ofPolls, ofStreams := []string{"after", "until", "wait", "limit"}, []string{"batch"}
-	own, others, kind := ofStreams, ofPolls, "long polls (Accept: application/json)"
-	if poll {
-		own, others, kind = ofPolls, ofStreams, "streams (Accept: text/event-stream)"
+	const polls, streams = "long polls (Accept: application/json)", "streams (Accept: text/event-stream)"
+	own, others := ofStreams, map[string]string{}
+	switch {
+	case poll:
+		own = ofPolls
+		others["batch"] = streams
+	case upgrades(c.Request()):
+		known = slices.DeleteFunc(known, func(name string) bool { return name == "names" })
+		own = nil
+		others["batch"], others["names"] = streams, "Server-Sent Events"
+	}
+	if !poll {
+		for _, name := range ofPolls {
+			others[name] = polls
+		}
 	}
 	known = append(known, own...)
 	if h.Access.QueryToken {
@@ -44,7 +56,7 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 		return request, fmt.Errorf("the query is not well-formed: %w", err)
 	}
 	for name, values := range query {
-		if slices.Contains(others, name) {
+		if kind, is := others[name]; is {
 			return request, wrong(name, "query parameter %q is for %s only; allowed are %s", name, kind, strings.Join(known, ", "))
 		}
 		if !slices.Contains(known, name) {

@@ -68,7 +68,7 @@ func (p *rateLimit) forget(now time.Time) {
 // of all its tabs when a node is back.
 const openAtOnce = 200
 
-var errTooFast = &sse.Goodbye{Reason: "too_fast", Text: "streams and polls are opened too fast"}
+var errTooFast = &sse.Goodbye{Reason: "too_fast", Text: "streams and polls are opened too fast", Passes: true}
 
 // tooFastRetry is the mean time after which a stream is to try again that was opened too
 // fast.

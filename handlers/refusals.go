@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"sync/atomic"
@@ -54,6 +55,14 @@ const loggedPerSecond, loggedAtOnce = 1, 20
 // refused counts and logs a request that was refused. What is logged of it is of
 // bounded length, and nothing that authorises.
 func (h *handlers) refused(c echo.Context, status int, err error, detail string) {
+	who, known := c.Get(identityKey).(identity)
+	if !known {
+		who.address = h.Access.Proxies.client(c.Request()).key()
+	}
+	h.countRefusal(c.Request().Context(), status, err, detail, c.Path(), who)
+}
+
+func (h *handlers) countRefusal(ctx context.Context, status int, err error, detail, route string, who identity) {
 	counter := h.Access.Refusals.of(status, err)
 	if counter == nil {
 		return
@@ -63,11 +72,7 @@ func (h *handlers) refused(c echo.Context, status int, err error, detail string)
 		h.unlogged.Add(1)
 		return
 	}
-	who, known := c.Get(identityKey).(identity)
-	if !known {
-		who.address = h.Access.Proxies.client(c.Request()).key()
-	}
-	h.Log.WarnContext(c.Request().Context(), "request refused", "status", status, "why", detail, "route", c.Path(),
+	h.Log.WarnContext(ctx, "request refused", "status", status, "why", detail, "route", route,
 		"subject", who.Subject, "address", who.address, "unlogged", h.unlogged.Swap(0))
 }
 

@@ -7,23 +7,23 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// batch gathers the events of a stream that asks for them in batches: one SSE
+// batches gathers the events of a stream that asks for them in batches: one SSE
 // event a window, whose data is a JSON array, and whose id is the position after
 // the last of them. What waits for its window waits in the hub, like what waits for
 // any reader; here only what is being written is gathered.
-type batch struct {
-	window time.Duration
+type batches struct {
+	plain
 	// named is set when the SSE event is to be outcrier.batch; else batches arrive
 	// at onmessage.
 	named bool
-
 	// data is the field data, without its end: made of those that the frames of the
 	// unnamed format have, so that nothing is encoded for one stream alone.
 	data []byte
-	// at is the position after the last event, last its id.
+	// at is the position after the last event of the batch.
 	at     outbox.Position
 	events int
-	last   int64
+	// next is the field data of the event that room was asked for.
+	next []byte
 }
 
 // A batch has at most so many events, and so many bytes, unless a single event is
@@ -34,72 +34,86 @@ const (
 	batchBytes  = 32 << 10
 )
 
-// newBatch is the batch of a stream, nil for one that wants none.
-func newBatch(request *Request) *batch {
-	if request.Batch <= 0 {
-		return nil
-	}
-	b := &batch{window: request.Batch, named: request.Format&Unnamed == 0}
+func newBatches(p plain) *batches {
+	b := &batches{plain: p, named: p.format&Unnamed == 0}
 	// Its text is its own, and so is not compressed before it is written.
-	request.Format = request.Format&^Gzip | Unnamed
+	b.format = p.format&^Gzip | Unnamed
 	return b
 }
 
-// roomInBatch makes room for an event of n bytes. What is in the stream's buffer is sent
-// before a batch begins, and so a batch that has begun waits for no reader.
-func (t *stream) roomInBatch(ctx context.Context, n int) error {
-	b := t.batch
-	if b.events > 0 && (b.events >= batchEvents || len(b.data)+n > batchBytes) {
-		t.hand()
+// room makes room for an event. What is in the buffer is sent before a batch begins, and so
+// a batch that has begun waits for no reader.
+func (b *batches) room(dst []byte, f *Frame, e *outbox.Event) ([]byte, bool) {
+	if f != nil {
+		b.next = f.within(b.format, b.maxData).data()
+	} else {
+		b.next = appendHeadWithin(nil, e, b.format, b.maxData)
 	}
-	if b.events == 0 && len(t.buf) > 0 {
-		return t.send(ctx)
+	if b.events > 0 && (b.events >= batchEvents || len(b.data)+len(b.next) > batchBytes) {
+		dst = b.close(dst)
 	}
-	return nil
+	return dst, b.events == 0 && len(dst) > 0
 }
 
-// gather adds an event to the batch, which has room for it; field is its field data, as
-// appendHead makes it in the unnamed format.
-func (t *stream) gather(e *outbox.Event, at outbox.Position, field []byte) {
-	b := t.batch
+func (b *batches) pending() int { return len(b.data) }
+
+func (b *batches) frame(dst []byte, f *Frame) []byte { return b.frameAt(dst, f, f.Position()) }
+
+func (b *batches) frameAt(dst []byte, f *Frame, at outbox.Position) []byte {
+	return b.event(dst, f.Event, at)
+}
+
+// event adds an event to the batch, which has room for it.
+func (b *batches) event(dst []byte, _ *outbox.Event, at outbox.Position) []byte {
 	const name = "data: "
 	if b.events == 0 {
 		b.data = append(b.data, name+"["...)
 	} else {
 		b.data = append(b.data, ',')
 	}
-	b.data = append(b.data, field[len(name):len(field)-1]...)
-	b.at, b.last = at, e.ID
+	b.data = append(b.data, b.next[len(name):len(b.next)-1]...)
+	b.at, b.next = at, nil
 	b.events++
+	return dst
 }
 
-// hand puts the batch into the stream's buffer, if there is anything in it.
-func (t *stream) hand() {
-	b := t.batch
-	if b == nil || b.events == 0 {
-		return
+// close appends the batch, if there is anything in it.
+func (b *batches) close(dst []byte) []byte {
+	if b.events == 0 {
+		return dst
 	}
-	t.borrow()
-	t.buf = t.text()
+	dst = begin(dst)
 	if b.named {
-		t.buf = append(t.buf, "event: outcrier.batch\n"...)
+		dst = append(dst, "event: outcrier.batch\n"...)
 	}
-	t.buf = append(t.buf, b.data...)
-	t.buf = appendEnd(append(t.buf, "]\n"...), t.Hub.Keys, b.at)
-	t.told = b.at
-	t.events += b.events
-	t.last = b.last
+	dst = append(dst, b.data...)
+	dst = appendEnd(append(dst, "]\n"...), b.keys, b.at)
 	b.events, b.data = 0, b.data[:0]
 	if cap(b.data) > 2*batchBytes {
 		b.data = nil // one very large event
 	}
+	return dst
 }
 
-// followBatches is follow for a stream that wants batches: it takes what the hub
+func (b *batches) notice(dst []byte, n notice) []byte { return b.plain.notice(b.close(dst), n) }
+
+func (b *batches) heartbeat(dst []byte, at outbox.Position, moved bool) []byte {
+	return b.plain.heartbeat(b.close(dst), at, moved)
+}
+
+func (b *batches) end(dst []byte, e ending) ([]byte, bool) { return b.plain.end(b.close(dst), e) }
+
+func (b *batches) seal(dst []byte) []byte {
+	dst = b.close(dst)
+	b.data = nil // a stream that waits holds no buffer
+	return dst
+}
+
+// followWindows is follow for a stream that wants batches: it takes what the hub
 // hands out when the window is over that began with the first of it. It is never
 // parked: it waits for its own time.
-func (t *stream) followBatches(ctx context.Context) error {
-	window := time.NewTimer(t.batch.window)
+func (t *stream) followWindows(ctx context.Context) error {
+	window := time.NewTimer(t.request.Batch)
 	window.Stop()
 	defer window.Stop()
 	waiting := false
@@ -112,11 +126,11 @@ func (t *stream) followBatches(ctx context.Context) error {
 		case <-t.sub.wake:
 			if !waiting {
 				waiting = true
-				window.Reset(t.batch.window)
+				window.Reset(t.request.Batch)
 			}
 		case <-window.C:
 			waiting = false
-			if isBehind, err := t.takeBatches(ctx); isBehind || err != nil {
+			if isBehind, err := t.takeWindow(ctx); isBehind || err != nil {
 				return err
 			}
 		case <-t.heartbeat.C:
@@ -124,7 +138,7 @@ func (t *stream) followBatches(ctx context.Context) error {
 		case <-t.draining:
 			t.endLater()
 		case <-t.end:
-			if _, err := t.takeBatches(ctx); err != nil { // what has come so far
+			if _, err := t.takeWindow(ctx); err != nil { // what has come so far
 				return err
 			}
 			return t.goodbye(ErrDraining)
@@ -136,19 +150,17 @@ func (t *stream) followBatches(ctx context.Context) error {
 	}
 }
 
-// takeBatches puts all that waits into the buffer, and reports whether the stream is
+// takeWindow puts all that waits into the buffer, and reports whether the stream is
 // behind. It is too when events were erased since they were taken, which may be long
 // before they are written.
-func (t *stream) takeBatches(ctx context.Context) (isBehind bool, err error) {
+func (t *stream) takeWindow(ctx context.Context) (isBehind bool, err error) {
 	var frames []*Frame
-	defer func() { t.batch.data = nil }() // a stream that waits holds no buffer
 	for {
 		erasures := t.Hub.Ring.erasures.Load()
 		taken, state, more := t.sub.take(frames[:0])
 		frames = taken
 		for _, f := range frames {
-			field := f.within(t.request.Format, t.request.MaxData).data()
-			if err := t.roomInBatch(ctx, len(field)); err != nil {
+			if err := t.room(ctx, f, f.Event); err != nil {
 				return false, err
 			}
 			if t.Hub.Ring.erasures.Load() != erasures {
@@ -156,20 +168,13 @@ func (t *stream) takeBatches(ctx context.Context) (isBehind bool, err error) {
 				break
 			}
 			if t.joined.admit(f) {
-				t.gather(f.Event, t.joined.at, field)
+				t.put(f)
 			}
 		}
 		clear(frames)
 		if more && state != behind {
 			continue
 		}
-		t.hand()
-		if state == behind {
-			return true, t.flush()
-		}
-		return false, nil
+		return state == behind, t.flush()
 	}
 }
-
-// data is the part before the id; in the unnamed format the field data.
-func (e *encoded) data() []byte { return e.wire[:e.head] }

@@ -1,7 +1,7 @@
 package sse
 
-// Over HTTP/1.1 a stream is chunked (RFC 9112, 7.1): every write is one chunk, so that
-// readers, and all proxies between, can tell a stream that was ended, by a chunk of no
+// Over HTTP/1.1 a stream of SSE is chunked (RFC 9112, 7.1): every write is one chunk, so
+// that readers, and all proxies between, can tell a stream that was ended, by a chunk of no
 // length, from one that was cut off. The header of a chunk is written into room before
 // the text, so that no text is moved for it.
 const (
@@ -13,33 +13,29 @@ const (
 
 var room [chunkRoom]byte
 
-// text is the stream's buffer, to append to: it begins with room for a chunk's header.
-func (t *stream) text() []byte {
-	if len(t.buf) == 0 {
-		t.buf = append(t.buf, room[:]...)
-		t.gzip.sealed = chunkRoom
+// begin returns a buffer to append to: it begins with room for a chunk's header.
+func begin(buf []byte) []byte {
+	if len(buf) == 0 {
+		return append(buf, room[:]...)
 	}
-	return t.buf
+	return buf
 }
 
-// ready makes the buffer, which has some text, the bytes to send.
-func (t *stream) ready() []byte {
-	if t.seal(); t.gzip.unmarked {
-		t.buf = append(t.buf, deflateMark...)
-		t.gzip.unmarked = false
+// framed makes a sealed buffer, which begin began, the bytes to send: a chunk, and behind
+// the last one the end of all chunks, or just the text.
+func framed(buf []byte, chunked, complete bool) []byte {
+	if !chunked {
+		return buf[chunkRoom:]
 	}
-	if !t.chunked {
-		return t.buf[chunkRoom:]
-	}
-	begin, size := chunkRoom-len(lineBreak), len(t.buf)-chunkRoom
-	copy(t.buf[begin:], lineBreak)
+	begin, size := chunkRoom-len(lineBreak), len(buf)-chunkRoom
+	copy(buf[begin:], lineBreak)
 	for ; size > 0; size >>= 4 {
 		begin--
-		t.buf[begin] = "0123456789abcdef"[size&15]
+		buf[begin] = "0123456789abcdef"[size&15]
 	}
-	t.buf = append(t.buf, lineBreak...)
-	if t.complete {
-		t.buf = append(t.buf, lastChunk...)
+	buf = append(buf, lineBreak...)
+	if complete {
+		buf = append(buf, lastChunk...)
 	}
-	return t.buf[begin:]
+	return buf[begin:]
 }

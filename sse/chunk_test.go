@@ -18,7 +18,7 @@ import (
 // A stream that the server ends in order ends with the last chunk; one that is cut off,
 // for whatever reason, never does, so that its reader comes back.
 func TestChunks_OnlyAnOrderlyEndIsComplete(t *testing.T) {
-	expired := &Goodbye{"token_expired", "the token has expired"}
+	expired := &Goodbye{Reason: "token_expired", Text: "the token has expired"}
 	for name, test := range map[string]struct {
 		end      func(*server, *client)
 		complete bool

@@ -26,12 +26,17 @@
 // and else from the table.
 //
 // A stream has a goroutine as long as it may have to wait: for the table, or for
-// a reader who is slow. A live one on a [Socket] is parked with a crew of a few
-// goroutines, which is called when frames, a heartbeat, or the end are due, and
+// a reader who is slow. A live one on a [Socket] is parked with a pool of a few
+// workers, which is called when frames, a heartbeat, or the end are due, and
 // writes what the socket takes at once. One that asked for batches keeps its
 // goroutine, which lets what comes wait in the queue until its window is over, and
 // then writes it as one event: a JSON array of the frames' shared bytes, whose id
 // is the position after the last of them.
+//
+// How events look on the wire is an encoder's alone: plain SSE, compressed, in batches, or
+// as the messages of a WebSocket. What the client of a WebSocket sends waits in an inbox
+// until the stream's goroutine has time for it: then the topics change, at a position that
+// the client is told.
 //
 // # Invariants
 //

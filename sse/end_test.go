@@ -11,7 +11,7 @@ import (
 // A stream that has much to write to a slow reader ends when it is to end, and not
 // when all is written: in a replay, and when it lags with batches.
 func TestStream_EndsInTheMiddleOfMuch(t *testing.T) {
-	expired := &Goodbye{"token_expired", "the token has expired"}
+	expired := &Goodbye{Reason: "token_expired", Text: "the token has expired"}
 	for name, end := range map[string]func(*server, *client){
 		"expired": func(_ *server, c *client) { c.expire(expired) },
 		"drain":   func(s *server, _ *client) { s.Drain() },
@@ -56,10 +56,10 @@ func TestStream_EndsInTheMiddleOfMuch(t *testing.T) {
 	}
 }
 
-// A reader who takes nothing holds the end of a stream no longer than a farewell, nor
+// A reader who takes nothing holds the end of a stream no longer than a lastWords, nor
 // that of the server: in a replay, and live.
 func TestStream_EndsInTheMiddleOfAWrite(t *testing.T) {
-	expired := &Goodbye{"token_expired", "the token has expired"}
+	expired := &Goodbye{Reason: "token_expired", Text: "the token has expired"}
 	for _, replay := range []bool{false, true} {
 		for _, stopped := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestStream_EndsInTheMiddleOfAWrite(t *testing.T) {
 					c.expire(expired)
 				}
 				why := <-c.ended
-				if took := time.Since(began); !errors.Is(why, want) && !errors.Is(why, errStopped) || took > farewell {
+				if took := time.Since(began); !errors.Is(why, want) && !errors.Is(why, errStopped) || took > lastWords {
 					t.Errorf("replay %v: it ended after %v with %v", replay, took, why)
 				}
 				if n := s.Stats().Ended["stalled"]; n > 0 {
@@ -96,7 +96,7 @@ func TestStream_EndsInTheMiddleOfAWrite(t *testing.T) {
 				}
 				stop(errStopped)
 				<-running //nolint:errcheck // other tests look at it
-				if took := time.Since(began); took > farewell+time.Second {
+				if took := time.Since(began); took > lastWords+time.Second {
 					t.Errorf("the server ended after %v", took)
 				}
 			})
@@ -118,14 +118,14 @@ func TestStream_WaitsNoLongerForItsGoodbye(t *testing.T) {
 		w := &wire{most: openingBytes, blocked: under}
 		c := s.openOn(t, w, Request{From: From{Earliest: true}})
 		began := time.Now()
-		c.expire(&Goodbye{"token_expired", "the token has expired"})
-		time.Sleep(farewell / 2)
+		c.expire(&Goodbye{Reason: "token_expired", Text: "the token has expired"})
+		time.Sleep(lastWords / 2)
 		w.mu.Lock()
 		w.blocked = make(chan struct{})
 		w.mu.Unlock()
 		close(under)
 		why := <-c.ended
-		if took := time.Since(began); took != farewell/2+farewell {
+		if took := time.Since(began); took != lastWords/2+lastWords {
 			t.Errorf("it ended after %v with %v", took, why)
 		}
 		stop(errStopped)

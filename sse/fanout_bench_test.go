@@ -52,12 +52,16 @@ func (c taken) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (c taken) TryWrite(p []byte) (int, error)   { return c.Write(p) }
-func (c taken) chunks() bool                     { return true }
-func (c taken) Flush() error                     { return nil }
-func (c taken) SetWriteDeadline(time.Time) error { return nil }
-func (c taken) watch(*watch, func()) error       { return nil }
-func (c taken) Close() error                     { return nil }
+func (c taken) TryWrite(p []byte) (int, error)       { return c.Write(p) }
+func (c taken) chunks() bool                         { return true }
+func (c taken) inbox() *inbox                        { return nil }
+func (c taken) listen(listener)                      {}
+func (c taken) linger()                              {}
+func (c taken) abort()                               {}
+func (c taken) Flush() error                         { return nil }
+func (c taken) SetWriteDeadline(time.Time) error     { return nil }
+func (c taken) watch(*watch, listener) (bool, error) { return true, nil }
+func (c taken) Close() error                         { return nil }
 
 // BenchmarkFanOut is all that a delivery costs but the socket: one op is one event,
 // or ten at once, to every stream.
@@ -150,7 +154,7 @@ func BenchmarkResume(b *testing.B) {
 		var t *stream
 		s.Serve(ctx, taken{&sent}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, From: From{Position: from}}, func(error) {})
 		b.StopTimer()
-		t = s.crew.all()[0]
+		t = s.pool.all()[0]
 		t.hasLeft()
 		for s.Open() > 0 {
 			time.Sleep(time.Microsecond)

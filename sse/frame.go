@@ -3,7 +3,6 @@ package sse
 import (
 	"bytes"
 	"encoding/json"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,12 +25,30 @@ const (
 	Unnamed Format = 1 << 1
 	// Gzip compresses the stream (RFC 1952).
 	Gzip Format = 1 << 2
+	// WebSocket is the format of a stream on one, with or without Payload: messages.
+	WebSocket Format = 1 << 4
 	// reference makes the envelope have dataref instead of data: where to read the
 	// event by its id. It is chosen by Request.MaxData.
 	reference Format = 1 << 3
 
 	formats = 16
 )
+
+// index is where a frame has the format: those of a WebSocket take the places of formats of
+// SSE that can't be, Payload by reference.
+func (f Format) index() Format {
+	if f&WebSocket == 0 {
+		return f
+	}
+	const free = Payload | reference
+	switch f &^ WebSocket {
+	case Payload:
+		return free | Unnamed
+	case reference:
+		return free | Gzip
+	}
+	return free
+}
 
 // Frame is an event in wire form, encoded once a format for all streams that it
 // goes to. It may be read by many goroutines at once.
@@ -50,8 +67,10 @@ type Frame struct {
 	encoded [formats]atomic.Pointer[encoded]
 }
 
-// encoded is a frame in one format: the SSE fields event and data, and from head on the
-// field id and the blank line. A stream that is ahead of this node has ids of its own.
+// encoded is a frame in one format. In SSE these are the fields event and data, and from
+// head on the field id and the blank line; in the message of a WebSocket its header and the
+// position, and from head on the event. A stream that is ahead of this node has positions of
+// its own.
 type encoded struct {
 	wire []byte
 	head int
@@ -86,29 +105,45 @@ func (f *Frame) Position() outbox.Position {
 // both be the first; that costs no more than the work.
 func (f *Frame) in(format Format) *encoded {
 	key := f.read.keys.Used()
-	if e := f.encoded[format].Load(); e != nil && e.key == key {
+	place := &f.encoded[format.index()]
+	if e := place.Load(); e != nil && e.key == key {
 		return e
 	}
-	if format&Gzip != 0 {
-		e := f.in(format &^ Gzip).compress()
-		f.encoded[format].Store(e)
-		return e
+	var e *encoded
+	switch {
+	case format&Gzip != 0:
+		e = f.in(format &^ Gzip).compress()
+	case format&WebSocket != 0:
+		tail := appendTail(make([]byte, 0, 448+len(f.Event.Payload)), f.Event, format)
+		e = &encoded{wire: slices.Clip(appendMessage(nil, f.read.keys, f.Position(), tail))}
+		e.head = len(e.wire) - len(tail)
+	default:
+		wire := appendHead(make([]byte, 0, 448+len(f.Event.Payload)), f.Event, format)
+		e = &encoded{head: len(wire)}
+		e.wire = slices.Clip(appendEnd(wire, f.read.keys, f.Position()))
 	}
-	wire := appendHead(make([]byte, 0, 448+len(f.Event.Payload)), f.Event, format)
-	e := &encoded{head: len(wire), key: key}
-	e.wire = slices.Clip(appendEnd(wire, f.read.keys, f.Position()))
-	f.encoded[format].Store(e)
+	e.key = key
+	place.Store(e)
 	return e
 }
 
 // within is in for a reader who takes at most so many bytes of an event's fields before
 // the id, if most is above 0: of a larger one it is the reference.
 func (f *Frame) within(format Format, most int) *encoded {
-	if most > 0 && f.in(format&^Gzip).head > most {
-		format |= reference
+	if most > 0 {
+		e := f.in(format &^ Gzip)
+		if n := len(e.data()); format&WebSocket == 0 && n > most || format&WebSocket != 0 && len(e.tail()) > most {
+			format |= reference
+		}
 	}
 	return f.in(format)
 }
+
+// data is the part before the id; in the unnamed format the field data.
+func (e *encoded) data() []byte { return e.wire[:e.head] }
+
+// tail is the part of a message behind the position.
+func (e *encoded) tail() []byte { return e.wire[e.head:] }
 
 // size is the frame's length on the wire, in bytes.
 func (f *Frame) size(format Format) int { return len(f.in(format).wire) }
@@ -286,12 +321,9 @@ func appendJSON(dst []byte, value any) []byte {
 	return append(dst, encoded...)
 }
 
-// appendRetry appends the SSE field retry: a delay of its own for each stream,
-// so that those who were dropped together don't come back together. Never 0,
-// after which Chromium would hammer.
+// appendRetry appends the SSE field retry: a delay of its own for each stream.
 func appendRetry(dst []byte, mean time.Duration) []byte {
-	delay := mean/2 + rand.N(mean+1)
 	dst = append(dst, "retry: "...)
-	dst = strconv.AppendInt(dst, max(1, delay.Milliseconds()), 10)
+	dst = strconv.AppendInt(dst, jittered(mean).Milliseconds(), 10)
 	return append(dst, '\n')
 }

@@ -34,11 +34,11 @@ const (
 	storedBytes = 128
 )
 
-// compressed is the part of a stream that knows what of it is compressed.
+// compressed compresses the stream.
 type compressed struct {
-	on bool
-	// sealed is how much of the stream's buffer is as it will be sent; the rest is
-	// text.
+	plain
+	// sealed is how much of the buffer is as it will be sent; the rest is text. A buffer
+	// begins with room for a chunk's header.
 	sealed int
 	// unmarked is set while a reader may need a mark behind the sealed part.
 	unmarked bool
@@ -46,44 +46,62 @@ type compressed struct {
 	sum checksum
 }
 
-// open begins a compressed stream.
-func (t *stream) open() {
-	if t.gzip.on {
-		t.buf = append(t.text(), gzipHeader...)
-		t.gzip.sealed = len(t.buf)
-	}
+func (g *compressed) open(dst []byte) []byte {
+	dst = append(begin(dst), gzipHeader...)
+	g.sealed = len(dst)
+	return g.plain.open(dst)
 }
 
-// seal compresses the text in the buffer.
-func (t *stream) seal() {
-	if !t.gzip.on || len(t.buf) <= t.gzip.sealed {
-		return
+// pack compresses the text in the buffer.
+func (g *compressed) pack(dst []byte) []byte {
+	g.sealed = max(g.sealed, chunkRoom)
+	if len(dst) <= g.sealed {
+		return dst
 	}
-	text := t.buf[t.gzip.sealed:]
-	t.gzip.sum.join(summed(text))
-	t.buf, t.gzip.unmarked = pack(t.buf, t.gzip.sealed)
-	t.gzip.sealed = len(t.buf)
+	g.sum.join(summed(dst[g.sealed:]))
+	dst, g.unmarked = pack(dst, g.sealed)
+	g.sealed = len(dst)
+	return dst
 }
 
-// shut ends a compressed stream that ends in order.
-func (t *stream) shut() {
-	if !t.gzip.on {
-		return
-	}
-	t.seal()
-	t.gzip.unmarked = false
-	t.buf = append(t.text(), deflateEnd...)
-	t.buf = binary.LittleEndian.AppendUint32(t.buf, t.gzip.sum.crc)
-	t.buf = binary.LittleEndian.AppendUint32(t.buf, t.gzip.sum.size)
-	t.gzip.sealed = len(t.buf)
+func (g *compressed) frame(dst []byte, f *Frame) []byte {
+	e := f.within(g.format, g.maxData)
+	dst = append(begin(g.pack(dst)), e.wire...)
+	g.added(dst, e.sum)
+	return dst
 }
 
-// added takes note of a frame that was put into the buffer as it is.
-func (t *stream) added(sum checksum) {
-	if t.gzip.on {
-		t.gzip.sealed, t.gzip.unmarked = len(t.buf), true
-		t.gzip.sum.join(sum)
+func (g *compressed) frameAt(dst []byte, f *Frame, at outbox.Position) []byte {
+	e := f.within(g.format, g.maxData)
+	dst, sum := appendEndStored(append(begin(g.pack(dst)), e.data()...), g.keys, at)
+	g.sum.join(e.headSum)
+	g.added(dst, sum)
+	return dst
+}
+
+// added takes note of a frame that was appended as it is.
+func (g *compressed) added(dst []byte, sum checksum) {
+	g.sealed, g.unmarked = len(dst), true
+	g.sum.join(sum)
+}
+
+func (g *compressed) end(dst []byte, e ending) ([]byte, bool) {
+	dst, complete := g.plain.end(dst, e)
+	if complete {
+		dst = append(g.pack(dst), deflateEnd...)
+		dst = binary.LittleEndian.AppendUint32(dst, g.sum.crc)
+		dst = binary.LittleEndian.AppendUint32(dst, g.sum.size)
+		g.sealed, g.unmarked = len(dst), false
 	}
+	return dst, complete
+}
+
+func (g *compressed) seal(dst []byte) []byte {
+	if dst = g.pack(dst); g.unmarked {
+		dst = append(dst, deflateMark...)
+	}
+	g.sealed, g.unmarked = 0, false
+	return dst
 }
 
 // compress makes the compressed form of an encoded frame. The block that ends the head

@@ -23,26 +23,25 @@ import (
 // Whatever a stream sends, in whatever order, a reader who decompresses it has what
 // one has who gets it as it is; and at its end the checksum is right.
 func TestGzip_SaysTheSame(t *testing.T) {
-	server := NewStreamer(newHub(&Ring{Past: &table{}}), nil)
 	rapid.Check(t, func(t *rapid.T) {
-		streams := map[Format]*stream{}
-		sent := map[Format][]byte{}
-		for _, format := range []Format{0, Gzip} {
-			streams[format] = &stream{Streamer: server, request: Request{Format: format}, gzip: compressed{on: format == Gzip}}
-			streams[format].open()
-		}
-		each := func(do func(*stream)) {
-			for _, s := range streams {
-				do(s)
+		encoders, buffers, sent := map[Format]encoder{}, map[Format][]byte{}, map[Format][]byte{}
+		each := func(do func(e encoder, dst []byte) []byte) {
+			for format, e := range encoders {
+				buffers[format] = do(e, buffers[format])
 			}
 		}
 		flush := func() {
-			for format, s := range streams {
-				if len(s.buf) > 0 {
-					sent[format], s.buf = append(sent[format], s.ready()...), nil
+			each(encoder.seal)
+			for format, buf := range buffers {
+				if len(buf) > 0 {
+					sent[format], buffers[format] = append(sent[format], framed(buf, false, false)...), nil
 				}
 			}
 		}
+		for _, format := range []Format{0, Gzip} {
+			encoders[format] = newEncoder(&Request{Format: format}, testKeys, nil)
+		}
+		each(encoder.open)
 		for range rapid.IntRange(0, 20).Draw(t, "steps") {
 			payload := strings.Repeat("a", rapid.SampledFrom([]int{0, 1, 7, 200, 70_000}).Draw(t, "length")) + rapid.String().Draw(t, "payload")
 			quoted, _ := json.Marshal(payload)
@@ -57,16 +56,20 @@ func TestGzip_SaysTheSame(t *testing.T) {
 			frame := &Frame{Event: &e, read: &reading{To: to, keys: testKeys}, ends: true}
 			switch rapid.SampledFrom([]string{"add", "add at", "say", "flush"}).Draw(t, "step") {
 			case "add":
-				each(func(s *stream) { s.add(frame) })
+				each(func(e encoder, dst []byte) []byte { return e.frame(dst, frame) })
 			case "add at":
-				each(func(s *stream) { s.addAt(frame, outbox.Position{History: 7, EventID: id, Given: to.Given}) })
+				at := outbox.Position{History: 7, EventID: id, Given: to.Given}
+				each(func(e encoder, dst []byte) []byte { return e.frameAt(dst, frame, at) })
 			case "say":
-				each(func(s *stream) { s.event("said", after(e), payload) })
+				said := notice{name: "said", at: after(e), data: payload}
+				each(func(e encoder, dst []byte) []byte { return e.notice(dst, said) })
 			case "flush":
 				flush()
 			}
 		}
-		each((*stream).shut)
+		for format, e := range encoders {
+			buffers[format], _ = e.end(buffers[format], ending{why: &Goodbye{Reason: "drain"}})
+		}
 		flush()
 		if text := decompressed(t, sent[Gzip]); !bytes.Equal(text, sent[0]) {
 			t.Fatalf("decompressed it is\n%q, as it is\n%q", text, sent[0])

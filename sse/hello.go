@@ -47,5 +47,5 @@ func (t *stream) greet(given outbox.Position, resumed bool, gap *outbox.Gap) {
 		hello.Resumed = "gap"
 		t.counts.gap(gap.Reason)
 	}
-	t.event("hello", given, hello)
+	t.notice(notice{name: "hello", at: given, data: hello, retry: &t.Retry})
 }

@@ -53,8 +53,6 @@ type Hub struct {
 	index  index
 	// called are the subscriptions whose readers are to be called.
 	called []*Subscription
-	// hand is the tail's own goroutine's.
-	hand hand
 }
 
 // Queues of a subscription are bounded by these unless the hub says otherwise:
@@ -105,13 +103,8 @@ const (
 // calls it, and it does not block.
 func (h *Hub) Deliver(r outbox.Read) {
 	few := h.deliver(r)
-	if len(few) == 0 {
-		return
-	}
-	h.hand.mu.Lock()
-	defer h.hand.mu.Unlock()
 	for _, s := range few {
-		s.callNow(&h.hand)
+		s.tell(true)
 	}
 }
 

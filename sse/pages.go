@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
@@ -28,6 +29,8 @@ type pages struct {
 	small int
 	// frames is room for a page from memory.
 	frames []*Frame
+	// reads are the pages that are being read ahead.
+	reads sync.WaitGroup
 }
 
 // page is a stretch of a leg: frames from memory, or events from the table.
@@ -82,7 +85,8 @@ func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error)
 	if p.asked = time.Now(); err == nil && next.err == nil && p.lane != nil && !next.done {
 		leg.Advance(next.table)
 		p.ahead = make(chan page, 1)
-		go func(ahead chan<- page) { ahead <- p.read(ctx, leg, largePage) }(p.ahead)
+		ahead := p.ahead
+		p.reads.Go(func() { ahead <- p.read(ctx, leg, largePage) })
 	}
 	return next, cmp.Or(err, next.err)
 }
@@ -92,7 +96,7 @@ func (p *pages) limit(ctx context.Context) int {
 	prompt := !p.asked.IsZero() && time.Since(p.asked) < promptly
 	switch {
 	case p.lane != nil && !prompt:
-		p.close()
+		p.slow()
 	case p.lane == nil && prompt:
 		p.lane, _ = p.Hub.Ring.lanes.TryEnter(ctx)
 	}
@@ -130,13 +134,24 @@ func (p *pages) stale(page *page) bool {
 	if p.Hub.Ring.erasures.Load() == page.erasures {
 		return false
 	}
-	p.close()
-	p.ahead, p.asked = nil, time.Time{}
+	p.restart()
 	return true
 }
 
-// close comes after the last page.
+// restart has the next page be small, and none that was read ahead.
+func (p *pages) restart() {
+	p.slow()
+	p.ahead, p.asked = nil, time.Time{}
+}
+
+// close comes after the last page, when what is read ahead was cancelled.
 func (p *pages) close() {
+	p.slow()
+	p.reads.Wait()
+}
+
+// slow gives way to another replay.
+func (p *pages) slow() {
 	if p.lane != nil {
 		p.lane()
 		p.lane = nil

@@ -77,7 +77,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	if err != nil {
 		return Polled{}, err
 	}
-	p := poll{request: request, limit: limit, events: []json.RawMessage{}, from: given, erasures: s.Hub.Ring.erasures.Load()}
+	p := poll{request: request, filter: request.Filter, limit: limit, events: []json.RawMessage{}, from: given, erasures: s.Hub.Ring.erasures.Load()}
 	// A gap that was found stays one, whatever is found later.
 	rejudge := func(given outbox.Position) (outbox.Position, error) {
 		given, found, err := s.judge(ctx, given, request.Filter, w)
@@ -116,7 +116,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 			given = joined.at
 		}
 		if p.stale(s.Hub.Ring) {
-			p.restart(s.Hub.Ring, request.Filter)
+			p.restart(s.Hub.Ring)
 			given = p.from
 		} else if !behind || len(p.events) > 0 {
 			break
@@ -148,10 +148,12 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 // poll is one poll while it is answered.
 type poll struct {
 	request Request
-	limit   int
-	events  []json.RawMessage
-	size    int
-	last    int64
+	// filter is what was asked for.
+	filter outbox.Filter
+	limit  int
+	events []json.RawMessage
+	size   int
+	last   int64
 	// noRoom is set when an event was left out for which Reserve had no room.
 	noRoom bool
 	// from is where it began, and live where its replay met what happens now, if
@@ -169,16 +171,16 @@ func (p *poll) stale(ring *Ring) bool {
 
 // restart begins again at from. The answer is a small one then, so that it is soon read
 // and given, however many erasures there are.
-func (p *poll) restart(ring *Ring, filter outbox.Filter) {
+func (p *poll) restart(ring *Ring) {
 	p.erasures = ring.erasures.Load()
 	p.events, p.size, p.noRoom = p.events[:0], 0, false
 	p.limit = min(p.limit, smallPage)
-	p.request.Filter, p.live = filter, nil
+	p.request.Filter, p.live = p.filter, nil
 }
 
 // record is the audit's of the whole poll: a stream that has ended.
 func (p *poll) record(to outbox.Position) {
-	record := p.request.Record(p.from)
+	record := p.request.Record(p.from, p.filter)
 	if p.live != nil {
 		record.Live(*p.live)
 	}

@@ -15,19 +15,19 @@ import (
 type recorded struct {
 	record *outbox.StreamRecord
 	// number is the record's; writing is since when a write has been waiting for the
-	// reader, since the crew began, or 0. Anybody may read both.
+	// reader, since the pool began, or 0. Anybody may read both.
 	number, writing atomic.Int64
 	// events were put into the buffer since the last note, the last of them last.
 	events int
 	last   int64
-	// noted is when the last note was, since the crew began.
+	// noted is when the last note was, since the pool began.
 	noted time.Duration
 	// torn is set when a write failed, or its end was dropped: what of it arrived is
 	// not known.
 	torn bool
 	// fresh are the events put into the buffer since the last write that left
 	// whole, since when the first of those that are live was handed to the hub, since
-	// the crew began, or 0.
+	// the pool began, or 0.
 	fresh int32
 	since time.Duration
 }
@@ -43,7 +43,7 @@ func (t *stream) count(e *outbox.Event) {
 
 // written takes note of a write that has left whole, in the tally of who wrote it.
 func (t *stream) written(bytes int, tally *tally) {
-	now := time.Since(t.crew.began)
+	now := time.Since(t.pool.began)
 	tally.writes++
 	tally.bytes += int64(bytes)
 	tally.events += int64(t.fresh)
@@ -60,6 +60,18 @@ func (t *stream) written(bytes int, tally *tally) {
 func (t *stream) note(now time.Duration) {
 	t.record.Progress(t.told, t.events, t.last)
 	t.events, t.noted = 0, now
+}
+
+// openRecord begins the record. That of a WebSocket can begin again, with other topics.
+func (t *stream) openRecord(from outbox.Position) {
+	if t.request.Record == nil {
+		return
+	}
+	t.record = t.request.Record(from, t.request.Filter)
+	t.number.Store(t.record.Number())
+	if t.inbox == nil {
+		t.request.Record = nil // streams are many, and last
+	}
 }
 
 // closeRecord ends the record. What was in a write that failed is not noted: a
@@ -81,6 +93,8 @@ func reason(why error, torn bool) string {
 		return "stalled"
 	case errors.Is(why, ErrLeft), errors.Is(why, context.Canceled):
 		return "left"
+	case errors.As(why, new(*closing)):
+		return "refused"
 	case torn:
 		return "lost"
 	}

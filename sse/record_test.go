@@ -21,7 +21,7 @@ type records struct {
 	want []string
 }
 
-func (r *records) begin(from outbox.Position) *outbox.StreamRecord {
+func (r *records) begin(from outbox.Position, _ outbox.Filter) *outbox.StreamRecord {
 	return r.Opened(outbox.StreamOpened{From: from})
 }
 
@@ -57,7 +57,7 @@ func (r *records) check(t *testing.T) {
 }
 
 // Of a stream that stays open its record is kept up to date, and what was in a
-// write that failed is not noted as sent; by goroutines and by the crew alike.
+// write that failed is not noted as sent; by goroutines and by the pool alike.
 func TestRecord_FollowsWhatIsWritten(t *testing.T) {
 	audit := &records{}
 	inBubbleWith(t, 0, func(t *testing.T, s *server) {
@@ -98,7 +98,7 @@ func TestRecord_LeavesOutWhatADrainDropped(t *testing.T) {
 		c.wire.mu.Lock()
 		c.wire.room, c.wire.blocked = 17, make(chan struct{})
 		c.wire.mu.Unlock()
-		s.crew.all()[0].state.Or(callDrain)
+		s.pool.all()[0].state.Or(callDrain)
 		s.commit("a", 1)
 		if why := <-c.ended; !errors.Is(why, ErrDraining) {
 			t.Errorf("it ended with %v", why)

@@ -19,14 +19,14 @@ type Slow struct {
 // Slow returns the streams whose queue was full, or whose reader has kept a write waiting
 // for some time, the slowest first and at most so many.
 func (s *Streamer) Slow(least time.Duration, most int) []Slow {
-	now := time.Since(s.crew.began)
+	now := time.Since(s.pool.began)
 	s.Hub.mu.Lock()
 	subscribed := slices.Collect(maps.Keys(s.Hub.subscribed))
 	s.Hub.mu.Unlock()
 	var slow []Slow
 	for _, sub := range subscribed {
-		t := sub.stream
-		if t == nil {
+		t, is := sub.reader.(*stream)
+		if !is {
 			continue
 		}
 		sub.mu.Lock()

@@ -1,7 +1,7 @@
 package sse
 
 import (
-	"errors"
+	"io"
 	"net"
 	"os"
 	"syscall"
@@ -21,6 +21,8 @@ type Socket struct {
 	chunked bool
 	// unwatch, when not nil, ends what watch began.
 	unwatch func()
+	// in, when not nil, gets what the client sends: it is a WebSocket.
+	in *inbox
 }
 
 // NewSocket makes a Socket of a connection that nobody else uses any more. The first
@@ -33,6 +35,15 @@ func NewSocket(conn net.Conn, head []byte, chunked bool) *Socket {
 			_ = raw.Control(func(fd uintptr) { s.fd = int(fd) }) // fails when it is closed
 		}
 	}
+	return s
+}
+
+// NewWebSocket makes a Socket of a connection that was upgraded (RFC 6455, section 4) and
+// that nobody else uses any more. Sent is what its client has sent behind the request.
+func NewWebSocket(conn net.Conn, sent []byte) *Socket {
+	s := NewSocket(conn, nil, false)
+	s.in = newInbox()
+	s.in.failed = s.in.receive(sent)
 	return s
 }
 
@@ -67,26 +78,45 @@ func (s *Socket) TryWrite(p []byte) (int, error) {
 
 func (s *Socket) chunks() bool { return s.chunked }
 
-// watch calls left when the reader has closed the connection, until Close.
-func (s *Socket) watch(w *watch, left func()) (err error) {
-	if s.fd >= 0 && w != nil {
-		s.unwatch, err = w.add(s.fd, left)
-		return err
+func (s *Socket) inbox() *inbox { return s.in }
+
+// watch has the watch call the listener, until Close. It returns false when it can't, and
+// a goroutine has to listen.
+func (s *Socket) watch(w *watch, l listener) (watched bool, err error) {
+	if s.fd < 0 || w == nil {
+		return false, nil
 	}
-	go func() {
-		var sent [512]byte
-		for {
-			// A reader has nothing to say; what it says all the same is
-			// passed over.
-			if _, err := s.conn.Read(sent[:]); err != nil {
-				if !errors.Is(err, net.ErrClosed) {
-					left()
-				}
-				return
-			}
+	s.unwatch, err = w.add(s.fd, l)
+	return err == nil, err
+}
+
+// listen reads from the connection until its client has closed it, or Close or linger did.
+func (s *Socket) listen(l listener) {
+	sent := make([]byte, 512)
+	for {
+		n, err := s.conn.Read(sent)
+		if l.received != nil && n > 0 {
+			l.received(sent[:n])
 		}
-	}()
-	return nil
+		if err != nil {
+			l.left()
+			return
+		}
+	}
+}
+
+// linger waits for the client to close the connection, but not for long: to close one that
+// has something unread resets it, and what was sent last would be lost (RFC 9112, 9.6).
+func (s *Socket) linger() {
+	if s.unwatch != nil {
+		s.unwatch()
+		s.unwatch = nil
+	}
+	if c, ok := s.conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() != nil {
+		return
+	}
+	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords)) // a closed one needs none
+	_, _ = io.CopyN(io.Discard, s.conn, maxMessage)       // until it fails, which is its end
 }
 
 // abort has Close throw away what the reader has not taken. The kernel would keep

@@ -126,6 +126,10 @@ type server struct {
 	parks bool
 	// format is that of all streams, beside what they ask for themselves.
 	format Format
+	// sockets has streams be those of WebSockets, where that can be.
+	sockets bool
+	// change is what their clients' messages do.
+	change func(context.Context, Change, []outbox.Pattern) ([]outbox.Pattern, []Refused)
 }
 
 func newServer(ringBytes int) *server {
@@ -148,6 +152,12 @@ func inBubble(t *testing.T, test func(*testing.T, *server)) {
 			test(t, s)
 		})
 	})
+	t.Run("by WebSocket", func(t *testing.T) {
+		inBubbleWith(t, 3000, func(t *testing.T, s *server) {
+			s.sockets = s.parks
+			test(t, s)
+		})
+	})
 }
 
 // fromTable runs a test of streams that are replayed from the table alone.
@@ -159,7 +169,7 @@ func inBubbleWith(t *testing.T, ringBytes int, test func(*testing.T, *server)) {
 	t.Run("by goroutines", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) { test(t, newServer(ringBytes)) })
 	})
-	t.Run("by the crew", func(t *testing.T) {
+	t.Run("by the pool", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			s := newServer(ringBytes)
 			s.parks = true
@@ -170,7 +180,7 @@ func inBubbleWith(t *testing.T, ringBytes int, test func(*testing.T, *server)) {
 			test(t, s)
 			stop(errStopped)
 			if err := <-done; !errors.Is(err, errStopped) {
-				t.Errorf("the crew ended with %v", err)
+				t.Errorf("the pool ended with %v", err)
 			}
 		})
 	})
@@ -230,10 +240,11 @@ type wire struct {
 	err      error
 	most     int // what Write takes while it is blocked
 	chunked  bool
-	left     func()
-	room     int    // what TryWrite takes while it is blocked
-	writing  []byte // by a Write that is under way
-	closed   bool
+	listener
+	in      *inbox
+	room    int    // what TryWrite takes while it is blocked
+	writing []byte // by a Write that is under way
+	closed  bool
 }
 
 // openingBytes are enough for the first write of a stream, and too few for hello.
@@ -242,7 +253,11 @@ const openingBytes = 20
 // parkable is a wire that is a connection, with a chunked response.
 type parkable struct{ *wire }
 
-func (w parkable) chunks() bool { return true }
+func (w parkable) chunks() bool    { return w.in == nil }
+func (w parkable) inbox() *inbox   { return w.in }
+func (w parkable) listen(listener) {}
+func (w parkable) linger()         {}
+func (w parkable) abort()          {}
 
 func (w parkable) TryWrite(p []byte) (int, error) {
 	w.mu.Lock()
@@ -257,11 +272,11 @@ func (w parkable) TryWrite(p []byte) (int, error) {
 	return n, nil
 }
 
-func (w parkable) watch(_ *watch, left func()) error {
+func (w parkable) watch(_ *watch, l listener) (bool, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.left = left
-	return nil
+	w.listener = l
+	return true, nil
 }
 
 func (w parkable) Close() error {
@@ -313,6 +328,9 @@ func (w *wire) Write(p []byte) (int, error) {
 func (w *wire) text() []byte { return w.textOf(w.sent) }
 
 func (w *wire) textOf(sent []byte) []byte {
+	if w.in != nil {
+		return asSSE(sent)
+	}
 	if w.chunked {
 		sent, _ = unchunk(sent)
 	}
@@ -398,6 +416,9 @@ func (s *server) openOn(t *testing.T, wire *wire, request Request) *client {
 	var w Writer = c.wire
 	if s.parks {
 		wire.chunked = true
+		if s.sockets && request.Batch == 0 && request.Format&Unnamed == 0 {
+			wire.chunked, wire.in, request.Change = false, newInbox(), s.change
+		}
 		w = parkable{c.wire}
 		c.cancel = func(error) { c.leave() }
 	}

@@ -57,7 +57,7 @@ func (s *Streamer) Stats() Stats {
 	}
 	st.RingBytes, st.RingEvents, st.RingLimit = s.Hub.Ring.held()
 	st.Gaps, st.Ended = s.counts.maps()
-	sent := s.crew.sent.sum(&s.Hub.hand)
+	sent := s.pool.sent.sum(&s.pool.inline)
 	st.Events, st.Bytes, st.Writes, st.Dispatch = sent.events, sent.bytes, sent.writes, sent.dispatch
 
 	s.Hub.mu.Lock()
@@ -71,6 +71,7 @@ func (s *Streamer) Stats() Stats {
 }
 
 func (st *Stats) look(sub *Subscription) {
+	t, _ := sub.reader.(*stream)
 	sub.mu.Lock()
 	state, queued := sub.state, len(sub.queue)
 	sub.mu.Unlock()
@@ -80,7 +81,7 @@ func (st *Stats) look(sub *Subscription) {
 		st.Lagging++
 	case state == behind:
 		st.Behind++
-	case sub.stream != nil && sub.stream.state.Load()&stateParked != 0:
+	case t != nil && t.state.Load()&stateParked != 0:
 		st.Parked++
 	default:
 		st.Current++
@@ -111,36 +112,36 @@ type tally struct {
 	dispatch              outbox.Durations
 }
 
-// sent is where to find what was written: each hand counts for itself, and all that
+// sent is where to find what was written: each worker counts for itself, and all that
 // have a goroutine of their own, or have ended, count together.
 type sent struct {
-	mu    sync.Mutex
-	tally tally
-	hands []*hand
+	mu      sync.Mutex
+	tally   tally
+	workers []*worker
 }
 
-func (s *sent) join(h *hand) {
+func (s *sent) join(w *worker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hands = append(s.hands, h)
+	s.workers = append(s.workers, w)
 }
 
-func (s *sent) leave(h *hand) {
+func (s *sent) leave(w *worker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hands = slices.DeleteFunc(s.hands, func(other *hand) bool { return other == h })
-	s.tally.add(&h.tally)
+	s.workers = slices.DeleteFunc(s.workers, func(other *worker) bool { return other == w })
+	s.tally.add(&w.tally)
 }
 
-// sum is what all have written, with one more hand. It waits for what a hand is at.
-func (s *sent) sum(hub *hand) tally {
+// sum is what all have written, with one more worker. It waits for what a worker is at.
+func (s *sent) sum(inline *worker) tally {
 	s.mu.Lock()
-	sum, hands := s.tally, append(slices.Clone(s.hands), hub)
+	sum, workers := s.tally, append(slices.Clone(s.workers), inline)
 	s.mu.Unlock()
-	for _, h := range hands {
-		h.mu.Lock()
-		sum.add(&h.tally)
-		h.mu.Unlock()
+	for _, w := range workers {
+		w.mu.Lock()
+		sum.add(&w.tally)
+		w.mu.Unlock()
 	}
 	return sum
 }

@@ -13,21 +13,21 @@ import (
 )
 
 // stream is one stream while it is served. One goroutine at a time has it: its
-// own, or a hand of the crew; see park.
+// own, or a worker of the pool; see park.
 type stream struct {
 	*Streamer
 	w       Writer
 	request Request
 	sub     *Subscription
-	// batch, when not nil, has events written in batches.
-	batch *batch
-	gzip  compressed
+	encoder encoder
+	// inbox has what the client of a WebSocket has sent; nil for SSE.
+	inbox *inbox
 	// chunked has each write framed as a chunk, complete the last one followed by the
 	// last chunk.
 	chunked, complete bool
 	// joined is where the stream stands in the hub's frames, once it is live.
 	joined handover
-	// told is the last id that the reader was sent.
+	// told is the last position that the reader was sent.
 	told outbox.Position
 	recorded
 	heartbeat *time.Timer
@@ -35,8 +35,7 @@ type stream struct {
 	// when it must end.
 	draining <-chan struct{}
 	end      <-chan time.Time
-	// buf is what is to be written next, behind room for a chunk's header; empty
-	// between writes. text is the way to append to it.
+	// buf is what is to be written next, as begin begins it; empty between writes.
 	buf   []byte
 	ended func(error)
 	parked
@@ -49,16 +48,28 @@ type stream struct {
 // goroutine. The headers were sent before, or are what the Socket begins with.
 func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended func(error)) {
 	refused := s.enter()
-	gzip := compressed{on: request.Format&Gzip != 0}
-	batch := newBatch(&request)
-	t := &stream{Streamer: s, w: w, request: request, batch: batch, gzip: gzip, draining: s.draining, heartbeat: time.NewTimer(s.Heartbeat), ended: ended}
+	t := &stream{Streamer: s, w: w, draining: s.draining, ended: ended}
 	t.number.Store(request.Number)
-	if conn, ok := w.(connection); ok {
-		t.conn, t.chunked, t.over = conn, conn.chunks(), make(chan struct{})
+	conn, onConnection := w.(connection)
+	if onConnection {
+		t.conn, t.chunked, t.inbox, t.over = conn, conn.chunks(), conn.inbox(), make(chan struct{})
+		if err := s.pool.register(t); err != nil {
+			_ = conn.Close() // nothing was sent on it
+			s.leave()
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			ended(err)
+			return
+		}
+	}
+	t.encoder = newEncoder(&request, s.Hub.Keys, t.inbox)
+	t.request, t.heartbeat = request, time.NewTimer(s.Heartbeat)
+	if onConnection {
 		if ctx.Done() != nil {
 			t.uncancel = context.AfterFunc(ctx, func() { t.endNow(context.Cause(ctx)) })
 		}
-		if err := s.crew.enter(t); err != nil {
+		if err := s.pool.listen(t); err != nil {
 			t.finish(ctx, err)
 			return
 		}
@@ -66,7 +77,7 @@ func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended f
 	t.goOn(ctx, t.run(ctx, refused))
 }
 
-// goOn ends the stream, or leaves it to the crew.
+// goOn ends the stream, or leaves it to the pool.
 func (t *stream) goOn(ctx context.Context, err error) {
 	if !errors.Is(err, errParked) {
 		t.finish(ctx, err)
@@ -81,38 +92,46 @@ func (t *stream) finish(ctx context.Context, err error) {
 	if t.sub != nil { // nil when the reader left before
 		t.sub.Close()
 	}
-	if t.conn != nil {
-		if socket, ok := t.conn.(*Socket); ok && errors.Is(err, os.ErrDeadlineExceeded) {
-			socket.abort()
-		}
-		if t.uncancel != nil {
-			t.uncancel()
-		}
-		t.crew.leave(t)
-	}
-	t.leave()
+	isStalled := errors.Is(err, os.ErrDeadlineExceeded)
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
-	case errors.Is(err, os.ErrDeadlineExceeded):
-		if err = ErrStalled; t.why.Load() != nil {
+	case isStalled:
+		if err = ErrStalled; t.conn != nil && t.why.Load() != nil {
 			err = *t.why.Load() // which has shortened the time
 		}
 	}
 	t.closeRecord(err)
 	t.counts.ended(reason(err, t.torn))
 	if t.conn == nil {
+		t.leave()
 		t.ended(err)
 		return
 	}
-	// Not by a hand of the crew: ended may wait, for a log that nobody reads.
-	go t.ended(err)
+	if t.uncancel != nil {
+		t.uncancel()
+	}
+	// Not by a worker: it may take time to close a connection, and ended may wait, for a log
+	// that nobody reads.
+	t.pool.goroutines.Go(func() {
+		if isStalled {
+			t.conn.abort()
+		} else if t.complete && t.inbox != nil && !t.pool.stopping.Load() {
+			t.conn.linger()
+		}
+		_ = t.conn.Close() // nothing more is to be sent
+		t.leave()
+		t.pool.remove(t)
+		t.ended(err)
+	})
 }
 
 // run is the life of a stream, in its order.
 func (t *stream) run(ctx context.Context, refused error) error {
-	t.open()
-	t.buf = append(t.text(), firstLine...)
+	t.buf = t.encoder.open(t.buf)
+	if t.inbox != nil && t.inbox.failed != nil {
+		return t.goodbye(t.inbox.failed)
+	}
 	if refused != nil {
 		return t.goodbye(refused)
 	}
@@ -137,14 +156,14 @@ func (t *stream) run(ctx context.Context, refused error) error {
 		t.record.Live(t.joined.at)
 	}
 	t.request.From, t.request.Filter.Since = From{}, time.Time{} // where it started, no more
-	t.event("live", t.joined.at, struct{}{})
+	t.notice(notice{name: "live", at: t.joined.at, data: struct{}{}})
 	return t.live(ctx)
 }
 
 // subscribe takes a place at the hub.
 func (t *stream) subscribe(ctx context.Context) (w outbox.Position, err error) {
 	subscribe := func(ctx context.Context) (err error) {
-		t.sub, w, err = t.Hub.subscribe(ctx, &Subscription{stream: t, filter: t.request.Filter, format: t.request.Format})
+		t.sub, w, err = t.Hub.subscribe(ctx, &Subscription{reader: t, filter: t.request.Filter, format: t.request.Format})
 		return err
 	}
 	if t.Hub.Started() {
@@ -157,8 +176,8 @@ func (t *stream) subscribe(ctx context.Context) (w outbox.Position, err error) {
 func (t *stream) live(ctx context.Context) error {
 	for {
 		follow := t.follow
-		if t.batch != nil {
-			follow = t.followBatches
+		if t.request.Batch > 0 {
+			follow = t.followWindows
 		}
 		if err := follow(ctx); err != nil {
 			return err
@@ -208,10 +227,7 @@ func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position,
 			return given, w, err
 		}
 	}
-	if t.request.Record != nil {
-		t.record, t.request.Record = t.request.Record(given), nil
-		t.number.Store(t.record.Number())
-	}
+	t.openRecord(given)
 	t.greet(given, t.request.From.Position != "", gap)
 	return given, w, nil
 }
@@ -229,7 +245,7 @@ func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.
 	if err == nil && gap != nil {
 		if gap.Reason != outbox.Trimmed { // judge has skipped what lies between
 			if t.events > 0 {
-				t.note(time.Since(t.crew.began)) // persist has written them
+				t.note(time.Since(t.pool.began)) // persist has written them
 			}
 			t.record.Jumped(given)
 		}
@@ -240,23 +256,31 @@ func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.
 
 // replay sends what w holds and the stream was not given, page by page, and joins
 // the stream to the hub there.
-func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
+func (t *stream) replay(ctx context.Context, given, w outbox.Position) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	pages := pages{stream: t}
 	defer pages.close()
-	legs := given.Legs(w)
+	defer cancel()
+	legs := t.legs(given, w)
 	if len(legs) > 0 {
 		t.counts.replays.Add(1)
 	}
 	for len(legs) > 0 {
+		if t.inbox.hasMessages() {
+			if given, w, err = t.changeInReplay(ctx, given, w); err != nil {
+				return err
+			}
+			pages.restart()
+			legs = t.legs(given, w)
+			continue
+		}
 		leg := legs[0]
 		page, err := pages.next(ctx, leg)
 		if errors.Is(err, outbox.ErrTrimmed) {
 			if given, w, err = t.rejudge(ctx, given, w); err != nil {
 				return err
 			}
-			legs = given.Legs(w)
+			legs = t.legs(given, w)
 			continue
 		}
 		if err != nil {
@@ -266,7 +290,6 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 		if err != nil {
 			return err
 		}
-		t.hand()
 		if !put {
 			continue // from where it stands
 		}
@@ -284,6 +307,14 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) error {
 	return nil
 }
 
+// legs are what is to be replayed: nothing to who follows no topic.
+func (t *stream) legs(given, w outbox.Position) []outbox.Leg {
+	if len(t.request.Filter.Topics) == 0 {
+		return nil
+	}
+	return given.Legs(w)
+}
+
 // putPage puts the events of a page of leg into the buffer. It stops, and returns false,
 // where they may have been erased since the page was read. given is then, as always, the
 // position after the last event that was put, and the leg goes on behind that.
@@ -297,21 +328,16 @@ func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *out
 	if len(page.frames) > 0 {
 		n, at = len(page.frames), func(i int) *outbox.Event { return page.frames[i].Event }
 	}
+	fromMemory := len(page.frames) > 0
+	t.borrow()
 	for i := range n {
 		e := at(i)
-		var field []byte
-		size := len(e.Payload)
-		if t.batch != nil {
-			if len(page.frames) > 0 {
-				field = page.frames[i].within(t.request.Format, t.request.MaxData).data()
-			} else {
-				field = appendHeadWithin(nil, e, t.request.Format, t.request.MaxData)
-			}
-			size = len(field)
-		}
-		if t.batch == nil && len(page.frames) > 0 {
-			t.borrow() // it has room for the page, which is to be let go before the write
-		} else if err := t.room(ctx, size); err != nil {
+		var f *Frame
+		if fromMemory {
+			// There is room for the page, which is to be let go before the write.
+			f = page.frames[i]
+			t.buf, _ = t.encoder.room(t.buf, f, e)
+		} else if err := t.room(ctx, nil, e); err != nil {
 			return false, err
 		}
 		// Those of one id are put together: a leg does not go on between them.
@@ -320,14 +346,10 @@ func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *out
 		}
 		*given = leg.At(claim(e.ID, i+1 < n && at(i+1).ID == e.ID))
 		leg.After = e.ID
-		switch {
-		case t.batch != nil:
-			t.gather(e, *given, field)
-			continue
-		case len(page.frames) > 0:
-			t.addAt(page.frames[i], *given)
-		default:
-			t.buf = appendEnd(appendHeadWithin(t.text(), e, t.request.Format, t.request.MaxData), t.Hub.Keys, *given)
+		if fromMemory {
+			t.buf = t.encoder.frameAt(t.buf, f, *given)
+		} else {
+			t.buf = t.encoder.event(t.buf, e, *given)
 		}
 		t.told = *given
 		t.count(e)
@@ -348,8 +370,17 @@ func (t *stream) follow(ctx context.Context) error {
 		if len(frames) > 0 {
 			t.borrow()
 		}
-		t.put(frames)
+		t.putAll(frames)
 		clear(frames)
+		if state != behind && t.inbox.hasMessages() {
+			isBehind, err := t.changeLive(ctx)
+			if err != nil {
+				return err
+			}
+			if isBehind {
+				state = behind
+			}
+		}
 		if err := t.flush(); err != nil {
 			return err
 		}
@@ -364,6 +395,7 @@ func (t *stream) follow(ctx context.Context) error {
 		}
 		select {
 		case <-wake:
+		case <-t.inbox.awake():
 		case <-t.heartbeat.C:
 			t.beat()
 		case <-t.draining:
@@ -378,22 +410,27 @@ func (t *stream) follow(ctx context.Context) error {
 	}
 }
 
-// put appends what is new to the stream to its buffer.
-func (t *stream) put(frames []*Frame) {
+// putAll appends what is new to the stream to its buffer.
+func (t *stream) putAll(frames []*Frame) {
 	for _, f := range frames {
 		if !t.joined.admit(f) {
 			continue
 		}
-		if t.joined.ahead {
-			t.addAt(f, t.joined.at)
-		} else {
-			t.add(f)
-		}
-		t.told = t.joined.at
-		if t.count(f.Event); t.since == 0 {
-			t.since = f.read.at.Sub(t.crew.began)
+		if t.put(f); t.since == 0 {
+			t.since = f.read.at.Sub(t.pool.began)
 		}
 	}
+}
+
+// put appends a frame that was admitted.
+func (t *stream) put(f *Frame) {
+	if t.joined.ahead {
+		t.buf = t.encoder.frameAt(t.buf, f, t.joined.at)
+	} else {
+		t.buf = t.encoder.frame(t.buf, f)
+	}
+	t.told = t.joined.at
+	t.count(f.Event)
 }
 
 // persist calls fn until it succeeds, and keeps the stream alive meanwhile: when
@@ -431,6 +468,10 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 		case <-t.heartbeat.C:
 			t.beatAt(t.told)
 			if err := t.flush(); err != nil {
+				return err
+			}
+		case <-t.inbox.awake():
+			if err := t.flush(); err != nil { // which answers a ping; messages wait
 				return err
 			}
 		case <-t.over:

@@ -242,7 +242,7 @@ func TestStream_DrainEndsStreamsOneByOne(t *testing.T) {
 // Whoever cancels a stream with a Goodbye has its reader told why.
 func TestStream_SaysWhyItIsCancelled(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
-		expired := &Goodbye{"token_expired", "the token has expired"}
+		expired := &Goodbye{Reason: "token_expired", Text: "the token has expired"}
 		live := s.open(t, Request{})
 		live.next()
 		s.past.err = errors.New("gone")

@@ -48,7 +48,7 @@ type Streamer struct {
 	// empty is closed when no stream is left of those that Drain ends.
 	empty   chan struct{}
 	emptied sync.Once
-	crew    crew
+	pool    writerPool
 	counts  counts
 	oldest  oldest
 }
@@ -60,7 +60,7 @@ func NewStreamer(hub *Hub, log *slog.Logger) *Streamer {
 	}
 	return &Streamer{
 		Hub: hub, Log: log, Heartbeat: 15 * time.Second, Stall: 30 * time.Second,
-		Retry: 3 * time.Second, DrainTime: 5 * time.Second, draining: make(chan struct{}), empty: make(chan struct{}), crew: newCrew(),
+		Retry: 3 * time.Second, DrainTime: 5 * time.Second, draining: make(chan struct{}), empty: make(chan struct{}), pool: newWriterPool(),
 		oldest: oldest{turn: make(chan struct{}, 1)},
 	}
 }
@@ -85,8 +85,11 @@ type Request struct {
 	// answer, and reports whether it may. Where it may not, the answer ends before.
 	Reserve func(bytes int) bool
 	// Record, when not nil, begins the audit's record of the stream: from is
-	// what the reader had been given before.
-	Record func(from outbox.Position) *outbox.StreamRecord
+	// what the reader had been given before. It is called again when the topics change.
+	Record func(from outbox.Position, filter outbox.Filter) *outbox.StreamRecord
+	// Change does what the client of a WebSocket asks for, whose stream follows topics. It
+	// returns those that it is to follow from then on, and what was refused.
+	Change func(ctx context.Context, change Change, topics []outbox.Pattern) ([]outbox.Pattern, []Refused)
 }
 
 // From is where a stream starts. The zero value is now: behind what this node has
@@ -112,6 +115,8 @@ type Goodbye struct {
 	Reason string
 	// Text is for people.
 	Text string
+	// Passes is set for a reason that passes: the client is to come back later.
+	Passes bool
 }
 
 func (g *Goodbye) Error() string { return g.Text }
@@ -121,9 +126,9 @@ var (
 	// ErrStalled: the reader took nothing for the stall time.
 	ErrStalled = errors.New("the reader made no progress within the stall time")
 	// ErrDraining: the server drains.
-	ErrDraining error = &Goodbye{"drain", "the server drains"}
+	ErrDraining error = &Goodbye{Reason: "drain", Text: "the server drains"}
 	// ErrFull: MaxStreams were open already.
-	ErrFull error = &Goodbye{"full", "too many streams are open"}
+	ErrFull error = &Goodbye{Reason: "full", Text: "too many streams are open", Passes: true}
 	// ErrNoRoom: Request.Reserve has no room for even one event.
 	ErrNoRoom = errors.New("there is no room for the answer")
 	// ErrLeft: the reader closed the connection.

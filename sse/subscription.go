@@ -14,8 +14,8 @@ type Subscription struct {
 	format Format
 	// wake has a token when there is something to take.
 	wake chan struct{}
-	// stream, when not nil, is called when there is something to take, too.
-	stream *stream
+	// reader, when not nil, is told when there is something to take, too.
+	reader subscriber
 
 	// places are where the index holds it, one for each of the filter's topics;
 	// from is the first read that it is handed, start the hub's Start that its
@@ -33,6 +33,11 @@ type Subscription struct {
 	// patterns may find the same one, and what was recalled may be pushed too.
 	last int64
 }
+
+// subscriber is who has a subscription. notify does not block. With now set it is called by the tail's
+// goroutine, outside of all locks: to take at once what there is may be quicker than to wake
+// another goroutine for it.
+type subscriber interface{ notify(now bool) }
 
 // queueState tells what waits for a subscription, and where.
 type queueState uint8
@@ -104,27 +109,13 @@ func (s *Subscription) erase() {
 }
 
 // call tells the reader that there is something to take.
-func (s *Subscription) call() {
-	if s.stream != nil {
-		s.stream.call(callFrames)
-	}
-	s.signal()
-}
+func (s *Subscription) call() { s.tell(false) }
 
-// callNow is call, but does itself what a parked stream is called for.
-func (s *Subscription) callNow(h *hand) {
-	if t := s.stream; t != nil && t.called(callFrames) {
-		t.crew.turn(h, t)
-		return
+func (s *Subscription) tell(now bool) {
+	if s.reader != nil {
+		s.reader.notify(now)
 	}
-	s.signal()
-}
-
-func (s *Subscription) signal() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
+	signal(s.wake)
 }
 
 // take appends to dst what waits, about writeBytes of it, and tells what is left:
@@ -165,6 +156,24 @@ func (s *Subscription) rejoin() (w outbox.Position, restarted bool) {
 	return s.hub.position, restarted
 }
 
+// setFilter changes what the subscription follows. If nothing waits for its reader, who then
+// has been handed everything up to the position returned, it goes on from there. Else it is
+// behind, and what waits has to be found by the new filter.
+func (s *Subscription) setFilter(filter outbox.Filter) (at outbox.Position, idle bool) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.hub.index.remove(s)
+	s.filter = filter
+	s.hub.index.add(s)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.state == current && len(s.queue) == 0 {
+		return s.handed(), true
+	}
+	s.state, s.queue, s.bytes = behind, nil, 0
+	return at, false
+}
+
 // idle is the position of a reader that has had everything handed to it, if
 // nothing waits for it.
 func (s *Subscription) idle() (outbox.Position, bool) {
@@ -176,10 +185,15 @@ func (s *Subscription) idle() (outbox.Position, bool) {
 	if idle {
 		s.queue = nil // nor does an idle stream hold memory
 	}
+	return s.handed(), idle
+}
+
+// handed is the position of a reader for whom nothing waits. Under the hub's lock.
+func (s *Subscription) handed() outbox.Position {
 	if s.from > s.hub.read {
-		return s.hub.position, idle
+		return s.hub.position
 	}
-	return s.hub.delivered, idle
+	return s.hub.delivered
 }
 
 // Close takes the subscription out of the hub.

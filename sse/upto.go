@@ -29,7 +29,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 	if err != nil {
 		return Polled{}, fmt.Errorf("until: %w", err)
 	}
-	p := poll{request: request, limit: limit, events: []json.RawMessage{}}
+	p := poll{request: request, filter: request.Filter, limit: limit, events: []json.RawMessage{}}
 	_, gap, err := s.Hub.Ring.Verify(ctx, until, request.Filter, outbox.Position{})
 	if err != nil {
 		return Polled{}, err

@@ -34,19 +34,17 @@ func (t *stream) beat() {
 }
 
 func (t *stream) beatAt(at outbox.Position) {
-	if at.Equal(t.told) {
-		t.buf = append(t.text(), heartbeatLine...)
-		return
+	moved := !at.Equal(t.told)
+	if t.buf = t.encoder.heartbeat(t.buf, at, moved); moved {
+		t.told = at
 	}
-	t.event("position", at, struct{}{})
 }
 
-// Comments have no blank line behind them: some clients take every blank line for the
-// end of an event, and give an empty one to JSON.parse.
-const (
-	firstLine     = ": outcrier\n"
-	heartbeatLine = ":\n"
-)
+// notice puts one of the server's own events into the buffer.
+func (t *stream) notice(n notice) {
+	t.buf = t.encoder.notice(t.buf, n)
+	t.told = n.at
+}
 
 // endLater spreads the ends of all streams over the drain time.
 func (t *stream) endLater() {
@@ -59,80 +57,32 @@ func (t *stream) goodbye(why error) error {
 	return errors.Join(why, t.flush())
 }
 
-// depart puts a goodbye into the buffer and makes the response complete, if why is a
-// Goodbye. A stream that ends for another reason is cut off: to a client that fetches it,
-// a complete response is one not to ask for again.
+// depart puts into the buffer what is said at the end, and makes the response complete, if
+// why is to be said.
 func (t *stream) depart(why error) {
-	var g *Goodbye
-	if !errors.As(why, &g) {
-		return
-	}
-	t.buf = appendGoodbye(t.text(), g, t.Retry)
-	t.shut()
-	t.complete = true
+	t.buf, t.complete = t.encoder.end(t.buf, ending{why, t.told, t.Retry})
 }
 
 // Orderly reports whether a stream that ended with why was ended by the server, which
 // has told its reader so. The response of any other is to be cut off.
-func Orderly(why error) bool {
+func Orderly(why error) bool { return goodbyeOf(why) != nil }
+
+// goodbyeOf is the Goodbye that a stream ends with, nil if it does with none.
+func goodbyeOf(why error) *Goodbye {
 	var g *Goodbye
-	return errors.As(why, &g)
+	errors.As(why, &g) // else it stays nil
+	return g
 }
 
-func appendGoodbye(dst []byte, why *Goodbye, retry time.Duration) []byte {
-	dst = append(dst, "event: outcrier.goodbye\n"...)
-	dst = appendRetry(dst, retry)
-	return fmt.Appendf(dst, "data: {\"reason\":%q}\n\n", why.Reason)
-}
-
-// add puts a frame into the buffer with its own id.
-func (t *stream) add(f *Frame) {
-	e := f.within(t.request.Format, t.request.MaxData)
-	t.seal()
-	t.buf = append(t.text(), e.wire...)
-	t.added(e.sum)
-}
-
-// addAt puts a frame into the buffer with another id.
-func (t *stream) addAt(f *Frame, at outbox.Position) {
-	e := f.within(t.request.Format, t.request.MaxData)
-	t.seal()
-	t.buf = append(t.text(), e.wire[:e.head]...)
-	if !t.gzip.on {
-		t.buf = appendEnd(t.buf, t.Hub.Keys, at)
-		return
+// room sends when the encoder has no room for an event more.
+func (t *stream) room(ctx context.Context, f *Frame, e *outbox.Event) error {
+	var full bool
+	if t.buf, full = t.encoder.room(t.buf, f, e); !full {
+		return nil
 	}
-	var sum checksum
-	t.buf, sum = appendEndStored(t.buf, t.Hub.Keys, at)
-	t.gzip.sum.join(e.headSum)
-	t.added(sum)
-}
-
-// event puts one of the server's own events into the buffer.
-func (t *stream) event(name string, at outbox.Position, data any) {
-	t.buf = append(t.text(), "event: outcrier."...)
-	t.buf = append(t.buf, name...)
-	t.buf = append(t.buf, '\n')
-	if name == "hello" {
-		t.buf = appendRetry(t.buf, t.Retry)
-	}
-	t.buf = appendJSON(append(t.buf, "data: "...), data)
-	t.buf = appendEnd(append(t.buf, '\n'), t.Hub.Keys, at)
-	t.told = at
-}
-
-// room sends when n bytes more would make the buffer, or the batch, too long.
-func (t *stream) room(ctx context.Context, n int) error {
-	if t.batch != nil {
-		return t.roomInBatch(ctx, n)
-	}
-	if len(t.buf) > 0 && len(t.buf)+n > writeBytes {
-		if err := t.send(ctx); err != nil {
-			return err
-		}
-	}
+	err := t.send(ctx)
 	t.borrow()
-	return nil
+	return err
 }
 
 // send is flush for a stream that has more to write: there may be hours of it, and so
@@ -156,22 +106,14 @@ func (t *stream) send(ctx context.Context) error {
 	}
 }
 
-// unused is how much may still be put into the buffer, and the batch, before either
-// has to be written.
-func (t *stream) unused() int {
-	n := writeBytes - len(t.buf)
-	if t.batch != nil {
-		n -= len(t.batch.data)
-	}
-	return n
-}
+// unused is how much may still be put into the buffer before it has to be written.
+func (t *stream) unused() int { return writeBytes - len(t.buf) - t.encoder.pending() }
 
 // flush writes the buffer, whole events as it holds them, and lets go of it.
-func (t *stream) flush() error {
-	if len(t.buf) == 0 {
-		return nil
+func (t *stream) flush() (err error) {
+	if t.buf = t.encoder.seal(t.buf); len(t.buf) > 0 {
+		err = t.write(framed(t.buf, t.chunked, t.complete))
 	}
-	err := t.write(t.ready())
 	if cap(t.buf) == bufferBytes {
 		buffers.Put((*[bufferBytes]byte)(t.buf[:bufferBytes]))
 	}
@@ -192,16 +134,28 @@ func (t *stream) borrow() {
 	}
 }
 
-// farewell is how long a stream that is to end may wait for its reader with one
-// write: for the rest of what it was at, and for the goodbye.
-const farewell = 2 * time.Second
+// lastWords is how long a stream that is to end may wait for its reader with one
+// write, for the rest of what it was at, and for the goodbye; and then for the reader of a
+// WebSocket to close it.
+const lastWords = 2 * time.Second
 
-// hurry bounds the write of a stream on a connection by farewell, if it is over.
+// hurry bounds the write of a stream on a connection by lastWords, if it is over. When the
+// pool stops, nobody waits for a reader any more.
 func (t *stream) hurry() {
 	select {
 	case <-t.over:
-		_ = t.conn.SetWriteDeadline(time.Now().Add(min(t.Stall, farewell))) // a closed one needs none
 	default:
+		return
+	}
+	for stopping := t.pool.stopping.Load(); ; stopping = true {
+		limit := min(t.Stall, lastWords)
+		if stopping {
+			limit = 0
+		}
+		_ = t.conn.SetWriteDeadline(time.Now().Add(limit)) // a closed one needs none
+		if stopping == t.pool.stopping.Load() {
+			return
+		}
 	}
 }
 
@@ -211,7 +165,7 @@ func (t *stream) write(p []byte) error {
 		return fmt.Errorf("set a write deadline: %w", err)
 	}
 	t.hurry() // endNow may have been before
-	t.writing.Store(int64(time.Since(t.crew.began)))
+	t.writing.Store(int64(time.Since(t.pool.began)))
 	_, err := t.w.Write(p)
 	if err == nil {
 		err = t.w.Flush()
@@ -222,8 +176,8 @@ func (t *stream) write(p []byte) error {
 		return fmt.Errorf("write to a stream: %w", err)
 	}
 	t.heartbeat.Reset(t.Heartbeat)
-	t.crew.sent.mu.Lock()
-	t.written(len(p), &t.crew.sent.tally)
-	t.crew.sent.mu.Unlock()
+	t.pool.sent.mu.Lock()
+	t.written(len(p), &t.pool.sent.tally)
+	t.pool.sent.mu.Unlock()
 	return nil
 }

@@ -95,7 +95,7 @@ func (w writer) streams(s sse.Stats) {
 	w.counter("fallen_behind_total", "Subscriptions whose missing frames the ring did not have any more.", s.Fell)
 	w.by("gaps_total", "Gaps that readers were told of, by reason.", s.Gaps, "trimmed", "malformed", "other_history", "ahead")
 	w.by("streams_ended_total", "Streams that have ended, by reason.", s.Ended,
-		"left", "lost", "stalled", "failed", "drain", "full", "token_expired", "key_withdrawn", "keys_unavailable", "revoked", "token_revoked", "ended")
+		"left", "lost", "stalled", "failed", "refused", "drain", "full", "token_expired", "key_withdrawn", "keys_unavailable", "revoked", "token_revoked", "ended")
 	w.gauge("ring_bytes", "Bytes that the ring holds, about.", float64(s.RingBytes))
 	w.gauge("ring_limit_bytes", "Bytes that the ring may hold.", float64(s.RingLimit))
 	w.gauge("ring_events", "Events that the ring holds.", float64(s.RingEvents))
@@ -117,6 +117,7 @@ func (w writer) routes(r *handlers.Refusals, t *handlers.Traffic) {
 	const readers = "Streams and polls that are open, by how they came."
 	w.gauge("readers", readers, float64(t.HTTP1.Load()), "protocol", "http1")
 	w.gauge("readers", readers, float64(t.HTTP2.Load()), "protocol", "http2")
+	w.gauge("readers", readers, float64(t.WebSocket.Load()), "protocol", "websocket")
 	w.gauge("readers", readers, float64(t.Polls.Load()), "protocol", "poll")
 	w.counter("append_requests_total", "Requests that have appended.", t.Appends.Load())
 	w.counter("appended_events_total", "Events appended by requests.", t.Appended.Load())

@@ -20,10 +20,10 @@ import (
 
 // A reader who takes a part of a write gets the rest of it before all else, from
 // a goroutine that waits for them.
-func TestCrew_GivesTheRestOfAWriteFirst(t *testing.T) {
+func TestPool_GivesTheRestOfAWriteFirst(t *testing.T) {
 	inBubbleWith(t, 0, func(t *testing.T, s *server) {
 		if !s.parks {
-			return // it is the crew's alone
+			return // it is the pool's alone
 		}
 		c := s.open(t, Request{})
 		c.next()
@@ -52,7 +52,7 @@ func TestCrew_GivesTheRestOfAWriteFirst(t *testing.T) {
 
 // However its reader leaves, a parked stream ends, once, and its connection is
 // closed.
-func TestCrew_NoticesThatAReaderLeft(t *testing.T) {
+func TestPool_NoticesThatAReaderLeft(t *testing.T) {
 	inBubbleWith(t, 0, func(t *testing.T, s *server) {
 		if !s.parks {
 			return
@@ -75,8 +75,8 @@ func TestCrew_NoticesThatAReaderLeft(t *testing.T) {
 			c.wire.mu.Lock()
 			closed := c.wire.closed
 			c.wire.mu.Unlock()
-			if !closed || s.Open() != 0 || s.Hub.Subscriptions() != 0 || len(s.crew.all()) != 0 {
-				t.Errorf("closed %v, %d open, %d subscribed, %d with the crew", closed, s.Open(), s.Hub.Subscriptions(), len(s.crew.all()))
+			if !closed || s.Open() != 0 || s.Hub.Subscriptions() != 0 || len(s.pool.all()) != 0 {
+				t.Errorf("closed %v, %d open, %d subscribed, %d with the pool", closed, s.Open(), s.Hub.Subscriptions(), len(s.pool.all()))
 			}
 		}
 	})
@@ -139,7 +139,7 @@ func untilRunning(t *testing.T, s *Streamer) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !s.Running(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the crew does not run")
+			t.Fatal("the pool does not run")
 		}
 	}
 }
@@ -194,7 +194,7 @@ func TestStreamer_RunEndsAllStreams(t *testing.T) {
 
 // Whoever is told that a stream has ended may take their time: others are served
 // meanwhile.
-func TestCrew_DoesNotWaitForWhoIsToldOfAnEnd(t *testing.T) {
+func TestPool_DoesNotWaitForWhoIsToldOfAnEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(0)
 		s.parks = true

@@ -1,0 +1,105 @@
+package sse
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// On a WebSocket the client may change its topics while the stream goes on. A change takes
+// effect where the stream stands: there the client is sent outcrier.topics, at a position
+// from which on it is given the events of all its topics, and of no other. That is what it
+// would be given if it connected anew with those topics and that position, and so the
+// position means the same before and after, whatever breaks.
+
+// changeLive answers the messages that wait, of a stream that is live. It reports whether
+// the stream is behind then: what it has not been sent has to be found for its new topics.
+func (t *stream) changeLive(ctx context.Context) (isBehind bool, err error) {
+	for message := t.inbox.next(); message != nil; message = t.inbox.next() {
+		filter, err := t.change(ctx, message)
+		if err != nil {
+			return false, err
+		}
+		if filter != nil {
+			hub, idle := t.sub.setFilter(*filter)
+			if idle {
+				t.joined.idle(hub)
+			}
+			isBehind = isBehind || !idle
+			t.turnTo(*filter, t.joined.at)
+		}
+		t.tellTopics(t.joined.at)
+	}
+	return isBehind, nil
+}
+
+// changeInReplay answers the messages that wait, of a stream that replays and stands at
+// given. It returns from where to where the replay goes on.
+func (t *stream) changeInReplay(ctx context.Context, given, w outbox.Position) (outbox.Position, outbox.Position, error) {
+	changed := false
+	for message := t.inbox.next(); message != nil; message = t.inbox.next() {
+		filter, err := t.change(ctx, message)
+		if err != nil {
+			return given, w, err
+		}
+		if filter != nil {
+			t.sub.setFilter(*filter)
+			t.turnTo(*filter, given)
+			changed = true
+		}
+		t.tellTopics(given)
+	}
+	if !changed {
+		return given, w, nil
+	}
+	w, _ = t.sub.rejoin()
+	// What was removed meanwhile may be of the topics that are new.
+	return t.rejudge(ctx, given, w)
+}
+
+// change does what a message asks for. It returns the new filter if the topics change. The
+// refusals are in the buffer then; with an error the stream ends, and has said so.
+func (t *stream) change(ctx context.Context, message []byte) (*outbox.Filter, error) {
+	change, err := parseChange(message)
+	if err != nil {
+		return nil, t.goodbye(refuse(ws.StatusPolicyViolation, http.StatusBadRequest, err.Error()))
+	}
+	topics, refused := t.request.Change(ctx, change, t.request.Filter.Topics)
+	for _, r := range refused {
+		t.buf = appendRefused(begin(t.buf), r)
+	}
+	if slices.Equal(topics, t.request.Filter.Topics) {
+		return nil, nil
+	}
+	filter := t.request.Filter
+	filter.Topics = topics
+	return &filter, nil
+}
+
+// turnTo begins the audit's record of the new topics, where that of the old ones ends.
+func (t *stream) turnTo(filter outbox.Filter, at outbox.Position) {
+	if t.events > 0 {
+		t.note(time.Since(t.pool.began))
+	}
+	t.request.Filter = filter
+	if t.record != nil {
+		t.record.Closed("topics")
+		t.openRecord(at)
+	}
+}
+
+// tellTopics answers a message.
+func (t *stream) tellTopics(at outbox.Position) {
+	topics := t.request.Filter.Topics
+	if topics == nil {
+		topics = []outbox.Pattern{}
+	}
+	t.notice(notice{name: "topics", at: at, data: struct {
+		Topics []outbox.Pattern `json:"topics"`
+	}{topics}})
+}

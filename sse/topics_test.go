@@ -1,0 +1,237 @@
+package sse
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gobwas/ws"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/ssetest"
+)
+
+// follow adds and drops what a message asks for, but for secret.
+func follow(_ context.Context, c Change, topics []outbox.Pattern) (now []outbox.Pattern, refused []Refused) {
+	now = slices.DeleteFunc(slices.Clone(topics), func(p outbox.Pattern) bool { return slices.Contains(c.Drop, string(p)) })
+	for _, topic := range c.Add {
+		if topic == "secret" {
+			refused = append(refused, Refused{Status: http.StatusForbidden, Title: "Forbidden", Topic: topic})
+			continue
+		}
+		if p := outbox.Pattern(topic); !slices.Contains(now, p) {
+			now = append(now, p)
+		}
+	}
+	return now, refused
+}
+
+// frameOf is a frame as a client sends it.
+func frameOf(kind ws.OpCode, payload string) []byte {
+	return ws.MustCompileFrame(ws.MaskFrame(ws.NewFrame(kind, true, []byte(payload))))
+}
+
+// say has the server receive a message.
+func (c *client) say(text string) {
+	c.wire.mu.Lock()
+	received := c.wire.received
+	c.wire.mu.Unlock()
+	received(frameOf(ws.OpText, text))
+}
+
+// bySocket runs a test of streams on WebSockets, with much memory, little and none.
+func bySocket(t *testing.T, test func(t *testing.T, s *server)) {
+	for name, bytes := range map[string]int{"much memory": 0, "small memory": 3000, "no memory": -1} {
+		t.Run(name, func(t *testing.T) {
+			inBubbleWith(t, bytes, func(t *testing.T, s *server) {
+				if s.sockets = s.parks; s.sockets {
+					s.change = follow
+					test(t, s)
+				}
+			})
+		})
+	}
+}
+
+// wantFollowed checks that of all events committed exactly those came that the topics in
+// force at their positions select, as the answers tell, once and in order.
+func (s *server) wantFollowed(t *testing.T, got []ssetest.Event, topics ...string) {
+	t.Helper()
+	var came, want []string
+	at := int64(-1)
+	upTo := func(next int64) {
+		for _, e := range s.past.events {
+			if at >= 0 && e.ID > at && e.ID <= next && slices.Contains(topics, e.Topic) {
+				want = append(want, fmt.Sprint(e.ID))
+			}
+		}
+		at = next
+	}
+	for _, e := range got {
+		p, err := testKeys.Open(e.ID)
+		if err != nil {
+			continue // an error, which stands nowhere
+		}
+		switch e.Type {
+		case "test.added":
+			came = append(came, ids([]ssetest.Event{e})...)
+		case "outcrier.hello":
+			upTo(p.EventID)
+		case "outcrier.topics":
+			upTo(p.EventID)
+			var data struct{ Topics []string }
+			if err := json.Unmarshal([]byte(e.Data), &data); err != nil {
+				t.Fatal(err)
+			}
+			topics = data.Topics
+		}
+	}
+	upTo(int64(len(s.past.events)))
+	if !slices.Equal(came, want) {
+		t.Errorf("given are %v, want %v", came, want)
+	}
+}
+
+// Whatever a stream is at when its topics change, live, behind its reader, in mid-replay,
+// within a long read: the answer tells the position from which on they are others.
+func TestTopics_ChangeWhereTheAnswerStands(t *testing.T) {
+	bySocket(t, func(t *testing.T, s *server) {
+		s.Hub.QueueFrames = 5
+		random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // to be the same each time
+		topics := []string{"a", "b", "c"}
+		for range 20 {
+			from := len(s.past.events)
+			c := s.open(t, Request{From: From{Position: testKeys.Seal(s.at)}})
+			answers := 0
+			for range 60 {
+				topic := topics[random.IntN(3)]
+				switch random.IntN(8) {
+				case 0, 1, 2:
+					s.commit(topic, 1+random.IntN(4))
+				case 3:
+					s.commit(topic, 1)
+					synctest.Wait()
+				case 4:
+					c.say(fmt.Sprintf(`{"add":[%q]}`, topic))
+					answers++
+				case 5:
+					c.say(fmt.Sprintf(`{"drop":[%q],"add":["secret"]}`, topic))
+					answers++
+				case 6:
+					c.unblock()
+					c.block()
+					s.commit(topic, 3)
+					synctest.Wait()
+				case 7:
+					c.unblock()
+				}
+			}
+			c.unblock()
+			time.Sleep(time.Second)
+			s.commit("a", 1)
+			events := c.next()
+			got := 0
+			for _, e := range events {
+				if e.Type == "outcrier.topics" {
+					got++
+				}
+			}
+			if got != answers {
+				t.Errorf("%d answers to %d messages", got, answers)
+			}
+			s.wantFollowed(t, events, "a")
+			_ = c.end()
+			if t.Failed() {
+				t.Logf("from event %d on", from)
+				return
+			}
+		}
+	})
+}
+
+// unblock has the reader take what there is.
+func (c *client) unblock() {
+	synctest.Wait()
+	c.wire.mu.Lock()
+	defer c.wire.mu.Unlock()
+	if c.wire.blocked != nil {
+		close(c.wire.blocked)
+		c.wire.blocked = nil
+	}
+}
+
+// A topic that is added in the middle of a read comes from there on.
+func TestTopics_ChangeWithinARead(t *testing.T) {
+	bySocket(t, func(t *testing.T, s *server) {
+		c := s.open(t, Request{})
+		events := slices.Concat(s.store("a", 2), s.store("b", 2), s.store("a", 1), s.store("b", 1))
+		to := after(events[5])
+		parts := [][]outbox.Event{events[:3], events[3:4], events[4:]}
+		for i, part := range parts {
+			s.Hub.Deliver(outbox.Read{From: s.at, To: to, Events: part, First: i == 0, Last: i == len(parts)-1})
+			if i == 1 {
+				c.say(`{"add":["b"]}`)
+			}
+			synctest.Wait()
+		}
+		s.at = to
+		got := c.next()
+		var answer outbox.Position
+		for _, e := range got {
+			if e.Type == "outcrier.topics" {
+				answer, _ = testKeys.Open(e.ID)
+			}
+		}
+		if want := []string{"1", "2", "5", "6"}; !slices.Equal(ids(got), want) || answer.EventID != 4 {
+			t.Errorf("given are %v, want %v; the answer stands on %d", ids(got), want, answer.EventID)
+		}
+		// Who resumes with the new topics from the answer is given the rest, no more.
+		resumed := s.open(t, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a", "b"}}, From: From{Position: testKeys.Seal(answer)}})
+		resumed.wantIDs("5", "6")
+	})
+}
+
+// While the database is away a ping is answered all the same, and messages wait.
+func TestTopics_MessagesWaitForTheDatabase(t *testing.T) {
+	bySocket(t, func(t *testing.T, s *server) {
+		s.commit("a", 1)
+		s.past.set(func() { s.past.err = errStopped })
+		c := s.open(t, Request{From: From{Earliest: true}})
+		c.say(`{"add":["b"]}`)
+		c.wire.received(frameOf(ws.OpPing, "are you there"))
+		synctest.Wait()
+		c.wire.mu.Lock()
+		pong := strings.Contains(string(c.wire.sent), "\x8a\x0dare you there")
+		c.wire.mu.Unlock()
+		if !pong {
+			t.Error("a ping is not answered")
+		}
+		s.past.set(func() { s.past.err = nil })
+		time.Sleep(5 * time.Second)
+		s.commit("b", 1)
+		s.wantFollowed(t, c.next(), "a")
+	})
+}
+
+// What a client sends while the stream has ended, or is about to, changes nothing.
+func TestTopics_AfterTheEndNothingIsRead(t *testing.T) {
+	bySocket(t, func(t *testing.T, s *server) {
+		c := s.open(t, Request{})
+		c.say(`{"add":`)
+		c.say(`{"add":["b"]}`)
+		c.say(`nonsense`)
+		why := <-c.ended
+		if got := types(c.next()); !slices.Equal(got, []string{"outcrier.hello", "outcrier.live", "outcrier.error"}) {
+			t.Errorf("it is told %v, and ended with %v", got, why)
+		}
+		c.say(`{"add":["b"]}`)
+		synctest.Wait()
+	})
+}
