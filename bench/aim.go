@@ -75,3 +75,11 @@ func stormQueriesAim(streams int) *Aim {
 
 // tailAim is in events a second.
 func tailAim() *Aim { return &Aim{Bound: atLeast, Value: 30_000} }
+
+// fairAim is of the ratio to the same reader alone.
+func fairAim(outbox int) *Aim {
+	if outbox != 2_400_000 {
+		return nil
+	}
+	return &Aim{Bound: atMost, Value: 3}
+}

@@ -74,6 +74,8 @@ type Sizes struct {
 	Missed int `json:"missed"`
 	// Backlog is how many events tail takes in at once.
 	Backlog int `json:"backlog"`
+	// Outbox is how many events fair finds in the outbox.
+	Outbox int `json:"outbox"`
 	// Hostile is how many readers of the measure hostile read nothing.
 	Hostile int `json:"hostile"`
 }
@@ -99,6 +101,7 @@ var measures = []struct {
 	{"hostile", (*bench).hostile},
 	{"tail", (*bench).tail},
 	{"replay", (*bench).replay},
+	{"fair", (*bench).fair},
 }
 
 // bench is one run of the whole.

@@ -42,7 +42,7 @@ Flags:
 `
 
 // measureNames are in the order of the help.
-var measureNames = []string{"writers", "way", "work", "latency", "fanout", "idle", "replay", "storm", "hostile", "tail"}
+var measureNames = []string{"writers", "way", "work", "latency", "fanout", "idle", "replay", "storm", "hostile", "tail", "fair"}
 
 // parse reads the command line. Its error holds all mistakes, not only the first.
 func parse(args []string, getenv func(string) string, stderr io.Writer) (settings, error) {
@@ -76,6 +76,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (setting
 	flags.IntVar(&s.Held, "held", 1_000_000, "the events that replay finds in the outbox")
 	flags.IntVar(&s.Missed, "missed", 100_000, "how many of them the stream of replay has missed")
 	flags.IntVar(&s.Backlog, "backlog", 300_000, "the events that tail takes in at once")
+	flags.IntVar(&s.Outbox, "outbox", 2_400_000, "the events that fair finds in the outbox")
 	flags.IntVar(&s.Hostile, "hostile", 2000, "the readers of hostile that read nothing, or a byte a second, or vanish")
 	flags.Usage = func() {}
 	if err := flags.Parse(args); err != nil {
@@ -129,6 +130,7 @@ func (s settings) check() error {
 	between("held", float64(s.Held), 100, 5e7)
 	between("missed", float64(s.Missed), 1, 1e7)
 	between("backlog", float64(s.Backlog), 100, 1e7)
+	between("outbox", float64(s.Outbox), 4000, 5e7)
 	between("hostile", float64(s.Hostile), 1, 100_000)
 	return errors.Join(mistakes...)
 }

@@ -72,6 +72,9 @@ func (h *handlers) notAppended(c echo.Context, err error) error {
 		h.Log.DebugContext(c.Request().Context(), "append failed", "err", err)
 		return fault(http.StatusServiceUnavailable, "the events were not appended: another append claimed the same key at this moment; send the request again")
 	}
+	if c.Request().Context().Err() != nil {
+		return nil // nobody is left to answer, and that is no fault of the node's
+	}
 	h.Log.ErrorContext(c.Request().Context(), "append failed", "err", err)
 	return fault(http.StatusServiceUnavailable, "the events were not appended: the database is not available")
 }
