@@ -16,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/outcrier/outcrier/auth"
+	"github.com/outcrier/outcrier/auth/login"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -64,6 +65,8 @@ type Config struct {
 	// Tokens, when not nil, makes POST and DELETE /session, which put a bearer token into a
 	// cookie, and Run keeps its keys fresh.
 	Tokens *auth.Verifier
+	// Login, when not nil, signs admins in at an OpenID Connect provider, at /admin/login.
+	Login *login.Login
 	// Open grants everything to every request, without authentication. It is for
 	// development: only requests that name the server as localhost or an address of
 	// loopback are answered.

@@ -160,7 +160,7 @@ func (n *Node) wire() {
 		Gzip: c.Gzip, MaxBody: c.MaxBody, Log: c.Logger,
 		Access: handlers.Access{
 			Authenticate: c.Authenticate, Sessions: c.Tokens, Open: c.Open, QueryToken: c.Tokens != nil && c.Tokens.QueryToken(),
-			Revocations: n.revoked.Revocations, Origins: c.Origins, Headers: c.Headers, CrossSiteCookie: c.CrossSiteCookie, Proxies: c.Proxies, Limits: *c.Limits, Refusals: new(handlers.Refusals),
+			Login: c.Login, Revocations: n.revoked.Revocations, Origins: c.Origins, Headers: c.Headers, CrossSiteCookie: c.CrossSiteCookie, Proxies: c.Proxies, Limits: *c.Limits, Refusals: new(handlers.Refusals),
 		},
 	}
 	if !c.NoAdmin {

@@ -39,7 +39,7 @@ func ParseCertificates(file []byte) (*Certificates, error) {
 			return nil, err
 		}
 		if !slices.ContainsFunc([]string{"uri:", "dns:", "email:", "cn:"}, func(kind string) bool { return len(name) > len(kind) && name[:len(kind)] == kind }) {
-			return nil, fmt.Errorf("%.100q is no name of a certificate, which begins with uri:, dns:, email: or cn", name)
+			return nil, fmt.Errorf(`%.100q is no name of a certificate: want "uri:", "dns:", "email:" or "cn:" before it`, name)
 		}
 		for member := range entry {
 			if member != "sub" && member != "outcrier" {

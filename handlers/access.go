@@ -8,6 +8,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/outcrier/outcrier/auth"
+	"github.com/outcrier/outcrier/auth/login"
 )
 
 // Access configures authentication, allowed origins and limits. The zero value rejects
@@ -20,6 +21,8 @@ type Access struct {
 	// Sessions, when not nil, answers POST and DELETE /session, which put a bearer token
 	// into the cookie that Sessions.Authenticate reads, and take it out again.
 	Sessions *auth.Verifier
+	// Login, when not nil, signs admins in at a provider, beside their tokens.
+	Login *login.Login
 	// Revocations, when not nil, are the tokens that were withdrawn: of an application's own
 	// Authenticate too, by its Subject and TokenID.
 	Revocations *auth.Revocations
@@ -93,7 +96,7 @@ func (h *handlers) identify(r *http.Request) (who identity, err error) {
 	if h.Access.Authenticate == nil {
 		return who, fault(http.StatusServiceUnavailable, "no way to authenticate requests is configured")
 	}
-	identity, err := h.Access.Authenticate(r)
+	identity, err := h.authenticate(r)
 	if refusal := (*auth.Refusal)(nil); err != nil && !errors.As(err, &refusal) {
 		h.Log.WarnContext(r.Context(), "request not authenticated", "err", err)
 		return who, errNotAuthenticated

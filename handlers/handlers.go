@@ -131,6 +131,7 @@ func New(config Config) http.Handler {
 	get("/openapi.yaml", h.describe)
 	if config.Admin != nil {
 		h.adminRoutes(e)
+		h.loginRoutes(e)
 	}
 	return e
 }

@@ -42,6 +42,8 @@ type node struct {
 	metrics http.Handler
 	log     *slog.Logger
 	gzip    bool
+	// revoked is what a node does that reads of a revocation; only where sessions have them.
+	revoked func()
 	// start starts the server: plainly, by default.
 	start func(*httptest.Server)
 }

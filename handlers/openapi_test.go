@@ -22,6 +22,7 @@ import (
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/labstack/echo/v4"
 
+	"github.com/outcrier/outcrier/auth/login"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -240,7 +241,7 @@ func allRoutes() handlers.Config {
 	return handlers.Config{
 		Catalogue: func(context.Context) ([]outbox.EventType, error) { return nil, nil },
 		Metrics:   http.NotFoundHandler(), MetricsOpen: true, Admin: outbox.NewAdmin(nil),
-		Access: handlers.Access{Open: true},
+		Access: handlers.Access{Open: true, Login: new(login.Login)},
 	}
 }
 

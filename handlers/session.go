@@ -37,6 +37,7 @@ func (h *handlers) signOut(c echo.Context) error {
 	if err := h.sites.mayAct(request); err != nil {
 		return err
 	}
+	h.endLogin(c)
 	if h.Access.Sessions == nil && !h.Access.Open {
 		return echo.ErrNotFound
 	}

@@ -10,6 +10,7 @@ import (
 // AccessSettings says who may, besides whose tokens are good.
 type AccessSettings struct {
 	KeySettings
+	LoginSettings
 	QueryToken      bool     `flag:"query-token" help:"take tokens from ?token= too; proxies log them, and browsers keep them in their history"`
 	AllowOrigins    []string `flag:"allow-origin" envSeparator:"\n" help:"another origin whose pages may read streams, and act with their user's cookie, like https://app.example.com"`
 	AllowHeaders    []string `flag:"allow-header" envSeparator:"\n" help:"a further request header that these pages may send, like X-Request-Id; traceparent and tracestate are allowed already"`
@@ -18,6 +19,7 @@ type AccessSettings struct {
 
 func (a AccessSettings) check(r *report) {
 	a.KeySettings.check(r)
+	a.LoginSettings.check(r)
 	for _, origin := range a.AllowOrigins {
 		if _, err := handlers.ParseOrigin(origin); err != nil {
 			r.reject("allow-origin", "%v", err)

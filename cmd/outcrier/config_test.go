@@ -90,7 +90,7 @@ func TestConfig_DefaultsAreAsDocumented(t *testing.T) {
 			JWKSRefresh: 5 * time.Minute,
 			JWKSMaxAge:  24 * time.Hour,
 			JWTLeeway:   30 * time.Second,
-		}},
+		}, LoginSettings: LoginSettings{OIDCClaim: "groups", OIDCSession: 8 * time.Hour}},
 		LogSettings: LogSettings{LogLevel: "info", LogFormat: "text"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -221,6 +221,11 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		{revoke, []string{"--reason", "x"}, "want either it or --jti"},
 		{revoke, []string{"--sub", "ann", "--jti", "1", "--reason", "x"}, "want either it or --jti"},
 		{revoke, []string{"--sub", "ann"}, "--reason (OUTCRIER_REASON): has to be given"},
+		{serve, []string{"--oidc-client-id", "x"}, "needs --oidc-issuer beside it"},
+		{serve, []string{"--oidc-issuer", "http://login.example.com"}, "want https, or http on loopback"},
+		{serve, []string{"--oidc-issuer", "https://login.example.com", "--oidc-redirect-url", "https://h/elsewhere"}, "want the path /admin/callback"},
+		{serve, []string{"--oidc-issuer", "https://login.example.com", "--oidc-grant", "oncall=reed"}, `unknown grant "reed"`},
+		{serve, []string{"--oidc-issuer", "https://login.example.com", "--oidc-client-secret-file", "/nowhere"}, "no such file"},
 		{serve, []string{"--jwt-leeway", "1h"}, "want 0s to 5m"},
 		{serve, []string{"--allow-origin", "https://app.example.com", "--allow-origin", "http://localhost:3000"}, ""},
 		{serve, []string{"--allow-origin", "*"}, `"*" can't be`},

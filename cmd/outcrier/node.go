@@ -127,7 +127,8 @@ func (n node) config(provider trace.TracerProvider) (config outcrier.Config, err
 		config.Authenticate = config.Tokens.Authenticate
 	}
 	config.Authenticate = n.authenticate(config.Authenticate, n.log)
-	return config, nil
+	config.Login, err = n.login(n.log)
+	return config, err
 }
 
 // orNegative is for a setting whose 0 is a value, in a Config whose 0 is the default.
