@@ -3,13 +3,18 @@ package client_test
 import (
 	"bytes"
 	"compress/gzip"
+	"context"
 	"flag"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/evanw/esbuild/pkg/api"
 
@@ -168,4 +173,58 @@ func reasons(t *testing.T, expression string, text []byte) (names []string) {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// TestPages runs the hooks for React, Vue and Svelte and the fake streams under Vitest and
+// Jest, whose pages lack much of what a browser has.
+func TestPages(t *testing.T) {
+	program(t, "node")
+	packages(t)
+	for name, args := range map[string][]string{
+		"Vitest": {"node_modules/.bin/vitest", "run", "--root", "test/pages"},
+		"Jest":   {"node_modules/.bin/jest", "--config", "test/pages/jest.config.js"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			command := exec.CommandContext(t.Context(), args[0], args[1:]...)
+			command.Env = append(os.Environ(), "NODE_OPTIONS=--experimental-vm-modules")
+			if out, err := command.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// TestRuntimes_FollowAStream follows a stream that breaks off, in runtimes without a page.
+func TestRuntimes_FollowAStream(t *testing.T) {
+	block := func(kind, data string, n int) string {
+		return fmt.Sprintf("event: %s\nretry: 20\ndata: %s\nid: %d.p\n\n", kind, data, n)
+	}
+	hello := func(n int) string { return block("outcrier.hello", `{"resumed":false}`, n) }
+	event := func(n int) string {
+		return block("test.added", fmt.Sprintf(`{"id":"%d","topic":"a","type":"test.added","data":{}}`, n), n)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "text/event-stream")
+		if r.URL.Query().Get("last_event_id") == "" {
+			fmt.Fprint(w, hello(0)+event(1))
+			return
+		}
+		fmt.Fprint(w, hello(1)+event(1)+event(2))
+	}))
+	defer server.Close()
+	bun, deno := "test/runtimes/node_modules/@oven/bun-linux-x64/bin/bun", "test/runtimes/node_modules/@deno/linux-x64-glibc/deno"
+	for name, args := range map[string][]string{"Node.js": {"node"}, "Bun": {bun}, "Deno": {deno, "run", "--allow-net"}} {
+		t.Run(name, func(t *testing.T) {
+			path := program(t, args[0])
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			command := exec.CommandContext(ctx, path, append(args[1:], "test/runtimes/follow.js", server.URL+"/events")...)
+			command.Env = append(os.Environ(), "DENO_DIR="+t.TempDir(), "DENO_NO_UPDATE_CHECK=1")
+			out, err := command.CombinedOutput()
+			const want = "closed, refused\nevent 1\nevent 2\nclosed, closed\n"
+			if err != nil || string(out) != want {
+				t.Errorf("%v\n%s\nwant\n%s", err, out, want)
+			}
+		})
+	}
 }
