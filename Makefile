@@ -74,12 +74,27 @@ $(PG_CACHE)/%/ready:
 	touch $@
 
 .PHONY: check
-check: $(GOLANGCI_LINT) ## format, vet, lint, and a tidy go.mod, in every module
+check: $(GOLANGCI_LINT) check-js ## format, vet, lint, and a tidy go.mod, in every module; types and lint of JavaScript
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	@$(call run-in,. $(MODULES),go vet ./...)
 	go vet -tags mutants ./internal/torture
 	@$(call run-in,. bench e2e,$(CURDIR)/$(GOLANGCI_LINT) run --allow-parallel-runners ./...)
 	@$(call run-in,. $(MODULES),go mod tidy -diff)
+
+# What checks and tries the JavaScript: npm writes the hidden lock file last.
+packages = client/node_modules/.package-lock.json client/test/runtimes/node_modules/.package-lock.json
+
+.PHONY: packages
+packages: $(packages) ## install the npm packages that check and tests use
+
+$(packages): %/node_modules/.package-lock.json: %/package-lock.json
+	npm ci --prefix $* --no-audit --no-fund --ignore-scripts
+	touch $@
+
+.PHONY: check-js
+check-js: $(packages)
+	client/node_modules/.bin/tsc -p client
+	client/node_modules/.bin/eslint -c client/eslint.config.js client handlers/admin/static examples
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target, one after another; FUZZTIME=10m PKG=./outbox

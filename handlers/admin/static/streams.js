@@ -62,7 +62,7 @@ export function streams(main, page, query) {
         : s.end_requested_at ? t('ending')
         : page.can('operate') ? el('button', { type: 'button', class: 'quiet end', 'data-testid': 'end', 'aria-label': t('end_stream', { who: s.subject || s.client_address }), onclick: () => end(s) }, t('end')) : '');
 
-  let rest = []; // the pages behind the first
+  const rest = []; // the pages behind the first
   let first = { streams: [], next: '', total: 0 };
   let next = '';
   const show = () => {
