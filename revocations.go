@@ -38,8 +38,8 @@ func (r *revocations) deliver(next func(outbox.Read)) func(outbox.Read) {
 	}
 }
 
-// start reads the list again when the tail can't go on from where it was: what it missed
-// may have been a revocation.
+// start reads the list again after a discontinuity of the tail, which may have missed a
+// revocation.
 func (r *revocations) start(next func(outbox.Position)) func(outbox.Position) {
 	return func(position outbox.Position) {
 		r.change()

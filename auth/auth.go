@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// Config says whom to trust: Keys, a JWKS, or both.
+// Config has the trusted keys: Keys, a JWKS, or both.
 type Config struct {
-	// Keys are trusted until Replace gives others. Two of a kind serve while one takes over
-	// from the other.
+	// Keys are trusted until Replace replaces them. For a rotation there may be two of one
+	// kind.
 	Keys []*Key
 	// JWKS is the address of a JSON Web Key Set (RFC 7517), http or https; none if
 	// empty. Keys of RSA (2048 bits or more), P-256 and Ed25519 are taken from
@@ -28,9 +28,9 @@ type Config struct {
 	// while the JWKS can be fetched.
 	Refresh time.Duration
 	// MaxAge is how long the keys of the JWKS are trusted while it can't be fetched, 24
-	// hours if zero, for ever if negative: whoever keeps the server from the issuer could
-	// otherwise keep a withdrawn key alive. Then its tokens are answered 503, and their
-	// streams end.
+	// hours if zero, for ever if negative: an attacker who cuts the server off from the
+	// issuer could otherwise keep a withdrawn key alive. Then its tokens are answered 503,
+	// and their streams end.
 	MaxAge time.Duration
 	// Timeout is how long one fetch may take in all, 5 seconds if zero.
 	Timeout time.Duration
@@ -39,17 +39,18 @@ type Config struct {
 	// Audience is the name of this server that a token must have in aud. If empty,
 	// a token must have no aud.
 	Audience string
-	// Leeway is how far clocks may be apart: tokens are good so much before nbf and
-	// iat, and after exp. 30 seconds if zero, none if negative, 5 minutes at most.
+	// Leeway is how far clocks may be apart: tokens are valid that much before nbf and iat,
+	// and after exp. 30 seconds if zero, none if negative, 5 minutes at most.
 	Leeway time.Duration
-	// MaxLife is how long a token may be good for, from iat to exp, or from now on if it has
-	// no iat. Any time if zero.
+	// MaxLife is the longest validity of a token, from iat to exp, or from now on if it has
+	// no iat. Unlimited if zero.
 	MaxLife time.Duration
-	// QueryToken takes a token from ?token= too, which proxies log.
+	// QueryToken accepts a token in ?token= too, which proxies log.
 	QueryToken bool
 	// Transport fetches the JWKS; one of its own if nil.
 	Transport http.RoundTripper
-	// Log is told of the JWKS: its faults, and which keys come and go. None if nil.
+	// Log gets the failures of the JWKS, and which keys are added and withdrawn. Nothing if
+	// nil.
 	Log *slog.Logger
 }
 
@@ -62,7 +63,7 @@ const (
 	maxLeeway      = 5 * time.Minute
 )
 
-// Verifier tells good tokens from others. It may be used by many at the same time.
+// Verifier verifies tokens. It may be used by many goroutines at the same time.
 type Verifier struct {
 	issuer, audience string
 	leeway, maxLife  time.Duration
@@ -70,10 +71,10 @@ type Verifier struct {
 	log              *slog.Logger
 	jwks             *jwks // nil without
 	known            atomic.Pointer[known]
-	changing         sync.Mutex // held by who changes known
+	changing         sync.Mutex // held while known changes
 }
 
-// known are the keys that are trusted, from where they are.
+// known are the trusted keys: those of the configuration, and all.
 type known struct{ fixed, all []*Key }
 
 // New checks the configuration, and reports all its mistakes together. It fetches
@@ -111,11 +112,11 @@ func New(config Config) (*Verifier, error) {
 	return v, errors.Join(mistakes...)
 }
 
-// Verify returns the identity that a token gives, or a *Refusal: 401, with ErrExpired where
-// that alone is wrong, or 503 with ErrKeysUnavailable. It waits at most for one fetch
-// of the JWKS, and for that only when the token names no key that is known; where none is
-// due, a token that may be signed by a key newer than the last fetch is answered 503, and
-// not refused for good. ctx ends the wait for another's fetch, not a fetch.
+// Verify returns the identity of a token, or a *Refusal: 401, with ErrExpired if only its
+// time is over, or 503 with ErrKeysUnavailable. It waits for at most one fetch of the JWKS,
+// and only when the token names no known key; if no fetch is due, a token that may be
+// signed by a key newer than the last fetch is answered 503, and not refused for good. ctx
+// ends the wait for another request's fetch, not a fetch.
 func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 	c, err := parseCompact(token)
 	if err != nil {
@@ -151,7 +152,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 		Revoked:   key.withdrawn,
 	}
 	if claims.subject == "" {
-		// Without the signature: of some algorithms anyone can make another of it.
+		// Without the signature: with some algorithms anyone can derive another valid one
+		// from it.
 		sum := sha256.Sum256([]byte(token[:strings.LastIndexByte(token, '.')]))
 		identity.nameless = string(sum[:])
 	}
@@ -160,9 +162,9 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 
 var algorithms = []string{"HS256", "RS256", "ES256", "EdDSA"}
 
-// signer is the key that signed. Only keys of the token's algorithm are tried, each
-// with its own method, never one that the header chose: so a public key is never
-// the secret of an HMAC.
+// signer returns the key that signed the token. Only keys of the token's algorithm are
+// tried, each with its own method, never one that the header chose: so a public key is
+// never the secret of an HMAC.
 func signer(keys []*Key, c compact) (*Key, error) {
 	err := invalid("no key that is trusted here is for the token's kid and alg")
 	for _, key := range keys {
@@ -177,7 +179,7 @@ func signer(keys []*Key, c compact) (*Key, error) {
 	return nil, err
 }
 
-// trusted are the keys that are good now: without those of a JWKS that is too old.
+// trusted returns the keys that are trusted now: without those of a JWKS that is too old.
 func (v *Verifier) trusted() []*Key {
 	if v.jwks != nil && v.jwks.stale() {
 		return v.known.Load().fixed
@@ -185,8 +187,8 @@ func (v *Verifier) trusted() []*Key {
 	return v.known.Load().all
 }
 
-// foreign reports whether a token may be signed by a key of the JWKS that is not
-// among those known: a kid that is known would have named it. Secrets are not of a JWKS.
+// foreign reports whether a token may be signed by a key of the JWKS that is not among
+// those known: a known kid would have named it. Secrets are never in a JWKS.
 func foreign(keys []*Key, c compact) bool {
 	named := c.kidGiven && slices.ContainsFunc(keys, func(key *Key) bool { return key.ID == c.kid })
 	return c.algorithm != "HS256" && !named
@@ -199,7 +201,7 @@ func foreign(keys []*Key, c compact) bool {
 // refusal of another.
 func (v *Verifier) foreignSigner(ctx context.Context, c compact, tried []*Key, refused error) (*Key, error) {
 	outcome := v.jwks.demand(ctx, c, v.adopt)
-	// Whatever came of it: others may have fetched since the keys were tried.
+	// Whatever the outcome: others may have fetched since the keys were tried.
 	if keys := v.trusted(); !slices.Equal(keys, tried) {
 		key, err := signer(keys, c)
 		if key != nil || !foreign(keys, c) {

@@ -10,14 +10,14 @@ import (
 	"slices"
 )
 
-// Certificates give services their identity by the certificate of their TLS connection.
+// Certificates identify services by the certificate of their TLS connection.
 type Certificates struct{ byName map[string]claims }
 
 // maxCertificates bounds what one request costs.
 const maxCertificates = 1000
 
-// ParseCertificates reads a JSON object: by the name of a certificate, what its holder
-// may, in the form of a token's claims.
+// ParseCertificates reads a JSON object: by the name of a certificate, the rights of its
+// holder, in the form of a token's claims.
 //
 //	{"cn:prometheus": {"outcrier": {"admin": ["metrics"]}},
 //	 "uri:spiffe://example.com/billing": {"sub": "billing", "outcrier": {"publish": ["invoice/**"]}}}

@@ -14,27 +14,27 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// Limits of what a token may say.
+// Limits on the claims of a token.
 const (
 	maxPatterns     = 256 // in subscribe, and as many in publish
 	maxSubjectBytes = 255
 	maxIDBytes      = 1024
 )
 
-// claims is what of a token's body counts here.
+// claims are the claims of a token that this package reads.
 type claims struct {
 	subject, issuer, id          string
 	audience                     []string
 	audienceGiven                bool
-	expires, notBefore, issuedAt time.Time // zero when not given
+	expires, notBefore, issuedAt time.Time // zero if missing
 	subscribe, publish           []outbox.Pattern
 	admin                        bool
 	grants                       []Grant
 }
 
-// parseClaims reads a verified body. Claims of others are passed over, as RFC
-// 7519, section 4, has it; within the claim outcrier nothing is, since a misspelt
-// or future restriction must not become none.
+// parseClaims reads a verified body. It ignores unknown claims, as RFC 7519, section 4,
+// requires; but within the claim outcrier it refuses them, since a misspelt or future
+// restriction must not be lost.
 func parseClaims(body []byte) (c claims, err error) {
 	object, err := parseObject(body)
 	if err != nil {
@@ -115,13 +115,12 @@ func (c *claims) parseGrants(object map[string]any) error {
 	return nil
 }
 
-// latest is the end of the year 9999, behind which times stop to be written.
+// latest is the end of the year 9999, the last year that time formats can write.
 const latest = 253402300799
 
-// numericDate reads a time in seconds since 1970, fractions allowed (RFC 7519,
-// section 2); zero when it is not given. Outside of the years 1970 to 9999 it is
-// refused: golang-jwt turns 1e308 into whatever an int64 of the machine makes of
-// it.
+// numericDate reads a time in seconds since 1970, fractions allowed (RFC 7519, section 2);
+// zero if it is missing. Outside of the years 1970 to 9999 it is refused: golang-jwt
+// converts 1e308 to an int64, whose value depends on the machine.
 func numericDate(object map[string]any, name string) (time.Time, error) {
 	number, given, err := optional[json.Number](object, name)
 	if err != nil || !given {
@@ -154,9 +153,9 @@ func patterns(grants map[string]any, name string) ([]outbox.Pattern, error) {
 	return parsed, nil
 }
 
-// check is for the times and the parties of verified claims. A token without an
-// audience is for everyone who trusts its issuer; one with an audience is refused
-// by who is not in it, and so by who has no name at all (RFC 7519, section 4.1.3).
+// check checks the times, the issuer and the audience of verified claims. A token without
+// an audience is for every server that trusts its issuer; one with an audience is refused
+// by a server that is not in it, and so by one without a name (RFC 7519, section 4.1.3).
 func (v *Verifier) check(c claims, now time.Time) error {
 	switch {
 	case v.issuer != "" && c.issuer != v.issuer:
@@ -177,8 +176,7 @@ func (v *Verifier) check(c claims, now time.Time) error {
 	return nil
 }
 
-// life is how long the token is good for in all, or, where it does not say since when,
-// from now on.
+// life returns how long the token is valid: from iat, or from now on if it has no iat.
 func (c claims) life(now time.Time) time.Duration {
 	if c.issuedAt.IsZero() {
 		return c.expires.Sub(now)

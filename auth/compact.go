@@ -9,11 +9,10 @@ import (
 	"time"
 )
 
-// MaxTokenBytes is the longest token that is looked at. Cookies end at half of it.
+// MaxTokenBytes is the longest token that is read. Cookies hold at most half of it.
 const MaxTokenBytes = 8 << 10
 
-// compact is a token taken apart (RFC 7515, section 3.1), its signature not yet
-// verified.
+// compact is a parsed token (RFC 7515, section 3.1), its signature not yet verified.
 type compact struct {
 	algorithm, kid  string
 	kidGiven        bool
@@ -21,10 +20,11 @@ type compact struct {
 	body, signature []byte
 }
 
-// maxKidBytes is more than any thumbprint has.
+// maxKidBytes is longer than any thumbprint.
 const maxKidBytes = 255
 
-// parseCompact errs in constant words: nobody vouches yet for what is in there.
+// parseCompact returns constant errors: the content is not verified yet, and must not be
+// quoted.
 func parseCompact(token string) (c compact, err error) {
 	if len(token) > MaxTokenBytes {
 		return c, errors.New("the token is longer than 8192 bytes")
@@ -48,12 +48,13 @@ func parseCompact(token string) (c compact, err error) {
 	if err != nil {
 		return c, errors.New("the token's header is not a JSON object with each name once")
 	}
-	// An extension that must be understood (RFC 7515, section 4.1.11): none is.
+	// Extensions that must be understood (RFC 7515, section 4.1.11): this package knows
+	// none.
 	if _, given := header["crit"]; given {
 		return c, errors.New("the token's header has crit, which is not supported")
 	}
-	// So that what the issuer signed for another use is not taken for an access
-	// token (RFC 8725, section 3.11): a logout token, a proof of possession.
+	// So that a token that the issuer signed for another use, like a logout token or a
+	// proof of possession, is not accepted as an access token (RFC 8725, section 3.11).
 	if kind, given, err := optional[string](header, "typ"); err != nil || given && !slices.Contains(types, strings.ToLower(kind)) {
 		return c, errors.New("the token's typ is not supported; allowed are none, JWT and at+jwt")
 	}
@@ -68,8 +69,8 @@ func parseCompact(token string) (c compact, err error) {
 	return c, nil
 }
 
-// name tells tokens of one unknown key from others: its kid, or, for a token without,
-// the token itself.
+// name identifies the unknown key of a token: its kid, or, for a token without one, the
+// token itself.
 func (c *compact) name() string {
 	if c.kidGiven {
 		return "kid " + c.kid
@@ -78,7 +79,7 @@ func (c *compact) name() string {
 	return "token " + string(sum[:])
 }
 
-// made is the iat of a body that is not verified yet; zero if there is none.
+// made returns the iat of a body that is not verified yet; zero if there is none.
 func (c *compact) made() time.Time {
 	body, err := parseObject(c.body)
 	if err != nil {
@@ -90,8 +91,8 @@ func (c *compact) made() time.Time {
 
 var types = []string{"jwt", "application/jwt", "at+jwt", "application/at+jwt"}
 
-// decode is base64url as RFC 7515 writes it, one text for one value: encoding/base64
-// passes over line breaks, and unless it is strict over the last bits too.
+// decode decodes base64url as in RFC 7515, with one text for each value: encoding/base64
+// ignores line breaks, and unless it is strict the last bits too.
 func decode(part string) ([]byte, error) {
 	if strings.ContainsAny(part, "\r\n") {
 		return nil, errors.New("a line break")

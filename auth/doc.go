@@ -1,4 +1,4 @@
-// Package auth decides who may: it turns the token of a request into an Identity
+// Package auth authenticates requests: it turns the token of a request into an Identity
 // with grants. Verifier.Authenticate is one implementation of an Authenticate function; an
 // application with sessions of its own brings another, which returns an Identity or a
 // *Refusal.
@@ -17,13 +17,13 @@
 //
 // admin is true for all grants of admins, or a list of some: ["metrics", "read"].
 //
-// What holds, beside what RFC 8725 asks for:
+// Beyond the requirements of RFC 8725:
 //
 //   - A key decides the algorithm, never the token: each key has one, and the
 //     header's must be equal to it. A kid is compared with those of known keys and
 //     used for nothing else; jku, x5u, jwk and x5c are not read.
-//   - A signature is verified before the claims are looked at, and only then does
-//     an error quote them. No error quotes a signature, a secret or a token.
+//   - A signature is verified before the claims are read, and only then may an error quote
+//     them. No error quotes a signature, a secret or a token.
 //   - JSON is read strictly: no name twice, on any level, and names in the very
 //     letters. encoding/json would take "EXP" for "exp" and the last of two.
 //   - A stream outlives neither its token nor its key.

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Grant is something that admins may do. Grants are apart, so that what scrapes metrics
-// can't read payloads, and who is on call can't erase.
+// Grant is one right of admins. There are several, so that a scraper of metrics can't read
+// payloads, and a person on call can't erase events.
 type Grant string
 
 const (

@@ -10,7 +10,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// Identity is who a request is from and what it may do. The zero value may do nothing.
+// Identity says who a request is from, and has its rights. The zero value has none.
 type Identity struct {
 	// Subject names the user or program: in the log, in the audit, and as the one whose
 	// streams and publishing the limits count together. At most 255 bytes, all printable.
@@ -19,7 +19,7 @@ type Identity struct {
 	// TokenID is the jti of the token, by which it can be revoked; empty for none.
 	TokenID string
 	// Issued is when the token was issued, or the user signed in: revoking the subject ends
-	// what was issued up to then, and also what does not say when.
+	// identities issued up to then, and those without this time.
 	Issued time.Time
 	// Subscribe and Publish are the topics granted.
 	Subscribe, Publish []outbox.Pattern
@@ -37,7 +37,7 @@ type Identity struct {
 	// another site made are refused.
 	Explicit bool
 
-	// nameless tells one token without a subject from another.
+	// nameless identifies a token without a subject.
 	nameless string
 }
 
@@ -53,8 +53,8 @@ func (i Identity) LimitKey() string {
 	return ""
 }
 
-// MaySubscribe refuses a pattern unless every topic that it can match is granted,
-// be it by several patterns together.
+// MaySubscribe returns a *Refusal unless every topic that the pattern can match is granted,
+// possibly by several patterns together.
 func (i Identity) MaySubscribe(pattern outbox.Pattern) error {
 	if !pattern.CoveredBy(i.Subscribe...) {
 		return notGranted(fmt.Sprintf("topic %q: subscribing to it is not granted", cut(string(pattern))))
@@ -62,8 +62,8 @@ func (i Identity) MaySubscribe(pattern outbox.Pattern) error {
 	return nil
 }
 
-// MayPublish refuses a topic that no pattern grants. It does not check whether the
-// topic is well-formed: append does.
+// MayPublish returns a *Refusal for a topic that no pattern grants. It does not check
+// whether the topic is well-formed: append does.
 func (i Identity) MayPublish(topic string) error {
 	if !slices.ContainsFunc(i.Publish, func(granted outbox.Pattern) bool { return granted.Match(topic) }) {
 		return notGranted(fmt.Sprintf("topic %q: publishing on it is not granted", cut(topic)))
@@ -71,7 +71,7 @@ func (i Identity) MayPublish(topic string) error {
 	return nil
 }
 
-// Ended returns nil while the identity is good, then ErrExpired, or ErrWithdrawn or
+// Ended returns nil while the identity is valid, then ErrExpired, ErrWithdrawn or
 // ErrRevoked.
 func (i Identity) Ended() error {
 	switch {
@@ -83,7 +83,7 @@ func (i Identity) Ended() error {
 	return nil
 }
 
-// revocation is why Revoked is done.
+// revocation returns why Revoked is done.
 func (i Identity) revocation() error {
 	var refusal *Refusal
 	if cause := context.Cause(i.Revoked); errors.As(cause, &refusal) {

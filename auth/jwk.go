@@ -14,8 +14,8 @@ import (
 // keySet is a JSON Web Key Set (RFC 7517, section 5).
 type keySet struct {
 	keys []*Key // that verify tokens
-	// passedOver says why others are not among them, as the section has it: one
-	// key of a kind not known must not take the rest away.
+	// passedOver says why other keys are not among them: as the section requires, one key
+	// of an unknown kind must not make the others unusable.
 	passedOver []string
 }
 
@@ -50,8 +50,8 @@ func parseJWK(fields map[string]any) (*Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	// A private key that is published is everyone's. For a secret the same holds,
-	// and it falls through the kinds below.
+	// Anyone can sign with a published private key. The same holds for a secret, which
+	// matches none of the kinds below.
 	if _, private := fields["d"]; private {
 		return nil, errors.New("a private key")
 	}
@@ -119,7 +119,7 @@ func ecJWK(fields map[string]any) (*ecdsa.PublicKey, error) {
 	if len(x) != 32 || len(y) != 32 {
 		return nil, errors.New("x and y must have 32 bytes")
 	}
-	// Fails for what is not on the curve.
+	// Fails for a point that is not on the curve.
 	return ecdsa.ParseUncompressedPublicKey(elliptic.P256(), slices.Concat([]byte{4}, x, y))
 }
 

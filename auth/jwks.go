@@ -18,19 +18,18 @@ const (
 	maxJWKSBytes = 256 << 10
 	maxKeys      = 64
 	minRefresh   = 10 * time.Second
-	// Unknown kids cause one fetch in demandEvery, and demandBurst at once: anyone can
-	// send one. The refresh has no part in that.
+	// Unknown kids cause at most one fetch per demandEvery, and demandBurst at once, since
+	// anyone can send one. The regular refresh does not count.
 	demandEvery, demandBurst = 10 * time.Second, 5
-	// A kid that a fetch did not bring causes no other for missFor, if the token is older
-	// than that fetch. missMost are remembered.
+	// A kid that is missing after a fetch causes no further fetch for missFor, if the token
+	// is older than that fetch. At most missMost are remembered.
 	missFor, missMost = time.Minute, 1000
 )
 
-// jwks fetches a JWKS. github.com/MicahParks/keyfunc/v3 is not what does so: it
-// starts a goroutine that nobody waits for, tries every key of the set on a token
-// without a kid, whatever its alg and use, lets who sends an unknown kid wait for
-// its rate limit, and has one error for keys that did not come and for tokens that
-// are bad.
+// jwks fetches a JWKS. github.com/MicahParks/keyfunc/v3 is not used: it starts a goroutine
+// that nothing waits for, tries every key of the set on a token without a kid, whatever its
+// alg and use, makes requests with an unknown kid wait for its rate limit, and returns the
+// same error for keys that could not be fetched and for bad tokens.
 type jwks struct {
 	address *url.URL
 	refresh time.Duration
@@ -39,11 +38,11 @@ type jwks struct {
 	leeway  time.Duration
 	client  *http.Client
 
-	// fetching is held by who fetches, so that one does for all who wait.
+	// fetching is held during a fetch, so that one fetch serves all waiting requests.
 	fetching   chan struct{}
 	passedOver []string // of the last set, guarded by fetching
-	// demands is the budget of fetches that unknown kids cause; wanted has Run make one
-	// as soon as there is something left of it.
+	// demands is the budget of fetches that unknown kids cause; wanted makes Run fetch as
+	// soon as the budget allows.
 	demands *rate.Limiter
 	wanted  chan struct{}
 
@@ -52,9 +51,9 @@ type jwks struct {
 	failed int64     // how many of them failed
 	began  time.Time // when the last good one began
 	good   time.Time // when the last good one ended
-	fault  error     // of the last one; of none yet, that there was none
-	// misses are the kids that a fetch did not bring, and when it began; withdrawn those
-	// that were good once.
+	fault  error     // of the last fetch; before the first, that there was none
+	// misses are the kids that were missing after a fetch, and when it began; withdrawn are
+	// kids that were trusted before.
 	misses    map[string]time.Time
 	withdrawn map[string]bool
 }
@@ -93,15 +92,15 @@ func newJWKS(config Config, leeway time.Duration) (*jwks, error) {
 		own.MaxResponseHeaderBytes = 16 << 10
 		transport = own
 	}
-	// A redirect would let who holds the issuer's front send us anywhere, our own
-	// network included. The address is configured, and can be the right one.
+	// With a redirect, an attacker at the issuer's front end could send us anywhere, also
+	// into our own network. The address is configured, and can be the final one.
 	j.client = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	var err error
 	j.address, err = checkURL(config.JWKS)
 	return j, err
 }
 
-// checkURL is for the address of a JWKS.
+// checkURL parses and checks the address of a JWKS.
 func checkURL(text string) (*url.URL, error) {
 	address, err := url.Parse(text)
 	switch {
@@ -115,7 +114,7 @@ func checkURL(text string) (*url.URL, error) {
 	return address, nil
 }
 
-// name is the address as it may be logged.
+// name returns the address without secrets, for the log.
 func (j *jwks) name() string { return j.address.Scheme + "://" + j.address.Host + j.address.Path }
 
 // failing reports whether the last fetch failed, or there was none.
@@ -132,7 +131,7 @@ func (j *jwks) stale() bool {
 	return j.maxAge > 0 && !j.good.IsZero() && time.Since(j.good) >= j.maxAge
 }
 
-// staleIn is how long the keys are still trusted; negative for ever.
+// staleIn returns how long the keys are still trusted; negative means for ever.
 func (j *jwks) staleIn() time.Duration {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -142,13 +141,13 @@ func (j *jwks) staleIn() time.Duration {
 	return max(0, j.maxAge-time.Since(j.good))
 }
 
-// outcome is what a demand comes to.
+// outcome is the result of a demand.
 type outcome int
 
 const (
 	fetched outcome = iota + 1 // the JWKS came, or failed to, after the demand
 	absent                     // a JWKS that is newer than the token has no such key
-	unknown                    // which can't be said before the next fetch
+	unknown                    // it can't be known before the next fetch
 )
 
 // demand fetches for a token of an unknown key, if the budget has it, or waits for a
@@ -174,7 +173,7 @@ func (j *jwks) demand(ctx context.Context, c compact, adopt func(keySet)) outcom
 	case done:
 		return fetched
 	case j.demands.Allow():
-		// Not ended by the one who asks: others wait for it.
+		// The end of this request must not end it: others wait for it.
 		_ = j.load(context.WithoutCancel(ctx), adopt) // kept in fault; Run logs
 		return fetched
 	case older && !j.failing():
@@ -187,8 +186,8 @@ func (j *jwks) demand(ctx context.Context, c compact, adopt func(keySet)) outcom
 	return unknown
 }
 
-// olderThan reports whether a token says of itself that it was made before a fetch. It is
-// not verified yet: who lies makes their own token refused, or waits.
+// olderThan reports whether a token claims to be older than a fetch. It is not verified
+// yet, but a false claim only makes the token itself refused or delayed.
 func (j *jwks) olderThan(c compact, fetch time.Time) bool {
 	made := c.made()
 	return !made.IsZero() && !fetch.IsZero() && made.Add(j.leeway).Before(fetch)
@@ -209,7 +208,7 @@ func (j *jwks) replaced(keys, gone []*Key) {
 	}
 }
 
-// miss remembers that the last fetch did not bring a token's key.
+// miss remembers that the last fetch did not have a token's key.
 func (j *jwks) miss(c compact) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -219,7 +218,7 @@ func (j *jwks) miss(c compact) {
 	j.misses[c.name()] = j.began
 }
 
-// fetch fetches when it is time to.
+// fetch fetches the JWKS.
 func (j *jwks) fetch(ctx context.Context, adopt func(keySet)) error {
 	select {
 	case j.fetching <- struct{}{}:

@@ -17,34 +17,33 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Key verifies tokens, and if it is a secret or a private key signs them too. What
-// it is decides the algorithm: HS256 for a secret, RS256, ES256 or EdDSA for keys
-// of RSA, P-256 and Ed25519.
+// Key verifies tokens, and if it is a secret or a private key signs them too. Its kind
+// decides the algorithm: HS256 for a secret, RS256, ES256 or EdDSA for keys of RSA, P-256
+// and Ed25519.
 type Key struct {
-	// ID is compared with a token's kid, if both are given. It may be set before
-	// the key is used.
+	// ID is compared with a token's kid, if both are set. It may be set before the key is
+	// used.
 	ID string
 
 	method jwt.SigningMethod
 	verify any // a secret's bytes or a public key, of the type that method takes
 	sign   any // nil for one that only verifies
 
-	// withdrawn is done once the key is no longer trusted. It is kept as a context,
-	// against the rule, for contexts can be tied to it.
+	// withdrawn is done once the key is no longer trusted. It is stored as a context,
+	// against the rule, so that other contexts can end with it.
 	withdrawn context.Context
 	withdraw  context.CancelCauseFunc
 }
 
-// MinSecretBytes is the size of the hash of HS256, below which RFC 7518, section
-// 3.2, allows no secret. One that a person thought up is guessed offline from any
-// token.
+// MinSecretBytes is the size of the hash of HS256, below which RFC 7518, section 3.2,
+// allows no secret. A secret made up by a person can be guessed offline from any token.
 const MinSecretBytes = 32
 
-// ParseSecret makes a key for HS256 of the bytes as they are.
+// ParseSecret returns a key for HS256 with these bytes.
 func ParseSecret(secret []byte) (*Key, error) {
 	switch {
 	case bytes.Contains(secret, []byte("-----BEGIN")):
-		// The one mistake that makes everyone able to sign.
+		// With this mistake everyone could sign.
 		return nil, errors.New("the secret is a PEM file: give it as a public key")
 	case len(secret) < MinSecretBytes:
 		return nil, fmt.Errorf("the secret has %d bytes, at least %d are needed", len(secret), MinSecretBytes)
@@ -127,7 +126,7 @@ func ParsePrivateKey(file []byte) (*Key, error) {
 // maxRSABits bounds the work that one verification costs.
 const minRSABits, maxRSABits = 2048, 8192
 
-// newPublic is where the kind of a key fixes its algorithm.
+// newPublic returns a Key with the algorithm of its kind.
 func newPublic(public any) (*Key, error) {
 	switch public := public.(type) {
 	case *rsa.PublicKey:
@@ -149,13 +148,13 @@ func newPublic(public any) (*Key, error) {
 	return nil, fmt.Errorf("a public key of kind %T; allowed are RSA, P-256 and Ed25519", public)
 }
 
-// Algorithm is the one that the key is for, as a token's header names it.
+// Algorithm returns the key's algorithm, as a token's header names it.
 func (k *Key) Algorithm() string { return k.method.Alg() }
 
-// String keeps secrets out of whatever prints a key.
+// String describes the key without secrets.
 func (k *Key) String() string { return fmt.Sprintf("%s key %q", k.Algorithm(), k.ID) }
 
-// GoString does so for %#v.
+// GoString does the same for %#v.
 func (k *Key) GoString() string { return k.String() }
 
 // same reports whether both verify the same tokens.

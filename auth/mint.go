@@ -10,7 +10,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// Claims are what a minted token says. Empty ones are left out.
+// Claims are the claims of a minted token. Empty ones are left out.
 type Claims struct {
 	Subject, Issuer, Audience string
 	// ID is the jti, by which the token alone can be revoked.
@@ -21,9 +21,9 @@ type Claims struct {
 	Grants []Grant
 }
 
-// Mint signs a token that is good for ttl from now on, with the key's ID as kid if
-// it has one. It is for development: an application mints its own. A token that
-// Verify would refuse by what it says is not minted.
+// Mint signs a token that is valid for ttl from now on, with the key's ID as kid if it has
+// one. It is for development: an application mints its own. It does not mint a token whose
+// claims Verify would refuse.
 func Mint(key *Key, claims Claims, ttl time.Duration) (string, error) {
 	switch {
 	case key.sign == nil:
@@ -33,7 +33,8 @@ func Mint(key *Key, claims Claims, ttl time.Duration) (string, error) {
 	}
 	now := time.Now()
 	grants := map[string]any{}
-	// With its fraction: a token that is minted right after its subject was revoked is good.
+	// With its fraction, so that a token that is minted right after its subject was revoked
+	// is valid.
 	body := jwt.MapClaims{"iat": float64(now.UnixMicro()) / 1e6, "exp": now.Add(ttl).Unix(), "outcrier": grants}
 	for name, value := range map[string]string{"sub": claims.Subject, "iss": claims.Issuer, "aud": claims.Audience, "jti": claims.ID} {
 		if value != "" {

@@ -6,34 +6,34 @@ import (
 	"strings"
 )
 
-// The refusals that a caller tells apart, by errors.Is.
+// Kinds of refusals, for errors.Is.
 var (
-	// ErrNoToken: the request has none at all.
+	// ErrNoToken: the request has no token.
 	ErrNoToken = errors.New("no token")
-	// ErrExpired: the token was good, and is over.
+	// ErrExpired: the token was valid and has expired.
 	ErrExpired = errors.New("token expired")
 	// ErrWithdrawn: the key that signed the token is no longer in the JWKS.
 	ErrWithdrawn = errors.New("key withdrawn")
 	// ErrRevoked: the identity has ended before its time.
 	ErrRevoked = errors.New("revoked")
-	// ErrTokenRevoked: the token is withdrawn, by itself or with all of its subject.
+	// ErrTokenRevoked: the token was revoked, alone or with all tokens of its subject.
 	ErrTokenRevoked = errors.New("token revoked")
-	// ErrKeysUnavailable: whether the token is good can't be told now, since the
-	// JWKS was not fetched.
+	// ErrKeysUnavailable: the token can't be verified now, since the JWKS could not be
+	// fetched.
 	ErrKeysUnavailable = errors.New("keys unavailable")
 )
 
 // Refusal is an error that refuses a request: of everything here, and of an application's
 // own Authenticate.
 type Refusal struct {
-	// Status is 400 for a request that can't be read, 401 without a good credential,
-	// 403 for what is not granted, 503 when that can't be decided now. An EventSource
-	// does not come back after the first three; a stream refused by 503 is told to.
+	// Status is 400 for a malformed request, 401 without a valid credential, 403 without
+	// the right, 503 when that can't be decided now. An EventSource does not reconnect
+	// after the first three; a stream refused with 503 is answered so that it does.
 	Status int
 	// Code is the error code of RFC 6750, section 3.1, for a refusal of a bearer token;
 	// otherwise empty.
 	Code string
-	// Detail says to the client what is wrong and what is allowed. It may quote
+	// Detail is shown to the client: the fault, and what would be allowed. It may quote
 	// verified claims, never a token, a signature or a secret.
 	Detail string
 	// Grants are those of admins of which one is missing, for a refusal that lacks one.
@@ -44,11 +44,11 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.Detail }
 
-// Unwrap is one of the package's errors, if one fits.
+// Unwrap returns one of the package's errors, or nil.
 func (r *Refusal) Unwrap() error { return r.is }
 
-// Challenge is the value for the header WWW-Authenticate (RFC 6750, section 3),
-// empty where none belongs.
+// Challenge returns the value of the header WWW-Authenticate (RFC 6750, section 3), empty
+// where the answer has none.
 func (r *Refusal) Challenge() string {
 	switch {
 	case r.Code == "" && r.Status == http.StatusUnauthorized:
@@ -87,7 +87,7 @@ var (
 	errExpired      = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the token has expired", is: ErrExpired}
 	errWithdrawn    = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the key that signed the token was withdrawn", is: ErrWithdrawn}
 	errTokenRevoked = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the token was revoked", is: ErrTokenRevoked}
-	// A node that has not read yet what is revoked.
+	// The node has not read the revocations yet.
 	errRevocationsUnknown = &Refusal{Status: http.StatusServiceUnavailable, Detail: "which tokens are revoked is not known yet: the database has not answered"}
 	errRevoked            = &Refusal{Status: http.StatusUnauthorized, Detail: "the session has ended", is: ErrRevoked}
 	errUnavailable        = &Refusal{Status: http.StatusServiceUnavailable, Detail: "the keys to verify tokens are not available", is: ErrKeysUnavailable}

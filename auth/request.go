@@ -17,14 +17,14 @@ const (
 	// FromHeader is Authorization: Bearer. No other site's page can send it
 	// unless CORS lets it.
 	FromHeader Source = iota + 1
-	// FromCookie is what a browser sends by itself, also when a page of another
-	// site made it: requests that change something need a check of their origin.
+	// FromCookie is a cookie, which a browser sends by itself, also with requests of other
+	// sites' pages: requests that change something need a check of their origin.
 	FromCookie
 	// FromQuery is ?token=, which ends up in logs and histories.
 	FromQuery
 )
 
-// Authenticate returns the identity that the token of a request gives, or a *Refusal.
+// Authenticate returns the identity of a request's token, or a *Refusal.
 func (v *Verifier) Authenticate(r *http.Request) (Identity, error) {
 	token, source, err := RequestToken(r, v.query)
 	if err != nil {
@@ -38,11 +38,10 @@ func (v *Verifier) Authenticate(r *http.Request) (Identity, error) {
 // QueryToken reports whether Authenticate reads ?token=.
 func (v *Verifier) QueryToken() bool { return v.query }
 
-// RequestToken finds the token that a request carries: in Authorization, in the
-// cookie outcrier_token, or with query true in ?token=. Else it returns a *Refusal:
-// ErrNoToken without one, 400 for what can't be read, and for tokens that differ,
-// since whoever chose between them would some day choose the attacker's. Whether
-// the token is good is Verify's to say.
+// RequestToken finds the token that a request carries: in Authorization, in the cookie
+// outcrier_token, or with query true in ?token=. Otherwise it returns a *Refusal:
+// ErrNoToken without one, 400 for a malformed one and for several different ones, since any
+// choice between them could be the attacker's. It does not verify the token.
 func RequestToken(r *http.Request, query bool) (string, Source, error) {
 	token, source, err := HeaderToken(r)
 	if err != nil {
@@ -56,12 +55,12 @@ func RequestToken(r *http.Request, query bool) (string, Source, error) {
 	}
 	const differ = "the request carries several different tokens: give one"
 	for _, cookie := range r.CookiesNamed(Cookie) {
-		// Empty is what is left of one taken back.
+		// An empty value is what remains of a cookie that was removed.
 		if cookie.Value != "" && !carry(cookie.Value, FromCookie) {
 			return "", 0, badRequest(differ)
 		}
 	}
-	// Values that a lenient reading leaves out could hide a second token.
+	// A lenient parser drops malformed values, which could hide a second token.
 	values, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
 		return "", 0, badRequest("the query is not well-formed")
@@ -82,8 +81,8 @@ func RequestToken(r *http.Request, query bool) (string, Source, error) {
 	return token, source, nil
 }
 
-// HeaderToken is the token of Authorization alone, empty without one: for who sets
-// the cookie, and gets the old one beside the new token.
+// HeaderToken returns the token of Authorization alone, empty without one: a request that
+// sets the cookie carries the old cookie as well as the new token.
 func HeaderToken(r *http.Request) (string, Source, error) {
 	fields := r.Header.Values("Authorization")
 	switch {

@@ -8,8 +8,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// Revocations are the withdrawn tokens that a node knows of, and the identities that go
-// on meanwhile. Its methods may be called at the same time; on nil nothing is revoked.
+// Revocations are the revoked tokens that a node knows of, and the identities in use. Its
+// methods may be called at the same time; on nil nothing is revoked.
 type Revocations struct {
 	// known is closed by the first Replace.
 	known chan struct{}
@@ -21,22 +21,22 @@ type Revocations struct {
 	watches  map[*watch]struct{}
 }
 
-// watch is an identity that goes on.
+// watch is an identity in use.
 type watch struct {
 	identity Identity
 	end      func()
 }
 
-// knownWithin is how long a request waits for a node that starts to know what is revoked.
+// knownWithin is how long a request waits for a starting node to read the revocations.
 const knownWithin = 5 * time.Second
 
-// NewRevocations returns what knows of nothing yet: Check waits until Replace was called.
+// NewRevocations returns an empty list that is not known yet: Check waits until Replace was
+// called.
 func NewRevocations() *Revocations {
 	return &Revocations{known: make(chan struct{}), watches: map[*watch]struct{}{}}
 }
 
-// Replace takes the list for all that is revoked, and ends the identities that go on and
-// are among it.
+// Replace replaces the list of revocations, and ends the identities in use that it revokes.
 func (r *Revocations) Replace(list []outbox.Revocation) {
 	subjects, ids := map[string]time.Time{}, map[string]struct{}{}
 	for _, one := range list {
@@ -65,8 +65,8 @@ func (r *Revocations) Replace(list []outbox.Revocation) {
 	}
 }
 
-// revoked reports whether an identity is withdrawn; mu is held. One of a withdrawn
-// subject that does not say when it was issued can't be told from those of before.
+// revoked reports whether an identity is revoked; mu is held. An identity of a revoked
+// subject without the time of its issue counts as issued before.
 func (r *Revocations) revoked(i Identity) bool {
 	if _, is := r.ids[i.TokenID]; is && i.TokenID != "" {
 		return true
@@ -75,8 +75,9 @@ func (r *Revocations) revoked(i Identity) bool {
 	return is && i.Subject != "" && (i.Issued.IsZero() || !i.Issued.After(at))
 }
 
-// Check refuses a withdrawn identity, with ErrTokenRevoked. While nothing is known yet,
-// as long as the database has not answered, it waits, and then refuses all by 503.
+// Check refuses a revoked identity, with ErrTokenRevoked. While the list is not known yet,
+// because the database has not answered, it waits, and then refuses every identity with
+// 503.
 func (r *Revocations) Check(ctx context.Context, i Identity) error {
 	if r == nil {
 		return nil
@@ -102,8 +103,8 @@ func (r *Revocations) Check(ctx context.Context, i Identity) error {
 	return nil
 }
 
-// Watch calls end, once at most, when the identity is withdrawn, or at once if it is
-// already. stop must be called.
+// Watch calls end, at most once, when the identity is revoked, or at once if it already is.
+// stop must be called.
 func (r *Revocations) Watch(i Identity, end func(cause error)) (stop func()) {
 	if r == nil || i.Subject == "" && i.TokenID == "" {
 		return func() {}

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// Run keeps the keys of the JWKS fresh until ctx ends, and returns its cause; without
-// a JWKS it only waits. After fetches that fail the keys known stay, up to Config.MaxAge,
-// and it is tried again after a pause that grows up to the refresh time.
+// Run keeps the keys of the JWKS fresh until ctx ends, and returns its cause; without a
+// JWKS it only waits. After a failed fetch the known keys stay trusted, up to
+// Config.MaxAge, and Run tries again after a pause that grows up to the refresh time.
 func (v *Verifier) Run(ctx context.Context) error {
 	if v.jwks == nil {
 		<-ctx.Done()
@@ -28,7 +28,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 		} else {
 			pause = firstPause
 		}
-		// Nodes that were started together need not ask together.
+		// Nodes that were started together should not fetch together.
 		next -= time.Duration(rand.Int64N(int64(next)/10 + 1)) //nolint:gosec // spread, not secret
 		if left := v.jwks.staleIn(); left == 0 {
 			v.giveUp(ctx)
@@ -51,7 +51,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 
 // giveUp ends the streams of keys that are too old to be trusted.
 func (v *Verifier) giveUp(ctx context.Context) {
-	// Not while somebody adopts what has come.
+	// Not while a fetched set is being adopted.
 	v.jwks.fetching <- struct{}{}
 	defer func() { <-v.jwks.fetching }()
 	v.changing.Lock()
@@ -68,7 +68,7 @@ func (v *Verifier) giveUp(ctx context.Context) {
 	v.log.ErrorContext(ctx, "jwks is too old, its keys are no longer trusted", "url", v.jwks.name(), "age", v.jwks.maxAge)
 }
 
-// Replace takes keys for those of the configuration, as when a file with them changed. The
+// Replace replaces the keys of the configuration, as when a file with them has changed. The
 // streams of a key that is not among them end.
 func (v *Verifier) Replace(keys []*Key) error {
 	switch {
@@ -84,7 +84,7 @@ func (v *Verifier) Replace(keys []*Key) error {
 	return nil
 }
 
-// take takes keys for the fixed ones.
+// take replaces the fixed keys.
 func (v *Verifier) take(keys []*Key) (came, went []string) {
 	v.changing.Lock()
 	defer v.changing.Unlock()
@@ -97,9 +97,8 @@ func (v *Verifier) take(keys []*Key) (came, went []string) {
 	return came, went
 }
 
-// adopt takes the keys of a JWKS for those of the last. A set that came is obeyed,
-// an empty one too: that is how an issuer says that no key of its is good. It is
-// called by who holds fetching.
+// adopt replaces the keys of the JWKS by those of a new one. An empty set counts too: with
+// it an issuer withdraws all its keys. The caller holds fetching.
 func (v *Verifier) adopt(set keySet) {
 	v.changing.Lock()
 	defer v.changing.Unlock()
@@ -116,13 +115,14 @@ func (v *Verifier) adopt(set keySet) {
 	}
 }
 
-// succeed returns what is trusted after keys succeed others: a key that was there before
-// stays the same, so that its streams do. came and went are the ids of the others.
+// succeed returns the trusted keys after keys replace others: a key that was there before
+// stays the same object, so that its streams go on. came and went are the ids of the added
+// and the withdrawn keys.
 func succeed(before, keys []*Key) (after []*Key, came, went []string, gone []*Key) {
 	for _, key := range keys {
 		like := func(other *Key) bool { return other.same(key) && other.ID == key.ID }
 		if slices.ContainsFunc(after, like) {
-			continue // given twice
+			continue // a duplicate
 		}
 		if i := slices.IndexFunc(before, like); i >= 0 {
 			after = append(after, before[i])
@@ -146,11 +146,11 @@ func succeed(before, keys []*Key) (after []*Key, came, went []string, gone []*Ke
 type Status struct {
 	// Keys is how many are trusted.
 	Keys int
-	// JWKS is set where there is one; the rest is of it.
+	// JWKS is set where one is configured; the other fields are about it.
 	JWKS bool
-	// Fetched is when it last came, zero if it never did.
+	// Fetched is when it was last fetched, zero if it never was.
 	Fetched time.Time
-	// Fault is why it did not come when last asked for; nil without a JWKS.
+	// Fault is why the last fetch failed; nil without a JWKS.
 	Fault error
 	// Failures is how many fetches failed.
 	Failures int64

@@ -6,13 +6,14 @@ import (
 	"time"
 )
 
-// maxCookieBytes is how much of name and value browsers keep (RFC 6265bis, 5.6).
+// maxCookieBytes is the largest size of name and value that browsers keep (RFC 6265bis,
+// 5.6).
 const maxCookieBytes = 4096
 
-// SignIn returns the cookie that carries the bearer token of a request from then on,
-// which a plain EventSource sends, or a *Refusal. A cookie that the request has already
-// is not read: it is to be replaced. secure is set where the client came by TLS: without
-// it the browser would not keep a cookie that is Secure.
+// SignIn returns the cookie that carries the bearer token of a request from then on, which
+// a plain EventSource sends, or a *Refusal. A cookie that the request already has is not
+// read, since it is replaced. secure must be set if the client uses TLS; otherwise the
+// browser would not keep a cookie that is Secure.
 func (v *Verifier) SignIn(r *http.Request, secure bool) (*http.Cookie, error) {
 	token, _, err := HeaderToken(r)
 	if err != nil {
@@ -31,14 +32,13 @@ func (v *Verifier) SignIn(r *http.Request, secure bool) (*http.Cookie, error) {
 	return cookie(token, int(time.Until(identity.Expires).Seconds()), secure), nil
 }
 
-// SignOut returns the cookie that takes the one of SignIn back. The token itself is not
+// SignOut returns the cookie that removes the one of SignIn. The token itself is not
 // revoked.
 func SignOut(secure bool) *http.Cookie { return cookie("", -1, secure) }
 
-// cookie is kept from scripts, and from requests that pages of other sites make a browser
-// send.
+// cookie returns a cookie that neither scripts nor requests of other sites' pages can use.
 func cookie(value string, seconds int, secure bool) *http.Cookie {
-	return &http.Cookie{ //nolint:gosec // Secure is the caller's to say
+	return &http.Cookie{ //nolint:gosec // the caller decides on Secure
 		Name: Cookie, Value: value, Path: "/", MaxAge: seconds,
 		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: secure,
 	}

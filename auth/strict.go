@@ -8,17 +8,17 @@ import (
 	"unicode/utf8"
 )
 
-// maxDepth is deeper than the claims of any issuer known to us.
+// maxDepth is deeper than the claims of any issuer that we know.
 const maxDepth = 16
 
-// parseObject reads a JSON object as the one that signed it must have meant it, or
-// not at all: no name twice on any level, which RFC 7519, section 4, leaves to us
-// and of which encoding/json takes the last, others the first; valid UTF-8, which
-// encoding/json would mend; nothing behind it. Names keep their letters: the map
-// is not searched regardless of case as a struct would be. Numbers are
-// json.Number.
+// parseObject parses a JSON object, and refuses one that parsers read differently: with a
+// name twice on any level, which RFC 7519, section 4, leaves to us (encoding/json takes the
+// last one, others the first); with invalid UTF-8, which encoding/json would replace; or
+// with more text after the object. Names are case-sensitive in the map, as they would not
+// be in a struct. Numbers are json.Number.
 func parseObject(data []byte) (map[string]any, error) {
-	// Valid, since a Decoder that yields tokens is lenient with commas.
+	// Check json.Check json.Valid, since a Decoder that yields tokens is lenient with
+	// commas.
 	if !utf8.Valid(data) || !json.Valid(data) {
 		return nil, errors.New("not JSON in UTF-8")
 	}
@@ -76,8 +76,8 @@ func parseValue(decoder *json.Decoder, depth int) (any, error) {
 	return object, err
 }
 
-// optional is the member of an object, its zero value if there is none; a null is
-// no value of any kind.
+// optional returns a member of an object, and the zero value if there is none; a null has
+// the wrong type.
 func optional[T any](object map[string]any, name string) (value T, given bool, err error) {
 	member, given := object[name]
 	if !given {
@@ -104,7 +104,7 @@ func kind(value any) string {
 	return "string"
 }
 
-// texts is the member of an object that is a list of strings.
+// texts returns a member of an object that is a list of strings.
 func texts(object map[string]any, name string) ([]string, error) {
 	list, _, err := optional[[]any](object, name)
 	if err != nil {

@@ -18,16 +18,16 @@ type Access struct {
 	// is answered with its status, any other error is logged and answered 503, so that
 	// the client comes back. nil rejects every request unless Open is set.
 	Authenticate func(*http.Request) (auth.Identity, error)
-	// Sessions, when not nil, answers POST and DELETE /session, which put a bearer token
-	// into the cookie that Sessions.Authenticate reads, and take it out again.
+	// Sessions, when not nil, enables POST and DELETE /session, which set and remove the
+	// cookie with a bearer token that Sessions.Authenticate reads.
 	Sessions *auth.Verifier
 	// Login, when not nil, signs admins in at a provider, beside their tokens.
 	Login *login.Login
-	// Revocations, when not nil, are the tokens that were withdrawn: of an application's own
-	// Authenticate too, by its Subject and TokenID.
+	// Revocations, when not nil, are the revoked tokens: they also end identities of an
+	// application's own Authenticate, by Subject and TokenID.
 	Revocations *auth.Revocations
-	// Open grants everything to everyone, and no token is looked at. It is for a
-	// server that listens on loopback alone: requests must name it as such.
+	// Open grants everything to every request, and ignores tokens. It is for a server that
+	// only listens on loopback: requests must name it as such.
 	Open bool
 	// QueryToken allows the parameter token on routes that know their parameters, for
 	// an Authenticate that reads it.
@@ -52,7 +52,7 @@ func (h *handlers) as(next func(echo.Context, identity) error) echo.HandlerFunc 
 	return func(c echo.Context) error {
 		who, err := h.identify(c.Request())
 		if refusal := (*auth.Refusal)(nil); errors.As(err, &refusal) && refusal.Status == http.StatusServiceUnavailable && asksForStream(c) {
-			// The fault is not the client's, and passes.
+			// The failure is temporary, and not the client's.
 			h.refused(c, refusal.Status, err, refusal.Detail)
 			return turnAway(c, unavailable(err), keysRetry)
 		}
@@ -73,8 +73,8 @@ func asksForStream(c echo.Context) bool {
 	return c.Path() == "/events" && r.Method == http.MethodGet && !poll && err == nil
 }
 
-// keysRetry is the mean time after which a stream is to try again that nobody could
-// authenticate: for unknown keys the JWKS is fetched no more often.
+// keysRetry is the mean time after which a stream should try again that could not be
+// authenticated: unknown keys cause a fetch of the JWKS no more often.
 const keysRetry = 10 * time.Second
 
 // identityKey is where a request's context has its identity, for the log.
@@ -89,8 +89,8 @@ func (h *handlers) identify(r *http.Request) (who identity, err error) {
 		r = withProtocolToken(r)
 	}
 	if who.open {
-		// There is no cookie to abuse, but a page of another site may not make a
-		// visitor's browser publish either.
+		// There is no cookie to abuse, but pages of other sites must not make a visitor's
+		// browser publish either.
 		return who, h.sites.mayAct(r)
 	}
 	if h.Access.Authenticate == nil {
@@ -107,7 +107,7 @@ func (h *handlers) identify(r *http.Request) (who identity, err error) {
 	if err == nil && !identity.Explicit {
 		err = h.sites.mayUseCookie(r)
 	}
-	// What is in the metrics is needed most while the database does not answer.
+	// The metrics are needed most while the database does not answer.
 	if err == nil {
 		if err = h.Access.Revocations.Check(r.Context(), identity); err != nil && r.URL.Path == "/metrics" && !errors.Is(err, auth.ErrTokenRevoked) {
 			err = nil
@@ -120,5 +120,5 @@ func (h *handlers) identify(r *http.Request) (who identity, err error) {
 	return who, nil
 }
 
-// errNotAuthenticated is what a client is told of a failure of Authenticate.
+// errNotAuthenticated is the answer to a client when Authenticate fails.
 var errNotAuthenticated = &auth.Refusal{Status: http.StatusServiceUnavailable, Detail: "requests can't be authenticated at present"}

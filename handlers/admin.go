@@ -18,8 +18,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// adminRoutes are the page for those who run the outbox, which is open to all, and
-// its API, for which a token needs the grant of each route.
+// adminRoutes adds the admin page, which is open to all, and its API, for which a token
+// needs the grant of each route.
 func (h *handlers) adminRoutes(e *echo.Echo) {
 	page := echo.WrapHandler(admin.Handler())
 	for _, path := range []string{"/admin", "/admin/static/*"} {
@@ -50,10 +50,10 @@ func (h *handlers) adminRoutes(e *echo.Echo) {
 	h.adminRoute(e, "/admin/api/scheduled/:id", routes{http.MethodDelete: needs(h.cancel, operate)})
 }
 
-// routes are what is at one path, by method.
+// routes are the routes of one path, by method.
 type routes map[string]route
 
-// route is a handler and the grants of which one is needed for it.
+// route is a handler, and the grants one of which a request needs.
 type route struct {
 	do    func(echo.Context, identity) error
 	anyOf []auth.Grant
@@ -61,8 +61,8 @@ type route struct {
 
 func needs(do func(echo.Context, identity) error, anyOf ...auth.Grant) route { return route{do, anyOf} }
 
-// adminRoute answers at a path. An identity without the grant of any of its methods is
-// refused whatever the method is.
+// adminRoute adds a path. An identity without a grant for any of its methods is refused
+// whatever the method is.
 func (h *handlers) adminRoute(e *echo.Echo, path string, at routes) {
 	if get, ok := at[http.MethodGet]; ok {
 		at[http.MethodHead] = get // net/http leaves out the body
@@ -85,8 +85,8 @@ func (h *handlers) adminRoute(e *echo.Echo, path string, at routes) {
 	}))
 }
 
-// asAdmin answers with the route of a request if its identity has the grant, and keeps
-// the answer out of caches.
+// asAdmin calls the route of a request if its identity has the grant, and keeps the answer
+// out of caches.
 func (h *handlers) asAdmin(of func(echo.Context) route) echo.HandlerFunc {
 	return h.as(func(c echo.Context, who identity) error {
 		route := of(c)
@@ -95,17 +95,17 @@ func (h *handlers) asAdmin(of func(echo.Context) route) echo.HandlerFunc {
 		}
 		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
 		err := route.do(c, who)
-		// What the client did wrong is told in any case: a body that comes too slowly ends
+		// A fault of the client is answered in any case: a body that comes too slowly ends
 		// the request's context as well.
 		var known *echo.HTTPError
 		if err != nil && !errors.As(err, &known) && c.Request().Context().Err() != nil {
-			return nil // nobody is left to answer
+			return nil // the client is gone
 		}
 		return h.adminFault(c, err)
 	})
 }
 
-// adminFault is what the admin is told of an error of outbox.
+// adminFault returns the answer to an error of package outbox.
 func (h *handlers) adminFault(c echo.Context, err error) error {
 	reason, refused := outbox.Refused(err)
 	var known *echo.HTTPError
@@ -131,7 +131,7 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 	return fault(http.StatusServiceUnavailable, "the database is not available")
 }
 
-// asked reads a query of which each parameter is known, and given once.
+// asked parses the query, and refuses unknown and repeated parameters.
 func asked(c echo.Context, known ...string) (url.Values, error) {
 	query, err := url.ParseQuery(c.Request().URL.RawQuery)
 	if err != nil {
@@ -150,7 +150,7 @@ func asked(c echo.Context, known ...string) (url.Values, error) {
 	return query, nil
 }
 
-// whole reads a whole number that is not negative; 0 if the text is empty.
+// whole parses a whole number that is not negative; 0 if the text is empty.
 func whole(name, text string) (int64, error) {
 	if text == "" {
 		return 0, nil
@@ -162,7 +162,7 @@ func whole(name, text string) (int64, error) {
 	return n, nil
 }
 
-// moment reads a time; zero if the text is empty.
+// moment parses a time; zero if the text is empty.
 func moment(name, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
@@ -177,7 +177,7 @@ func moment(name, text string) (time.Time, error) {
 // Overview is the answer to GET /admin/api/overview.
 type Overview struct {
 	outbox.Overview
-	// Node is the node that answers, and About what it says of itself.
+	// Node is the node that answers, and About its state.
 	Node  string       `json:"node"`
 	About outbox.About `json:"about"`
 	// Samples are the last ten minutes of all nodes that keep an audit, or else of this
@@ -188,14 +188,14 @@ type Overview struct {
 	// Following and Listening are of its tail.
 	Following bool `json:"following"`
 	Listening bool `json:"listening"`
-	// Audit tells whether it records its streams.
+	// Audit reports whether it records its streams.
 	Audit bool `json:"audit"`
 	Whoami
 }
 
 // Whoami is the answer to GET /admin/api/identity, and part of the overview.
 type Whoami struct {
-	// Subject is whom the token is for; Expires is nil where none is needed.
+	// Subject is the subject of the token; Expires is nil where no token is needed.
 	Subject string     `json:"subject"`
 	Expires *time.Time `json:"expires"`
 	// Grants are those of admins that the identity has.
@@ -210,7 +210,7 @@ func newWhoami(who identity) Whoami {
 	return w
 }
 
-// whoami is GET /admin/api/identity: by it the page shows only what will work.
+// whoami is GET /admin/api/identity: with it the page hides actions that would be refused.
 func (h *handlers) whoami(c echo.Context, who identity) error {
 	if _, err := asked(c); err != nil {
 		return err
@@ -238,8 +238,8 @@ func (h *handlers) overview(c echo.Context, who identity) error {
 	return c.JSON(http.StatusOK, answer)
 }
 
-// together puts the samples of several nodes into one row: each node reads every event,
-// has streams of its own, and the one that is furthest behind counts.
+// together puts the samples of several nodes into one row: each node reads every event, so
+// these are not added; streams are; of the lags the largest counts.
 func together(nodes []outbox.Node) []outbox.Sample {
 	by := map[int64]outbox.Sample{}
 	for _, node := range nodes {
@@ -254,7 +254,7 @@ func together(nodes []outbox.Node) []outbox.Sample {
 	}
 	samples := slices.Collect(maps.Values(by))
 	slices.SortFunc(samples, func(a, b outbox.Sample) int { return a.At.Compare(b.At) })
-	// The newest may not be there of all nodes yet.
+	// The newest samples of some nodes may still be missing.
 	if n := len(samples); n > 2 && len(nodes) > 1 {
 		samples = samples[:n-1]
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// resentOf is the header of a copy that has the id of its original.
+// resentOf is the header of a copy that holds the id of the original.
 const resentOf = "resentof"
 
 // again is POST /admin/api/history/:id/again: a copy is appended, to the topic of the
@@ -49,8 +49,8 @@ func (h *handlers) again(c echo.Context, who identity) error {
 	return h.appended(c, who, draft, "send an event again", "event", id)
 }
 
-// publish is POST /admin/api/events: one event, for a test. Its source says where it is
-// from.
+// publish is POST /admin/api/events: it appends one event, for a test, with a source that
+// says so.
 func (h *handlers) publish(c echo.Context, who identity) error {
 	var body struct {
 		Topic     string          `json:"topic"`

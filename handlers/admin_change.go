@@ -15,11 +15,11 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// errEnded is what a reader is told whose stream an admin ends.
+// errEnded is the goodbye of a stream that an admin ends.
 var errEnded error = &sse.Goodbye{Reason: "ended", Text: "an admin ended the stream"}
 
-// endStream is DELETE /admin/api/streams/:run/:stream. The stream may be another
-// node's: it is told by way of the table, and so the answer is 202.
+// endStream is DELETE /admin/api/streams/:run/:stream. The stream may be at another node,
+// which learns of it through the table, and so the answer is 202.
 func (h *handlers) endStream(c echo.Context, who identity) error {
 	if _, err := asked(c); err != nil {
 		return err
@@ -65,8 +65,8 @@ func (h *handlers) cancel(c echo.Context, who identity) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
-// editable is GET /admin/api/catalogue: the entries as they are now, with the
-// updated_at that changes them.
+// editable is GET /admin/api/catalogue: the entries as they are now, with the updated_at
+// that a change of them needs.
 func (h *handlers) editable(c echo.Context, _ identity) error {
 	if _, err := asked(c); err != nil {
 		return err
@@ -91,8 +91,8 @@ func (h *handlers) createType(c echo.Context, who identity) error {
 	return c.JSON(http.StatusCreated, entry)
 }
 
-// changeType is PUT /admin/api/catalogue/:type. The body's updated_at is that of
-// the entry as it was read: an entry that is newer is not overwritten.
+// changeType is PUT /admin/api/catalogue/:type. The body's updated_at is that of the entry
+// as it was read: a newer entry is not overwritten.
 func (h *handlers) changeType(c echo.Context, who identity) error {
 	entry, err := h.readType(c)
 	if err != nil {
@@ -137,11 +137,11 @@ func (h *handlers) deleteType(c echo.Context, who identity) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
-// typeParam is the type of the path.
+// typeParam returns the type in the path.
 func typeParam(c echo.Context) (string, error) {
 	name := c.Param("type")
 	if c.Request().URL.RawPath == "" {
-		return name, nil // nothing was escaped that matters
+		return name, nil // an invalid escape stays as it is
 	}
 	plain, err := url.PathUnescape(name)
 	if err != nil {
@@ -194,7 +194,7 @@ func (h *handlers) adminBody(c echo.Context, value any, fields string) error {
 	return nil
 }
 
-// nothingMore is nil at the end of what is decoded.
+// nothingMore returns an error if the decoder has more input.
 func nothingMore(decoder *json.Decoder) error {
 	switch _, err := decoder.Token(); {
 	case err == nil:
@@ -205,12 +205,12 @@ func nothingMore(decoder *json.Decoder) error {
 	return nil
 }
 
-// changed logs what an admin did.
+// changed logs a change by an admin.
 func (h *handlers) changed(c echo.Context, who identity, what string, more ...any) {
 	h.Log.InfoContext(c.Request().Context(), "admin changed something", append([]any{"what", what, "subject", who.Subject, "address", who.address}, more...)...)
 }
 
-// name is who a record says did something.
+// name returns the name of an admin for the records.
 func (w identity) name() string {
 	if w.Subject != "" {
 		return w.Subject

@@ -8,7 +8,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// erasures is GET /admin/api/erasures: what was erased and redacted, the newest first.
+// erasures is GET /admin/api/erasures: the erasures and redactions, the newest first.
 func (h *handlers) erasures(c echo.Context, _ identity) error {
 	query, err := asked(c, "before")
 	if err != nil {
@@ -28,7 +28,7 @@ func (h *handlers) erasures(c echo.Context, _ identity) error {
 	}{erasures, len(erasures) == outbox.ErasurePage})
 }
 
-// erase is POST /admin/api/erasures. What was said is not logged.
+// erase is POST /admin/api/erasures. The body is not logged.
 func (h *handlers) erase(c echo.Context, who identity) error {
 	var erasing outbox.Erasing
 	if err := h.adminBody(c, &erasing, "id or pattern, payload and reason"); err != nil {

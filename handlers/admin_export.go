@@ -24,7 +24,7 @@ const (
 	exportStall = 30 * time.Second
 )
 
-// export is GET /admin/api/export: all that a search finds, as a file.
+// export is GET /admin/api/export: all events of a search, as a file.
 func (h *handlers) export(c echo.Context, who identity) error {
 	query, err := asked(c, "format", "topic", "type", "from", "until", "text", "limit")
 	if err != nil {
@@ -79,7 +79,8 @@ func (h *handlers) export(c echo.Context, who identity) error {
 type exporter interface {
 	begin() error
 	add(outbox.Hit) error
-	// end is told whether all was written that was found.
+	// end is called after the last event; complete reports whether all found events were
+	// written.
 	end(complete bool) error
 }
 
@@ -108,7 +109,7 @@ func (e *csvExport) end(bool) error {
 	return e.w.Error()
 }
 
-// noFormula keeps a spreadsheet from taking a field for a formula.
+// noFormula keeps a spreadsheet from reading a field as a formula.
 func noFormula(field string) string {
 	if field != "" && strings.ContainsRune("=+-@\t\r", rune(field[0])) {
 		return "'" + field

@@ -30,7 +30,7 @@ func search(query url.Values) (s outbox.Search, err error) {
 // history is GET /admin/api/history: a page of events, the newest first.
 func (h *handlers) history(c echo.Context, _ identity) error { return h.found(c, h.Admin.Search) }
 
-// unsent is GET /admin/api/unsent: those that were sent to nobody.
+// unsent is GET /admin/api/unsent: events that no stream received.
 func (h *handlers) unsent(c echo.Context, _ identity) error { return h.found(c, h.Admin.Unsent) }
 
 // found answers with a page of events.
@@ -72,8 +72,8 @@ func (h *handlers) event(c echo.Context, _ identity) error {
 	return c.JSON(http.StatusOK, event)
 }
 
-// receipts is GET /admin/api/history/:id/receipts: who was sent the event. Another
-// page begins behind run and stream of the last one.
+// receipts is GET /admin/api/history/:id/receipts: the streams that received the event. The
+// next page begins after run and stream of the last one.
 func (h *handlers) receipts(c echo.Context, _ identity) error {
 	query, err := asked(c, "run", "stream")
 	if err != nil {
@@ -93,8 +93,8 @@ func (h *handlers) receipts(c echo.Context, _ identity) error {
 		Receipts []outbox.Receipt `json:"receipts"`
 		// More is set when a full page was read.
 		More bool `json:"more"`
-		// Audit tells whether this node records its streams: without, it makes
-		// no receipts.
+		// Audit reports whether this node records its streams: if not, it makes no
+		// receipts.
 		Audit bool `json:"audit"`
 	}{receipts, len(receipts) == outbox.ReceiptPage, h.Audit != nil})
 }
@@ -128,7 +128,7 @@ func (h *handlers) streams(c echo.Context, _ identity) error {
 	return c.JSON(http.StatusOK, found)
 }
 
-// slow is for how long the readers of this node's slow streams have not kept up.
+// slow returns for how long the readers of this node's slow streams have not kept up.
 func (h *handlers) slow() map[int64]float64 {
 	slow := map[int64]float64{}
 	for _, s := range h.Streamer.Slow(slowAfter, slowListed) {
@@ -137,8 +137,8 @@ func (h *handlers) slow() map[int64]float64 {
 	return slow
 }
 
-// scheduled is GET /admin/api/scheduled: what waits, the next first. Another page
-// begins behind deliver_at and id of the last one.
+// scheduled is GET /admin/api/scheduled: the scheduled events, the next first. The next
+// page begins after deliver_at and id of the last one.
 func (h *handlers) scheduled(c echo.Context, _ identity) error {
 	query, err := asked(c, "topic", "type", "failed", "deliver_at", "id")
 	if err != nil {

@@ -10,7 +10,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// openStreams are those of a node that keeps no audit, so that admins see and end them.
+// openStreams are the streams of a node without an audit, so that admins can list and end
+// them.
 type openStreams struct {
 	mu     sync.Mutex
 	number int64
@@ -24,7 +25,7 @@ type openStream struct {
 	end              func()
 }
 
-// add has a stream listed until remove is called.
+// add lists a stream until remove is called.
 func (o *openStreams) add(s *openStream) (number int64, remove func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -50,8 +51,8 @@ func (o *openStreams) follow(number int64, topics []outbox.Pattern) {
 	}
 }
 
-// find answers as Admin.Streams does, on one page. Of such streams it is not known what
-// they were sent.
+// find answers like Admin.Streams, on one page, without the events that the streams
+// received.
 func (o *openStreams) find(s outbox.StreamSearch, node string, slow map[int64]float64) outbox.StreamsFound {
 	found := outbox.StreamsFound{Streams: []outbox.StreamRow{}}
 	if s.Ended || s.Node != "" && s.Node != node {
@@ -84,7 +85,7 @@ func (o *openStreams) find(s outbox.StreamSearch, node string, slow map[int64]fl
 	return found
 }
 
-// end ends one stream, or all of a subject when number is 0, and returns how many.
+// end ends one stream, or all of a subject if number is 0, and returns how many it ended.
 func (o *openStreams) end(number int64, subject string) (ended int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -97,7 +98,7 @@ func (o *openStreams) end(number int64, subject string) (ended int) {
 	return ended
 }
 
-// listed has a stream that is not on record listed while it is open. The context it
+// listed lists a stream that the audit does not record while it is open. The context it
 // returns ends when an admin ends the stream.
 func (h *handlers) listed(ctx context.Context, who identity, filter outbox.Filter) (_ context.Context, number int64, forget func()) {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -26,7 +26,7 @@ func (h *handlers) people(c echo.Context, _ identity) error {
 	}{people, len(people) == outbox.PeoplePage, h.Audit != nil})
 }
 
-// sent is GET /admin/api/people/sent: what a person was sent, the newest first.
+// sent is GET /admin/api/people/sent: the events that a person received, the newest first.
 func (h *handlers) sent(c echo.Context, _ identity) error {
 	query, err := asked(c, "subject", "topic", "from", "until", "before")
 	if err != nil {
@@ -49,7 +49,7 @@ func (h *handlers) sent(c echo.Context, _ identity) error {
 	return c.JSON(http.StatusOK, found)
 }
 
-// why is GET /admin/api/people/why: whether a person was sent an event, and why not.
+// why is GET /admin/api/people/why: whether a person received an event, and if not, why.
 func (h *handlers) why(c echo.Context, _ identity) error {
 	query, err := asked(c, "subject", "event")
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // maxRevocation is the largest body of a revocation, in bytes.
 const maxRevocation = 16 << 10
 
-// revoke is POST /admin/api/revocations: it withdraws the tokens of a subject, or one.
+// revoke is POST /admin/api/revocations: it revokes the tokens of a subject, or one token.
 func (h *handlers) revoke(c echo.Context, who identity) error {
 	if _, err := asked(c); err != nil {
 		return err
@@ -56,7 +56,7 @@ func (h *handlers) revoke(c echo.Context, who identity) error {
 	return c.JSON(http.StatusCreated, revocation)
 }
 
-// revocations is GET /admin/api/revocations: the newest first. Another page begins before
+// revocations is GET /admin/api/revocations: the newest first. The next page begins before
 // the id of the last one.
 func (h *handlers) revocations(c echo.Context, _ identity) error {
 	query, err := asked(c, "before")

@@ -10,8 +10,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// append is POST /events: one event or an array of them, each in CloudEvents'
-// JSON format or our own, all appended in one transaction.
+// append is POST /events: it appends one event or an array of them, each in CloudEvents'
+// JSON format or our own, in one transaction.
 func (h *handlers) append(c echo.Context, who identity) error {
 	if h.Streamer.Draining() {
 		return fault(http.StatusServiceUnavailable, "the server drains")
@@ -55,7 +55,7 @@ func (h *handlers) append(c echo.Context, who identity) error {
 	return c.JSON(http.StatusCreated, Appended{ids})
 }
 
-// notAppended is what a client is told of an append that failed.
+// notAppended returns the answer to an append that failed.
 func (h *handlers) notAppended(c echo.Context, err error) error {
 	var state interface{ SQLState() string }
 	code := ""
@@ -79,7 +79,7 @@ func (h *handlers) notAppended(c echo.Context, err error) error {
 	return fault(http.StatusServiceUnavailable, "the events were not appended: the database is not available")
 }
 
-// SQLSTATEs that an append is answered by.
+// SQLSTATEs that decide the answer to an append.
 const (
 	uniqueViolation      = "23505"
 	serializationFailure = "40001"
@@ -90,7 +90,7 @@ var mediaTypes = []string{"application/json", "application/cloudevents+json", "a
 
 // Appended is the answer to an append.
 type Appended struct {
-	// IDs has an id for each event, in their order: the event's, or that of the
-	// scheduled event for one to be delivered later.
+	// IDs has an id for each event, in their order: the event's, or for one to be delivered
+	// later that of the scheduled event.
 	IDs []int64 `json:"ids"`
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// readBody reads a body of one of the media types, of most bytes at most.
+// readBody reads a body of at most `most` bytes, of one of the media types.
 func (h *handlers) readBody(c echo.Context, most int64, types ...string) ([]byte, error) {
 	request := c.Request()
 	media, _, err := mime.ParseMediaType(request.Header.Get(echo.HeaderContentType))
@@ -41,13 +41,13 @@ func (h *handlers) readBody(c echo.Context, most int64, types ...string) ([]byte
 	case nestsDeeper(body, bodyLevels):
 		return nil, fault(http.StatusUnprocessableEntity, fmt.Sprintf("JSON nests deeper than %d levels: a payload may have 64", bodyLevels))
 	}
-	// The deadline of the body would end the request.
+	// Otherwise the deadline of the body would end the request.
 	_ = http.NewResponseController(c.Response().Writer).SetReadDeadline(time.Time{})
 	return body, nil
 }
 
 // bodyLevels is how deep a body may nest: an array of events, whose payloads have the 64
-// levels that the outbox takes. What is deeper is parsed by nobody.
+// levels that the outbox takes. Deeper ones are not parsed.
 const bodyLevels = 2 + 64
 
 // nestsDeeper reports whether JSON nests deeper than that. It allocates nothing, and of text

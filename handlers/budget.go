@@ -11,12 +11,12 @@ import (
 	"github.com/outcrier/outcrier/internal/fair"
 )
 
-// bodyWeight is how often a body counts: as it was sent, as drafts, as arguments of SQL and
-// on its way to Postgres.
+// bodyWeight is how many times a body is in memory: as it was sent, as drafts, as arguments
+// of SQL and on its way to Postgres.
 const bodyWeight = 4
 
-// newBuffered bounds what bodies and answers hold in memory. There is room for one body in
-// any case.
+// newBuffered returns the limit on the memory of bodies and answers. There is room for one
+// body in any case.
 func newBuffered(limits Limits, maxBody int64) *fair.Bytes {
 	all, each := limits.Buffered, limits.BufferedPerPrincipal
 	if each > 0 {
@@ -30,7 +30,8 @@ func newBuffered(limits Limits, maxBody int64) *fair.Bytes {
 
 const shareKey = "share"
 
-// held is what a request holds in memory, of its principal's; accounted closes it.
+// held returns the share of memory that a request holds for its principal; accounted closes
+// it.
 func (h *handlers) held(c echo.Context) *fair.Share {
 	if share, ok := c.Get(shareKey).(*fair.Share); ok {
 		return share
@@ -44,7 +45,7 @@ func (h *handlers) held(c echo.Context) *fair.Share {
 	return share
 }
 
-// accounted gives back what a request held, once its answer is written.
+// accounted closes the request's share once its answer is written.
 func (h *handlers) accounted(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		defer func() {
@@ -65,8 +66,8 @@ func (h *handlers) noRoom(c echo.Context, verdict fair.Verdict) error {
 	return fault(http.StatusServiceUnavailable, fmt.Sprintf("too many bytes of requests and answers are under way: this node allows %d (--max-buffered)", h.buffered.All()))
 }
 
-// readAll reads a body into memory that is the request's share: as it comes, so that what
-// was only announced holds none.
+// readAll reads a body into the request's share of memory, as it arrives, so that a body
+// that is only announced holds none.
 func (h *handlers) readAll(c echo.Context, body io.Reader) ([]byte, error) {
 	const first = 16 << 10
 	share, announced := h.held(c), c.Request().ContentLength

@@ -16,9 +16,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// catalogue is GET /catalogue: what the types of events mean, for whoever may
-// read any event at all. Browsers keep it for a minute, and then ask whether it
-// has changed.
+// catalogue is GET /catalogue: the types of events and their meaning, for identities that
+// may read any event at all. Browsers keep it for a minute, and then revalidate it.
 func (h *handlers) catalogue(c echo.Context, who identity) error {
 	if err := who.mayReadCatalogue(); err != nil {
 		return err
@@ -32,7 +31,7 @@ func (h *handlers) catalogue(c echo.Context, who identity) error {
 	}
 	answer, err := h.types.get(c.Request().Context(), h.Catalogue)
 	if err != nil && c.Request().Context().Err() != nil {
-		return nil // nobody is left to answer
+		return nil // the client is gone
 	}
 	if err != nil {
 		h.Log.WarnContext(c.Request().Context(), "catalogue not read", "err", err)
@@ -54,7 +53,7 @@ type Types struct {
 	Types []outbox.EventType `json:"types"`
 }
 
-// types keeps the answer for a moment: many pages load at once.
+// types caches the answer for a moment: many pages load at once.
 type types struct {
 	asked singleflight.Group
 	last  atomic.Pointer[answer]
@@ -74,8 +73,8 @@ const (
 	typesPatience = 2 * time.Second
 )
 
-// get asks the database once for all who come meanwhile. Who leaves ends their own
-// wait only.
+// get queries the database once for all requests that come meanwhile. A request that is
+// cancelled ends only its own wait.
 func (t *types) get(ctx context.Context, list func(context.Context) ([]outbox.EventType, error)) (*answer, error) {
 	if last := t.last.Load(); last != nil && time.Since(last.read) < typesAge {
 		return last, nil
@@ -113,7 +112,7 @@ func ask(ctx context.Context, list func(context.Context) ([]outbox.EventType, er
 	return &answer{body, `"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"`, time.Now()}, nil
 }
 
-// matches is If-None-Match (RFC 9110, 13.1.2).
+// matches reports whether If-None-Match (RFC 9110, 13.1.2) names the tag.
 func matches(given []string, tag string) bool {
 	for candidate := range strings.SplitSeq(strings.Join(given, ","), ",") {
 		candidate = strings.TrimPrefix(strings.TrimSpace(candidate), "W/")

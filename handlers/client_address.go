@@ -7,23 +7,23 @@ import (
 	"strings"
 )
 
-// Proxies are the hosts that are believed about whom they speak for.
+// Proxies are the hosts whose forwarding headers are trusted.
 type Proxies struct {
-	// Networks are theirs. A header of anyone else is not looked at.
+	// Networks are the proxies' addresses. Headers of other hosts are ignored.
 	Networks []netip.Prefix
-	// Forwarded reads Forwarded (RFC 7239) in place of X-Forwarded-For and
-	// X-Forwarded-Proto. Never both: a proxy sets one of them, and lets through
-	// what the client wrote into the other.
+	// Forwarded reads Forwarded (RFC 7239) instead of X-Forwarded-For and
+	// X-Forwarded-Proto. Never both: a proxy sets one of them, and passes on the client's
+	// own value of the other.
 	Forwarded bool
 }
 
-// clientAddress is where a request comes from.
+// clientAddress is the address that a request comes from.
 type clientAddress struct {
 	address netip.Addr // not valid where there is none, as on a Unix socket
 	https   bool
 }
 
-// key is what is counted as one address: of IPv6 the network of 64 bits, any
+// key returns the key of the address in the limits: for IPv6 its network of 64 bits, any
 // address of which a single host can have.
 func (p clientAddress) key() string {
 	if p.address.Is6() {
@@ -33,8 +33,9 @@ func (p clientAddress) key() string {
 	return p.address.String()
 }
 
-// client goes through the hops from the last, which a host of ours has written, to
-// the first that is no proxy of ours. What stands before that is hearsay.
+// client returns the address of the client. It goes through the hops from the last, which a
+// host of ours has written, to the first that is not a trusted proxy. Earlier hops are the
+// client's own claims and not trusted.
 func (p Proxies) client(r *http.Request) clientAddress {
 	from := clientAddress{https: r.TLS != nil}
 	if remote, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
@@ -64,8 +65,8 @@ func (p Proxies) trusts(address netip.Addr) bool {
 	return slices.ContainsFunc(p.Networks, func(network netip.Prefix) bool { return network.Contains(address) })
 }
 
-// hops are as the header lists them, the client first; one that can't be read has
-// no address.
+// hops returns the hops in the order of the header, the client first; one that can't be
+// parsed has no address.
 func (p Proxies) hops(header http.Header) (hops []clientAddress) {
 	if !p.Forwarded {
 		for name := range strings.SplitSeq(strings.Join(header.Values("X-Forwarded-For"), ","), ",") {
@@ -95,13 +96,13 @@ func parseHop(text string) netip.Addr {
 	text = strings.TrimSpace(text)
 	address, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
 	if err != nil {
-		with, _ := netip.ParseAddrPort(text) // not valid when it is none either
+		with, _ := netip.ParseAddrPort(text) // invalid if it has no port either
 		address = with.Addr()
 	}
 	return address.Unmap().WithZone("")
 }
 
-// splitQuoted splits where the separator is not within quotes.
+// splitQuoted splits at separators that are not within quotes.
 func splitQuoted(text string, separator byte) (parts []string) {
 	quoted, start := false, 0
 	for i := range len(text) {

@@ -20,9 +20,9 @@ const (
 	maxMembers = 128
 )
 
-// parseDrafts reads a body, one event after the other: the first that is none ends it, and
-// nothing is made of those behind it. With an idempotency key, each of several events has
-// the key with its index behind it.
+// parseDrafts parses a body, one event after the other, and stops at the first that is not
+// valid. With an idempotency key, each of several events gets the key with its index
+// appended.
 func parseDrafts(body []byte, key string) ([]outbox.Draft, error) {
 	body = bytes.TrimSpace(body)
 	if !json.Valid(body) {
@@ -69,8 +69,8 @@ func bothKeys(draft outbox.Draft) error {
 	return nil
 }
 
-// parts are the elements of an array, or the members of an object, in JSON that is valid:
-// pieces of the text, of which nothing is copied. A scalar has none.
+// parts yields the elements of an array, or the members of an object, in valid JSON: pieces
+// of the text, without copies. A scalar has none.
 func parts(text []byte) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		if text[0] != '[' && text[0] != '{' {
@@ -101,7 +101,7 @@ func parts(text []byte) iter.Seq[[]byte] {
 	}
 }
 
-// count is how many parts there are.
+// count returns how many parts there are.
 func count(text []byte) (n int) {
 	for range parts(text) {
 		n++
@@ -109,7 +109,7 @@ func count(text []byte) (n int) {
 	return n
 }
 
-// parseDraft reads one event in either form; specversion tells them apart.
+// parseDraft parses one event in either form; those of CloudEvents have specversion.
 func parseDraft(element json.RawMessage) (outbox.Draft, error) {
 	if n := count(element); n > maxMembers && element[0] == '{' {
 		return outbox.Draft{}, fmt.Errorf("an event of %d members, at most %d are allowed", n, maxMembers)
@@ -155,7 +155,7 @@ func parseDraft(element json.RawMessage) (outbox.Draft, error) {
 	return draft, nil
 }
 
-// parseHeaders reads headers that may not be given.
+// parseHeaders parses headers, which may be missing.
 func parseHeaders(text json.RawMessage) (headers map[string]string, err error) {
 	if text == nil {
 		return nil, nil
@@ -170,9 +170,9 @@ func parseHeaders(text json.RawMessage) (headers map[string]string, err error) {
 	return headers, err
 }
 
-// parseCloudEvent reads a CloudEvents 1.0 object (JSON Event Format, 3). The
-// extension topic is ours and must be given; other extensions become headers. Its
-// id and time are the publisher's: events have their own.
+// parseCloudEvent reads a CloudEvents 1.0 object (JSON Event Format, 3). The extension
+// topic is ours and required; other extensions become headers. Its id and time are ignored:
+// events get their own.
 func parseCloudEvent(fields map[string]json.RawMessage) (draft outbox.Draft, err error) {
 	take := func(name string) (value string) {
 		raw, given := fields[name]
@@ -213,7 +213,7 @@ func parseCloudEvent(fields map[string]json.RawMessage) (draft outbox.Draft, err
 	return draft, nil
 }
 
-// jsonFault says in plain words where a body is wrong.
+// jsonFault describes in plain words where a body is malformed.
 func jsonFault(err error) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError

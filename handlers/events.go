@@ -20,7 +20,7 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// events is GET /events: a stream, or for those who ask for JSON a long poll.
+// events is GET /events: a stream, or for clients that accept JSON a long poll.
 func (h *handlers) events(c echo.Context, who identity) error {
 	if hasBody(c) {
 		return fault(http.StatusBadRequest, "a body is not read here; topics and all else belong in the query")
@@ -55,8 +55,8 @@ func (h *handlers) events(c echo.Context, who identity) error {
 	return h.stream(c, who, request)
 }
 
-// head answers a request that is good with the headers of a GET: there is no stream, and
-// nothing is waited for.
+// head answers a valid request with the headers of a GET, without opening a stream or
+// waiting.
 func head(c echo.Context, poll bool) error {
 	header := c.Response().Header()
 	if poll {
@@ -69,10 +69,11 @@ func head(c echo.Context, poll bool) error {
 	return c.NoContent(http.StatusOK)
 }
 
-// badRequest is a fault with what the error says and what it is about.
+// badRequest returns a fault with the error's text, and the parameter or topic that it is
+// about.
 func badRequest(err error) error {
 	var what about
-	errors.As(err, &what) // else nothing in particular
+	errors.As(err, &what) // otherwise about nothing in particular
 	what.error = fault(http.StatusBadRequest, err.Error())
 	return what
 }
@@ -94,31 +95,31 @@ func (h *handlers) stream(c echo.Context, who identity, request sse.Request) err
 			return nil
 		}
 	}
-	// Commits the answer for echo too, which would write its errors into the
-	// stream. From here on the writer beneath echo's is used: echo's Flush
-	// discards errors.
+	// Commits the answer for echo too, which would otherwise write its errors into the
+	// stream. From here on the writer inside echo's is used: echo's Flush discards errors.
 	response.WriteHeader(http.StatusOK)
 	var why error
 	h.serve(ctx, responseWriter{response.Writer, http.NewResponseController(response.Writer)}, who, who.while, request, h.Traffic.over(c.Request()), func(ended error) { why = ended })
 	if !sse.Orderly(why) {
-		panic(http.ErrAbortHandler) // else net/http would make it look complete
+		panic(http.ErrAbortHandler) // otherwise net/http would make it look complete
 	}
 	return nil
 }
 
 func streamHeader(header http.Header) {
 	header.Set(echo.HeaderContentType, "text/event-stream; charset=utf-8")
-	// A service worker's cache takes no answer with this, and so gives no old stream.
+	// The cache of a service worker stores no answer with this header, and so never replays
+	// an old stream.
 	header.Add(echo.HeaderVary, "*")
 	// no-transform: a proxy that compresses holds events back.
 	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
-	// nginx buffers answers unless told not to.
+	// nginx buffers answers without this header.
 	header.Set("X-Accel-Buffering", "no")
 }
 
-// turnAway answers who asked for a stream with one that ends at once, and says when
-// to come back, on average: any other status than 200 would end an EventSource for
-// good, and a page is not told why a WebSocket is not opened.
+// turnAway answers with a stream that ends at once and says when to come back: any other
+// status than 200 would end an EventSource for good, and a page can't see why a WebSocket
+// was refused. retry is the mean time.
 func turnAway(c echo.Context, why *sse.Goodbye, retry time.Duration) error {
 	if upgrades(c.Request()) {
 		if conn, _, err := upgrade(c); err == nil {
@@ -130,8 +131,8 @@ func turnAway(c echo.Context, why *sse.Goodbye, retry time.Duration) error {
 	return c.Blob(http.StatusOK, c.Response().Header().Get(echo.HeaderContentType), sse.Refuse(why, retry))
 }
 
-// serve serves the stream of a caller who has a place, until it ends or their token
-// does, by while, and then calls ended with the reason. The stream is one of open meanwhile.
+// serve serves an admitted stream until it ends or, by while, its token does, and then
+// calls ended with the reason. Meanwhile open counts the stream.
 func (h *handlers) serve(ctx context.Context, w sse.Writer, who identity, while func(context.Context) (context.Context, func()), request sse.Request, open *atomic.Int64, ended func(why error)) {
 	open.Add(1)
 	ctx, stop := while(ctx)
@@ -140,7 +141,7 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who identity, while 
 	place := identity{limitKey: who.limitKey, address: who.address} // not the grants: streams are many, and last
 	subject := who.Subject
 	if h.Audit != nil {
-		// Who is on record can be ended by an admin.
+		// An admin can end a recorded stream.
 		cancellable, cancel := context.WithCancelCause(ctx)
 		end, forget := func() { cancel(errEnded) }, stop
 		ctx, stop = cancellable, func() { cancel(nil); forget() }
@@ -167,8 +168,8 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who identity, while 
 }
 
 // recorded begins the audit's record of a stream or poll that begins now, and again when
-// the topics of a WebSocket change; nil where there is no audit. An admin can end it by end,
-// unless that is nil.
+// the topics of a WebSocket change; nil where there is no audit. An admin can end it with
+// end, unless that is nil.
 func (h *handlers) recorded(who identity, end func()) func(outbox.Position, outbox.Filter) *outbox.StreamRecord {
 	if h.Audit == nil {
 		return nil
@@ -183,8 +184,8 @@ func (h *handlers) recorded(who identity, end func()) func(outbox.Position, outb
 	}
 }
 
-// hasBody tells whether there is a body. Some proxies announce one in chunks, and
-// send none.
+// hasBody reports whether there is a body. Some proxies announce a chunked one, and send
+// none.
 func hasBody(c echo.Context) bool {
 	request := c.Request()
 	if request.ContentLength >= 0 {
@@ -195,23 +196,23 @@ func hasBody(c echo.Context) bool {
 	return !errors.Is(err, io.EOF)
 }
 
-// tooManyRetry is the mean time after which a stream too many is to try again: the
-// user may have closed the tabs that were too many.
+// tooManyRetry is the mean time after which a client over its limit of streams should try
+// again: by then the user may have closed some tabs.
 const tooManyRetry = 30 * time.Second
 
-// takeOver takes the connection from net/http, which would keep a goroutine and
-// two buffers for it. It returns nil if that can't be.
+// takeOver takes the connection over from net/http, which would keep a goroutine and two
+// buffers for it. It returns nil where that is not possible.
 func takeOver(request *http.Request, response *echo.Response) *sse.Socket {
 	conn, _, err := http.NewResponseController(response.Writer).Hijack()
 	if err != nil {
 		return nil
 	}
 	response.Committed = true
-	_ = conn.SetDeadline(time.Time{}) // of the request's header; a closed connection shows soon enough
+	_ = conn.SetDeadline(time.Time{}) // remove the deadline remove the deadline of the request's header; a closed connection shows soon enough
 	header := response.Header()
-	// HTTP/1.0 knows no chunks: there the end of the body is the end of the connection
-	// (RFC 9112, 6.3). With chunks nothing says so: undici takes a connection that breaks
-	// off for the end of a response that has "Connection: close".
+	// HTTP/1.0 has no chunks: there the body ends with the connection (RFC 9112, 6.3). With
+	// chunks, don't send "Connection: close": undici takes a connection that breaks off for
+	// the end of such a response.
 	chunked := request.ProtoAtLeast(1, 1)
 	if chunked {
 		header.Set("Transfer-Encoding", "chunked")
@@ -232,7 +233,7 @@ type responseWriter struct {
 	*http.ResponseController
 }
 
-// Flush tells which of the two embedded is meant.
+// Flush is the ResponseController's: both embedded types have one.
 func (w responseWriter) Flush() error { return w.ResponseController.Flush() }
 
 func (h *handlers) poll(c echo.Context, who identity, request sse.Request) error {
@@ -263,7 +264,7 @@ func (h *handlers) poll(c echo.Context, who identity, request sse.Request) error
 	polled, err := h.Streamer.Poll(ctx, request, limit, wait)
 	switch {
 	case c.Request().Context().Err() != nil:
-		return nil // nobody is left to answer
+		return nil // the client is gone
 	case trusted.Err() != nil:
 		return context.Cause(trusted)
 	case errors.Is(err, sse.ErrDraining), errors.Is(err, sse.ErrFull):
@@ -277,7 +278,7 @@ func (h *handlers) poll(c echo.Context, who identity, request sse.Request) error
 	answer := polled.Parts()
 	header := c.Response().Header()
 	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
-	// A service worker's cache would give the same page again and again.
+	// The cache of a service worker would return the same page again and again.
 	header.Add(echo.HeaderVary, "*")
 	header.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
 	if h.compresses(c) {
@@ -296,7 +297,7 @@ func (h *handlers) poll(c echo.Context, who identity, request sse.Request) error
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	// What is on record as sent has left.
+	// Record events as sent only after they have left.
 	if h.Audit != nil && http.NewResponseController(c.Response().Writer).Flush() == nil {
 		polled.Sent()
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// compresses decides whether an answer is compressed, and says so in its header.
+// compresses reports whether to compress the answer, and sets its headers accordingly.
 func (h *handlers) compresses(c echo.Context) bool {
 	if !h.Gzip {
 		return false
@@ -23,8 +23,8 @@ func (h *handlers) compresses(c echo.Context) bool {
 	return true
 }
 
-// acceptsGzip reads Accept-Encoding (RFC 9110, 12.5.3). Without it there is no
-// compression, though any is allowed then: who says nothing may know nothing of it.
+// acceptsGzip reads Accept-Encoding (RFC 9110, 12.5.3). Without it there is no compression,
+// though any is allowed then: such a client may not know gzip.
 func acceptsGzip(accept []string) bool {
 	others := false
 	for _, field := range accept {
@@ -41,7 +41,8 @@ func acceptsGzip(accept []string) bool {
 	return others
 }
 
-// weighs tells whether the weight of a coding is above 0, as it is without one.
+// weighs reports whether the weight of a coding is above 0, which is also the case without
+// one.
 func weighs(parameters string) bool {
 	name, value, found := strings.Cut(parameters, "=")
 	if !found || strings.ToLower(strings.TrimSpace(name)) != "q" {
@@ -51,7 +52,7 @@ func weighs(parameters string) bool {
 	return err == nil && weight > 0
 }
 
-// compressed is an answer that is there whole, in gzip.
+// compressed returns a complete answer in gzip.
 func compressed(answer [][]byte) []byte {
 	var out bytes.Buffer
 	w := gzip.NewWriter(&out)
@@ -65,7 +66,7 @@ func compressed(answer [][]byte) []byte {
 		err = w.Close()
 	}
 	if err != nil {
-		panic(err) // a Buffer takes everything
+		panic(err) // writing to a Buffer can't fail
 	}
 	return out.Bytes()
 }

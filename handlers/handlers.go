@@ -1,5 +1,5 @@
-// Package handlers is Outcrier's HTTP surface: what the routes are and how they
-// answer. Streams themselves are sse's.
+// Package handlers is Outcrier's HTTP surface: the routes and their answers. Package sse
+// has the streams.
 package handlers
 
 import (
@@ -20,8 +20,7 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// Config is what the handlers are built on. Fields are required unless documented as
-// optional.
+// Config configures the handlers. Fields are required unless documented as optional.
 type Config struct {
 	Streamer *sse.Streamer
 	// Append appends all drafts in one transaction of its own and returns their
@@ -31,28 +30,28 @@ type Config struct {
 	Catalogue func(ctx context.Context) ([]outbox.EventType, error)
 	// TailStatus is the state of the tail.
 	TailStatus func() outbox.Status
-	// Database, when not nil, returns why no connection for replays and appends can be had,
-	// nil if one can.
+	// Database, when not nil, returns why there is no connection for replays and appends,
+	// or nil if there is one.
 	Database func(ctx context.Context) error
-	// Leaving, when not nil, tells that the node is about to drain: it is not
-	// ready then, and serves all the same.
+	// Leaving, when not nil, reports whether the node is about to drain: it is not ready
+	// then, but still serves.
 	Leaving func() bool
-	// Access is who may.
+	// Access configures authentication, origins and limits.
 	Access Access
-	// Audit, when not nil, records the streams, and the polls that gave events.
+	// Audit, when not nil, records the streams, and the polls that returned events.
 	Audit *outbox.Audit
-	// Admin, when not nil, answers at /admin, with what Sampler says of the node.
+	// Admin, when not nil, enables /admin, with Sampler's state of the node.
 	Admin   *outbox.Admin
 	Sampler *Sampler
 	// Home serves every path that is not Outcrier's; nil for 404.
 	Home http.Handler
-	// Metrics, when not nil, answers GET /metrics: to who may do what admins may, and
-	// to everyone where MetricsOpen.
+	// Metrics, when not nil, answers GET /metrics: for admins, and for everyone with
+	// MetricsOpen.
 	Metrics     http.Handler
 	MetricsOpen bool
 	// Traffic is counted here, if it is not nil.
 	Traffic *Traffic
-	// Gzip compresses streams, and the answers to polls, for who accepts that.
+	// Gzip compresses streams, and the answers to polls, for clients that accept it.
 	Gzip bool
 	// MaxBody is the largest request body in bytes.
 	MaxBody int64
@@ -92,7 +91,7 @@ func New(config Config) http.Handler {
 
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
-		// Home gets no other path's methods.
+		// Other methods at these paths are not for Home.
 		for _, path := range []string{"/events", "/events/:id", "/session", "/catalogue", "/healthz", "/readyz", "/metrics", "/client.js", "/client.d.ts", "/openapi.yaml"} {
 			methods := cmp.Or(strings.Join(resources[path], ", "), "GET, HEAD")
 			e.Any(path, h.oneSegment(func(c echo.Context) error {

@@ -9,7 +9,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// healthz tells that the process answers.
+// healthz is GET /healthz: an answer means that the process is alive.
 func (h *handlers) healthz(c echo.Context) error {
 	return c.JSON(http.StatusOK, map[string]string{"status": "ok"})
 }
@@ -22,7 +22,7 @@ type Ready struct {
 	// WakeUp is how the tail learns of commits: "notify", "poll" or, until LISTEN was
 	// tested, "testing". While it is not "notify" an event may come up to 100 ms late.
 	WakeUp string `json:"wake_up,omitempty"`
-	// Note is what to do about a tail that polls although it should be notified.
+	// Note is advice for a tail that polls although it should be notified.
 	Note string `json:"note,omitempty"`
 }
 
@@ -36,7 +36,7 @@ func (h *handlers) withoutKeys() bool {
 	return keys.JWKS && keys.Keys == 0 && keys.Fault != nil
 }
 
-// unconnected returns why no connection for replays and appends can be had.
+// unconnected returns why there is no connection for replays and appends.
 func (h *handlers) unconnected(ctx context.Context) error {
 	if h.Database == nil {
 		return nil
@@ -44,10 +44,10 @@ func (h *handlers) unconnected(ctx context.Context) error {
 	return h.Database(ctx)
 }
 
-// readyz reports whether the node should be given streams: its tail follows the table,
-// replays can read it, tokens can be verified, and it does not shut down. How the tail
-// learns of commits makes a node slower by 100 ms and not unready: a change at a pooler
-// would otherwise take all nodes out at once.
+// readyz is GET /readyz: a node is ready for streams if its tail follows the table, replays
+// can read it, tokens can be verified, and it does not shut down. A tail without LISTEN is
+// up to 100 ms slower, but ready: a change at a pooler would otherwise take all nodes out
+// at once.
 func (h *handlers) readyz(c echo.Context) error {
 	status := h.TailStatus()
 	var reason string

@@ -9,16 +9,16 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// identity is who sent a request.
+// identity is the identity of a request, with the keys that limits count it by.
 type identity struct {
 	auth.Identity
-	// open: all is granted, there is no identity.
+	// open is set where every request has all rights and no identity.
 	open bool
-	// revocations may end it; nil where there are none.
+	// revocations may end the identity; nil where there are none.
 	revocations *auth.Revocations
-	// limitKey is what is counted as one principal; empty where there is none.
+	// limitKey is the key of the principal in the limits; empty where there is none.
 	limitKey string
-	// address is what is counted as one client.
+	// address is the key of the client's address in the limits.
 	address string
 }
 
@@ -34,8 +34,8 @@ func (w identity) maySubscribe(topics []outbox.Pattern) error {
 	return nil
 }
 
-// mayReadCatalogue refuses a token that lets nobody read: what types there are tells
-// something of the business, but to whom one topic is open all types may come.
+// mayReadCatalogue refuses an identity that may read no topic: the list of types says
+// something about the business, but on any topic events of all types may come.
 func (w identity) mayReadCatalogue() error {
 	if w.open || len(w.Subscribe) > 0 {
 		return nil
@@ -66,14 +66,14 @@ func (w identity) mayPublish(drafts []outbox.Draft) error {
 			return about{error: err, topic: draft.Topic}
 		}
 	}
-	// The body had time to come, and the token to expire or to be revoked.
+	// While the body arrived the token may have expired or been revoked.
 	if err := w.Ended(); err != nil {
 		return err
 	}
 	return w.revocations.Check(context.Background(), w.Identity)
 }
 
-// may refuses who has none of these grants of admins.
+// may refuses an identity that has none of these grants of admins.
 func (w identity) may(anyOf ...auth.Grant) error {
 	if w.open {
 		return nil
@@ -81,7 +81,7 @@ func (w identity) may(anyOf ...auth.Grant) error {
 	return w.May(anyOf...)
 }
 
-// granted returns the grants of admins that the caller has.
+// granted returns the identity's grants of admins.
 func (w identity) granted() []auth.Grant {
 	if w.open {
 		return auth.Grants()
@@ -89,7 +89,7 @@ func (w identity) granted() []auth.Grant {
 	return append([]auth.Grant{}, w.Granted()...)
 }
 
-// while ends with ctx, or with what lets the caller read; its cause is then an
+// while returns a context that ends with ctx, or with the identity; its cause is then an
 // sse.Goodbye. The function must be called.
 func (w identity) while(ctx context.Context) (context.Context, func()) {
 	if w.open {
@@ -131,7 +131,7 @@ var (
 	errTooMany            = &sse.Goodbye{Reason: "too_many", Text: "too many streams are open for this principal or address", Passes: true}
 )
 
-// farewell is what a reader is told of the end of a token.
+// farewell returns the goodbye of a stream whose token has ended.
 func farewell(cause error) error {
 	switch {
 	case errors.Is(cause, auth.ErrExpired):
@@ -148,7 +148,7 @@ func farewell(cause error) error {
 	return cause
 }
 
-// unavailable is why a stream is turned away that nobody could authenticate.
+// unavailable returns the goodbye of a stream that could not be authenticated.
 func unavailable(err error) *sse.Goodbye {
 	if errors.Is(err, auth.ErrKeysUnavailable) {
 		return errNoKeys

@@ -10,17 +10,17 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// Limits are what one client may use up of a node. A zero is no limit, except of
-// Topics and BodyTime.
+// Limits bound the resources of a node that one client may use. A zero is no limit, except
+// of Topics and BodyTime.
 type Limits struct {
 	// StreamsPerPrincipal and StreamsPerAddress are the streams and polls that may
 	// be open at a time.
 	StreamsPerPrincipal, StreamsPerAddress int
-	// Topics is how many a stream may name, and as many types; 256 if zero.
+	// Topics is how many topics a stream may name, and how many types; 256 if zero.
 	Topics int
 	// URLBytes is the longest path with its query.
 	URLBytes int
-	// BodyTime is how long a body may take to come, 30 s if zero.
+	// BodyTime is how long a body may take to arrive, 30 s if zero.
 	BodyTime time.Duration
 	// OpenRate is how many streams, polls and single events one principal may ask for per
 	// second, an address where there is none. Some hundred at once are allowed.
@@ -43,7 +43,7 @@ const (
 	defaultBodyTime = 30 * time.Second
 )
 
-// quota counts what is open, by who has it.
+// quota counts open streams and polls by key.
 type quota struct {
 	most int // 0 for no limit
 	mu   sync.Mutex
@@ -52,7 +52,8 @@ type quota struct {
 
 func newQuota(most int) *quota { return &quota{most: most, open: map[string]int{}} }
 
-// enter counts one in, unless that would be one too many; leave must follow then.
+// enter counts one more and returns true, unless that would exceed the quota; after true,
+// leave must be called.
 func (q *quota) enter(key string) bool {
 	if q.most == 0 || key == "" {
 		return true
@@ -77,7 +78,8 @@ func (q *quota) leave(key string) {
 	}
 }
 
-// enter takes a place for a stream or poll; leave must follow if it is true.
+// enter counts a stream or poll and returns true, unless a limit forbids it; after true,
+// leave must be called.
 func (h *handlers) enter(who identity) bool {
 	if !h.principals.enter(who.limitKey) {
 		return false
@@ -94,8 +96,8 @@ func (h *handlers) leave(who identity) {
 	h.addresses.leave(who.address)
 }
 
-// principal is whom a request counts for in what is shared: an address where there is no
-// identity.
+// principal returns the key that a request counts under in shared resources: an address
+// where there is no identity.
 func (w identity) principal() string {
 	if w.limitKey != "" {
 		return w.limitKey

@@ -9,7 +9,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 )
 
-// Traffic counts what goes on at the routes.
+// Traffic counts the streams, polls and appends of the routes.
 type Traffic struct {
 	// HTTP1 and HTTP2 are the streams that are open over the one and the other, WebSocket
 	// those on WebSockets, Polls the long polls that wait.
@@ -18,7 +18,7 @@ type Traffic struct {
 	Appends, Appended atomic.Int64
 }
 
-// over is the count of streams for a request's protocol.
+// over returns the count of streams of a request's protocol.
 func (t *Traffic) over(r *http.Request) *atomic.Int64 {
 	if r.ProtoMajor >= 2 {
 		return &t.HTTP2
@@ -26,8 +26,8 @@ func (t *Traffic) over(r *http.Request) *atomic.Int64 {
 	return &t.HTTP1
 }
 
-// metrics is GET /metrics. What is in there names no topic and nobody, but shows how much
-// goes on.
+// metrics is GET /metrics. Metrics name no topic and no person, but show how busy the
+// business is.
 func (h *handlers) metrics(c echo.Context, who identity) error {
 	if err := who.may(auth.GrantMetrics); err != nil {
 		return err

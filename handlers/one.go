@@ -13,8 +13,8 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// oneSegment has next answer only where the path's id is one segment: echo takes all that
-// follows for it.
+// oneSegment calls next only if the path's id is one segment: echo matches all that
+// follows.
 func (h *handlers) oneSegment(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		switch {
@@ -27,8 +27,8 @@ func (h *handlers) oneSegment(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// one is GET /events/:id: one event, as a poll would give it. One on a topic that is not
-// granted is answered like one that there is not.
+// one is GET /events/:id: one event, in the form of a poll. An event on a topic that is not
+// granted is answered like one that does not exist.
 func (h *handlers) one(c echo.Context, who identity) error {
 	known := []string{"format"}
 	if h.Access.QueryToken {
@@ -57,7 +57,7 @@ func (h *handlers) one(c echo.Context, who identity) error {
 	event, before, after, found, err := h.Streamer.Event(ctx, id)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return nil // nobody is left to answer
+		return nil // the client is gone
 	case err != nil:
 		h.Log.WarnContext(ctx, "event not read", "err", err)
 		return fault(http.StatusServiceUnavailable, "the database is not available")

@@ -36,11 +36,11 @@ func ParseOrigin(text string) (string, error) {
 	return u.Scheme + "://" + host, nil
 }
 
-// hostname is a name or an address as browsers write it in an origin; with that, it
-// needs no escapes anywhere.
+// hostname matches a name or an address as browsers write it in an origin; such text needs
+// no escapes anywhere.
 var hostname = regexp.MustCompile(`^[0-9A-Za-z._-]+$|^[0-9A-Fa-f:.]+$`)
 
-// sites tells pages of sites that are trusted from those of others.
+// sites decides which pages of other sites are trusted.
 type sites struct {
 	origins []string
 	crossed *http.CrossOriginProtection
@@ -56,8 +56,8 @@ func newSites(origins []string) sites {
 	return s
 }
 
-// mayAct refuses what a page of another site makes a browser do, if it changes
-// something.
+// mayAct refuses a request that changes something and that a page of an untrusted site
+// made.
 func (s sites) mayAct(r *http.Request) error {
 	if s.crossed.Check(r) != nil {
 		return errCrossSite
@@ -65,9 +65,9 @@ func (s sites) mayAct(r *http.Request) error {
 	return nil
 }
 
-// mayUseCookie refuses a cookie that the browser sent by itself for a page of
-// another site, reading too: the page could not see the answer, but it could use
-// up its visitor's streams.
+// mayUseCookie refuses a cookie that the browser sent by itself for a page of an untrusted
+// site, for reading too: the page could not see the answer, but it could use up its
+// visitor's streams.
 func (s sites) mayUseCookie(r *http.Request) error {
 	return s.mayAct(&http.Request{Method: http.MethodPost, Header: r.Header, Host: r.Host, URL: r.URL})
 }
@@ -83,7 +83,8 @@ var resources = map[string][]string{
 	"/catalogue":  {http.MethodGet, http.MethodHead},
 }
 
-// methodsOf are the methods of the resource at a path, none if it is no such path.
+// methodsOf returns the methods of the resource at a path, none if there is no such
+// resource.
 func methodsOf(path string) []string {
 	if id, is := strings.CutPrefix(path, "/events/"); is && !strings.Contains(id, "/") {
 		path = "/events/:id"
@@ -92,7 +93,7 @@ func methodsOf(path string) []string {
 }
 
 // sharedHeaders are the request headers that pages of allowed origins may set: those that
-// are read here, and those that scripts for tracing add to every request.
+// this package reads, and those that scripts for tracing add to every request.
 var sharedHeaders = []string{"authorization", "content-type", "idempotency-key", "last-event-id", "traceparent", "tracestate"}
 
 // ParseHeader returns a request header's name in lower case.

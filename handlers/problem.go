@@ -15,10 +15,10 @@ type Problem struct {
 	Type   string `json:"type"`
 	Title  string `json:"title"`
 	Status int    `json:"status"`
-	// Detail says what was wrong and what is allowed.
+	// Detail describes the fault and what would be allowed.
 	Detail string `json:"detail,omitempty"`
-	// Topic is the topic that is refused, and Parameter the one of the query that is
-	// wrong, so that a client can leave it out and go on with the others.
+	// Topic is the refused topic, and Parameter the wrong parameter of the query, so that a
+	// client can leave it out and go on with the others.
 	Topic     string `json:"topic,omitempty"`
 	Parameter string `json:"parameter,omitempty"`
 	// Grants are those of admins of which one is needed, and missing.
@@ -33,7 +33,7 @@ type about struct {
 
 func (a about) Unwrap() error { return a.error }
 
-// fault is an error that the client is told.
+// fault returns an error whose detail the client gets.
 func fault(status int, detail string) error {
 	return echo.NewHTTPError(status, detail)
 }
@@ -62,7 +62,7 @@ func (h *handlers) problem(err error, c echo.Context) {
 		}
 	}
 	var what about
-	errors.As(err, &what) // else nothing in particular
+	errors.As(err, &what) // otherwise about nothing in particular
 	h.refused(c, status, err, detail)
 	switch {
 	case status == http.StatusNotFound && detail == "":
@@ -70,7 +70,7 @@ func (h *handlers) problem(err error, c echo.Context) {
 	case status == http.StatusMethodNotAllowed && detail == "":
 		detail = request.Method + " is not allowed here; allowed are: " + header.Get(echo.HeaderAllow)
 	case status >= 500 && status != http.StatusServiceUnavailable && refusal == nil:
-		// A 503 is of our own making: whoever answers it has logged what there is to say.
+		// A 503 is intended: the code that answers with it has logged the cause.
 		h.Log.ErrorContext(request.Context(), "request failed", "method", request.Method, "path", request.URL.Path, "status", status, "err", err)
 	}
 	if status == http.StatusServiceUnavailable {

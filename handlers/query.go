@@ -15,9 +15,9 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// A window for batches: shorter gains nothing over single events, longer is no
-// stream any more.
-// maxLast is how many of the last events a reader can begin with, as many as a poll's page.
+// The bounds of a window for batches: a shorter one gains nothing over single events, a
+// longer one is no longer a stream. maxLast is how many of the last events a reader can
+// begin with, as many as a page of a poll has.
 const maxLast = 1000
 
 const minBatch, maxBatch = 10 * time.Millisecond, 10 * time.Second
@@ -25,8 +25,8 @@ const minBatch, maxBatch = 10 * time.Millisecond, 10 * time.Second
 // lastEventID are the names under which polyfills send the last id in the query.
 var lastEventID = []string{"last_event_id", "lastEventId", "Last-Event-ID"}
 
-// parseRequest reads the query. What it does not know it refuses: a misspelt
-// filter must not become a stream that stays mute.
+// parseRequest parses the query. It refuses unknown parameters: a misspelt filter must not
+// become a stream without events.
 func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request, err error) {
 	known := slices.Concat([]string{"topic", "type", "from", "last", "format", "names", "max_data"}, lastEventID)
 	ofPolls, ofStreams := []string{"after", "until", "wait", "limit"}, []string{"batch"}
@@ -50,7 +50,7 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	if h.Access.QueryToken {
 		known = append(known, "token")
 	}
-	// echo's own reading leaves out what it can't read.
+	// echo's own parser drops malformed parameters.
 	query, err := url.ParseQuery(c.Request().URL.RawQuery)
 	if err != nil {
 		return request, fmt.Errorf("the query is not well-formed: %w", err)
@@ -120,7 +120,7 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	return request, err
 }
 
-// minData is the least of max_data: an envelope with long names has some room in it.
+// minData is the smallest max_data: an envelope with long names fits into it.
 const minData = 1 << 10
 
 // parseBytes reads a size in bytes, KiB or MiB.
@@ -145,13 +145,13 @@ func parseFormat(text string) (sse.Format, error) {
 	return 0, wrong("format", "format %q is not known; allowed are cloudevents and payload", text)
 }
 
-// wrong is an error about a parameter.
+// wrong returns an error about a parameter.
 func wrong(parameter, format string, values ...any) error {
 	return about{fmt.Errorf(format, values...), parameter, ""}
 }
 
-// parseFrom finds where to start. The last id wins: a browser that reconnects sends it, with
-// the URL as it was first. Only a position that is later than that is heeded too.
+// parseFrom returns where to start. The last id wins: a browser that reconnects sends it,
+// with the original URL. A position in the query counts only if it is later.
 func parseFrom(c echo.Context) (sse.From, error) {
 	from := c.QueryParam("from")
 	remembered := sse.From{Position: c.Request().Header.Get("Last-Event-ID")}

@@ -14,7 +14,7 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// rateLimit holds principals to a rate, each for itself.
+// rateLimit limits the rate of each principal.
 type rateLimit struct {
 	rate  float64 // per second, 0 for no limit
 	burst int     // at once
@@ -22,16 +22,16 @@ type rateLimit struct {
 	by    map[string]*rate.Limiter
 }
 
-// newRateLimit allows what a second has at once, and burst at least.
+// newRateLimit returns a limit that allows the events of one second at once, and at least
+// burst.
 func newRateLimit(perSecond float64, burst int) *rateLimit {
 	return &rateLimit{rate: perSecond, burst: max(burst, int(perSecond)), by: map[string]*rate.Limiter{}}
 }
 
-// rememberedPrincipals is how many principals are remembered at least.
+// rememberedPrincipals is the least number of principals that are remembered.
 const rememberedPrincipals = 10_000
 
-// delay is how long a principal must wait before so many more; they count only if it
-// is 0.
+// delay returns how long a principal must wait before n more; they count only if it is 0.
 func (p *rateLimit) delay(key string, n int) time.Duration {
 	if p.rate == 0 {
 		return 0
@@ -55,7 +55,7 @@ func (p *rateLimit) delay(key string, n int) time.Duration {
 	return delay
 }
 
-// forget drops who has not come for so long that nothing is left to know.
+// forget drops principals whose budget is full again.
 func (p *rateLimit) forget(now time.Time) {
 	for key, limiter := range p.by {
 		if limiter.TokensAt(now) >= float64(limiter.Burst()) {
@@ -70,11 +70,11 @@ const openAtOnce = 200
 
 var errTooFast = &sse.Goodbye{Reason: "too_fast", Text: "streams and polls are opened too fast", Passes: true}
 
-// tooFastRetry is the mean time after which a stream is to try again that was opened too
-// fast.
+// tooFastRetry is the mean time after which a stream that was opened too fast should try
+// again.
 const tooFastRetry = 10 * time.Second
 
-// mayOpen reports whether a principal may open one more now, and has answered it if not: a
+// mayOpen reports whether a principal may open one more now. If not, it has answered: a
 // stream by one that ends at once, so that an EventSource comes back.
 func (h *handlers) mayOpen(c echo.Context, who identity, stream bool) (may bool, err error) {
 	delay := h.openings.delay(who.principal(), 1)
@@ -89,8 +89,8 @@ func (h *handlers) mayOpen(c echo.Context, who identity, stream bool) (may bool,
 	return false, tooMany(c, delay, detail)
 }
 
-// mayPublishNow refuses who publishes too fast: so many events of a body that was
-// counted already.
+// mayPublishNow refuses a principal that publishes too fast: so many events of a body that
+// was counted already.
 func (h *handlers) mayPublishNow(c echo.Context, who identity, events int) error {
 	if delay := h.published.delay(who.principal(), events); delay > 0 {
 		return tooMany(c, delay, "too many events: allowed are "+perSecond(h.published.rate)+" for one principal (--publish-rate)")

@@ -12,22 +12,22 @@ import (
 	"github.com/outcrier/outcrier/auth"
 )
 
-// Refusals counts the requests that were refused, by why.
+// Refusals counts refused requests by their reason.
 type Refusals struct {
-	// NoToken: there was none. BadToken: it can't be read, or is not trusted.
-	// Expired: it was good.
+	// NoToken: there was none. BadToken: it is malformed, or not trusted. Expired: it was
+	// valid before.
 	NoToken, BadToken, Expired atomic.Int64
-	// Forbidden: a token does not grant it. CrossSite: a page of another site made
-	// the request, or it names another server.
+	// Forbidden: the identity lacks the right. CrossSite: a page of another site made the
+	// request, or it names another server.
 	Forbidden, CrossSite atomic.Int64
 	// TooMany: over a limit of streams, events or bytes.
 	TooMany atomic.Int64
-	// Unavailable: there are no keys to tell with. NoRoom: the node held too many bytes of
-	// requests and answers.
+	// Unavailable: there are no keys to verify with. NoRoom: the node held too many bytes
+	// of requests and answers.
 	Unavailable, NoRoom atomic.Int64
 }
 
-// of is the counter for an error that has a status; nil for one that refuses nobody.
+// of returns the counter for an error with this status; nil for one that is no refusal.
 func (r *Refusals) of(status int, err error) *atomic.Int64 {
 	var refusal *auth.Refusal
 	switch {
@@ -49,11 +49,11 @@ func (r *Refusals) of(status int, err error) *atomic.Int64 {
 	return &r.BadToken
 }
 
-// Refusals are logged at this rate at most: who is refused can go on trying.
+// Refusals are logged at this rate at most: a refused client can try again and again.
 const loggedPerSecond, loggedAtOnce = 1, 20
 
-// refused counts and logs a request that was refused. What is logged of it is of
-// bounded length, and nothing that authorises.
+// refused counts and logs a refused request. The log entry has a bounded length, and no
+// credentials.
 func (h *handlers) refused(c echo.Context, status int, err error, detail string) {
 	who, known := c.Get(identityKey).(identity)
 	if !known {

@@ -10,8 +10,7 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// Sampler keeps the last minutes of a node, and the rest of what it says of itself on the
-// admin page.
+// Sampler keeps samples of a node's last minutes, and returns its state for the admin page.
 type Sampler struct {
 	Streamer   *sse.Streamer
 	TailStatus func() outbox.Status
@@ -27,7 +26,8 @@ const (
 	sampleEvery = 5 * time.Second
 	// keptSamples are ten minutes.
 	keptSamples = 120
-	// A stream is slow when a write has waited for its reader for so long.
+	// A stream is slow when a write has waited for its reader for slowAfter; at most
+	// slowListed are listed.
 	slowAfter, slowListed = 2 * time.Second, 20
 )
 
@@ -35,7 +35,7 @@ const (
 func (p *Sampler) Run(ctx context.Context) error {
 	at, before, following := time.Now(), p.TailStatus().Events, time.Now()
 	for {
-		// All nodes do so at the same times, so that their samples add up.
+		// All nodes take samples at the same times, so that they can be added up.
 		next := time.NewTimer(time.Until(time.Now().Truncate(sampleEvery).Add(sampleEvery)))
 		select {
 		case <-ctx.Done():
@@ -65,7 +65,7 @@ func (p *Sampler) add(s outbox.Sample) {
 	p.samples = append(p.samples, s)
 }
 
-// About is what the node says of itself now; of nil it says nothing.
+// About returns the node's present state, empty for nil.
 func (p *Sampler) About() outbox.About {
 	about := outbox.About{Settings: map[string]string{}, Samples: []outbox.Sample{}, Slow: []outbox.SlowStream{}}
 	if p == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 )
 
-// signIn is POST /session: it makes the bearer token a cookie, which a plain
+// signIn is POST /session: it puts the bearer token into a cookie, which a plain
 // EventSource sends.
 func (h *handlers) signIn(c echo.Context) error {
 	request := c.Request()
@@ -31,7 +31,7 @@ func (h *handlers) signIn(c echo.Context) error {
 	return answerCookie(c, cookie)
 }
 
-// signOut is DELETE /session: the cookie is gone, and the token itself is not revoked.
+// signOut is DELETE /session: it removes the cookie, and does not revoke the token itself.
 func (h *handlers) signOut(c echo.Context) error {
 	request := c.Request()
 	if err := h.sites.mayAct(request); err != nil {
@@ -48,11 +48,11 @@ func (h *handlers) signOut(c echo.Context) error {
 	return answerCookie(c, cookie)
 }
 
-// share makes the cookie one for pages of other sites too, if that is configured. It
-// refuses a page of another site whose browser would drop the cookie, which the page can't
-// see.
+// share makes the cookie work for pages of other sites too, if that is configured. It
+// refuses a page of another site whose browser would drop the cookie, since the page can't
+// see that.
 func (h *handlers) share(r *http.Request, cookie *http.Cookie) error { //nolint:gosec // SignIn and SignOut have set it all
-	shared := h.Access.CrossSiteCookie && cookie.Secure // browsers take no other one
+	shared := h.Access.CrossSiteCookie && cookie.Secure // browsers accept no other
 	switch {
 	case shared:
 		cookie.SameSite, cookie.Partitioned = http.SameSiteNoneMode, true
@@ -65,7 +65,7 @@ func (h *handlers) share(r *http.Request, cookie *http.Cookie) error { //nolint:
 	return nil
 }
 
-// https reports whether the client came by TLS.
+// https reports whether the client uses TLS.
 func (h *handlers) https(r *http.Request) bool { return h.Access.Proxies.client(r).https }
 
 func answerCookie(c echo.Context, cookie *http.Cookie) error {

@@ -9,17 +9,17 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// steady has every answer written under a deadline: a reader that takes nothing for the
-// stall time loses it, on every protocol, whatever the route. Otherwise an answer that
-// nobody reads would be held for as long as the client likes: HTTP/2 has no limit of its own
-// where a window stays 0, and net/http's WriteTimeout would end every stream.
+// steady writes every answer under a deadline: a reader that takes nothing for the stall
+// time loses it, on every protocol and route. Otherwise a client could make the server hold
+// an answer for ever by not reading it: HTTP/2 has no limit of its own where a window stays
+// 0, and net/http's WriteTimeout would end every stream.
 type steady struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration
 	// own is set when the handler sets deadlines itself, as streams do.
 	own bool
-	// hijacked is set when the connection is somebody else's.
+	// hijacked is set when the connection was taken over.
 	hijacked bool
 }
 
@@ -30,7 +30,7 @@ const pieceBytes = 16 << 10
 // defaultStall is for handlers without streams.
 const defaultStall = 30 * time.Second
 
-// steadily calls next with a writer whose writes make progress, or end.
+// steadily calls next with a writer whose writes fail if they make no progress.
 func (h *handlers) steadily(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		w := c.Response().Writer
@@ -44,7 +44,7 @@ func (h *handlers) steadily(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// answerFault is problem, whose answer is written after steadily has returned.
+// answerFault is like problem, for answers that are written after steadily has returned.
 func (h *handlers) answerFault(err error, c echo.Context) {
 	if s, ok := c.Response().Writer.(*steady); ok {
 		defer s.last()
@@ -52,21 +52,22 @@ func (h *handlers) answerFault(err error, c echo.Context) {
 	h.problem(err, c)
 }
 
-// begin gives the reader the stall time from now on.
+// begin starts the stall time.
 func (s *steady) begin() {
 	if !s.own {
 		s.last()
 	}
 }
 
-// last is for what net/http writes of an answer when its handler has returned.
+// last sets the deadline for the rest of an answer, which net/http writes when the handler
+// has returned.
 func (s *steady) last() {
 	if !s.hijacked {
 		_ = s.control.SetWriteDeadline(time.Now().Add(s.stall)) // not of a writer of a test
 	}
 }
 
-// end takes the deadline away: over HTTP/2 it would end a stream of which nothing waits.
+// end removes the deadline: over HTTP/2 it would end a stream without waiting data.
 func (s *steady) end(err error) {
 	if err == nil && !s.hijacked {
 		_ = s.control.SetWriteDeadline(time.Time{})
@@ -91,7 +92,7 @@ func (s *steady) Write(p []byte) (written int, err error) {
 	return written, nil
 }
 
-// FlushError is what http.ResponseController.Flush calls.
+// FlushError is called by http.ResponseController.Flush.
 func (s *steady) FlushError() error {
 	s.begin()
 	err := s.control.Flush()
@@ -99,7 +100,7 @@ func (s *steady) FlushError() error {
 	return err
 }
 
-// Flush is for those who ask for a http.Flusher.
+// Flush makes s an http.Flusher.
 func (s *steady) Flush() { _ = s.FlushError() }
 
 // SetWriteDeadline is for a handler that sets deadlines itself, for each write.
@@ -115,5 +116,5 @@ func (s *steady) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return conn, buffered, err
 }
 
-// Unwrap is for http.ResponseController: all else is the writer's beneath.
+// Unwrap is for http.ResponseController, whose other methods use the wrapped writer.
 func (s *steady) Unwrap() http.ResponseWriter { return s.ResponseWriter }

@@ -21,16 +21,16 @@ import (
 	"github.com/outcrier/outcrier/sse"
 )
 
-// A browser can't set a header on a WebSocket: there the token stands behind tokenProtocol in
-// a name among the subprotocols, beside protocol, which is the one that is answered.
+// A browser can't set a header on a WebSocket. So its token follows tokenProtocol in the
+// name of a subprotocol, in addition to protocol, which the server selects.
 const (
 	protocol      = "outcrier"
 	tokenProtocol = "bearer."
 )
 
-// upgrades reports whether a request asks for a WebSocket (RFC 6455, section 4.1). Over HTTP/2
-// nobody does: browsers open a connection of HTTP/1.1 for it. An Upgrade that Connection does
-// not name is of another hop (RFC 9110, section 7.8).
+// upgrades reports whether a request asks for a WebSocket (RFC 6455, section 4.1). Over
+// HTTP/2 no client does: browsers open a connection of HTTP/1.1 for it. An Upgrade that
+// Connection does not name is of another hop (RFC 9110, section 7.8).
 func upgrades(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && r.ProtoMajor == 1 &&
 		hasToken(r.Header.Values("Upgrade"), "websocket") && hasToken(r.Header.Values("Connection"), "upgrade")
@@ -81,8 +81,8 @@ func withProtocolToken(r *http.Request) *http.Request {
 	return r
 }
 
-// mayOpenSocket refuses a WebSocket that a page of another site opens, whatever its token:
-// CORS, which keeps a page from reading what is fetched, does not hold for one.
+// mayOpenSocket refuses a WebSocket that a page of an untrusted site opens, whatever its
+// token: CORS, which keeps a page from reading answers, does not apply to WebSockets.
 func (s sites) mayOpenSocket(r *http.Request) error { return s.mayUseCookie(r) }
 
 // upgrade takes the connection from net/http and makes it a WebSocket. It returns what the
@@ -101,7 +101,7 @@ func upgrade(c echo.Context) (conn net.Conn, sent []byte, err error) {
 		}
 		return nil, nil, err
 	}
-	sent, _ = rw.Peek(rw.Reader.Buffered()) // what is there can be read
+	sent, _ = rw.Peek(rw.Reader.Buffered()) // buffered bytes can always be read
 	return conn, sent, nil
 }
 
@@ -181,7 +181,8 @@ func (s *changes) trust(who identity) {
 	s.forget = func() { forget(); stop() }
 }
 
-// apply is an sse.Request's Change: first the token, then what is dropped, then what is added.
+// apply is the Change of an sse.Request: first the token, then the removed topics, then the
+// added ones.
 func (s *changes) apply(ctx context.Context, change sse.Change, topics []outbox.Pattern) (now []outbox.Pattern, refused []sse.Refused) {
 	refuse := func(err error, topic string) {
 		refusal := refusedBy(err)
@@ -255,7 +256,7 @@ func (s *changes) renew(ctx context.Context, token string) error {
 	return nil
 }
 
-// refusedBy is what a client is told of an error.
+// refusedBy returns the message to the client about an error.
 func refusedBy(err error) sse.Refused {
 	status, detail := http.StatusInternalServerError, ""
 	var known *echo.HTTPError
@@ -269,7 +270,7 @@ func refusedBy(err error) sse.Refused {
 	return sse.Refused{Status: status, Title: http.StatusText(status), Detail: detail}
 }
 
-// shortTopic bounds what is said again of a client's message.
+// shortTopic bounds the part of a client's message that is repeated to it.
 func shortTopic(topic string) string {
 	const most = 255 // of a topic
 	return strings.ToValidUTF8(topic[:min(len(topic), most)], "")

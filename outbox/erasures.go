@@ -86,7 +86,7 @@ func (e *Erasing) check() error {
 // ErasurePage is how many erasures are read at once.
 const ErasurePage = 100
 
-// Erasures reads what was erased and redacted, the newest first, below the given one if
+// Erasures reads erasures and redactions, the newest first, with ids below the argument if
 // it is above 0.
 func (a *Admin) Erasures(ctx context.Context, before int64) ([]Erasure, error) {
 	const erasuresSQL = `

@@ -12,7 +12,7 @@ type Leg struct {
 	plan *plan
 }
 
-// Advance moves the leg on behind a page of it.
+// Advance moves the leg past a page of it.
 func (l *Leg) Advance(page Page) {
 	l.After = page.After
 	if page.plan != nil {

@@ -25,8 +25,8 @@ type Person struct {
 // PeoplePage is how many people are read at once.
 const PeoplePage = 50
 
-// People reads the subjects that begin with a text, in order, from behind the subject
-// after on.
+// People reads the subjects that begin with a text, in order, after the subject of the last
+// argument.
 func (a *Admin) People(ctx context.Context, prefix, after string) ([]Person, error) {
 	// It hops from subject to subject by the index stream_subject.
 	const peopleSQL = `

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// plan is how the pages of a leg are read, so that each costs about what it returns, and
-// none much more than a page: a replay gives its turn to another between two pages. It is
+// plan decides how the pages of a leg are read, so that the cost of each is in proportion
+// to its events and bounded: a replay gives its turn to another between two pages. It is
 // made with the first page, and the leg keeps it.
 type plan struct {
 	// low and high are ranges of topics, each from its low on and below its high, none
@@ -19,8 +19,8 @@ type plan struct {
 	// topics, when there are no ranges, are the topics that the filter selects, when these
 	// are few: each is read by its index, and they are merged.
 	topics []string
-	// Otherwise all is gone through by id, a window of so many ids a page: exact and
-	// patterns are what is looked for, or every topic if there are neither.
+	// Otherwise pages walk through all events by id, a window of that many ids per page,
+	// and select the topics exact and patterns, or every topic if there are neither.
 	window          int64
 	exact, patterns []string
 }

@@ -7,16 +7,16 @@ import (
 	"time"
 )
 
-// Times finds where the events of a time begin, and remembers what it has read for it: the
-// next one who starts with a time reads what came since, and not all events from then on
-// again. It is a Reader's, and may be used by any number of streams at once.
+// Times finds where the events of a time begin, and remembers what it has read for that:
+// the next search reads only newer events, and not all events since the time again. It is a
+// Reader's, and may be used by any number of streams at once.
 //
 // Where they begin is not the first id of the time alone: a transaction may have been open
 // for long when it appended, so that its xid is far below its neighbours'. A position has
 // to stand below the smallest xid of all events from then on. Times keeps that by chunks of
-// ids. What was not visible when a chunk was read has an xid that was not below the snapshot's
-// xmin: each chunk has the smallest of those beside its own, and so holds for what commits
-// later, too.
+// ids. An event that was not visible when a chunk was read has an xid not below the
+// snapshot's xmin: each chunk also has the smallest of those, and so stays valid when such
+// events commit later.
 type Times struct {
 	// turn has a token: one reads at a time.
 	turn chan struct{}
@@ -31,8 +31,8 @@ type Times struct {
 	some bool
 }
 
-// chunk is what is known of chunkEvents ids, and of those behind them that no other chunk
-// has.
+// chunk has the smallest xids of chunkEvents ids, and of the ids after them that no other
+// chunk has.
 type chunk struct {
 	number      int64
 	xid, unseen uint64
@@ -158,7 +158,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot()), (
 		xid = min(xid, *part)
 	}
 	xid = min(xid, m.unseen)
-	// The last chunk that does not lie behind has from.
+	// from is in the last chunk that does not begin after it.
 	i := sort.Search(len(m.chunks), func(i int) bool { return m.chunks[i].number > number })
 	for _, c := range m.chunks[max(0, i-1):] {
 		xid = min(xid, c.unseen)
@@ -169,7 +169,7 @@ SELECT pg_snapshot_xmin(pg_current_snapshot()), (
 	return xid, nil
 }
 
-// chunkEnd is the first id behind a chunk.
+// chunkEnd returns the first id after a chunk.
 func chunkEnd(number int64) int64 {
 	if number >= math.MaxInt64/chunkEvents {
 		return math.MaxInt64

@@ -13,11 +13,11 @@ import (
 type Why struct {
 	Subject string `json:"subject"`
 	Event   int64  `json:"event"`
-	// Verdict is the first of these that holds: "sent"; "erased", "scheduled", "unknown"
-	// of an event that is not held; "behind" for a stream that selects it and has not
-	// come to it; "ended" for one that ended before; "passed" for one that began behind
-	// it; "type" and "topic" for streams that select others; "elsewhere" for streams of
-	// another history; "not_connected".
+	// Verdict is the first of these that holds: "sent"; "erased", "scheduled", "unknown" of
+	// an event that is not held; "behind" for a stream that selects it and has not reached
+	// it; "ended" for one that ended before; "passed" for one that began after it; "type"
+	// and "topic" for streams that select others; "elsewhere" for streams of another
+	// history; "not_connected".
 	Verdict string `json:"verdict"`
 	// Topic, Type and CreatedAt are of the event, nil where it is not held.
 	Topic     *string    `json:"topic"`

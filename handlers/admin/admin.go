@@ -10,14 +10,13 @@ import (
 //go:embed static
 var static embed.FS
 
-// policy lets the page load from its own origin only, and make no markup of what
-// it is told: scripts that write HTML from text are refused by the browser.
+// policy lets the page load from its own origin only, and not write HTML from text: the
+// browser refuses scripts that do.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"form-action 'none'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 
-// Handler serves the page at /admin and its files beneath /admin/static/. They
-// hold nothing that is secret. Embedded files have no time that a browser could
-// compare, so that it asks each time.
+// Handler serves the page at /admin and its files beneath /admin/static/. They are not
+// secret. Embedded files have no modification time, so browsers fetch them each time.
 func Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /admin", func(w http.ResponseWriter, r *http.Request) {

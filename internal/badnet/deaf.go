@@ -14,12 +14,12 @@ import (
 )
 
 // Deaf is a connection of HTTP/2 without TLS whose reader takes no data: its windows are 0.
-// It asks for whatever it is told to, and takes the heads of the answers.
+// It sends the requests of a test, and reads the heads of the answers.
 type Deaf struct {
 	conn    net.Conn
 	address string
 
-	mu      sync.Mutex // of what is written
+	mu      sync.Mutex // of writes
 	framer  *http2.Framer
 	streams uint32
 
@@ -61,7 +61,7 @@ func (d *Deaf) Get(path string, header ...string) error {
 	return d.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: d.streams - 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
 }
 
-// read takes what comes, until the connection ends.
+// read reads frames until the connection ends.
 func (d *Deaf) read() {
 	defer close(d.ended)
 	for {

@@ -3,7 +3,7 @@ package fair
 import "sync"
 
 // Bytes bounds how many bytes are held in memory at a time, for one principal and for all.
-// Nobody waits for them: what is over the limit is refused, or made smaller.
+// Requests don't wait for memory: beyond the limit they are refused, or made smaller.
 type Bytes struct {
 	all, each int64 // 0 for no limit
 
@@ -18,7 +18,7 @@ func NewBytes(all, each int64) *Bytes { return &Bytes{all: all, each: each, by: 
 // Verdict is why bytes were refused.
 type Verdict int
 
-// Granted is the verdict where they were not.
+// Granted is the verdict where they were granted.
 const (
 	Granted Verdict = iota
 	OverOwn
@@ -54,7 +54,7 @@ func (s *Share) Take(n int64) Verdict {
 	return Granted
 }
 
-// Close gives everything back.
+// Close releases all bytes of the share.
 func (s *Share) Close() {
 	b := s.bytes
 	b.mu.Lock()

@@ -1,6 +1,6 @@
-// Package fair shares what a node has little of among its principals: a principal is the
-// subject of a token, or a client address where there is none. One that asks for much
-// waits behind itself, and not in front of the others.
+// Package fair shares a node's scarce resources among its principals: a principal is the
+// subject of a token, or a client address where there is none. The requests of a greedy
+// principal wait for each other, and don't delay the others.
 package fair
 
 import (
@@ -9,12 +9,12 @@ import (
 	"sync"
 )
 
-// With returns a context whose work is done for the principal.
+// With returns a context for work on behalf of the principal.
 func With(ctx context.Context, principal string) context.Context {
 	return context.WithValue(ctx, principalKey{}, principal)
 }
 
-// Principal returns whom work is done for; empty where With was not called.
+// Principal returns the principal of ctx; empty where With was not called.
 func Principal(ctx context.Context) string {
 	principal, _ := ctx.Value(principalKey{}).(string)
 	return principal
@@ -23,10 +23,10 @@ func Principal(ctx context.Context) string {
 type principalKey struct{}
 
 // Queue is a bounded number of places. Principals that wait for one are served in turns,
-// one place each, however many requests each of them has; the requests of one principal
-// are served in their order. A principal alone gets all places but those that Spare keeps
-// free, so that the next one need not wait for its work to end. Work for nobody in particular
-// counts as one principal that gets all.
+// one place each, however many requests each of them has; the requests of one principal are
+// served in their order. A principal alone gets all places but those that Spare keeps free,
+// so that the next one need not wait for its work to end. Work without a principal counts
+// as one principal, which gets all places.
 type Queue struct {
 	places, most int
 
@@ -45,8 +45,8 @@ func NewQueue(places, spare int) *Queue {
 	return &Queue{places: places, most: max(1, places-spare), held: map[string]int{}, requests: map[string][]chan struct{}{}}
 }
 
-// Enter waits for a place for the principal of ctx, and returns the function that gives it
-// back, which must be called once. It returns the cause of ctx if that ends first.
+// Enter waits for a place for the principal of ctx, and returns the function that releases
+// it, which must be called once. It returns the cause of ctx if that ends first.
 func (q *Queue) Enter(ctx context.Context) (leave func(), err error) {
 	principal := Principal(ctx)
 	leave = func() { q.leave(principal) }
@@ -78,7 +78,7 @@ func (q *Queue) Enter(ctx context.Context) (leave func(), err error) {
 	return nil, context.Cause(ctx)
 }
 
-// TryEnter is Enter that does not wait. It reports whether there was a place.
+// TryEnter is like Enter, but does not wait. It reports whether there was a place.
 func (q *Queue) TryEnter(ctx context.Context) (leave func(), ok bool) {
 	principal := Principal(ctx)
 	q.mu.Lock()
@@ -89,8 +89,8 @@ func (q *Queue) TryEnter(ctx context.Context) (leave func(), ok bool) {
 	return func() { q.leave(principal) }, true
 }
 
-// enter takes a place, unless there is none, or the principal has as many as it may.
-// Whoever waits is waiting for one of those: nobody is overtaken.
+// enter takes a place, unless there is none, or the principal has as many as it may. It
+// overtakes no waiting request: each of those waits for one of these two reasons.
 func (q *Queue) enter(principal string) bool {
 	if q.used == q.places || q.held[principal] >= q.most && principal != "" {
 		return false
@@ -100,7 +100,7 @@ func (q *Queue) enter(principal string) bool {
 	return true
 }
 
-// leave gives a place back, and hands out what is free.
+// leave releases a place, and assigns the free places.
 func (q *Queue) leave(principal string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
