@@ -17,6 +17,7 @@ FROM build AS build-demo
 RUN CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o /demo ./examples/demo
 
 FROM scratch AS demo
+COPY --from=build /src/LICENSE /src/THIRD_PARTY_NOTICES /licenses/
 COPY --from=build /outcrier /outcrier
 COPY --from=build-demo /demo /demo
 USER 65532:65532
@@ -25,6 +26,7 @@ ENTRYPOINT ["/demo"]
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
+COPY --from=build /src/LICENSE /src/THIRD_PARTY_NOTICES /licenses/
 COPY --from=build /outcrier /outcrier
 # A number, so that Kubernetes can see that it is not root.
 USER 65532:65532

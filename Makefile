@@ -110,6 +110,11 @@ fuzz: ## run every fuzz target, one after another; FUZZTIME=10m PKG=./outbox
 download: ## fetch the modules that all of it needs
 	@$(call run-in,. $(MODULES),go mod download)
 
+.PHONY: notices
+notices: ## write the licences of all that the binary is made of
+	go run .ci/notices.go >THIRD_PARTY_NOTICES.new
+	mv THIRD_PARTY_NOTICES.new THIRD_PARTY_NOTICES
+
 .PHONY: vuln
 vuln: ## look for known vulnerabilities in what is called; needs vuln.go.dev
 	go run golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION) ./...
@@ -127,7 +132,7 @@ goreleaser = go run github.com/goreleaser/goreleaser/v2@$(GORELEASER_VERSION)
 .PHONY: snapshot
 snapshot: ## build what a release has into dist/, and publish nothing
 	$(goreleaser) check
-	$(goreleaser) release --snapshot --clean
+	$(goreleaser) release --snapshot --clean --skip=sign
 
 .PHONY: release
 release: ## draft the release of the tag that is checked out; needs GITHUB_TOKEN

@@ -2,13 +2,73 @@ package deploy
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
 	"go.yaml.in/yaml/v3"
 )
+
+// Every licence of what the binary is made of is with it, in archives, packages and image.
+func TestRelease_HasTheNoticesOfWhatItIsMadeOf(t *testing.T) {
+	command := exec.CommandContext(t.Context(), "go", "run", ".ci/notices.go")
+	command.Dir = ".."
+	var stderr strings.Builder
+	command.Stderr = &stderr
+	output, err := command.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	if string(output) != read(t, "../THIRD_PARTY_NOTICES") {
+		t.Error("THIRD_PARTY_NOTICES is of before: make notices")
+	}
+	modules := regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(read(t, "../go.mod"), -1)
+	for _, direct := range []string{"github.com/jackc/pgx/v5", "github.com/labstack/echo/v4", "github.com/coreos/go-oidc/v3", "github.com/golang-jwt/jwt/v5"} {
+		if !strings.Contains(string(output), "\n"+direct+" v") || !slices.ContainsFunc(modules, func(m []string) bool { return m[1] == direct }) {
+			t.Errorf("the notices lack %s", direct)
+		}
+	}
+	config, image := read(t, "../.goreleaser.yaml"), read(t, "../Dockerfile")
+	if strings.Count(config, "THIRD_PARTY_NOTICES") < 3 || strings.Count(image, "THIRD_PARTY_NOTICES") < strings.Count(image, "FROM scratch") {
+		t.Error("archives, packages or the image go without them")
+	}
+}
+
+// What is released is signed, has its bill of materials, and is built only when no known
+// vulnerability is called: a check that could not be made stops the release.
+func TestRelease_IsSignedAndChecked(t *testing.T) {
+	var release struct {
+		Signs []struct {
+			Artifacts, Signature, Cmd string
+			Args                      []string
+		}
+		Sboms    []struct{ Artifacts string }
+		Checksum struct {
+			Name string `yaml:"name_template"`
+		}
+	}
+	if err := yaml.Unmarshal([]byte(read(t, "../.goreleaser.yaml")), &release); err != nil {
+		t.Fatal(err)
+	}
+	if len(release.Signs) != 1 || release.Signs[0].Artifacts != "checksum" || len(release.Sboms) != 1 || release.Sboms[0].Artifacts != "binary" {
+		t.Fatalf("%+v", release)
+	}
+	bundle := strings.Replace(release.Signs[0].Signature, "${artifact}", release.Checksum.Name, 1)
+	if args := strings.Join(release.Signs[0].Args, " "); !strings.Contains(args, "sign-blob") || !regexp.MustCompile(`cosign@v\d+\.\d+\.\d+ `).MatchString(args) || !strings.Contains(read(t, "../SECURITY.md"), "--bundle "+bundle+" ") {
+		t.Errorf("signed by %q into %s", args, bundle)
+	}
+	workflow, ci := read(t, "../.github/workflows/release.yml"), read(t, "../.github/workflows/ci.yml")
+	before, _, found := strings.Cut(workflow, "make release")
+	if !found || !strings.Contains(before, "- run: make vuln\n") || !strings.Contains(before, "id-token: write") || !strings.Contains(ci, "- run: make vuln\n") {
+		t.Error("a release is drafted without looking for vulnerabilities, or can't be signed")
+	}
+	if strings.Contains(workflow+ci, "continue-on-error") || regexp.MustCompile(`(?m)^vuln:.*\n\t-|govulncheck.*\|\|`).MatchString(read(t, "../Makefile")) {
+		t.Error("what is not checked passes")
+	}
+}
 
 // TestRelease_IsBuiltAsTheImageIsAndOfFilesThatExist: goreleaser itself checks the
 // rest, by goreleaser check.
