@@ -26,6 +26,8 @@ type Client struct {
 	// it is empty the client is the EventSource of package eventsource.
 	Command []string
 	Dir     string
+	// Socket has the client read by WebSocket: its URL is one of ws.
+	Socket bool
 
 	mu      sync.Mutex
 	got     []got

@@ -24,8 +24,26 @@ import (
 // TestClients plays all scenes to all clients at once, in front of two nodes. With
 // CONFORMANCE_REPORT=1 it writes what came of it into CLIENTS.md.
 func TestClients(t *testing.T) {
+	verdicts := played(t, Libraries)
+	if os.Getenv("CONFORMANCE_REPORT") != "" && !t.Failed() {
+		report, err := Report(verdicts, os.DirFS("clients"))
+		if err == nil {
+			err = os.WriteFile("CLIENTS.md", []byte(report), 0o644)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestSockets plays all scenes to libraries of WebSockets.
+func TestSockets(t *testing.T) { played(t, Sockets) }
+
+// played plays all scenes to libraries, and checks what comes of it.
+func played(t *testing.T, all []Library) []Verdict {
+	t.Helper()
 	clients := install(t)
-	libraries := tried(t)
+	libraries := tried(t, all)
 	stage := newStage(t)
 	var playing []*Client
 	for _, l := range libraries {
@@ -52,15 +70,7 @@ func TestClients(t *testing.T) {
 			}
 		}
 	}
-	if os.Getenv("CONFORMANCE_REPORT") != "" && !t.Failed() {
-		report, err := Report(verdicts, os.DirFS("clients"))
-		if err == nil {
-			err = os.WriteFile("CLIENTS.md", []byte(report), 0o644)
-		}
-		if err != nil {
-			t.Error(err)
-		}
-	}
+	return verdicts
 }
 
 func checkVerdict(t *testing.T, l Library, v Verdict) {
@@ -89,10 +99,10 @@ func isFatal(name string) bool {
 }
 
 // tried are the libraries whose languages are here. In CI all have to be.
-func tried(t *testing.T) (libraries []Library) {
+func tried(t *testing.T, all []Library) (libraries []Library) {
 	t.Helper()
 	only := os.Getenv("CONFORMANCE_CLIENTS")
-	for _, l := range Libraries {
+	for _, l := range all {
 		if only != "" && !strings.Contains(only, l.Name) {
 			continue
 		}

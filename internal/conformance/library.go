@@ -21,6 +21,8 @@ type Library struct {
 	Command []string
 	// Set is what to set, and what to know.
 	Set string
+	// Socket is set for a library of WebSockets.
+	Socket bool
 	// Known are verdicts that are the library's own doing, by scene: no server can cure
 	// them. A verdict that is not known has to be "ok", but in a Fatal scene.
 	Known map[string]string
@@ -97,12 +99,24 @@ var Libraries = []Library{
 	{Name: "curl and awk", Language: "Shell", Folder: "curl", Command: []string{"sh", "minimal.sh", URL}},
 }
 
+// Sockets are the libraries of WebSockets that are tried, each with a loop around it that comes
+// back from the last position.
+var Sockets = []Library{
+	socket(node("ws", "ws", "ws.mjs")),
+	socket(node("undici, WebSocket", "undici", "undici-websocket.mjs")),
+	socket(golang("coder/websocket", "github.com/coder/websocket", "coder")),
+	socket(golang("gorilla/websocket", "github.com/gorilla/websocket", "gorilla")),
+	socket(Library{Name: "websockets", Language: "Python", Package: "python3-websockets", Folder: "python", Command: []string{"/usr/bin/python3", "by_websockets.py", URL}}),
+}
+
+func socket(l Library) Library { l.Socket = true; return l }
+
 // Foreign reports whether somebody else wrote what reads the stream.
 func (l Library) Foreign() bool { return l.Package != "" }
 
 // Client returns the client, whose programs are in the folder clients.
 func (l Library) Client(clients string) *Client {
-	return &Client{Name: l.Name, Command: l.Command, Dir: filepath.Join(clients, l.Folder)}
+	return &Client{Name: l.Name, Command: l.Command, Dir: filepath.Join(clients, l.Folder), Socket: l.Socket}
 }
 
 var inGoMod = regexp.MustCompile(`(?m)^(?:require)?\s+(\S+) v(\S+)`)

@@ -11,7 +11,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -36,6 +38,8 @@ type network struct {
 type link struct {
 	client *net.TCPConn
 	server net.Conn
+	// socket is set when it has become a WebSocket.
+	socket atomic.Bool
 }
 
 // cut is a place in an event.
@@ -194,7 +198,12 @@ func (n *network) serve(client *net.TCPConn) {
 				return
 			}
 			request.Host = to.Host
+			l.socket.Store(strings.EqualFold(request.Header.Get("Upgrade"), "websocket"))
 			if request.Write(server) != nil {
+				return
+			}
+			if l.socket.Load() {
+				_, _ = io.Copy(server, requests) // until either end hangs up
 				return
 			}
 		}
@@ -232,13 +241,15 @@ func (n *network) down(l *link) {
 			held = append(held, piece...)
 			piece = held
 			if start := bytes.Index(held, c.mark); start >= 0 {
-				start = bytes.LastIndexByte(held[:start], '\n') + 1
-				length := bytes.Index(held[start:], []byte("\n\n"))
-				if length < 0 && err == nil {
+				event := eventAt(held, start)
+				if l.socket.Load() {
+					event = messageAt(held, start)
+				}
+				if event.text == nil && err == nil {
 					continue // until the event is whole
 				}
-				if length >= 0 {
-					passes := start + c.at(held[start:start+length+2])
+				if event.text != nil {
+					passes := event.start + c.at(event.text)
 					_, _ = l.client.Write(held[:passes])
 					l.end(c.reset)
 					n.cutIn(nil)
@@ -251,4 +262,36 @@ func (n *network) down(l *link) {
 			return
 		}
 	}
+}
+
+// found is an event among the bytes of a stream: where it begins, and its text, nil if it is
+// not whole.
+type found struct {
+	start int
+	text  []byte
+}
+
+// eventAt is the event with the byte at a place, from its line on.
+func eventAt(held []byte, at int) found {
+	start := bytes.LastIndexByte(held[:at], '\n') + 1
+	length := bytes.Index(held[start:], []byte("\n\n"))
+	if length < 0 {
+		return found{start: start}
+	}
+	return found{start, held[start : start+length+len("\n\n")]}
+}
+
+// messageAt is the message of a WebSocket with the byte at a place. Its text has line breaks
+// where places looks for those of an event: the message is cut in its middle, near its end,
+// and before its last byte.
+func messageAt(held []byte, at int) found {
+	start := max(0, bytes.LastIndex(held[:at], []byte(`{"position":`)))
+	length := bytes.Index(held[start:], []byte("}}}"))
+	if length < 0 {
+		return found{start: start}
+	}
+	text := bytes.Repeat([]byte("."), length+len("}}}"))
+	text[len(text)/2] = '\n'
+	copy(text[len(text)-2:], "\n\n")
+	return found{start, text}
 }

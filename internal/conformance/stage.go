@@ -157,6 +157,11 @@ func (s *Stage) gather(ctx context.Context) error {
 		c.Stop()
 		front := *s.Stream
 		front.Scheme, front.Host = "http", s.networks[i].address
+		if c.Socket {
+			query := front.Query()
+			query.Del("names") // of SSE alone
+			front.Scheme, front.RawQuery = "ws", query.Encode()
+		}
 		if err := c.Start(ctx, front.String()); err != nil {
 			return err
 		}

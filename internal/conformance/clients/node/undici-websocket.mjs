@@ -1,0 +1,4 @@
+import { WebSocket } from 'undici';
+import { follow } from './sockets.mjs';
+
+follow(WebSocket);

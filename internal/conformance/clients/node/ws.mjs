@@ -1,0 +1,4 @@
+import WebSocket from 'ws';
+import { follow } from './sockets.mjs';
+
+follow(WebSocket);
