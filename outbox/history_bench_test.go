@@ -21,6 +21,7 @@ func BenchmarkHistory(b *testing.B) {
 	pool := outboxtest.Pool(b, url)
 	remember(b, pool, events)
 	conn := connection(b, url)
+	exec(b, conn, `SET jit = off`)
 	const page = ` ORDER BY id DESC LIMIT 50`
 	for _, question := range []struct{ name, sql string }{
 		{"newest page", `SELECT * FROM outcrier.history` + page},
@@ -45,7 +46,14 @@ func BenchmarkHistory(b *testing.B) {
 		{"lag", `SELECT * FROM outcrier.lag`},
 		{"receipts of an event", fmt.Sprintf(`SELECT * FROM outcrier.receipts WHERE id = %d`, events-events%7)},
 		{"what a person was sent on a topic", `SELECT * FROM outcrier.people WHERE topic = 'user/42' AND subject = 's42' ORDER BY id`},
-		{"what a person was sent in an hour", `SELECT * FROM outcrier.people WHERE subject = 's42' AND created_at >= now() - interval '1 h' ORDER BY id`},
+		{"what a person was sent in an hour", `SELECT * FROM outcrier.people WHERE subject = 's42' AND created_at >= now() - interval '1 h'
+			AND id >= (SELECT outcrier.id_at(now() - interval '61 min')) ORDER BY id`},
+		{"what a person was sent in a day", `SELECT * FROM outcrier.people WHERE subject = 's42' AND created_at >= now() - interval '1 day'
+			AND id >= (SELECT outcrier.id_at(now() - interval '1441 min')) ORDER BY id DESC LIMIT 50`},
+		{"why a person was not sent an event", fmt.Sprintf(whyNotSQL, events/3)},
+		{"what of 500 events was sent to nobody", unsentSQL},
+		{"a trend over all, one page in a hundred", `SELECT created_at::date, type, count(*) * 100 FROM outcrier.event TABLESAMPLE SYSTEM (1) REPEATABLE (1) WHERE topic <> '' GROUP BY 1, 2`},
+		{"streams of a person", `SELECT * FROM outcrier.stream WHERE subject = 's42' ORDER BY opened_at DESC LIMIT 20`},
 		{"the newest that a person was sent", `SELECT * FROM outcrier.people WHERE subject = 's42' ORDER BY id DESC LIMIT 50`},
 	} {
 		b.Run(question.name, func(b *testing.B) {
@@ -57,6 +65,37 @@ func BenchmarkHistory(b *testing.B) {
 		})
 	}
 }
+
+// whyNotSQL and unsentSQL are what docs/sql.md has for these questions.
+const (
+	whyNotSQL = `
+SELECT s.opened_at < e.created_at AS before_it, s.closed_at, CASE
+	WHEN NOT EXISTS (SELECT FROM unnest(s.topics) AS p WHERE outcrier.matches(e.topic, p)) THEN 'other topics'
+	WHEN s.types <> '{}' AND NOT EXISTS (SELECT FROM unnest(s.types) AS k WHERE k = e.type OR right(k, 1) = '*' AND starts_with(e.type, left(k, -1))) THEN 'other types'
+	WHEN outcrier.contains(s.from_set, e.xid, e.id) THEN 'began behind it'
+	WHEN outcrier.contains(s.position_set, e.xid, e.id) THEN 'sent'
+	WHEN s.closed_at IS NULL THEN 'not reached yet' ELSE 'ended before it' END AS verdict
+FROM outcrier.event AS e JOIN outcrier.stream AS s ON s.subject = 's42' AND (s.closed_at IS NULL OR s.closed_at >= e.created_at - interval '1 min')
+WHERE e.id = %d ORDER BY s.opened_at LIMIT 50`
+
+	unsentSQL = `
+WITH e AS MATERIALIZED (
+	SELECT id, xid, topic, type FROM outcrier.event
+	WHERE created_at > now() - interval '2 hours' AND id >= (SELECT outcrier.id_at(now() - interval '121 min')) AND topic <> ''
+	ORDER BY id DESC LIMIT 500
+), s AS MATERIALIZED (
+	SELECT s.from_set, s.position_set, s.types, p AS pattern, rtrim(split_part(p, '*', 1), '/') AS stem
+	FROM outcrier.stream AS s CROSS JOIN unnest(s.topics) AS p
+	WHERE s.xid_range && (SELECT int8range(min(xid::text::bigint), max(xid::text::bigint), '[]') FROM e)
+), sent AS (
+	SELECT e.id FROM (
+		SELECT e.*, array_to_string((string_to_array(topic, '/'))[:n], '/') AS stem FROM e CROSS JOIN generate_series(0, cardinality(string_to_array(topic, '/'))) AS n
+	) AS e WHERE EXISTS (SELECT FROM s WHERE s.stem = e.stem AND outcrier.matches(e.topic, s.pattern)
+		AND outcrier.contains(s.position_set, e.xid, e.id) AND NOT outcrier.contains(s.from_set, e.xid, e.id)
+		AND (s.types = '{}' OR EXISTS (SELECT FROM unnest(s.types) AS k WHERE k = e.type OR right(k, 1) = '*' AND starts_with(e.type, left(k, -1)))))
+)
+SELECT id, topic, type FROM e WHERE id NOT IN (SELECT id FROM sent) ORDER BY id DESC LIMIT 50`
+)
 
 // BenchmarkSettle is what a restored database takes until its new history has begun.
 func BenchmarkSettle(b *testing.B) {
