@@ -217,7 +217,7 @@ func TestAdmin_SignsInAndOut(t *testing.T) {
 	settled(t, tab, `document.querySelector('.problem').textContent !== ''`)
 	screenshot(t, tab, "admin-sign-in-refused")
 	give(token("--subscribe", "**"))
-	settled(t, tab, `document.querySelector('main').innerText.includes('does not grant admin')`)
+	settled(t, tab, `document.querySelector('main').innerText.includes('has no grant of admins')`)
 	axe.check(t, tab, "no admin")
 	screenshot(t, tab, "admin-no-admin")
 	give(token("--admin"))
