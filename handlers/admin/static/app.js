@@ -181,10 +181,11 @@ function show(moved = true) {
   }
 }
 
-// expired is when the token that somebody was signed in with expired, or ''.
+// expired is when the token that somebody was signed in with expired, or ''. Its cookie goes
+// up to a second before it.
 function expired() {
   const at = sessionStorage.getItem(expiresKey) ?? '';
-  return at && Date.parse(at) <= Date.now() ? at : '';
+  return at && Date.parse(at) <= Date.now() + 2000 ? at : '';
 }
 
 onAnswer((status, path) => {

@@ -131,16 +131,16 @@ function sentTo(page, query, subject) {
     sql.show(found.sql);
   };
   const older = async () => {
+    paged = true;
     const found = await read('people/sent', { subject, ...asked, ...times, before: next }, page.signal);
     all = [...all, ...found.events];
     show(found);
   };
   list.whole.hidden = true;
-  let begun = false;
+  let paged = false;
   if (!problem.textContent) page.every(5000, async (signal) => {
-    if (begun) return;
+    if (paged) return;
     const found = await read('people/sent', { subject, ...asked, ...times }, signal);
-    begun = true;
     all = found.events;
     show(found);
   });
