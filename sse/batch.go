@@ -7,10 +7,10 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// batches gathers the events of a stream that asks for them in batches: one SSE
-// event a window, whose data is a JSON array, and whose id is the position after
-// the last of them. What waits for its window waits in the hub, like what waits for
-// any reader; here only what is being written is gathered.
+// batches gathers the events of a stream that asks for them in batches: one SSE event a
+// window, whose data is a JSON array, and whose id is the position after the last of them.
+// Events that wait for their window wait in the hub, like those for any reader; only the
+// batch that is being written is gathered here.
 type batches struct {
 	plain
 	// named is set when the SSE event is to be outcrier.batch; else batches arrive
@@ -26,9 +26,9 @@ type batches struct {
 	next []byte
 }
 
-// A batch has at most so many events, and so many bytes, unless a single event is
-// larger: clients that read an event into a buffer often have 64 kB for it, and
-// would drop the stream at the same batch again and again.
+// A batch has at most this many events and bytes, unless a single event is larger: clients
+// that read an event into a buffer often have 64 kB for it, and would drop the stream at
+// the same batch again and again.
 const (
 	batchEvents = 500
 	batchBytes  = 32 << 10
@@ -41,8 +41,8 @@ func newBatches(p plain) *batches {
 	return b
 }
 
-// room makes room for an event. What is in the buffer is sent before a batch begins, and so
-// a batch that has begun waits for no reader.
+// room makes room for an event. The buffer is sent before a batch begins, so a batch that
+// has begun waits for no reader.
 func (b *batches) room(dst []byte, f *Frame, e *outbox.Event) ([]byte, bool) {
 	if f != nil {
 		b.next = f.within(b.format, b.maxData).data()
@@ -109,9 +109,9 @@ func (b *batches) seal(dst []byte) []byte {
 	return dst
 }
 
-// followWindows is follow for a stream that wants batches: it takes what the hub
-// hands out when the window is over that began with the first of it. It is never
-// parked: it waits for its own time.
+// followWindows is follow for a stream with batches: it takes frames from the hub when the
+// window is over that began with the first of them. Such a stream is never parked, since it
+// waits for its own timer.
 func (t *stream) followWindows(ctx context.Context) error {
 	window := time.NewTimer(t.request.Batch)
 	window.Stop()
@@ -138,7 +138,7 @@ func (t *stream) followWindows(ctx context.Context) error {
 		case <-t.draining:
 			t.endLater()
 		case <-t.end:
-			if _, err := t.takeWindow(ctx); err != nil { // what has come so far
+			if _, err := t.takeWindow(ctx); err != nil { // the frames so far
 				return err
 			}
 			return t.goodbye(ErrDraining)
@@ -150,8 +150,8 @@ func (t *stream) followWindows(ctx context.Context) error {
 	}
 }
 
-// takeWindow puts all that waits into the buffer, and reports whether the stream is
-// behind. It is too when events were erased since they were taken, which may be long
+// takeWindow puts all waiting frames into the buffer, and reports whether the stream is
+// behind. It is also behind if events were erased since they were taken, which may be long
 // before they are written.
 func (t *stream) takeWindow(ctx context.Context) (isBehind bool, err error) {
 	var frames []*Frame

@@ -21,8 +21,8 @@ func begin(buf []byte) []byte {
 	return buf
 }
 
-// framed makes a sealed buffer, which begin began, the bytes to send: a chunk, and behind
-// the last one the end of all chunks, or just the text.
+// framed returns the bytes to send of a sealed buffer that begin began: a chunk, after the
+// last one also the end of all chunks, or just the text.
 func framed(buf []byte, chunked, complete bool) []byte {
 	if !chunked {
 		return buf[chunkRoom:]

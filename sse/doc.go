@@ -8,7 +8,7 @@
 // takes the tail's reads and queues their frames at the subscriptions whose topics
 // match. A [Subscription] is one reader's place in the hub, with a bounded queue.
 //
-// The [Ring] holds the newest frames, beyond what waits for anybody.
+// The [Ring] is the replay buffer: it holds the newest frames.
 //
 // The [Streamer] serves streams. Each goes the same way:
 //
@@ -16,46 +16,46 @@
 //	                        ▲                 │
 //	                        └──── behind ◄────┘
 //
-// It subscribes, and gets the hub's position W with its place; says hello, with
-// what became of the position that it came with; replays what W holds and that
-// position does not; then follows what the hub has queued since W. When its queue
-// overflows it lags: the queue is dropped, and what was in it and what comes after
-// is recalled from the ring. When the ring does not hold that any more it is behind,
-// and goes back to replay from its own position. [Streamer.Poll] goes the same way
-// for one answer. Replays are read from the ring too, if it goes back far enough,
-// and else from the table.
+// It subscribes, and gets the hub's position W with its place; says hello, which reports
+// whether the client's position was resumed; replays the events that W has and that
+// position has not; then follows the frames that the hub has queued since W. When its queue
+// overflows it lags: the queue is dropped, and its frames and later ones are recalled from
+// the ring. When the ring does not hold those any more the stream is behind, and goes back
+// to replay from its own position. [Streamer.Poll] goes the same way for one answer.
+// Replays are read from the ring too, if it goes back far enough, and otherwise from the
+// table.
 //
-// A stream has a goroutine as long as it may have to wait: for the table, or for
-// a reader who is slow. A live one on a [Socket] is parked with a pool of a few
-// workers, which is called when frames, a heartbeat, or the end are due, and
-// writes what the socket takes at once. One that asked for batches keeps its
-// goroutine, which lets what comes wait in the queue until its window is over, and
-// then writes it as one event: a JSON array of the frames' shared bytes, whose id
-// is the position after the last of them.
+// A stream has a goroutine as long as it may have to wait: for the table, or for a reader
+// who is slow. A live one on a [Socket] is parked with a pool of a few workers, which is
+// called when frames, a heartbeat, or the end are due, and writes what the socket takes at
+// once. One with batches keeps its goroutine, which lets frames wait in the queue until its
+// window is over, and then writes them as one event: a JSON array of the frames' shared
+// bytes, whose id is the position after the last of them.
 //
 // How events look on the wire is an encoder's alone: plain SSE, compressed, in batches, or
 // as the messages of a WebSocket. What the client of a WebSocket sends waits in an inbox
 // until the stream's goroutine has time for it: then the topics change, at a position that
-// the client is told.
+// the client learns.
 //
 // # Invariants
 //
 //   - An event is either in W or queued: registering and copying W are one step.
 //   - The hub waits for no reader, and a queue has a limit.
 //   - What waits in a queue is in the ring as well, or was until the ring was last
-//     filled anew: all queues together hold no more than another ring.
-//   - A stream's last id is at every moment the position of what it was sent.
+//     refilled: all queues together hold no more than another ring.
+//   - A stream's last id is at every moment the position of the events that were sent on
+//     it.
 //   - Whole events leave in one write; no write that waits is without a deadline.
 //   - One goroutine at a time has a stream.
-//   - The tail says when events were erased or changed. From then on no reader is given
-//     what was read before that, but for one write that waits for it already: the ring
-//     and all queues are emptied, and a count is raised by which a page, a batch or a
-//     poll knows that it is of before.
-//   - Events on no topic, which tell of erasures, go to nobody. Positions advance over
+//   - The tail says when events were erased or changed. From then on no reader receives
+//     events that were read earlier, except in one write that already waits for it: the ring
+//     and all queues are emptied, and a count is raised by which a page, a batch or a poll
+//     knows that it is older.
+//   - Events on no topic, which report erasures, go to no stream. Positions advance over
 //     them.
 //
-// The package knows no SQL and no HTTP routes: what it needs of the table is [Past],
-// what it needs of a response is [Writer]. The way of an event from function to function
-// is in docs/architecture.md. Why connections are taken over, why gzip is shared, and why
-// there is a ring: docs/decisions, 8 to 10.
+// The package knows no SQL and no HTTP routes: [Past] is its interface to the table,
+// [Writer] that to a response. The way of an event from function to function is in
+// docs/architecture.md. Why connections are taken over, why gzip is shared, and why there
+// is a ring: docs/decisions, 8 to 10.
 package sse

@@ -12,7 +12,7 @@ import (
 // buffer (see begin), and returns it. One goroutine at a time uses it, the one that has the
 // stream.
 type encoder interface {
-	// open appends what a stream begins with, before anything is known of it.
+	// open appends the beginning of a stream, before its position is known.
 	open(dst []byte) []byte
 	// room is called before each event that is read from the table, and in batches before
 	// each event. It reports whether dst must be sent first.
@@ -27,12 +27,12 @@ type encoder interface {
 	event(dst []byte, e *outbox.Event, at outbox.Position) []byte
 	// notice appends one of the server's own events.
 	notice(dst []byte, n notice) []byte
-	// heartbeat appends what keeps a stream alive whose reader stands at a position, and
-	// knows it unless it has moved.
+	// heartbeat appends a sign of life; at is the reader's position, and moved reports
+	// whether the reader has yet to learn it.
 	heartbeat(dst []byte, at outbox.Position, moved bool) []byte
-	// end appends how the stream ends, if there is something to say, and reports whether
-	// the response is complete then. A stream that ends for a reason that is not said is
-	// cut off: to a client that fetches it, a complete response is one not to ask for again.
+	// end appends the goodbye, if there is one, and reports whether the response is
+	// complete then. A stream that ends without a goodbye is cut off: a client that fetches
+	// it would not ask again after a complete response.
 	end(dst []byte, e ending) ([]byte, bool)
 	// seal makes dst whole: it is sent next.
 	seal(dst []byte) []byte

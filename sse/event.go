@@ -13,7 +13,7 @@ import (
 // appended last.
 func (s *Streamer) Event(ctx context.Context, id int64) (event outbox.Event, before, after outbox.Position, found bool, err error) {
 	for {
-		// Beside no tail: the table is asked as it is.
+		// Without a tail's position: only the table counts.
 		earliest, err := s.Hub.Ring.Earliest(ctx, outbox.Position{})
 		if err != nil {
 			return event, before, after, false, err

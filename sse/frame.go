@@ -81,9 +81,9 @@ type encoded struct {
 	key *outbox.PositionKey
 }
 
-// claim is the id up to which a reader was given all events of a read or leg who was
-// given one with this id. Where the next one has the same id it is the id below: to a
-// reader cut off between them the first comes again, rather than neither.
+// claim returns the id up to which a reader has received all events of a read or leg, once
+// it has received the one with this id. If the next event has the same id it is one less,
+// so that a disconnect between them repeats the first instead of losing the second.
 func claim(id int64, tied bool) int64 {
 	if tied {
 		return id - 1
@@ -91,7 +91,7 @@ func claim(id int64, tied bool) int64 {
 	return id
 }
 
-// Position is that of a reader that was given the event and all before it.
+// Position returns the position of a reader that has received the event and all before it.
 func (f *Frame) Position() outbox.Position {
 	p := f.read.To
 	p.EventID = claim(f.Event.ID, f.tied)
@@ -101,8 +101,8 @@ func (f *Frame) Position() outbox.Position {
 	return p
 }
 
-// in gives the frame in a format, encoding it the first time. Two goroutines may
-// both be the first; that costs no more than the work.
+// in returns the frame in a format, and encodes it the first time. Two goroutines may both
+// be the first; that costs no more than the work.
 func (f *Frame) in(format Format) *encoded {
 	key := f.read.keys.Used()
 	place := &f.encoded[format.index()]
@@ -127,8 +127,8 @@ func (f *Frame) in(format Format) *encoded {
 	return e
 }
 
-// within is in for a reader who takes at most so many bytes of an event's fields before
-// the id, if most is above 0: of a larger one it is the reference.
+// within is like in, for a reader that accepts at most that many bytes of an event's fields
+// before the id, if most is above 0: for a larger event it returns the reference.
 func (f *Frame) within(format Format, most int) *encoded {
 	if most > 0 {
 		e := f.in(format &^ Gzip)
@@ -142,7 +142,7 @@ func (f *Frame) within(format Format, most int) *encoded {
 // data is the part before the id; in the unnamed format the field data.
 func (e *encoded) data() []byte { return e.wire[:e.head] }
 
-// tail is the part of a message behind the position.
+// tail returns the part of a message after the position.
 func (e *encoded) tail() []byte { return e.wire[e.head:] }
 
 // size is the frame's length on the wire, in bytes.
@@ -210,11 +210,11 @@ var (
 	escapes    = strings.NewReplacer("\u2028", `\u2028`, "\u2029", `\u2029`, "\u0085", `\u0085`)
 )
 
-// appendEnvelope appends the event as a CloudEvents 1.0 object in JSON, the
-// payload byte for byte. topic is an extension attribute, and so is each header,
-// but for subject and dataschema, which are CloudEvents' own (3.1: names are
-// lower-case letters and digits). A reference has dataref instead of data (CloudEvents'
-// extension of that name), relative to the request's path.
+// appendEnvelope appends the event as a CloudEvents 1.0 object in JSON, the payload byte
+// for byte. topic is an extension attribute, and so is each header, except subject and
+// dataschema, which are CloudEvents' own (3.1: names are lower-case letters and digits). A
+// reference has dataref instead of data (CloudEvents' extension of that name), relative to
+// the request's path.
 func appendEnvelope(dst []byte, e *outbox.Event, isReference bool) []byte {
 	dst = append(dst, `{"specversion":"1.0","id":"`...)
 	dst = strconv.AppendInt(dst, e.ID, 10)
@@ -267,7 +267,7 @@ func appendHeaders(dst []byte, headers map[string]string, isReference bool) []by
 	slices.Sort(names)
 	seen := slices.Clone(reserved)
 	if isReference {
-		seen = append(seen, "dataref") // ours; else a publisher may have one
+		seen = append(seen, "dataref") // ours; otherwise a publisher may have one
 	}
 	for _, name := range names {
 		attribute := strings.Map(func(r rune) rune {

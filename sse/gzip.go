@@ -12,20 +12,20 @@ import (
 )
 
 // With Gzip a frame is compressed on its own, once for all streams: the result ends at a
-// whole byte and refers to nothing before it, so that it can stand at any place of any
-// stream. The id, which some streams have of their own, is stored uncompressed behind
-// it. Text of one stream alone is compressed when it is written, and a short one stored.
+// whole byte and refers to nothing before it, so that it can be at any place of any stream.
+// The id, which some streams have of their own, follows it uncompressed. Text for a single
+// stream is compressed when it is written, and only stored if it is short.
 
-// GzipComment is the comment in the header of what is compressed here: by it one can
-// tell that no proxy does, which would hold events back.
+// GzipComment is the comment in the gzip header of our streams: it shows that no proxy
+// compresses them, which would hold events back.
 const GzipComment = "outcrier"
 
 const (
 	// gzipHeader begins a stream: deflate, no time, any system, a comment (2.3.1).
 	gzipHeader = "\x1f\x8b\x08\x10\x00\x00\x00\x00\x00\xff" + GzipComment + "\x00"
-	// deflateMark is an empty stored block (RFC 1951, 3.2.4): some readers give out
-	// what they have only when they meet one. Behind its first bits, which end with the
-	// first byte, it is emptyLength.
+	// deflateMark is an empty stored block (RFC 1951, 3.2.4): some readers return their
+	// data only when they meet one. After its first bits, which end with the first byte, it
+	// is emptyLength.
 	deflateMark = "\x00" + emptyLength
 	emptyLength = "\x00\x00\xff\xff"
 	// deflateEnd is an empty last block.
@@ -37,10 +37,10 @@ const (
 // compressed compresses the stream.
 type compressed struct {
 	plain
-	// sealed is how much of the buffer is as it will be sent; the rest is text. A buffer
-	// begins with room for a chunk's header.
+	// sealed is the length of the part of the buffer that is ready to be sent; the rest is
+	// text. A buffer begins with room for a chunk's header.
 	sealed int
-	// unmarked is set while a reader may need a mark behind the sealed part.
+	// unmarked is set while a reader may need a mark after the sealed part.
 	unmarked bool
 	// sum is of all text so far, compressed or stored.
 	sum checksum
@@ -114,8 +114,8 @@ func (e *encoded) compress() *encoded {
 	return c
 }
 
-// appendEndStored is appendEnd behind a compressed head; it returns the sum of its text
-// too.
+// appendEndStored is appendEnd after a compressed head; it also returns the checksum of its
+// text.
 func appendEndStored(dst []byte, keys *outbox.PositionKeys, p outbox.Position) ([]byte, checksum) {
 	end := appendEnd(nil, keys, p)
 	return appendStored(dst, end), summed(end)
@@ -130,7 +130,7 @@ func appendStored(dst, text []byte) []byte {
 	return append(dst, text...)
 }
 
-// pack compresses the text behind from, or stores it, without a mark, if it is short.
+// pack compresses the text after from, or stores it, without a mark, if it is short.
 func pack(dst []byte, from int) (packed []byte, unmarked bool) {
 	if len(dst)-from > storedBytes {
 		return append(dst[:from], deflate(dst[from:])...), false
@@ -142,7 +142,7 @@ func pack(dst []byte, from int) (packed []byte, unmarked bool) {
 func deflate(text []byte) []byte {
 	var out bytes.Buffer
 	if err := flate.StatelessDeflate(&out, text, false, nil); err != nil {
-		panic(err) // a Buffer takes everything
+		panic(err) // writing to a Buffer can't fail
 	}
 	return out.Bytes()
 }
@@ -159,10 +159,9 @@ func stored(dst []byte, from int) []byte {
 	return dst
 }
 
-// checksum is what the end of a gzip member has of its text: CRC-32, and the length
-// modulo 2³². That of two texts in a row is made of those of the two: the first is
-// shifted by the length of the second, a multiplication by shift modulo the
-// polynomial.
+// checksum is that of a gzip trailer: CRC-32, and the length modulo 2³². The checksum of
+// two texts in a row is computed from those of the two: the first is shifted by the length
+// of the second, which is a multiplication by shift modulo the polynomial.
 type checksum struct{ crc, size, shift uint32 }
 
 // summed is the checksum of a text.
@@ -170,7 +169,7 @@ func summed(text []byte) checksum {
 	return checksum{crc32.ChecksumIEEE(text), uint32(len(text)), shiftBy(len(text))}
 }
 
-// join makes the checksum one of the text that it is of and the next.
+// join extends the checksum by that of the text that follows.
 func (c *checksum) join(next checksum) {
 	c.crc = multiply(next.shift, c.crc) ^ next.crc
 	c.size += next.size
@@ -179,7 +178,7 @@ func (c *checksum) join(next checksum) {
 // one is the polynomial 1: the bits stand in reverse, as in CRC-32.
 const one uint32 = 1 << 31
 
-// multiply gives a·b modulo CRC-32's polynomial.
+// multiply returns a·b modulo CRC-32's polynomial.
 func multiply(a, b uint32) (product uint32) {
 	for ; a != 0; a <<= 1 {
 		product ^= b & -(a >> 31)

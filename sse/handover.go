@@ -2,30 +2,28 @@ package sse
 
 import "github.com/outcrier/outcrier/outbox"
 
-// handover joins what a stream has been given to the hub's frames. As a rule the
-// stream stands where the hub stands, and frames pass with their own ids. But a
-// stream can come from a node that has read further than this one: then what it
-// was given already is left out, and the rest passes with ids of its own, until
-// the hub has read past it.
+// handover joins a stream to the hub's frames. Usually the stream's position is the hub's,
+// and frames pass with their own ids. But a stream can come from a node that has read
+// further than this one: then frames that it already has are left out, and the rest gets
+// ids of its own, until the hub has read past the stream's position.
 type handover struct {
 	// at is the position of the stream.
 	at outbox.Position
-	// ahead tells that the hub has not read past the stream yet. While it is
-	// set, base is what the stream was given before read, which it stands in.
+	// ahead is set while the hub has not read past the stream's position. Then base is the
+	// position before read, in the middle of which the stream is.
 	ahead bool
 	base  outbox.Position
 	read  *reading
 }
 
-// join begins at w, with a stream that was given everything up to w, and perhaps
-// more.
+// join returns the handover at w of a stream that has received everything up to w, and
+// perhaps more.
 func join(given, w outbox.Position) handover {
 	given = given.Join(w)
 	return handover{at: given, base: given, ahead: !w.Given.Covers(given.Given)}
 }
 
-// admit tells whether the frame is new to the stream; at is then the position
-// after it.
+// admit reports whether the frame is new to the stream; at is then the position after it.
 func (h *handover) admit(f *Frame) bool {
 	if h.ahead && f.read != h.read {
 		if h.read != nil {
@@ -46,7 +44,7 @@ func (h *handover) admit(f *Frame) bool {
 	return true
 }
 
-// idle takes note that everything up to the hub's position was handed over.
+// idle records that the stream has received everything up to the hub's position.
 func (h *handover) idle(hub outbox.Position) {
 	if !h.ahead || hub.Within == nil && hub.Given.Covers(h.base.Given) {
 		h.ahead, h.at = false, hub

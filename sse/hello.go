@@ -21,7 +21,7 @@ type Hello struct {
 	*GapData
 }
 
-// GapData says what a reader can't be given, and what to do about it.
+// GapData describes a gap, and what to do about it.
 type GapData struct {
 	Reason outbox.Reason `json:"reason"`
 	// Since is when the oldest event still held was appended.

@@ -10,23 +10,23 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// Hub hands the tail's reads to the subscriptions that follow them. It waits
-// for no reader: a subscription whose queue is full lags, and recalls what it missed
-// from the ring; when the ring has let go of that, it is behind and goes back to
-// replay from its own position.
+// Hub hands the tail's reads to the subscriptions that follow them. It waits for no reader:
+// a subscription whose queue is full lags, and recalls the frames that it missed from the
+// ring; when the ring has evicted them, the subscription is behind and goes back to replay
+// from its own position.
 //
-// Its position W is what joins replay to live without a hole or a repeat: a
-// subscription registers and copies W under one lock, everything after W is
-// queued for it, and everything up to W can be replayed. In the middle of a long
-// read W is already the end of that read, whose events are all in the table; the
-// parts still to come then go only to those who were there when it began.
+// Its position W joins replay to live without a hole or a repeat: a subscription registers
+// and copies W under one lock, everything after W is queued for it, and everything up to W
+// can be replayed. In the middle of a long read W is already the end of that read, whose
+// events are all in the table; the remaining parts then go only to subscriptions that were
+// registered when it began.
 //
 // A part of a read with Forget tells that events were erased or changed: the ring is
-// emptied, every subscription for which frames wait is behind, and who has read a page
-// of a replay before and not given it yet reads it again. So no reader is given anything
-// from before, but what was being written to it.
+// emptied, every subscription with waiting frames is behind, and a page of a replay that
+// was read before and not sent yet is read again. So no reader receives anything older,
+// except in a write that was under way.
 type Hub struct {
-	// Ring has the frames that were handed out last.
+	// Ring has the newest frames.
 	Ring *Ring
 	// Keys write and read positions: a random one by default, for this process alone.
 	Keys *outbox.PositionKeys
@@ -38,7 +38,7 @@ type Hub struct {
 	started chan struct{}
 	// position is W.
 	position outbox.Position
-	// delivered is what those have been handed who were there when the present
+	// delivered is the position of subscriptions that were registered before the present
 	// read began: W between reads.
 	delivered outbox.Position
 	// whole is the present read.
@@ -46,17 +46,17 @@ type Hub struct {
 	// read counts reads, starts counts Starts.
 	read, starts int64
 	subscribed   map[*Subscription]struct{}
-	// released is the newest serial when the queues were last looked through.
+	// released is the newest serial when the queues were last checked.
 	released int64
 	// lagged counts the queues that were dropped because they were full.
 	lagged int64
 	index  index
-	// called are the subscriptions whose readers are to be called.
+	// called are the subscriptions whose readers have to be notified.
 	called []*Subscription
 }
 
-// Queues of a subscription are bounded by these unless the hub says otherwise:
-// a reader this far behind is better served from the table.
+// Default bounds of a subscription's queue: a reader that lags further is better served
+// from the table.
 const (
 	DefaultQueueFrames = 256
 	DefaultQueueBytes  = 1 << 20
@@ -73,8 +73,9 @@ func NewHub(ring *Ring) *Hub {
 	}
 }
 
-// Start sets the position that the next read begins at. Called again, it turns
-// every subscription behind: what they were handed does not lead to here.
+// Start sets the position that the next read begins at. If it is called again, every
+// subscription is behind, since this position does not continue the frames that they
+// received.
 func (h *Hub) Start(p outbox.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -92,15 +93,15 @@ func (h *Hub) Start(p outbox.Position) {
 }
 
 const (
-	// Readers are called while the rest of a crowd is still being queued for.
+	// Readers are notified while frames are still being queued for the rest of a crowd.
 	callEvery = 128
-	// So few parked streams are written to at once: to wake another goroutine
-	// for it takes longer.
+	// Up to this many parked streams are written to at once: waking another goroutine takes
+	// longer.
 	callFew = 4
 )
 
-// Deliver hands a part of a read to whoever follows its events. Only the tail
-// calls it, and it does not block.
+// Deliver queues a part of a read at the subscriptions that follow its events. Only the
+// tail calls it, and it does not block.
 func (h *Hub) Deliver(r outbox.Read) {
 	few := h.deliver(r)
 	for _, s := range few {
@@ -108,7 +109,7 @@ func (h *Hub) Deliver(r outbox.Read) {
 	}
 }
 
-// deliver queues, and calls the readers, but for the few that it returns.
+// deliver queues frames, and notifies the readers, except the few that it returns.
 func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -118,8 +119,8 @@ func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 		h.whole = &reading{From: r.From, To: r.To, number: h.read, at: time.Now(), keys: h.Keys}
 	}
 	if r.Forget {
-		// Before the ring counts the erasure: a reader who has taken frames from a queue
-		// has read the count before that.
+		// Before the ring counts the erasure: a reader that has taken frames from a queue
+		// has read the count before.
 		for s := range h.subscribed {
 			s.erase()
 		}
@@ -155,10 +156,9 @@ func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 	return few
 }
 
-// release has the queues let go of what the ring has let go of. A queue looks to that
-// itself when something is added to it; this is for the others, whose topics are
-// quiet. It is done when nothing is left in the ring of what it had the last time, and
-// no more often than there are frames for it.
+// release drops frames from the queues that the ring has evicted. A queue does so itself
+// when a frame is added to it; this is for the others, whose topics are quiet. It runs when
+// the ring has evicted everything that it held the last time.
 func (h *Hub) release() {
 	if h.Ring.oldest() <= h.released || h.Ring.serial-h.released < int64(len(h.subscribed)) {
 		return
@@ -177,7 +177,7 @@ func (h *Hub) call() {
 	h.called = h.called[:0]
 }
 
-// Started tells whether there was a Start.
+// Started reports whether Start was called.
 func (h *Hub) Started() bool {
 	select {
 	case <-h.started:

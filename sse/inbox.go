@@ -14,18 +14,19 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// inbox reads what the client of a WebSocket sends. It is given bytes as they come, by
-// one goroutine at a time, and keeps whole messages until the stream takes them.
+// inbox reads what the client of a WebSocket sends. One goroutine at a time passes it bytes
+// as they arrive, and it keeps whole messages until the stream takes them.
 type inbox struct {
 	// wake has a token when a ping or a message came.
 	wake chan struct{}
-	// failed is why the stream is to end as soon as it begins, if it is.
+	// failed, when not nil, is why the stream has to end as soon as it begins.
 	failed error
 
 	mu sync.Mutex
 	// rest are the bytes of a frame that has not come whole.
 	rest []byte
-	// message is what has come of a message of several frames, fragmented that there is one.
+	// message has the fragments so far of a message of several frames; fragmented is set
+	// while there is one.
 	message    []byte
 	fragmented bool
 	// waiting are the messages that the stream has not taken, size their bytes.
@@ -70,7 +71,8 @@ func (c *closing) Error() string {
 
 func (c *closing) Is(target error) bool { return c.left && target == ErrLeft }
 
-// receive takes bytes of the connection. It returns a *closing when the stream is to end.
+// receive handles bytes of the connection. It returns a *closing when the stream has to
+// end.
 func (in *inbox) receive(p []byte) error {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -170,7 +172,7 @@ func (in *inbox) add(message []byte) error {
 	return nil
 }
 
-// refuse is the end of a stream whose client sent something that is not understood.
+// refuse returns the end of a stream whose client sent something malformed.
 func refuse(code ws.StatusCode, status int, detail string) *closing {
 	return &closing{code: code, reason: detail, refused: &Refused{Status: status, Title: http.StatusText(status), Detail: detail}}
 }

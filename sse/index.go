@@ -2,18 +2,18 @@ package sse
 
 import "strings"
 
-// index finds the subscriptions that follow a topic: exact topics by a map,
-// patterns by a trie of their segments. An event that nobody follows costs a
-// look-up. It is guarded by its hub's lock.
+// index finds the subscriptions that follow a topic: exact topics by a map, patterns by a
+// trie of their segments. An event without subscriptions costs one look-up. It is guarded
+// by its hub's lock.
 type index struct {
 	exact    map[string]*list
 	patterns node
 }
 
-// node is a place in the trie: what was reached by the segments before it.
+// node is a node of the trie, reached by the segments before it.
 type node struct {
 	children map[string]*node
-	// ends are those whose pattern ends here, rest those whose "**" stands here.
+	// ends are those whose pattern ends here, rest those whose "**" is here.
 	ends, rest list
 }
 
@@ -107,7 +107,7 @@ func (n *node) add(segments []string, e entry) {
 	}
 }
 
-// remove takes e out, and nodes that lead nowhere with it.
+// remove removes e, and the nodes that become empty.
 func (n *node) remove(segments []string, e entry) {
 	switch {
 	case len(segments) == 0:

@@ -7,8 +7,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// lastOf is the position of a reader that was given all events of w but the newest n of
-// those that the filter selects, by their ids.
+// lastOf returns the position of a reader that has received all events of w except the
+// newest n of the filter's, by id.
 //
 // It looks back from the newest id, further each time: a page that fills a list needs a
 // few events of a busy topic, or all of one that is quiet, which the table finds by the

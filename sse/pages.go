@@ -10,22 +10,21 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// pages are those of one replay, in their order. What they hold is bounded
-// whatever the readers do. A page from memory is no more than is written at once, so
-// that it is let go before the write: else a reader who is slow would hold what the
-// ring has let go. One from the table is small, save for a few replays at a time
-// whose readers have shown that they keep up. Those get large ones, of which the next
-// is read while the last is written.
+// pages are those of one replay, in their order. What they hold is bounded whatever the
+// readers do. A page from memory is no more than is written at once, and is released before
+// the write, so that a slow reader can't pin memory that the ring has evicted. A page from
+// the table is small, except for a few replays at a time whose readers have shown that they
+// keep up. Those get large pages, the next of which is read while the last is written.
 type pages struct {
 	*stream
-	// lane, when not nil, ends that the replay is one of the few.
+	// lane, when not nil, gives up this replay's place among the few.
 	lane func()
 	// ahead, when not nil, will have the next page.
 	ahead chan page
 	// asked is when the last page was handed out.
 	asked time.Time
-	// small is how many events a small page may have, as far as is known of their
-	// size; 0 when nothing is.
+	// small is how many events a small page may have, estimated from their size so far; 0
+	// when nothing is known.
 	small int
 	// frames is room for a page from memory.
 	frames []*Frame
@@ -45,8 +44,8 @@ type page struct {
 }
 
 const (
-	// A small page is about what a socket's buffers take: so many events, and about
-	// so many bytes, since it is held for as long as its reader takes nothing.
+	// A small page is about the size of a socket's buffers, in events and bytes, since it
+	// is held for as long as its reader takes nothing.
 	smallPage, smallBytes = 64, 64 << 10
 	// A large one is worth a query. Its bytes are bounded by the table's reader.
 	largePage = 2000
@@ -60,7 +59,7 @@ func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error)
 	size := func(f *Frame) int { return f.size(p.request.Format) }
 	erasures := p.Hub.Ring.erasures.Load()
 	if read, ok := p.Hub.Ring.page(p.frames, leg, p.request.Filter, largePage, p.unused(), size); ok {
-		p.ahead = nil // what was read ahead is in the ring by now
+		p.ahead = nil // the page read ahead is in the ring by now
 		p.Hub.Ring.memory.count(len(read.frames))
 		p.frames = read.frames
 		return page{frames: read.frames, after: read.after, done: read.done, erasures: erasures}, nil
@@ -128,7 +127,7 @@ func (p *pages) read(ctx context.Context, leg outbox.Leg, limit int) page {
 }
 
 // stale reports whether events were erased since a page was read: the rest of it must not
-// be given. The next one is small then, so that it is soon read and given, however many
+// be sent. The next page is small then, so that it is soon read and sent, however many
 // erasures there are.
 func (p *pages) stale(page *page) bool {
 	if p.Hub.Ring.erasures.Load() == page.erasures {
@@ -144,13 +143,14 @@ func (p *pages) restart() {
 	p.ahead, p.asked = nil, time.Time{}
 }
 
-// close comes after the last page, when what is read ahead was cancelled.
+// close waits for the reads ahead; it is called after the last page, when they were
+// cancelled.
 func (p *pages) close() {
 	p.slow()
 	p.reads.Wait()
 }
 
-// slow gives way to another replay.
+// slow gives the place among the few to another replay.
 func (p *pages) slow() {
 	if p.lane != nil {
 		p.lane()

@@ -22,8 +22,8 @@ type Polled struct {
 	sent func()
 }
 
-// Sent has the poll recorded, if there is an audit and it gave events. It is called
-// once, after the answer was written.
+// Sent records the poll, if there is an audit and it returned events. It is called once,
+// after the answer was written.
 func (p Polled) Sent() {
 	if p.sent != nil {
 		p.sent()
@@ -56,9 +56,9 @@ func (p Polled) Parts() [][]byte {
 
 var comma = []byte{','}
 
-// Poll gives what the request would get as a stream, limit events at most: at
-// once when there is something, else when there is, or when wait is over. With Until
-// it gives what there is up to there, and does not wait.
+// Poll returns the events that the request would get as a stream, at most limit: at once if
+// there are any, otherwise as soon as there are, or when wait is over. With Until it
+// returns the events up to there, and does not wait.
 func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait time.Duration) (Polled, error) {
 	refused := s.enter()
 	defer s.leave()
@@ -82,7 +82,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	rejudge := func(given outbox.Position) (outbox.Position, error) {
 		given, found, err := s.judge(ctx, given, request.Filter, w)
 		if found != nil && found.Reason != outbox.Trimmed {
-			p.from = given // what lies between is not in the answer
+			p.from = given // events in between are not in the answer
 		}
 		if gap == nil {
 			gap = found
@@ -148,7 +148,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 // poll is one poll while it is answered.
 type poll struct {
 	request Request
-	// filter is what was asked for.
+	// filter is the request's.
 	filter outbox.Filter
 	limit  int
 	events []json.RawMessage
@@ -156,8 +156,8 @@ type poll struct {
 	last   int64
 	// noRoom is set when an event was left out for which Reserve had no room.
 	noRoom bool
-	// from is where it began, and live where its replay met what happens now, if
-	// it began with a time.
+	// from is where the poll began, and live where its replay ended and live events begin,
+	// if it began with a time.
 	from outbox.Position
 	live *outbox.Position
 	// erasures is the ring's count from before the first of the events was read.
@@ -169,8 +169,8 @@ func (p *poll) stale(ring *Ring) bool {
 	return len(p.events) > 0 && ring.erasures.Load() != p.erasures
 }
 
-// restart begins again at from. The answer is a small one then, so that it is soon read
-// and given, however many erasures there are.
+// restart begins again at from. The answer is a small one then, so that it is soon read and
+// sent, however many erasures there are.
 func (p *poll) restart(ring *Ring) {
 	p.erasures = ring.erasures.Load()
 	p.events, p.size, p.noRoom = p.events[:0], 0, false
@@ -178,7 +178,7 @@ func (p *poll) restart(ring *Ring) {
 	p.request.Filter, p.live = p.filter, nil
 }
 
-// record is the audit's of the whole poll: a stream that has ended.
+// record writes the audit's record of the whole poll: a stream that has ended.
 func (p *poll) record(to outbox.Position) {
 	record := p.request.Record(p.from, p.filter)
 	if p.live != nil {
@@ -210,8 +210,7 @@ func (p *poll) add(e *outbox.Event) bool {
 	return true
 }
 
-// replay adds what w holds and the reader was not given, and returns the position
-// after what was added.
+// replay adds the events of w that the reader lacks, and returns the position after them.
 func (p *poll) replay(ctx context.Context, past Past, given, w outbox.Position) (outbox.Position, error) {
 	for _, leg := range given.Legs(w) {
 		for done := false; !done; {
@@ -241,8 +240,8 @@ func (p *poll) replay(ctx context.Context, past Past, given, w outbox.Position) 
 	return given, nil
 }
 
-// follow adds what the hub queues, waiting for the first until over, which is
-// nil not to wait. It tells whether the subscription is behind.
+// follow adds the frames that the hub queues. It waits for the first until over, or not at
+// all if over is nil. It reports whether the subscription is behind.
 func (p *poll) follow(ctx context.Context, sub *Subscription, joined *handover, over, draining <-chan struct{}) (isBehind bool) {
 	for {
 		frames, state, more := sub.take(nil)

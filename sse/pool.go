@@ -15,11 +15,11 @@ import (
 // connection is a Writer that can do without a goroutine of its own: a Socket.
 type connection interface {
 	Writer
-	// TryWrite writes what it can without waiting.
+	// TryWrite writes as much as it can without waiting.
 	TryWrite(p []byte) (n int, err error)
 	// chunks reports whether the response is chunked, and each write to be framed so.
 	chunks() bool
-	// inbox takes what the client of a WebSocket sends; nil for SSE.
+	// inbox returns the inbox for messages of a WebSocket's client; nil for SSE.
 	inbox() *inbox
 	// watch has the watch call the listener, until Close. If it returns false, listen does,
 	// in a goroutine.
@@ -27,12 +27,12 @@ type connection interface {
 	listen(l listener)
 	// linger waits for the client to close the connection, for a moment.
 	linger()
-	// abort has Close throw away what the reader has not taken.
+	// abort makes Close discard data that the reader has not taken.
 	abort()
 	Close() error
 }
 
-// listener is called by whoever listens to a connection.
+// listener has the functions that are called when something happens on a connection.
 type listener struct {
 	// left is called when the client has closed the connection.
 	left func()
@@ -47,16 +47,16 @@ type listener struct {
 // until it can be parked again.
 type writerPool struct {
 	began time.Time
-	// wake has a token for each idle worker that is to look at called.
+	// wake has one token per idle worker to wake.
 	wake chan struct{}
 	// goroutines are the workers, those that streams got from the pool, and whatever else
 	// Run waits for.
 	goroutines sync.WaitGroup
-	// sent is what was written to all streams.
+	// sent counts the writes to all streams.
 	sent sent
 	// inline is a worker without a goroutine: the tail's writes for it.
 	inline worker
-	// stopping is set when nobody waits for readers any more.
+	// stopping is set when the pool no longer waits for readers.
 	stopping atomic.Bool
 
 	mu      sync.Mutex
@@ -68,7 +68,7 @@ type writerPool struct {
 	called  []*stream
 	// emptied, when not nil, is closed when the last stream leaves.
 	emptied chan struct{}
-	// serve has a worker do what a stream was called for; goOn serves a stream that
+	// serve is called by a worker for a stream that was called; goOn serves a stream that
 	// can't stay parked.
 	serve func(*worker, *stream)
 	goOn  func(t *stream, rest []byte)
@@ -90,9 +90,9 @@ type parked struct {
 	// over is closed when the stream is to end wherever it is, because of why.
 	over chan struct{}
 	why  atomic.Pointer[error]
-	// uncancel, when not nil, has the stream forget the context it came with.
+	// uncancel, when not nil, detaches the stream from the context it came with.
 	uncancel func() bool
-	// place is where it stands in the pool's streams; under its lock.
+	// place is its index in the pool's streams; under its lock.
 	place int
 }
 
@@ -112,15 +112,15 @@ const (
 	calls = callFrames | callBeat | callInbox | callDrain | callOver
 )
 
-// errParked is what a stream's goroutine ends with when the stream does not.
+// errParked ends a stream's goroutine, but not the stream.
 var errParked = errors.New("parked")
 
 // errNotRunning is why a stream on a connection is not served.
 var errNotRunning = errors.New("the streamer does not run")
 
-// Run serves the streams that are live on a Socket, until ctx ends; then it ends
-// them and waits for them, and for all that it has started. Without it there is to be no
-// Socket.
+// Run serves the streams that are live on a Socket, until ctx ends; then it ends them and
+// waits for them, and for all goroutines that it has started. A Socket may only be served
+// while it runs.
 func (s *Streamer) Run(ctx context.Context) error {
 	watch, err := newWatch()
 	if err != nil {
@@ -156,8 +156,8 @@ func (s *Streamer) run(ctx context.Context, watch *watch) error {
 	return context.Cause(ctx)
 }
 
-// endAll ends all streams, without waiting for their readers, and returns what is closed
-// when none is left.
+// endAll ends all streams, without waiting for their readers, and returns a channel that is
+// closed when none is left.
 func (p *writerPool) endAll() <-chan struct{} {
 	p.mu.Lock()
 	p.running = false
@@ -182,7 +182,7 @@ func (s *Streamer) Running() bool {
 	return s.pool.running
 }
 
-// register comes before all else for a stream on a connection, and remove after all.
+// register is called first for a stream on a connection, and remove last.
 func (p *writerPool) register(t *stream) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -194,7 +194,7 @@ func (p *writerPool) register(t *stream) error {
 	return nil
 }
 
-// listen has the stream told of what happens on its connection.
+// listen starts listening to the stream's connection.
 func (p *writerPool) listen(t *stream) error {
 	l := listener{left: t.hasLeft}
 	if t.inbox != nil {
@@ -223,7 +223,7 @@ func (p *writerPool) remove(t *stream) {
 
 func (t *stream) hasLeft() { t.endNow(ErrLeft) }
 
-// received takes what the client of a WebSocket has sent.
+// received handles data from the client of a WebSocket.
 func (t *stream) received(p []byte) {
 	if err := t.inbox.receive(p); err != nil {
 		t.endNow(err)
@@ -242,7 +242,8 @@ func (t *stream) endNow(why error) {
 	}
 }
 
-// notify has what waits in the subscription taken, or takes it.
+// notify calls a worker for the frames that wait in the subscription, or, with now, takes
+// them itself.
 func (t *stream) notify(now bool) {
 	if !now {
 		t.call(callFrames)
@@ -256,14 +257,14 @@ func (t *stream) notify(now bool) {
 	}
 }
 
-// call has a worker take the stream.
+// call makes a worker take the stream.
 func (t *stream) call(why uint32) {
 	if t.called(why) {
 		t.pool.call(t)
 	}
 }
 
-// called tells a stream why it is needed, and whether the caller must find it a
+// called records why the stream is needed, and reports whether the caller must find it a
 // worker. A stream with a goroutine of its own finds the reason when it would park.
 func (t *stream) called(why uint32) bool {
 	for {
@@ -279,7 +280,7 @@ func (t *stream) called(why uint32) bool {
 	}
 }
 
-// answer takes the calls that are answered by looking at what waits.
+// answer clears the calls that checking the queue satisfies.
 func (t *stream) answer() { t.state.And(^(callFrames | callBeat | callInbox)) }
 
 // park leaves the stream to the pool, if nothing calls it. The caller must not
@@ -298,7 +299,7 @@ func (t *stream) park() bool {
 	return true
 }
 
-// resume serves a stream that can't stay parked; rest is what its reader was not
+// resume serves a stream that can't stay parked; rest are bytes that its reader was not
 // ready for.
 func (t *stream) resume(ctx context.Context, rest []byte) error {
 	t.heartbeat = time.NewTimer(t.Heartbeat)
@@ -365,18 +366,18 @@ type worker struct {
 	buf    []byte
 	// mu is held by the worker while it works.
 	mu sync.Mutex
-	// tally is what it has written, ever.
+	// tally counts all its writes.
 	tally tally
 }
 
-// serve does what a parked stream was called for.
+// serve answers a parked stream's call.
 func (w *worker) serve(ctx context.Context, t *stream) {
 	why := t.state.And(^(callFrames | callBeat | callInbox))
 	if why&callOver != 0 {
 		over := *t.why.Load()
 		t.buf = w.buf[:0]
 		t.depart(over)
-		_, _ = t.tryWrite(&w.tally) // it is for a reader who may not be there
+		_, _ = t.tryWrite(&w.tally) // the reader may not be there
 		t.finish(ctx, over)
 		return
 	}
@@ -406,7 +407,7 @@ func (w *worker) serve(ctx context.Context, t *stream) {
 		t.pool.unpark(t, rest)
 	case more:
 		t.state.Or(callFrames)
-		t.pool.call(t) // behind the others
+		t.pool.call(t) // at the end of the queue
 	default:
 		t.rest()
 	}
@@ -431,7 +432,7 @@ func (t *stream) tryWrite(tally *tally) (rest []byte, err error) {
 	return p[n:], nil
 }
 
-// rest lets a parked stream go, or has it called again for what came meanwhile.
+// rest ends the work for a parked stream, or calls it again if something came meanwhile.
 func (t *stream) rest() {
 	for {
 		old := t.state.Load()
@@ -445,7 +446,7 @@ func (t *stream) rest() {
 	}
 }
 
-// Each heartbeat is looked for this often.
+// Heartbeats are checked this many times per interval.
 const beatSteps = 16
 
 // beatAndDrain calls the parked streams for a heartbeat when they have been

@@ -9,9 +9,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// recorded is the part of a stream that keeps its record for the audit: what was
-// written, noted now and then, and in the end. A stream without a record keeps
-// none.
+// recorded is the part of a stream that keeps its record for the audit, updated now and
+// then, and at the end. A stream without a record keeps none.
 type recorded struct {
 	record *outbox.StreamRecord
 	// number is the record's; writing is since when a write has been waiting for the
@@ -22,8 +21,8 @@ type recorded struct {
 	last   int64
 	// noted is when the last note was, since the pool began.
 	noted time.Duration
-	// torn is set when a write failed, or its end was dropped: what of it arrived is
-	// not known.
+	// torn is set when a write failed, or its end was dropped: how much of it arrived is
+	// unknown.
 	torn bool
 	// fresh are the events put into the buffer since the last write that left
 	// whole, since when the first of those that are live was handed to the hub, since
@@ -41,7 +40,7 @@ func (t *stream) count(e *outbox.Event) {
 	t.last = e.ID
 }
 
-// written takes note of a write that has left whole, in the tally of who wrote it.
+// written counts a write that has left whole, in the writer's tally.
 func (t *stream) written(bytes int, tally *tally) {
 	now := time.Since(t.pool.began)
 	tally.writes++
@@ -74,8 +73,8 @@ func (t *stream) openRecord(from outbox.Position) {
 	}
 }
 
-// closeRecord ends the record. What was in a write that failed is not noted: a
-// receipt less, rather than one too many.
+// closeRecord ends the record. Events in a write that failed are not recorded: rather a
+// receipt too few than one too many.
 func (t *stream) closeRecord(why error) {
 	if t.events > 0 && !t.torn {
 		t.note(t.noted)
@@ -83,7 +82,7 @@ func (t *stream) closeRecord(why error) {
 	t.record.Closed(reason(why, t.torn))
 }
 
-// reason is a word for why a stream ended.
+// reason returns one word for why a stream ended.
 func reason(why error, torn bool) string {
 	var goodbye *Goodbye
 	switch {

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Refuse is the whole stream of a reader who is given none: why, and when to come
-// back, on average.
+// Refuse returns the whole stream of a reader that is turned away: why, and when to come
+// back; retry is the mean.
 func Refuse(why *Goodbye, retry time.Duration) []byte {
 	return appendGoodbye([]byte(firstLine), why, retry)
 }

@@ -12,14 +12,12 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// Ring keeps the newest events in memory, as frames, and answers from them what
-// it can, so that a thousand streams that were dropped together don't read the
-// same rows a thousand times, and one that was slow for a moment reads none. What
-// it can't answer it leaves to the table.
+// Ring is the replay buffer: it keeps the newest events in memory, as frames, so that a
+// thousand streams that were dropped together don't read the same rows a thousand times,
+// and one that was slow for a moment reads none. Older events are read from the table.
 //
-// What it holds is exact: everything that its end holds and its base does not,
-// late commits included, because it is filled by the reads of the tail and
-// emptied by whole reads.
+// Its content is exact: all events that its end has and its base has not, late commits
+// included, because it is filled by the reads of the tail and evicts whole reads.
 type Ring struct {
 	// Past is the table.
 	Past
@@ -27,17 +25,17 @@ type Ring struct {
 	// by default, nothing below 0. A read larger than that is not held.
 	Bytes int
 	// Replays is how many pages may be read from the table at a time, 4 by default, and
-	// Starts how many positions may be looked up there, 2 by default: those who come back
-	// from afar leave connections and processors to what is live. Principals get them in
-	// turns, a page each; one alone does not get all.
+	// Starts how many positions may be looked up there, 2 by default: so replays of old
+	// events can't starve live delivery of connections and processors. Principals take
+	// turns, a page each; one alone does not get all places.
 	Replays, Starts int
 
 	// slots has a place for each page that is being read, lanes for each replay with large
 	// pages, starts for each position that is looked up.
 	slots, lanes, starts *fair.Queue
 
-	// memory and table count the pages of replays that were answered by the one and
-	// the other, and behind the subscriptions that the ring could not answer any more.
+	// memory and table count the pages of replays read from each, and behind the
+	// subscriptions whose frames the ring no longer had.
 	memory, table source
 	behind        atomic.Int64
 
@@ -55,10 +53,10 @@ type Ring struct {
 	// serial is that of the newest frame, held or not.
 	serial int64
 
-	// erasures counts how often the memory of events was emptied because some of them
-	// were erased or changed. It is raised under mu, before what was emptied can be
-	// filled again, and read by anybody: who reads it, and then events from anywhere,
-	// may give them to a reader as long as it stays the same.
+	// erasures counts how often the memory of events was emptied because some of them were
+	// erased or changed. It is raised under mu, before the memory can be filled again, and
+	// read without a lock: events that were read after it may be sent as long as it stays
+	// the same.
 	erasures atomic.Int64
 }
 
@@ -95,8 +93,8 @@ func (r *Ring) start(p outbox.Position) {
 // forget lets go of all reads.
 func (r *Ring) forget() { r.reads, r.bytes, r.blocks = nil, 0, nil }
 
-// deliver takes a part of a read, and returns its frames: of events on no topic, which
-// go to nobody, there are none. It comes before the hub's queues, so that what is queued
+// deliver adds a part of a read, and returns its frames; events on no topic, which no
+// stream receives, have none. It is called before frames are queued, so that queued frames
 // can also be recalled.
 func (r *Ring) deliver(part outbox.Read, read *reading) []Frame {
 	r.mu.Lock()
@@ -181,7 +179,7 @@ func (r *Ring) drop() {
 		r.base = r.reads[n].To
 	}
 	clear(r.reads[:n])
-	r.reads = r.reads[n:] // append moves what is left, now and then
+	r.reads = r.reads[n:] // append moves the rest, now and then
 	r.unindex()
 }
 
@@ -203,7 +201,7 @@ func frameBytes(e *outbox.Event) int {
 	return 2*(len(e.Topic)+len(e.Type)+len(e.Source)+len(e.Payload)) + 500
 }
 
-// Verify judges a position beside the hub's, w.
+// Verify validates a position against w, the hub's.
 func (r *Ring) Verify(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
 	if resumed, ok := r.resumes(p, w); ok {
 		return resumed, nil, nil
@@ -246,10 +244,10 @@ func (r *Ring) Oldest(ctx context.Context) (time.Time, error) {
 	return r.Past.Oldest(ctx)
 }
 
-// resumes reports whether a reader can go on whole from p: all that it misses is in the
-// ring, and its anchor is an event that the ring knows. W, the hub's position that it
-// is joined to, must be of the ring too: the hub may have started anew since. The zero
-// value stands for no hub.
+// resumes reports whether a reader can resume from p without a gap: all events that it
+// misses are in the ring, and its anchor is an event that the ring knows. W, the hub's
+// position that it joins, must be the ring's too: the hub may have been restarted since.
+// The zero value stands for no hub.
 func (r *Ring) resumes(p, w outbox.Position) (outbox.Position, bool) {
 	end, ok := r.knows(p)
 	if ok && w.History != 0 {

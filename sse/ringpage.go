@@ -35,7 +35,7 @@ func (r *Ring) unindex() {
 	for n+1 < len(r.blocks) && r.blocks[n+1].serial <= oldest {
 		n++
 	}
-	r.blocks = r.blocks[n:] // append moves what is left, now and then
+	r.blocks = r.blocks[n:] // append moves the rest, now and then
 }
 
 // frames are those from one serial up to another one.
@@ -59,7 +59,7 @@ func (r *Ring) frames(from, to int64) iter.Seq[*Frame] {
 type ringPage struct {
 	// frames are ordered by id; those of one id are in one page, as in the table's.
 	frames []*Frame
-	// after is the id behind which the next page begins.
+	// after is the id after which the next page begins.
 	after int64
 	// done is set when the leg ends with this page.
 	done bool
@@ -112,8 +112,8 @@ func (r *Ring) page(dst []*Frame, leg outbox.Leg, filter outbox.Filter, limit, b
 	return page, true
 }
 
-// cut orders what has been found, leaves out what is too much, and tells whether the
-// page is full. At least one is left in, so that a page gets on.
+// cut sorts the frames found, removes those beyond the limit, and reports whether the page
+// is full. At least one stays, so that every page makes progress.
 func (p *ringPage) cut(limit, bytes int, size func(*Frame) int) (full bool) {
 	slices.SortFunc(p.frames, func(a, b *Frame) int {
 		return cmp.Or(cmp.Compare(a.Event.ID, b.Event.ID), cmp.Compare(a.serial, b.serial))
@@ -134,16 +134,15 @@ func (p *ringPage) cut(limit, bytes int, size func(*Frame) int) (full bool) {
 // meanwhile.
 const recallScan = 4096
 
-// recall appends to dst the next frames of a subscription that lags, about
-// writeBytes of them. When the ring does not hold them any more, the subscription
-// is behind; when it has come to the newest, it does not lag any more, and what
-// is delivered from then on is queued.
+// recall appends to dst the next frames of a subscription that lags, about writeBytes of
+// them. When the ring does not hold them any more, the subscription is behind; when it has
+// reached the newest, it no longer lags, and later frames are queued.
 func (r *Ring) recall(s *Subscription, dst []*Frame) ([]*Frame, queueState) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != lagging { // the tail has started anew
+	if s.state != lagging { // the tail was restarted
 		return dst, s.state
 	}
 	if s.next < r.oldest() {

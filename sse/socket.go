@@ -25,9 +25,9 @@ type Socket struct {
 	in *inbox
 }
 
-// NewSocket makes a Socket of a connection that nobody else uses any more. The first
-// write goes behind head, the response's status line and headers. If these announce it,
-// the body is chunked; else it ends with the connection.
+// NewSocket makes a Socket of a connection that nothing else uses any more. The first write
+// follows head, the response's status line and headers. If these announce it, the body is
+// chunked; otherwise it ends with the connection.
 func NewSocket(conn net.Conn, head []byte, chunked bool) *Socket {
 	s := &Socket{conn: conn, fd: -1, head: head, chunked: chunked}
 	if c, ok := conn.(syscall.Conn); ok {
@@ -39,7 +39,8 @@ func NewSocket(conn net.Conn, head []byte, chunked bool) *Socket {
 }
 
 // NewWebSocket makes a Socket of a connection that was upgraded (RFC 6455, section 4) and
-// that nobody else uses any more. Sent is what its client has sent behind the request.
+// that nothing else uses any more. sent has the bytes that the client has sent after the
+// request.
 func NewWebSocket(conn net.Conn, sent []byte) *Socket {
 	s := NewSocket(conn, nil, false)
 	s.in = newInbox()
@@ -105,8 +106,9 @@ func (s *Socket) listen(l listener) {
 	}
 }
 
-// linger waits for the client to close the connection, but not for long: to close one that
-// has something unread resets it, and what was sent last would be lost (RFC 9112, 9.6).
+// linger waits for the client to close the connection, but not for long: closing a
+// connection with unread data resets it, and the last bytes sent would be lost (RFC 9112,
+// 9.6).
 func (s *Socket) linger() {
 	if s.unwatch != nil {
 		s.unwatch()

@@ -12,15 +12,14 @@ import (
 // Stats is the state of a Streamer and its hub at one moment, and what they have
 // counted since the process began.
 type Stats struct {
-	// Open are the streams and polls that are open. Of them have a place at the hub:
-	// Parked, which are live and have no goroutine; Current, which are live, or about
-	// to be, and have one; Lagging, whose queue was full and who are given what the
-	// ring has; Behind, who go back to replay.
+	// Open are the open streams and polls. Those with a place at the hub are: Parked, live
+	// and without a goroutine; Current, live, or about to be, with one; Lagging, whose
+	// queue was full and who receive frames from the ring; Behind, which go back to replay.
 	Open, Parked, Current, Lagging, Behind int
 	// Queued are the frames that wait in the queues of all.
 	Queued int
-	// Events counts events given to the sockets of streams, each once for each stream;
-	// Bytes and Writes what was written.
+	// Events counts events written to the sockets of streams, each once for each stream;
+	// Bytes and Writes count the writes.
 	Events, Bytes, Writes int64
 	// Dispatch has for each write of live events the time from when the first of them
 	// was handed to the hub to the end of the write.
@@ -34,13 +33,13 @@ type Stats struct {
 	// Lagged counts the queues that were full and dropped, Fell those whose missing
 	// frames the ring did not have any more.
 	Lagged, Fell int64
-	// Gaps counts what readers were told, by the reason; Ended the streams, by why:
-	// "left", "lost", "stalled", "failed", or the reason of a Goodbye.
+	// Gaps counts gaps by reason; Ended counts ended streams by cause: "left", "lost",
+	// "stalled", "failed", or the reason of a Goodbye.
 	Gaps, Ended map[string]int64
 	// RingBytes is about what the ring holds, RingEvents how many, RingLimit the bytes
 	// that it may hold.
 	RingBytes, RingEvents, RingLimit int
-	// Draining tells whether Drain was called.
+	// Draining reports whether Drain was called.
 	Draining bool
 }
 
@@ -88,7 +87,7 @@ func (st *Stats) look(sub *Subscription) {
 	}
 }
 
-// held is what the ring holds, in bytes and events, and what it may.
+// held returns the ring's size, in bytes and events, and its limit.
 func (r *Ring) held() (bytes, events, limit int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -112,8 +111,8 @@ type tally struct {
 	dispatch              outbox.Durations
 }
 
-// sent is where to find what was written: each worker counts for itself, and all that
-// have a goroutine of their own, or have ended, count together.
+// sent has the counts of writes: each worker counts for itself, and all streams that have a
+// goroutine of their own, or have ended, count together.
 type sent struct {
 	mu      sync.Mutex
 	tally   tally

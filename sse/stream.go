@@ -27,7 +27,7 @@ type stream struct {
 	chunked, complete bool
 	// joined is where the stream stands in the hub's frames, once it is live.
 	joined handover
-	// told is the last position that the reader was sent.
+	// told is the last position that was sent to the reader.
 	told outbox.Position
 	recorded
 	heartbeat *time.Timer
@@ -35,17 +35,17 @@ type stream struct {
 	// when it must end.
 	draining <-chan struct{}
 	end      <-chan time.Time
-	// buf is what is to be written next, as begin begins it; empty between writes.
+	// buf has the bytes to be written next, started by begin; empty between writes.
 	buf   []byte
 	ended func(error)
 	parked
 }
 
-// Serve writes a stream until it ends, and then calls ended, once, with the
-// reason: the cause of ctx, a failed write, ErrStalled, ErrDraining, ErrLeft or
-// ErrFull. A cause that is a Goodbye is told to the reader. When w is a Socket,
-// Serve returns as soon as the stream is live, and ended is called by another
-// goroutine. The headers were sent before, or are what the Socket begins with.
+// Serve writes a stream until it ends, and then calls ended, once, with the reason: the
+// cause of ctx, a failed write, ErrStalled, ErrDraining, ErrLeft or ErrFull. A cause that
+// is a Goodbye is sent to the reader. When w is a Socket, Serve returns as soon as the
+// stream is live, and ended is called by another goroutine. The headers were sent before,
+// or the Socket begins with them.
 func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended func(error)) {
 	refused := s.enter()
 	t := &stream{Streamer: s, w: w, draining: s.draining, ended: ended}
@@ -111,8 +111,8 @@ func (t *stream) finish(ctx context.Context, err error) {
 	if t.uncancel != nil {
 		t.uncancel()
 	}
-	// Not by a worker: it may take time to close a connection, and ended may wait, for a log
-	// that nobody reads.
+	// Not by a worker: it may take time to close a connection, and ended may block, on a
+	// log that is not read.
 	t.pool.goroutines.Go(func() {
 		if isStalled {
 			t.conn.abort()
@@ -135,8 +135,8 @@ func (t *stream) run(ctx context.Context, refused error) error {
 	if refused != nil {
 		return t.goodbye(refused)
 	}
-	// The headers leave on their own, with the first byte, by which Firefox takes a
-	// stream for open: some proxies hold what comes with the headers until more comes.
+	// The headers leave on their own, with the first byte, after which Firefox regards a
+	// stream as open: some proxies hold bytes that come with the headers until more come.
 	if err := t.flush(); err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (t *stream) subscribe(ctx context.Context) (w outbox.Position, err error) {
 	return w, t.persist(ctx, "subscribe", subscribe)
 }
 
-// live follows the hub, and replays when it is behind.
+// live follows the hub, and replays when the stream is behind.
 func (t *stream) live(ctx context.Context) error {
 	for {
 		follow := t.follow
@@ -182,7 +182,8 @@ func (t *stream) live(ctx context.Context) error {
 		if err := follow(ctx); err != nil {
 			return err
 		}
-		// Behind: what was queued is gone, and is replayed from the table.
+		// The stream is behind: its queue is gone, and the events are replayed from the
+		// table.
 		given := t.joined.at
 		w, restarted := t.sub.rejoin()
 		if restarted {
@@ -197,9 +198,9 @@ func (t *stream) live(ctx context.Context) error {
 	}
 }
 
-// beside calls fn with the hub's position, w, until it succeeds, and returns the one
-// that it succeeded with. Where the database is not the one that the hub's tail reads,
-// one of them will soon be another.
+// beside calls fn with the hub's position, w, until it succeeds, and returns the position
+// of the last call. If the database is not the one that the hub's tail reads, one of the
+// two will soon change.
 func (t *stream) beside(ctx context.Context, what string, w outbox.Position, fn func(context.Context, outbox.Position) error) (outbox.Position, error) {
 	var last error
 	err := t.persist(ctx, what, func(ctx context.Context) error {
@@ -212,8 +213,8 @@ func (t *stream) beside(ctx context.Context, what string, w outbox.Position, fn 
 	return w, err
 }
 
-// hello finds where the stream starts and tells the reader. It returns that, and the
-// hub's position beside it.
+// hello resolves where the stream starts and sends the hello. It returns the start, and the
+// hub's position at that time.
 func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position, outbox.Position, error) {
 	given, remembered := t.remembered(t.request.From, w)
 	var gap *outbox.Gap
@@ -232,8 +233,8 @@ func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position,
 	return given, w, nil
 }
 
-// rejudge asks whether the stream can still go on from given, and tells the
-// reader only if it can't. It returns from where, and the hub's position beside it.
+// rejudge validates the stream's position again, and sends another hello only if there is a
+// gap. It returns where to go on, and the hub's position at that time.
 func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.Position, outbox.Position, error) {
 	var gap *outbox.Gap
 	var judged outbox.Position
@@ -254,8 +255,8 @@ func (t *stream) rejudge(ctx context.Context, given, w outbox.Position) (outbox.
 	return given, w, err
 }
 
-// replay sends what w holds and the stream was not given, page by page, and joins
-// the stream to the hub there.
+// replay sends the events of w that the stream lacks, page by page, and joins the stream to
+// the hub there.
 func (t *stream) replay(ctx context.Context, given, w outbox.Position) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	pages := pages{stream: t}
@@ -307,7 +308,7 @@ func (t *stream) replay(ctx context.Context, given, w outbox.Position) (err erro
 	return nil
 }
 
-// legs are what is to be replayed: nothing to who follows no topic.
+// legs returns the legs to replay: none for a stream without topics.
 func (t *stream) legs(given, w outbox.Position) []outbox.Leg {
 	if len(t.request.Filter.Topics) == 0 {
 		return nil
@@ -317,7 +318,7 @@ func (t *stream) legs(given, w outbox.Position) []outbox.Leg {
 
 // putPage puts the events of a page of leg into the buffer. It stops, and returns false,
 // where they may have been erased since the page was read. given is then, as always, the
-// position after the last event that was put, and the leg goes on behind that.
+// position after the last event that was put, and the leg goes on after that.
 func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *outbox.Leg, given *outbox.Position) (whole bool, err error) {
 	defer page.table.Free()
 	defer clear(page.frames)
@@ -360,7 +361,7 @@ func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *out
 // always is a channel from which there is always something to receive.
 var always = func() <-chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// follow sends what the hub hands out until the stream is behind or parked.
+// follow sends the frames that the hub queues until the stream is behind or parked.
 func (t *stream) follow(ctx context.Context) error {
 	var frames []*Frame
 	for {
@@ -410,7 +411,7 @@ func (t *stream) follow(ctx context.Context) error {
 	}
 }
 
-// putAll appends what is new to the stream to its buffer.
+// putAll appends the frames that are new to the stream to its buffer.
 func (t *stream) putAll(frames []*Frame) {
 	for _, f := range frames {
 		if !t.joined.admit(f) {

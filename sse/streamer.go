@@ -20,9 +20,9 @@ type Past interface {
 	Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
 }
 
-// Streamer serves streams: each is replayed from the table what it has missed,
-// handed over to the hub, and kept open until its reader leaves, stalls, or the
-// server drains. Its fields are set before the first stream.
+// Streamer serves streams: it replays the events that each has missed, joins it to the hub,
+// and keeps it open until its reader leaves, stalls, or the server drains. Its fields are
+// set before the first stream.
 type Streamer struct {
 	Hub *Hub
 	Log *slog.Logger
@@ -33,8 +33,8 @@ type Streamer struct {
 	// Stall is how long one write may take before the stream is ended: 30 s by
 	// default.
 	Stall time.Duration
-	// Retry is the mean of the delays that streams are told to reconnect after,
-	// spread from half to one and a half of it: 3 s by default.
+	// Retry is the mean of the delays after which clients should reconnect, spread from
+	// half to one and a half of it: 3 s by default.
 	Retry time.Duration
 	// DrainTime is the time over which Drain spreads the ends of streams: 5 s
 	// by default.
@@ -72,9 +72,9 @@ type Request struct {
 	From   From
 	// Until, for a poll, is the position to stop at; empty for none.
 	Until string
-	// MaxData, when above 0, is how many bytes an event may have on the stream, but for
-	// its id: the envelope of a larger one has dataref instead of data. It is for clients
-	// with a bounded buffer, and not for Payload.
+	// MaxData, when above 0, is how many bytes an event may have on the stream, without its
+	// id: the envelope of a larger one has dataref instead of data. It is for clients with
+	// a bounded buffer, and not for Payload.
 	MaxData int
 	// Batch, when positive, has events that come within so long of each other
 	// written together, as a JSON array.
@@ -84,21 +84,21 @@ type Request struct {
 	// Reserve, when not nil, is called before a poll holds so many bytes more for its
 	// answer, and reports whether it may. Where it may not, the answer ends before.
 	Reserve func(bytes int) bool
-	// Record, when not nil, begins the audit's record of the stream: from is
-	// what the reader had been given before. It is called again when the topics change.
+	// Record, when not nil, begins the audit's record of the stream: from is the reader's
+	// position before it. It is called again when the topics change.
 	Record func(from outbox.Position, filter outbox.Filter) *outbox.StreamRecord
-	// Change does what the client of a WebSocket asks for, whose stream follows topics. It
-	// returns those that it is to follow from then on, and what was refused.
+	// Change handles a message of a WebSocket's client whose stream follows topics. It
+	// returns the topics to follow from then on, and the refusals.
 	Change func(ctx context.Context, change Change, topics []outbox.Pattern) ([]outbox.Pattern, []Refused)
 }
 
-// From is where a stream starts. The zero value is now: behind what this node has
-// read when the stream is registered.
+// From is where a stream starts. The zero value is now: after all that this node has read
+// when the stream is registered.
 type From struct {
 	// Position is a position as the client gave it, well-formed or not.
 	Position string
 	// Snapshot is another position, which the reader's page was rendered from. It counts
-	// beside Position only, and if it is later.
+	// only together with Position, and if it is later.
 	Snapshot string
 	// Since is a time to start from.
 	Since time.Time
@@ -108,8 +108,8 @@ type From struct {
 	Last int
 }
 
-// Goodbye is why a stream ends that is told so, by the event outcrier.goodbye: an
-// error to cancel the context of a stream with.
+// Goodbye is a reason for the end of a stream that is sent to the reader, in the event
+// outcrier.goodbye: cancel the context of a stream with it.
 type Goodbye struct {
 	// Reason is a word for programs, like "token_expired".
 	Reason string
@@ -135,8 +135,8 @@ var (
 	ErrLeft = errors.New("the reader left")
 )
 
-// Drain tells all streams to end, spread over DrainTime, and every new one to
-// end at once. It does not wait; Drained does.
+// Drain ends all streams, spread over DrainTime, and every new one at once. It does not
+// wait; Drained does.
 func (s *Streamer) Drain() {
 	s.drain.Do(func() {
 		close(s.draining)
@@ -162,7 +162,7 @@ func (s *Streamer) Draining() bool {
 // Open is how many streams are open.
 func (s *Streamer) Open() int { return int(s.open.Load()) }
 
-// enter counts a stream in; leave must follow, whatever enter returns.
+// enter counts a stream; leave must be called whatever enter returns.
 func (s *Streamer) enter() error {
 	switch n := s.open.Add(1); {
 	case s.Draining():
@@ -179,8 +179,7 @@ func (s *Streamer) leave() {
 	}
 }
 
-// remembered is the position that a stream starts from, if that takes no look at
-// the table.
+// remembered returns the position that a stream starts from, if that needs no query.
 func (s *Streamer) remembered(from From, w outbox.Position) (given outbox.Position, ok bool) {
 	if from == (From{}) {
 		return w, true
@@ -217,8 +216,8 @@ func (s *Streamer) start(ctx context.Context, request Request, w outbox.Position
 	return w, nil, nil
 }
 
-// oldest remembers for a while when the oldest event held was appended: who comes with
-// positions that are made up costs no query.
+// oldest caches when the oldest event held was appended, so that invented positions cost no
+// queries.
 type oldest struct {
 	turn  chan struct{} // has a token while it is used
 	asked time.Time
@@ -244,7 +243,7 @@ func (o *oldest) ask(ctx context.Context, past Past) (time.Time, error) {
 	return since, err
 }
 
-// judge finds whether a reader can go on from p, and from where otherwise.
+// judge returns p if a reader can go on from there, and otherwise a gap and where to go on.
 func (s *Streamer) judge(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
 	given, gap, err := s.Hub.Ring.Verify(ctx, p, filter, w)
 	if gap != nil && gap.Reason != outbox.Trimmed {

@@ -6,20 +6,20 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// Subscription is one reader's place in the hub: what it follows, and the
-// frames that wait for it.
+// Subscription is one reader's place in the hub: its filter, and the frames that wait for
+// it.
 type Subscription struct {
 	hub    *Hub
 	filter outbox.Filter
 	format Format
 	// wake has a token when there is something to take.
 	wake chan struct{}
-	// reader, when not nil, is told when there is something to take, too.
+	// reader, when not nil, is notified too when there is something to take.
 	reader subscriber
 
-	// places are where the index holds it, one for each of the filter's topics;
-	// from is the first read that it is handed, start the hub's Start that its
-	// reader has taken note of; all guarded by the hub's lock.
+	// places are where the index holds it, one for each of the filter's topics; from is the
+	// first read that it gets, start the hub's Start that its reader knows of; all guarded
+	// by the hub's lock.
 	places      []int
 	from, start int64
 
@@ -29,30 +29,30 @@ type Subscription struct {
 	bytes int
 	// next is the serial of the first frame to recall while it lags.
 	next int64
-	// last is the serial of the frame handed over last: several of the filter's
-	// patterns may find the same one, and what was recalled may be pushed too.
+	// last is the serial of the last frame: several of the filter's patterns may match the
+	// same frame, and a recalled frame may be pushed too.
 	last int64
 }
 
-// subscriber is who has a subscription. notify does not block. With now set it is called by the tail's
-// goroutine, outside of all locks: to take at once what there is may be quicker than to wake
-// another goroutine for it.
+// subscriber is the reader of a subscription. notify does not block. With now set it is
+// called by the tail's goroutine, outside of all locks: taking the frames at once may be
+// quicker than waking another goroutine.
 type subscriber interface{ notify(now bool) }
 
-// queueState tells what waits for a subscription, and where.
+// queueState says where the frames are that wait for a subscription.
 type queueState uint8
 
 const (
-	// current: what waits is in the queue.
+	// current: they are in the queue.
 	current queueState = iota
-	// lagging: the queue was full and is dropped; the ring has what waits.
+	// lagging: the queue was full and is dropped; the ring has them.
 	lagging
-	// behind: what waits has to be replayed from the reader's own position.
+	// behind: they must be replayed from the reader's own position.
 	behind
 )
 
-// push queues a frame, once, or drops the queue when it does not fit. It tells
-// whether the reader has to be called. Under the hub's lock.
+// push queues a frame, once, or drops the queue when it does not fit. It reports whether
+// the reader must be notified. Under the hub's lock.
 func (s *Subscription) push(f *Frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,8 +80,8 @@ func (s *Subscription) lag() {
 	s.state, s.queue, s.bytes = lagging, nil, 0
 }
 
-// release drops the queue if the ring has let go of the first in it. The reader was
-// called for that already. Under the hub's lock.
+// release drops the queue if the ring has evicted its first frame. The reader was already
+// notified. Under the hub's lock.
 func (s *Subscription) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,7 +108,7 @@ func (s *Subscription) erase() {
 	}
 }
 
-// call tells the reader that there is something to take.
+// call notifies the reader that there is something to take.
 func (s *Subscription) call() { s.tell(false) }
 
 func (s *Subscription) tell(now bool) {
@@ -118,8 +118,8 @@ func (s *Subscription) tell(now bool) {
 	signal(s.wake)
 }
 
-// take appends to dst what waits, about writeBytes of it, and tells what is left:
-// nothing if the state is current and more is false. When the subscription is
+// take appends waiting frames to dst, about writeBytes of them, and returns where the rest
+// is: there is none if the state is current and more is false. When the subscription is
 // behind there is nothing to take until it has rejoined.
 func (s *Subscription) take(dst []*Frame) (frames []*Frame, state queueState, more bool) {
 	s.mu.Lock()
@@ -142,9 +142,8 @@ func (s *Subscription) take(dst []*Frame) (frames []*Frame, state queueState, mo
 	return dst, s.state, left > 0
 }
 
-// rejoin starts the subscription anew at W, which it returns. It tells too
-// whether the hub has started anew since, so that the reader's own position must
-// be judged again.
+// rejoin restarts the subscription at W, which it returns. It also reports whether the hub
+// was restarted since, so that the reader's own position must be validated again.
 func (s *Subscription) rejoin() (w outbox.Position, restarted bool) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -156,9 +155,9 @@ func (s *Subscription) rejoin() (w outbox.Position, restarted bool) {
 	return s.hub.position, restarted
 }
 
-// setFilter changes what the subscription follows. If nothing waits for its reader, who then
-// has been handed everything up to the position returned, it goes on from there. Else it is
-// behind, and what waits has to be found by the new filter.
+// setFilter changes the subscription's filter. If nothing waits for its reader, which then
+// has everything up to the position returned, it goes on from there. Otherwise it is
+// behind, and must be replayed with the new filter.
 func (s *Subscription) setFilter(filter outbox.Filter) (at outbox.Position, idle bool) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -174,8 +173,7 @@ func (s *Subscription) setFilter(filter outbox.Filter) (at outbox.Position, idle
 	return at, false
 }
 
-// idle is the position of a reader that has had everything handed to it, if
-// nothing waits for it.
+// idle returns the position of the reader, if nothing waits for it.
 func (s *Subscription) idle() (outbox.Position, bool) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -188,7 +186,7 @@ func (s *Subscription) idle() (outbox.Position, bool) {
 	return s.handed(), idle
 }
 
-// handed is the position of a reader for whom nothing waits. Under the hub's lock.
+// handed returns the position of a reader for which nothing waits. Under the hub's lock.
 func (s *Subscription) handed() outbox.Position {
 	if s.from > s.hub.read {
 		return s.hub.position

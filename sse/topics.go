@@ -12,13 +12,13 @@ import (
 )
 
 // On a WebSocket the client may change its topics while the stream goes on. A change takes
-// effect where the stream stands: there the client is sent outcrier.topics, at a position
-// from which on it is given the events of all its topics, and of no other. That is what it
-// would be given if it connected anew with those topics and that position, and so the
-// position means the same before and after, whatever breaks.
+// effect at the stream's position: there the client gets outcrier.topics, and from that
+// position on the events of all its topics, and of no others. It would get the same events
+// if it reconnected with those topics and that position, so the position means the same
+// before and after, whatever breaks.
 
-// changeLive answers the messages that wait, of a stream that is live. It reports whether
-// the stream is behind then: what it has not been sent has to be found for its new topics.
+// changeLive answers the waiting messages of a live stream. It reports whether the stream
+// is then behind: unsent events must be selected by its new topics.
 func (t *stream) changeLive(ctx context.Context) (isBehind bool, err error) {
 	for message := t.inbox.next(); message != nil; message = t.inbox.next() {
 		filter, err := t.change(ctx, message)
@@ -38,7 +38,7 @@ func (t *stream) changeLive(ctx context.Context) (isBehind bool, err error) {
 	return isBehind, nil
 }
 
-// changeInReplay answers the messages that wait, of a stream that replays and stands at
+// changeInReplay answers the waiting messages of a stream that replays and has reached
 // given. It returns from where to where the replay goes on.
 func (t *stream) changeInReplay(ctx context.Context, given, w outbox.Position) (outbox.Position, outbox.Position, error) {
 	changed := false
@@ -58,12 +58,12 @@ func (t *stream) changeInReplay(ctx context.Context, given, w outbox.Position) (
 		return given, w, nil
 	}
 	w, _ = t.sub.rejoin()
-	// What was removed meanwhile may be of the topics that are new.
+	// Events removed meanwhile may be on the new topics.
 	return t.rejudge(ctx, given, w)
 }
 
-// change does what a message asks for. It returns the new filter if the topics change. The
-// refusals are in the buffer then; with an error the stream ends, and has said so.
+// change handles a message. It returns the new filter if the topics change. The refusals
+// are in the buffer then; with an error the stream ends, and has sent why.
 func (t *stream) change(ctx context.Context, message []byte) (*outbox.Filter, error) {
 	change, err := parseChange(message)
 	if err != nil {
@@ -81,7 +81,7 @@ func (t *stream) change(ctx context.Context, message []byte) (*outbox.Filter, er
 	return &filter, nil
 }
 
-// turnTo begins the audit's record of the new topics, where that of the old ones ends.
+// turnTo begins the audit's record of the new topics where that of the old ones ends.
 func (t *stream) turnTo(filter outbox.Filter, at outbox.Position) {
 	if t.events > 0 {
 		t.note(time.Since(t.pool.began))

@@ -9,10 +9,10 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// upTo gives, page by page, what the position Until holds and the reader was not
-// given. The last page has that position, as it was written. So a reader can be
-// joined to another one who stands there: both ends are sets, the same at any node
-// and at any time, and what this node has read does not matter.
+// upTo returns, page by page, the events of the position Until that the reader lacks. The
+// last page has that position, as it was written. So a client can catch up to exactly the
+// position of another client: both ends are sets, the same at any node and at any time,
+// whatever this node has read.
 func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled, error) {
 	for {
 		erasures := s.Hub.Ring.erasures.Load()
@@ -42,7 +42,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 		return Polled{}, err
 	}
 	p.from = given
-	// All of the read that it stands in the middle of, if it does.
+	// All of the read that it is in the middle of, if it is.
 	whole := until
 	if until.Within != nil {
 		whole.Given, whole.Within = until.Given.Union(*until.Within), nil
@@ -54,7 +54,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 		if errors.Is(err, outbox.ErrTrimmed) {
 			if given, gap, err = s.judge(ctx, given, request.Filter, until); err == nil {
 				if gap != nil && gap.Reason != outbox.Trimmed {
-					p.from = given // what lies between is not in the answer
+					p.from = given // events in between are not in the answer
 				}
 				legs = given.Legs(whole)
 				continue

@@ -8,15 +8,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watch notices the readers who close their connections (epoll(7)): a goroutine
-// that reads from each would cost as much memory as all the rest of a stream.
+// watch notices readers that close their connections (epoll(7)): a goroutine that reads
+// from each would cost as much memory as all the rest of a stream.
 type watch struct {
 	// epoll is itself waited for by the runtime's poller.
 	epoll *os.File
 	fd    int
 
 	mu sync.Mutex
-	// watched are by file descriptor; count tells those apart that had the same.
+	// watched are by file descriptor; count distinguishes those that had the same one.
 	watched map[int32]watched
 	count   int32
 }
@@ -37,8 +37,8 @@ func newWatch() (*watch, error) {
 	return &watch{epoll: os.NewFile(uintptr(fd), "epoll"), fd: fd, watched: map[int32]watched{}}, nil
 }
 
-// add has the listener called when the other side sends something, if it wants that, and
-// when it closes. The caller calls remove before it closes fd.
+// add calls the listener when the other side sends something, if the listener wants that,
+// and when it closes. The caller calls remove before it closes fd.
 func (w *watch) add(fd int, l listener) (remove func(), err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -85,7 +85,7 @@ func (w *watch) run() {
 	})
 }
 
-// tell calls the listener of a connection, with what there is to read at once.
+// tell calls the listener of a connection, with the bytes that can be read at once.
 func (w *watch) tell(e unix.EpollEvent, sent []byte) {
 	to, n, left := w.read(e, sent)
 	switch {

@@ -23,8 +23,8 @@ type messages struct {
 	inbox *inbox
 }
 
-// Parts of a message: the position stands between the first and the second, so that the
-// second and all behind it is the same at every position.
+// Parts of a message: the position is between the first and the second, so that the second
+// and all after it are the same at every position.
 const (
 	beforePosition = `{"position":"`
 	afterPosition  = `","event":`
@@ -44,8 +44,8 @@ func (m *messages) notice(dst []byte, n notice) []byte {
 	return appendMessage(begin(dst), m.keys, n.at, n.appendTail(nil))
 }
 
-// heartbeat is a message each time, as pages are not told of a ping, and a ping, by whose
-// answer proxies and the other end know that the connection is used.
+// heartbeat is a message, since pages don't see pings, and a ping, whose answer shows
+// proxies and the other end that the connection is used.
 func (m *messages) heartbeat(dst []byte, at outbox.Position, _ bool) []byte {
 	dst = m.notice(dst, notice{name: "position", at: at, data: struct{}{}})
 	return appendControl(dst, ws.OpPing, nil)
@@ -57,7 +57,7 @@ func (m *messages) end(dst []byte, e ending) ([]byte, bool) {
 	switch {
 	case goodbye != nil:
 		n := notice{name: "goodbye", at: e.at, data: map[string]string{"reason": goodbye.Reason}, retry: &e.retry}
-		if e.at.History == 0 { // it was told of none
+		if e.at.History == 0 { // it knows of none
 			dst = appendWithoutPosition(begin(dst), n.appendTail(nil))
 		} else {
 			dst = m.notice(dst, n)
@@ -76,8 +76,8 @@ func (m *messages) end(dst []byte, e ending) ([]byte, bool) {
 	return dst, false
 }
 
-// closeCode is how a WebSocket is closed behind a goodbye (RFC 6455, section 7.4, and the
-// registry of IANA).
+// closeCode returns the code that closes a WebSocket after a goodbye (RFC 6455, section
+// 7.4, and the registry of IANA).
 func closeCode(why *Goodbye) ws.StatusCode {
 	switch {
 	case errors.Is(why, ErrDraining):
@@ -108,15 +108,15 @@ func appendMessage(dst []byte, keys *outbox.PositionKeys, at outbox.Position, ta
 	return append(dst, tail...)
 }
 
-// appendWithoutPosition appends a message that says of no position; the tail is that of
-// one which does.
+// appendWithoutPosition appends a message without a position; tail is that of a message
+// with one.
 func appendWithoutPosition(dst, tail []byte) []byte {
 	tail = tail[len(`",`):]
 	dst = appendHeader(dst, ws.OpText, 1+len(tail))
 	return append(append(dst, '{'), tail...)
 }
 
-// appendTail appends what stands behind the position in the message.
+// appendTail appends the part of the message after the position.
 func (n notice) appendTail(dst []byte) []byte {
 	dst = append(dst, afterPosition+`{"type":"outcrier.`...)
 	dst = append(dst, n.name...)
@@ -128,7 +128,7 @@ func (n notice) appendTail(dst []byte) []byte {
 	return append(dst, "}}"...)
 }
 
-// appendTailWithin appends what stands behind the position in the message of an event, as
+// appendTailWithin appends the part of an event's message after the position, as
 // appendHeadWithin does for SSE.
 func appendTailWithin(dst []byte, e *outbox.Event, format Format, most int) []byte {
 	start := len(dst)
@@ -156,7 +156,7 @@ func appendTail(dst []byte, e *outbox.Event, format Format) []byte {
 	return dst
 }
 
-// appendRefused appends the message that tells of a refusal.
+// appendRefused appends the message that reports a refusal.
 func appendRefused(dst []byte, r Refused) []byte {
 	return appendWithoutPosition(dst, notice{name: "error", data: r}.appendTail(nil))
 }
@@ -180,8 +180,8 @@ func appendHeader(dst []byte, kind ws.OpCode, n int) []byte {
 	}
 }
 
-// jittered spreads a delay from half to one and a half of it: those who were dropped
-// together shall not come back together. Never 0, after which Chromium would hammer.
+// jittered spreads a delay from half to one and a half of it: so that clients that were
+// dropped together don't come back together. Never 0, after which Chromium would hammer.
 func jittered(mean time.Duration) time.Duration {
 	return max(time.Millisecond, mean/2+rand.N(mean+1))
 }

@@ -51,30 +51,29 @@ func (t *stream) endLater() {
 	t.draining, t.end = nil, time.After(rand.N(t.DrainTime+1))
 }
 
-// goodbye tells why the stream ends, and when to come back, if why is a Goodbye.
+// goodbye sends why the stream ends, and when to come back, if why is a Goodbye.
 func (t *stream) goodbye(why error) error {
 	t.depart(why)
 	return errors.Join(why, t.flush())
 }
 
-// depart puts into the buffer what is said at the end, and makes the response complete, if
-// why is to be said.
+// depart puts the goodbye into the buffer, and completes the response, if why is a Goodbye.
 func (t *stream) depart(why error) {
 	t.buf, t.complete = t.encoder.end(t.buf, ending{why, t.told, t.Retry})
 }
 
-// Orderly reports whether a stream that ended with why was ended by the server, which
-// has told its reader so. The response of any other is to be cut off.
+// Orderly reports whether the server has ended the stream with a goodbye. The response of
+// any other stream must be cut off.
 func Orderly(why error) bool { return goodbyeOf(why) != nil }
 
-// goodbyeOf is the Goodbye that a stream ends with, nil if it does with none.
+// goodbyeOf returns the Goodbye that a stream ends with, nil if there is none.
 func goodbyeOf(why error) *Goodbye {
 	var g *Goodbye
-	errors.As(why, &g) // else it stays nil
+	errors.As(why, &g) // otherwise it stays nil
 	return g
 }
 
-// room sends when the encoder has no room for an event more.
+// room sends the buffer if the encoder has no room for another event.
 func (t *stream) room(ctx context.Context, f *Frame, e *outbox.Event) error {
 	var full bool
 	if t.buf, full = t.encoder.room(t.buf, f, e); !full {
@@ -85,8 +84,8 @@ func (t *stream) room(ctx context.Context, f *Frame, e *outbox.Event) error {
 	return err
 }
 
-// send is flush for a stream that has more to write: there may be hours of it, and so
-// it ends here when it is to end.
+// send is flush for a stream that has more to write: as that may take hours, a stream that
+// has to end does so here.
 func (t *stream) send(ctx context.Context) error {
 	if err := t.flush(); err != nil {
 		return err
@@ -134,13 +133,12 @@ func (t *stream) borrow() {
 	}
 }
 
-// lastWords is how long a stream that is to end may wait for its reader with one
-// write, for the rest of what it was at, and for the goodbye; and then for the reader of a
-// WebSocket to close it.
+// lastWords is how long a stream that has to end may wait for its reader with one write, to
+// send pending data and the goodbye; and then for the reader of a WebSocket to close it.
 const lastWords = 2 * time.Second
 
 // hurry bounds the write of a stream on a connection by lastWords, if it is over. When the
-// pool stops, nobody waits for a reader any more.
+// pool stops, it waits for no reader any more.
 func (t *stream) hurry() {
 	select {
 	case <-t.over:

@@ -43,7 +43,7 @@ func Open(t testing.TB, url string, headers ...string) *Client {
 	for i := 0; i+1 < len(headers); i += 2 {
 		request.Header.Set(headers[i], headers[i+1])
 	}
-	// A connection of its own, so that none is left behind.
+	// A connection of its own, so that none stays open.
 	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // servers of tests sign for themselves
 	response, err := transport.RoundTrip(request)                                                                 //nolint:bodyclose // Close does
 	if err != nil {

@@ -27,7 +27,7 @@ type Event struct {
 type Parser struct {
 	// LastID is what a browser would send in Last-Event-ID.
 	LastID string
-	// Retry is the delay that was given last, 0 before the first.
+	// Retry is the last delay received, 0 before the first.
 	Retry time.Duration
 	// Comments are all comments so far, without the colon.
 	Comments []string
@@ -43,8 +43,7 @@ type Parser struct {
 // NewParser makes a parser of a stream.
 func NewParser(r io.Reader) *Parser { return &Parser{in: bufio.NewReader(r)} }
 
-// Parse gives all events of a whole stream, and the parser for what is beside
-// them.
+// Parse returns all events of a whole stream, and the parser, which has the rest.
 func Parse(stream []byte) ([]Event, *Parser) {
 	p := NewParser(bytes.NewReader(stream))
 	var events []Event
@@ -57,9 +56,9 @@ func Parse(stream []byte) ([]Event, *Parser) {
 	}
 }
 
-// Next reads the next event. It returns io.EOF at the end of the stream; what
-// stands there without a blank line behind it is dropped, as the standard says,
-// and io.ErrUnexpectedEOF tells that there was some.
+// Next reads the next event. It returns io.EOF at the end of the stream; an event without a
+// blank line after it is dropped, as the standard says, and then Next returns
+// io.ErrUnexpectedEOF.
 func (p *Parser) Next() (Event, error) {
 	event, begun := Event{Type: "message"}, false
 	var data strings.Builder
@@ -131,7 +130,7 @@ func (p *Parser) line() (string, error) {
 			p.started = true
 			line = bytes.TrimPrefix(line, []byte("\ufeff"))
 		}
-		// Decoding replaces what is not UTF-8.
+		// Decoding replaces bytes that are not UTF-8.
 		return string([]rune(string(line))), nil
 	}
 }
