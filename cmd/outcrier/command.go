@@ -53,6 +53,8 @@ func newCommand[C any, P interface {
 		},
 	}
 	register(cmd.Flags(), settingsOf(settings))
+	cmd.SetFlagErrorFunc(suggestFlag)
+	cmd.SetUsageFunc(printUsage)
 	return cmd
 }
 
@@ -68,10 +70,14 @@ func endedBy(ctx context.Context, err error) error {
 // newGroup is a command that does nothing but hold others.
 func newGroup(name, short string) *cobra.Command {
 	return &cobra.Command{
-		Use:   name + " <command>",
-		Short: short,
+		Use:                        name + " <command>",
+		Short:                      short,
+		SuggestionsMinimumDistance: 2,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
+				if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+					return fmt.Errorf("unknown command %q, did you mean %s?", args[0], enumerate(near))
+				}
 				return fmt.Errorf("unknown command %q, want %s", args[0], commandNames(cmd))
 			}
 			return nil

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 	"github.com/spf13/pflag"
@@ -30,6 +31,9 @@ func load(c config, flags *pflag.FlagSet, environ []string) error {
 		Environment:         r.texts,
 		TagName:             "flag",
 		DefaultValueTagName: "default",
+		FuncMap: map[reflect.Type]env.ParserFunc{
+			reflect.TypeFor[time.Duration](): func(text string) (any, error) { return parseDuration(text) },
+		},
 	})
 	if err := r.unreadable(err); err != nil {
 		return err

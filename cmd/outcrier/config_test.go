@@ -141,7 +141,7 @@ func TestConfig_AllMistakesAreReportedTogether(t *testing.T) {
   --node (OUTCRIER_NODE): "a b": want 1 to 63 letters, digits, ".", "_" or "-", the first a letter or digit
   --wake (OUTCRIER_WAKE): "drum": want notify or poll
   --turn (OUTCRIER_TURN): "2s": want 1ms to 1s
-  --heartbeat (OUTCRIER_HEARTBEAT): "soon": want a duration like 250ms, 30s or 1h30m, 100ms to 5m
+  --heartbeat (OUTCRIER_HEARTBEAT): "soon": want a duration like 250ms, 30s, 1h30m or 7d, 100ms to 5m
   --queue (OUTCRIER_QUEUE): "1.5": want a whole number, 1 to 65536
   --max-body (OUTCRIER_MAX_BODY): "4MB": want a number of bytes like 65536, 512KiB or 4MiB, 1KiB to 128MiB
   --retention (OUTCRIER_RETENTION): "1h": want 0, or 24h or more
@@ -220,7 +220,7 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		{revoke, []string{"--sub", "ann", "--reason", "x"}, ""},
 		{revoke, []string{"--reason", "x"}, "want either it or --jti"},
 		{revoke, []string{"--sub", "ann", "--jti", "1", "--reason", "x"}, "want either it or --jti"},
-		{revoke, []string{"--sub", "ann"}, "--reason (OUTCRIER_REASON): has to be given"},
+		{revoke, []string{"--sub", "ann"}, "--reason (OUTCRIER_REVOKE_REASON): has to be given"},
 		{serve, []string{"--oidc-client-id", "x"}, "needs --oidc-issuer beside it"},
 		{serve, []string{"--oidc-issuer", "http://login.example.com"}, "want https, or http on loopback"},
 		{serve, []string{"--oidc-issuer", "https://login.example.com", "--oidc-redirect-url", "https://h/elsewhere"}, "want the path /admin/callback"},
@@ -263,7 +263,7 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		{serve, []string{"--database-url", "", "--dev", "--direct-url", dsn}, "needs --database-url beside it"},
 		{add, []string{"--payload", "{}"}, ""},
 		{add, []string{"--payload", "{"}, "want JSON"},
-		{add, []string{"--topic", ""}, "--topic (OUTCRIER_TOPIC): has to be given"},
+		{add, []string{"--topic", ""}, "--topic (OUTCRIER_APPEND_TOPIC): has to be given"},
 		{add, []string{"--header", "traceparent"}, "want name=value"},
 		{add, []string{"--header", "=v"}, "want a name before the ="},
 		{add, []string{"--header", "a=b\nc=d"}, "a line break can't be part of it"},
@@ -362,11 +362,11 @@ func TestConfig_NodeNamesDiffer(t *testing.T) {
 }
 
 func TestConfig_RepeatedFlagsAndSeparatedVariables(t *testing.T) {
-	got := mustLoad[appendConfig](t, []string{"DATABASE_URL=" + dsn, "OUTCRIER_HEADER=a=1,b=2"}, "--topic", "t", "--type", "a")
+	got := mustLoad[appendConfig](t, []string{"DATABASE_URL=" + dsn, "OUTCRIER_APPEND_HEADER=a=1,b=2"}, "--topic", "t", "--type", "a")
 	if want := map[string]string{"a": "1", "b": "2"}; !maps.Equal(got.Headers, want) {
 		t.Errorf("headers %v, want %v", got.Headers, want)
 	}
-	got = mustLoad[appendConfig](t, []string{"DATABASE_URL=" + dsn, "OUTCRIER_HEADER=a=1,b=2"}, "--topic", "t", "--type", "a",
+	got = mustLoad[appendConfig](t, []string{"DATABASE_URL=" + dsn, "OUTCRIER_APPEND_HEADER=a=1,b=2"}, "--topic", "t", "--type", "a",
 		"--header", "tracestate=x=1,y=2", "--header", "c=3")
 	if want := map[string]string{"tracestate": "x=1,y=2", "c": "3"}; !maps.Equal(got.Headers, want) {
 		t.Errorf("headers %v, want %v", got.Headers, want)

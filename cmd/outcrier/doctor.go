@@ -18,12 +18,12 @@ import (
 // URL and the token is there to be examined.
 type doctorConfig struct {
 	DatabaseSettings
-	DirectURL string `flag:"direct-url" secret:"true" help:"the same database without a pooler between, as the server has it; by default the database URL"`
-	URL       string `flag:"url" secret:"true" help:"a server as its readers reach it, to be tested from end to end: a probe is appended on a topic under outcrier/doctor/"`
-	Token     string `flag:"token" secret:"true" help:"a token to explain, and to use at --url; better in its variable than on the command line"`
-	KeySettings
-	Patience time.Duration `flag:"patience" default:"20s" allow:"100ms..10m" help:"how long a heartbeat at --url is waited for: longer than the server's --heartbeat"`
-	JSON     bool          `flag:"json" help:"print the findings as JSON"`
+	DirectURL   string `flag:"direct-url" secret:"true" help:"the same database without a pooler between, as the server has it; by default the database URL"`
+	URL         string `flag:"url" secret:"true" help:"a server as its readers reach it, to be tested from end to end: a probe is appended on a topic under outcrier/doctor/"`
+	Token       string `flag:"token" secret:"true" help:"a token to explain, and to use at --url; better in its variable than on the command line"`
+	KeySettings `group:"Access"`
+	Patience    time.Duration `scope:"doctor" flag:"patience" default:"20s" allow:"100ms..10m" help:"how long a heartbeat at --url is waited for: longer than the server's --heartbeat"`
+	JSON        bool          `scope:"doctor" flag:"json" help:"print the findings as JSON"`
 	LogSettings
 }
 

@@ -22,8 +22,8 @@ type healthConfig struct {
 	Listen        string        `flag:"listen" default:"127.0.0.1:8080" help:"the address that the server listens on"`
 	TLSCert       string        `flag:"tls-cert" help:"the certificate of the server, if it speaks TLS; on this machine it is not verified"`
 	AutocertHosts []string      `flag:"autocert-host" envSeparator:"\n" help:"the same of certificates that it gets by itself"`
-	Alive         bool          `flag:"alive" help:"ask whether the process answers, not whether it is ready for streams"`
-	Timeout       time.Duration `flag:"timeout" default:"4s" allow:"100ms..1m" help:"how long to wait for an answer"`
+	Alive         bool          `scope:"health" flag:"alive" help:"ask whether the process answers, not whether it is ready for streams"`
+	Timeout       time.Duration `scope:"health" flag:"timeout" default:"4s" allow:"100ms..1m" help:"how long to wait for an answer"`
 	LogSettings
 }
 

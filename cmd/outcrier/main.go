@@ -21,6 +21,9 @@ const (
 	exitDone    = 0
 	exitFailed  = 1 // the command ran and failed
 	exitMistake = 2 // the command line or a setting is wrong; nothing ran
+	// exitInterrupted is for a command that a signal ended before it was done, as shells
+	// have it for Ctrl-C. What runs until it is ended, like serve and tail, is done then.
+	exitInterrupted = 130
 )
 
 func main() {
@@ -57,6 +60,9 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 	}
 	fmt.Fprintf(stderr, "%s: %v\n", cmd.CommandPath(), err)
 	if _, ok := errors.AsType[*failure](err); ok {
+		if ctx.Err() != nil {
+			return exitInterrupted
+		}
 		return exitFailed
 	}
 	fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
@@ -73,6 +79,7 @@ OUTCRIER_IDLE_TURN. A flag wins over its variable; an empty flag stands for the
 default, and an empty variable counts as not given. DATABASE_URL is read where
 OUTCRIER_DATABASE_URL is not given.`
 	root.Version = version()
+	root.SetVersionTemplate(builtFrom().String())
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
@@ -87,6 +94,7 @@ OUTCRIER_DATABASE_URL is not given.`
 		catalogueCommand(p),
 		doctorCommand(p),
 		healthCommand(p),
+		versionCommand(p),
 	)
 	return root
 }

@@ -30,12 +30,13 @@ func TestRun_MistakesExitWithTwoAndSayWhereHelpIs(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "outcrier: no command given, want append, catalogue, doctor, health, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
-		{[]string{"server"}, "outcrier: unknown command \"server\", want append, catalogue, doctor, health, migrate, serve, tail or token\nSee 'outcrier --help'.\n"},
+		{nil, "outcrier: no command given, want append, catalogue, doctor, health, migrate, serve, tail, token or version\nSee 'outcrier --help'.\n"},
+		{[]string{"follow"}, "outcrier: unknown command \"follow\", want append, catalogue, doctor, health, migrate, serve, tail, token or version\nSee 'outcrier --help'.\n"},
+		{[]string{"server"}, "outcrier: unknown command \"server\", did you mean serve?\nSee 'outcrier --help'.\n"},
 		{[]string{"migrate"}, "outcrier migrate: no command given, want drop, roles, sql, status or up\nSee 'outcrier migrate --help'.\n"},
 		{[]string{"migrate", "sideways"}, "outcrier migrate: unknown command \"sideways\", want drop, roles, sql, status or up\nSee 'outcrier migrate --help'.\n"},
 		{[]string{"serve", "now"}, "outcrier serve: unexpected argument \"now\", settings are given as --name value\nSee 'outcrier serve --help'.\n"},
-		{[]string{"serve", "--trun", "1s"}, "outcrier serve: unknown flag: --trun\nSee 'outcrier serve --help'.\n"},
+		{[]string{"serve", "--trun", "1s"}, "outcrier serve: unknown flag: --trun, did you mean --turn?\nSee 'outcrier serve --help'.\n"},
 		{[]string{"serve", "--turn"}, "outcrier serve: flag needs an argument: --turn\nSee 'outcrier serve --help'.\n"},
 		{[]string{"migrate", "up"}, "outcrier migrate up: a setting is wrong\n  --database-url (OUTCRIER_DATABASE_URL, DATABASE_URL): has to be given\nSee 'outcrier migrate up --help'.\n"},
 	} {
@@ -102,7 +103,11 @@ func TestHelp_NamesEverySetting(t *testing.T) {
 			t.Errorf("%s --help ends with %d: %s", cmd.CommandPath(), got.code, got.stderr)
 		}
 		cmd.Flags().VisitAll(func(flag *pflag.Flag) {
-			for _, want := range []string{"--" + flag.Name, variableOf(flag.Name)} {
+			text, ours := flag.Value.(*flagText)
+			if !ours {
+				return
+			}
+			for _, want := range append(text.setting.variables(), "--"+flag.Name) {
 				if !strings.Contains(got.stdout, want) {
 					t.Errorf("%s --help lacks %s", cmd.CommandPath(), want)
 				}

@@ -30,7 +30,7 @@ type migrateUpConfig struct {
 // migrateStatusConfig is the settings of "outcrier migrate status".
 type migrateStatusConfig struct {
 	DatabaseSettings
-	JSON bool `flag:"json" help:"print one JSON object instead"`
+	JSON bool `scope:"migrate-status" flag:"json" help:"print one JSON object instead"`
 	LogSettings
 }
 
@@ -38,21 +38,21 @@ type migrateStatusConfig struct {
 type migrateSQLConfig struct {
 	OutboxSettings
 	PayloadLimitSettings
-	From int `flag:"from" default:"0" allow:"0.." help:"the version of a schema that is there: print only what comes after it"`
+	From int `scope:"migrate-sql" flag:"from" default:"0" allow:"0.." help:"the version of a schema that is there: print only what comes after it"`
 	LogSettings
 }
 
 // migrateRolesConfig is the settings of "outcrier migrate roles".
 type migrateRolesConfig struct {
 	DatabaseSettings
-	Print bool `flag:"print" help:"print the SQL instead, for somebody with more rights to run it with psql"`
+	Print bool `scope:"migrate-roles" flag:"print" help:"print the SQL instead, for somebody with more rights to run it with psql"`
 	LogSettings
 }
 
 // migrateDropConfig is the settings of "outcrier migrate drop".
 type migrateDropConfig struct {
 	DatabaseSettings
-	Database string `flag:"database" help:"the name of the database that the URL leads to, to confirm; on a terminal it is asked for"`
+	Database string `scope:"migrate-drop" flag:"database" help:"the name of the database that the URL leads to, to confirm; on a terminal it is asked for"`
 	LogSettings
 }
 
@@ -159,7 +159,7 @@ func runMigrateDrop(ctx context.Context, p process, c migrateDropConfig) error {
 		if err != nil {
 			return err
 		}
-		if c.Database, err = askForDatabase(p, status); err != nil {
+		if c.Database, err = askForDatabase(ctx, p, status); err != nil {
 			return err
 		}
 	}
@@ -171,13 +171,13 @@ func runMigrateDrop(ctx context.Context, p process, c migrateDropConfig) error {
 }
 
 // askForDatabase has a person type the database's name.
-func askForDatabase(p process, status migrations.Status) (string, error) {
+func askForDatabase(ctx context.Context, p process, status migrations.Status) (string, error) {
 	file, ok := p.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return "", errors.New("name the database to confirm: --database NAME")
 	}
 	fmt.Fprintf(p.stderr, "This drops schema %s and view %s with all events.\nType the name of the database to confirm: ", status.Schema, status.Outbox)
-	line, err := bufio.NewReader(file).ReadString('\n')
+	line, err := bufio.NewReader(&interruptible{ctx, file}).ReadString('\n')
 	if err != nil {
 		return "", fmt.Errorf("read the name of the database: %w", err)
 	}

@@ -15,10 +15,10 @@ import (
 type revokeConfig struct {
 	ConnectionSettings
 	Schema outbox.Schema `flag:"schema" default:"outcrier" help:"the schema with all tables and functions of the outbox"`
-	Sub    string        `flag:"sub" help:"the subject whose tokens are revoked, all that were issued until now"`
-	JTI    string        `flag:"jti" help:"the id of the token that is revoked"`
-	Reason string        `flag:"reason" help:"why, for the record"`
-	Within time.Duration `flag:"expires-within" default:"0" allow:"0|1s.." help:"the time after which all of them have expired, if that is known: the revocation has no use later"`
+	Sub    string        `scope:"revoke" flag:"sub" help:"the subject whose tokens are revoked, all that were issued until now"`
+	JTI    string        `scope:"revoke" flag:"jti" help:"the id of the token that is revoked"`
+	Reason string        `scope:"revoke" flag:"reason" help:"why, for the record"`
+	Within time.Duration `scope:"revoke" flag:"expires-within" default:"0" allow:"0|1s.." help:"the time after which all of them have expired, if that is known: the revocation has no use later"`
 	LogSettings
 }
 

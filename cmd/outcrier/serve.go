@@ -10,8 +10,8 @@ import (
 type serveConfig struct {
 	DatabaseSettings
 	ServerSettings
-	AccessSettings
-	TLSSettings
+	AccessSettings `group:"Access"`
+	TLSSettings    `group:"Listening"`
 	// Dev needs no token from clients unless there are keys to verify them with,
 	// and a private Postgres stands in for the database that wasn't given.
 	Dev bool `flag:"dev" help:"for development: no tokens, on loopback only, unless keys are given, and a private Postgres where no database URL is given"`

@@ -14,6 +14,10 @@ import (
 //
 //	IdleTurn time.Duration `flag:"idle-turn" default:"1s" allow:"10ms..60s" help:"…"`
 //
+// What says where the database or the server is, or how a server works, has one variable
+// for all commands. What one call of a command does has the command in its variable, by
+// the tag scope: a variable that is left in the environment changes no other command.
+//
 // A field that is a slice or a map can be given several times. Field names are
 // unique within a config, embedded structs included.
 type setting struct {
@@ -27,6 +31,8 @@ type setting struct {
 	help     string // a phrase
 	secret   bool   // the value is never shown
 	bare     string // what the flag without a value stands for; "" where it needs one
+	scope    string // in the variable's name before the flag's; "" for none
+	group    string // tag "group", of the field or of the struct that it is in: the heading in the help
 }
 
 // settingsOf lists config's settings, in the order of its fields.
@@ -51,22 +57,42 @@ func settingsOf(config any) []setting {
 			help:     field.Tag.Get("help"),
 			secret:   field.Tag.Get("secret") == "true",
 			bare:     field.Tag.Get("bare"),
+			scope:    field.Tag.Get("scope"),
+			group:    groupOf(kind, field),
 		})
 	}
 	return settings
 }
 
+// groupOf is the tag of a field, or else of the innermost struct around it that has one.
+func groupOf(kind reflect.Type, field reflect.StructField) string {
+	if group, ok := field.Tag.Lookup("group"); ok {
+		return group
+	}
+	group := ""
+	for depth := 1; depth < len(field.Index); depth++ {
+		if around, ok := kind.FieldByIndex(field.Index[:depth]).Tag.Lookup("group"); ok {
+			group = around
+		}
+	}
+	return group
+}
+
 // variablePrefix begins the name of every variable that is ours.
 const variablePrefix = "OUTCRIER_"
 
-// variableOf is the environment variable of a flag.
+// variableOf is the environment variable of a flag that has no scope.
 func variableOf(flag string) string {
 	return variablePrefix + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 // variables are the environment variables of s, the one that wins first.
 func (s setting) variables() []string {
-	names := []string{variableOf(s.flag)}
+	name := s.flag
+	if s.scope != "" {
+		name = s.scope + "-" + s.flag
+	}
+	names := []string{variableOf(name)}
 	if s.fallback != "" {
 		names = append(names, s.fallback)
 	}
@@ -116,7 +142,7 @@ func (s setting) want() string {
 	var form string
 	switch s.typeName() {
 	case "duration":
-		form = "a duration like 250ms, 30s or 1h30m"
+		form = "a duration like 250ms, 30s, 1h30m or 7d"
 	case "time":
 		form = "a time like 2026-11-22T02:00:00Z (RFC 3339)"
 	case "size":
@@ -172,8 +198,8 @@ func unknownVariables(root *cobra.Command, environ []string) []string {
 	var visit func(*cobra.Command)
 	visit = func(cmd *cobra.Command) {
 		cmd.Flags().VisitAll(func(flag *pflag.Flag) {
-			if _, ours := flag.Value.(*flagText); ours {
-				known[variableOf(flag.Name)] = true
+			if text, ours := flag.Value.(*flagText); ours {
+				known[text.setting.variables()[0]] = true
 			}
 		})
 		for _, sub := range cmd.Commands() {

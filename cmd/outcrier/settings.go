@@ -35,8 +35,8 @@ type OutboxSettings struct {
 
 // DatabaseSettings says where the outbox is.
 type DatabaseSettings struct {
-	ConnectionSettings
-	OutboxSettings
+	ConnectionSettings `group:"Database"`
+	OutboxSettings     `group:"Database"`
 }
 
 func (d *ConnectionSettings) check(r *report) {
@@ -106,8 +106,8 @@ func rejectUnlessDSN(r *report, flag, dsn string) {
 
 // LogSettings says what is logged, to standard error.
 type LogSettings struct {
-	LogLevel  string `flag:"log-level" default:"info" allow:"debug|info|warn|error" help:"the least severe level that is logged"`
-	LogFormat string `flag:"log-format" default:"text" allow:"text|json" help:"the form of a line of the log"`
+	LogLevel  string `group:"Log" flag:"log-level" default:"info" allow:"debug|info|warn|error" help:"the least severe level that is logged"`
+	LogFormat string `group:"Log" flag:"log-format" default:"text" allow:"text|json" help:"the form of a line of the log"`
 }
 
 func (l LogSettings) logger(w io.Writer) *slog.Logger {
@@ -125,36 +125,36 @@ func (l LogSettings) logger(w io.Writer) *slog.Logger {
 // ServerSettings is what a node needs to know.
 type ServerSettings struct {
 	// Listen is host:port. Port 0 picks a free one.
-	Listen string `flag:"listen" default:"127.0.0.1:8080" help:"the address to serve HTTP on; in dev mode, on loopback"`
+	Listen string `group:"Listening" flag:"listen" default:"127.0.0.1:8080" help:"the address to serve HTTP on; in dev mode, on loopback"`
 	// DirectURL is never empty where DatabaseURL isn't.
-	DirectURL     string        `flag:"direct-url" secret:"true" help:"the same database without a pooler in between, for LISTEN; by default the database URL"`
-	DirectURLFile string        `flag:"direct-url-file" help:"a file with that URL, read again for each connection"`
-	Data          string        `flag:"data" help:"the folder of the private Postgres that runs where no database URL is given; by default one of this user's"`
-	Migrate       bool          `flag:"migrate" help:"apply the migrations at start; by default in dev mode only"`
-	Node          string        `flag:"node" help:"the name of this process among the nodes; by default the host's with a random suffix"`
-	Wake          string        `flag:"wake" default:"notify" allow:"notify|poll" help:"how the tail learns of commits while it is idle: notify (LISTEN/NOTIFY), or poll (a read every 100ms)"`
-	Turn          time.Duration `flag:"turn" default:"10ms" allow:"1ms..1s" help:"the time between two reads of the tail while events flow"`
-	IdleTurn      time.Duration `flag:"idle-turn" default:"1s" allow:"10ms..60s" help:"the longest time between two reads of the tail"`
-	Heartbeat     time.Duration `flag:"heartbeat" default:"15s" allow:"100ms..5m" help:"the silence on a stream after which a heartbeat is sent"`
-	Stall         time.Duration `flag:"stall" default:"30s" allow:"1s..10m" help:"the time without progress of a write after which its stream is ended"`
-	Drain         time.Duration `flag:"drain" default:"5s" allow:"0s..5m" help:"the time over which all streams are ended when the server stops"`
-	Retry         time.Duration `flag:"retry" default:"3s" allow:"100ms..5m" help:"the time after which a browser reconnects, on average"`
-	Queue         int           `flag:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
-	Ring          byteSize      `flag:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
-	Gzip          bool          `flag:"gzip" help:"gzip streams and polls for clients that accept it (each event is compressed once and shared)"`
-	Audit         bool          `flag:"audit" help:"record in the table stream which streams received which events, for receipts and the admin page"`
+	DirectURL     string        `group:"Database" flag:"direct-url" secret:"true" help:"the same database without a pooler in between, for LISTEN; by default the database URL"`
+	DirectURLFile string        `group:"Database" flag:"direct-url-file" help:"a file with that URL, read again for each connection"`
+	Data          string        `group:"Database" flag:"data" help:"the folder of the private Postgres that runs where no database URL is given; by default one of this user's"`
+	Migrate       bool          `group:"Database" flag:"migrate" help:"apply the migrations at start; by default in dev mode only"`
+	Node          string        `group:"Operation" flag:"node" help:"the name of this process among the nodes; by default the host's with a random suffix"`
+	Wake          string        `group:"Following the table" flag:"wake" default:"notify" allow:"notify|poll" help:"how the tail learns of commits while it is idle: notify (LISTEN/NOTIFY), or poll (a read every 100ms)"`
+	Turn          time.Duration `group:"Following the table" flag:"turn" default:"10ms" allow:"1ms..1s" help:"the time between two reads of the tail while events flow"`
+	IdleTurn      time.Duration `group:"Following the table" flag:"idle-turn" default:"1s" allow:"10ms..60s" help:"the longest time between two reads of the tail"`
+	Heartbeat     time.Duration `group:"Streams" flag:"heartbeat" default:"15s" allow:"100ms..5m" help:"the silence on a stream after which a heartbeat is sent"`
+	Stall         time.Duration `group:"Streams" flag:"stall" default:"30s" allow:"1s..10m" help:"the time without progress of a write after which its stream is ended"`
+	Drain         time.Duration `group:"Streams" flag:"drain" default:"5s" allow:"0s..5m" help:"the time over which all streams are ended when the server stops"`
+	Retry         time.Duration `group:"Streams" flag:"retry" default:"3s" allow:"100ms..5m" help:"the time after which a browser reconnects, on average"`
+	Queue         int           `group:"Streams" flag:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
+	Ring          byteSize      `group:"Streams" flag:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
+	Gzip          bool          `group:"Streams" flag:"gzip" help:"gzip streams and polls for clients that accept it (each event is compressed once and shared)"`
+	Audit         bool          `group:"Retention and audit" flag:"audit" help:"record in the table stream which streams received which events, for receipts and the admin page"`
 	// MaxStreams is of this node, not of all.
-	MaxStreams int `flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
+	MaxStreams int `group:"Streams" flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
 	// DrainDelay comes before Drain.
-	DrainDelay time.Duration `flag:"drain-delay" default:"0s" allow:"0s..5m" help:"the time from when readiness says no until the first stream is ended, for load balancers to take note"`
-	LimitSettings
-	ProxySettings
-	Pool      int           `flag:"pool" default:"8" allow:"1..1000" help:"the database connections for replay and appends"`
-	Metrics   string        `flag:"metrics" default:"admin" help:"who may read GET /metrics: admin for those whose token grants that, open for everyone, or an address of its own, like 127.0.0.1:9090, where everyone may who reaches it"`
-	Debug     string        `flag:"debug" help:"an address on loopback to serve Go's profiles at, like 127.0.0.1:6060; none by default"`
-	Retention time.Duration `flag:"retention" default:"168h" allow:"0|24h.." help:"the age at which events are removed; 0 keeps them for ever"`
+	DrainDelay    time.Duration `group:"Streams" flag:"drain-delay" default:"0s" allow:"0s..5m" help:"the time from when readiness says no until the first stream is ended, for load balancers to take note"`
+	LimitSettings `group:"Limits"`
+	ProxySettings `group:"Listening"`
+	Pool          int           `group:"Database" flag:"pool" default:"8" allow:"1..1000" help:"the database connections for replay and appends"`
+	Metrics       string        `group:"Operation" flag:"metrics" default:"admin" help:"who may read GET /metrics: admin for those whose token grants that, open for everyone, or an address of its own, like 127.0.0.1:9090, where everyone may who reaches it"`
+	Debug         string        `group:"Operation" flag:"debug" help:"an address on loopback to serve Go's profiles at, like 127.0.0.1:6060; none by default"`
+	Retention     time.Duration `group:"Retention and audit" flag:"retention" default:"168h" allow:"0|24h.." help:"the age at which events are removed; 0 keeps them for ever"`
 	// Retain are patterns with durations.
-	Retain map[string]time.Duration `flag:"retain" envSeparator:"\n" envKeyValSeparator:"=" help:"topics whose events are removed earlier than that, and at which age, 1m at least, like presence/**=1h; not for a pattern that begins with a wildcard"`
+	Retain map[string]time.Duration `group:"Retention and audit" flag:"retain" envSeparator:"\n" envKeyValSeparator:"=" help:"topics whose events are removed earlier than that, and at which age, 1m at least, like presence/**=1h; not for a pattern that begins with a wildcard"`
 }
 
 // check takes open for a server that needs no token.

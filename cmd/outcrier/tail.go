@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -18,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/outcrier/outcrier"
+	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -26,16 +28,30 @@ import (
 type tailConfig struct {
 	DatabaseSettings
 	RemoteSettings
-	Topics []string `flag:"topic" default:"**" envSeparator:"\n" help:"the topic to follow, exact or a pattern"`
-	Types  []string `flag:"type" envSeparator:"\n" help:"the type to show, exact or with a final *; all by default"`
-	From   string   `flag:"from" default:"now" help:"where to begin: now, earliest, a position, a time (RFC 3339) or a duration back like 1h"`
-	Format string   `flag:"format" default:"text" allow:"text|cloudevents|payload" help:"what is printed of an event, one a line: text is for people"`
-	JSON   bool     `flag:"json" help:"for programs, the same as --format cloudevents"`
+	Topics []string `scope:"tail" flag:"topic" default:"**" envSeparator:"\n" help:"the topic to follow, exact or a pattern"`
+	Types  []string `scope:"tail" flag:"type" envSeparator:"\n" help:"the type to show, exact or with a final *; all by default"`
+	From   string   `scope:"tail" flag:"from" default:"now" help:"where to begin: now, earliest, a position, a time (RFC 3339) or a duration back like 1h"`
+	Format string   `scope:"tail" flag:"format" default:"text" allow:"text|cloudevents|payload" help:"what is printed of an event, one a line: text is for people"`
+	JSON   bool     `scope:"tail" flag:"json" help:"for programs, the same as --format cloudevents"`
+	// PositionFile wins over From once it is there.
+	PositionFile string `scope:"tail" flag:"position-file" help:"a file that keeps how far it has come, to go on from there after a restart, however it ended"`
+	Exec         string `scope:"tail" flag:"exec" help:"a shell command to run for each event, one after another: it reads the event from standard input, has EVENT_ID, EVENT_TOPIC and EVENT_TYPE, and is run again until it succeeds"`
 	LogSettings
 }
 
 func tailCommand(p process) *cobra.Command {
-	return newCommand(p, "tail", "Follow events in the terminal", runTail)
+	cmd := newCommand(p, "tail", "Follow events in the terminal, or hand them to a program", runTail)
+	cmd.Long = `Follows events and prints them, one a line, until a signal ends it. It reconnects by itself
+and ends only for what another try would not change: a refused token, a missing schema.
+
+  outcrier tail --topic 'user/**' --from 1h
+  outcrier tail --json --position-file at | while read -r event; do …; done
+  outcrier tail --position-file at --exec 'curl -fsS --json @- https://example.com/hook'
+
+With --position-file a restart goes on where it ended; after kill -9 at most the event that it
+was at comes again. With --exec an event is done when the command has succeeded; in a pipe
+it is done when it is written, whatever the reader then does with it.`
+	return cmd
 }
 
 func (c *tailConfig) check(r *report) {
@@ -46,6 +62,15 @@ func (c *tailConfig) check(r *report) {
 	}
 	if slices.Contains(c.Types, "") {
 		r.reject("type", "none can be empty")
+	}
+	if !r.given("log-level") {
+		c.LogLevel = "warn" // a person follows events
+	}
+	if c.Exec != "" && !r.given("format") {
+		c.Format = "cloudevents"
+	}
+	if c.Exec != "" && c.Format == "text" {
+		r.reject("format", "want cloudevents or payload with --exec")
 	}
 	if c.JSON {
 		if r.given("format") && c.Format != "cloudevents" {
@@ -60,6 +85,9 @@ func (c *tailConfig) check(r *report) {
 func runTail(ctx context.Context, p process, c tailConfig) error {
 	if c.URL != "" {
 		return c.follow(ctx, p, c.URL)
+	}
+	if err := c.preflight(ctx, p); err != nil {
+		return err
 	}
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -89,10 +117,44 @@ func runTail(ctx context.Context, p process, c tailConfig) error {
 	return nil
 }
 
-func (c tailConfig) follow(ctx context.Context, p process, base string) error {
+// preflight returns what is wrong with the database that waiting does not mend. A node
+// waits for a schema to be migrated; nobody who follows events does.
+func (c tailConfig) preflight(ctx context.Context, p process) error {
+	status, err := c.migrations(c.DatabaseURL, p.log).Status(ctx)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		why, permanent := outbox.Explain(err)
+		if permanent {
+			return fmt.Errorf("%s (%w)", why, err)
+		}
+		p.log.WarnContext(ctx, "waiting for the database", "why", why)
+		return nil
+	}
+	if status.Version == 0 {
+		return outbox.ErrNotMigrated
+	}
+	return nil
+}
+
+func (c tailConfig) follow(ctx context.Context, p process, base string) (err error) {
 	query := url.Values{"topic": c.Topics, "type": c.Types, "from": {c.From}}
-	if c.Format == "payload" {
-		query.Set("format", "payload")
+	var mark *bookmark
+	if c.PositionFile != "" {
+		if mark, err = openBookmark(c.PositionFile); err != nil {
+			return fmt.Errorf("read the position file: %w", err)
+		}
+		defer func() { err = errors.Join(err, mark.close()) }()
+		if mark.position != "" {
+			query.Del("from")
+			query.Set("after", mark.position)
+		} else {
+			query.Set("wait", "0") // so that where it begins is on record before anything happens
+		}
+	}
+	if terminalOf(p.stderr, p.environ) != nil && terminalOf(p.stdout, p.environ) != nil {
+		fmt.Fprintf(p.stderr, "following %s; Ctrl-C ends it\n", strings.Join(c.Topics, ", "))
 	}
 	retry := backoff.NewExponentialBackOff()
 	out := newListing(p.stdout, p.environ)
@@ -132,13 +194,18 @@ func (c tailConfig) follow(ctx context.Context, p process, base string) error {
 			p.log.WarnContext(ctx, "events are missing here", "reason", polled.Gap.Reason)
 			out.missing(string(polled.Gap.Reason))
 		}
-		for _, event := range polled.Events {
-			if err := c.print(out, event); err != nil {
-				return err
+		if err := c.work(ctx, p, out, mark, polled.Events); err != nil {
+			if ctx.Err() != nil {
+				return nil
 			}
+			return err
+		}
+		if err := mark.move(polled.Position); err != nil {
+			return fmt.Errorf("write the position file: %w", err)
 		}
 		counted.add(len(polled.Events))
 		query.Del("from")
+		query.Del("wait")
 		query.Set("after", polled.Position)
 	}
 }
@@ -193,15 +260,6 @@ func (c tailConfig) poll(ctx context.Context, base string, query url.Values) (po
 // errTooDeep is of an answer with an event that can't be read.
 var errTooDeep = errors.New("an event nests too deep to be read")
 
-// print writes an event as it was asked for.
-func (c tailConfig) print(out *listing, event json.RawMessage) error {
-	if c.Format == "text" {
-		return out.print(event)
-	}
-	_, err := fmt.Fprintf(out.w, "%s\n", event)
-	return err
-}
-
 // counted shows how many events were written, to who writes them to a file or into a
 // pipe and watches.
 type counted struct {
@@ -218,7 +276,7 @@ func newCounted(p process) *counted {
 
 func (c *counted) add(events int) {
 	if c.events += events; c.progress != nil {
-		c.count(fmt.Sprintf("%d events written", c.events))
+		c.count(several(c.events, "event") + " written")
 	}
 }
 

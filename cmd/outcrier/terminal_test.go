@@ -186,9 +186,12 @@ func TestTail_CountsForWhoWatchesAPipe(t *testing.T) {
 func TestTail_JSONIsForPrograms(t *testing.T) {
 	var out strings.Builder
 	event := cloudEvent(1, "user/42", "audit.approved", `{"submission": 7}`)
-	c := mustLoad[tailConfig](t, nil, "--url", "http://127.0.0.1:1", "--json")
-	if err := c.print(newListing(&out, nil), event); err != nil || out.String() != string(event)+"\n" {
-		t.Errorf("%q, %v", out.String(), err)
+	for format, want := range map[string]string{"cloudevents": string(event) + "\n", "payload": `{"submission": 7}` + "\n"} {
+		out.Reset()
+		c := mustLoad[tailConfig](t, nil, "--url", "http://127.0.0.1:1", "--format", format)
+		if err := c.work(t.Context(), process{}, newListing(&out, nil), nil, []json.RawMessage{event}); err != nil || out.String() != want {
+			t.Errorf("%s: %q, %v", format, out.String(), err)
+		}
 	}
 	code := run(context.Background(), []string{"tail", "--url", "http://127.0.0.1:1", "--json", "--format", "payload"}, nil, nil, &out, &out)
 	if code != exitMistake || !strings.Contains(out.String(), "is --format cloudevents, not payload") {

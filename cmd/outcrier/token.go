@@ -14,12 +14,12 @@ import (
 
 // tokenConfig is the settings of "outcrier token".
 type tokenConfig struct {
-	Subject        string        `flag:"subject" help:"whose token it is: its sub"`
-	Subscribe      []string      `flag:"subscribe" envSeparator:"\n" help:"the topic that it grants to subscribe to, exact or a pattern"`
-	Publish        []string      `flag:"publish" envSeparator:"\n" help:"the topic that it grants to publish on, exact or a pattern"`
-	Admin          string        `flag:"admin" bare:"true" help:"grant what admins may: alone all of it, or some of metrics, read, operate, catalogue and erase, separated by commas"`
-	ID             string        `flag:"jti" help:"its id, by which it alone can be revoked"`
-	TTL            time.Duration `flag:"ttl" default:"1h" allow:"1s..87600h" help:"how long it is good for"`
+	Subject        string        `scope:"token" flag:"subject" help:"whose token it is: its sub"`
+	Subscribe      []string      `scope:"token" flag:"subscribe" envSeparator:"\n" help:"the topic that it grants to subscribe to, exact or a pattern"`
+	Publish        []string      `scope:"token" flag:"publish" envSeparator:"\n" help:"the topic that it grants to publish on, exact or a pattern"`
+	Admin          string        `scope:"token" flag:"admin" bare:"true" help:"grant what admins may: alone all of it, or some of metrics, read, operate, catalogue and erase, separated by commas"`
+	ID             string        `scope:"token" flag:"jti" help:"its id, by which it alone can be revoked"`
+	TTL            time.Duration `scope:"token" flag:"ttl" default:"1h" allow:"1s..87600h" help:"how long it is good for"`
 	JWTSecret      string        `flag:"jwt-secret" secret:"true" help:"the secret to sign it with, as the server has it"`
 	JWTSecretFile  string        `flag:"jwt-secret-file" help:"a file with that secret"`
 	JWTPrivateFile string        `flag:"jwt-private-key-file" help:"a PEM file of a private key to sign it with, whose public key the server has"`

@@ -1,0 +1,45 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/term"
+)
+
+// input is standard input for a command that reads all of it: ctx ends a read, as Ctrl-C
+// does, and whoever sits at a terminal is told that something is waited for.
+func (p process) input(ctx context.Context, what string) io.Reader {
+	if file, ok := p.stdin.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		fmt.Fprintf(p.stderr, "Type %s, and end it with Ctrl-D at the start of a line:\n", what)
+	}
+	return &interruptible{ctx, p.stdin}
+}
+
+// interruptible reads until ctx ends. A read that ctx has cut short goes on in the
+// background, until the process ends.
+type interruptible struct {
+	ctx  context.Context
+	from io.Reader
+}
+
+func (i *interruptible) Read(p []byte) (int, error) {
+	type result struct {
+		n   int
+		err error
+	}
+	own := make([]byte, len(p)) // p is the caller's again when ctx ends
+	read := make(chan result, 1)
+	go func() {
+		n, err := i.from.Read(own)
+		read <- result{n, err}
+	}()
+	select {
+	case r := <-read:
+		return copy(p, own[:r.n]), r.err
+	case <-i.ctx.Done():
+		return 0, context.Cause(i.ctx)
+	}
+}

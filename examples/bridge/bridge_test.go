@@ -1,0 +1,299 @@
+package bridge
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// bin is the folder of the command outcrier, built for this run of the tests.
+var bin string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "outcrier-bridge-")
+	if err == nil {
+		bin = dir
+		var out []byte
+		if out, err = exec.Command("go", "build", "-o", dir, "github.com/outcrier/outcrier/cmd/outcrier").CombinedOutput(); err != nil {
+			err = fmt.Errorf("%w: %s", err, out)
+		}
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+// sink is what a bridge leads to: it counts how often each event has come, by the number in
+// its payload.
+type sink struct {
+	mu    sync.Mutex
+	times map[string]int
+	order []string // of first times
+}
+
+var number = regexp.MustCompile(`"n" : (\d+)`)
+
+func (s *sink) got(text string) {
+	found := number.FindStringSubmatch(text)
+	if found == nil {
+		return
+	}
+	id := found[1]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.times == nil {
+		s.times = map[string]int{}
+	}
+	if s.times[id]++; s.times[id] == 1 {
+		s.order = append(s.order, id)
+	}
+}
+
+func (s *sink) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.order)
+}
+
+const kills = 5
+
+// cross runs a recipe, kills it with kill -9 in the middle of work again and again, and
+// expects each event at the sink, in order, at most once more for each kill.
+func cross(t *testing.T, recipe string, s *sink, environ ...string) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("the recipes are for a shell of Unix")
+	}
+	database := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, database)
+	state := t.TempDir()
+	environ = append(append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "DATABASE_URL="+database, "STATE="+state), environ...)
+	start := func() *exec.Cmd {
+		cmd := exec.Command("./" + recipe)
+		cmd.Env, cmd.Stderr = environ, t.Output()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		return cmd
+	}
+	cmd := start()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	// From its first answer on nothing is missed: it begins with what comes then.
+	at := filepath.Join(state, strings.TrimSuffix(recipe, ".sh")+".at")
+	eventually(t, "the bridge has begun", func() bool { _, err := os.Stat(at); return err == nil })
+
+	var ids []string
+	for n := 1; n <= kills+1; n++ {
+		ids = append(ids, write(t, pool, len(ids), 12)...)
+		before := s.count()
+		eventually(t, "events come through", func() bool { return s.count() > before+3 })
+		if n <= kills {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+			ids = append(ids, write(t, pool, len(ids), 3)...) // while nobody is there
+			cmd = start()
+		}
+	}
+	eventually(t, "all have come through", func() bool { return s.count() >= len(ids) })
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("it ends with %v", err)
+	}
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	again := 0
+	for i, id := range ids {
+		again += s.times[id] - 1
+		if s.order[i] != id {
+			t.Fatalf("event %d of %d is %s, want %s", i+1, len(ids), s.order[i], id)
+		}
+	}
+	if len(s.order) != len(ids) || again > kills {
+		t.Errorf("of %d events %d came, and %d times one came again, after %d kills", len(ids), len(s.order), again, kills)
+	}
+	t.Logf("%d events, %d kills: 0 lost, %d came twice", len(ids), kills, again)
+}
+
+// write appends events with the numbers that come next, in one transaction, and as many
+// that are not asked for. It returns the numbers.
+func write(t *testing.T, pool *pgxpool.Pool, before, n int) (numbers []string) {
+	t.Helper()
+	const writeSQL = `
+		INSERT INTO outbox (topic, type, payload)
+		SELECT topic, 'account.locked', json_build_object('n', i) FROM generate_series($1::int, $2::int) AS i, unnest(ARRAY['other/1', 'user/' || i]) AS topic`
+	if _, err := pool.Exec(t.Context(), writeSQL, before+1, before+n); err != nil {
+		t.Fatal(err)
+	}
+	for i := before + 1; i <= before+n; i++ {
+		numbers = append(numbers, strconv.Itoa(i))
+	}
+	return numbers
+}
+
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within a minute: %s", what)
+		}
+	}
+}
+
+func need(t *testing.T, name string) string {
+	t.Helper()
+	for _, path := range []string{name, "/usr/sbin/" + name} {
+		if path, err := exec.LookPath(path); err == nil {
+			return path
+		}
+	}
+	if os.Getenv("CI") != "" {
+		t.Fatalf("CI is set, but %s is not installed", name)
+	}
+	t.Skipf("%s is not installed", name)
+	return ""
+}
+
+// TestWebhook_LosesNothing has a webhook that fails now and then, too.
+func TestWebhook_LosesNothing(t *testing.T) {
+	need(t, "curl")
+	var s sink
+	requests := 0 // one after another
+	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if requests++; requests%7 == 0 {
+			http.Error(w, "try again", http.StatusServiceUnavailable)
+			return
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil || !strings.Contains(string(body), `"specversion":"1.0"`) {
+			t.Errorf("%v: %s", err, body)
+		}
+		if r.Header.Get("Idempotency-Key") == "" {
+			t.Error("the event's id is not in the header")
+		}
+		s.got(string(body))
+	}))
+	defer hook.Close()
+	cross(t, "webhook.sh", &s, "HOOK="+hook.URL)
+}
+
+// TestMQTT_LosesNothing has mosquitto's broker, and a subscriber that was there before.
+func TestMQTT_LosesNothing(t *testing.T) {
+	broker, subscribe := need(t, "mosquitto"), need(t, "mosquitto_sub")
+	publish := need(t, "mosquitto_pub")
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	listener.Close()
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	daemon := exec.CommandContext(ctx, broker, "-p", port)
+	daemon.Stderr, daemon.Stdout = t.Output(), t.Output()
+	if err := daemon.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = daemon.Wait() }()
+	defer stop()
+	eventually(t, "the broker listens", func() bool {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+	var s sink
+	reader := exec.CommandContext(ctx, subscribe, "-h", "127.0.0.1", "-p", port, "-q", "1", "-t", "outcrier/#", "-F", "%t %p")
+	out, err := reader.StdoutPipe()
+	if err == nil {
+		err = reader.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	var subscribed atomic.Bool
+	go func() {
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if strings.HasPrefix(lines.Text(), "outcrier/probe ") {
+				subscribed.Store(true)
+			}
+			if strings.HasPrefix(lines.Text(), "outcrier/user/") {
+				s.got(lines.Text())
+			}
+		}
+	}()
+	defer func() { _ = reader.Wait() }()
+	defer stop()
+	eventually(t, "somebody subscribes", func() bool {
+		_ = exec.CommandContext(ctx, publish, "-h", "127.0.0.1", "-p", port, "-q", "1", "-t", "outcrier/probe", "-m", "-").Run()
+		return subscribed.Load()
+	})
+	cross(t, "mqtt.sh", &s, "BROKER=127.0.0.1", "BROKER_PORT="+port)
+}
+
+// TestMail_LosesNothing has a program in sendmail's place, which takes a mail from standard
+// input as that does.
+func TestMail_LosesNothing(t *testing.T) {
+	var s sink
+	spool := t.TempDir()
+	sendmail := filepath.Join(spool, "sendmail")
+	// A mail is there as a whole or not at all, as in a queue.
+	script := `#!/bin/sh
+[ "$1" = -t ] || exit 64
+cat >"$0.$$" && mv "$0.$$" "` + spool + `/mail.$(date +%s%N).$$"
+`
+	if err := os.WriteFile(sendmail, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			mails, _ := filepath.Glob(spool + "/mail.*")
+			for _, mail := range mails { // by name, which is the time
+				text, err := os.ReadFile(mail)
+				if err == nil && strings.HasPrefix(string(text), "To: ops@example.com\nMessage-ID: <outcrier-") && strings.Contains(string(text), "\nSubject: account.locked on user/") {
+					s.got(string(text))
+				}
+				_ = os.Remove(mail)
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+		}
+	}()
+	defer func() { close(stop); <-done }()
+	cross(t, "mail.sh", &s, "SENDMAIL="+sendmail)
+}

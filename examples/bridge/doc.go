@@ -1,0 +1,2 @@
+// Package bridge has the recipes of docs/bridge.md, which its tests run.
+package bridge
