@@ -9,8 +9,10 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"io"
 	"math/big"
+	randv2 "math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -357,5 +359,24 @@ func TestDebug_AnswersToNamesOfLoopbackOnly(t *testing.T) {
 		if w.Code != status {
 			t.Errorf("%s: %d, want %d", host, w.Code, status)
 		}
+	}
+}
+
+// freeAddress is one for a server that takes an address only, by UDP and TCP: below
+// the ports that the kernel gives to others in the meantime.
+func freeAddress() string {
+	for {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+randv2.IntN(20_000))
+		datagrams, err := net.ListenPacket("udp", address)
+		if err != nil {
+			continue
+		}
+		_ = datagrams.Close()
+		streams, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		_ = streams.Close()
+		return address
 	}
 }

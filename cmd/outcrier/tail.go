@@ -30,7 +30,7 @@ type tailConfig struct {
 	RemoteSettings
 	Topics []string `scope:"tail" flag:"topic" default:"**" envSeparator:"\n" help:"the topic to follow, exact or a pattern"`
 	Types  []string `scope:"tail" flag:"type" envSeparator:"\n" help:"the type to show, exact or with a final *; all by default"`
-	From   string   `scope:"tail" flag:"from" default:"now" help:"where to begin: now, earliest, a position, a time (RFC 3339) or a duration back like 1h"`
+	From   string   `scope:"tail" flag:"from" default:"now" help:"where to begin: now, earliest, a position, a time (RFC 3339) or a duration back like 1h or 7d"`
 	Format string   `scope:"tail" flag:"format" default:"text" allow:"text|cloudevents|payload" help:"what is printed of an event, one a line: text is for people"`
 	JSON   bool     `scope:"tail" flag:"json" help:"for programs, the same as --format cloudevents"`
 	// PositionFile wins over From once it is there.
@@ -62,6 +62,9 @@ func (c *tailConfig) check(r *report) {
 	}
 	if slices.Contains(c.Types, "") {
 		r.reject("type", "none can be empty")
+	}
+	if back, err := parseDuration(c.From); err == nil {
+		c.From = back.String() // servers know no days
 	}
 	if !r.given("log-level") {
 		c.LogLevel = "warn" // a person follows events

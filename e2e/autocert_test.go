@@ -1,8 +1,9 @@
-package main
+package e2e
 
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"fmt"
 	"log"
 	"math/rand/v2"
@@ -10,6 +11,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -21,6 +23,8 @@ import (
 	"github.com/letsencrypt/pebble/v2/db"
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
+
+	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
 // authority is Pebble, the ACME server that Let's Encrypt tests clients with. It
@@ -40,10 +44,14 @@ func newAuthority(t *testing.T) *authority {
 		}
 		(*a.handler.Load()).ServeHTTP(w, r)
 	}))
-	// The server trusts whom the system trusts.
-	system := http.DefaultTransport
-	http.DefaultTransport = a.Client().Transport
-	t.Cleanup(func() { http.DefaultTransport = system; a.Close() })
+	t.Cleanup(a.Close)
+	// The server trusts whom its system trusts.
+	trusted := filepath.Join(t.TempDir(), "authority.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.Certificate().Raw})
+	if err := os.WriteFile(trusted, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SSL_CERT_FILE", trusted)
 	return a
 }
 
@@ -53,7 +61,10 @@ func (a *authority) validates(t *testing.T, port int) {
 	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
 	logger := log.New(t.Output(), "", 0)
 	address := freeAddress()
-	resolver := must(challtestsrv.New(challtestsrv.Config{DNSAddrs: []string{address}, Log: logger}))
+	resolver, err := challtestsrv.New(challtestsrv.Config{DNSAddrs: []string{address}, Log: logger})
+	if err != nil {
+		t.Fatal(err)
+	}
 	resolver.SetDefaultDNSIPv4("127.0.0.1")
 	resolver.SetDefaultDNSIPv6("")
 	go resolver.Run()
@@ -90,13 +101,26 @@ func freeAddress() string {
 // is kept for the next start; for other names nobody is asked.
 func TestAutocert_ServesWithACertificateThatItGot(t *testing.T) {
 	authority, cache := newAuthority(t), t.TempDir()
-	s := serve(t, nil, "--jwt-secret", secret, "--autocert-host", "events.example.com", "--autocert-cache", cache, "--autocert-directory", authority.URL+"/dir")
-	_, port, _ := net.SplitHostPort(s.address)
-	authority.validates(t, must(strconv.Atoi(port)))
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, []byte(strings.Repeat("s", 32)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	database := outboxtest.URL(t)
+	start := func() *server {
+		return startAs(t, "serve", "--dev", "--database-url", database, "--jwt-secret-file", secret,
+			"--autocert-host", "events.example.com", "--autocert-cache", cache, "--autocert-directory", authority.URL+"/dir")
+	}
+	s := start()
+	_, port, _ := net.SplitHostPort(strings.TrimPrefix(s.base, "https://"))
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		t.Fatalf("%s: %v", s.base, err)
+	}
+	authority.validates(t, number)
 
-	dial := func(s *served, name string) (*tls.Conn, error) {
+	dial := func(s *server, name string) (*tls.Conn, error) {
 		dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: time.Minute}, Config: &tls.Config{ServerName: name, RootCAs: authority.roots, NextProtos: []string{"h2", "http/1.1"}}}
-		conn, err := dialer.DialContext(t.Context(), "tcp", s.address)
+		conn, err := dialer.DialContext(t.Context(), "tcp", strings.TrimPrefix(s.base, "https://"))
 		if err != nil {
 			return nil, err
 		}
@@ -110,30 +134,34 @@ func TestAutocert_ServesWithACertificateThatItGot(t *testing.T) {
 	}
 	conn, err := dial(s, "events.example.com")
 	if err != nil {
-		t.Fatalf("%v\n%s", err, s.log())
+		t.Fatal(err)
 	}
 	state := conn.ConnectionState()
 	if state.NegotiatedProtocol != "h2" || len(state.VerifiedChains) == 0 || authority.orders.Load() != 1 {
 		t.Errorf("%q, %d chains, %d orders", state.NegotiatedProtocol, len(state.VerifiedChains), authority.orders.Load())
 	}
 	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{ServerName: "events.example.com", RootCAs: authority.roots}}}
-	response, err := client.Get("https://" + s.address + "/healthz")
+	response, err := client.Get(s.base + "/healthz")
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = response.Body.Close()
-	if response.StatusCode != http.StatusOK || response.Header.Get("Strict-Transport-Security") != "" && strings.HasPrefix(s.address, "127.") {
+	if response.StatusCode != http.StatusOK || response.Header.Get("Strict-Transport-Security") != "" {
 		t.Errorf("%s, %v", response.Status, response.Header)
 	}
 
 	// Another start, with what was kept.
-	again := serve(t, nil, "--jwt-secret", secret, "--autocert-host", "events.example.com", "--autocert-cache", cache, "--autocert-directory", authority.URL+"/dir")
+	again := start()
 	if _, err := dial(again, "events.example.com"); err != nil || authority.orders.Load() != 1 {
 		t.Errorf("%v, %d orders", err, authority.orders.Load())
 	}
-	for _, file := range must(os.ReadDir(cache)) {
-		if info := must(file.Info()); info.Mode().Perm()&0o077 != 0 {
-			t.Errorf("%s is of mode %s: it has a private key", file.Name(), info.Mode())
+	kept, err := os.ReadDir(cache)
+	if err != nil || len(kept) == 0 {
+		t.Fatalf("%d files are kept: %v", len(kept), err)
+	}
+	for _, file := range kept {
+		if info, err := file.Info(); err != nil || info.Mode().Perm()&0o077 != 0 {
+			t.Errorf("%s is of mode %s: it has a private key (%v)", file.Name(), info.Mode(), err)
 		}
 	}
 }
