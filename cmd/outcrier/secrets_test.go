@@ -98,9 +98,7 @@ func TestServe_SecretsInFilesAreReadAnew(t *testing.T) {
 	writeFile(t, secretFile, other)
 	eventually(t, func() bool { return asked(token) == 401 })
 	next := must(auth.Mint(must(auth.ParseSecret([]byte(other))), auth.Claims{Subject: "ann", Subscribe: []outbox.Pattern{"a"}}, time.Hour))
-	if status := asked(next); status != 200 {
-		t.Errorf("by the new secret: %d", status)
-	}
+	eventually(t, func() bool { return asked(next) == 200 }) // 429 while it has asked too often
 }
 
 // What a person on call types withdraws a token that serve took a moment ago.
