@@ -13,15 +13,14 @@ import (
 	"time"
 )
 
-// Bare serves with the least that any server does which reads events from a table
-// and sends them to clients, and so is what Outcrier's costs are held against: it
-// hears of a row by NOTIFY, fetches it, and writes it to every connection that there
-// is. It has no topics, positions, queues or heartbeats, and promises nothing: what
-// commits while it does not listen is lost, and so is what a client does not take at once.
+// Bare is the least server that reads events from a table and sends them to clients, as the
+// baseline for Outcrier's costs: it learns of a row by NOTIFY, fetches it, and writes it to
+// every open connection. It has no topics, positions, queues or heartbeats, and promises
+// nothing: rows that commit while it does not listen are lost, and so are bytes that a
+// client does not take at once.
 //
-// Schema is a bench's scratch schema in the database, listen a TCP address; stdout is
-// told of the one that it has, in the words of "outcrier serve". Bare returns nil when
-// ctx has ended.
+// Schema is a bench's scratch schema in the database, listen a TCP address; it prints the
+// actual one to stdout, like "outcrier serve". Bare returns nil when ctx has ended.
 func Bare(ctx context.Context, database, schema, listen string, stdout io.Writer) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", listen)
 	if err != nil {

@@ -40,7 +40,7 @@ type Config struct {
 	SyncDelay time.Duration
 	Sizes
 	Log *slog.Logger
-	// Progress is told what is being done.
+	// Progress is called with the current step.
 	Progress func(text string)
 }
 
@@ -64,7 +64,7 @@ type Sizes struct {
 	// Nodes is how many nodes follow the outbox in the measure work, for what each costs
 	// Postgres.
 	Nodes int `json:"nodes"`
-	// Beside is how many idle streams are open beside that of latency.
+	// Beside is how many idle streams are open while latency is measured.
 	Beside int `json:"beside"`
 	// Settle is how long idle streams are left alone before memory is read.
 	Settle time.Duration `json:"settle_ns"`
@@ -82,7 +82,7 @@ type Sizes struct {
 
 func (s Sizes) round() time.Duration { return time.Duration(s.Seconds * float64(time.Second)) }
 
-// pause is the time to let something arrive, or settle, beside a round.
+// pause is the time to let something arrive, or settle, between rounds.
 func (s Sizes) pause() time.Duration { return min(s.round(), time.Second) }
 
 // measures are in the order in which they are made: those that fill the table are
@@ -112,9 +112,9 @@ type bench struct {
 	report *Report
 }
 
-// Run measures. The report is what was found by the end, or by the error: that of a
-// target that can't be used, or the cause of ctx. What goes wrong in one measure is
-// among the report's failures, and the others go on.
+// Run measures. The report has the results up to the end, or up to an error: that of a
+// target that can't be used, or the cause of ctx. A failure of one measure is listed in the
+// report, and the others go on.
 func Run(ctx context.Context, config Config) (report *Report, err error) {
 	b := &bench{Config: config, name: strings.ToLower(rand.Text()[:6])}
 	b.report = &Report{

@@ -103,8 +103,8 @@ func (t *team) close(ctx context.Context) {
 	}
 }
 
-// checkpoint has no run pay for the one before. The user of a database that was
-// given may not be allowed to.
+// checkpoint has no run pay for the one before. The user of an existing database may lack
+// the right.
 func (b *bench) checkpoint(ctx context.Context) {
 	if b.target.private == nil {
 		return

@@ -29,8 +29,8 @@ type crowd struct {
 	err error
 }
 
-// newCrowd is n streams, not open yet: the i-th follows topic(i), and seen is told
-// of all that they are given. seen may be nil.
+// newCrowd is n streams, not open yet: the i-th follows topic(i), and seen is called for
+// each event that they receive. seen may be nil.
 func newCrowd(e *endpoint, n int, topic func(i int) string, seen func(mark, time.Duration)) *crowd {
 	c := &crowd{endpoint: e, patience: awaitLimit}
 	for i := range n {
@@ -117,7 +117,7 @@ func (c *crowd) note(err error) {
 	}
 }
 
-// drop closes all connections at once and waits until nobody reads.
+// drop closes all connections at once and waits until all readers have ended.
 func (c *crowd) drop() {
 	c.mu.Lock()
 	c.dropping = true
@@ -130,9 +130,9 @@ func (c *crowd) drop() {
 	c.following.Wait()
 }
 
-// has reports whether every stream has come as far as target, the sum over all
-// writers that it follows. It is called often, and so looks first at the one that
-// was behind.
+// has reports whether every stream has come as far as target, the sum over all writers that
+// it follows. It is called often, and so first checks the stream that was behind the last
+// time.
 func (c *crowd) has(target int64) bool {
 	if target != c.target {
 		c.target, c.laggard = target, 0
@@ -148,9 +148,8 @@ func (c *crowd) has(target int64) bool {
 // awaitLimit is how long a crowd may take for its next event.
 const awaitLimit = 30 * time.Second
 
-// await waits until every stream has come as far as target, for as long as any
-// events come. What is missing when none has come for the crowd's patience counts
-// as lost.
+// await waits until every stream has come as far as target, for as long as any events come.
+// Events that are missing when none has come for the crowd's patience count as lost.
 func (c *crowd) await(ctx context.Context, target int64) (missing int64, err error) {
 	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
@@ -192,7 +191,7 @@ func (c *crowd) broken() error {
 	return c.err
 }
 
-// count is what all have been given so far.
+// count returns what all streams have received so far.
 func (c *crowd) count() (total Count) {
 	for _, s := range c.streams {
 		total.add(s.tally.count())

@@ -4,15 +4,15 @@
 //
 // # Concepts
 //
-// A measure is a row of what the design aims at. It makes its rounds in
-// turns with those of what it is compared to, several runs of each, and reports a
-// [Figure] for each variant.
+// A measure is a row of what the design aims at. Its rounds alternate with those of the
+// measures that it is compared with, several runs of each, and reports a [Figure] for each
+// variant.
 //
-// A writer numbers its events on each topic from 1; every payload begins with a
-// mark that carries the number. The crowd is any number of streams, each of which
-// checks the numbers: one that is skipped is lost, one that comes again is repeated.
-// So speed is never reported without what it cost.
+// A writer numbers its events on each topic from 1; every payload begins with a mark that
+// carries the number. The crowd is any number of streams, each of which checks the numbers:
+// one that is skipped is lost, one that comes again is repeated. So speed is never reported
+// without its losses.
 //
-// The target is a Postgres with an outbox, and a server on it. Where they are not
-// given, the bench starts its own.
+// The target is a Postgres with an outbox, and a server on it. The bench starts its own
+// unless the settings name others.
 package main

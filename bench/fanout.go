@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// fanout measures what it costs to bring each event to a whole crowd, all on one
-// topic: at a pace that leaves the server time, in turns with a bare server, and flat
-// out.
+// fanout measures the cost of bringing each event to a whole crowd, all on one topic: at a
+// pace that leaves the server time, in turns with a bare server, and flat out.
 func (b *bench) fanout(ctx context.Context) error {
 	return b.withScratch(ctx, func() error {
 		var bare *server
@@ -141,8 +140,8 @@ func cpus(rounds []delivered) (runs []float64) {
 	return runs
 }
 
-// reportBeside reports what the bare server took in the same runs. It promises
-// nothing, so what it lost does not count.
+// reportBeside reports the bare server's figures in the same runs. It promises nothing, so
+// its losses do not count.
 func (b *bench) reportBeside(n int, ours, beside []delivered, unknown string) {
 	bare := Figure{Measure: "fanout", Variant: b.variantOf(n, paced), Name: "a bare server's", Unit: "s", Runs: cpus(beside)}
 	if unknown != "" {
@@ -236,9 +235,9 @@ func (b *bench) appendPaced(ctx context.Context, w *writer) error {
 	return nil
 }
 
-// inFlight is how many events the slowest stream may be behind when the server is
-// to do its utmost: enough that it always has something to send, and less than the
-// 256 that it keeps for a stream, so that nothing is replayed.
+// inFlight is how many events the slowest stream may lag when the server is to run flat
+// out: enough that it always has something to send, and less than the 256 that it keeps for
+// a stream, so that nothing is replayed.
 const inFlight = 200
 
 // flatOutBatch is how many of them are one transaction.

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// spareFiles are those that a process has open beside its streams.
+// spareFiles is how many files a process has open in addition to its streams.
 const spareFiles = 500
 
 // allowFiles raises the limit of open files, which a server that is started then

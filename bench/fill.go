@@ -14,8 +14,8 @@ const fillSQL = `
 INSERT INTO outbox (topic, type, payload)
 SELECT $2::text, '` + eventType + `', ` + markSQL + ` FROM generate_series($3::bigint, $4::bigint) AS n`
 
-// fill appends n events on a topic, numbered on from behind, each transaction a
-// batch of them.
+// fill appends n events on a topic, whose numbers follow the number behind, a batch in each
+// transaction.
 func (b *bench) fill(ctx context.Context, topic string, behind int64, n, batch int) error {
 	for done := 0; done < n; {
 		batch = min(batch, n-done)

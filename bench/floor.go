@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// floor is the least that has to be done to hear of a row: a bare LISTEN, and one
-// fetch by the id that the notification carries. No positions, no streams, no HTTP;
-// what is missed while it is not connected is lost.
+// floor is the least work to learn of a row: a bare LISTEN, and one fetch by the id that
+// the notification carries. No positions, no streams, no HTTP; rows that it misses while it
+// is not connected are lost.
 type floor struct {
 	conn  *pgx.Conn
 	fetch string
@@ -28,8 +28,8 @@ type row struct {
 	createdAt   time.Time
 }
 
-// newFloor listens to the notifying table of a scratch schema, and hands on the rows
-// that it fetches, unless to nobody.
+// newFloor listens to the notifying table of a scratch schema, and passes on the rows that
+// it fetches, if there is a receiver.
 func newFloor(ctx context.Context, database, schema string, fetched func(row) error) (*floor, error) {
 	conn, err := connect(ctx, database)
 	if err != nil {

@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// goodReaders are those whose latency is measured beside the hostile ones.
+// goodReaders is how many readers' latency is measured next to the hostile ones.
 const goodReaders = 20
 
-// hostile measures what readers who take nothing cost the others: the latency of
-// good readers alone, beside as many who read, and beside hostile ones, in turns,
-// all on one topic, and what the server holds for the hostile ones.
+// hostile measures what readers that take nothing cost the others: the latency of good
+// readers alone, with as many others that read, and with hostile ones, in turns, all on one
+// topic, and the memory that the server holds for the hostile ones.
 func (b *bench) hostile(ctx context.Context) error {
 	variants := []string{"alone", fmt.Sprintf("beside %d who read", b.Hostile), fmt.Sprintf("beside %d hostile", b.Hostile)}
 	const beside, hostile = 1, 2

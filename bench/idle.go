@@ -15,8 +15,7 @@ func (b *bench) idle(ctx context.Context) error {
 	unknown := ""
 	for run := range b.Runs {
 		if b.target.own != nil {
-			// What other measures have left behind must not be counted, nor
-			// reused.
+			// Memory of earlier measures must not be counted, nor reused.
 			if err := b.target.own.restart(ctx); err != nil {
 				return err
 			}
@@ -78,7 +77,7 @@ func (b *bench) idleRound(ctx context.Context, n, run int) (h held, count Count,
 	}
 	h.memory = memory{after.resident - before.resident, after.proportional - before.proportional}
 
-	// Each is given an event: those that were counted are alive.
+	// Each receives an event: the counted streams are alive.
 	const appendEachSQL = `
 INSERT INTO outbox (topic, type, payload)
 SELECT $2::text || (i - 1), '` + eventType + `', ` + markSQL + `

@@ -37,9 +37,9 @@ func (b *bench) latency(ctx context.Context) error {
 // delays are a round's delays in milliseconds, ascending.
 type delays []float64
 
-// The sides of the comparison. The bare server is the floor in a process of its own
-// with a socket behind: what any server has to do that reads an event from the table
-// and sends it to a client.
+// The sides of the comparison. The bare server is the floor in a process of its own with a
+// socket: the work of any server that reads an event from the table and sends it to a
+// client.
 const (
 	sideOurs  = "outcrier"
 	sideFloor = "LISTEN and fetch"
@@ -208,7 +208,7 @@ func (b *bench) latencyOfFloor(ctx context.Context, p pace, topic string) (t tri
 		err = w.write(ctx, p, b.LatencyRate, b.round())
 	}
 	if err == nil {
-		// It promises nothing; what has come by then is compared.
+		// It promises nothing; the events that have come by then are compared.
 		err = sleep(ctx, b.pause())
 	}
 	if err := errors.Join(err, f.close(ctx)); err != nil {

@@ -9,13 +9,13 @@ import (
 // eventType is the type of all events that a bench appends.
 const eventType = "bench.appended"
 
-// mark is what every payload of a bench begins with: who appended it, as which of
-// his events on that topic, and when. By it a stream knows what it has missed.
+// mark is what every payload of a bench begins with: who appended it, as which of his
+// events on that topic, and when. By it a stream knows which events it has missed.
 type mark struct {
 	writer int
 	// number counts the writer's events on the topic from 1.
 	number int64
-	// sent is when the append began, since began; 0 where nobody asks.
+	// sent is when the append began, since began; 0 where it is not needed.
 	sent time.Duration
 }
 

@@ -18,8 +18,8 @@ const (
 	flatOut pace = "flat out"
 )
 
-// clock tells when the next append is due, whether or not the last one was late:
-// a slow server must not slow down what it is measured by.
+// clock tells when the next append is due, whether or not the last one was late: a slow
+// server must not slow down the load that measures it.
 type clock struct {
 	pace pace
 	rate float64 // a second

@@ -100,8 +100,8 @@ func (p pricePace) topic() string {
 	return "durable"
 }
 
-// turn is how long one side has the machine to itself: so short that what goes on
-// beside the bench falls on all sides alike, and at a pace long enough for some INSERTs.
+// turn is how long one side has the machine to itself: so short that other work on the
+// machine affects all sides alike, and at a pace long enough for some INSERTs.
 func (p pricePace) turn() time.Duration {
 	if p.rate == 0 {
 		return 50 * time.Millisecond

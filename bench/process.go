@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// errNoProcess is why CPU and memory of the server can't be told.
+// errNoProcess is why CPU and memory of the server can't be measured.
 var errNoProcess = errors.New("the server's process is not known; --server-pid names it")
 
 // ticksPerSecond is the unit of CPU times in /proc, on every architecture.

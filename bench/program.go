@@ -15,9 +15,9 @@ const (
 	command = "outcrier"
 )
 
-// program returns the path of the command outcrier: what --outcrier names; else one that
-// is built from the repository in which this runs, so that the source is what is measured;
-// else the one in PATH. remove is to be called when no server needs it any more.
+// program returns the path of the command outcrier: what --outcrier names; otherwise one
+// that is built from the repository in which this runs, so that its source is measured;
+// otherwise the one in PATH. remove is to be called when no server needs it any more.
 func (s settings) program(ctx context.Context, stderr io.Writer) (path string, remove func(), err error) {
 	remove = func() {}
 	if s.outcrier != "" {

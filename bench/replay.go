@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// replay measures how fast one stream is given what it has missed in a long
-// absence, against COPY of the same columns of the same rows to a client: the
-// fastest way out of Postgres that there is.
+// replay measures how fast one stream receives the events that it has missed in a long
+// absence, against COPY of the same columns of the same rows to a client: the fastest way
+// out of Postgres that there is.
 func (b *bench) replay(ctx context.Context) error {
 	topic := b.topic("replay")
 	c := newCrowd(b.target.endpoint, 1, func(int) string { return topic }, nil)
@@ -57,8 +57,8 @@ func (b *bench) replay(ctx context.Context) error {
 type absence struct {
 	topic    string
 	position string // what the stream comes back with
-	from     int64  // the number of the last event that it was given
-	after    int64  // the id behind which the missed rows are
+	from     int64  // the number of the last event that it received
+	after    int64  // the id after which the missed rows are
 }
 
 func (b *bench) replayFrom(ctx context.Context, source string, a absence) error {

@@ -57,14 +57,14 @@ type Figure struct {
 	Measure string `json:"measure"`
 	// Variant tells figures of one measure apart, like "1000 streams, paced".
 	Variant string `json:"variant"`
-	// Name is what was measured, like "deliveries per second".
+	// Name is the measured quantity, like "deliveries per second".
 	Name   string    `json:"name"`
 	Unit   string    `json:"unit"`
 	Runs   []float64 `json:"runs"`
 	Median float64   `json:"median"`
 	Least  float64   `json:"least"`
 	Most   float64   `json:"most"`
-	// Ratio is to another variant, measured beside it in the same runs.
+	// Ratio is that to another variant, measured in the same runs.
 	Ratio *Ratio `json:"ratio,omitempty"`
 	Aim   *Aim   `json:"aim,omitempty"`
 	// Count is of the deliveries that the figure stands on, which it may share
@@ -83,8 +83,8 @@ type Ratio struct {
 	Most   float64   `json:"most"`
 }
 
-// Aim is the design's for a figure's median, or for that of its ratio where it has one,
-// on two CPUs with the bench beside the server. It is no verdict on another machine.
+// Aim is the design's for a figure's median, or for that of its ratio where it has one, on
+// two CPUs shared by the bench and the server. It is no verdict on another machine.
 type Aim struct {
 	// Bound is "at most" or "at least".
 	Bound string  `json:"bound"`
@@ -122,7 +122,7 @@ func (r *Report) add(f Figure) {
 	r.Figures = append(r.Figures, f)
 }
 
-// finite leaves out what is not a number, or infinite. It is never nil.
+// finite returns the finite values. It is never nil.
 func finite(values []float64) []float64 {
 	found := make([]float64, 0, len(values))
 	for _, v := range values {

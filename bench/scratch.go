@@ -10,7 +10,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// schema holds what is compared to the outbox, while a measure needs it.
+// schema is the scratch schema, with the tables that the outbox is compared with, while a
+// measure needs it.
 func (b *bench) schema() string { return "outcrier_bench_" + b.name }
 
 // Tables of the scratch schema.

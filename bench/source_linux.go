@@ -9,9 +9,9 @@ import (
 )
 
 // connectFrom sets the address that connections come from, and leaves their port to
-// connect(2) (ip(7), IP_BIND_ADDRESS_NO_PORT). bind(2) would look for a port that
-// nobody has, not even a connection that was closed a minute ago: after some ten
-// thousand of those it takes milliseconds, and the crowd waits for itself.
+// connect(2) (ip(7), IP_BIND_ADDRESS_NO_PORT). bind(2) would look for an unused port, which
+// not even a connection that was closed a minute ago has: after some ten thousand of those
+// it takes milliseconds, and the crowd waits for itself.
 func connectFrom(dialer *net.Dialer, ip net.IP) {
 	dialer.LocalAddr = &net.TCPAddr{IP: ip}
 	dialer.Control = func(_, _ string, conn syscall.RawConn) (err error) {

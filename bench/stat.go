@@ -32,7 +32,7 @@ func quantile(sorted []float64, q float64) float64 {
 	return sorted[min(max(rank, 1), len(sorted))-1]
 }
 
-// ratios divides run by run: what was measured side by side is compared.
+// ratios divides run by run, so that figures measured side by side are compared.
 func ratios(of, to []float64) []float64 {
 	divided := make([]float64, min(len(of), len(to)))
 	for i := range divided {

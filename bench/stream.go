@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// stream is one reader of the crowd: as little as can tell an EventSource's life,
-// because ten thousand of them run beside the server that is measured.
+// stream is one reader of the crowd: the least that behaves like an EventSource, because
+// ten thousand of them share the machine with the measured server.
 type stream struct {
 	topic string
 	tally tally
-	// seen is told of each event, and when it came, since began. May be nil.
+	// seen is called for each event, with when it came, since began. May be nil.
 	seen func(mark, time.Duration)
 
 	// id is that of the last event dispatched, which an EventSource sends back
@@ -91,7 +91,7 @@ type event struct {
 	data   bool
 	mark   mark
 	marked bool
-	gap    string // the data of a hello that tells of a gap
+	gap    string // the data of a hello with a gap
 }
 
 type kind int
@@ -141,7 +141,7 @@ func (e *event) field(line []byte) {
 	}
 }
 
-// dispatch is an EventSource's: what was cut off before its blank line never comes
+// dispatch is an EventSource's: an event that was cut off before its blank line never gets
 // here, and its id does not count.
 func (s *stream) dispatch(e *event, at time.Duration, live func()) error {
 	if len(e.id) > 0 {

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// tail measures how fast a node takes in a backlog: the package's tail on its own,
-// in this process, and a whole server, one stream of which is given the one event
-// that it follows behind all others.
+// tail measures how fast a node takes in a backlog: the package's tail on its own, in this
+// process, and a whole server, one stream of which follows the topic of one event after all
+// others.
 func (b *bench) tail(ctx context.Context) error {
 	for _, transactions := range []int{1, b.Backlog / 100} {
 		variant := fmt.Sprintf("%d events of %d transactions", b.Backlog, transactions)
@@ -87,8 +87,8 @@ func (b *bench) tailAlone(ctx context.Context, run, transactions int) (rate floa
 	return float64(b.Backlog) / time.Since(start).Seconds(), nil
 }
 
-// tailOfServer takes the time from the commit of the backlog until the event behind
-// it, in the same transaction, is at a stream.
+// tailOfServer takes the time from the commit of the backlog until the event after it, in
+// the same transaction, is at a stream.
 func (b *bench) tailOfServer(ctx context.Context, run int) (rate float64, count Count, err error) {
 	topic := b.topic("tail/followed/%d", run)
 	c := newCrowd(b.target.endpoint, 1, func(int) string { return topic }, nil)

@@ -2,14 +2,13 @@ package main
 
 import "sync/atomic"
 
-// Count is what streams were given, and whether it was what they should have been.
+// Count says how many events streams received, and how many were wrong.
 type Count struct {
 	// Deliveries are the events received.
 	Deliveries int64 `json:"deliveries"`
 	// Lost are the events that a stream skipped, or did not get in the end.
 	Lost int64 `json:"lost"`
-	// Repeated are the events that came again, or behind a later one of the
-	// same writer.
+	// Repeated are the events that came again, or after a later one of the same writer.
 	Repeated int64 `json:"repeated"`
 }
 
@@ -23,7 +22,7 @@ func (c Count) minus(other Count) Count {
 	return Count{c.Deliveries - other.Deliveries, c.Lost - other.Lost, c.Repeated - other.Repeated}
 }
 
-// tally counts what one stream is given. One goroutine takes, any may read.
+// tally counts the events that one stream receives. One goroutine counts, any may read.
 type tally struct {
 	// last is the number of the last event of each writer.
 	last                       []int64

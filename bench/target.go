@@ -15,18 +15,18 @@ import (
 	"github.com/outcrier/outcrier/internal/pgserver"
 )
 
-// target is what is measured: a database and a server on it.
+// target is the measured system: a database and a server on it.
 type target struct {
 	database string
 	endpoint *endpoint
-	private  *pgserver.Server // nil when the database was given
-	own      *server          // nil when the server was given
+	private  *pgserver.Server // nil for an existing database
+	own      *server          // nil for an existing server
 	shim     *slowSync        // nil without a delay
-	// admin is a session for what is not measured.
+	// admin is a session for statements that are not measured.
 	admin *pgx.Conn
 }
 
-// open finds or starts what is measured.
+// open finds or starts the measured system.
 func (b *bench) open(ctx context.Context) (t *target, err error) {
 	t = &target{database: b.DatabaseURL}
 	defer func() {
@@ -117,9 +117,9 @@ func (b *bench) probe(ctx context.Context, t *target) error {
 	return err
 }
 
-// close stops what was started, and takes back what can be.
+// close stops the processes that were started, and undoes the changes.
 func (t *target) close() error {
-	// Ctrl-C is no reason to leave anything behind.
+	// Clean up after Ctrl-C too.
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	var errs []error

@@ -61,8 +61,8 @@ func treeOf(pid int) tree {
 	return t
 }
 
-// since is what was used from one look to a later one. A child that has ended between
-// counts in whole, less what it had used before.
+// since returns the usage between two samples. A child that has ended in between counts
+// whole, less its usage before.
 func (t tree) since(before tree) (used time.Duration) {
 	used = t.reaped - before.reaped
 	for pid, total := range t.used {
@@ -76,7 +76,7 @@ func (t tree) since(before tree) (used time.Duration) {
 	return used
 }
 
-// processStat is what /proc tells of a process.
+// processStat is the state of a process in /proc.
 type processStat struct {
 	name         string
 	parent       int

@@ -39,7 +39,7 @@ func (b *bench) workScratch(ctx context.Context) error {
 	return b.idleQueries(ctx)
 }
 
-// paceName is the pace of latency and of what is measured at it.
+// paceName is the pace of latency and of the measures at the same pace.
 func (b *bench) paceName() string { return fmt.Sprintf("%v/s", b.LatencyRate) }
 
 func (b *bench) cpuAim(value float64) *Aim {
@@ -76,8 +76,8 @@ func (b *bench) cpuPerEvent(ctx context.Context, postmaster int) (one, many, flo
 	return one, many, floor, nil
 }
 
-// cpuOfFloor lets a floor fetch the events of a notifying table. The node beside it has
-// nothing to do, which is counted off.
+// cpuOfFloor lets a floor fetch the events of a notifying table. The node has nothing to do
+// meanwhile, which is subtracted.
 func (b *bench) cpuOfFloor(ctx context.Context, postmaster int, topic string) (cost float64, err error) {
 	f, err := newFloor(ctx, b.target.database, b.schema(), func(row) error { return nil })
 	if err != nil {
@@ -190,7 +190,7 @@ func (b *bench) idleQueriesRound(ctx context.Context) (rate float64, err error) 
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, node.stop()) }()
-	// What it does once when it starts is over.
+	// Its work at the start is over.
 	if err := sleep(ctx, 3*b.pause()); err != nil {
 		return 0, err
 	}

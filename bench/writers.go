@@ -54,7 +54,7 @@ const (
 )
 
 // business measures commits a second of n concurrent writers, each transaction a small
-// business row and, but for the first variant, an outbox row.
+// business row and, except in the first variant, an outbox row.
 func (b *bench) business(ctx context.Context, n int, q quiet) error {
 	tables := []string{withoutOutbox: "", withBare: b.bare(), withNotify: b.notifying(), withTable: q.table, withQuiet: q.view, withOutbox: "outbox"}
 	rates := make([][]float64, len(tables))
@@ -123,7 +123,7 @@ func (b *bench) witnessed(ctx context.Context, topic string, do func() (appended
 	return given, err
 }
 
-// turnTime is short, so that what the machine does beside falls on all alike.
+// turnTime is short, so that other work of the machine affects all alike.
 const turnTime = 500 * time.Millisecond
 
 // commit lets a team of n writers commit to each table for the time of a round, in
