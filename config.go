@@ -166,14 +166,14 @@ const (
 )
 
 // DefaultLimits are those of a Config that has none. Per principal: 100 streams, 50 openings,
-// 1000 events and 4 MiB published per second, events scheduled a year ahead, and 32
+// 1000 events and 4 MiB published per second, 10,000 scheduled events, a year ahead, and 32
 // MiB of bodies and answers at a time, of 128 MiB for all. 1000 streams per address, 256
 // topics per stream, paths of 32 KiB, and 30 s for a body.
 func DefaultLimits() Limits {
 	return Limits{
 		StreamsPerPrincipal: 100, StreamsPerAddress: 1000, Topics: 256,
 		URLBytes: 32 << 10, BodyTime: 30 * time.Second, PublishRate: 1000, PublishBytes: 4 << 20, OpenRate: 50,
-		ScheduleAhead: 365 * 24 * time.Hour, Buffered: 128 << 20, BufferedPerPrincipal: 32 << 20,
+		Scheduled: 10_000, ScheduleAhead: 365 * 24 * time.Hour, Buffered: 128 << 20, BufferedPerPrincipal: 32 << 20,
 	}
 }
 
@@ -245,7 +245,7 @@ func (c Config) complete() (Config, error) {
 		limits := DefaultLimits()
 		if c.Open { // all clients are one
 			limits.StreamsPerPrincipal, limits.StreamsPerAddress, limits.PublishRate = 0, 0, 0
-			limits.PublishBytes, limits.OpenRate, limits.BufferedPerPrincipal = 0, 0, 0
+			limits.PublishBytes, limits.OpenRate, limits.Scheduled, limits.BufferedPerPrincipal = 0, 0, 0, 0
 		}
 		c.Limits = &limits
 	}

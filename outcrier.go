@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -210,10 +211,26 @@ func (n *Node) append(ctx context.Context, drafts []outbox.Draft) (ids []int64, 
 	}
 	defer leave()
 	err = outbox.InTransaction(ctx, n.pool, func(tx pgx.Tx) error {
-		ids, err = n.config.Schema.Append(ctx, tx, drafts...)
-		return err
+		if ids, err = n.config.Schema.Append(ctx, tx, drafts...); err != nil {
+			return err
+		}
+		return n.mayHold(ctx, tx, drafts, ids)
 	})
 	return ids, err
+}
+
+// mayHold refuses scheduled events of a principal that has too many.
+func (n *Node) mayHold(ctx context.Context, tx pgx.Tx, drafts []outbox.Draft, ids []int64) error {
+	principal, now := fair.Principal(ctx), time.Now()
+	scheduled := slices.ContainsFunc(drafts, func(d outbox.Draft) bool { return d.DeliverAt.After(now) })
+	if n.config.Limits.Scheduled == 0 || principal == "" || !scheduled {
+		return nil
+	}
+	held, err := n.config.Schema.HoldFor(ctx, tx, principal, ids)
+	if err == nil && held > int64(n.config.Limits.Scheduled) {
+		err = handlers.ErrScheduled
+	}
+	return err
 }
 
 // Handler returns the handler of all routes: /events, /catalogue, /readyz, /client.js and

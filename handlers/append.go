@@ -2,7 +2,9 @@ package handlers
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -55,6 +57,13 @@ func (h *handlers) append(c echo.Context, who identity) error {
 	return c.JSON(http.StatusCreated, Appended{ids})
 }
 
+// ErrScheduled is returned by Config.Append when more events of a principal would be
+// scheduled than Limits.Scheduled.
+var ErrScheduled = errors.New("too many events are scheduled")
+
+// scheduledRetry is when to try again.
+const scheduledRetry = time.Minute
+
 // notAppended returns the answer to an append that failed.
 func (h *handlers) notAppended(c echo.Context, err error) error {
 	var state interface{ SQLState() string }
@@ -64,6 +73,8 @@ func (h *handlers) notAppended(c echo.Context, err error) error {
 	}
 	reason, refused := outbox.Refused(err)
 	switch {
+	case errors.Is(err, ErrScheduled):
+		return tooMany(c, scheduledRetry, fmt.Sprintf("too many scheduled events of this principal wait for their time: allowed are %d (--max-scheduled)", h.Access.Limits.Scheduled))
 	case refused && code == uniqueViolation: // the dedup key is another event's
 		return fault(http.StatusConflict, reason)
 	case refused:

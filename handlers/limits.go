@@ -29,7 +29,9 @@ type Limits struct {
 	// principal, or address where there is none.
 	PublishRate  float64
 	PublishBytes int64
-	// ScheduleAhead is how far ahead an event may be scheduled.
+	// Scheduled is how many events that one principal scheduled may wait for their time;
+	// Config.Append holds to it by ErrScheduled. ScheduleAhead is how far ahead that may be.
+	Scheduled     int
 	ScheduleAhead time.Duration
 	// Buffered is how many bytes of bodies and answers the node holds at a time, and
 	// BufferedPerPrincipal those of one principal, or address where there is none. A body

@@ -95,9 +95,12 @@ CREATE TABLE outcrier.scheduled (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- After a failed delivery: the next attempt, and the last error.
     retry_at   timestamptz,
-    problem    text
+    problem    text,
+    -- Who scheduled it by HTTP, for the limit of how many may wait.
+    principal  text        COLLATE "C"
 );
 CREATE INDEX scheduled_due ON outcrier.scheduled (deliver_at, id);
+CREATE INDEX scheduled_principal ON outcrier.scheduled (principal) WHERE principal IS NOT NULL;
 CREATE INDEX scheduled_xid ON outcrier.scheduled (xid);
 
 -- A unique key can't span partitions, so dedup keys have a table of their own. A key

@@ -472,6 +472,16 @@ BEGIN
 END
 $$;
 
+-- hold_for is called by a node in the transaction that appends by HTTP: it records who
+-- scheduled the events of the transaction, and returns how many of theirs are scheduled.
+CREATE FUNCTION outcrier.hold_for(principal text, ids bigint[]) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    UPDATE outcrier.scheduled AS s SET principal = hold_for.principal WHERE s.id = ANY (ids) AND s.xid = pg_current_xact_id();
+    RETURN (SELECT count(*) FROM outcrier.scheduled AS s WHERE s.principal = hold_for.principal);
+END
+$$;
+
 -- cancel deletes a scheduled event, frees its dedup key, and reports whether the
 -- event was still scheduled.
 CREATE FUNCTION outcrier.cancel(id bigint) RETURNS boolean

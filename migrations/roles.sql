@@ -59,7 +59,7 @@ BEGIN
             ('outcrier_server',   'SELECT, INSERT, UPDATE, DELETE', 'event_type'), -- admins edit the catalogue
             ('outcrier_server',   'EXECUTE', 'refuse'), -- in the catalogue's checks
             ('outcrier_server',   'EXECUTE', 'append append_all append_checked payload_schemas position position_keys settle schema_version'),
-            ('outcrier_server',   'EXECUTE', 'answer_wake_up deliver_scheduled cancel heartbeat record_streams stop_node end_stream'),
+            ('outcrier_server',   'EXECUTE', 'answer_wake_up deliver_scheduled cancel hold_for heartbeat record_streams stop_node end_stream'),
             ('outcrier_server',   'EXECUTE', 'partitions partition_width add_partition drop_partition delete_expired purge_records maintain'),
             ('outcrier_server',   'EXECUTE', 'jsonb_or_text contains matches id_at in_flight removal_memory minimum_retention')
         ) AS g (role, rights, objects)

@@ -74,6 +74,7 @@ type LimitSettings struct {
 	PublishRate         float64       `flag:"publish-rate" default:"1000" allow:"0..1000000" help:"the events per second that one subject may publish by HTTP; 0 for no limit, as in dev mode"`
 	PublishBytes        byteSize      `flag:"publish-bytes" default:"4MiB" allow:"0|1KiB..1024MiB" help:"the bytes of events per second that one subject may send to be published; 0 for no limit, as in dev mode"`
 	OpenRate            float64       `flag:"open-rate" default:"50" allow:"0..1000000" help:"the streams, polls and single events that one subject may ask for per second, beyond 200 at once; 0 for no limit, as in dev mode"`
+	MaxScheduled        int           `flag:"max-scheduled" default:"10000" allow:"0..10000000" help:"the events that one subject scheduled by HTTP and that wait for their time; 0 for no limit, as in dev mode"`
 	ScheduleAhead       time.Duration `flag:"schedule-ahead" default:"8760h" allow:"0|1m.." help:"how far ahead an event may be scheduled by HTTP; 0 for no limit"`
 	MaxBuffered         byteSize      `flag:"max-buffered" default:"128MiB" allow:"0|1MiB..65536MiB" help:"the bytes of bodies and answers that the node holds at a time; a body counts four times; 0 for no limit"`
 	MaxBufferedEach     byteSize      `flag:"max-buffered-per-principal" default:"32MiB" allow:"0|1MiB..65536MiB" help:"the same for one subject; 0 for no limit, as in dev mode"`
@@ -86,7 +87,7 @@ type LimitSettings struct {
 
 // withoutPrincipals turns off what was not asked for and can't tell clients apart.
 func (l *LimitSettings) withoutPrincipals(r *report) {
-	for flag, limit := range map[string]*int{"max-streams-per-principal": &l.StreamsPerPrincipal, "max-streams-per-address": &l.StreamsPerAddress} {
+	for flag, limit := range map[string]*int{"max-streams-per-principal": &l.StreamsPerPrincipal, "max-streams-per-address": &l.StreamsPerAddress, "max-scheduled": &l.MaxScheduled} {
 		if !r.given(flag) {
 			*limit = 0
 		}
@@ -107,7 +108,7 @@ func (l LimitSettings) limits() handlers.Limits {
 	return handlers.Limits{
 		StreamsPerPrincipal: l.StreamsPerPrincipal, StreamsPerAddress: l.StreamsPerAddress,
 		Topics: l.MaxTopics, URLBytes: int(l.MaxURL), BodyTime: l.BodyTime, PublishRate: l.PublishRate,
-		PublishBytes: int64(l.PublishBytes), OpenRate: l.OpenRate, ScheduleAhead: l.ScheduleAhead,
+		PublishBytes: int64(l.PublishBytes), OpenRate: l.OpenRate, Scheduled: l.MaxScheduled, ScheduleAhead: l.ScheduleAhead,
 		Buffered: int64(l.MaxBuffered), BufferedPerPrincipal: int64(l.MaxBufferedEach),
 	}
 }

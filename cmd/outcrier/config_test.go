@@ -71,6 +71,7 @@ func TestConfig_DefaultsAreAsDocumented(t *testing.T) {
 				PublishRate:         1000,
 				PublishBytes:        4 << 20,
 				OpenRate:            50,
+				MaxScheduled:        10_000,
 				ScheduleAhead:       365 * 24 * time.Hour,
 				MaxBuffered:         128 << 20,
 				MaxBufferedEach:     32 << 20,
@@ -343,7 +344,7 @@ func TestConfig_MigratesByDefaultInDevModeOnly(t *testing.T) {
 func TestConfig_DevModeDoesNotLimitItsOneClient(t *testing.T) {
 	dev := mustLoad[serveConfig](t, nil, "--dev")
 	if l := dev.LimitSettings; l.StreamsPerAddress != 0 || l.StreamsPerPrincipal != 0 || l.PublishRate != 0 || l.PublishBytes != 0 || l.OpenRate != 0 ||
-		l.MaxBufferedEach != 0 || l.MaxBuffered == 0 || l.ScheduleAhead == 0 || l.MaxTopics == 0 {
+		l.MaxScheduled != 0 || l.MaxBufferedEach != 0 || l.MaxBuffered == 0 || l.ScheduleAhead == 0 || l.MaxTopics == 0 {
 		t.Errorf("%+v", l)
 	}
 	if got := mustLoad[serveConfig](t, nil, "--dev", "--max-streams-per-address", "7").StreamsPerAddress; got != 7 {
