@@ -2,6 +2,7 @@ package outcrier_test
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -96,6 +97,39 @@ func TestNode_RevocationsReachEveryNode(t *testing.T) {
 		defer response.Body.Close()
 		return response.StatusCode == 200
 	})
+}
+
+// A node whose role may not read what is revoked lets nobody in, is not ready, and its log
+// says what is missing.
+func TestNode_IsNotReadyWithoutTheRightToReadRevocations(t *testing.T) {
+	database := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, database)
+	var log lockedBuffer
+	if _, err := pool.Exec(t.Context(), `ALTER TABLE outcrier.revoked RENAME TO gone`); err != nil {
+		t.Fatal(err)
+	}
+	url, _ := serve(t, newNode(t, outcrier.Config{DatabaseURL: database, Authenticate: signedIn, Logger: slog.New(slog.NewTextHandler(&log, nil))}))
+	status := func(path string) int {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header = http.Header{"X-User": {"ann"}, "Accept": {"application/json"}}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		return response.StatusCode
+	}
+	eventually(t, func() bool { return strings.Contains(log.String(), "revoked tokens not read") })
+	if ready, poll := status("/readyz"), status("/events?topic=a&wait=0"); ready != 503 || poll != 503 {
+		t.Errorf("readyz %d, a poll %d", ready, poll)
+	}
+	if _, err := pool.Exec(t.Context(), `ALTER TABLE outcrier.gone RENAME TO revoked`); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return status("/readyz") == 200 && status("/events?topic=a&wait=0") == 200 })
 }
 
 // A revocation that is committed while a node is cut off from the database is known to it

@@ -59,7 +59,10 @@ func (n *Node) Run(ctx context.Context) error {
 // workers returns the node's background tasks.
 func (n *Node) workers() []func(context.Context) error {
 	c := n.config
-	workers := []func(context.Context) error{n.tail.Run, n.streamer.Run, n.revoked.Run}
+	workers := []func(context.Context) error{n.tail.Run, n.streamer.Run}
+	if !c.Open { // where all is granted to everybody, nothing is withdrawn
+		workers = append(workers, n.revoked.Run)
+	}
 	if !c.FollowOnly {
 		workers = append(workers,
 			outbox.Schedule{Pool: n.pool, Schema: c.Schema, Tail: n.tail, Log: c.Logger}.Run,

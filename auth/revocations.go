@@ -65,6 +65,19 @@ func (r *Revocations) Replace(list []outbox.Revocation) {
 	}
 }
 
+// Known reports whether Replace was called.
+func (r *Revocations) Known() bool {
+	if r == nil {
+		return true
+	}
+	select {
+	case <-r.known:
+		return true
+	default:
+		return false
+	}
+}
+
 // revoked reports whether an identity is revoked; mu is held. An identity of a revoked
 // subject without the time of its issue counts as issued before.
 func (r *Revocations) revoked(i Identity) bool {

@@ -117,7 +117,13 @@ func TestRevocation_NotKnownYetIsNotNone(t *testing.T) {
 	if rows := n.count(t); rows != 0 {
 		t.Errorf("%d events were appended", rows)
 	}
+	if a := do(t, "GET", n.url+"/readyz", ""); a.status != 503 || !strings.Contains(a.body, "which tokens are revoked is not known") {
+		t.Errorf("readyz: %d %s", a.status, a.body)
+	}
 	r.Replace(nil)
+	if a := do(t, "GET", n.url+"/readyz", ""); a.status != 200 {
+		t.Errorf("readyz: %d %s", a.status, a.body)
+	}
 	if a := n.post(t, `{"topic":"a","type":"t"}`, bob("1")...); a.status != 201 {
 		t.Errorf("%d %s", a.status, a.body)
 	}

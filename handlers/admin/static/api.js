@@ -63,4 +63,10 @@ export async function signIn(token) {
   if (!answer.ok) throw new Problem(answer.status, (await answer.json().catch(() => null))?.detail ?? answer.statusText);
 }
 
+// provider resolves to where signing in at a provider begins; null where there is none.
+export async function provider() {
+  const answer = await fetch('/admin/signin').catch(() => null);
+  return answer?.ok ? (await answer.json().catch(() => null))?.login ?? null : null;
+}
+
 export const signOut = () => fetch('/session', { method: 'DELETE' }).catch(() => null);

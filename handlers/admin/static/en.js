@@ -29,6 +29,7 @@ export default {
   ago: '{age} ago',
   in: 'in {age}',
   sign_in: 'Sign in',
+  sign_in_provider: 'Sign in at your company\'s provider',
   sign_in_why: 'This server needs a token with grants of admins.',
   not_admin: 'You are signed in, but the token has no grant of admins.',
   token: 'Token',

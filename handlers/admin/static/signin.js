@@ -30,9 +30,12 @@ export function signIn(main, page, status, expired, done) {
     e.preventDefault();
     e.target.form.requestSubmit();
   });
+  const elsewhere = el('p', { hidden: true }, el('a', { href: '/admin/login', 'data-testid': 'provider' }, t('sign_in_provider')));
+  api.provider().then((path) => { elsewhere.hidden = !path; });
   main.append(
     el('section', { class: 'panel' },
       el('h1', {}, t('sign_in')),
+      elsewhere,
       el('p', {}, t('sign_in_why')),
       el('form', { onsubmit: submit },
         el('label', { for: 'token' }, t('token')),

@@ -29,6 +29,7 @@ export default {
   ago: '{age}前',
   in: '{age}后',
   sign_in: '登录',
+  sign_in_provider: '通过公司的身份提供商登录',
   sign_in_why: '此服务器需要带有管理权限的令牌。',
   not_admin: '您已登录，但令牌没有任何管理权限。',
   token: '令牌',
