@@ -33,6 +33,8 @@ type Config struct {
 	// Centrifugo, when not empty, is the path of its program, which way then compares
 	// with, by its outbox consumer with notifications. It was tried with 6.9.1.
 	Centrifugo string
+	// WebSocket has the streams be WebSockets.
+	WebSocket bool
 	// Format is that of the events that the streams ask for: cloudevents or
 	// payload.
 	Format string

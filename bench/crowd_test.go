@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -30,6 +32,9 @@ var framings = map[string]func(http.ResponseWriter) io.Writer{
 	},
 }
 
+// noFraming leaves all to the script.
+const noFraming = "none"
+
 // flushed brings every write to the client on its own.
 type flushed struct {
 	io.Writer
@@ -50,7 +55,16 @@ func scripted(t *testing.T, framing string, script func(n int, r *http.Request) 
 	var connections atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		parts := script(int(connections.Add(1)-1), r)
-		body := framings[framing](w)
+		var body io.Writer
+		if framing == noFraming {
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				panic(err)
+			}
+			body = conn
+		} else {
+			body = framings[framing](w)
+		}
 		ends := len(parts) > 0 && parts[len(parts)-1] == theEnd
 		for _, part := range parts {
 			if part != theEnd {
@@ -228,6 +242,47 @@ func TestCrowd_AsksForItsTopic(t *testing.T) {
 	r := <-asked
 	if got := r.URL.Query().Get("topic") + " " + r.URL.Query().Get("format") + " " + r.Header.Get("Authorization") + " " + r.Header.Get("Accept"); got != "topic/0 cloudevents Bearer secret text/event-stream" {
 		t.Errorf("asked for %q", got)
+	}
+}
+
+// By WebSocket a crowd sees the same: what came, at which position, and an end.
+func TestCrowd_ReadsMessages(t *testing.T) {
+	asked := make(chan *http.Request, 1)
+	long := strings.Repeat("x", 70_000)
+	e := scripted(t, noFraming, func(_ int, r *http.Request) []string {
+		asked <- r
+		parts := []string{"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"}
+		for _, text := range []string{
+			`{"position":"0.A","event":{"type":"outcrier.hello","data":{"resumed":false}}}`, `{"position":"0.A","event":{"type":"outcrier.live","data":{}}}`,
+			`{"position":"1.A","event":{"specversion":"1.0","type":"` + eventType + `","data":` + mark{number: 1}.payload(leastPayload) + `}}`,
+			`{"position":"1.B","event":{"type":"outcrier.position","data":{"` + long + `":1}}}`,
+			`{"position":"2.A","event":{"type":"` + eventType + `","data":` + mark{number: 2}.payload(300) + `}}`,
+		} {
+			header := []byte{0x81, byte(len(text))}
+			switch {
+			case len(text) > 0xffff:
+				header = binary.BigEndian.AppendUint64([]byte{0x81, 127}, uint64(len(text)))
+			case len(text) > 125:
+				header = binary.BigEndian.AppendUint16([]byte{0x81, 126}, uint16(len(text)))
+			}
+			parts = append(parts, string(header)+text, "\x89\x00")
+		}
+		return append(parts, "\x88\x00")
+	})
+	e.webSocket = true
+	c := newCrowd(e, 1, func(int) string { return "t" }, nil)
+	defer c.drop()
+	if err := c.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-asked; r.Header.Get("Upgrade") != "websocket" || r.URL.Query().Get("topic") != "t" {
+		t.Errorf("asked for %+v", r)
+	}
+	if _, err := c.await(t.Context(), 3); !errors.Is(err, errEnded) {
+		t.Errorf("the end is %v", err)
+	}
+	if s := c.streams[0]; s.tally.deliveries.Load() != 2 || string(s.id) != "2.A" {
+		t.Errorf("at %s after %d events", s.id, s.tally.deliveries.Load())
 	}
 }
 

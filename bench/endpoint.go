@@ -15,6 +15,8 @@ type endpoint struct {
 	base   *url.URL
 	token  string // "" for none
 	format string // of the events: cloudevents or payload
+	// webSocket has events read as the messages of a WebSocket.
+	webSocket bool
 	// centrifugo is a server of Centrifugo, by its unidirectional SSE.
 	centrifugo bool
 }
@@ -58,9 +60,14 @@ func (e *endpoint) request(topic, lastEventID string) []byte {
 	if e.centrifugo {
 		path, query = "/connection/uni_sse", url.Values{"cf_connect": {`{"subs":{"` + topic + `":{}}}`}}
 	}
+	accept := "Accept: text/event-stream\r\n"
+	if e.webSocket {
+		// Every one with the same key: nobody checks the answer.
+		accept = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: b3V0Y3JpZXItYmVuY2gtLQ==\r\n"
+	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "GET %s%s?%s HTTP/1.1\r\nHost: %s\r\nAccept: text/event-stream\r\n",
-		strings.TrimSuffix(e.base.EscapedPath(), "/"), path, query.Encode(), e.base.Host)
+	fmt.Fprintf(&b, "GET %s%s?%s HTTP/1.1\r\nHost: %s\r\n%s",
+		strings.TrimSuffix(e.base.EscapedPath(), "/"), path, query.Encode(), e.base.Host, accept)
 	if e.token != "" {
 		fmt.Fprintf(&b, "Authorization: Bearer %s\r\n", e.token)
 	}

@@ -57,6 +57,7 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (setting
 	flags.StringVar(&s.outcrier, "outcrier", "", "the `command` outcrier to measure; by default it is built from this repository, or else looked for in PATH")
 	flags.Var(&nameList{of: measureNames, list: &s.Only}, "only", "what to measure: `measures` of "+strings.Join(measureNames, ", ")+"; everything by default")
 	flags.StringVar(&s.Format, "format", s.Format, "the `form` of the events that the streams ask for, cloudevents or payload")
+	flags.BoolVar(&s.WebSocket, "websocket", false, "read the streams by WebSocket in place of Server-Sent Events")
 	flags.DurationVar(&s.SyncDelay, "sync-delay", 0, "how much longer each sync of the private Postgres takes, for a disk that is honest")
 	flags.StringVar(&s.Centrifugo, "centrifugo", "", "the `path` of Centrifugo's program, for way to compare its outbox consumer with ours")
 	flags.BoolVar(&s.json, "json", false, "print the report as JSON in place of the table")

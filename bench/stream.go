@@ -60,6 +60,9 @@ func (s *stream) follow(conn net.Conn, live func()) error {
 	if err != nil {
 		return fmt.Errorf("read an answer: %w", err)
 	}
+	if response.StatusCode == http.StatusSwitchingProtocols {
+		return s.followMessages(from, buffered, live)
+	}
 	if response.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(response.Body, 1000))
 		return fmt.Errorf("the server answers %s: %s", response.Status, text)
@@ -112,31 +115,41 @@ func (e *event) field(line []byte) {
 	case "id":
 		e.id = append(e.id[:0], value...)
 	case "event":
-		switch string(value) {
-		case eventType:
-			e.kind = kindBench
-		case "outcrier.hello":
-			e.kind = kindHello
-		case "outcrier.live":
-			e.kind = kindLive
-		case "outcrier.goodbye":
-			e.kind = kindGoodbye
-		}
+		e.kind = kindOf(value)
 	case "data":
-		e.data = true
-		switch e.kind {
-		case kindBench:
-			e.mark, e.marked = parseMark(value)
-		case kindHello:
-			if bytes.Contains(value, []byte(`"resumed":"gap"`)) {
-				e.gap = string(value)
-			}
-		case kindOther: // Centrifugo's have no type
-			if e.mark, e.marked = parseMark(value); e.marked {
-				e.kind = kindBench
-			} else if bytes.HasPrefix(value, []byte(`{"connect":`)) {
-				e.kind = kindLive
-			}
+		e.take(value)
+	}
+}
+
+func kindOf(text []byte) kind {
+	switch string(text) {
+	case eventType:
+		return kindBench
+	case "outcrier.hello":
+		return kindHello
+	case "outcrier.live":
+		return kindLive
+	case "outcrier.goodbye":
+		return kindGoodbye
+	}
+	return kindOther
+}
+
+// take takes the data of an event whose kind is known.
+func (e *event) take(value []byte) {
+	e.data = true
+	switch e.kind {
+	case kindBench:
+		e.mark, e.marked = parseMark(value)
+	case kindHello:
+		if bytes.Contains(value, []byte(`"resumed":"gap"`)) {
+			e.gap = string(value)
+		}
+	case kindOther: // Centrifugo's have no type
+		if e.mark, e.marked = parseMark(value); e.marked {
+			e.kind = kindBench
+		} else if bytes.HasPrefix(value, []byte(`{"connect":`)) {
+			e.kind = kindLive
 		}
 	}
 }

@@ -50,6 +50,7 @@ func (b *bench) open(ctx context.Context) (t *target, err error) {
 	if t.endpoint, err = newEndpoint(base, b.Token, b.Format); err != nil {
 		return nil, err
 	}
+	t.endpoint.webSocket = b.WebSocket
 	if t.admin, err = pgx.Connect(ctx, t.database); err != nil {
 		return nil, err
 	}

@@ -43,10 +43,10 @@ func TestBrowser_KeepsOtherPagesOut(t *testing.T) {
 
 	// What a page can try, as JavaScript that ends with a word.
 	const script = `(async () => {
-		const base = %q, how = %q;
+		const base = %[1]q, how = %[2]q;
 		try {
 			switch (how) {
-			case 'sign in': return String((await fetch(base + '/session', {method: 'POST', credentials: 'include', headers: {Authorization: 'Bearer ' + %q}})).status);
+			case 'sign in': return String((await fetch(base + '/session', {method: 'POST', credentials: 'include', headers: {Authorization: 'Bearer ' + %[3]q}})).status);
 			case 'sign out': return String((await fetch(base + '/session', {method: 'DELETE', credentials: 'include'})).status);
 			case 'poll': return await (await fetch(base + '/events?topic=a&wait=0&from=earliest', {credentials: 'include', headers: {Accept: 'application/json'}})).text();
 			case 'append': return String((await fetch(base + '/events', {method: 'POST', credentials: 'include', headers: {'Content-Type': 'application/json'}, body: '{"topic":"a","type":"t"}'})).status);
@@ -55,6 +55,11 @@ func TestBrowser_KeepsOtherPagesOut(t *testing.T) {
 				const stream = new EventSource(base + '/events?topic=a&from=earliest', {withCredentials: true});
 				stream.addEventListener('secret', (e) => { stream.close(); done(e.data); });
 				stream.onerror = () => { if (stream.readyState === EventSource.CLOSED) done('closed'); };
+			});
+			case 'socket': case 'socket by token': return await new Promise((done) => {
+				const socket = new WebSocket(base.replace('http', 'ws') + '/events?topic=a&from=earliest', how === 'socket' ? [] : ['outcrier', 'bearer.' + %[3]q]);
+				socket.onmessage = ({data}) => { if (JSON.parse(data).event.type === 'secret') { socket.close(); done(socket.protocol + data); } };
+				socket.onclose = () => done('closed');
 			});
 			}
 		} catch (err) { return err.name; }
@@ -67,13 +72,13 @@ func TestBrowser_KeepsOtherPagesOut(t *testing.T) {
 	insert(t, db, "a", "secret", `"hunter2"`)
 
 	do(t, tab, chromedp.Navigate(friend.URL))
-	for _, step := range []struct{ how, want string }{{"poll", "401"}, {"sign in", "204"}, {"poll", "hunter2"}, {"stream", "hunter2"}, {"append", "201"}} {
+	for _, step := range []struct{ how, want string }{{"poll", "401"}, {"socket", "closed"}, {"socket by token", `outcrier{"position":"`}, {"sign in", "204"}, {"poll", "hunter2"}, {"stream", "hunter2"}, {"socket", "hunter2"}, {"append", "201"}} {
 		if got := try(step.how); !strings.Contains(got, step.want) {
 			t.Errorf("the page that is allowed: %s: %s, want %s", step.how, got, step.want)
 		}
 	}
 	do(t, tab, chromedp.Navigate(evil.URL))
-	for _, step := range []struct{ how, want string }{{"poll", "TypeError"}, {"stream", "closed"}, {"append", "TypeError"}, {"append as text", "TypeError"}, {"sign in", "TypeError"}, {"sign out", "TypeError"}} {
+	for _, step := range []struct{ how, want string }{{"poll", "TypeError"}, {"stream", "closed"}, {"socket", "closed"}, {"socket by token", "closed"}, {"append", "TypeError"}, {"append as text", "TypeError"}, {"sign in", "TypeError"}, {"sign out", "TypeError"}} {
 		if got := try(step.how); got != step.want {
 			t.Errorf("another page: %s: %s, want %s", step.how, got, step.want)
 		}
@@ -82,7 +87,7 @@ func TestBrowser_KeepsOtherPagesOut(t *testing.T) {
 		t.Errorf("%d events are stored, want 2", stored)
 	}
 	do(t, tab, chromedp.Navigate(friend.URL))
-	for _, step := range []struct{ how, want string }{{"poll", "hunter2"}, {"sign out", "204"}, {"poll", "401"}, {"stream", "closed"}} {
+	for _, step := range []struct{ how, want string }{{"poll", "hunter2"}, {"sign out", "204"}, {"poll", "401"}, {"stream", "closed"}, {"socket", "closed"}} {
 		if got := try(step.how); !strings.Contains(got, step.want) {
 			t.Errorf("the page that is allowed, again: %s: %s, want %s", step.how, got, step.want)
 		}
