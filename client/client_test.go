@@ -228,3 +228,58 @@ func TestRuntimes_FollowAStream(t *testing.T) {
 		})
 	}
 }
+
+// TestDocument_Compiles compiles the examples of docs/client.md under the strictest rules.
+func TestDocument_Compiles(t *testing.T) {
+	program(t, "node")
+	packages(t)
+	document, err := os.ReadFile("../docs/client.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	here, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	modules := filepath.Join(dir, "node_modules")
+	err = os.Mkdir(modules, 0o700)
+	for name, to := range map[string]string{"outcrier": here, "react": here + "/node_modules/react", "vue": here + "/node_modules/vue", "@types": here + "/node_modules/@types"} {
+		if err == nil {
+			err = os.Symlink(to, filepath.Join(modules, name))
+		}
+	}
+	// Of React Native and Node.js no more is used.
+	ambient := "declare module 'react-native' { export const Text: (props: { children: string }) => null }\ndeclare const process: { env: Record<string, string | undefined> };\n"
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "ambient.d.ts"), []byte(ambient), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{
+		"--strict", "--noEmit", "--jsx", "react-jsx", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler",
+		"--moduleDetection", "force", "--lib", "es2022,dom", "--skipLibCheck", "ambient.d.ts",
+	}
+	blocks := regexp.MustCompile("(?ms)^```(tsx?|vue)\n(.*?)^```$").FindAllSubmatch(document, -1)
+	if len(blocks) < 6 {
+		t.Fatalf("the document has %d examples", len(blocks))
+	}
+	for i, block := range blocks {
+		kind, code := string(block[1]), block[2]
+		if kind == "vue" { // the script is, without the template
+			script := regexp.MustCompile(`(?s)<script setup lang="ts">\n(.*)</script>`).FindSubmatch(code)
+			kind, code = "ts", append([]byte("declare function defineProps<T>(): T;\n"), script[1]...)
+		}
+		name := fmt.Sprintf("example%d.%s", i, kind)
+		if err := os.WriteFile(filepath.Join(dir, name), code, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, name)
+	}
+	command := exec.CommandContext(t.Context(), filepath.Join(here, "node_modules/.bin/tsc"), args...)
+	command.Dir = dir
+	if out, err := command.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}

@@ -6,5 +6,5 @@ import type { AnyEvents, StateChange } from './outcrier.js';
 export function outcrier<Events = AnyEvents>(
   url: string | URL,
   options: HookOptions,
-  listeners?: Listeners<Events>,
+  listeners?: Listeners<NoInfer<Events>>,
 ): Readable<StateChange> & { topics(topics: string | readonly string[]): void };

@@ -6,5 +6,5 @@ import type { AnyEvents, StateChange } from './outcrier.js';
 export function useOutcrier<Events = AnyEvents>(
   url: string | URL,
   options: Omit<HookOptions, 'topics'> & { topics?: MaybeRefOrGetter<string | readonly string[]> },
-  listeners?: Listeners<Events>,
+  listeners?: Listeners<NoInfer<Events>>,
 ): Readonly<ShallowRef<StateChange>>;

@@ -71,6 +71,9 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/page" {
 			fmt.Fprint(w, clientPage)
 		}
+	case "/worker.js":
+		w.Header().Set("Content-Type", "text/javascript")
+		fmt.Fprint(w, cachingWorker)
 	case "/token":
 		s.minted.Add(1)
 		fmt.Fprint(w, s.token())

@@ -52,11 +52,24 @@ func situations(t *testing.T, browser browser, args ...string) {
 		{"a tab that may not", tabMayNot},
 		{"leading tab hangs", leaderHangs},
 		{"token expires", tokenExpires},
+		{"topic refused", topicRefused},
+		{"beginning gets through", beginningGetsThrough},
+		{"server restarted, by WebSocket", byWebSocket(serverRestarted)},
+		{"connection falls silent, by WebSocket", byWebSocket(fallsSilent)},
+		{"offline, by WebSocket", byWebSocket(goesOffline)},
+		{"page loaded anew, by WebSocket", byWebSocket(loadedAnew)},
+		{"topics change, by WebSocket", byWebSocket(topicsChange)},
+		{"gap, by WebSocket", byWebSocket(tellsGap)},
+		{"tabs share, by WebSocket", byWebSocket(tabsShare)},
+		{"token expires, by WebSocket", byWebSocket(tokenExpires)},
+		{"topic refused, by WebSocket", byWebSocket(topicRefused)},
+		{"connections run out", connectionsRunOut},
+		{"worker caches", workerCaches},
 		{"proxy buffers", proxyBuffers},
 	} {
 		t.Run(situation.name, func(t *testing.T) {
 			began := time.Now()
-			situation.run(t, &stage{browser, site, net, s, database, connect(t, database), strings.ReplaceAll(situation.name, " ", "-")})
+			situation.run(t, &stage{browser, site, net, s, database, connect(t, database), strings.NewReplacer(" ", "-", ",", "").Replace(situation.name), "stream"})
 			t.Logf("took %v", time.Since(began).Round(time.Millisecond))
 		})
 	}
@@ -72,6 +85,8 @@ type stage struct {
 	db       *pgx.Conn
 	// topic is the first segment of the situation's topics.
 	topic string
+	// transport is the module's, unless a situation says otherwise.
+	transport string
 }
 
 // page opens a tab whose page listens, to all of the situation's topics unless the
@@ -88,6 +103,9 @@ func (s *stage) listen(t *testing.T, in tab, options string) {
 	if !strings.Contains(options, "topics:") {
 		options = fmt.Sprintf("topics: ['%s/**'], ", s.topic) + options
 	}
+	if !strings.Contains(options, "transport:") {
+		options = fmt.Sprintf("transport: '%s', ", s.transport) + options
+	}
 	until(t, in, "the page is there", "!!globalThis.ready")
 	in.eval(t, "void listen({"+options+"})")
 }
@@ -99,6 +117,21 @@ func until(t *testing.T, in tab, what, expression string) {
 		if time.Now().After(end) {
 			t.Fatalf("not within %v: %s; states %s; told %s", deadline, what, in.eval(t, "stream.states"), in.eval(t, "stream.told"))
 		}
+	}
+}
+
+// byWebSocket is a situation in which events come so.
+func byWebSocket(situation func(*testing.T, *stage)) func(*testing.T, *stage) {
+	return func(t *testing.T, s *stage) {
+		s.transport = "websocket"
+		in := s.page(t, "")
+		isLive(t, in)
+		if via := value[string](t, in, "stream.via"); via != s.transport {
+			t.Errorf("events come by %s", via)
+		}
+		in.close(t)
+		s.topic += "-2"
+		situation(t, s)
 	}
 }
 
