@@ -87,7 +87,7 @@ func runDoctor(ctx context.Context, p process, c doctorConfig) error {
 		print.sum(counts)
 	}
 	if n := counts[doctor.Error]; n > 0 {
-		return fmt.Errorf("%d of %d findings are errors", n, len(list))
+		return fmt.Errorf("%s among %s", several(n, "error"), several(len(list), "finding"))
 	}
 	return nil
 }
@@ -118,7 +118,8 @@ func (p printer) finding(f doctor.Finding) {
 func flat(text string) string { return printable(strings.Join(strings.Fields(text), " ")) }
 
 func (p printer) sum(counts map[doctor.Severity]int) {
-	fmt.Fprintf(p.w, "\n%d ok, %d advice, %d warnings, %d errors\n", counts[doctor.OK], counts[doctor.Advice], counts[doctor.Warning], counts[doctor.Error])
+	fmt.Fprintf(p.w, "\n%d ok, %d advice, %s, %s\n", counts[doctor.OK], counts[doctor.Advice],
+		several(counts[doctor.Warning], "warning"), several(counts[doctor.Error], "error"))
 }
 
 func variable(environ []string, name string) string {

@@ -30,7 +30,8 @@ type migrateUpConfig struct {
 // migrateStatusConfig is the settings of "outcrier migrate status".
 type migrateStatusConfig struct {
 	DatabaseSettings
-	JSON bool `scope:"migrate-status" flag:"json" help:"print one JSON object instead"`
+	JSON  bool `scope:"migrate-status" flag:"json" help:"print one JSON object instead"`
+	Check bool `scope:"migrate-status" flag:"check" help:"fail if a migration is pending, or something is wrong with the schema"`
 	LogSettings
 }
 
@@ -187,7 +188,11 @@ func askForDatabase(ctx context.Context, p process, status migrations.Status) (s
 func runMigrateRoles(ctx context.Context, p process, c migrateRolesConfig) error {
 	m := c.migrations(c.DatabaseURL, p.log)
 	if !c.Print {
-		return m.Roles(ctx)
+		if err := m.Roles(ctx); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(p.stdout, "the roles are there, and have what they need; GRANT them to the logins of applications, nodes and people")
+		return err
 	}
 	text, err := m.RolesSQL(ctx)
 	if err != nil {
@@ -203,8 +208,15 @@ func runMigrateStatus(ctx context.Context, p process, c migrateStatusConfig) err
 		return err
 	}
 	if c.JSON {
-		return json.NewEncoder(p.stdout).Encode(status)
+		err = json.NewEncoder(p.stdout).Encode(status)
+	} else {
+		_, err = fmt.Fprint(p.stdout, status)
 	}
-	_, err = fmt.Fprint(p.stdout, status)
+	if n := pending(status); err == nil && c.Check && n > 0 {
+		return fmt.Errorf("%s pending", several(n, "migration"))
+	}
+	if err == nil && c.Check && status.Problem != "" {
+		return errors.New(status.Problem)
+	}
 	return err
 }

@@ -30,14 +30,17 @@ func TestMigrate_MakesShowsAndDropsAnOutbox(t *testing.T) {
 		}
 	}
 	says(exitDone, "nothing is applied", "migrate", "status")
+	says(exitFailed, fmt.Sprintf("%d migrations pending", migrations.Newest()), "migrate", "status", "--check")
 	says(exitDone, fmt.Sprintf("%d migrations applied", migrations.Newest()), "migrate", "up")
 	says(exitDone, "nothing to do: all migrations are applied", "migrate", "up")
 	says(exitDone, `schema tenant 7, view public."Tenant 7"`, "migrate", "status")
 	says(exitDone, "1\n", "append", "--topic", "a", "--type", "t", "--payload", "{}")
 	says(exitDone, "account.locked", "catalogue", "list")
-	says(exitDone, "", "migrate", "roles")
+	says(exitDone, "up to date", "migrate", "status", "--check")
+	says(exitDone, "the roles are there", "migrate", "roles")
 	says(exitDone, `GRANT INSERT, SELECT ON "public"."Tenant 7" TO outcrier_writer`, "migrate", "roles", "--print")
 	must(conn.Exec(t.Context(), `TRUNCATE "tenant 7".schema_migration`))
+	says(exitFailed, "outcrier migrate up restores", "migrate", "status", "--check")
 	says(exitDone, "what was missing is restored", "migrate", "up")
 	says(exitFailed, "name the database to confirm: --database NAME", "migrate", "drop")
 	says(exitFailed, "nothing is dropped", "migrate", "drop", "--database", "other")

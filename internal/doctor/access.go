@@ -42,7 +42,7 @@ func (e *examination) rowSecurity(ctx context.Context, conn *pgx.Conn, at place)
 	case err != nil:
 		e.say(Error, "row security", "it can't be told: "+plain(err), "look at the log of Postgres")
 	case len(remedies) > 0:
-		e.say(Error, "row security", fmt.Sprintf("row level security is on for %d tables of the outbox: rows are hidden, so events are not delivered", len(remedies)),
+		e.say(Error, "row security", "row level security is on for "+several(len(remedies), "table", "tables")+" of the outbox: rows are hidden, so events are not delivered",
 			"switch it off; rights keep these tables closed:", remedies...)
 	default:
 		e.ok("row security", "no table of the outbox has row level security")

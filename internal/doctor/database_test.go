@@ -157,7 +157,7 @@ func TestDatabase_LooksAtTheNotificationQueue(t *testing.T) {
 // Many partitions cost every read.
 func TestDatabase_CountsPartitions(t *testing.T) {
 	url, conn := migrated(t)
-	examine(t, Config{DatabaseURL: url}).want(t, OK, "partitions", "the widest of 1 days")
+	examine(t, Config{DatabaseURL: url}).want(t, OK, "partitions", "of at most 1 day, for the next")
 	run(t, conn, `DO $$ BEGIN FOR n IN 1..110 LOOP
 		EXECUTE format('CREATE TABLE outcrier.event_x%s PARTITION OF outcrier.event FOR VALUES FROM (%L) TO (%L)', n, now() - n * interval '1 hour' - interval '9 days', now() - n * interval '1 hour' - interval '9 days' + interval '1 hour');
 		END LOOP; END $$`)

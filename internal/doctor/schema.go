@@ -51,16 +51,24 @@ func (e *examination) schema(ctx context.Context, conn *pgx.Conn, at place) {
 		}
 	}
 	if len(wrong) > 0 {
-		e.say(Error, "schema", fmt.Sprintf("%d objects are not as the migrations made them", len(wrong)),
+		e.say(Error, "schema", several(len(wrong), "object is not as the migrations made it", "objects are not as the migrations made them"),
 			"restore them as migrations/*.sql has them; if all are missing, outcrier migrate up", wrong...)
 	} else {
 		e.ok("schema", "%d objects are as the migrations made them", len(want.Objects))
 	}
 	if len(extra) > 0 {
-		e.say(Advice, "schema", fmt.Sprintf("%d objects in the outbox's schema, or on its tables, are not the outbox's", len(extra)),
+		e.say(Advice, "schema", several(len(extra), "object in the outbox's schema, or on its tables, is not the outbox's", "objects in the outbox's schema, or on its tables, are not the outbox's"),
 			"an append may pay for them, migrations don't know them, and migrate drop drops them: see that they are meant", extra...)
 	}
 	e.grants(want.Grants, got.Grants)
+}
+
+// several is a number of things with what is said of one, or of more.
+func several(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprintf("%d %s", n, more)
 }
 
 // difference shows definitions that are short, and is empty for others.
@@ -88,10 +96,10 @@ func (e *examination) grants(want, got []string) {
 		}
 	}
 	if len(missing) > 0 {
-		e.say(Error, "grants", fmt.Sprintf("%d rights that the outbox's roles need are missing", len(missing)), "run outcrier migrate roles", missing...)
+		e.say(Error, "grants", several(len(missing), "right that the outbox's roles need is missing", "rights that the outbox's roles need are missing"), "run outcrier migrate roles", missing...)
 	}
 	if len(more) > 0 {
-		e.say(Warning, "grants", fmt.Sprintf("%d rights go beyond what the outbox's roles have", len(more)),
+		e.say(Warning, "grants", several(len(more), "right goes beyond what the outbox's roles have", "rights go beyond what the outbox's roles have"),
 			"REVOKE them, unless they are meant: a role that writes to event can have events lost, and one that may SELECT reads all topics", more...)
 	}
 	switch {

@@ -118,3 +118,11 @@ func (list findings) want(t *testing.T, severity Severity, check string, says ..
 	t.Errorf("no %s about %s that says %q in %+v", severity, check, says, list)
 	return Finding{}
 }
+
+func TestSeveral_AgreesWithItsNumber(t *testing.T) {
+	for n, want := range map[int]string{0: "0 objects are", 1: "1 object is", 2: "2 objects are"} {
+		if got := several(n, "object is", "objects are"); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
 	"time"
 
@@ -69,22 +70,24 @@ func (e *examination) partitions(ctx context.Context, conn *pgx.Conn, at place) 
 	case until < 24*time.Hour:
 		e.say(Warning, "partitions", fmt.Sprintf("partitions cover only the next %v", until.Round(time.Hour)), maintain)
 	case count > manyPartitions:
-		e.say(Warning, "partitions", fmt.Sprintf("there are %d partitions, of at most %.0f days: each costs every read, and locks", count, widest),
+		e.say(Warning, "partitions", fmt.Sprintf("there are %d partitions, of at most %s: each costs every read, and locks", count, days(widest)),
 			"a node with a long --retention makes wider ones, and removes the old ones when they are past; drop those that are not needed with outcrier.drop_partition")
 	default:
-		e.ok("partitions", "%d partitions, the widest of %.0f days, cover the next %.0f days", count, widest, until.Hours()/24)
+		e.ok("partitions", "%s of at most %s, for the next %s", several(int(count), "partition", "partitions"), days(widest), days(until.Hours()/24))
 	}
 	if !whole {
 		return // as the schema's finding says
 	}
 	if !readable {
 		if rows > 0 {
-			e.say(Advice, "default partition", fmt.Sprintf("about %d events lie in event_default; this role may not see of which days", rows), e.moving())
+			e.say(Advice, "default partition", "about "+several(int(rows), "event lies", "events lie")+" in event_default; this role may not see of which days", e.moving())
 		}
 		return
 	}
 	e.defaultPartition(ctx, conn)
 }
+
+func days(n float64) string { return several(int(math.Round(n)), "day", "days") }
 
 // manyRows is as far as rows are counted.
 const manyRows = 10_000
