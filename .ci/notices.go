@@ -1,6 +1,6 @@
 // Command notices prints the licences of all that the binary and the demo are made of: of
-// each module and of Go itself. It fails for a module without one, and for a licence that nobody has
-// looked at yet.
+// each module and of Go itself. It fails for a module without one, and for a licence that
+// has not been reviewed yet.
 //
 //	go run .ci/notices.go >THIRD_PARTY_NOTICES
 package main

@@ -17,14 +17,14 @@ import (
 const (
 	// honestMissed is how many events the honest reader has missed, spread over all.
 	honestMissed = 2000
-	// greedyReaders are the streams of the one principal beside.
+	// greedyReaders is how many streams the greedy principal has.
 	greedyReaders = 100
 )
 
 // fair measures what one principal that takes all it may costs another: an honest reader's
-// replay from the table, and POST /events. Both are first alone, and then beside a hundred
-// streams of one client that begin again as soon as they are over, as often as --open-rate
-// allows. Clients are told apart by their addresses.
+// replay from the table, and POST /events. Both are first alone, and then together with a
+// hundred streams of one client that begin again as soon as they are over, as often as
+// --open-rate allows. Clients have different addresses.
 func (b *bench) fair(ctx context.Context) error {
 	if b.target.own == nil {
 		return errors.New("not measured: it needs a server of the bench's own, which takes 127.0.0.2 for another client")
@@ -35,7 +35,7 @@ func (b *bench) fair(ctx context.Context) error {
 		return err
 	}
 	// A server that has just started has nothing in memory. In dev mode it has no limit of
-	// openings unless it is given, which here is the default of others.
+	// openings unless one is set, which here is the default of other modes.
 	own := b.target.own
 	command := own.command
 	defer func() { own.command = command }()

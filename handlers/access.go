@@ -21,7 +21,7 @@ type Access struct {
 	// Sessions, when not nil, enables POST and DELETE /session, which set and remove the
 	// cookie with a bearer token that Sessions.Authenticate reads.
 	Sessions *auth.Verifier
-	// Login, when not nil, signs admins in at a provider, beside their tokens.
+	// Login, when not nil, signs admins in at a provider, as an alternative to tokens.
 	Login *login.Login
 	// Revocations, when not nil, are the revoked tokens: they also end identities of an
 	// application's own Authenticate, by Subject and TokenID.

@@ -84,7 +84,7 @@ func (h *handlers) notAppended(c echo.Context, err error) error {
 		return fault(http.StatusServiceUnavailable, "the events were not appended: another append claimed the same key at this moment; send the request again")
 	}
 	if c.Request().Context().Err() != nil {
-		return nil // nobody is left to answer, and that is no fault of the node's
+		return nil // the client is gone, which is no fault of the node
 	}
 	h.Log.ErrorContext(c.Request().Context(), "append failed", "err", err)
 	return fault(http.StatusServiceUnavailable, "the events were not appended: the database is not available")

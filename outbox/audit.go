@@ -18,20 +18,20 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// Audit records the streams of a node in the table stream, a row each: who was sent
-// what, from which position to which. From that the view receipts tells which streams
-// an event was sent to; migration 00008_audit.sql argues why. It also is the node's
+// Audit records the streams of a node in the table stream, one row each: the identity, the
+// filter, and the first and last positions. From these the view receipts derives which
+// streams received an event; migration 00008_audit.sql argues why. It also is the node's
 // heartbeat in the table node.
 //
-// A long poll that gave events is on record as a stream that has ended; one that
-// gave none is not.
+// A long poll that returned events is recorded as a stream that has ended; one without
+// events is not.
 //
-// Streams only leave word of what they do, in memory; Run writes it, once a
-// second, in batches. A crash loses the last second. While the database is gone
-// what streams do is kept, an open stream in constant space, and Backlog bounds
-// those that have ended; what is beyond it is counted and logged.
+// Streams record in memory; Run writes the records once a second, in batches. A crash loses
+// the last second. While the database is gone records are kept, those of an open stream in
+// constant space, and Backlog bounds those of ended ones; further ones are dropped, counted
+// and logged.
 //
-// The seam to whoever serves streams:
+// For the server of streams:
 //
 //	record := audit.Opened(outbox.StreamOpened{Subject: …, ClientAddress: …, Filter: filter, From: from})
 //	record.Live(joined)                      // the replay has met what happens now
@@ -142,8 +142,8 @@ func (a *Audit) Stats() AuditStats {
 	return AuditStats{Waiting: len(a.streams) - a.open, Dropped: a.dropped}
 }
 
-// Run writes until ctx ends, then what is left, and returns ctx's cause. Streams
-// that are still open by then are recorded as ended.
+// Run writes until ctx ends, then writes the rest, and returns ctx's cause. Streams that
+// are still open by then are recorded as ended.
 func (a *Audit) Run(ctx context.Context) error {
 	a.Log = logOr(a.Log)
 	if a.run == 0 {
@@ -189,8 +189,8 @@ func (a *Audit) Run(ctx context.Context) error {
 	}
 }
 
-// turn beats, and writes what is new: of open streams, what has not been written
-// for the time every.
+// turn writes the heartbeat and the new records; those of open streams only if they have
+// not been written for the time every.
 func (a *Audit) turn(ctx context.Context, every time.Duration) error {
 	asked, err := a.beat(ctx)
 	if err != nil {
@@ -206,7 +206,7 @@ func (a *Audit) turn(ctx context.Context, every time.Duration) error {
 	streams = slices.DeleteFunc(streams, func(r *StreamRecord) bool { return !r.due(every) })
 	for batch := range slices.Chunk(streams, auditBatch) {
 		if ctx.Err() == nil && time.Since(heard) > auditShift && every > 0 {
-			break // what is left is due in the next turn
+			break // the rest is due in the next turn
 		}
 		if err := a.write(ctx, asked, heard, batch); err != nil {
 			return fmt.Errorf("record %d streams: %w", len(batch), err)

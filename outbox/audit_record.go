@@ -6,15 +6,14 @@ import (
 	"time"
 )
 
-// StreamOpened is what is known of a stream before its first event.
+// StreamOpened describes a stream before its first event.
 type StreamOpened struct {
 	// Subject is whom the token is for, empty where none is needed; ClientAddress is
 	// the address that limits go by.
 	Subject, ClientAddress string
 	// Filter is what the stream asks for. It must not change.
 	Filter Filter
-	// From is what the reader had been given before: the stream's first
-	// position, as it stands behind its verification.
+	// From is the stream's first position, after validation.
 	From Position
 	// At is when it was opened, if that was not just now.
 	At time.Time
@@ -52,9 +51,9 @@ func (r *StreamRecord) Number() int64 {
 	return r.number
 }
 
-// Live notes where the stream's replay has met what happens now. It has to be
-// told only of a stream whose Filter has Since, before the first event that
-// follows: from there on Since does not count.
+// Live notes where the stream's replay has met what happens now. It has to be called only
+// for a stream whose Filter has Since, before the first event that follows: from there on
+// Since does not count.
 func (r *StreamRecord) Live(p Position) {
 	if r == nil {
 		return
@@ -65,9 +64,9 @@ func (r *StreamRecord) Live(p Position) {
 	r.changes++
 }
 
-// Progress notes that the stream has been written up to a position, with so many
-// events since the last time, the last of which had the id last. What is written
-// without an event need not be noted.
+// Progress notes that the stream has been written up to a position, with so many events
+// since the last time, the last of which had the id last. Writes without an event need not
+// be noted.
 func (r *StreamRecord) Progress(p Position, events int, last int64) {
 	if r == nil {
 		return
@@ -211,7 +210,7 @@ func setOf(p Position) positionSet {
 	return s
 }
 
-// clean makes a text of Postgres out of what came from elsewhere.
+// clean makes foreign text valid for Postgres.
 func clean(text string) string {
 	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
 	return strings.ToValidUTF8(text[:min(len(text), 1000)], "")

@@ -10,9 +10,9 @@ import (
 	"time"
 )
 
-// Position is what a reader has been given so far, in a form short enough for
-// an event stream's id. It is a set of events, not a place in a line: resuming
-// from it gives exactly the events outside the set, whenever they committed.
+// Position is the set of events that a reader has received so far, in a form short enough
+// for an event stream's id. It is not a place in a line: resuming from it returns exactly
+// the events outside the set, whenever they committed.
 //
 // Between two reads of the table it is the transactions in Given. In the middle
 // of a read, it is besides the events of Within that have an id up to EventID.
@@ -23,10 +23,10 @@ type Position struct {
 	// EventID is the id of the event that the position stands on, 0 before the
 	// first.
 	EventID int64
-	// Given are the transactions whose events were all given.
+	// Given are the transactions of which the reader has received all events.
 	Given Set
-	// Within, when not nil, are the transactions of the read that the position
-	// stands in: their events with ids up to EventID were given too.
+	// Within, when not nil, are the transactions of the read that the position is in the
+	// middle of: the reader has received their events with ids up to EventID too.
 	Within *Set
 	// Anchor is an event that was visible when the position was made.
 	Anchor Anchor
@@ -50,7 +50,7 @@ func newAnchor(xid uint64, id int64, createdAt time.Time) Anchor {
 	return Anchor{XID: xid, Hash: binary.BigEndian.Uint32(sum[:4])}
 }
 
-// Has reports whether an event was given.
+// Has reports whether the reader has received an event.
 func (p Position) Has(xid uint64, id int64) bool {
 	return p.Given.Has(xid) || p.Within != nil && id <= p.EventID && p.Within.Has(xid)
 }

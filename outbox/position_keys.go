@@ -21,8 +21,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// PositionKeys write positions and read them. A written one is "1042.", the id of the event
-// that it stands on, and base64url of
+// PositionKeys write positions and read them. A written one is "1042.", the id of its last
+// event, and base64url of
 //
 //	form (1 byte), key (1), tag (16), sealed (the packed position, in steps of 16)
 //
@@ -36,8 +36,8 @@ import (
 // learns of new ones. Two of them are taken at a time: the one that is used, and the one
 // before or after it.
 //
-// The methods may be called at the same time. The zero value and nil have no key: nobody can
-// read what they write, and they read nothing.
+// The methods may be called at the same time. The zero value and nil have no key: their
+// positions can't be read, and they read none.
 type PositionKeys struct {
 	present atomic.Pointer[positionKeys]
 }
@@ -46,7 +46,7 @@ type PositionKeys struct {
 type PositionKey struct {
 	number byte
 	// inner and outer are the blocks that HMAC makes of a key (RFC 2104), and the states of
-	// SHA-256 behind them, which save half of the work.
+	// SHA-256 after them, which halve the work.
 	inner, outer           [sha256.BlockSize]byte
 	innerState, outerState []byte
 }
@@ -95,9 +95,9 @@ func stateBehind(block []byte) []byte {
 	return state
 }
 
-// Used returns the key that positions are written with now, nil if there is none. What was
-// written under another one is to be written again before it is sent: it may be read no
-// more when it comes back.
+// Used returns the key that positions are written with now, nil if there is none. A
+// position written with another key must be written again before it is sent: that key may
+// be gone when it comes back.
 func (k *PositionKeys) Used() *PositionKey {
 	if k == nil {
 		return nil
@@ -178,7 +178,7 @@ const (
 	tagBytes   = 16
 	sealedHead = 2 + tagBytes
 	// The packed position is filled up to a multiple of it, so that its length hardly
-	// tells how many transactions are in flight.
+	// reveals how many transactions are in flight.
 	sealedStep = 16
 )
 
@@ -203,7 +203,7 @@ func (k *PositionKeys) Append(dst []byte, p Position) []byte {
 // sealing is what a position is sealed or opened with, lent by a pool.
 type sealing struct {
 	hash.Hash
-	// message is what the tag is of, and sealed what is written in base64.
+	// message is the input of the tag, and sealed the bytes written in base64.
 	message, sealed []byte
 	sum             [sha256.Size]byte
 	block           [1 + tagBytes + 4]byte
@@ -244,7 +244,7 @@ func (s *sealing) unseal(key *PositionKey, id int64) (packed []byte, ok bool) {
 	return packed, subtle.ConstantTimeCompare(s.mac(key, s.message)[:tagBytes], tag) == 1
 }
 
-// xor seals what is packed, or opens what is sealed.
+// xor seals packed bytes, or opens sealed ones.
 func (s *sealing) xor(key *PositionKey, text, tag []byte) {
 	s.block[0] = formStream
 	copy(s.block[1:], tag)
@@ -274,7 +274,7 @@ func (s *sealing) resume(state []byte) {
 var ErrMalformedPosition = errors.New("malformed position")
 
 // Open reads a position that Append of any node or the SQL function position wrote. It
-// takes nothing else, asks nobody, and its time does not depend on what is in it: a
+// accepts nothing else and makes no query, and its time does not depend on the content: a
 // position is input from strangers.
 func (k *PositionKeys) Open(text string) (Position, error) {
 	p, err := k.open(text)

@@ -2,8 +2,8 @@ package outbox
 
 import "slices"
 
-// Covers reports whether a reader at p has been given everything that one at o has. Both
-// are of one history; positions of different ones can't be compared.
+// Covers reports whether a reader at p has received everything that one at o has. Both are
+// of one history; positions of different ones can't be compared.
 func (p Position) Covers(o Position) bool {
 	if p.History != o.History {
 		return false

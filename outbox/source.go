@@ -56,7 +56,7 @@ func (s *poolState) TraceConnectStart(ctx context.Context, _ pgx.TraceConnectSta
 
 func (s *poolState) TraceConnectEnd(ctx context.Context, data pgx.TraceConnectEndData) {
 	if data.Err != nil && ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled) {
-		return // the caller has given up
+		return // the caller no longer waits
 	}
 	s.note(data.Err)
 }

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Times finds where the events of a time begin, and remembers what it has read for that:
-// the next search reads only newer events, and not all events since the time again. It is a
-// Reader's, and may be used by any number of streams at once.
+// Times finds where the events of a time begin, and remembers the result: the next search
+// reads only newer events, and not all events since the time again. It is a Reader's, and
+// may be used by any number of streams at once.
 //
 // Where they begin is not the first id of the time alone: a transaction may have been open
 // for long when it appended, so that its xid is far below its neighbours'. A position has

@@ -83,8 +83,8 @@ type plain struct {
 	keys    *outbox.PositionKeys
 }
 
-// Comments have no blank line behind them: some clients take every blank line for the
-// end of an event, and give an empty one to JSON.parse.
+// Comments have no blank line after them: some clients take every blank line for the end of
+// an event, and give an empty one to JSON.parse.
 const (
 	firstLine     = ": outcrier\n"
 	heartbeatLine = ":\n"

@@ -149,7 +149,7 @@ func (s *Streamer) Drain() {
 // Drained is closed when Drain was called and no stream is left.
 func (s *Streamer) Drained() <-chan struct{} { return s.empty }
 
-// Draining tells whether Drain was called.
+// Draining reports whether Drain was called.
 func (s *Streamer) Draining() bool {
 	select {
 	case <-s.draining:

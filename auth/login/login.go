@@ -1,14 +1,14 @@
 // Package login signs admins in at an OpenID Connect provider, by the authorization code
-// flow with PKCE, in place of a token that is pasted. Groups of the provider are grants of
-// admins here, and nothing else: streams go by tokens.
+// flow with PKCE, instead of with a pasted token. Groups of the provider give grants of
+// admins, and nothing else: streams use tokens.
 //
 //	GET /admin/login    → the provider, with state, nonce and challenge
 //	GET /admin/callback ← code; the ID token is verified, its groups are looked up
 //	                    → a session in a sealed cookie, good at every node
 //
-// What holds, beside what the OAuth 2.0 Security Best Current Practice (RFC 9700) asks for:
-// no address of a request is used for a redirect; a session has no more life than was
-// configured; the groups are looked up with every request, so that a change of the
+// In addition to the requirements of the OAuth 2.0 Security Best Current Practice (RFC
+// 9700): no address of a request is used for a redirect; a session has no more life than
+// was configured; the groups are looked up with every request, so that a change of the
 // configuration counts at once; signing out withdraws the session itself.
 package login
 
@@ -44,7 +44,7 @@ type Config struct {
 	// RedirectURL is where the provider sends people back to, as it is registered there:
 	// https://events.example.com/admin/callback.
 	RedirectURL string
-	// Scopes are asked for beside openid.
+	// Scopes are requested in addition to openid.
 	Scopes []string
 	// Claim is the claim of the ID token that has the groups, a string or a list; groups
 	// if empty.
@@ -165,7 +165,8 @@ func (l *Login) oauth(provider *oidc.Provider, secret string) oauth2.Config {
 	}
 }
 
-// attempt is what is kept of a person who was sent to the provider, in a cookie of theirs.
+// attempt is the state of a person's sign-in while they are at the provider, in a cookie of
+// theirs.
 type attempt struct {
 	State    string    `json:"state"`
 	Nonce    string    `json:"nonce"`

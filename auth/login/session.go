@@ -42,8 +42,8 @@ func (l *Login) name(cookie string) string {
 	return cookie
 }
 
-// sealer is made of the client's secret, which every node has and nobody else: so a
-// session is good at all of them. It is bound to the kind of cookie.
+// sealer is made of the client's secret, which only the nodes have: so a session is valid
+// at all of them. It is bound to the kind of cookie.
 func (l *Login) sealer(cookie, secret string) (cipher.AEAD, error) {
 	key, err := hkdf.Key(sha256.New, []byte(secret), nil, strings.Join([]string{"outcrier admin", cookie, l.Issuer, l.ClientID}, "\x00"), 32)
 	if err != nil {
@@ -56,7 +56,7 @@ func (l *Login) sealer(cookie, secret string) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-// seal returns a cookie that nobody else can read, make or change.
+// seal returns a cookie that only the nodes can read, make or change.
 func (l *Login) seal(cookie, secret string, value any, life time.Duration) (*http.Cookie, error) {
 	sealer, err := l.sealer(cookie, secret)
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"github.com/outcrier/outcrier/handlers"
 )
 
-// AccessSettings says who may, besides whose tokens are good.
+// AccessSettings configures access, apart from keys.
 type AccessSettings struct {
 	KeySettings
 	LoginSettings
@@ -32,7 +32,7 @@ func (a AccessSettings) check(r *report) {
 	}
 }
 
-// ProxySettings says who speaks for clients.
+// ProxySettings has the trusted proxies.
 type ProxySettings struct {
 	TrustProxies []string `flag:"trust-proxy" envSeparator:"\n" help:"the network of proxies that are believed about a client's address and TLS, like 10.0.0.0/8"`
 	ProxyHeader  string   `flag:"proxy-header" default:"X-Forwarded-For" allow:"X-Forwarded-For|Forwarded" help:"the header that they set, and clients can't: X-Forwarded-For, with X-Forwarded-Proto, or Forwarded"`
@@ -65,8 +65,8 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	return network.Masked(), err
 }
 
-// LimitSettings says how much of a node one client may use up. In dev mode, where
-// all clients are one, those per client are off unless they are given.
+// LimitSettings bound the resources of a node that one client may use. In dev mode, where
+// all clients count as one, those per client are off unless they are set.
 type LimitSettings struct {
 	StreamsPerPrincipal int           `flag:"max-streams-per-principal" default:"100" allow:"0..1000000" help:"the streams and polls that may be open at a time for one subject of tokens; 0 for no limit, as in dev mode"`
 	StreamsPerAddress   int           `flag:"max-streams-per-address" default:"1000" allow:"0..1000000" help:"the same for one address, or network of 64 bits in IPv6"`
@@ -85,7 +85,7 @@ type LimitSettings struct {
 	HeaderTime          time.Duration `flag:"header-time" default:"5s" allow:"100ms..1m" help:"the time that a header may take to come, and a TLS handshake"`
 }
 
-// withoutPrincipals turns off what was not asked for and can't tell clients apart.
+// withoutPrincipals turns off the limits per client that were not set explicitly.
 func (l *LimitSettings) withoutPrincipals(r *report) {
 	for flag, limit := range map[string]*int{"max-streams-per-principal": &l.StreamsPerPrincipal, "max-streams-per-address": &l.StreamsPerAddress, "max-scheduled": &l.MaxScheduled} {
 		if !r.given(flag) {

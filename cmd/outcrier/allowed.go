@@ -8,11 +8,10 @@ import (
 	"time"
 )
 
-// allowed says which values a setting can have: alternatives separated by "|",
-// each a word, a number or a range like "1ms..1s", which may be open at its
-// upper end. Of a setting that can be given several times, it is what each value
-// can be. It is written once, in the setting's tag, and read by the check,
-// the help and the text of a mistake.
+// allowed is the set of values that a setting can have: alternatives separated by "|", each
+// a word, a number or a range like "1ms..1s", which may be open at its upper end. For a
+// setting that can be repeated, it is the set for each value. It is written once, in the
+// setting's tag, and read by the check, the help and the text of a mistake.
 type allowed string
 
 // String is a for a reader: "0, or 24h or more".
@@ -37,8 +36,8 @@ func (a allowed) String() string {
 	return enumerate(words)
 }
 
-// admits says whether v, a setting's field, is allowed. A word is compared
-// without regard to case, and v then set to the word as it is spelt in a.
+// admits reports whether v, a setting's field, is allowed. A word is compared without
+// regard to case, and v then set to the word as it is spelt in a.
 func (a allowed) admits(v reflect.Value) bool {
 	if v.Kind() == reflect.Slice {
 		for i := range v.Len() {

@@ -16,8 +16,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// appendConfig is the settings of "outcrier append". The limits of a draft are
-// the schema's to check; only what has to be given is checked here.
+// appendConfig is the settings of "outcrier append". The schema checks the limits of a
+// draft; here only required settings are checked.
 type appendConfig struct {
 	DatabaseSettings
 	RemoteSettings
@@ -48,7 +48,7 @@ func (c *appendConfig) check(r *report) {
 	}
 }
 
-// maxStdin is in bytes: the largest payload that a schema can be told to accept.
+// maxStdin is in bytes: the largest payload limit that a schema can have.
 const maxStdin = 64 << 20
 
 // payload is the event's JSON, from stdin where the settings say so. Empty

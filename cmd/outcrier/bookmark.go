@@ -23,7 +23,7 @@ type bookmark struct {
 // openBookmark reads the file, if there is one.
 func openBookmark(path string) (*bookmark, error) {
 	b := &bookmark{path: path, done: map[string]bool{}}
-	text, err := os.ReadFile(path) //nolint:gosec // G304: whoever starts the process says which
+	text, err := os.ReadFile(path) //nolint:gosec // G304: named by the user
 	if errors.Is(err, fs.ErrNotExist) {
 		return b, nil
 	}
@@ -34,7 +34,7 @@ func openBookmark(path string) (*bookmark, error) {
 	if b.position = lines[0]; b.position == "" {
 		return nil, fmt.Errorf("%s has no position: remove it to begin as --from says", path)
 	}
-	for _, id := range lines[1 : len(lines)-1] { // behind the last line break is an id that was cut short, or nothing
+	for _, id := range lines[1 : len(lines)-1] { // after the last line break there is an id that was cut short, or nothing
 		b.done[id] = true
 	}
 	return b, nil

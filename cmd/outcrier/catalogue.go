@@ -22,8 +22,8 @@ type catalogueListConfig struct {
 	LogSettings
 }
 
-// catalogueSetConfig is the settings of "outcrier catalogue set". What is not given
-// stays as it is.
+// catalogueSetConfig is the settings of "outcrier catalogue set". Settings that are not set
+// leave the entry's fields unchanged.
 type catalogueSetConfig struct {
 	DatabaseSettings
 	Type          string   `scope:"catalogue-set" flag:"type" help:"the type of events that is described, like audit.approved"`
@@ -191,7 +191,7 @@ func runCatalogueSet(ctx context.Context, p process, c catalogueSetConfig) error
 	})
 }
 
-// apply changes what is given of an entry, and takes away what is to be cleared.
+// apply changes the fields of an entry that are set, and removes those to be cleared.
 func (c catalogueSetConfig) apply(t *outbox.EventType) {
 	for field, text := range map[*string]string{&t.Title: c.Title, &t.Description: c.Description, &t.Severity: c.Severity, &t.Action: c.Action} {
 		if text != "" {
@@ -269,7 +269,7 @@ func runCatalogueImport(ctx context.Context, p process, c catalogueImportConfig)
 	})
 }
 
-// edit changes the catalogue, and tells what was changed.
+// edit changes the catalogue, and prints the changes.
 func (d DatabaseSettings) edit(ctx context.Context, p process, wanted func([]outbox.EventType) ([]outbox.EventType, error)) error {
 	return d.withCatalogue(func(catalogue outbox.Catalogue) error {
 		changes, err := catalogue.Edit(ctx, false, wanted)

@@ -8,25 +8,25 @@ import (
 	"time"
 )
 
-// certificate is one in files, read anew when they change: whoever renews it need
-// not tell the server.
+// certificate is a certificate in files, which are read again when they change, so that a
+// renewal needs no restart.
 type certificate struct {
 	cert, key string
 	log       *slog.Logger
 
 	mu     sync.Mutex
-	looked time.Time // when the files were last looked at
+	looked time.Time // when the files were last checked
 	seen   [2]stamp  // as they were then
 	read   *tls.Certificate
 }
 
-// stamp tells a file that was changed.
+// stamp changes when a file changes.
 type stamp struct {
 	changed time.Time
 	size    int64
 }
 
-// lookEvery is how often the files are looked at, if there are handshakes.
+// lookEvery is how often the files are checked, if there are handshakes.
 const lookEvery = time.Second
 
 // get is for tls.Config. As long as the files can't be read, or don't fit together

@@ -14,7 +14,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 )
 
-// ClientCertificateSettings says whose certificates clients show (mTLS).
+// ClientCertificateSettings configures the certificates of clients (mTLS).
 type ClientCertificateSettings struct {
 	TLSClientCA         string `flag:"tls-client-ca" help:"a PEM file with the authorities of clients' certificates: connections without one of theirs are refused; read anew when it changes"`
 	TLSClientOptional   bool   `flag:"tls-client-optional" help:"let in connections without a certificate too, as of browsers; one that is shown still has to be good"`
@@ -53,13 +53,14 @@ func parseAuthorities(file []byte) (*x509.CertPool, error) {
 	return pool, nil
 }
 
-// demand has a server ask clients for certificates.
+// demand makes a server require certificates of clients.
 func (s ClientCertificateSettings) demand(config *tls.Config, log *slog.Logger) *tls.Config {
 	if config == nil || s.TLSClientCA == "" {
 		return config
 	}
 	authorities := &rereadFile[*x509.CertPool]{name: s.TLSClientCA, parse: parseAuthorities, log: log}
-	// A session that is resumed would bring along what an authority of before has said.
+	// A resumed session would bring along a certificate of an authority that is no longer
+	// trusted.
 	config.SessionTicketsDisabled = true
 	config.ClientAuth = tls.RequireAndVerifyClientCert
 	if s.TLSClientOptional {
@@ -96,8 +97,8 @@ func (s ClientCertificateSettings) authenticate(next func(*http.Request) (auth.I
 	}
 }
 
-// rereadFile is what a file has, read anew when it changes. While the file is wrong, what it
-// had before stays.
+// rereadFile is the content of a file, which is read again when it changes. While the file
+// is not valid, the previous content stays.
 type rereadFile[T any] struct {
 	name  string
 	parse func([]byte) (T, error)

@@ -14,8 +14,8 @@ import (
 // config is the settings of one command: a struct whose tagged fields are
 // described at setting.
 type config interface {
-	// check completes the settings that depend on others, and rejects those
-	// whose tags couldn't tell that they are wrong.
+	// check completes the settings that depend on others, and rejects wrong ones that the
+	// tags can't detect.
 	check(r *report)
 	logger(w io.Writer) *slog.Logger
 }

@@ -43,15 +43,15 @@ func load(c config, flags *pflag.FlagSet, environ []string) error {
 	return r.err()
 }
 
-// report is what a config is loaded from, and what is found wrong with it.
+// report has the sources of a config, and the mistakes in it.
 type report struct {
 	settings []setting
-	texts    map[string]string // what was given, by flag
+	texts    map[string]string // the values as text, by flag
 	origins  map[string]origin // where from, by flag
 	mistakes mistakes
 }
 
-// gather finds out what was given, and where.
+// gather collects the values and their origins.
 func gather(settings []setting, flags *pflag.FlagSet, environ []string) *report {
 	variables := map[string]string{}
 	for _, entry := range environ {
@@ -118,15 +118,15 @@ func (r *report) outside(config reflect.Value) {
 	}
 }
 
-// given says whether a flag or variable gave the setting its value.
+// given reports whether a flag or variable set the value.
 func (r *report) given(flag string) bool { return r.origins[flag] != fromDefault }
 
 func (r *report) rejected(flag string) bool {
 	return slices.ContainsFunc(r.mistakes, func(m mistake) bool { return m.setting.flag == flag })
 }
 
-// reject records what is wrong with the setting, and what it should be: a
-// phrase that follows its name and value. Only the first one counts.
+// reject records a mistake in the setting, as a phrase that follows its name and value.
+// Only the first one counts.
 func (r *report) reject(flag, format string, args ...any) {
 	i := slices.IndexFunc(r.settings, func(s setting) bool { return s.flag == flag })
 	if i < 0 {
@@ -158,7 +158,7 @@ func (r *report) err() error {
 type mistake struct {
 	index   int // in the order of the help
 	setting setting
-	text    string // as given, "" when it wasn't
+	text    string // as it was written, "" when it wasn't
 	problem string
 }
 

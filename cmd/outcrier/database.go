@@ -11,8 +11,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// database brings up the private Postgres where no other is given, and the
-// schema where that is asked for.
+// database starts the private Postgres if no other is configured, and migrates the schema
+// if that is configured.
 func (n *node) database(ctx context.Context) (private *pgserver.Server, err error) {
 	if n.DatabaseURL == "" {
 		if n.Data == "" {

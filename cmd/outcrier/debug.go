@@ -11,8 +11,8 @@ import (
 	"github.com/outcrier/outcrier/handlers"
 )
 
-// serveProfiles serves Go's profiles at an address of their own until ctx ends: they
-// are for whoever runs the process, not for its clients.
+// serveProfiles serves Go's profiles at an address of their own until ctx ends: they are
+// for the operator, not for clients.
 func serveProfiles(ctx context.Context, address string) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/debug/pprof/", pprof.Index)

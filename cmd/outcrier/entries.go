@@ -13,7 +13,7 @@ import (
 var entryColours = map[string]string{"info": green, "warning": yellow, "error": red}
 
 // printTypes prints the catalogue for a person, a type a line: on a terminal as wide as
-// that, with a head and in colour; elsewhere whole and plainly, "-" for what is empty.
+// that, with a head and in colour; elsewhere whole and plainly, "-" for empty fields.
 func printTypes(w io.Writer, t *terminal, types []outbox.EventType) error {
 	rows := [][]string{{"type", "severity", "action", "code", "schema", "title"}}
 	for _, e := range types {
@@ -43,7 +43,7 @@ func printTypes(w io.Writer, t *terminal, types []outbox.EventType) error {
 	var out strings.Builder
 	for n, row := range rows {
 		switch {
-		case t == nil && n == 0: // for programs there is --json, but for grep no head either
+		case t == nil && n == 0: // programs use --json, but grep should get no head either
 		case t == nil:
 			line := ""
 			for i, text := range row[:last] {
@@ -78,7 +78,7 @@ func printTypes(w io.Writer, t *terminal, types []outbox.EventType) error {
 	return err
 }
 
-// printChanges prints what was changed, a type a line; or would be.
+// printChanges prints the changes, or those of a dry run, one line per type.
 func printChanges(p process, changes []outbox.TypeChange, would bool) error {
 	t := terminalOf(p.stdout, p.environ)
 	word := func(colour, text string) string {

@@ -5,13 +5,12 @@ import (
 	"strings"
 )
 
-// separator stands between the values of a setting that was given several
-// times. No topic, type or header can contain it, while all can contain a
-// comma.
+// separator separates the values of a repeated setting. No topic, type or header can
+// contain it, while all can contain a comma.
 const separator = "\n"
 
-// flagText is a flag that keeps its text as it was given. Only load reads it,
-// together with the variables, so that a mistake in either is told alike.
+// flagText is a flag that keeps its text unchanged. Only load parses it, together with the
+// variables, so that mistakes in both are reported alike.
 type flagText struct {
 	setting setting
 	text    string
@@ -21,8 +20,8 @@ type flagText struct {
 func (f *flagText) String() string { return f.text }
 func (f *flagText) Type() string   { return f.setting.typeName() }
 
-// Set takes the text of one more use of the flag. The last one stands, except
-// for a setting that can be given several times.
+// Set takes the text of one more use of the flag. The last one counts, except for a setting
+// that can be repeated.
 func (f *flagText) Set(text string) error {
 	if f.setting.repeats() {
 		if strings.Contains(text, separator) {

@@ -67,7 +67,7 @@ func (c tailConfig) give(ctx context.Context, p process, out *listing, event jso
 	return err
 }
 
-// work gives the events of an answer that were not given before.
+// work passes on the events of an answer that are new.
 func (c tailConfig) work(ctx context.Context, p process, out *listing, mark *bookmark, events []json.RawMessage) error {
 	for _, event := range events {
 		var e envelope

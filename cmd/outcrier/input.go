@@ -10,7 +10,7 @@ import (
 )
 
 // input is standard input for a command that reads all of it: ctx ends a read, as Ctrl-C
-// does, and whoever sits at a terminal is told that something is waited for.
+// does, and at a terminal a person sees that the command waits for input.
 func (p process) input(ctx context.Context, what string) io.Reader {
 	if file, ok := p.stdin.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		fmt.Fprintf(p.stderr, "Type %s, and end it with Ctrl-D at the start of a line:\n", what)

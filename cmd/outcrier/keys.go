@@ -12,7 +12,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 )
 
-// KeySettings says whose tokens are good.
+// KeySettings has the keys that verify tokens.
 type KeySettings struct {
 	JWTSecret     string   `flag:"jwt-secret" secret:"true" help:"the secret of tokens signed with HS256, at least 32 bytes; better in its variable or a file than on the command line"`
 	JWTSecretFile string   `flag:"jwt-secret-file" help:"a file with that secret, without the line break at its end; read anew when it changes"`
@@ -27,7 +27,7 @@ type KeySettings struct {
 	JWTLeeway    time.Duration `flag:"jwt-leeway" default:"30s" allow:"0s..5m" help:"how far the clocks of issuer and server may be apart"`
 }
 
-// configured says whether tokens can be verified.
+// configured reports whether tokens can be verified.
 func (k KeySettings) configured() bool {
 	return k.JWTSecret != "" || k.JWTSecretFile != "" || len(k.JWTKeyFiles) > 0 || k.JWKSURL != ""
 }
@@ -68,7 +68,7 @@ func (k KeySettings) keys(reject func(flag string, err error)) (keys []*auth.Key
 }
 
 func readKey[K any](name string, parse func([]byte) (K, error)) (K, error) {
-	text, err := os.ReadFile(name) //nolint:gosec // whoever starts the process says which
+	text, err := os.ReadFile(name) //nolint:gosec // named by the user
 	if err != nil {
 		var none K
 		return none, err
@@ -76,7 +76,7 @@ func readKey[K any](name string, parse func([]byte) (K, error)) (K, error) {
 	return parse(text)
 }
 
-// parseSecretFile takes off the line break that editors and openssl put behind.
+// parseSecretFile removes the line break that editors and openssl append.
 func parseSecretFile(text []byte) (*auth.Key, error) {
 	return auth.ParseSecret(bytes.TrimSuffix(bytes.TrimSuffix(text, []byte("\n")), []byte("\r")))
 }

@@ -18,7 +18,7 @@ type listing struct {
 	w        io.Writer
 	terminal *terminal
 	day      string // of the event before
-	// Columns grow with what was in them, up to widest.
+	// Columns grow with their content, up to widest.
 	id, topic, kind int
 }
 
@@ -29,7 +29,7 @@ func newListing(w io.Writer, environ []string) *listing {
 	return &listing{w: w, terminal: terminalOf(w, environ), id: 4, topic: 12, kind: 16}
 }
 
-// print prints one event, given as CloudEvents JSON.
+// print prints one event, which is CloudEvents JSON.
 func (l *listing) print(event json.RawMessage) error {
 	var e struct {
 		ID, Topic, Type string
@@ -65,7 +65,7 @@ func (l *listing) print(event json.RawMessage) error {
 	return err
 }
 
-// missing tells that a gap is here.
+// missing prints that there is a gap here.
 func (l *listing) missing(reason string) {
 	if l.terminal != nil {
 		fmt.Fprintln(l.w, l.terminal.paint(yellow, "── events are missing here: "+printable(reason)))

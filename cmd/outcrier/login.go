@@ -11,7 +11,7 @@ import (
 	"github.com/outcrier/outcrier/auth/login"
 )
 
-// LoginSettings says where admins sign in, beside the tokens that they may paste.
+// LoginSettings configures where admins sign in, in addition to pasted tokens.
 type LoginSettings struct {
 	OIDCIssuer     string            `flag:"oidc-issuer" help:"an OpenID Connect provider at which admins sign in, like https://login.example.com"`
 	OIDCClientID   string            `flag:"oidc-client-id" help:"what the provider calls this application"`
@@ -48,7 +48,7 @@ func (s LoginSettings) check(r *report) {
 	if _, err := s.grants(); err != nil {
 		r.reject("oidc-grant", "%v", err)
 	}
-	// Each mistake is at its own setting where that can be told.
+	// Each mistake is reported at its own setting where that is possible.
 	for flag, config := range map[string]login.Config{
 		"oidc-issuer":       {Issuer: s.OIDCIssuer, RedirectURL: "https://h/admin/callback"},
 		"oidc-redirect-url": {Issuer: "https://h", RedirectURL: s.OIDCRedirect},

@@ -27,7 +27,7 @@ func metricsHandler(streams *outcrier.Node) http.Handler {
 	return mux
 }
 
-// trace begins tracing where the environment asks for it; stop sends what is left.
+// trace begins tracing where the environment asks for it; stop sends the remaining spans.
 func (n node) trace(ctx context.Context) (_ trace.TracerProvider, stop func(), err error) {
 	provider, err := tracing.Start(ctx, func(name string) string { return variable(n.environ, name) }, version(), n.Node)
 	if err != nil || provider == nil {

@@ -21,7 +21,7 @@ func runServe(ctx context.Context, p process, c serveConfig) error {
 	return node{serveConfig: c, process: p}.run(ctx)
 }
 
-// node is one server process: outcrier.Node behind a listener.
+// node is one server process: an outcrier.Node with a listener.
 type node struct {
 	serveConfig
 	process
@@ -60,7 +60,7 @@ func (n node) run(ctx context.Context) error {
 		return err
 	}
 
-	// What works for the streams goes on until they have ended.
+	// The workers that serve streams go on until all streams have ended.
 	work, stop := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer stop(nil)
 	group, work := errgroup.WithContext(work)
@@ -158,11 +158,11 @@ func (n node) announce(address net.Addr, private *pgserver.Server) {
 	}
 	lines := []string{"page " + base + "/admin", fmt.Sprintf("stream curl -N %s'%s/events?topic=**'", header, base)}
 	if private != nil {
-		// Without what stands behind "?", at which some shells stumble.
+		// Without the part after "?", which some shells don't accept.
 		url, _, _ := strings.Cut(private.URL(""), "?")
 		lines = append(lines, "psql "+url)
 	}
 	for _, line := range append(lines, mode) {
-		_, _ = io.WriteString(n.stdout, line+"\n") // nobody may be reading
+		_, _ = io.WriteString(n.stdout, line+"\n") // the output may be closed
 	}
 }

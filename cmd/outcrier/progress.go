@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// progress tells what a long command is doing: on a terminal in one line that
-// changes and has the time it took so far, else in a line for each step. What is
-// written to it goes past that line.
+// progress shows the progress of a long command: on a terminal in one line that changes and
+// has the time so far, otherwise in a line for each step. Text written to it does not
+// disturb that line.
 type progress struct {
 	w        io.Writer
 	terminal *terminal
 
 	mu    sync.Mutex
-	text  string // what is shown, "" for nothing
+	text  string // the line shown, "" for nothing
 	began time.Time
 	stop  chan struct{}
 }

@@ -12,8 +12,8 @@ type serveConfig struct {
 	ServerSettings
 	AccessSettings `group:"Access"`
 	TLSSettings    `group:"Listening"`
-	// Dev needs no token from clients unless there are keys to verify them with,
-	// and a private Postgres stands in for the database that wasn't given.
+	// Dev needs no token from clients unless there are keys to verify them with, and a
+	// private Postgres replaces a database that isn't configured.
 	Dev bool `flag:"dev" help:"for development: no tokens, on loopback only, unless keys are given, and a private Postgres where no database URL is given"`
 	LogSettings
 }
@@ -22,7 +22,7 @@ func serveCommand(p process) *cobra.Command {
 	return newCommand(p, "serve", "Serve the outbox as streams, until a signal ends it", runServe)
 }
 
-// open says whether no token is needed.
+// open reports whether no token is needed.
 func (c serveConfig) open() bool {
 	return c.Dev && !c.configured() && c.TLSClientIdentities == ""
 }

@@ -14,20 +14,21 @@ import (
 //
 //	IdleTurn time.Duration `flag:"idle-turn" default:"1s" allow:"10ms..60s" help:"…"`
 //
-// What says where the database or the server is, or how a server works, has one variable
-// for all commands. What one call of a command does has the command in its variable, by
-// the tag scope: a variable that is left in the environment changes no other command.
+// A setting about where the database or the server is, or how a server works, has one
+// variable for all commands. A setting of one call of a command has the command in its
+// variable, by the tag scope: so a variable that is left in the environment changes no
+// other command.
 //
-// A field that is a slice or a map can be given several times. Field names are
-// unique within a config, embedded structs included.
+// A field that is a slice or a map can be repeated. Field names are unique within a config,
+// embedded structs included.
 type setting struct {
 	field string       // the field's name
 	kind  reflect.Type // the field's type
 
 	flag     string // without dashes; the variable's name follows from it
-	initial  string // tag "default": what stands when nothing is given
-	allow    string // what is allowed, in the form that allowed reads; "" for anything
-	fallback string // another variable, read when neither flag nor variable is given
+	initial  string // tag "default": the value when nothing is set
+	allow    string // the allowed values, in the form of allowed; "" for any
+	fallback string // another variable, read when neither flag nor variable is set
 	help     string // a phrase
 	secret   bool   // the value is never shown
 	bare     string // what the flag without a value stands for; "" where it needs one
@@ -99,13 +100,13 @@ func (s setting) variables() []string {
 	return names
 }
 
-// repeats says whether s can be given several times.
+// repeats reports whether s can be repeated.
 func (s setting) repeats() bool {
 	return s.kind.Kind() == reflect.Slice || s.kind.Kind() == reflect.Map
 }
 
-// listed says whether commas part the values of s in flags too: where it is told
-// what is allowed, no value can contain one. Its field has no tag envSeparator.
+// listed reports whether commas separate the values of s in flags too: with a list of
+// allowed values, none can contain a comma. Its field has no tag envSeparator.
 func (s setting) listed() bool { return s.repeats() && s.allow != "" }
 
 // typeName is what the value, or each of them, is, in one word.

@@ -69,8 +69,8 @@ func (d DatabaseSettings) migrations(url string, log *slog.Logger) migrations.Mi
 	return migrations.Migrations{URL: url, Schema: d.Schema, Outbox: d.Outbox, Log: log}
 }
 
-// urlFromFile has the URL of a setting from the file that the setting with "-file" behind
-// its name says; of the two, the one that is more to the point counts.
+// urlFromFile reads the URL of a setting from the file of the setting with "-file" after
+// its name; of the two, the one with the stronger origin counts.
 func urlFromFile(r *report, flag string, url, file *string) {
 	named := flag + "-file"
 	if *file == "" {
@@ -104,7 +104,7 @@ func rejectUnlessDSN(r *report, flag, dsn string) {
 	}
 }
 
-// LogSettings says what is logged, to standard error.
+// LogSettings configures the log, on standard error.
 type LogSettings struct {
 	LogLevel  string `group:"Log" flag:"log-level" default:"info" allow:"debug|info|warn|error" help:"the least severe level that is logged"`
 	LogFormat string `group:"Log" flag:"log-format" default:"text" allow:"text|json" help:"the form of a line of the log"`
@@ -122,7 +122,7 @@ func (l LogSettings) logger(w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &options))
 }
 
-// ServerSettings is what a node needs to know.
+// ServerSettings configures a node.
 type ServerSettings struct {
 	// Listen is host:port. Port 0 picks a free one.
 	Listen string `group:"Listening" flag:"listen" default:"127.0.0.1:8080" help:"the address to serve HTTP on; in dev mode, on loopback"`
@@ -196,7 +196,7 @@ func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 	}
 }
 
-// metricsApart says whether the metrics have an address of their own.
+// metricsApart reports whether the metrics have an address of their own.
 func (s ServerSettings) metricsApart() bool { return s.Metrics != "admin" && s.Metrics != "open" }
 
 func (s *ServerSettings) checkRetain(r *report) {
@@ -222,7 +222,7 @@ func (s *ServerSettings) rules() []outbox.RetentionRule {
 	return rules
 }
 
-// notAddress is what is wrong with an address to listen on, "" for nothing.
+// notAddress returns why text is not an address to listen on, "" if it is one.
 func notAddress(address string) string {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -234,7 +234,7 @@ func notAddress(address string) string {
 	return ""
 }
 
-// notLoopback is what is wrong with an address for what needs no token.
+// notLoopback returns why an address must not be used without tokens, "" if it may.
 func notLoopback(address string) string {
 	const want = "want host:port with 127.0.0.1, [::1] or localhost as the host"
 	host, _, err := net.SplitHostPort(address)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// supervisor is systemd, where it has started this process with Type=notify
-// (sd_notify(3)). Its zero value is none, and is told nothing.
+// supervisor is systemd, where it has started this process with Type=notify (sd_notify(3)).
+// Its zero value stands for none, and gets no messages.
 type supervisor struct {
 	socket string
 	// watchdog is the time after which it kills a process that has not said that

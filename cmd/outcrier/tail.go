@@ -120,8 +120,8 @@ func runTail(ctx context.Context, p process, c tailConfig) error {
 	return nil
 }
 
-// preflight returns what is wrong with the database that waiting does not mend. A node
-// waits for a schema to be migrated; nobody who follows events does.
+// preflight returns a fault of the database that waiting does not remove. A node waits for
+// a schema to be migrated; a person who follows events does not.
 func (c tailConfig) preflight(ctx context.Context, p process) error {
 	status, err := c.migrations(c.DatabaseURL, p.log).Status(ctx)
 	if ctx.Err() != nil {
@@ -251,8 +251,9 @@ func (c tailConfig) poll(ctx context.Context, base string, query url.Values) (po
 	err = json.Unmarshal(body, &polled)
 	var syntax *json.SyntaxError
 	if i := bytes.LastIndex(body, []byte(`],"position":`)); errors.As(err, &syntax) && i >= 0 {
-		// Rows that were loaded by hand are not held to the outbox's rules, and encoding/json
-		// reads no more than 10,000 levels. Where to go on stands behind them.
+		// Rows that were loaded by hand are not held to the outbox's rules, and
+		// encoding/json reads no more than 10,000 levels. The position to go on from
+		// follows them.
 		if json.Unmarshal(append([]byte("{"), body[i+len("],"):]...), &polled) == nil {
 			return polled, errTooDeep
 		}

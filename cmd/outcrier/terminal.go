@@ -16,8 +16,8 @@ type terminal struct {
 	colour bool
 }
 
-// terminalOf tells whether w is a terminal, and by environ whether colours are
-// wanted there (https://no-color.org).
+// terminalOf returns the terminal that w is, nil if it is none. environ decides on colours
+// (https://no-color.org).
 func terminalOf(w io.Writer, environ []string) *terminal {
 	file, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {

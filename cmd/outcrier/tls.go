@@ -12,7 +12,7 @@ import (
 	"golang.org/x/crypto/acme/autocert"
 )
 
-// TLSSettings says what is spoken on connections: TLS, with HTTP/1.1 and HTTP/2, or
+// TLSSettings configures the protocols of connections: TLS, with HTTP/1.1 and HTTP/2, or
 // without it HTTP/1.1.
 type TLSSettings struct {
 	TLSCert           string   `flag:"tls-cert" help:"a PEM file with the certificate, and those between it and the root; read anew when it changes"`
@@ -25,7 +25,7 @@ type TLSSettings struct {
 	H2C bool `flag:"h2c" help:"speak HTTP/2 without TLS too, to a proxy that does"`
 }
 
-// enabled says whether connections are encrypted.
+// enabled reports whether connections are encrypted.
 func (s TLSSettings) enabled() bool { return s.TLSCert != "" || len(s.AutocertHosts) > 0 }
 
 func (s TLSSettings) check(r *report) {

@@ -37,7 +37,7 @@ func tokenCommand(p process) *cobra.Command {
   export OUTCRIER_TOKEN=$(outcrier token --subject ann --subscribe 'user/42/**')
 
 An application mints its own tokens, with a JWT library and the same claims.`
-	// A flag that may stand alone leaves the word behind it to the arguments.
+	// After a flag whose value is optional, the next word is an argument.
 	cmd.Args = func(cmd *cobra.Command, args []string) error {
 		if admin := cmd.Flags().Lookup("admin"); len(args) == 1 && admin.Changed && admin.Value.String() == "true" {
 			return admin.Value.Set(args[0])

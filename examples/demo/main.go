@@ -128,7 +128,8 @@ func orNone(d time.Duration) time.Duration {
 	return d
 }
 
-// open listens. Where nobody has said where and the usual port is taken, any will do.
+// open listens. If no address is configured and the default port is taken, it takes any
+// free one.
 func (s settings) open(ctx context.Context, stderr io.Writer) (net.Listener, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", s.listen)
 	if err == nil || s.listenGiven || !errors.Is(err, syscall.EADDRINUSE) {
@@ -165,8 +166,8 @@ func serve(handler http.Handler) echo.HandlerFunc {
 	}
 }
 
-// loopbackOnly refuses names that were made to resolve to loopback by somebody else's
-// page (DNS rebinding): here nobody has to sign in.
+// loopbackOnly refuses names that were made to resolve to loopback by somebody else's page
+// (DNS rebinding): here no sign-in is needed.
 func loopbackOnly(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		if !handlers.IsLoopback(c.Request().Host) {
@@ -190,13 +191,13 @@ func (s settings) announce(stdout io.Writer, address net.Addr, psql string) {
 	base := "http://" + address.String()
 	lines := []string{"page " + base + "/", "admin " + base + "/admin", fmt.Sprintf("stream curl -N '%s/events?topic=**'", base)}
 	if s.private() {
-		// Without what stands behind "?", at which some shells stumble.
+		// Without the part after "?", which some shells don't accept.
 		psql, _, _ = strings.Cut(psql, "?")
 		lines = append(lines, "psql "+psql, "data "+s.data)
 	}
 	lines = append(lines, "dev mode: on loopback only, and nobody has to sign in; Ctrl-C ends it")
 	for _, line := range lines {
-		_, _ = io.WriteString(stdout, line+"\n") // nobody may be reading
+		_, _ = io.WriteString(stdout, line+"\n") // the output may be closed
 	}
 }
 

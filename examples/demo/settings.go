@@ -19,7 +19,7 @@ type settings struct {
 	listen      string
 	listenGiven bool
 	databaseURL string
-	data        string // "" with a database that is given
+	data        string // "" with an existing database
 	migrate     bool
 	traffic     float64
 	node        string
@@ -32,8 +32,8 @@ type settings struct {
 // parsed is the code of parse for settings that are right; others end the program.
 const parsed = -1
 
-// parse reads the flags, and for those that are not given the variables OUTCRIER_… of
-// their names; DATABASE_URL too.
+// parse reads the flags, and for those that are not set the variables OUTCRIER_… of their
+// names; DATABASE_URL too.
 func parse(args []string, getenv func(string) string, stderr io.Writer) (s settings, code int) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(stderr)

@@ -14,8 +14,8 @@ import (
 
 // Key is a secret that writers and readers share, and Outcrier never has.
 type Key struct {
-	// ID names the key in what was sealed with it, so that readers can hold
-	// several while one takes over from another. It is not secret.
+	// ID names the key in sealed payloads, so that readers can hold several during a
+	// rotation. It is not secret.
 	ID string
 	// Secret is 32 random bytes.
 	Secret []byte

@@ -42,7 +42,7 @@ func run(ctx context.Context, url string) error {
 		return err
 	}
 
-	// What is rolled back leaves no event.
+	// A transaction that is rolled back leaves no event.
 	changedMind := errors.New("changed my mind")
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		if _, err := outbox.Append(ctx, tx, outbox.Draft{Topic: "user/42/orders", Type: "order.placed"}); err != nil {
@@ -54,7 +54,7 @@ func run(ctx context.Context, url string) error {
 		return err
 	}
 
-	// What is not allowed fails the transaction, and says what is.
+	// An event that is not allowed fails the transaction, with an error that says what is.
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		_, err := outbox.Append(ctx, tx, outbox.Draft{Topic: "user//42", Type: "order.placed"})
 		return err

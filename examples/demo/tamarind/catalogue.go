@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// describe puts the demo's own types into the catalogue, beside those that it
-// ships with. What is there stays as it is: somebody may have edited it. With an
-// outbox that has no catalogue, or where it is somebody else's, the page does without.
+// describe adds the demo's own types to the catalogue. Entries that exist stay as they are:
+// somebody may have edited them. With an outbox that has no catalogue, or where it is
+// somebody else's, the page does without.
 func describe(ctx context.Context, pool *pgxpool.Pool) error {
 	const describeSQL = `
 		INSERT INTO outcrier.event_type (type, code, title, description, severity, action) VALUES

@@ -40,13 +40,13 @@ func (b *Business) Handler() http.Handler {
 	mux.Handle("POST "+desk+"/maintenance", b.api(http.StatusCreated, b.postMaintenance))
 	mux.Handle("DELETE "+desk+"/maintenance/{id}", b.api(http.StatusOK, b.deleteMaintenance))
 
-	// Nobody signs in with a cookie here, but a page elsewhere should not make a
-	// visitor's browser play along either.
+	// There are no sign-ins with a cookie here, but a page of another site should not be
+	// able to act either.
 	return http.NewCrossOriginProtection().Handler(mux)
 }
 
-// api answers what do returns as JSON with the given status, or its error as
-// problem JSON.
+// api answers with the result of do as JSON and the status, or with its error as problem
+// JSON.
 func (b *Business) api(status int, do func(*http.Request) (any, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, bodyLimit)

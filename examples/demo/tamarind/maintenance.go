@@ -121,8 +121,8 @@ func (b *Business) Cancel(ctx context.Context, reviewer string, id int64) (Maint
 	return m, err
 }
 
-// maintenanceColumns tells the state by the clock: nobody has to write that a
-// window began or ended.
+// maintenanceColumns derives the state from the clock, so that the beginning and the end of
+// a window need no writes.
 const maintenanceColumns = `id, note, starts_at, ends_at, announced_by,
 	CASE WHEN cancelled_at IS NOT NULL THEN 'cancelled'
 	     WHEN ends_at <= clock_timestamp() THEN 'finished'

@@ -17,9 +17,8 @@ type Sync struct {
 	By   string `json:"by"`
 }
 
-// SyncPrices takes over the exchange's whole price list, in the name of trader. It
-// appends one event for all of it, without the prices: pages that show some read
-// them anew.
+// SyncPrices takes over the exchange's whole price list, in the name of trader. It appends
+// one event for all of it, without the prices: pages that show some read them again.
 func (b *Business) SyncPrices(ctx context.Context, trader string) (Sync, error) {
 	sync := Sync{What: "prices", By: trader}
 	err := b.transaction(ctx, func(tx pgx.Tx) error {

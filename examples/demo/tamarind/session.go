@@ -19,8 +19,8 @@ const (
 	sessionLasts  = 30 * 24 * time.Hour
 )
 
-// streamPath is where a person's page opens its stream. Their session's cookie is for
-// what is beneath, so that one page can show several people, each with a session.
+// streamPath is where a person's page opens its stream. Their session's cookie is for paths
+// below, so that one page can show several people, each with a session.
 func streamPath(person string) string { return "/as/" + person }
 
 // sessions are the business's own: a cookie with a name, an end, and the mark of a key
@@ -61,9 +61,10 @@ func As(r *http.Request, person string) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), personKey{}, person))
 }
 
-// Identify is outcrier.Config's Authenticate. A person's own stream is for their session,
-// and gets what concerns them. All else is for whoever sits at the machine, who may read
-// and do everything: the demo listens on loopback only, so that curl needs no password.
+// Identify is outcrier.Config's Authenticate. A person's own stream needs their session,
+// and gets the events that concern them. Everything else is open to the person at the
+// machine, who may read and do everything: the demo listens on loopback only, so that curl
+// needs no password.
 func (b *Business) Identify(r *http.Request) (outcrier.Identity, error) {
 	person, own := r.Context().Value(personKey{}).(string)
 	if !own {

@@ -32,7 +32,7 @@ func (b *Business) transaction(ctx context.Context, do func(tx pgx.Tx) error) er
 	return err
 }
 
-// recorder is a transaction that remembers what it was asked.
+// recorder is a transaction that records its statements.
 type recorder struct {
 	pgx.Tx
 	statements []string
@@ -61,8 +61,8 @@ func (r *recorder) QueryRow(ctx context.Context, sql string, args ...any) pgx.Ro
 	return r.Tx.QueryRow(ctx, sql, args...)
 }
 
-// appendEvents appends in a transaction of the business. What is shown of it is the INSERT
-// that does the same from any language.
+// appendEvents appends in a transaction of the business. The page shows the INSERT that
+// does the same from any language.
 func appendEvents(ctx context.Context, tx pgx.Tx, drafts ...outbox.Draft) ([]int64, error) {
 	r, recorded := tx.(*recorder)
 	if recorded {

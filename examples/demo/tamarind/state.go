@@ -10,9 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// State is all that a person's page shows, as of one snapshot, and the position
-// of that same snapshot: a stream opened from there gives what came after,
-// each event once, however long the page took to render.
+// State is all that a person's page shows, as of one snapshot, and the position of that
+// same snapshot: a stream opened from there gets the events after it, each once, however
+// long the page took to render.
 type State struct {
 	Position string `json:"position"`
 	// Topics are what the page should follow.
@@ -28,12 +28,12 @@ type State struct {
 	// Trades are the last, newest first; for a submitter only their own.
 	Trades []Trade `json:"trades"`
 	Prices []Price `json:"prices"`
-	// Maintenance is what is announced or under way, the next first.
+	// Maintenance are the windows announced or under way, the next first.
 	Maintenance []Maintenance `json:"maintenance"`
 }
 
-// topics are what concerns a person. No event comes on two of them, so that
-// nobody is told twice.
+// topics are the topics that concern a person. No event is on two of them, so that no
+// person sees it twice.
 func topics(p Person) []string {
 	switch p.Role {
 	case roleReviewer:

@@ -127,8 +127,8 @@ func (b *Business) review(ctx context.Context, reviewer string, id int64, note, 
 		if _, err := actor(ctx, tx, reviewer, roleReviewer); err != nil {
 			return err
 		}
-		// The lock makes the second of two reviewers wait, see the verdict of
-		// the first, and be told.
+		// The lock makes the second of two reviewers wait, see the verdict of the first,
+		// and get an error.
 		if item, err = lockItem(ctx, tx, id); err != nil {
 			return err
 		}

@@ -1,8 +1,7 @@
-// Package tamarind is a small real business on its own tables, to show Outcrier:
-// Tamarind, a desk that buys coffee, cocoa and spices. Submitters ask for
-// purchases, a reviewer approves or rejects them, a trader executes what was
-// approved; people sign in and get locked out; maintenance is announced ahead
-// of time.
+// Package tamarind is a small real business on its own tables, to show Outcrier: Tamarind,
+// a desk that buys coffee, cocoa and spices. Submitters ask for purchases, a reviewer
+// approves or rejects them, a trader executes approved ones; people sign in and get locked
+// out; maintenance is announced ahead of time.
 //
 // Each function that changes something runs one transaction, and appends to
 // the outbox in it what everyone concerned must learn:
@@ -51,8 +50,8 @@ type Business struct {
 	traffic  traffic
 }
 
-// Open brings the tables up to date and returns the business on those that pool's
-// connections find by their search_path, beside the view outbox. The caller closes pool.
+// Open migrates the tables and returns the business. Its tables are those that pool's
+// connections find by their search_path, like the view outbox. The caller closes pool.
 func Open(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) (*Business, error) {
 	if err := Migrate(ctx, pool); err != nil {
 		return nil, err
@@ -76,8 +75,8 @@ const defaultHeartbeat = 15 * time.Second
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// migrationLock is the advisory lock under which one node migrates while the
-// others wait: its own number, so that it waits for nobody else's goose.
+// migrationLock is the advisory lock under which one node migrates while the others wait:
+// its own number, so that it does not wait for another program's goose.
 const migrationLock = 0x64656d6f // "demo"
 
 // Migrate brings the demo's tables up to date, and describes its types in the

@@ -33,10 +33,9 @@ type Price struct {
 	PreviousCents int64  `json:"previous_cents"`
 }
 
-// Execute buys what an approved item asks for, in the name of trader. The
-// trade moves the market: its price is the symbol's new one. During maintenance
-// the market is shut (503), and the trader is told by an event, which is committed
-// although the trade is not.
+// Execute buys what an approved item asks for, in the name of trader. The trade moves the
+// market: its price is the symbol's new one. During maintenance the market is shut (503),
+// and the trader gets an event, which is committed although the trade is not.
 func (b *Business) Execute(ctx context.Context, trader string, item int64) (Trade, error) {
 	var trade Trade
 	var refused *Problem
@@ -92,9 +91,9 @@ func (b *Business) Execute(ctx context.Context, trader string, item int64) (Trad
 	return trade, err
 }
 
-// Failure is what could not be done for somebody, with what it takes to try again.
+// Failure is a failed action, with the data to try it again.
 type Failure struct {
-	// What is trade.
+	// What has the value trade.
 	What  string `json:"what"`
 	Item  int64  `json:"item"`
 	Title string `json:"title"`

@@ -21,11 +21,11 @@ const usualTraffic = 0.5
 type traffic struct {
 	mu        sync.Mutex
 	perSecond float64       // 0 while it is off
-	usual     float64       // what it is when turned on
+	usual     float64       // its value when turned on
 	changed   chan struct{} // closed by the next change
 }
 
-// now returns the rate, and what is closed when it changes.
+// now returns the rate, and a channel that is closed when it changes.
 func (t *traffic) now() (perSecond float64, changed <-chan struct{}) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -174,8 +174,8 @@ func (b *Business) cleoForgets(ctx context.Context) error {
 	return err
 }
 
-// someoneTidies forgets what was settled over a day ago, so that a demo left
-// alone for a week does not fill the disk.
+// someoneTidies deletes items that were settled over a day ago, so that a demo left alone
+// for a week does not fill the disk.
 func (b *Business) someoneTidies(ctx context.Context) error {
 	const tidySQL = `
 		DELETE FROM demo_item WHERE id IN (

@@ -37,7 +37,7 @@ func main() {
 	}
 }
 
-// serve serves until ctx ends and all streams have been told goodbye.
+// serve serves until ctx ends and all streams have got a goodbye.
 func serve(ctx context.Context, listener net.Listener, database string) error {
 	sessions := session.New()
 	node, err := outcrier.New(ctx, outcrier.Config{DatabaseURL: database, Authenticate: sessions.Identify, Logger: slog.Default()})

@@ -14,8 +14,8 @@ import (
 )
 
 // TwoUsers signs two users in to the application that serve serves, and streams to both
-// from the path events: each gets their own events and what is public, 403 for the
-// other's topics, and a goodbye at the sign-out and when the server stops.
+// from the path events: each gets their own events and public ones, 403 for the other's
+// topics, and a goodbye at the sign-out and when the server stops.
 func TwoUsers(t *testing.T, serve func(context.Context, net.Listener, string) error, events string) {
 	database := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, database)

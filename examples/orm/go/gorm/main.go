@@ -14,8 +14,8 @@ import (
 	"github.com/outcrier/outcrier/examples/orm/go/scenes"
 )
 
-// Event is a row of the view. What is nil is sent as NULL, which the view reads as not
-// set. Leave it out of AutoMigrate, which would make a table of it.
+// Event is a row of the view. A nil field is sent as NULL, which the view reads as not set.
+// Leave it out of AutoMigrate, which would make a table of it.
 type Event struct {
 	ID        int64
 	Topic     string

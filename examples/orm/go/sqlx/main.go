@@ -165,7 +165,7 @@ func main() {
 		if err := tx.Commit(); err != nil {
 			return nil, err
 		}
-		// The view gives the row an id and a time of its own, whatever it is given.
+		// The view assigns an id and a time to the row, whatever values it has.
 		clone, err := db.PrepareNamed(`INSERT INTO outbox (id, topic, type, payload, source, headers, dedup_key, deliver_at, created_at)
 			VALUES (:id, :topic, :type, :payload, :source, :headers, :dedup_key, :deliver_at, :created_at) RETURNING id`)
 		if err != nil {
