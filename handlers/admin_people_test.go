@@ -227,3 +227,27 @@ func TestAdmin_ListsAndEndsItsOwnStreamsWithoutAnAudit(t *testing.T) {
 	streams["a"].Until("outcrier.goodbye")
 	eventually(t, func() bool { return answered[outbox.StreamsFound](t, n, "streams").Total == 0 })
 }
+
+// The charts are of all nodes: each has streams of its own and reads every event, and the
+// one that is furthest behind counts.
+func TestAdmin_ChartsAllNodes(t *testing.T) {
+	n := administered(t, nil)
+	const nodesSQL = `
+INSERT INTO outcrier.node (run, node, streams, lag, about) VALUES
+	(91, 'm1', 3, '0', '{"version": "v1", "settings": {"retention": "7d"}, "slow": [], "samples": [{"at": "2026-11-22T02:00:00Z", "events_per_s": 5, "streams": 3, "lag_s": 0}, {"at": "2026-11-22T02:00:05Z", "events_per_s": 1, "streams": 3, "lag_s": 0}, {"at": "2026-11-22T02:00:10Z", "events_per_s": 0, "streams": 3, "lag_s": 0}]}'),
+	(92, 'm2', 4, '0', '{"version": "v2", "settings": {"retention": "1d"}, "slow": [], "samples": [{"at": "2026-11-22T02:00:00Z", "events_per_s": 4.5, "streams": 4, "lag_s": 7}, {"at": "2026-11-22T02:00:05Z", "events_per_s": 2, "streams": 0, "lag_s": 0}]}'),
+	(93, 'old', 0, '0', NULL)`
+	if _, err := n.pool.Exec(t.Context(), nodesSQL); err != nil {
+		t.Fatal(err)
+	}
+	o := answered[handlers.Overview](t, n, "overview")
+	if len(o.Samples) != 2 {
+		t.Fatalf("%+v", o.Samples)
+	}
+	if first := o.Samples[0]; first.Events != 5 || first.Streams != 7 || first.Lag != 7 {
+		t.Errorf("%+v", first)
+	}
+	if second := o.Samples[1]; second.Events != 2 || second.Streams != 3 || second.Lag != 0 {
+		t.Errorf("%+v", second)
+	}
+}

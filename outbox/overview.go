@@ -119,7 +119,7 @@ SELECT run, node, started_at, greatest(extract(epoch FROM clock_timestamp() - se
 FROM outcrier.node ORDER BY node, started_at LIMIT 500`
 
 	openSQL = `
-SELECT pid, gid, role, application, host(client), extract(epoch FROM clock_timestamp() - since)::float8, state, left(query, 1000)
+SELECT pid, gid, role, application, host(client), extract(epoch FROM clock_timestamp() - since)::float8, state, nullif(left(query, 1000), '<insufficient privilege>')
 FROM outcrier.in_flight() ORDER BY since NULLS LAST, pid LIMIT 50`
 
 	topicsStatsSQL = `

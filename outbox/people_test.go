@@ -258,3 +258,47 @@ func TestAdmin_ErasesWithItsRoleOnly(t *testing.T) {
 		t.Errorf("by hand it was %q", by)
 	}
 }
+
+// What a node says of itself is on record with its heartbeat, every few beats.
+func TestAudit_SaysWhatANodeIs(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit, asked := newAudit(t, pool, "n"), 0
+	at := time.Now().UTC().Truncate(time.Second)
+	audit.About = func() outbox.About {
+		asked++
+		return outbox.About{
+			Version: "v1", Settings: map[string]string{"retention": "7d"},
+			Samples: []outbox.Sample{{At: at, Events: 1.5, Streams: 2, Lag: 0}}, Slow: []outbox.SlowStream{{Stream: 1, For: 12}},
+		}
+	}
+	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Filter: all("a"), From: here(t, pool)})
+	audit.Opened(outbox.StreamOpened{Subject: "bob", Filter: all("a"), From: here(t, pool)})
+	for range 7 {
+		turn(t, audit, 1)
+	}
+	if asked != 2 {
+		t.Errorf("it is asked %d times in seven beats", asked)
+	}
+	admin := outbox.NewAdmin(pool)
+	o, err := admin.Overview(t.Context())
+	if err != nil || len(o.Nodes) != 1 || o.Nodes[0].About == nil || o.Nodes[0].About.Version != "v1" || len(o.Nodes[0].About.Samples) != 1 || !o.Nodes[0].About.Samples[0].At.Equal(at) {
+		t.Fatalf("%+v %v", o.Nodes, err)
+	}
+	slow, err := admin.Streams(t.Context(), outbox.StreamSearch{Slow: true})
+	if err != nil || slow.Total != 1 || slow.Streams[0].Subject != "ann" || *slow.Streams[0].SlowFor != 12 {
+		t.Errorf("%+v %v", slow, err)
+	}
+	record.Progress(here(t, pool), 9, 9)
+	turn(t, audit, 1)
+	sent, err := admin.Streams(t.Context(), outbox.StreamSearch{BySent: true})
+	if err != nil || sent.Total != 2 || sent.Streams[0].Subject != "ann" || sent.Streams[1].SlowFor != nil {
+		t.Errorf("%+v %v", sent, err)
+	}
+	record.Closed("stalled")
+	turn(t, audit, 1)
+	for reason, want := range map[string]int{"stalled": 1, "left": 0, "": 1} {
+		if found, err := admin.Streams(t.Context(), outbox.StreamSearch{Ended: true, Reason: reason, Subject: "a*"}); err != nil || found.Total != want {
+			t.Errorf("ended as %q: %+v %v", reason, found, err)
+		}
+	}
+}

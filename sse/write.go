@@ -163,7 +163,7 @@ func (t *stream) write(p []byte) error {
 		return fmt.Errorf("set a write deadline: %w", err)
 	}
 	t.hurry() // endNow may have been before
-	t.writing.Store(int64(time.Since(t.pool.began)))
+	t.writing.Store(max(1, int64(time.Since(t.pool.began))))
 	_, err := t.w.Write(p)
 	if err == nil {
 		err = t.w.Flush()
