@@ -183,6 +183,16 @@ func TestAdmin_RunsNothingOfWhatItShows(t *testing.T) {
 		}
 		ssetest.Open(t, s.base+"/events?from=earliest&topic="+url.QueryEscape(topic)).Until("outcrier.live")
 	}
+	const recordSQL = `
+INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set, position, position_set, position_at, events, last_event, opened_at, closed_at, end_reason)
+SELECT 7, n, s, s, s, ARRAY['**'], '{}', history, '0.x', ROW('0', '{}', NULL, NULL, NULL)::outcrier.position_set, '1.x', ROW(pg_current_xact_id(), '{}', NULL, NULL, NULL)::outcrier.position_set, now(), 1, 1, now(), now(), s
+FROM outcrier.history_id, unnest($1::text[]) WITH ORDINALITY AS u (s, n)`
+	if _, err := db.Exec(t.Context(), recordSQL, scripts); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(t.Context(), `INSERT INTO outcrier.erasure (kind, pattern, events, reason, erased_by) SELECT 'erase', s, 1, s, s FROM unnest($1::text[]) AS s`, scripts); err != nil {
+		t.Fatal(err)
+	}
 	owing := connect(t, database)
 	if _, err := owing.Exec(t.Context(), `BEGIN`); err != nil {
 		t.Fatal(err)
@@ -198,11 +208,15 @@ func TestAdmin_RunsNothingOfWhatItShows(t *testing.T) {
 	tab := newTab(t)
 	desk.as(t, tab, s.base+"/admin")
 	for _, view := range []struct{ place, ready string }{
-		{"", `document.querySelectorAll('[data-testid=topics] li').length > 0 && document.querySelectorAll('[data-testid=owing] tbody tr').length === 1`},
+		{"", `document.querySelectorAll('[data-testid=topics] li').length > 0 && document.querySelectorAll('[data-testid=pending] tbody tr').length === 1`},
 		{"streams", `document.querySelectorAll('[data-testid=stream]').length === ` + all},
 		{"history", `document.querySelectorAll('[data-testid=events] li').length === ` + all},
 		{"history?text=" + url.QueryEscape(scripts[0]), `document.querySelector('[data-testid=sql]').textContent.includes('<script>')`},
-		{"event/1", `document.querySelectorAll('[data-testid=receipt]').length === 1`},
+		{"event/1", `document.querySelectorAll('[data-testid=receipt]').length === 1 + ` + all + ` && document.querySelectorAll('main h2').length > 2`},
+		{"people", `document.querySelectorAll('[data-testid=person]').length === ` + all},
+		{"people/" + url.PathEscape(scripts[1]), `document.querySelectorAll('[data-testid=sent]').length === ` + all},
+		{"erased", `document.querySelectorAll('[data-testid=erasure]').length === ` + all},
+		{"trends?by=topic", `document.querySelectorAll('[data-testid=trend] li').length > 5`},
 		{"event/" + url.PathEscape(strings.ReplaceAll(scripts[1], "/", "")), `document.querySelector('.problem') !== null`},
 		{"catalogue", fmt.Sprintf(`document.querySelectorAll('[data-testid=types] > li').length === %d`, types)},
 		{"scheduled", `document.querySelectorAll('[data-testid=planned]').length === ` + all},

@@ -1,6 +1,6 @@
 import { explained, read } from './api.js';
 import { erase, redact, sendAgain } from './acts.js';
-import { el, table, when } from './dom.js';
+import { el, sync, table, when } from './dom.js';
 import { sqlBox } from './sql.js';
 import { count, since, t } from './words.js';
 import { reason, whyForm } from './why.js';
@@ -88,31 +88,37 @@ export function event(main, page, _query, [id]) {
 function receipts(page, id, statement) {
   const list = table(t('receipts'), [[t('subject')], [t('node')], [t('between'), 'wide'], [t('state')]]);
   const none = el('p', { class: 'empty loading', role: 'status' }, t('loading'));
-  const more = el('button', { type: 'button', hidden: true, onclick: () => page.attempt(() => next(page.signal)) }, t('older'));
+  const more = el('button', { type: 'button', hidden: true, onclick: () => page.attempt(next) }, t('older'));
   const sql = sqlBox(page);
   sql.show(statement);
-  let last = {};
-  const next = async (signal) => {
-    const found = await read(`history/${encodeURIComponent(id)}/receipts`, last, signal);
-    if (!last.run) list.body.replaceChildren();
-    for (const r of found.receipts) {
-      last = { run: r.run, stream: r.stream };
-      list.body.append(list.row({ 'data-testid': 'receipt' },
+  let all = [];
+  let paged = false;
+  const show = (found) => {
+    sync(list.body, all, (r) => `${r.run}.${r.stream}`, (r) =>
+      list.row({ 'data-testid': 'receipt' },
         [r.subject ? el('a', { href: `#/people/${encodeURIComponent(r.subject)}` }, el('strong', {}, r.subject)) : el('strong', {}, t('anonymous')), el('span', { class: 'under' }, r.client_address)],
         r.node,
         [when(r.sent_after), ' – ', when(r.sent_before)],
         r.closed_at ? reason(r) : t('still_open')));
-    }
-    const any = list.body.children.length > 0;
-    list.whole.hidden = !any;
-    none.hidden = any;
+    list.whole.hidden = !all.length;
+    none.hidden = all.length > 0;
     none.classList.remove('loading');
     none.textContent = found.audit ? t('receipts_none') : t('receipts_off');
     more.hidden = !found.more;
   };
+  const next = async () => {
+    paged = true;
+    const { run, stream } = all.at(-1);
+    const found = await read(`history/${encodeURIComponent(id)}/receipts`, { run, stream }, page.signal);
+    all = [...all, ...found.receipts];
+    show(found);
+  };
   list.whole.hidden = true;
   page.every(3000, async (signal) => {
-    if (!last.run) await next(signal); // till there are some
+    if (paged) return; // open streams are on record some seconds later
+    const found = await read(`history/${encodeURIComponent(id)}/receipts`, {}, signal);
+    all = found.receipts;
+    show(found);
   });
   return el('section', { class: 'panel' }, el('h2', {}, t('receipts')), el('p', { class: 'soft' }, t('receipts_why')), none, list.whole, el('div', { class: 'more' }, more), sql.whole);
 }
