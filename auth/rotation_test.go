@@ -136,6 +136,29 @@ func TestJWKS_TokensOfAWithdrawnKeyAreFinal(t *testing.T) {
 	})
 }
 
+// So are tokens that are older than the last fetch, of keys that were never here, also
+// while junk has used up the fetches.
+func TestJWKS_OldTokensOfUnknownKeysAreFinal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &issuer{}
+		i.serve(jwk("one", ecKey))
+		v := follow(t, i, nil)
+		run(t, v)
+		synctest.Wait()
+		for n := range 20 {
+			_, _ = v.Verify(t.Context(), esNow(evilEC, kid(fmt.Sprint("junk", n))))
+		}
+		unavailable(t, v, esNow(evilEC, kid("new")))
+		before := i.requests()
+		for n := range 20 {
+			refused(t, v, forge(kid(fmt.Sprint("old", n)), body(at("iat", -time.Hour)), jwt.SigningMethodES256, evilEC), "no key")
+		}
+		if n := i.requests(); n != before {
+			t.Errorf("%d fetches for them", n-before)
+		}
+	})
+}
+
 // A JWKS that can't be fetched is not trusted for ever: whoever keeps the server from the
 // issuer would keep a withdrawn key alive.
 func TestJWKS_AgeIsLimited(t *testing.T) {
