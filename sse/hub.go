@@ -64,9 +64,9 @@ const (
 
 // NewHub makes a hub that waits for its Start, and feeds the ring.
 func NewHub(ring *Ring) *Hub {
-	// One place of several is kept for another principal than the one that has all others.
+	// One principal alone gets half of them: the next one finds a place, and a processor.
 	replays, starts := cmp.Or(ring.Replays, 4), cmp.Or(ring.Starts, 2)
-	ring.slots, ring.lanes, ring.starts = fair.NewQueue(replays, 1), fair.NewQueue(replays, 1), fair.NewQueue(starts, 1)
+	ring.slots, ring.lanes, ring.starts = fair.NewQueue(replays, replays/2), fair.NewQueue(replays, replays/2), fair.NewQueue(starts, starts/2)
 	return &Hub{
 		Ring: ring, Keys: outbox.NewPositionKeys(), QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
 		started: make(chan struct{}), subscribed: map[*Subscription]struct{}{}, index: newIndex(),
