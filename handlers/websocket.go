@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -124,24 +125,19 @@ func (h *handlers) socket(c echo.Context, who identity, request sse.Request) err
 		return nil
 	}
 	// The request ends here, the stream does not.
-	changes := &changes{handlers: h, who: who, request: requestOf(c.Request())}
+	r := c.Request()
+	changes := &changes{handlers: h, who: who, path: r.URL.Path, host: r.Host, remote: r.RemoteAddr, tls: r.TLS}
 	request.Change = changes.apply
 	h.serve(context.WithoutCancel(c.Request().Context()), sse.NewWebSocket(conn, sent), who, changes.while, request, &h.Traffic.WebSocket, func(error) {})
 	return nil
 }
 
-// requestOf is what a later token of the same client comes with.
-func requestOf(r *http.Request) *http.Request {
-	return &http.Request{
-		Method: http.MethodGet, URL: &url.URL{Path: r.URL.Path}, Proto: r.Proto, ProtoMajor: r.ProtoMajor, ProtoMinor: r.ProtoMinor,
-		Host: r.Host, RemoteAddr: r.RemoteAddr, TLS: r.TLS,
-	}
-}
-
 // changes is what the client of a WebSocket may change, and by what right.
 type changes struct {
 	*handlers
-	request *http.Request
+	// What a later token is authenticated with: not the request, which is large.
+	path, host, remote string
+	tls                *tls.ConnectionState
 
 	// end ends the stream, because of a token's end or another.
 	ctx context.Context //nolint:containedctx // of the stream, which outlives the request
@@ -235,9 +231,11 @@ func (s *changes) renew(ctx context.Context, token string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, renewTime)
 	defer cancel()
-	r := s.request.WithContext(ctx)
-	r.Header = http.Header{echo.HeaderAuthorization: {"Bearer " + token}}
-	identity, err := s.Access.Authenticate(r)
+	r := &http.Request{
+		Method: http.MethodGet, URL: &url.URL{Path: s.path}, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Host: s.host, RemoteAddr: s.remote, TLS: s.tls, Header: http.Header{echo.HeaderAuthorization: {"Bearer " + token}},
+	}
+	identity, err := s.Access.Authenticate(r.WithContext(ctx))
 	if err == nil {
 		err = identity.Ended()
 	}

@@ -56,6 +56,6 @@
 //
 // The package knows no SQL and no HTTP routes: [Past] is its interface to the table,
 // [Writer] that to a response. The way of an event from function to function is in
-// docs/architecture.md. Why connections are taken over, why gzip is shared, and why there
+// docs/architecture.md. Why connections are taken over, why gzip is shared, why there
 // is a ring: docs/decisions, 8 to 10.
 package sse

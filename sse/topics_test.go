@@ -65,7 +65,7 @@ func bySocket(t *testing.T, test func(t *testing.T, s *server)) {
 func (s *server) wantFollowed(t *testing.T, got []ssetest.Event, topics ...string) {
 	t.Helper()
 	var came, want []string
-	at := int64(-1)
+	at, told := int64(-1), int64(0)
 	upTo := func(next int64) {
 		for _, e := range s.past.events {
 			if at >= 0 && e.ID > at && e.ID <= next && slices.Contains(topics, e.Topic) {
@@ -79,6 +79,10 @@ func (s *server) wantFollowed(t *testing.T, got []ssetest.Event, topics ...strin
 		if err != nil {
 			continue // an error, which stands nowhere
 		}
+		if p.EventID < told {
+			t.Errorf("%+v stands on %d, behind %d", e.Type, p.EventID, told)
+		}
+		told = p.EventID
 		switch e.Type {
 		case "test.added":
 			came = append(came, ids([]ssetest.Event{e})...)
@@ -164,6 +168,56 @@ func (c *client) unblock() {
 	if c.wire.blocked != nil {
 		close(c.wire.blocked)
 		c.wire.blocked = nil
+	}
+}
+
+// In mid-replay too: what has happened meanwhile on a topic that is added then was queued for
+// nobody.
+func TestTopics_ChangeInMidReplay(t *testing.T) {
+	bySocket(t, func(t *testing.T, s *server) {
+		s.commit("a", 300)
+		c := s.openOn(t, &wire{pace: time.Second}, Request{From: From{Earliest: true}})
+		time.Sleep(1500 * time.Millisecond)
+		s.commit("b", 1)
+		c.say(`{"add":["b"]}`)
+		s.commit("b", 1)
+		time.Sleep(time.Minute)
+		s.commit("b", 1)
+		time.Sleep(time.Minute)
+		events := c.next()
+		s.wantFollowed(t, events, "a")
+		if got := ids(events); len(got) != 303 {
+			t.Errorf("%d events are given, want 303", len(got))
+		}
+	})
+}
+
+// A filter that changes while frames wait is that of none of them: they are found again.
+func TestSubscription_IsBehindWhenItsFilterChangesWhileFramesWait(t *testing.T) {
+	s := newServer(0)
+	sub, _, err := s.Hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Close()
+	s.commit("a", 1)
+	other := outbox.Filter{Topics: []outbox.Pattern{"b"}}
+	if _, idle := sub.setFilter(other); idle {
+		t.Error("nothing waits, though a frame does")
+	}
+	if _, state, _ := sub.take(nil); state != behind {
+		t.Errorf("the state is %d", state)
+	}
+	if w, _ := sub.rejoin(); !w.Equal(s.at) {
+		t.Errorf("it rejoins at %v", w)
+	}
+	s.commit("a", 1)
+	if at, idle := sub.setFilter(other); !idle || !at.Equal(s.at) {
+		t.Errorf("idle %v, at %v", idle, at)
+	}
+	s.commit("b", 1)
+	if frames, state, _ := sub.take(nil); len(frames) != 1 || state != current {
+		t.Errorf("%d frames, state %d", len(frames), state)
 	}
 }
 
