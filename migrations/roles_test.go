@@ -701,3 +701,29 @@ func TestRoles_WarnOfRightsBesideThem(t *testing.T) {
 		t.Errorf("log %q, want %q", log.String(), want)
 	}
 }
+
+// Who may erase may do nothing else, and can't take back that it did.
+func TestRoles_EraserErasesAndNoMore(t *testing.T) {
+	g := guard(t)
+	exec(t, connect(t, g.writer), `INSERT INTO outbox (topic, type) VALUES ('a', 't'), ('a', 't'), ('user/1', 't')`)
+	_, as := login(t, g.admin, g.address, "IN ROLE outcrier_eraser")
+	eraser := connect(t, as)
+	exec(t, eraser, `SET outcrier.admin = 'root'`)
+	exec(t, eraser, `SELECT outcrier.erase(1, 'a mistake'), outcrier.redact(2, '{}', 'request 7'), outcrier.erase('user/**', 'closed')`)
+	for _, statement := range []string{
+		`SELECT FROM outcrier.history`, `SELECT FROM outcrier.event`, `SELECT FROM outcrier.erasure`, `DELETE FROM outcrier.erasure`, `UPDATE outcrier.erasure SET reason = 'x'`,
+		`INSERT INTO outbox (topic, type) VALUES ('a', 't')`, `DELETE FROM outcrier.event`, `SELECT outcrier.reset()`, `SELECT outcrier.cancel(1)`, `SELECT outcrier.erase_found(2, NULL, 'x')`,
+	} {
+		var pg *pgconn.PgError
+		if _, err := eraser.Exec(t.Context(), statement); !errors.As(err, &pg) || pg.Code != "42501" {
+			t.Errorf("%s: %v", statement, err)
+		}
+	}
+	var record string
+	if err := connect(t, g.owner).QueryRow(t.Context(), `SELECT string_agg(kind || ' ' || events || ' ' || reason || ' for ' || split_part(erased_by, ' for ', 2), ', ' ORDER BY erasure) FROM outcrier.erasure`).Scan(&record); err != nil {
+		t.Fatal(err)
+	}
+	if want := "erase 1 a mistake for root, redact 1 request 7 for root, erase 1 closed for root"; record != want {
+		t.Errorf("on record is %q, want %q", record, want)
+	}
+}

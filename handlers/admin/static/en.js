@@ -157,7 +157,7 @@ export default {
   saved: '{type} is saved.',
   removed: '{type} is deleted.',
   catalogue_none: 'The catalogue is empty.',
-  scheduled_why: 'They are stored, and become visible, when due.',
+  scheduled_why: 'Events whose time has not come. They are stored, and become visible, when due.',
   due: 'Due',
   created: 'Scheduled',
   cancel_event: 'Don’t deliver',
