@@ -107,6 +107,9 @@ type Config struct {
 	FollowOnly bool
 	// Audit records which streams received which events, for receipts and the admin page.
 	Audit bool
+	// AuditRetention is the age at which the audit's records are removed, a whole day at a
+	// time, a week at least. By default they are kept for as long as the oldest event.
+	AuditRetention time.Duration
 
 	// Wake is how the tail learns of commits while it is idle. outbox.WakeNotify by default.
 	Wake outbox.Wake

@@ -214,7 +214,13 @@ func (n *Node) append(ctx context.Context, drafts []outbox.Draft) (ids []int64, 
 		if ids, err = n.config.Schema.Append(ctx, tx, drafts...); err != nil {
 			return err
 		}
-		return n.mayHold(ctx, tx, drafts, ids)
+		if err := n.mayHold(ctx, tx, drafts, ids); err != nil {
+			return err
+		}
+		if by, known := handlers.PublisherOf(ctx); known {
+			return n.config.Schema.RecordPublisher(ctx, tx, by.Subject, by.Address, ids...)
+		}
+		return nil
 	})
 	return ids, err
 }

@@ -66,7 +66,7 @@ func (n *Node) workers() []func(context.Context) error {
 	if !c.FollowOnly {
 		workers = append(workers,
 			outbox.Schedule{Pool: n.pool, Schema: c.Schema, Tail: n.tail, Log: c.Logger}.Run,
-			outbox.Retention{Pool: n.pool, Schema: c.Schema, Keep: c.Retention, Rules: c.TopicRetention, Log: c.Logger}.Run)
+			outbox.Retention{Pool: n.pool, Schema: c.Schema, Keep: c.Retention, Rules: c.TopicRetention, AuditKeep: c.AuditRetention, Log: c.Logger}.Run)
 	}
 	if n.sampler != nil {
 		workers = append(workers, n.sampler.Run)

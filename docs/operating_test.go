@@ -35,6 +35,7 @@ func TestOperating_QueriesRun(t *testing.T) {
 	exec(t, conn, `INSERT INTO outbox (topic, type, deliver_at) VALUES ('user/42', 'later', clock_timestamp() + interval '1 millisecond')`)
 	exec(t, conn, `SELECT outcrier.delete_expired('presence/**', '20 days')`)
 	exec(t, conn, `SELECT outcrier.redact(1, '{}', 'a request')`)
+	exec(t, conn, `INSERT INTO outcrier.publication (id, publisher, client_address) VALUES (1, 'shop', '192.0.2.9')`)
 	exec(t, conn, `SELECT outcrier.heartbeat(1, 'a1', 1, '1.x', '0')`)
 	exec(t, conn, `SELECT outcrier.record_streams(1, 'a1', now(), json_build_array(json_build_object(
 		'stream', 1, 'subject', 'ann', 'client_address', '192.0.2.1', 'topics', array['**'], 'types', array[]::text[], 'history', (SELECT history FROM outcrier.history_id),

@@ -94,6 +94,7 @@ func (h *handlers) asAdmin(of func(echo.Context) route) echo.HandlerFunc {
 			return err
 		}
 		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+		h.noteRequest(c, who)
 		err := route.do(c, who)
 		// A fault of the client is answered in any case: a body that comes too slowly ends
 		// the request's context as well.

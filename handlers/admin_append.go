@@ -74,7 +74,7 @@ func (h *handlers) publish(c echo.Context, who identity) error {
 
 // appended appends on behalf of an admin, and answers with the id.
 func (h *handlers) appended(c echo.Context, who identity, draft outbox.Draft, what string, more ...any) error {
-	ids, err := h.Append(c.Request().Context(), []outbox.Draft{draft})
+	ids, err := h.Append(publishing(c.Request().Context(), who), []outbox.Draft{draft})
 	if err != nil {
 		return h.notAppended(c, err)
 	}

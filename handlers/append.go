@@ -48,7 +48,7 @@ func (h *handlers) append(c echo.Context, who identity) error {
 	if err := h.mayPublishNow(c, who, len(drafts)); err != nil {
 		return err
 	}
-	ids, err := h.Append(fair.With(request.Context(), who.principal()), drafts)
+	ids, err := h.Append(publishing(fair.With(request.Context(), who.principal()), who), drafts)
 	if err != nil {
 		return h.notAppended(c, err)
 	}

@@ -289,19 +289,18 @@ func (h *handlers) poll(c echo.Context, who identity, request sse.Request) error
 		size += len(part)
 	}
 	header.Set(echo.HeaderContentLength, strconv.Itoa(size))
+	sent := polled.Sending()
 	c.Response().WriteHeader(http.StatusOK)
 	w := bufio.NewWriterSize(c.Response(), pieceBytes)
 	for _, part := range answer {
 		_, _ = w.Write(part) // Flush has the error
 	}
-	if err := w.Flush(); err != nil {
-		return err
+	err = w.Flush()
+	if err == nil && h.Audit != nil { // what is on record as sent has left
+		err = http.NewResponseController(c.Response().Writer).Flush()
 	}
-	// Record events as sent only after they have left.
-	if h.Audit != nil && http.NewResponseController(c.Response().Writer).Flush() == nil {
-		polled.Sent()
-	}
-	return nil
+	sent(err == nil)
+	return nil // there is no other answer any more
 }
 
 var errUnavailable = errors.New("the database did not answer in time")

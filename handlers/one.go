@@ -72,14 +72,14 @@ func (h *handlers) one(c echo.Context, who identity) error {
 	if format == sse.Payload {
 		media = echo.MIMEApplicationJSON
 	}
-	if err := c.Blob(http.StatusOK, media, sse.AppendEvent(nil, &event, format)); err != nil {
-		return err
+	sent := func(bool) {}
+	if record := h.recorded(who, nil); record != nil && c.Request().Method == http.MethodGet {
+		sent = sse.Sending(record(before, outbox.Filter{Topics: []outbox.Pattern{outbox.Pattern(event.Topic)}}), after, 1, id)
 	}
-	record := h.recorded(who, nil)
-	if record != nil && c.Request().Method == http.MethodGet && http.NewResponseController(c.Response().Writer).Flush() == nil {
-		r := record(before, outbox.Filter{Topics: []outbox.Pattern{outbox.Pattern(event.Topic)}})
-		r.Progress(after, 1, id)
-		r.Closed("polled")
+	err = c.Blob(http.StatusOK, media, sse.AppendEvent(nil, &event, format))
+	if err == nil && h.Audit != nil {
+		err = http.NewResponseController(c.Response().Writer).Flush()
 	}
+	sent(err == nil)
 	return nil
 }

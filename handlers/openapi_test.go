@@ -63,6 +63,9 @@ func agrees(t *testing.T, next http.Handler) http.Handler {
 		}{io.TeeReader(r.Body, &body), r.Body}
 		answer := &answeredBy{ResponseWriter: w, status: http.StatusOK, upgrades: r.Header.Get("Upgrade") == "websocket"}
 		next.ServeHTTP(answer, r)
+		if answer.broken {
+			return
+		}
 		if err := disagreement(doc, kept, body.Bytes(), answer); err != nil {
 			t.Errorf("%s %.300s answers %d, and openapi.yaml: %v", kept.Method, kept.RequestURI, answer.status, err)
 		}
@@ -77,6 +80,7 @@ type answeredBy struct {
 	body   bytes.Buffer
 	// upgrades is set when a connection that is taken over becomes a WebSocket.
 	upgrades bool
+	broken   bool // the client is gone: the answer is not whole
 }
 
 func (a *answeredBy) Unwrap() http.ResponseWriter { return a.ResponseWriter }
@@ -95,7 +99,9 @@ func (a *answeredBy) Write(p []byte) (int, error) {
 	if !strings.HasPrefix(a.header.Get("Content-Type"), "text/event-stream") {
 		a.body.Write(p)
 	}
-	return a.ResponseWriter.Write(p)
+	n, err := a.ResponseWriter.Write(p)
+	a.broken = a.broken || err != nil
+	return n, err
 }
 
 // Hijack is how a stream's connection is taken over: what it answers is in the

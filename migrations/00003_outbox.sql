@@ -404,6 +404,9 @@ BEGIN
         SELECT nextval('outcrier.event_id'::regclass) AS event_id, clock_timestamp() AS now, o.* FROM (SELECT d.* FROM due AS d ORDER BY d.deliver_at, d.id) AS o
     ), keys AS (
         UPDATE outcrier.dedup AS d SET id = n.event_id, created_at = n.now, scheduled = false FROM numbered AS n WHERE d.key = n.dedup_key AND d.id = n.id
+    ), publishers AS (
+        INSERT INTO outcrier.publication (id, publisher, client_address)
+        SELECT n.event_id, p.publisher, p.client_address FROM numbered AS n JOIN outcrier.publication AS p ON p.id = n.id
     )
     INSERT INTO outcrier.event (xid, id, topic, type, payload, source, headers, dedup_key, created_at)
     SELECT pg_current_xact_id(), n.event_id, n.topic, n.type, n.payload, n.source, n.headers, n.dedup_key, n.now FROM numbered AS n;

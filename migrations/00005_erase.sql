@@ -97,7 +97,7 @@ $$;
 CREATE FUNCTION outcrier.reset() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    TRUNCATE outcrier.event, outcrier.scheduled, outcrier.dedup, outcrier.stream, outcrier.erasure,
+    TRUNCATE outcrier.event, outcrier.scheduled, outcrier.dedup, outcrier.stream, outcrier.erasure, outcrier.admin_request, outcrier.publication, outcrier.audit_day,
         outcrier.removal, outcrier.removal_topic, outcrier.removal_anchor;
     PERFORM outcrier.begin_history();
     INSERT INTO outcrier.event (topic, type) VALUES ('', 'outcrier.reset');

@@ -328,9 +328,8 @@ BEGIN
 END
 $$;
 
--- purge_records removes what is about events that are gone: dedup keys, streams that had ended
--- before the oldest event was appended (without events, before retention), and removals older
--- than removal_memory(). Some thousands at a time: call it until it returns 0.
+-- purge_records removes what is about events that are gone: dedup keys, and removals older
+-- than removal_memory(). The audit has a retention of its own, purge_audit. Some thousands at a time: call it until it returns 0.
 CREATE FUNCTION outcrier.purge_records(retention interval, clock timestamptz DEFAULT now()) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -340,7 +339,7 @@ DECLARE
     past      CONSTANT timestamptz := clock - nullif(retention, interval '0');
     -- Older events lie in the default partition alone.
     held_from CONSTANT timestamptz := least(past, (SELECT min(p.begins) FROM outcrier.partitions() AS p));
-    purged bigint; counted bigint;
+    purged bigint;
 BEGIN
     PERFORM outcrier.check_retention(retention, clock);
     IF NOT outcrier.claim('partitions'::text) THEN RETURN 0; END IF;
@@ -351,12 +350,6 @@ BEGIN
             AND NOT EXISTS (SELECT FROM outcrier.event_default AS o WHERE o.id = d.id AND o.created_at = d.created_at)
         ORDER BY d.created_at LIMIT at_most));
     GET DIAGNOSTICS purged = ROW_COUNT;
-    -- Ids follow the times by and large.
-    DELETE FROM outcrier.stream WHERE ctid = ANY (ARRAY(
-        SELECT s.ctid FROM outcrier.stream AS s
-        WHERE s.closed_at < coalesce((SELECT o.created_at FROM outcrier.event AS o ORDER BY o.id LIMIT 1), past) - interval '1 minute'
-        LIMIT at_most));
-    GET DIAGNOSTICS counted = ROW_COUNT;
     -- Never beyond the newest transaction: a quiet system stands there. The folded row has
     -- the newest removal that is forgotten: a reader who came since needs none of it.
     WITH topics AS (
@@ -376,7 +369,7 @@ BEGIN
         ON CONFLICT (topic) DO UPDATE SET removal = greatest(t.removal, excluded.removal), events = t.events + excluded.events,
             xid_max = greatest(t.xid_max, excluded.xid_max), below = greatest(t.below, excluded.below), removed_at = excluded.removed_at
     )
-    SELECT purged + counted + f.n INTO purged FROM folded AS f;
+    SELECT purged + f.n INTO purged FROM folded AS f;
     RETURN purged;
 END
 $$;
@@ -385,7 +378,7 @@ $$;
 --     CALL outcrier.maintain('7 days', '{"presence/**": "1 hour"}');
 -- Each step is a transaction of its own, so it can't be called within one, nor have a
 -- search_path: everything in it is qualified.
-CREATE PROCEDURE outcrier.maintain(retention interval DEFAULT '7 days', topic_retention jsonb DEFAULT '{}') LANGUAGE plpgsql AS $$
+CREATE PROCEDURE outcrier.maintain(retention interval DEFAULT '7 days', topic_retention jsonb DEFAULT '{}', audit_retention interval DEFAULT NULL) LANGUAGE plpgsql AS $$
 DECLARE
     rule record; done boolean := false;
 BEGIN
@@ -401,6 +394,8 @@ BEGIN
         WHILE outcrier.delete_expired(rule.key, rule.retention) OPERATOR(pg_catalog.>) 0 LOOP COMMIT; END LOOP;
     END LOOP;
     WHILE outcrier.purge_records(retention) OPERATOR(pg_catalog.>) 0 LOOP COMMIT; END LOOP;
+    WHILE outcrier.link_audit_days() OPERATOR(pg_catalog.>) 0 LOOP COMMIT; END LOOP;
+    WHILE outcrier.purge_audit(audit_retention) OPERATOR(pg_catalog.>) 0 LOOP COMMIT; END LOOP;
 END
 $$;
 

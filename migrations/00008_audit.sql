@@ -7,7 +7,11 @@
 --
 -- Rows are written in batches off the path, see outbox.Audit. The row of an open stream is
 -- renewed some seconds after something was sent, so receipts come that much later; a node
--- that dies loses its last second of them.
+-- that dies loses its last second of them. What was in a write that broke may have arrived:
+-- it counts as sent, "perhaps".
+--
+-- Beside streams the audit has what admins asked and did, and who appended by HTTP. All of it
+-- is chained day by day, so that a row that was removed or altered shows.
 
 -- +goose Up
 -- +goose StatementBegin
@@ -64,12 +68,14 @@ CREATE TABLE outcrier.stream (
     from_position    text        NOT NULL, -- where it began; may claim less than the set, which is exact
     from_set         outcrier.position_set NOT NULL,
     live_set         outcrier.position_set, -- where replay met live
+    sure_set         outcrier.position_set, -- what is beyond it was perhaps sent; NULL: all was
     position         text        NOT NULL, -- where it is, or was in the end
     position_set     outcrier.position_set NOT NULL,
     position_at      timestamptz NOT NULL,
     events           bigint      NOT NULL, last_event bigint,
     opened_at        timestamptz NOT NULL, closed_at timestamptz, end_reason text,
     end_requested_at timestamptz, end_requested_by text, -- each node looks for requests with its heartbeat
+    recorded_at      timestamptz, -- when it was recorded to its end: from an hour later nothing changes it
     xid_range        int8range   NOT NULL GENERATED ALWAYS AS (outcrier.xid_range(from_set, position_set)) STORED,
     PRIMARY KEY (run, stream)
 );
@@ -78,6 +84,7 @@ CREATE TABLE outcrier.stream (
 CREATE INDEX stream_xid_range ON outcrier.stream USING gist (xid_range);
 CREATE INDEX stream_subject ON outcrier.stream (subject, opened_at);
 CREATE INDEX stream_closed_at ON outcrier.stream (closed_at);
+CREATE INDEX stream_recorded_at ON outcrier.stream (recorded_at);
 CREATE INDEX stream_end_requested ON outcrier.stream (run) WHERE end_requested_at IS NOT NULL AND closed_at IS NULL;
 CREATE INDEX stream_open ON outcrier.stream (opened_at, run, stream) WHERE closed_at IS NULL;
 
@@ -93,14 +100,15 @@ BEGIN
     ON CONFLICT (run) DO UPDATE SET seen_at = clock_timestamp(), streams = $3, position = $4, lag = $5, about = coalesce($6, n.about)
     RETURNING n.xmax = 0 INTO fresh;
     IF fresh THEN
-        UPDATE outcrier.stream AS s SET closed_at = NULL, end_reason = NULL WHERE s.run = $1 AND s.end_reason = 'node lost';
+        UPDATE outcrier.stream AS s SET closed_at = NULL, end_reason = NULL, recorded_at = NULL
+        WHERE s.run = $1 AND s.end_reason = 'node lost' AND s.recorded_at > clock_timestamp() - interval '1 hour';
     END IF;
     FOR lost IN
         DELETE FROM outcrier.node AS n WHERE n.run IN (
             SELECT run FROM outcrier.node WHERE seen_at < clock_timestamp() - interval '30 seconds' FOR UPDATE SKIP LOCKED)
         RETURNING n.run, n.seen_at
     LOOP
-        UPDATE outcrier.stream AS s SET closed_at = greatest(s.position_at, lost.seen_at), end_reason = 'node lost'
+        UPDATE outcrier.stream AS s SET closed_at = greatest(s.position_at, lost.seen_at), end_reason = 'node lost', recorded_at = clock_timestamp()
         WHERE s.run = lost.run AND s.closed_at IS NULL;
     END LOOP;
     RETURN clock_timestamp();
@@ -117,27 +125,28 @@ DECLARE
     present CONSTANT timestamptz := clock_timestamp();
 BEGIN
     INSERT INTO outcrier.stream AS s (
-        run, stream, node, subject, client_address, topics, types, since, history, from_position, from_set, live_set,
-        position, position_set, position_at, events, last_event, opened_at, closed_at, end_reason)
-    SELECT $1, r.stream, $2, r.subject, r.client_address, r.topics, r.types, r.since, r.history, r.from_position, r.from_set, r.live_set,
+        run, stream, node, subject, client_address, topics, types, since, history, from_position, from_set, live_set, sure_set,
+        position, position_set, position_at, events, last_event, opened_at, closed_at, end_reason, recorded_at)
+    SELECT $1, r.stream, $2, r.subject, r.client_address, r.topics, r.types, r.since, r.history, r.from_position, r.from_set, r.live_set, r.sure_set,
         r.position, r.position_set, present - r.position_age * interval '1 second', r.events, r.last_event,
-        $3 - r.opened_age * interval '1 second', present - r.closed_age * interval '1 second', r.end_reason
+        $3 - r.opened_age * interval '1 second', present - r.closed_age * interval '1 second', r.end_reason,
+        CASE WHEN r.closed_age IS NOT NULL THEN present END
     FROM json_to_recordset($4) AS r (
         stream bigint, subject text, client_address text, topics text[], types text[], since timestamptz, history bigint,
-        from_position text, from_set outcrier.position_set, live_set outcrier.position_set, position text, position_set outcrier.position_set,
+        from_position text, from_set outcrier.position_set, live_set outcrier.position_set, sure_set outcrier.position_set, position text, position_set outcrier.position_set,
         events bigint, last_event bigint, opened_age float8, position_age float8, closed_age float8, end_reason text)
     ON CONFLICT (run, stream) DO UPDATE SET
         history = excluded.history, from_position = excluded.from_position, from_set = excluded.from_set,
-        live_set = excluded.live_set, position = excluded.position, position_set = excluded.position_set,
+        live_set = excluded.live_set, sure_set = excluded.sure_set, position = excluded.position, position_set = excluded.position_set,
         position_at = excluded.position_at, events = excluded.events, last_event = excluded.last_event,
-        closed_at = excluded.closed_at, end_reason = excluded.end_reason
-    WHERE s.closed_at IS NULL OR s.end_reason = 'node lost';
+        closed_at = excluded.closed_at, end_reason = excluded.end_reason, recorded_at = excluded.recorded_at
+    WHERE s.closed_at IS NULL OR s.end_reason = 'node lost' AND s.recorded_at > present - interval '1 hour';
 END
 $$;
 
 -- stop_node is a node's last call: it leaves nothing of the node open.
 CREATE FUNCTION outcrier.stop_node(run bigint) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    UPDATE outcrier.stream AS s SET closed_at = clock_timestamp(), end_reason = 'node stopped' WHERE s.run = $1 AND s.closed_at IS NULL;
+    UPDATE outcrier.stream AS s SET closed_at = clock_timestamp(), end_reason = 'node stopped', recorded_at = clock_timestamp() WHERE s.run = $1 AND s.closed_at IS NULL;
     DELETE FROM outcrier.node AS n WHERE n.run = $1;
 $$;
 
@@ -150,5 +159,139 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
         end_requested_by = CASE WHEN s.end_requested_at IS NULL THEN $3 ELSE s.end_requested_by END
     WHERE s.run = $1 AND s.stream = $2 AND s.closed_at IS NULL
     RETURNING true
+$$;
+
+-- What admins asked and did by HTTP: the route, and what was asked, never a body or an answer.
+CREATE TABLE outcrier.admin_request (
+    n              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    recorded_at    timestamptz NOT NULL DEFAULT clock_timestamp(), requested_at timestamptz NOT NULL,
+    node           text        NOT NULL,
+    subject        text        NOT NULL, client_address text NOT NULL,
+    request        text        NOT NULL, -- a method and a path, like "GET /admin/api/history/:id"
+    question       jsonb       NOT NULL -- the parameters of the path and the query
+);
+CREATE INDEX admin_request_recorded_at ON outcrier.admin_request (recorded_at);
+
+CREATE FUNCTION outcrier.record_admin_requests(node text, requests json) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO outcrier.admin_request (requested_at, node, subject, client_address, request, question)
+    SELECT clock_timestamp() - r.age * interval '1 second', $1, r.subject, r.client_address, r.request, r.question
+    FROM json_to_recordset($2) AS r (age float8, subject text, client_address text, request text, question jsonb)
+$$;
+
+-- Who appended an event by HTTP: the subject of the token. A table of its own, written by the
+-- node: a column could be set by whoever inserts, and would cost each INSERT.
+CREATE TABLE outcrier.publication (
+    id             bigint      PRIMARY KEY, -- the event's, or that of the scheduled one
+    publisher      text        NOT NULL, client_address text NOT NULL,
+    recorded_at    timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX publication_recorded_at ON outcrier.publication (recorded_at);
+
+-- record_publisher is called in the transaction that appends. What that did not append, the
+-- first event of a dedup key, keeps the publisher that it has.
+CREATE FUNCTION outcrier.record_publisher(ids bigint[], publisher text, client_address text) RETURNS void
+LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO outcrier.publication (id, publisher, client_address)
+    SELECT o.id, $2, $3 FROM (
+        SELECT e.id FROM outcrier.event AS e WHERE e.xid = pg_current_xact_id() AND e.id = ANY ($1)
+        UNION SELECT s.id FROM outcrier.scheduled AS s WHERE s.xid = pg_current_xact_id() AND s.id = ANY ($1)) AS o
+    ON CONFLICT (id) DO NOTHING
+$$;
+
+-- The chain: of each day (UTC) the hash of its rows, and a link, the hash of that and of the
+-- link before. Only this function adds one, an hour after the day, and nothing changes one.
+CREATE TABLE outcrier.audit_day (
+    day        date        PRIMARY KEY,
+    records    bigint      NOT NULL, digest bytea NOT NULL, link bytea NOT NULL,
+    linked_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    removed_at timestamptz -- when retention began to remove its rows
+);
+
+-- All that is recorded to its end, as it is exported, and as the chain has it.
+CREATE VIEW outcrier.audit AS
+SELECT s.recorded_at, 'stream' COLLATE "C" AS kind, (s.run || '/' || s.stream) COLLATE "C" AS key, jsonb_build_object(
+    'run', s.run, 'stream', s.stream, 'node', s.node, 'subject', s.subject, 'client_address', s.client_address, 'topics', s.topics, 'types', s.types,
+    'since', s.since, 'history', s.history, 'from_set', s.from_set, 'live_set', s.live_set, 'sure_set', s.sure_set, 'position_set', s.position_set,
+    'position_at', s.position_at, 'events', s.events, 'last_event', s.last_event, 'opened_at', s.opened_at, 'closed_at', s.closed_at,
+    'end_reason', s.end_reason, 'end_requested_at', s.end_requested_at, 'end_requested_by', s.end_requested_by) AS record
+FROM outcrier.stream AS s WHERE s.recorded_at IS NOT NULL
+UNION ALL
+SELECT r.recorded_at, 'admin_request', r.n::text, jsonb_build_object('requested_at', r.requested_at, 'node', r.node, 'subject', r.subject,
+    'client_address', r.client_address, 'request', r.request, 'question', r.question)
+FROM outcrier.admin_request AS r
+UNION ALL
+SELECT p.recorded_at, 'publication', p.id::text, jsonb_build_object('id', p.id, 'publisher', p.publisher, 'client_address', p.client_address)
+FROM outcrier.publication AS p
+UNION ALL
+SELECT e.erased_at, 'erasure', e.erasure::text, jsonb_build_object('kind', e.kind, 'event_id', e.event_id, 'pattern', e.pattern, 'events', e.events,
+    'reason', e.reason, 'erased_by', e.erased_by)
+FROM outcrier.erasure AS e
+UNION ALL
+SELECT d.linked_at, 'day', d.day::text, jsonb_build_object('day', d.day, 'records', d.records, 'digest', encode(d.digest, 'hex'), 'link', encode(d.link, 'hex'))
+FROM outcrier.audit_day AS d;
+
+CREATE FUNCTION outcrier.audit_digest(day date, OUT records bigint, OUT digest bytea)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
+    SELECT count(*), sha256(coalesce(string_agg(sha256(convert_to(concat_ws(' ', a.recorded_at, a.kind, a.key, a.record), 'UTF8')), ''::bytea
+        ORDER BY a.recorded_at, a.kind, a.key), ''::bytea))
+    FROM outcrier.audit AS a WHERE a.recorded_at >= $1::timestamptz AND a.recorded_at < ($1 + 1)::timestamptz
+$$;
+
+-- link_audit_days adds the links of the days that are over, a month of them at most, and
+-- returns how many.
+CREATE FUNCTION outcrier.link_audit_days() RETURNS int LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+    last  CONSTANT date := (clock_timestamp() - interval '25 hours')::date;
+    added int := 0;
+    before record; summed record;
+BEGIN
+    IF EXISTS (SELECT FROM outcrier.audit_day AS d WHERE d.day >= last) OR NOT outcrier.claim('audit'::text) THEN RETURN 0; END IF;
+    SELECT d.day, d.link INTO before FROM outcrier.audit_day AS d ORDER BY d.day DESC LIMIT 1;
+    IF before IS NULL THEN
+        SELECT (least((SELECT min(s.recorded_at) FROM outcrier.stream AS s), (SELECT min(r.recorded_at) FROM outcrier.admin_request AS r),
+            (SELECT min(p.recorded_at) FROM outcrier.publication AS p), (SELECT min(e.erased_at) FROM outcrier.erasure AS e)))::date - 1 AS day, ''::bytea AS link INTO before;
+    END IF;
+    WHILE before.day < last AND added < 31 LOOP
+        before.day := before.day + 1;
+        SELECT g.records, g.digest INTO summed FROM outcrier.audit_digest(before.day) AS g;
+        before.link := sha256(before.link || convert_to(format('%s %s ', before.day, summed.records), 'UTF8') || summed.digest);
+        INSERT INTO outcrier.audit_day (day, records, digest, link) VALUES (before.day, summed.records, summed.digest, before.link);
+        added := added + 1;
+    END LOOP;
+    RETURN added;
+END
+$$;
+
+-- minimum_audit_retention is for how long nothing of the audit can be removed but by the
+-- owner, who may replace the function.
+CREATE FUNCTION outcrier.minimum_audit_retention() RETURNS interval LANGUAGE sql STABLE PARALLEL SAFE RETURN interval '7 days';
+
+-- purge_audit removes the rows of days older than the retention, a few thousand at a time, and
+-- returns how many: call it until that is 0. Without a retention (0 or NULL) rows are kept for as long
+-- as the oldest event. The links stay.
+CREATE FUNCTION outcrier.purge_audit(retention interval DEFAULT NULL) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
+DECLARE
+    at_most CONSTANT int := 5000;
+    past    CONSTANT timestamptz := least(now() - outcrier.minimum_audit_retention(), coalesce(now() - nullif(retention, interval '0'),
+        (SELECT o.created_at FROM outcrier.event AS o ORDER BY o.id LIMIT 1)));
+    ends    timestamptz;
+    removed bigint := 0;
+    counted bigint;
+BEGIN
+    IF NOT outcrier.claim('audit'::text) THEN RETURN 0; END IF;
+    UPDATE outcrier.audit_day AS d SET removed_at = clock_timestamp() WHERE d.removed_at IS NULL AND (d.day + 1)::timestamptz <= past;
+    SELECT (max(d.day) + 1)::timestamptz INTO ends FROM outcrier.audit_day AS d WHERE d.removed_at IS NOT NULL;
+    DELETE FROM outcrier.stream AS s WHERE s.ctid = ANY (ARRAY(SELECT o.ctid FROM outcrier.stream AS o WHERE o.recorded_at < ends LIMIT at_most));
+    GET DIAGNOSTICS counted = ROW_COUNT;
+    removed := removed + counted;
+    DELETE FROM outcrier.admin_request AS r WHERE r.ctid = ANY (ARRAY(SELECT o.ctid FROM outcrier.admin_request AS o WHERE o.recorded_at < ends LIMIT at_most));
+    GET DIAGNOSTICS counted = ROW_COUNT;
+    removed := removed + counted;
+    DELETE FROM outcrier.publication AS p WHERE p.ctid = ANY (ARRAY(SELECT o.ctid FROM outcrier.publication AS o WHERE o.recorded_at < ends LIMIT at_most));
+    GET DIAGNOSTICS counted = ROW_COUNT;
+    RETURN removed + counted;
+END
 $$;
 -- +goose StatementEnd

@@ -16,12 +16,14 @@ $$;
 
 CREATE VIEW outcrier.history AS
 SELECT o.id, o.created_at, o.topic, o.type, outcrier.jsonb_or_text(o.payload) AS payload, o.source, o.headers, o.dedup_key, o.xid,
-    t.code, t.title, t.description, t.severity, t.action
-FROM outcrier.event AS o LEFT JOIN outcrier.event_type AS t ON t.type = o.type
+    t.code, t.title, t.description, t.severity, t.action, p.publisher
+FROM outcrier.event AS o LEFT JOIN outcrier.event_type AS t ON t.type = o.type LEFT JOIN outcrier.publication AS p ON p.id = o.id
 WHERE o.topic <> '';
 COMMENT ON VIEW outcrier.history IS 'All events that are held, one a row, with what the catalogue says of their type (NULL where it says nothing). To page, newest first: WHERE id < the last one seen ORDER BY id DESC LIMIT 50, with a condition on topic, type or time. Ids are drawn by the append: in order within a transaction, across transactions not in the order of commits.';
 COMMENT ON COLUMN outcrier.history.payload IS 'The payload as jsonb; as a string of its text where jsonb can''t hold it. outcrier.event.payload has it byte for byte.';
 COMMENT ON COLUMN outcrier.history.xid IS 'The transaction that appended the event: those with the same one were committed together. 3: loaded or restored.';
+
+COMMENT ON COLUMN outcrier.history.publisher IS 'Whom the token was for that the event was appended with, by HTTP; NULL for those appended by SQL.';
 
 -- The view bounds the work, not only the time: a million events are counted in a second.
 CREATE VIEW outcrier.topics AS
@@ -38,14 +40,15 @@ COMMENT ON VIEW outcrier.topics IS 'How many events came on each topic in the la
 -- is when the stream was last known to have been sent something.
 CREATE VIEW outcrier.receipts AS
 SELECT o.id, o.topic, o.type, o.created_at, s.subject, s.client_address, s.node, s.run, s.stream,
-    greatest(o.created_at, s.opened_at) AS sent_after, s.position_at AS sent_before, s.closed_at, s.end_reason
+    greatest(o.created_at, s.opened_at) AS sent_after, s.position_at AS sent_before, s.closed_at, s.end_reason,
+    (s.sure_set).max_xid IS NOT NULL AND NOT outcrier.contains(s.sure_set, o.xid, o.id) AS perhaps
 FROM outcrier.event AS o JOIN outcrier.stream AS s ON s.xid_range @> o.xid::text::bigint
 WHERE o.topic <> '' AND s.history = (SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1)
     AND outcrier.contains(s.position_set, o.xid, o.id) AND NOT outcrier.contains(s.from_set, o.xid, o.id)
     AND (s.since IS NULL OR o.created_at >= s.since OR (s.live_set).max_xid IS NOT NULL AND NOT outcrier.contains(s.live_set, o.xid, o.id))
     AND EXISTS (SELECT FROM unnest(s.topics) AS p WHERE outcrier.matches(o.topic, p))
     AND (s.types = '{}' OR EXISTS (SELECT FROM unnest(s.types) AS k WHERE k = o.type OR right(k, 1) = '*' AND starts_with(o.type, left(k, -1))));
-COMMENT ON VIEW outcrier.receipts IS 'The streams, and so the people, that an event was sent to, one a row. Ask by id; for what one person was sent, ask people. subject: whom the stream''s token is for, empty where none is needed. It was written to the connection between sent_after and sent_before.';
+COMMENT ON VIEW outcrier.receipts IS 'The streams, and so the people, that an event was sent to, one a row. Ask by id; for what one person was sent, ask people. subject: whom the stream''s token is for, empty where none is needed. It was written to the connection between sent_after and sent_before; perhaps: the connection broke in that write or soon after.';
 
 -- The same from the other side: a person's streams first, and of each what it selects, by
 -- the range of topics that a pattern has. The first pattern that matches an event counts.
@@ -53,7 +56,8 @@ COMMENT ON VIEW outcrier.receipts IS 'The streams, and so the people, that an ev
 -- are found by the stream's range of transactions.
 CREATE VIEW outcrier.people AS
 SELECT s.subject, o.id, o.topic, o.type, o.created_at, s.node, s.run, s.stream, s.client_address,
-    greatest(o.created_at, s.opened_at) AS sent_after, s.position_at AS sent_before
+    greatest(o.created_at, s.opened_at) AS sent_after, s.position_at AS sent_before,
+    (s.sure_set).max_xid IS NOT NULL AND NOT outcrier.contains(s.sure_set, o.xid, o.id) AS perhaps
 FROM (SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1) AS present
 JOIN outcrier.stream AS s ON s.history = present.history
 CROSS JOIN LATERAL (

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,8 +24,11 @@ import (
 // streams received an event; migration 00008_audit.sql argues why. It also is the node's
 // heartbeat in the table node.
 //
-// A long poll that returned events is recorded as a stream that has ended; one without
-// events is not.
+// A long poll that returns events is recorded as a stream, before its first byte is written;
+// one without events is not. Requests of admins are recorded too, see AdminRequest.
+//
+// The record counts too much rather than too little: events of a write that failed may have
+// arrived, and are recorded as perhaps sent.
 //
 // Streams record in memory; Run writes the records once a second, in batches. A crash loses
 // the last second. While the database is gone records are kept, those of an open stream in
@@ -36,6 +40,7 @@ import (
 //	record := audit.Opened(outbox.StreamOpened{Subject: …, ClientAddress: …, Filter: filter, From: from})
 //	record.Live(joined)                      // the replay has met what happens now
 //	record.Progress(position, events, last)  // after a write that sent events
+//	record.Perhaps(position, events, last)   // of a write that broke, or before it
 //	record.Jumped(position)                  // after a gap that it goes on behind
 //	record.Closed("stalled")                 // once, when it has ended
 //
@@ -59,8 +64,8 @@ type Audit struct {
 	// something: 10 s by default. Receipts of streams that are open are as
 	// much late.
 	Every time.Duration
-	// Backlog is how many streams that have ended are kept while they can't
-	// be written: 100,000 by default, of about 1 kB each.
+	// Backlog is how many streams that have ended, and how many requests of admins, are
+	// kept while they can't be written: 100,000 by default, of about 1 kB each.
 	Backlog int
 	// Log gets failures. Nothing by default.
 	Log *slog.Logger
@@ -73,6 +78,9 @@ type Audit struct {
 	number  int64
 	open    int
 	dropped int64
+	// beaten is when the node last reached the database.
+	beaten   time.Time
+	requests adminRequests
 }
 
 const (
@@ -117,15 +125,13 @@ func (a *Audit) closed(r *StreamRecord) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.open--
-	backlog := a.Backlog
-	if backlog == 0 {
-		backlog = auditBacklog
-	}
-	if len(a.streams)-a.open > backlog {
+	if len(a.streams)-a.open > a.backlog() {
 		delete(a.streams, r.number)
 		a.dropped++
 	}
 }
+
+func (a *Audit) backlog() int { return cmp.Or(a.Backlog, auditBacklog) }
 
 // AuditStats is the state of an Audit at one moment.
 type AuditStats struct {
@@ -147,7 +153,7 @@ func (a *Audit) Stats() AuditStats {
 func (a *Audit) Run(ctx context.Context) error {
 	a.Log = logOr(a.Log)
 	if a.run == 0 {
-		a.run = rand.Int64N(1<<53-1) + 1 //nolint:gosec // apart, not secret
+		a.run = newRun()
 	}
 	if a.Every == 0 {
 		a.Every = auditEvery
@@ -197,6 +203,10 @@ func (a *Audit) turn(ctx context.Context, every time.Duration) error {
 		return fmt.Errorf("beat: %w", err)
 	}
 	heard := time.Now()
+	a.startAnew(heard)
+	if err := a.writeRequests(ctx); err != nil {
+		return fmt.Errorf("record requests of admins: %w", err)
+	}
 	a.mu.Lock()
 	streams := slices.Collect(maps.Values(a.streams))
 	a.mu.Unlock()
@@ -214,6 +224,26 @@ func (a *Audit) turn(ctx context.Context, every time.Duration) error {
 	}
 	return nil
 }
+
+// lostFor is for how long a node may be cut off, and go on with the records that others
+// have ended. After an hour they may be in the chain.
+const lostFor = 30 * time.Minute
+
+// startAnew has all open streams recorded once more, as those of another run, where the node
+// was cut off for long.
+func (a *Audit) startAnew(heard time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.beaten.IsZero() && heard.Sub(a.beaten) > lostFor {
+		a.run = newRun()
+		for _, r := range a.streams {
+			r.again()
+		}
+	}
+	a.beaten = heard
+}
+
+func newRun() int64 { return rand.Int64N(1<<53-1) + 1 } //nolint:gosec // apart, not secret
 
 func (a *Audit) beat(ctx context.Context) (asked time.Time, err error) {
 	var position *string

@@ -33,6 +33,7 @@ type StreamRecord struct {
 	mu         sync.Mutex
 	position   Position
 	live       *Position
+	sure       *Position // what is beyond was perhaps sent; nil where all was
 	positionAt time.Time
 	events     int64
 	last       int64
@@ -78,6 +79,41 @@ func (r *StreamRecord) Progress(p Position, events int, last int64) {
 		// than one too many.
 		r.opened.From, r.live = p, nil
 	}
+	r.reach(p, events, last)
+	r.sure = nil
+}
+
+// Perhaps notes that events up to a position may have been sent, since the last note: they
+// are about to be, or were in a write that broke. Progress or Sent may follow.
+func (r *StreamRecord) Perhaps(p Position, events int, last int64) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p.History != r.position.History {
+		r.opened.From, r.live, r.position, r.sure = p, nil, p, nil
+	}
+	if r.sure == nil {
+		sure := r.position
+		r.sure = &sure
+	}
+	r.reach(p, events, last)
+}
+
+// Sent notes that what was perhaps sent was.
+func (r *StreamRecord) Sent() {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sure, r.positionAt = nil, time.Now()
+	r.changes++
+}
+
+// reach is Progress, or Perhaps.
+func (r *StreamRecord) reach(p Position, events int, last int64) {
 	r.position, r.positionAt = p, time.Now()
 	r.events += int64(events)
 	if events > 0 {
@@ -98,7 +134,7 @@ func (r *StreamRecord) Jumped(p Position) {
 	if r.live != nil { // Since counts no more
 		r.live = &p
 	}
-	r.opened.From, r.position, r.positionAt = p, p, time.Now()
+	r.opened.From, r.position, r.positionAt, r.sure = p, p, time.Now(), nil
 	r.changes++
 }
 
@@ -118,6 +154,13 @@ func (r *StreamRecord) due(every time.Duration) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.changes > r.written && (!r.closed.IsZero() || r.written == 0 || time.Since(r.writtenAt) >= every)
+}
+
+// again has the record be written, whether or not it was.
+func (r *StreamRecord) again() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.written, r.changes = 0, r.changes+1
 }
 
 // wrote takes note, and reports whether nothing will follow.
@@ -140,6 +183,7 @@ type streamRow struct {
 	FromPosition  string       `json:"from_position"`
 	FromSet       positionSet  `json:"from_set"`
 	LiveSet       *positionSet `json:"live_set"`
+	SureSet       *positionSet `json:"sure_set"`
 	Position      string       `json:"position"`
 	PositionSet   positionSet  `json:"position_set"`
 	Events        int64        `json:"events"`
@@ -175,6 +219,10 @@ func (r *StreamRecord) row(heard time.Time) (streamRow, int) {
 	if r.live != nil {
 		live := setOf(*r.live)
 		row.LiveSet = &live
+	}
+	if r.sure != nil {
+		sure := setOf(*r.sure)
+		row.SureSet = &sure
 	}
 	if r.events > 0 {
 		last := r.last // which goes on while the row is written

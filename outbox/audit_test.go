@@ -462,27 +462,6 @@ func TestAudit_GivesNoReceiptsOfWhatAGapJumpsOver(t *testing.T) {
 	}
 }
 
-func TestRetention_TakesStreamsThatEndedBeforeTheOldestEvent(t *testing.T) {
-	pool := outboxtest.New(t)
-	pastPartition(t, pool, 20, 1)
-	addNow(t, pool, "a", 1)
-	audit := newAudit(t, pool, "n")
-	for _, subject := range []string{"long ago", "lately", "open"} {
-		audit.Opened(outbox.StreamOpened{Subject: subject, From: here(t, pool)})
-	}
-	turn(t, audit, 1)
-	exec(t, pool, `UPDATE outcrier.stream SET end_reason = 'left', closed_at = now() - CASE subject WHEN 'lately' THEN interval '1 second' ELSE interval '2 days' END WHERE subject <> 'open'`)
-	left := func() []string { return ask[string](t, pool, `SELECT subject FROM outcrier.stream ORDER BY subject`) }
-	if _, err := pool.Exec(t.Context(), `SELECT outcrier.purge_records('100 years')`); err != nil {
-		t.Fatal(err)
-	}
-	if got := left(); len(got) != 3 {
-		t.Errorf("while their events are held there are left %v", got)
-	}
-	retain(t, pool)
-	eventually(t, func() bool { retain(t, pool); return slices.Equal(left(), []string{"lately", "open"}) })
-}
-
 // fillStreams makes n streams, one a transaction apart, that were open for the
 // length of 100.
 func fillStreams(t testing.TB, pool *pgxpool.Pool, n int) {
@@ -525,4 +504,33 @@ func hitIDs(hits []outbox.Hit) (ids []string) {
 		ids = append(ids, fmt.Sprint(hit.ID))
 	}
 	return ids
+}
+
+// What was perhaps sent has receipts that say so, until it is known to have been sent.
+func TestAudit_PerhapsSentHasReceiptsThatSaySo(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit := newAudit(t, pool, "n")
+	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Filter: all("a"), From: here(t, pool)})
+	first := addNow(t, pool, "a", 1)[0]
+	record.Progress(here(t, pool), 1, first)
+	second := addNow(t, pool, "a", 1)[0]
+	record.Perhaps(here(t, pool), 1, second)
+	receipts := func() string {
+		t.Helper()
+		turn(t, audit, 1)
+		const query = `SELECT string_agg(concat_ws(' ', r.id, r.perhaps, p.perhaps), ', ' ORDER BY r.id) FROM outcrier.receipts AS r JOIN outcrier.people AS p USING (subject, id)`
+		return ask1[string](t, pool, query)
+	}
+	if got, want := receipts(), fmt.Sprintf("%d f f, %d t t", first, second); got != want {
+		t.Errorf("before it is known: %s, want %s", got, want)
+	}
+	third := addNow(t, pool, "a", 1)[0]
+	record.Perhaps(here(t, pool), 1, third)
+	if got, want := receipts(), fmt.Sprintf("%d f f, %d t t, %d t t", first, second, third); got != want {
+		t.Errorf("of two writes: %s, want %s", got, want)
+	}
+	record.Sent()
+	if got, want := receipts(), fmt.Sprintf("%d f f, %d f f, %d f f", first, second, third); got != want {
+		t.Errorf("when it is known: %s, want %s", got, want)
+	}
 }

@@ -22,6 +22,8 @@ type Detail struct {
 	Description *string `json:"description"`
 	Severity    *string `json:"severity"`
 	Action      *string `json:"action"`
+	// Publisher is whom the token was for that it was appended with; nil if by SQL.
+	Publisher *string `json:"publisher"`
 	// SQL and ReceiptsSQL are statements for psql: of the event, and of who was
 	// sent it.
 	SQL         string `json:"sql" db:"-"`
@@ -33,7 +35,7 @@ func (a *Admin) Event(ctx context.Context, id int64) (event Detail, found bool, 
 	const eventSQL = `
 SELECT h.id, h.created_at, h.topic, h.type, h.source, h.headers, h.dedup_key, h.xid,
 	(SELECT o.payload::text FROM outcrier.event AS o WHERE o.id = h.id AND o.created_at = h.created_at),
-	h.code, h.title, h.description, h.severity, h.action
+	h.code, h.title, h.description, h.severity, h.action, h.publisher
 FROM outcrier.history AS h WHERE h.id = $1`
 	events, err := readAll[Detail](ctx, a, eventSQL, id)
 	if err != nil || len(events) == 0 {
@@ -41,7 +43,7 @@ FROM outcrier.history AS h WHERE h.id = $1`
 	}
 	shown, receipts := new(statement), new(statement)
 	shown.add("SELECT *\nFROM outcrier.history\nWHERE id = ?", id)
-	receipts.add("SELECT subject, client_address, node, sent_after, sent_before, closed_at, end_reason\nFROM outcrier.receipts\nWHERE id = ?", id)
+	receipts.add("SELECT subject, client_address, node, sent_after, sent_before, closed_at, end_reason, perhaps\nFROM outcrier.receipts\nWHERE id = ?", id)
 	event = events[0]
 	event.SQL, event.ReceiptsSQL = shown.copied(a.Schema)+";", receipts.copied(a.Schema)+";"
 	return event, true, nil
@@ -58,6 +60,9 @@ type Receipt struct {
 	SentBefore    time.Time  `json:"sent_before"`
 	ClosedAt      *time.Time `json:"closed_at"`
 	EndReason     *string    `json:"end_reason"`
+	// Perhaps is set where the connection broke in the write that the event was in, or
+	// soon after.
+	Perhaps bool `json:"perhaps"`
 }
 
 // ReceiptPage is how many receipts are read at once.
@@ -67,7 +72,7 @@ const ReceiptPage = 100
 // run and stream of the arguments.
 func (a *Admin) Receipts(ctx context.Context, id, run, stream int64) ([]Receipt, error) {
 	const receiptsSQL = `
-SELECT subject, client_address, node, run, stream, sent_after, sent_before, closed_at, end_reason
+SELECT subject, client_address, node, run, stream, sent_after, sent_before, closed_at, end_reason, perhaps
 FROM outcrier.receipts WHERE id = $1 AND (run, stream) > ($2, $3) ORDER BY run, stream LIMIT $4`
 	return readAll[Receipt](ctx, a, receiptsSQL, id, run, stream, ReceiptPage)
 }

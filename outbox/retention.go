@@ -13,7 +13,8 @@ import (
 )
 
 // Retention makes partitions ahead, drops expired ones, removes the events of topics with
-// retention rules earlier, and removes records about events that are gone. Every node runs
+// retention rules earlier, and removes records about events that are gone. It chains the
+// audit, a day at a time, and removes what is past the audit's own retention. Every node runs
 // one; a row lock lets one of them work at a time.
 type Retention struct {
 	Pool *pgxpool.Pool
@@ -25,6 +26,9 @@ type Retention struct {
 	Keep time.Duration
 	// Rules are for topics whose events are removed earlier than that.
 	Rules []RetentionRule
+	// AuditKeep is the age at which whole days of the audit are removed, a week at least;
+	// 0 keeps them for as long as the oldest event.
+	AuditKeep time.Duration
 	// Log gets removals and failures. Nothing by default.
 	Log *slog.Logger
 }
@@ -135,6 +139,8 @@ func (r Retention) turn(ctx context.Context) (locked bool, err error) {
 	}
 	// Dedup keys are kept for as long as events are, records of removals are not.
 	until("purge what is past", `SELECT outcrier.purge_records($1)`, func() bool { return n == 0 }, &n, cmp.Or(r.Keep, forEver))
+	until("chain the audit", `SELECT outcrier.link_audit_days()`, func() bool { return n == 0 }, &n)
+	until("purge the audit", `SELECT outcrier.purge_audit($1)`, func() bool { return n == 0 }, &n, r.AuditKeep)
 	return locked, errors.Join(failures...)
 }
 

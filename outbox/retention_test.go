@@ -324,19 +324,6 @@ func TestDeleteExpired_SaysWhatIsAllowed(t *testing.T) {
 	}
 }
 
-// Where nothing is ever appended there is no oldest event for a stream to be older than.
-func TestRetention_TakesStreamsThatEndedThoughThereAreNoEvents(t *testing.T) {
-	pool := outboxtest.New(t)
-	const streamSQL = `INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set, position, position_set, position_at, events, opened_at, closed_at, end_reason)
-		SELECT 1, 1 + days, 'n', '', '', '{**}', '{}', 1, '', row('0', '{}', NULL, NULL, 0)::outcrier.position_set, '', row('0', '{}', NULL, NULL, 0)::outcrier.position_set, at, 0, at, at, 'left'
-		FROM (SELECT days, now() - make_interval(days => days) AS at FROM unnest(ARRAY[1, 8]) AS days) AS ended`
-	exec(t, pool, streamSQL)
-	retain(t, pool)
-	if left := ask[int](t, pool, `SELECT stream - 1 FROM outcrier.stream`); !slices.Equal(left, []int{1}) {
-		t.Errorf("after 7 days those that ended this many days ago are left: %v", left)
-	}
-}
-
 // Beside a reader that stays, a dump for hours, each turn finds out that the partition
 // can't be dropped before it reads all of it.
 func TestRetention_LooksAtNothingThatItCannotDrop(t *testing.T) {

@@ -19,15 +19,17 @@ type Polled struct {
 	// the first event.
 	Gap *GapData `json:"gap"`
 
-	sent func()
+	sending func() (sent func(whole bool))
 }
 
-// Sent records the poll, if there is an audit and it returned events. It is called once,
-// after the answer was written.
-func (p Polled) Sent() {
-	if p.sent != nil {
-		p.sent()
+// Sending has the poll recorded, if there is an audit and it gives events, as perhaps sent.
+// It is called once, before the first byte of the answer is written, and what it returns
+// after the last one: whole if all of it has left.
+func (p Polled) Sending() (sent func(whole bool)) {
+	if p.sending == nil {
+		return func(bool) {}
 	}
+	return p.sending()
 }
 
 // AppendJSON appends the answer as JSON, with payloads byte for byte; encoding/json
@@ -140,7 +142,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	}
 	polled := Polled{Events: p.events, Position: s.Hub.Keys.Seal(given), Gap: gapData(gap)}
 	if request.Record != nil && len(p.events) > 0 {
-		polled.sent = func() { p.record(given) }
+		polled.sending = func() func(bool) { return p.record(given) }
 	}
 	return polled, nil
 }
@@ -178,14 +180,27 @@ func (p *poll) restart(ring *Ring) {
 	p.request.Filter, p.live = p.filter, nil
 }
 
-// record writes the audit's record of the whole poll: a stream that has ended.
-func (p *poll) record(to outbox.Position) {
+// record is the audit's of the whole poll: a stream that ends when the answer was sent.
+func (p *poll) record(to outbox.Position) (sent func(whole bool)) {
 	record := p.request.Record(p.from, p.filter)
 	if p.live != nil {
 		record.Live(*p.live)
 	}
-	record.Progress(to, len(p.events), p.last)
-	record.Closed("polled")
+	return Sending(record, to, len(p.events), p.last)
+}
+
+// Sending notes that an answer with events is about to be sent, for its record, and returns
+// what is to be called when it was, whole or not.
+func Sending(record *outbox.StreamRecord, to outbox.Position, events int, last int64) (sent func(whole bool)) {
+	record.Perhaps(to, events, last)
+	return func(whole bool) {
+		if !whole {
+			record.Closed("lost")
+			return
+		}
+		record.Sent()
+		record.Closed("polled")
+	}
 }
 
 // A poll's answer holds about this many bytes at most.

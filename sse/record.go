@@ -73,10 +73,14 @@ func (t *stream) openRecord(from outbox.Position) {
 	}
 }
 
-// closeRecord ends the record. Events in a write that failed are not recorded: rather a
-// receipt too few than one too many.
+// closeRecord ends the record. What was in a write that failed, or since the last note, may
+// have arrived: it was perhaps sent.
 func (t *stream) closeRecord(why error) {
-	if t.events > 0 && !t.torn {
+	switch {
+	case t.events == 0:
+	case t.torn:
+		t.record.Perhaps(t.told, t.events, t.last)
+	default:
 		t.note(t.noted)
 	}
 	t.record.Closed(reason(why, t.torn))

@@ -85,7 +85,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 		answer.Position, to = s.Hub.Keys.Seal(given), given
 	}
 	if request.Record != nil && len(p.events) > 0 {
-		answer.sent = func() { p.record(to) }
+		answer.sending = func() func(bool) { return p.record(to) }
 	}
 	return answer, nil
 }

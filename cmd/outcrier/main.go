@@ -92,6 +92,7 @@ OUTCRIER_DATABASE_URL is not given.`
 		tailCommand(p),
 		tokenCommand(p),
 		catalogueCommand(p),
+		auditCommand(p),
 		doctorCommand(p),
 		healthCommand(p),
 		versionCommand(p),

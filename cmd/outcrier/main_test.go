@@ -30,8 +30,8 @@ func TestRun_MistakesExitWithTwoAndSayWhereHelpIs(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "outcrier: no command given, want append, catalogue, doctor, health, migrate, serve, tail, token or version\nSee 'outcrier --help'.\n"},
-		{[]string{"follow"}, "outcrier: unknown command \"follow\", want append, catalogue, doctor, health, migrate, serve, tail, token or version\nSee 'outcrier --help'.\n"},
+		{nil, "outcrier: no command given, want append, audit, catalogue, doctor, health, migrate, serve, tail, token or version\nSee 'outcrier --help'.\n"},
+		{[]string{"follow"}, "outcrier: unknown command \"follow\", want append, audit, catalogue, doctor, health, migrate, serve, tail, token or version\nSee 'outcrier --help'.\n"},
 		{[]string{"server"}, "outcrier: unknown command \"server\", did you mean serve?\nSee 'outcrier --help'.\n"},
 		{[]string{"migrate"}, "outcrier migrate: no command given, want drop, roles, sql, status or up\nSee 'outcrier migrate --help'.\n"},
 		{[]string{"migrate", "sideways"}, "outcrier migrate: unknown command \"sideways\", want drop, roles, sql, status or up\nSee 'outcrier migrate --help'.\n"},

@@ -143,6 +143,8 @@ type ServerSettings struct {
 	Ring          byteSize      `group:"Streams" flag:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
 	Gzip          bool          `group:"Streams" flag:"gzip" help:"gzip streams and polls for clients that accept it (each event is compressed once and shared)"`
 	Audit         bool          `group:"Retention and audit" flag:"audit" help:"record in the table stream which streams received which events, for receipts and the admin page"`
+	// AuditRetention is 0 for as long as the oldest event.
+	AuditRetention time.Duration `group:"Retention and audit" flag:"audit-retention" default:"0" allow:"0|168h.." help:"the age at which records of the audit are removed, a whole day at a time; 0 keeps them for as long as the oldest event, and a week at least"`
 	// MaxStreams is of this node, not of all.
 	MaxStreams int `group:"Streams" flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
 	// DrainDelay comes before Drain.

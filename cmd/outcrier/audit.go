@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/outcrier/outcrier/outbox"
+)
+
+// auditVerifyConfig is the settings of "outcrier audit verify".
+type auditVerifyConfig struct {
+	DatabaseSettings
+	Heads []string `flag:"head" help:"a link that was noted before, as this command prints it; the chain must have it still"`
+	LogSettings
+}
+
+// auditExportConfig is the settings of "outcrier audit export".
+type auditExportConfig struct {
+	DatabaseSettings
+	Since  string    `flag:"since" help:"where to begin: a time (RFC 3339), a duration back like 24h, or the cursor of the last line that is had already; all that is held by default"`
+	Until  time.Time `flag:"until" help:"the time to end before; by default a minute ago"`
+	Output string    `flag:"output" default:"-" help:"the file to append to, from behind its last line on; - is standard output"`
+	LogSettings
+}
+
+func auditCommand(p process) *cobra.Command {
+	audit := newGroup("audit", "Verify or export the audit: who was sent what, who published, what admins asked and did")
+	verify := newCommand(p, "verify", "Find records of the audit that were removed or altered", runAuditVerify)
+	verify.Long = `Reads every record of the audit and holds it against the chain of hashes that the nodes have
+made of it, a link for each day (UTC). It ends with 1 if something was removed or altered.
+
+It prints the newest link. Note it elsewhere, and give it the next time: whoever owns the
+database could else make the whole chain anew.
+
+  outcrier audit verify --head 2026-11-29:5f70…`
+	export := newCommand(p, "export", "Print the records of the audit as JSON, one a line", runAuditExport)
+	export.Long = `Prints the records of the audit as JSON, one a line, in the order in which they were recorded.
+A stream is there when it has ended; nothing of the last minute is.
+
+To keep a file up to date, or feed it to a SIEM, call it again and again:
+
+  outcrier audit export --output audit.jsonl
+
+Each line has a cursor. To go on behind a line elsewhere, give its cursor as --since.`
+	audit.AddCommand(verify, export)
+	return audit
+}
+
+func (c *auditVerifyConfig) check(r *report) {
+	c.required(r)
+	for _, head := range c.Heads {
+		if _, err := outbox.ParseAuditHead(head); err != nil {
+			r.reject("head", "%v", err)
+		}
+	}
+}
+
+func (c *auditExportConfig) check(r *report) {
+	c.required(r)
+	if _, err := c.begins(time.Now()); err != nil {
+		r.reject("since", "want a time (RFC 3339), a duration back like 24h, or the cursor of a line")
+	}
+	if c.Output != "-" && r.given("since") {
+		r.reject("since", "--output is given too, which goes on behind its last line")
+	}
+}
+
+// begins is where the export begins.
+func (c *auditExportConfig) begins(now time.Time) (outbox.AuditCursor, error) {
+	if c.Since == "" {
+		return outbox.AuditCursor{}, nil
+	}
+	if back, err := time.ParseDuration(c.Since); err == nil && back > 0 {
+		return outbox.AuditCursor{RecordedAt: now.Add(-back)}, nil
+	}
+	if at, err := time.Parse(time.RFC3339Nano, c.Since); err == nil {
+		return outbox.AuditCursor{RecordedAt: at}, nil
+	}
+	return outbox.ParseAuditCursor(c.Since)
+}
+
+// withAudit calls fn with the audit.
+func (d DatabaseSettings) withAudit(fn func(outbox.AuditChain) error) error {
+	pool, err := newPool(d.DatabaseURL, 1)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	return fn(outbox.AuditChain{Pool: pool, Schema: d.Schema})
+}
+
+func runAuditVerify(ctx context.Context, p process, c auditVerifyConfig) error {
+	heads := make([]outbox.AuditLink, 0, len(c.Heads))
+	for _, text := range c.Heads {
+		head, err := outbox.ParseAuditHead(text)
+		if err != nil {
+			return err
+		}
+		heads = append(heads, head)
+	}
+	return c.withAudit(func(chain outbox.AuditChain) error {
+		found, err := chain.Verify(ctx, heads...)
+		if err != nil {
+			return err
+		}
+		removed := 0
+		for _, day := range found.Days {
+			if day.Removed {
+				removed++
+			}
+		}
+		for _, fault := range found.Faults {
+			fmt.Fprintln(p.stdout, fault)
+		}
+		fmt.Fprintf(p.stdout, "%d days, %d records; the records of %d days were removed by retention\n", len(found.Days), found.Records, removed)
+		if len(found.Days) > 0 {
+			fmt.Fprintf(p.stdout, "head %s\n", found.Days[len(found.Days)-1])
+		}
+		if len(found.Faults) > 0 {
+			return errors.New("the audit is not as it was recorded")
+		}
+		return nil
+	})
+}
+
+// auditLine is a line of the export.
+type auditLine struct {
+	Cursor     string          `json:"cursor"`
+	RecordedAt time.Time       `json:"recorded_at"`
+	Kind       string          `json:"kind"`
+	Key        string          `json:"key"`
+	Record     json.RawMessage `json:"record"`
+}
+
+func runAuditExport(ctx context.Context, p process, c auditExportConfig) error {
+	after, err := c.begins(time.Now())
+	if err != nil {
+		return err
+	}
+	out := p.stdout
+	if c.Output != "-" {
+		file, err := os.OpenFile(c.Output, os.O_RDWR|os.O_CREATE, 0o600)
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		if after, err = lastCursor(file); err != nil {
+			return fmt.Errorf("%s: %w", c.Output, err)
+		}
+		out = file
+	}
+	buffered := bufio.NewWriter(out)
+	err = c.withAudit(func(chain outbox.AuditChain) error {
+		return chain.Export(ctx, after, c.Until, func(r outbox.AuditRecord) error {
+			cursor := outbox.AuditCursor{RecordedAt: r.RecordedAt, Kind: r.Kind, Key: r.Key}
+			line, err := json.Marshal(auditLine{cursor.String(), r.RecordedAt.UTC(), r.Kind, r.Key, r.Record})
+			if err != nil {
+				return err
+			}
+			_, err = buffered.Write(append(line, '\n'))
+			return err
+		})
+	})
+	return errors.Join(err, buffered.Flush())
+}
+
+// lastCursor finds the cursor of a file's last whole line, and cuts off what is behind it:
+// the rest of one that a crash has cut in two.
+func lastCursor(file *os.File) (cursor outbox.AuditCursor, err error) {
+	size, err := file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return cursor, err
+	}
+	var tail []byte
+	const step = 64 << 10
+	for begin := size; ; {
+		n := min(begin, step)
+		begin -= n
+		part := make([]byte, n)
+		if _, err := file.ReadAt(part, begin); err != nil && !errors.Is(err, io.EOF) {
+			return cursor, err
+		}
+		tail = append(part, tail...)
+		end := bytes.LastIndexByte(tail, '\n') + 1
+		previous := bytes.LastIndexByte(tail[:max(0, end-1)], '\n') + 1
+		if begin > 0 && (end == 0 || previous == 0) {
+			continue // the line begins further in front
+		}
+		size = begin + int64(end)
+		if err := file.Truncate(size); err != nil {
+			return cursor, err
+		}
+		if _, err := file.Seek(size, io.SeekStart); err != nil || end == 0 {
+			return cursor, err
+		}
+		var line auditLine
+		if err := json.Unmarshal(tail[previous:end], &line); err != nil {
+			return cursor, fmt.Errorf("its last line is not of an export: %w", err)
+		}
+		return outbox.ParseAuditCursor(line.Cursor)
+	}
+}

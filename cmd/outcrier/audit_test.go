@@ -1,0 +1,133 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// publish puts records into the audit that are some days old.
+const publishSQL = `INSERT INTO outcrier.publication (id, publisher, client_address, recorded_at)
+SELECT id, 'shop', '192.0.2.1', clock_timestamp() - interval '3 days' FROM generate_series($1::bigint, $2::bigint) AS id`
+
+func TestAudit_VerifySaysWhatWasAltered(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	call := func(args ...string) output {
+		t.Helper()
+		return runWith(t, []string{"DATABASE_URL=" + url}, append([]string{"audit", "verify"}, args...)...)
+	}
+	if got := call(); got.code != exitDone || !strings.HasPrefix(got.stdout, "0 days, 0 records") {
+		t.Errorf("of an empty audit: %+v", got)
+	}
+	exec(publishSQL, 1, 10)
+	exec(`SELECT outcrier.link_audit_days()`)
+	got := call()
+	head := regexp.MustCompile(`(?m)^head (\S+)$`).FindStringSubmatch(got.stdout)
+	if got.code != exitDone || len(head) == 0 {
+		t.Fatalf("%+v", got)
+	}
+	if got := call("--head", head[1]); got.code != exitDone {
+		t.Errorf("with the head that was noted: %+v", got)
+	}
+	if got := call("--head", "2026-11-29:zz"); got.code != exitMistake || !strings.Contains(got.stderr, "--head") {
+		t.Errorf("with a head that is none: %+v", got)
+	}
+	exec(`UPDATE outcrier.publication SET publisher = 'another' WHERE id = 5`)
+	if got := call(); got.code != exitFailed || !strings.Contains(got.stdout, "some of its 10 records were altered\n") || !strings.Contains(got.stderr, "not as it was recorded") {
+		t.Errorf("altered: %+v", got)
+	}
+	exec(`TRUNCATE outcrier.audit_day`)
+	exec(`SELECT outcrier.link_audit_days()`)
+	if got := call(); got.code != exitDone {
+		t.Errorf("with a chain made anew: %+v", got)
+	}
+	if got := call("--head", head[1]); got.code != exitFailed || !strings.Contains(got.stdout, "made anew") {
+		t.Errorf("with a chain made anew, and the head: %+v", got)
+	}
+}
+
+func TestAudit_ExportGoesOnWhereItEnded(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	publish := func(first, last int) {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), publishSQL, first, last); err != nil {
+			t.Fatal(err)
+		}
+	}
+	call := func(args ...string) output {
+		t.Helper()
+		got := runWith(t, []string{"DATABASE_URL=" + url}, append([]string{"audit", "export"}, args...)...)
+		if got.code != exitDone {
+			t.Fatalf("%q: %+v", args, got)
+		}
+		return got
+	}
+	keys := func(lines string) (keys, cursors []string) {
+		t.Helper()
+		for line := range strings.Lines(lines) {
+			var record struct {
+				Cursor, Kind, Key string
+				Record            struct{ Publisher string }
+			}
+			if err := json.Unmarshal([]byte(line), &record); err != nil || record.Kind != "publication" || record.Record.Publisher != "shop" {
+				t.Fatalf("%s: %v", line, err)
+			}
+			keys, cursors = append(keys, record.Key), append(cursors, record.Cursor)
+		}
+		return keys, cursors
+	}
+	publish(101, 120)
+	file := filepath.Join(t.TempDir(), "audit.jsonl")
+	call("--output", file)
+	call("--output", file)
+	publish(121, 140)
+	// A crash has cut the last line in two.
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, append(whole, `{"cursor":"20`...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	call("--output", file)
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, cursors := keys(string(text))
+	if len(got) != 40 || len(slices.Compact(slices.Sorted(slices.Values(got)))) != 40 {
+		t.Errorf("in the file are %q", got)
+	}
+	if rest, _ := keys(call("--since", cursors[29]).stdout); !slices.Equal(rest, got[30:]) {
+		t.Errorf("behind a cursor come %q, want %q", rest, got[30:])
+	}
+	if all, _ := keys(call("--since", "96h").stdout); !slices.Equal(all, got) {
+		t.Errorf("of four days come %q", all)
+	}
+	if none, _ := keys(call("--since", "48h").stdout); len(none) > 0 {
+		t.Errorf("of two days come %q", none)
+	}
+	if got := runWith(t, []string{"DATABASE_URL=" + url}, "audit", "export", "--since", "yesterday"); got.code != exitMistake || !strings.Contains(got.stderr, "--since") {
+		t.Errorf("since yesterday: %+v", got)
+	}
+	if err := os.WriteFile(file, []byte("{}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := runWith(t, []string{"DATABASE_URL=" + url}, "audit", "export", "--output", file); got.code != exitFailed {
+		t.Errorf("behind another's file: %+v", got)
+	}
+}

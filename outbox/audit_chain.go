@@ -1,0 +1,232 @@
+package outbox
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// AuditChain reads what the audit has recorded to its end, and verifies it. The records of
+// each day (UTC) are hashed in their order, and the hash is chained to the day before:
+// migration 00008_audit.sql has the details. An hour after a day nothing of it may change.
+type AuditChain struct {
+	// Pool is made with PoolConfig. Its role has the rights of outcrier_operator or
+	// outcrier_server.
+	Pool *pgxpool.Pool
+	// Schema is where the outbox is; the default one by default.
+	Schema Schema
+}
+
+// AuditLink is one day of the chain.
+type AuditLink struct {
+	Day     time.Time
+	Records int64
+	// Digest is of the day's records, and Link of the day, Digest and the link before.
+	Digest, Link []byte
+	// Removed is set when retention has removed the records, or has begun to.
+	Removed bool
+}
+
+// String writes the link to be noted elsewhere, as ParseAuditHead reads it.
+func (l AuditLink) String() string {
+	return l.Day.Format(time.DateOnly) + ":" + hex.EncodeToString(l.Link)
+}
+
+// next is the link that follows one.
+func (l AuditLink) next(before []byte) []byte {
+	sum := sha256.New()
+	sum.Write(before)
+	fmt.Fprintf(sum, "%s %d ", l.Day.Format(time.DateOnly), l.Records)
+	sum.Write(l.Digest)
+	return sum.Sum(nil)
+}
+
+// ParseAuditHead reads a link as String writes it: only Day and Link are set.
+func ParseAuditHead(text string) (head AuditLink, err error) {
+	day, link, _ := strings.Cut(text, ":")
+	if head.Day, err = time.Parse(time.DateOnly, day); err == nil {
+		head.Link, err = hex.DecodeString(link)
+	}
+	if err == nil && len(head.Link) != sha256.Size {
+		err = fmt.Errorf("a link has %d bytes", sha256.Size)
+	}
+	if err != nil {
+		return head, fmt.Errorf("%.100q is not a day and its link, like 2026-11-29:5f70…: %w", text, err)
+	}
+	return head, nil
+}
+
+// AuditVerified is the outcome of a verification.
+type AuditVerified struct {
+	// Days are all links, the oldest first, and Records those of the days whose records are
+	// still there.
+	Days    []AuditLink
+	Records int64
+	// Faults says, a line each, what was altered or removed. None if nothing was.
+	Faults []string
+}
+
+// Verify reads every record of every day in the chain, and holds it against its link. Of a
+// day that retention has removed it verifies the link only. heads are links that were
+// noted elsewhere before: without one, whoever owns the database could make the whole
+// chain anew.
+func (a AuditChain) Verify(ctx context.Context, heads ...AuditLink) (found AuditVerified, err error) {
+	err = inPool(ctx, a.Pool, a.Schema, func(q db) error {
+		rows, err := q.Query(ctx, `SELECT day, records, digest, link, removed_at IS NOT NULL FROM outcrier.audit_day ORDER BY day`)
+		if err != nil {
+			return err
+		}
+		found.Days, err = pgx.CollectRows(rows, pgx.RowToStructByPos[AuditLink])
+		if err != nil {
+			return err
+		}
+		for _, day := range found.Days {
+			if day.Removed {
+				continue
+			}
+			var records int64
+			var digest []byte
+			if err := q.QueryRow(ctx, `SELECT records, digest FROM outcrier.audit_digest($1)`, day.Day).Scan(&records, &digest); err != nil {
+				return err
+			}
+			found.Records += records
+			name := day.Day.Format(time.DateOnly)
+			switch {
+			case records != day.Records:
+				found.fault("%s: %d records are there, %d were", name, records, day.Records)
+			case !bytes.Equal(digest, day.Digest):
+				found.fault("%s: some of its %d records were altered", name, records)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return found, fmt.Errorf("verify the audit: %w", migrated(err))
+	}
+	found.chain()
+	for _, head := range heads {
+		found.holds(head)
+	}
+	return found, nil
+}
+
+func (v *AuditVerified) fault(format string, values ...any) {
+	v.Faults = append(v.Faults, fmt.Sprintf(format, values...))
+}
+
+// chain verifies that each link follows the one before.
+func (v *AuditVerified) chain() {
+	var before AuditLink
+	for i, day := range v.Days {
+		name := day.Day.Format(time.DateOnly)
+		if i > 0 && !day.Day.Equal(before.Day.AddDate(0, 0, 1)) {
+			v.fault("%s: the link of the day before is gone", name)
+		}
+		if !bytes.Equal(day.Link, day.next(before.Link)) {
+			v.fault("%s: the link does not follow that of the day before", name)
+		}
+		before = day
+	}
+}
+
+// holds verifies that the chain has a link that was noted before.
+func (v *AuditVerified) holds(head AuditLink) {
+	for _, day := range v.Days {
+		if day.Day.Equal(head.Day) {
+			if !bytes.Equal(day.Link, head.Link) {
+				v.fault("%s: the link is not the one that was noted: the chain was made anew", day.Day.Format(time.DateOnly))
+			}
+			return
+		}
+	}
+	v.fault("%s: there is no link of this day, and one was noted", head.Day.Format(time.DateOnly))
+}
+
+// AuditRecord is one record of the audit.
+type AuditRecord struct {
+	RecordedAt time.Time
+	// Kind is stream, admin_request, publication, erasure or day, and Key tells those of a
+	// kind apart.
+	Kind, Key string
+	// Record is JSON.
+	Record []byte
+}
+
+// AuditCursor is the place behind a record. The zero value is before all.
+type AuditCursor struct {
+	RecordedAt time.Time
+	Kind, Key  string
+}
+
+// String writes the cursor as ParseAuditCursor reads it.
+func (c AuditCursor) String() string {
+	return c.RecordedAt.UTC().Format(time.RFC3339Nano) + " " + c.Kind + " " + c.Key
+}
+
+// ParseAuditCursor reads a cursor.
+func ParseAuditCursor(text string) (c AuditCursor, err error) {
+	fields := strings.Split(text, " ")
+	if len(fields) != 3 {
+		return c, errors.New("a cursor is a time, a kind and a key")
+	}
+	c.Kind, c.Key = fields[1], fields[2]
+	c.RecordedAt, err = time.Parse(time.RFC3339Nano, fields[0])
+	return c, err
+}
+
+// auditMargin is how old a record has to be to be exported: one that is younger may be
+// overtaken by one whose transaction commits later.
+const auditMargin = time.Minute
+
+// auditPage is how many records are read at once.
+const auditPage = 1000
+
+// Export calls fn with the records behind a cursor and before a time, in their order. Those
+// of the last minute are left for the next time. A stream is there when it has ended.
+func (a AuditChain) Export(ctx context.Context, after AuditCursor, until time.Time, fn func(AuditRecord) error) error {
+	const exportSQL = `
+SELECT recorded_at, kind, key, record::text FROM outcrier.audit
+WHERE recorded_at >= $1 AND (recorded_at, kind, key) > ($1, $2, $3) AND recorded_at < least($4::timestamptz, clock_timestamp() - $5::interval)
+ORDER BY recorded_at, kind, key LIMIT $6`
+	for {
+		var page []AuditRecord
+		err := inPool(ctx, a.Pool, a.Schema, func(q db) error {
+			rows, err := q.Query(ctx, exportSQL, after.RecordedAt, after.Kind, after.Key, nullable(until), auditMargin, auditPage)
+			if err != nil {
+				return err
+			}
+			page, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (r AuditRecord, err error) {
+				return r, row.Scan(&r.RecordedAt, &r.Kind, &r.Key, &r.Record)
+			})
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("export the audit: %w", migrated(err))
+		}
+		for _, r := range page {
+			if err := fn(r); err != nil {
+				return err
+			}
+			after = AuditCursor{r.RecordedAt, r.Kind, r.Key}
+		}
+		if len(page) < auditPage {
+			return nil
+		}
+	}
+}
+
+// nullable is nil for the zero time.
+func nullable(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

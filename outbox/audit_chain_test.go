@@ -1,0 +1,264 @@
+package outbox_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// auditOf puts records of every kind into the audit, and has them be of so many days ago. The
+// streams' subjects are the days.
+func auditOf(t *testing.T, pool *pgxpool.Pool, days ...int) {
+	t.Helper()
+	audit := newAudit(t, pool, "n")
+	from := here(t, pool)
+	for _, day := range days {
+		for range 2 {
+			audit.Opened(outbox.StreamOpened{Subject: fmt.Sprint(day), Filter: all("a/**"), From: from}).Closed("left")
+		}
+		audit.AdminRequest(outbox.AdminRequest{Subject: "root", Request: "GET /admin/api/history", Question: map[string]string{"topic": fmt.Sprint(day)}})
+	}
+	turn(t, audit, 1)
+	for _, day := range days {
+		ago := fmt.Sprintf("%d days", day)
+		exec(t, pool, `UPDATE outcrier.stream SET recorded_at = clock_timestamp() - $1::interval WHERE subject = $2`, ago, fmt.Sprint(day))
+		exec(t, pool, `UPDATE outcrier.admin_request SET recorded_at = clock_timestamp() - $1::interval WHERE question->>'topic' = $2`, ago, fmt.Sprint(day))
+		exec(t, pool, `INSERT INTO outcrier.publication (id, publisher, client_address, recorded_at) VALUES ($2, 'shop', '192.0.2.1', clock_timestamp() - $1::interval)`, ago, 1000+day)
+		exec(t, pool, `INSERT INTO outcrier.erasure (kind, event_id, events, reason, erased_at) VALUES ('erase', $2, 1, 'asked for', clock_timestamp() - $1::interval)`, ago, day)
+	}
+}
+
+// link makes the links of all days that are over, and returns how many.
+func link(t *testing.T, pool *pgxpool.Pool) (links int) {
+	t.Helper()
+	for {
+		n := ask1[int](t, pool, `SELECT outcrier.link_audit_days()`)
+		if links += n; n == 0 {
+			return links
+		}
+	}
+}
+
+func verify(t *testing.T, pool *pgxpool.Pool, heads ...outbox.AuditLink) outbox.AuditVerified {
+	t.Helper()
+	found, err := outbox.AuditChain{Pool: pool}.Verify(t.Context(), heads...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func TestAuditChain_ShowsWhatWasRemovedOrAltered(t *testing.T) {
+	pool := outboxtest.New(t)
+	const days = 40
+	ago := make([]int, days)
+	for i := range ago {
+		ago[i] = i + 1
+	}
+	auditOf(t, pool, ago...)
+	if links := link(t, pool); links < days-1 {
+		t.Fatalf("%d links of %d days", links, days)
+	}
+	found := verify(t, pool)
+	if len(found.Faults) > 0 || found.Records < 5*(days-1) {
+		t.Fatalf("%d records, faults %q", found.Records, found.Faults)
+	}
+	head := found.Days[len(found.Days)-1]
+	if again, err := outbox.ParseAuditHead(head.String()); err != nil || len(verify(t, pool, again).Faults) > 0 {
+		t.Errorf("the head %s: %v", head, err)
+	}
+
+	day := func(ago int) string { // by the database's clock, like the records
+		return ask1[string](t, pool, `SELECT ((clock_timestamp() - $1 * interval '1 day') AT TIME ZONE 'UTC')::date::text`, ago)
+	}
+	var want []string
+	tamper := func(ago int, says, sql string, args ...any) {
+		t.Helper()
+		exec(t, pool, sql, args...)
+		want = append(want, day(ago)+": "+says)
+	}
+	const altered, gone = "were altered", "records are there"
+	tamper(35, gone, `DELETE FROM outcrier.stream WHERE ctid = (SELECT min(ctid) FROM outcrier.stream WHERE subject = '35')`)
+	tamper(34, altered, `UPDATE outcrier.stream SET subject = 'nobody' WHERE subject = '34'`)
+	tamper(33, altered, `UPDATE outcrier.stream SET position_set.max_xid = '4' WHERE subject = '33'`)
+	tamper(32, altered, `UPDATE outcrier.stream SET position_at = position_at + interval '1 microsecond' WHERE subject = '32'`)
+	tamper(31, gone, `DELETE FROM outcrier.admin_request WHERE question->>'topic' = '31'`)
+	tamper(30, altered, `UPDATE outcrier.admin_request SET subject = 'another' WHERE question->>'topic' = '30'`)
+	tamper(29, altered, `UPDATE outcrier.publication SET publisher = 'another' WHERE id = 1029`)
+	tamper(28, altered, `UPDATE outcrier.erasure SET reason = 'another' WHERE event_id = 28`)
+	tamper(27, gone, `UPDATE outcrier.stream SET recorded_at = NULL WHERE subject = '27'`)
+	tamper(26, gone, `INSERT INTO outcrier.publication (id, publisher, client_address, recorded_at) VALUES (1, 'x', 'y', clock_timestamp() - interval '26 days')`)
+	// With the day's sum made anew, the link does not follow.
+	exec(t, pool, `UPDATE outcrier.stream SET subject = 'nobody' WHERE subject = '20'`)
+	tamper(20, "the link does not follow", `UPDATE outcrier.audit_day AS d SET digest = (SELECT g.digest FROM outcrier.audit_digest(d.day) AS g) WHERE d.day = $1::text::date`, day(20))
+	// With the link made anew too, the next one does not.
+	tamper(15, "the link does not follow", `UPDATE outcrier.audit_day SET link = sha256('') WHERE day = $1::text::date`, day(15))
+	want = append(want, day(14)+": the link does not follow")
+	// A link that is gone.
+	tamper(9, "the link of the day before is gone", `DELETE FROM outcrier.audit_day WHERE day = $1::text::date`, day(10))
+	want = append(want, day(9)+": the link does not follow")
+
+	faults := verify(t, pool).Faults
+	for _, fault := range want {
+		date, says, _ := strings.Cut(fault, ": ")
+		if !slices.ContainsFunc(faults, func(f string) bool { return strings.HasPrefix(f, date) && strings.Contains(f, says) }) {
+			t.Errorf("nothing says %q", fault)
+		}
+	}
+	for _, fault := range faults {
+		if !slices.ContainsFunc(want, func(w string) bool { return strings.HasPrefix(w, fault[:len(time.DateOnly)]) }) {
+			t.Errorf("without cause: %s", fault)
+		}
+	}
+
+	// Whoever owns the database can make all of it anew: the head that was noted tells.
+	exec(t, pool, `TRUNCATE outcrier.audit_day`)
+	link(t, pool)
+	if faults := verify(t, pool).Faults; len(faults) > 0 {
+		t.Errorf("made anew: %q", faults)
+	}
+	if faults := verify(t, pool, head).Faults; len(faults) != 1 || !strings.Contains(faults[0], "made anew") {
+		t.Errorf("made anew, against the head: %q", faults)
+	}
+	if faults := verify(t, pool, outbox.AuditLink{Day: head.Day.AddDate(1, 0, 0), Link: head.Link}).Faults; len(faults) != 1 {
+		t.Errorf("against a head that there is not: %q", faults)
+	}
+}
+
+// A day is linked when it is over for an hour, once, and so is one without a record.
+func TestAuditChain_LinksEachDayThatIsOver(t *testing.T) {
+	pool := outboxtest.New(t)
+	if links := link(t, pool); links != 0 {
+		t.Errorf("of an empty audit there are %d links", links)
+	}
+	auditOf(t, pool, 0, 5)
+	over := ask1[int](t, pool, `SELECT ((clock_timestamp() - interval '25 hours') AT TIME ZONE 'UTC')::date - ((clock_timestamp() - interval '5 days') AT TIME ZONE 'UTC')::date + 1`)
+	if links := link(t, pool); links != over {
+		t.Errorf("%d days are linked, want %d", links, over)
+	}
+	if found := verify(t, pool); len(found.Faults) > 0 || len(found.Days) != over {
+		t.Errorf("%+v", found)
+	}
+}
+
+// Retention takes whole days, none of the last week, and leaves their links. Without a
+// retention of its own the audit is kept for as long as the oldest event.
+func TestAuditRetention_TakesWholeDaysAndNoneOfTheLastWeek(t *testing.T) {
+	pool := outboxtest.New(t)
+	auditOf(t, pool, 1, 3, 6, 9, 20, 30)
+	held := func() []string {
+		return ask[string](t, pool, `SELECT DISTINCT subject FROM outcrier.stream ORDER BY subject`)
+	}
+	purge := func(retention any) {
+		t.Helper()
+		for ask1[int](t, pool, `SELECT outcrier.purge_audit($1::interval)`, retention) > 0 {
+		}
+	}
+	purge("1 second")
+	if got := held(); len(got) != 6 {
+		t.Errorf("of days without a link there are left %v", got)
+	}
+	link(t, pool)
+	pastPartition(t, pool, 25, 1)
+	purge(nil)
+	if got := held(); !slices.Equal(got, []string{"1", "20", "3", "6", "9"}) {
+		t.Errorf("with an event of 25 days ago there are left %v", got)
+	}
+	purge("15 days")
+	if got := held(); !slices.Equal(got, []string{"1", "3", "6", "9"}) {
+		t.Errorf("with a retention of 15 days there are left %v", got)
+	}
+	purge("1 second")
+	if got := held(); !slices.Equal(got, []string{"1", "3", "6"}) {
+		t.Errorf("with a retention of a second there are left %v", got)
+	}
+	if left := ask1[string](t, pool, `SELECT concat_ws(' ', (SELECT count(*) FROM outcrier.admin_request), (SELECT count(*) FROM outcrier.publication), (SELECT count(*) FROM outcrier.erasure))`); left != "3 3 6" {
+		t.Errorf("of requests, publications and erasures there are left %s", left)
+	}
+	if found := verify(t, pool); len(found.Faults) > 0 {
+		t.Errorf("%q", found.Faults)
+	}
+}
+
+// What was recorded to its end is not changed by a node, from an hour later on.
+func TestAudit_WhatWasRecordedToItsEndStays(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit := newAudit(t, pool, "n")
+	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Filter: all("a"), From: here(t, pool)})
+	turn(t, audit, 7)
+	exec(t, pool, `UPDATE outcrier.stream SET closed_at = clock_timestamp(), end_reason = 'node lost', recorded_at = clock_timestamp() - interval '61 minutes'`)
+	exec(t, pool, `DELETE FROM outcrier.node`)
+	record.Progress(here(t, pool), 1, 1)
+	turn(t, audit, 7)
+	if got := ask1[string](t, pool, `SELECT concat_ws(' ', events, end_reason) FROM outcrier.stream`); got != "0 node lost" {
+		t.Errorf("an hour later it is %s", got)
+	}
+	exec(t, pool, `UPDATE outcrier.stream SET recorded_at = clock_timestamp() - interval '59 minutes'`)
+	record.Progress(here(t, pool), 1, 1)
+	turn(t, audit, 7)
+	if got := ask1[string](t, pool, `SELECT concat_ws(' ', events, end_reason, recorded_at) FROM outcrier.stream`); got != "2" {
+		t.Errorf("within the hour it is %s", got)
+	}
+}
+
+var errStop = errors.New("enough")
+
+func TestAuditExport_GoesOnBehindACursor(t *testing.T) {
+	pool := outboxtest.New(t)
+	auditOf(t, pool, 1, 2, 3)
+	// As many at one moment as two pages have.
+	exec(t, pool, `INSERT INTO outcrier.publication (id, publisher, client_address, recorded_at) SELECT 5000 + n, 'p', 'a', clock_timestamp() - interval '36 hours' FROM generate_series(1, 1500) AS n`)
+	link(t, pool)
+	exec(t, pool, `INSERT INTO outcrier.publication (id, publisher, client_address) VALUES (1, 'of this minute', 'a')`)
+	chain := outbox.AuditChain{Pool: pool}
+	export := func(after outbox.AuditCursor, most int) (records []string, last outbox.AuditCursor) {
+		t.Helper()
+		last = after
+		err := chain.Export(t.Context(), after, time.Time{}, func(r outbox.AuditRecord) error {
+			if len(records) == most {
+				return errStop
+			}
+			if !json.Valid(r.Record) {
+				t.Errorf("%s", r.Record)
+			}
+			records = append(records, r.Kind+" "+r.Key)
+			last = outbox.AuditCursor{RecordedAt: r.RecordedAt, Kind: r.Kind, Key: r.Key}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errStop) {
+			t.Fatal(err)
+		}
+		return records, last
+	}
+	whole, _ := export(outbox.AuditCursor{}, 1<<30)
+	want := ask1[int](t, pool, `SELECT count(*) FROM outcrier.audit WHERE recorded_at < clock_timestamp() - interval '1 minute'`)
+	if len(whole) != want || slices.Contains(whole, "publication 1") || len(whole) < 1500 {
+		t.Errorf("%d records, want %d", len(whole), want)
+	}
+	var pieces []string
+	var cursor outbox.AuditCursor
+	for {
+		piece, last := export(cursor, 700)
+		if len(piece) == 0 {
+			break
+		}
+		pieces = append(pieces, piece...)
+		again, err := outbox.ParseAuditCursor(last.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cursor = again
+	}
+	if !slices.Equal(pieces, whole) {
+		t.Errorf("in pieces there are %d records, at once %d", len(pieces), len(whole))
+	}
+}

@@ -1,0 +1,67 @@
+package outcrier_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier"
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// Who appends by HTTP is on record with the event: the subject of the token, whatever the
+// body and the headers say, also of an event that is delivered later. An append by SQL has
+// no publisher, nor has one that stored nothing of its own.
+func TestNode_RecordsThePublisherOfAnAppend(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	node := newNode(t, outcrier.Config{DatabaseURL: url, Authenticate: func(r *http.Request) (outcrier.Identity, error) {
+		return outcrier.Identity{Subject: r.Header.Get("Who"), Publish: []outbox.Pattern{"**"}, Explicit: true}, nil
+	}})
+	base, _ := serve(t, node)
+	post := func(who, body string) {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/events", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("Who", who)
+		request.Header.Set("Publisher", "forged")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		if answer, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusCreated {
+			t.Fatalf("%s: %d %s", body, response.StatusCode, answer)
+		}
+	}
+	defer http.DefaultClient.CloseIdleConnections()
+	for topic, key := range map[string]string{"by SQL": "k", "by SQL alone": ""} {
+		if _, err := pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, dedup_key) VALUES ($1, 't', $2)`, topic, key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	post("shop", `[{"topic": "a", "type": "t", "headers": {"publisher": "forged"}}, {"topic": "b", "type": "t", "dedup_key": "b"}]`)
+	post("another", `{"topic": "b", "type": "t", "dedup_key": "b"}`)      // is there already
+	post("another", `{"topic": "by SQL", "type": "t", "dedup_key": "k"}`) // and is SQL's
+	post("", `{"topic": "nameless", "type": "t"}`)
+	post("desk", fmt.Sprintf(`{"topic": "later", "type": "t", "deliver_at": %q}`, time.Now().Add(time.Second).Format(time.RFC3339Nano)))
+	const query = `SELECT string_agg(concat_ws(' ', topic, 'by', coalesce(publisher, 'nobody')), ', ' ORDER BY topic) FROM outcrier.history`
+	const want = "a by shop, b by shop, by SQL by nobody, by SQL alone by nobody, later by desk, nameless by nobody"
+	var got string
+	eventually(t, func() bool {
+		if err := pool.QueryRow(t.Context(), query).Scan(&got); err != nil {
+			t.Fatal(err)
+		}
+		return strings.Contains(got, "later")
+	})
+	if got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
