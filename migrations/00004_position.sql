@@ -128,6 +128,9 @@ BEGIN
 END
 $$;
 
+-- The first one, for those who ask for a position before a node has started.
+SELECT outcrier.rotate_position_key();
+
 -- position_keys returns the keys, for nodes, and makes one where there is none.
 CREATE FUNCTION outcrier.position_keys() RETURNS TABLE (n int, inner_block bytea, outer_block bytea, used boolean)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

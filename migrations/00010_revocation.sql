@@ -16,18 +16,22 @@ CREATE TABLE outcrier.revoked (
     CONSTRAINT sub_or_jti CHECK (num_nonnulls(sub, jti) = 1)
 );
 
--- mark_revocation tells all nodes of a change, also of one made by hand.
+-- mark_revocation tells all nodes of a change, also of one made by hand. A dump's data or a
+-- subscription may bring rows before it sets the sequence of ids: the marker of an insert
+-- draws none, and its id is negative.
 CREATE FUNCTION outcrier.mark_revocation() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-    INSERT INTO outcrier.event (topic, type) VALUES ('', 'outcrier.revocation');
+    INSERT INTO outcrier.event (id, topic, type)
+    VALUES (CASE TG_OP WHEN 'INSERT' THEN -NEW.revocation ELSE nextval('outcrier.event_id'::regclass) END, '', 'outcrier.revocation');
     PERFORM outcrier.wake_up();
     RETURN NULL;
 END
 $$;
-CREATE TRIGGER mark_revocation AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON outcrier.revoked
-FOR EACH STATEMENT EXECUTE FUNCTION outcrier.mark_revocation();
+CREATE TRIGGER mark_revocation AFTER INSERT ON outcrier.revoked FOR EACH ROW EXECUTE FUNCTION outcrier.mark_revocation();
+CREATE TRIGGER mark_change AFTER UPDATE OR DELETE OR TRUNCATE ON outcrier.revoked FOR EACH STATEMENT EXECUTE FUNCTION outcrier.mark_revocation();
 ALTER TABLE outcrier.revoked ENABLE ALWAYS TRIGGER mark_revocation;
+ALTER TABLE outcrier.revoked ENABLE ALWAYS TRIGGER mark_change;
 
 -- revoke_as withdraws tokens, and records by whom: it is the server's, for admins whom
 -- it knows by their token.

@@ -166,7 +166,7 @@ func TestRestore_OfADump(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			from, source := migrated(t)
 			exec(t, source, `SELECT outcrier.append('kept', 't', dedup_key => 'kept'), outcrier.append('kept', 'later', deliver_at => now() + interval '1 hour')`)
-			exec(t, source, `SELECT outcrier.settle()`)
+			exec(t, source, `SELECT outcrier.settle(), outcrier.revoke(jti => 'a token', reason => 'a test')`)
 			to, _ := empty(t)
 			restore(t, from, to)
 			conn := connect(t, to)

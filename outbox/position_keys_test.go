@@ -90,9 +90,11 @@ func TestPositionKeys_GoneAreMadeAnew(t *testing.T) {
 	}
 }
 
-// Before the first node there is no key, and a position that is given all the same is a gap.
+// Where the schema came without its rows there is no key until a node starts, and a position
+// that is given all the same is a gap.
 func TestPositionKeys_WithoutOneAPositionIsAGap(t *testing.T) {
 	pool := outboxtest.New(t)
+	exec(t, pool, `TRUNCATE outcrier.position_key`)
 	text := sqlPosition(t, pool)
 	keys := new(outbox.PositionKeys)
 	if err := keys.Read(t.Context(), pool, ""); err != nil {
