@@ -57,5 +57,5 @@
 // The package knows no SQL and no HTTP routes: [Past] is its interface to the table,
 // [Writer] that to a response. The way of an event from function to function is in
 // docs/architecture.md. Why connections are taken over, why gzip is shared, why there
-// is a ring: docs/decisions, 8 to 10.
+// is a ring: docs/decisions, 8 to 10 and 14.
 package sse
