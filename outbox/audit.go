@@ -160,15 +160,15 @@ func (a *Audit) Run(ctx context.Context) error {
 	}
 	ticker := time.NewTicker(auditTurn)
 	defer ticker.Stop()
-	failing, told := false, int64(0)
+	failing, reported := false, int64(0)
 	for {
 		err := a.turn(ctx, a.Every)
 		if err != nil && ctx.Err() == nil && !failing {
 			a.Log.WarnContext(ctx, "streams are not recorded", "err", err, "retry_in", auditTurn)
 		}
-		if dropped := a.Stats().Dropped; dropped > told && (err == nil || !failing) {
-			a.Log.ErrorContext(ctx, "streams ended unrecorded", "streams", dropped-told)
-			told = dropped
+		if dropped := a.Stats().Dropped; dropped > reported && (err == nil || !failing) {
+			a.Log.ErrorContext(ctx, "records of ended streams dropped", "streams", dropped-reported)
+			reported = dropped
 		}
 		if failing && err == nil {
 			a.Log.InfoContext(ctx, "streams are recorded again")

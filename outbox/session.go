@@ -104,7 +104,7 @@ FROM pg_catalog.unnest(ARRAY[`+strings.Join(names, ", ")+`]) AS s (name)`).ReadA
 	}
 	for i, row := range results[0].Rows {
 		if i >= len(want) || len(row) != 4 || string(row[0]) != want[i].name {
-			return state, errors.New("ask a new session for its settings: the answer is not to the question")
+			return state, errors.New("ask a new session for its settings: unexpected rows")
 		}
 		if row[1] != nil && string(row[1]) != want[i].value { // NULL: the server has no such setting
 			differing := want[i]
