@@ -230,6 +230,7 @@ FROM outcrier.erasure AS e
 UNION ALL
 SELECT d.linked_at, 'day', d.day::text, jsonb_build_object('day', d.day, 'records', d.records, 'digest', encode(d.digest, 'hex'), 'link', encode(d.link, 'hex'))
 FROM outcrier.audit_day AS d;
+COMMENT ON VIEW outcrier.audit IS 'All records of the audit that are closed, one a row, as outcrier audit export prints them: streams and polls, the requests of admins, who appended by HTTP, erasures, and the links of the chain. recorded_at is when a record was closed, and its day is that of the chain in audit_day.';
 
 CREATE FUNCTION outcrier.audit_digest(day date, OUT records bigint, OUT digest bytea)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$

@@ -75,7 +75,7 @@ var mutants = []mutant{
 		{"sse/subscription.go", "s.last >= f.serial", "s.last == f.serial"},
 	}},
 	{"the parts of a read taken for reads", []edit{
-		{"sse/ring.go", "= &events[i], read, r.serial", "= &events[i], &reading{read.From, read.To, read.number, read.at}, r.serial"},
+		{"sse/ring.go", "= &events[i], read, r.serial", "= &events[i], &reading{read.From, read.To, read.number, read.at, read.keys}, r.serial"},
 	}},
 	{"a node that lags repeats what another has sent", []edit{
 		{"sse/handover.go", "ahead: !w.Given.Covers(given.Given)}", "ahead: false}"},

@@ -121,9 +121,9 @@ func TestFault_PgBouncer(t *testing.T) {
 	f.write(4)
 	f.read(8)
 	f.recover("the start", 30*time.Second)
-	if why := readiness(t, polling); !strings.Contains(why, "direct") {
-		t.Errorf("a node whose tail is behind a pooler says %q of it, want that it needs a direct connection", why)
-	}
+	eventually(t, "the node whose tail is behind a pooler is ready and says that it needs a direct connection", 20*time.Second, func() bool {
+		return polling.ready() && strings.Contains(readiness(t, polling), "direct connection")
+	})
 	f.suffer("behind PgBouncer", 10*time.Second, func() { f.pause(2*time.Second, 3*time.Second) })
 	f.suffer("kill -9 of PgBouncer", 10*time.Second, func() {
 		pooler.kill()
