@@ -112,6 +112,7 @@ type bench struct {
 	name   string // what tells this run's topics and schema from another's
 	target *target
 	report *Report
+	worked Count // what streams received in the measure work
 }
 
 // Run measures. The report has the results up to the end, or up to an error: that of a

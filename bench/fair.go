@@ -66,6 +66,8 @@ func (b *bench) fair(ctx context.Context) error {
 	}
 	for which, ask := range asks {
 		replay := Figure{Measure: "fair", Variant: ask.name, Name: fmt.Sprintf("replay of %d events", honestMissed), Unit: "ms", Runs: replays[which]}
+		replay.Count = &Count{Deliveries: int64(len(replays[which]) * honestMissed)} // or it has failed
+		b.report.Total.add(*replay.Count)
 		post := Figure{Measure: "fair", Variant: ask.name, Name: "POST /events", Unit: "ms", Runs: posts[which]}
 		if which > 0 {
 			replay.Ratio = &Ratio{To: "alone", Runs: ratios(replays[which], replays[0])}

@@ -22,6 +22,9 @@ func (b *bench) workScratch(ctx context.Context) error {
 	}
 	add := func(variant, name string, of []float64, aim *Aim) {
 		f := Figure{Measure: "work", Variant: variant + ", " + b.paceName(), Name: name, Unit: "ms", Runs: of, Aim: aim}
+		if variant == "outcrier, 1 node" {
+			f.Count = &b.worked
+		}
 		if unknown != "" {
 			f.Runs, f.Aim, f.Note = nil, nil, unknown
 		}
@@ -100,6 +103,7 @@ func (b *bench) cpuOfNodes(ctx context.Context, postmaster int, topic string) (c
 	missing, err := client.await(ctx, int64(appended))
 	count := client.count()
 	count.Lost += missing
+	b.worked.add(count)
 	b.report.Total.add(count)
 	return cost, err
 }
