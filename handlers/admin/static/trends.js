@@ -31,7 +31,10 @@ export function trends(main, page, query) {
   const show = (trend) => {
     const buckets = trend.series[0]?.counts.length ?? 0;
     const at = (i) => new Date(Date.parse(trend.from) + i * trend.bucket_s * 1000).toISOString();
-    chart.show(Array.from({ length: buckets }, (_, i) => ({ at: at(i), events: trend.series.reduce((sum, one) => sum + one.counts[i], 0) })));
+    const points = Array.from({ length: buckets }, (_, i) => ({ at: at(i), events: trend.series.reduce((sum, one) => sum + one.counts[i], 0) }));
+    // One point is no line. Before all that is held there was nothing.
+    if (buckets === 1 && !asked.from) points.unshift({ at: at(-1), events: 0 });
+    chart.show(points);
     note.classList.remove('loading');
     note.replaceChildren(...(buckets ? [t('trend_bucket', { age: age(trend.bucket_s) }), ' ', t('trend_from'), ' ', when(trend.from, clock(trend.from, false)), '. ', trend.exact ? '' : t('trend_sample')] : [t('none_found')]));
     sync(list, trend.series, (one) => one.name || '*', (one) =>
