@@ -55,11 +55,8 @@ func ParseAuditHead(text string) (head AuditLink, err error) {
 	if head.Day, err = time.Parse(time.DateOnly, day); err == nil {
 		head.Link, err = hex.DecodeString(link)
 	}
-	if err == nil && len(head.Link) != sha256.Size {
-		err = fmt.Errorf("a link has %d bytes", sha256.Size)
-	}
-	if err != nil {
-		return head, fmt.Errorf("%.100q is not a day and its link, like 2026-11-29:5f70…: %w", text, err)
+	if err != nil || len(head.Link) != sha256.Size {
+		return head, fmt.Errorf("%.100q is not a day and its link, %d hexadecimal digits, like 2026-11-29:5f70…", text, 2*sha256.Size)
 	}
 	return head, nil
 }

@@ -1,49 +1,9 @@
 package outbox
 
 import (
-	"errors"
-	"os"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5/pgconn"
 )
-
-// Explain returns a phrase for why the database can't be followed or asked. It has no
-// address, name or statement, so that anybody may read it. permanent reports whether a
-// person has to act, because trying again does not help.
-func Explain(err error) (why string, permanent bool) {
-	var pg *pgconn.PgError
-	switch {
-	case errors.Is(err, ErrStandby):
-		return "the database URL leads to a standby, and events are read from the primary", false
-	case errors.Is(err, ErrNotMigrated):
-		return ErrNotMigrated.Error(), false
-	case errors.Is(err, errSilent):
-		return "the database does not answer", false
-	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission), errors.Is(err, errNoURL):
-		return "the file with the database's URL, or one that the URL names, can't be read", false
-	case !errors.As(err, &pg) && strings.Contains(err.Error(), "tls: "), !errors.As(err, &pg) && strings.Contains(err.Error(), "server refused TLS"):
-		return "TLS to the database fails: see sslmode and sslrootcert in its URL", false
-	case !errors.As(err, &pg):
-		return "the database can't be reached", false
-	}
-	switch pg.Code {
-	case "28000", "28P01":
-		return "the database refuses the role or its password: correct the database URL, or pg_hba.conf", true
-	case "3D000":
-		return "the database that the URL names does not exist: create it, or correct the URL", true
-	case "42501":
-		return "the role lacks rights: run outcrier migrate roles, and GRANT outcrier_server to it", true
-	case "53300":
-		return "the database has no connection left for the role", false
-	case "55000":
-		return "the database takes no connections at present", false
-	case "57P01", "57P02", "57P03":
-		return "the database is starting or stopping", false
-	}
-	return "the database answers with an error, SQLSTATE " + pg.Code, false
-}
 
 // outage limits the log of work that fails again and again to one line when the failure
 // begins, when its cause changes, and once a minute.

@@ -323,8 +323,13 @@ func TestTail_LogsAnOutageOnce(t *testing.T) {
 	killer, database := connection(t, strings.Replace(url, "/"+databaseOf(t, url), "/postgres", 1)), databaseOf(t, url)
 	exec(t, killer, `ALTER DATABASE `+database+` ALLOW_CONNECTIONS false`)
 	exec(t, killer, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1`, database)
-	eventually(t, func() bool { return !tail.Status().Following })
-	time.Sleep(500 * time.Millisecond) // some failures, whose number the second line has
+	failures := make(map[error]bool)
+	eventually(t, func() bool {
+		if s := tail.Status(); !s.Following {
+			failures[s.Err] = true
+		}
+		return len(failures) > 4
+	})
 	exec(t, killer, `ALTER DATABASE `+database+` ALLOW_CONNECTIONS true`)
 	eventually(t, func() bool { return tail.Status().Following && strings.Contains(said.String(), "tail follows again") })
 	if n := strings.Count(said.String(), "tail lost its connection"); n == 0 || n > 2 { // by the end of the session, and by the refusal

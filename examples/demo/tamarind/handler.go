@@ -1,6 +1,7 @@
 package tamarind
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,8 +30,8 @@ func (b *Business) Handler() http.Handler {
 	mux.Handle("POST /api/demo/traffic", b.api(http.StatusOK, b.postTraffic))
 	mux.Handle("GET "+desk+"/state", b.api(http.StatusOK, b.getState))
 	mux.Handle("POST "+desk+"/items", b.api(http.StatusCreated, b.postItem))
-	mux.Handle("POST "+desk+"/items/{id}/approve", b.api(http.StatusOK, b.postApprove))
-	mux.Handle("POST "+desk+"/items/{id}/reject", b.api(http.StatusOK, b.postReject))
+	mux.Handle("POST "+desk+"/items/{id}/approve", b.api(http.StatusOK, postVerdict(b.Approve)))
+	mux.Handle("POST "+desk+"/items/{id}/reject", b.api(http.StatusOK, postVerdict(b.Reject)))
 	mux.Handle("POST "+desk+"/items/{id}/trade", b.api(http.StatusCreated, b.postTrade))
 	mux.Handle("POST "+desk+"/login", b.api(http.StatusOK, b.postLogin))
 	mux.Handle("POST "+desk+"/logout", b.api(http.StatusOK, b.postLogout))
@@ -121,28 +122,19 @@ type verdict struct {
 	Note string `json:"note"`
 }
 
-func (b *Business) postApprove(r *http.Request) (any, error) {
-	id, err := id(r)
-	if err != nil {
-		return nil, err
+// postVerdict answers with the item that decide approves or rejects.
+func postVerdict(decide func(ctx context.Context, reviewer string, id int64, note string) (Item, error)) func(*http.Request) (any, error) {
+	return func(r *http.Request) (any, error) {
+		id, err := id(r)
+		if err != nil {
+			return nil, err
+		}
+		v, err := body[verdict](r)
+		if err != nil {
+			return nil, err
+		}
+		return decide(r.Context(), r.PathValue("person"), id, v.Note)
 	}
-	v, err := body[verdict](r)
-	if err != nil {
-		return nil, err
-	}
-	return b.Approve(r.Context(), r.PathValue("person"), id, v.Note)
-}
-
-func (b *Business) postReject(r *http.Request) (any, error) {
-	id, err := id(r)
-	if err != nil {
-		return nil, err
-	}
-	v, err := body[verdict](r)
-	if err != nil {
-		return nil, err
-	}
-	return b.Reject(r.Context(), r.PathValue("person"), id, v.Note)
 }
 
 func (b *Business) postTrade(r *http.Request) (any, error) {
