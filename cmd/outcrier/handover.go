@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"runtime"
 	"time"
@@ -29,15 +31,23 @@ func (c tailConfig) line(event json.RawMessage, e envelope) []byte {
 // execute has the command take an event, and returns when it has: it is asked again until
 // it succeeds, or ctx ends.
 func (c tailConfig) execute(ctx context.Context, p process, event json.RawMessage, e envelope) error {
+	input, err := newInputFile(c.line(event, e))
+	if err != nil {
+		return err
+	}
+	defer input.remove()
 	retry := backoff.NewExponentialBackOff()
 	for {
+		if _, err := input.Seek(0, io.SeekStart); err != nil {
+			return fmt.Errorf("read the event's file: %w", err)
+		}
 		shell, flag := "/bin/sh", "-c"
 		if runtime.GOOS == "windows" {
 			shell, flag = "cmd", "/C"
 		}
 		cmd := exec.CommandContext(ctx, shell, flag, c.Exec) //nolint:gosec // G204: the command is the user's
 		cmd.Env = append(cmd.Environ(), "EVENT_ID="+e.ID, "EVENT_TOPIC="+e.Topic, "EVENT_TYPE="+e.Type)
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(c.line(event, e)), p.stdout, p.stderr
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = input.File, p.stdout, p.stderr
 		err := cmd.Run()
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -53,6 +63,30 @@ func (c tailConfig) execute(ctx context.Context, p process, event json.RawMessag
 			return context.Cause(ctx)
 		}
 	}
+}
+
+// inputFile is the standard input of a command. It is a file and not a pipe: a command
+// goes on when the tail is killed, and a pipe would end for it in the middle of the event,
+// or before the first byte, as if that were the whole. A webhook would get an empty body
+// under the event's key, and refuse the event itself as a repeat.
+type inputFile struct{ *os.File }
+
+func newInputFile(event []byte) (inputFile, error) {
+	file, err := os.CreateTemp("", "outcrier-event-")
+	if err != nil {
+		return inputFile{}, fmt.Errorf("keep the event for the command: %w", err)
+	}
+	_ = os.Remove(file.Name()) // nothing is left after kill -9; Windows refuses, and remove does it there
+	if _, err := file.Write(event); err != nil {
+		inputFile{file}.remove()
+		return inputFile{}, fmt.Errorf("keep the event for the command: %w", err)
+	}
+	return inputFile{file}, nil
+}
+
+func (f inputFile) remove() {
+	_ = f.Close()
+	_ = os.Remove(f.Name())
 }
 
 // give prints an event, or has the command take it.

@@ -3,6 +3,7 @@ package bridge
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -182,13 +183,57 @@ func need(t *testing.T, name string) string {
 	return ""
 }
 
+// TestExec_ReadsTheWholeEventWhenTheTailIsKilled has a command that reads its input after
+// the tail was killed, and an event that is longer than a pipe holds.
+func TestExec_ReadsTheWholeEventWhenTheTailIsKilled(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("the command is for a shell of Unix")
+	}
+	database := outboxtest.URL(t)
+	const writeSQL = `INSERT INTO outbox (topic, type, payload) VALUES ('user/1', 'account.locked', json_build_object('n', 1, 'text', repeat('a', 200000)))`
+	if _, err := outboxtest.Pool(t, database).Exec(t.Context(), writeSQL); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	exists := func(name string) func() bool {
+		return func() bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
+	}
+	cmd := exec.Command(filepath.Join(bin, "outcrier"), "tail", "--database-url", database, "--topic", "**", "--from", "earliest", "--format", "payload", "--exec",
+		`touch begun; until [ -e killed ]; do sleep 0.02; done; cat >part; mv part whole`)
+	cmd.Dir, cmd.Stderr = dir, t.Output()
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	eventually(t, "the command runs", exists("begun"))
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_, _ = cmd.Process.Wait() // not cmd.Wait, which waits for who reads standard error too
+	if err := os.WriteFile(filepath.Join(dir, "killed"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the command has read its input", exists("whole"))
+	payload, err := os.ReadFile(filepath.Join(dir, "whole"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var event struct{ Text string }
+	if err := json.Unmarshal(payload, &event); err != nil || len(event.Text) != 200000 {
+		t.Errorf("the command has read %d bytes of the event: %v", len(payload), err)
+	}
+}
+
 // TestWebhook_LosesNothing has a webhook that fails now and then, too.
 func TestWebhook_LosesNothing(t *testing.T) {
 	need(t, "curl")
 	var s sink
-	requests := 0 // one after another
+	var requests atomic.Int32 // two at once, when a command outlives its tail
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if requests++; requests%7 == 0 {
+		if requests.Add(1)%7 == 0 {
 			http.Error(w, "try again", http.StatusServiceUnavailable)
 			return
 		}
