@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -19,7 +20,9 @@ func ListenOn(ctx context.Context, conn *pgx.Conn) (Listener, error) {
 
 // Request draws a request and returns its number.
 func (l Listener) Request(ctx context.Context) (int64, error) {
-	_, err := l.request(ctx)
+	var r request
+	_, _, err := read(ctx, db{l.conn, ""}, Position{Given: Set{Max: math.MaxInt64}}, true, false, &r, func(Read) {})
+	l.learn(ctx, r.number)
 	return l.known, err
 }
 
@@ -53,7 +56,8 @@ func (p Pattern) Bounds() (low, high string, bounded bool) { return p.bounds() }
 
 // ReadOnce is one read of a tail, as for few events or for many.
 func ReadOnce(ctx context.Context, conn *pgx.Conn, from Position, few, around bool, deliver func(Read)) (to Position, xip []uint64, err error) {
-	return read(ctx, db{conn, ""}, from, few, around, deliver)
+	to, s, err := read(ctx, db{conn, ""}, from, few, around, nil, deliver)
+	return to, s.inProgress, err
 }
 
 // Here is where a tail starts.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,7 +70,7 @@ func (h *history) snapshot() string {
 			xip += fmt.Sprintf(",%d", tx.xid)
 		}
 	}
-	return fmt.Sprintf("%d:%d:%s", xmin, h.completed+1, xip)
+	return fmt.Sprintf("%d:%d:%s", xmin, h.completed+1, strings.TrimPrefix(xip, ","))
 }
 
 // visible are the committed events that match, by id.

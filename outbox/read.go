@@ -60,10 +60,10 @@ func (r *Read) At(i int) Position {
 // snapshot; aroundLeg uses the ranges between the transactions in progress, which costs
 // more the more of them there are.
 const (
-	newLeg  = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outcrier.event WHERE xid > $1 AND xid < (SELECT pg_snapshot_xmax(pg_current_snapshot()))`
-	lateLeg = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM outcrier.event WHERE xid = ANY(` + ended + `) AND xid <= $1`
+	newLeg  = `SELECT ` + eventColumns + `, ` + noSnapshot + ` FROM outcrier.event WHERE xid > $1 AND xid < (SELECT pg_snapshot_xmax(pg_current_snapshot()))`
+	lateLeg = `SELECT ` + eventColumns + `, ` + noSnapshot + ` FROM outcrier.event WHERE xid = ANY(` + ended + `) AND xid <= $1`
 
-	aroundLeg = `SELECT ` + eventColumns + `, 0::bigint, '', 0::bigint FROM ranges CROSS JOIN LATERAL (
+	aroundLeg = `SELECT ` + eventColumns + `, ` + noSnapshot + ` FROM ranges CROSS JOIN LATERAL (
 	SELECT ` + eventColumns + ` FROM outcrier.event WHERE xid > low AND xid < high OFFSET 0
 ) AS o`
 
@@ -83,6 +83,9 @@ WITH ranges AS MATERIALIZED (
 		SELECT xid, id, created_at FROM outcrier.event WHERE xid > low AND xid < high ORDER BY xid DESC, id DESC LIMIT 1
 	) AS o ORDER BY o.xid DESC LIMIT 1`
 
+	// noSnapshot are an event's columns where the row about the snapshot has the snapshot.
+	noSnapshot = `0::bigint, '', 0::bigint, NULL::bigint, NULL::bigint`
+
 	aboutColumns = `pg_current_snapshot()::text AS snapshot, coalesce((SELECT max(removal) FROM outcrier.removal), 0) AS removal`
 )
 
@@ -90,27 +93,55 @@ WITH ranges AS MATERIALIZED (
 const longSQL = rangesSQL + `, newest AS MATERIALIZED (` + newestSQL + `
 )
 SELECT coalesce(n.xid, '0') AS xid, '-9223372036854775808'::bigint AS id, '' AS topic, '' AS type, NULL::json AS payload, '' AS source, NULL::jsonb AS headers,
-	coalesce(n.created_at, 'epoch') AS created_at, coalesce(n.id, 0) AS newest, ` + aboutColumns + `
+	coalesce(n.created_at, 'epoch') AS created_at, coalesce(n.id, 0) AS newest, ` + aboutColumns + `, NULL::bigint, NULL::bigint
 FROM (SELECT 1) AS one LEFT JOIN newest AS n ON true
 UNION ALL ` + aroundLeg + ` UNION ALL ` + lateLeg + `
 ORDER BY id, xid`
 
-// shortSQL returns only a few events, unsorted; the tail sorts them and finds the newest.
+// shortSQL is a query that returns only a few events, unsorted; the tail sorts them and finds the newest.
 // Each scan of the table visits every partition, and for a few events that takes most of
-// the time of a read. For the same reason only the variants with Late, for a set with
-// exceptions, have the second branch, and only those with Around have the ranges.
-const (
-	shortSQL           = shortHead + newLeg + shortLimit
-	shortLateSQL       = shortHead + newLeg + ` UNION ALL ` + lateLeg + shortLimit
-	shortAroundSQL     = rangesSQL + shortHead + aroundLeg + shortLimit
-	shortAroundLateSQL = rangesSQL + shortHead + aroundLeg + ` UNION ALL ` + lateLeg + shortLimit
+// the time of a read. For the same reason only the variants with late, for a set with
+// exceptions, have the second branch, and only those with around have the ranges. With
+// draws it draws a request for a wake-up too.
+type shortSQL struct{ late, around, draws bool }
 
+func (q shortSQL) build() string {
+	with, legs, columns := ``, newLeg, nextColumns
+	if q.around {
+		with, legs = rangesSQL, aroundLeg
+	}
+	if q.late {
+		legs += ` UNION ALL ` + lateLeg
+	}
+	if q.draws {
+		columns = drawnColumns
+	}
+	return with + shortHead + columns + ` UNION ALL ` + legs + shortLimit
+}
+
+var shortSQLs = func() map[shortSQL]string {
+	built := map[shortSQL]string{}
+	for i := range 8 {
+		q := shortSQL{late: i&1 != 0, around: i&2 != 0, draws: i&4 != 0}
+		built[q] = q.build()
+	}
+	return built
+}()
+
+const (
 	shortHead = `
 SELECT '0'::xid8 AS xid, 0::bigint AS id, '' AS topic, '' AS type, NULL::json AS payload, '' AS source, NULL::jsonb AS headers,
-	'epoch'::timestamptz AS created_at, 0::bigint AS newest, ` + aboutColumns + `
-UNION ALL `
+	'epoch'::timestamptz AS created_at, 0::bigint AS newest, ` + aboutColumns + `, `
 	shortLimit  = ` LIMIT 34` // the row about the snapshot, shortEvents, and one more
 	shortEvents = 32
+
+	// drawnColumns draw a request for a wake-up, and then read the next xid, see request.
+	// age tells it without taking one (xid_age in Postgres's xid.c), except in a transaction
+	// that has one itself, and one in 32 times nextval takes one. That the transaction is
+	// on disk is not worth the wait.
+	drawnColumns = `r.drawn, CASE WHEN r.drawn > 0 AND pg_current_xact_id_if_assigned() IS NULL THEN age('3'::xid)::bigint END
+FROM (SELECT nextval('outcrier.wake_request') AS drawn, set_config('synchronous_commit', 'off', true) OFFSET 0) AS r`
+	nextColumns = `NULL::bigint, CASE WHEN pg_current_xact_id_if_assigned() IS NULL THEN age('3'::xid)::bigint END`
 )
 
 // hereSQL is longSQL's first row alone, for the empty set ($1 is 0): where a tail
@@ -160,33 +191,33 @@ func (r *Read) take(e Event) error {
 }
 
 // read reads the events that are new since from and passes them to deliver, part by part.
-// It returns the position after them and the transactions in progress in its snapshot,
-// ascending. An error after the first part leaves a read unfinished. With few, read expects
-// a few events and first tries a query for these alone; with around, it goes around the
-// rows of open transactions, of which there may be many.
-func read(ctx context.Context, q db, from Position, few, around bool, deliver func(Read)) (to Position, xip []uint64, err error) {
+// It returns the position after them and its snapshot. An error after the first part leaves a read unfinished. With few, read expects
+// a few events and first tries a query for these alone, which draws the request as well, if
+// that is not nil and not drawn; with around, it goes around the rows of open transactions,
+// of which there may be many.
+func read(ctx context.Context, q db, from Position, few, around bool, r *request, deliver func(Read)) (to Position, s snapshot, err error) {
 	if few {
-		part, xip, err := readFew(ctx, q, from, around)
+		part, s, err := readFew(ctx, q, from, around, r)
 		if err != nil {
-			return from, nil, err
+			return from, s, err
 		}
 		if part.Last {
 			deliver(part)
-			return part.To, xip, nil
+			return part.To, s, nil
 		}
 	}
-	to, xip, err = readMany(ctx, q, from, deliver)
+	to, s, err = readMany(ctx, q, from, deliver)
 	if err != nil && !errors.Is(err, errReset) {
 		err = fmt.Errorf("%w: %w", errMany, err)
 	}
-	return to, xip, err
+	return to, s, err
 }
 
 // readMany is a read of any number of events.
-func readMany(ctx context.Context, q db, from Position, deliver func(Read)) (to Position, xip []uint64, err error) {
+func readMany(ctx context.Context, q db, from Position, deliver func(Read)) (to Position, s snapshot, err error) {
 	rows, err := q.Query(ctx, longSQL, inBinary, from.Given.Max, from.Given.Except)
 	if err != nil {
-		return from, nil, err
+		return from, s, err
 	}
 	defer rows.Close()
 	to = from
@@ -196,11 +227,11 @@ func readMany(ctx context.Context, q db, from Position, deliver func(Read)) (to 
 	for rows.Next() {
 		event, about, err := d.read(rows)
 		if err != nil {
-			return from, nil, err
+			return from, s, err
 		}
 		if about != nil {
-			if to, xip, err = advance(from, *about); err != nil {
-				return from, nil, err
+			if to, s, err = advance(from, *about); err != nil {
+				return from, s, err
 			}
 			part.To = to
 			continue
@@ -213,69 +244,71 @@ func readMany(ctx context.Context, q db, from Position, deliver func(Read)) (to 
 			part, size = Read{From: from, To: to}, 0
 		}
 		if err := part.take(event); err != nil {
-			return from, nil, err
+			return from, s, err
 		}
 		size += event.size()
 	}
 	if err := rows.Err(); err != nil {
-		return from, nil, err
+		return from, s, err
 	}
 	part.end(to)
 	deliver(part)
-	return part.To, xip, nil
+	return part.To, s, nil
 }
 
 // readFew returns a whole read of at most shortEvents; or, if there are more, a part
 // without Last, to be discarded.
-func readFew(ctx context.Context, q db, from Position, around bool) (part Read, xip []uint64, err error) {
-	query, late := shortSQL, shortLateSQL
-	if around {
-		query, late = shortAroundSQL, shortAroundLateSQL
-	}
+func readFew(ctx context.Context, q db, from Position, around bool, r *request) (part Read, s snapshot, err error) {
+	query := shortSQL{late: len(from.Given.Except) > 0, around: around, draws: r != nil && r.number == 0}
 	args := []any{inBinary, from.Given.Max}
-	if len(from.Given.Except) > 0 {
-		query, args = late, append(args, from.Given.Except)
+	if query.late {
+		args = append(args, from.Given.Except)
 	}
-	rows, err := q.Query(ctx, query, args...)
+	rows, err := q.Query(ctx, shortSQLs[query], args...)
 	if err != nil {
-		return part, nil, err
+		return part, s, err
 	}
 	defer rows.Close()
 	part = Read{From: from, First: true}
-	var snapshot snapshotRow
+	var about snapshotRow
 	var d decoder
 	var all []Event
 	size := 0
 	for rows.Next() {
-		event, about, err := d.read(rows)
+		event, row, err := d.read(rows)
 		if err != nil {
-			return part, nil, err
+			return part, s, err
 		}
-		if about != nil {
-			snapshot = *about
+		if row != nil {
+			about = *row
 			continue
 		}
 		all = append(all, event)
 		size += event.size()
 	}
-	if err := rows.Err(); err != nil || len(all) > shortEvents || size > partBytes {
-		return part, nil, err
+	if err := rows.Err(); err != nil {
+		return part, s, err
+	}
+	if s, err = parseSnapshot(about.snapshot); err != nil {
+		return part, s, err
+	}
+	if r != nil {
+		r.seen(about, s)
+	}
+	if len(all) > shortEvents || size > partBytes {
+		return part, s, nil
 	}
 	slices.SortFunc(all, func(a, b Event) int { return cmp.Compare(a.ID, b.ID) })
 	for _, e := range all {
-		if e.XID > from.Given.Max && e.XID >= snapshot.xid {
-			snapshot.xid, snapshot.id, snapshot.createdAt = e.XID, e.ID, e.CreatedAt
+		if e.XID > from.Given.Max && e.XID >= about.xid {
+			about.xid, about.id, about.createdAt = e.XID, e.ID, e.CreatedAt
 		}
 		if err := part.take(e); err != nil {
-			return part, nil, err
+			return part, s, err
 		}
 	}
-	to, xip, err := advance(from, snapshot)
-	if err != nil {
-		return part, nil, err
-	}
-	part.end(to)
-	return part, xip, nil
+	part.end(advanced(from, about, s))
+	return part, s, nil
 }
 
 // end makes r the last part of a read that ends at to.
@@ -289,12 +322,13 @@ func (r *Read) end(to Position) {
 // read decodes a row of a read: an event, or the one about the snapshot.
 func (d *decoder) read(rows pgx.Rows) (event Event, about *snapshotRow, err error) {
 	event, err = d.decode(rows)
-	snapshot := d.row[columnsMore+1]
-	if err != nil || len(snapshot) == 0 {
+	text := d.row[columnsMore+1]
+	if err != nil || len(text) == 0 {
 		return event, nil, err
 	}
 	return Event{}, &snapshotRow{
-		xid: event.XID, id: d.int64(columnsMore), createdAt: event.CreatedAt, snapshot: string(snapshot), removal: d.int64(columnsMore + 2),
+		xid: event.XID, id: d.int64(columnsMore), createdAt: event.CreatedAt, snapshot: string(text), removal: d.int64(columnsMore + 2),
+		drawn: d.int64(columnsMore + 3), age: d.int64(columnsMore + 4), aged: d.row[columnsMore+4] != nil,
 	}, nil
 }
 
@@ -317,14 +351,22 @@ type snapshotRow struct {
 	createdAt time.Time
 	snapshot  string
 	removal   int64
+	// drawn is the number of the request that the read has drawn, or 0. age is how many xids
+	// after 3 the next one is, modulo 2³², if the read could tell: aged.
+	drawn, age int64
+	aged       bool
 }
 
 // advance returns the position of r's snapshot, from the position before it.
-func advance(from Position, r snapshotRow) (to Position, xip []uint64, err error) {
-	xip, err = parseSnapshot(r.snapshot)
+func advance(from Position, r snapshotRow) (to Position, s snapshot, err error) {
+	s, err = parseSnapshot(r.snapshot)
 	if err != nil {
-		return from, nil, err
+		return from, s, err
 	}
+	return advanced(from, r, s), s, nil
+}
+
+func advanced(from Position, r snapshotRow, s snapshot) (to Position) {
 	to = from
 	if r.xid != 0 {
 		to.Anchor = newAnchor(r.xid, r.id, r.createdAt)
@@ -333,28 +375,37 @@ func advance(from Position, r snapshotRow) (to Position, xip []uint64, err error
 	if r.removal != 0 {
 		to.Removal = r.removal
 	}
-	to.Given = newSet(to.Anchor.XID, xip)
-	return to, xip, nil
+	to.Given = newSet(to.Anchor.XID, s.inProgress)
+	return to
 }
 
-// parseSnapshot lists the transactions in progress of a pg_snapshot,
-// "xmin:xmax:xip,xip…", ascending.
-func parseSnapshot(text string) ([]uint64, error) {
+// snapshot is a pg_snapshot: all transactions below min are over, none from max on was, and
+// inProgress lists those in between that were not, ascending.
+type snapshot struct {
+	min, max   uint64
+	inProgress []uint64
+}
+
+// parseSnapshot reads a pg_snapshot, "xmin:xmax:xip,xip…".
+func parseSnapshot(text string) (s snapshot, err error) {
 	parts := strings.SplitN(text, ":", 3)
 	if len(parts) != 3 {
-		return nil, fmt.Errorf("snapshot %q has not three parts", text)
+		return s, fmt.Errorf("snapshot %q has not three parts", text)
 	}
-	var xip []uint64
-	for field := range strings.SplitSeq(parts[2], ",") {
-		if field == "" {
-			continue
+	number := func(text string) (xid uint64) {
+		if err == nil {
+			if xid, err = strconv.ParseUint(text, 10, 64); err != nil {
+				err = fmt.Errorf("snapshot %q: %w", text, err)
+			}
 		}
-		xid, err := strconv.ParseUint(field, 10, 64)
-		if err != nil {
-			return nil, fmt.Errorf("snapshot %q: %w", text, err)
-		}
-		xip = append(xip, xid)
+		return xid
 	}
-	slices.SortFunc(xip, cmp.Compare[uint64])
-	return xip, nil
+	s.min, s.max = number(parts[0]), number(parts[1])
+	if parts[2] != "" {
+		for xid := range strings.SplitSeq(parts[2], ",") {
+			s.inProgress = append(s.inProgress, number(xid))
+		}
+	}
+	slices.Sort(s.inProgress)
+	return s, err
 }

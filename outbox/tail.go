@@ -344,9 +344,16 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 		if err := t.readKeys(ctx, conn); err != nil {
 			return err
 		}
-		events, xip, err := t.read(ctx, conn, !flowing)
+		listening := l != nil && l.works
+		draws := listening && !flowing && requested == nil
+		if draws {
+			l.take(ctx) // their writers have committed, and the read sees their events
+			l.counts.Requests++
+			requested = new(request)
+		}
+		events, snapshot, err := t.read(ctx, conn, !flowing, requested)
 		if errors.Is(err, errReset) {
-			t.continuing = false
+			t.continuing, requested = false, nil
 			if err := t.begin(ctx, conn); err != nil {
 				return migrated(err)
 			}
@@ -355,6 +362,7 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 		if err != nil {
 			return err
 		}
+		heard := draws && l.learn(ctx, requested.number)
 		if events > 0 || woken {
 			t.activity.send()
 		}
@@ -376,27 +384,23 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 				flow.hold(time.Now())
 			}
 		}
-		listening := l != nil && l.works
 		switch {
 		case listening && (flowing || overslept):
-			// Don't request a wake-up now: every writer would notify.
+			// Request no wake-up for now: every writer would notify.
 			pause, requested = t.Turn, nil
 			if err := l.answer(ctx); err != nil {
 				return fmt.Errorf("answer a wake-up: %w", err)
 			}
 		case listening && requested == nil:
-			if requested, err = l.request(ctx); err != nil {
-				return fmt.Errorf("request a wake-up: %w", err)
-			}
-			continue
-		case listening && requested.clear(xip):
+			continue // events flow no more
+		case listening && requested.clear(snapshot):
 			pause, asleep = t.IdleTurn, true
 		case events == 0:
 			pause = min(pause*2, pollTurn, t.IdleTurn)
 		}
 		t.note(func(s *Status) {
 			s.Following, s.Err = true, nil
-			s.InProgress = len(xip)
+			s.InProgress = len(snapshot.inProgress)
 			s.Listen, s.WakeUps = listenState(l), l.counted(s.WakeUps)
 			s.Listening = s.Listen == ListenOff || s.Listen == ListenWorks
 		})
@@ -415,9 +419,10 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 			}
 			continue
 		}
-		heard, err := t.sleep(ctx, l, pause)
-		if err != nil {
-			return fmt.Errorf("wait for a notification: %w", err)
+		if !heard {
+			if heard, err = t.sleep(ctx, l, pause); err != nil {
+				return fmt.Errorf("wait for a notification: %w", err)
+			}
 		}
 		if overslept && !heard {
 			t.note(func(s *Status) { s.Caught += int64(events) })
@@ -477,10 +482,10 @@ func (t *Tail) sleep(ctx context.Context, l *listener, d time.Duration) (heard b
 }
 
 // read reads new events, and delivers them.
-func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, xip []uint64, err error) {
+func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool, r *request) (events int, s snapshot, err error) {
 	asked := t.asks()
 	for {
-		to, xip, events, err := t.readOnce(ctx, conn, few, asked)
+		to, s, events, err := t.readOnce(ctx, conn, few, r, asked)
 		if err != nil {
 			// Postgres sorts many events before it returns the first, which can take longer
 			// than Silence, or more memory or disk than it has, at every attempt. At the
@@ -490,12 +495,12 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 				t.continuing = t.continuing && !t.failed
 				t.failed = true
 			}
-			return events, nil, fmt.Errorf("read the outbox: %w", err)
+			return events, s, fmt.Errorf("read the outbox: %w", err)
 		}
 		if to.Removal == t.position.Removal {
 			t.position, t.failed = to, false
 			t.hasRead(asked, events)
-			return events, xip, nil
+			return events, s, nil
 		}
 		// Events were removed since the last read, and nothing is delivered. Events that
 		// were appended and removed in between are a gap. Each stream finds it out for
@@ -503,7 +508,7 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool) (events int, 
 		// move it past. If there is no gap, later removals show in the next read.
 		verified, err := t.verify(ctx, conn)
 		if err != nil {
-			return 0, nil, err
+			return 0, s, err
 		}
 		t.position.Removal = verified.Removal
 	}
@@ -525,7 +530,7 @@ func (t *Tail) verify(ctx context.Context, conn *pgx.Conn) (verified Position, e
 }
 
 // readOnce reads once, and delivers unless events were removed since the last read.
-func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, asked time.Time) (to Position, xip []uint64, events int, err error) {
+func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, r *request, asked time.Time) (to Position, s snapshot, events int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watchdog := time.AfterFunc(t.Silence, func() { cancel(errSilent) })
@@ -533,7 +538,7 @@ func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, asked tim
 
 	began, whole := time.Now(), false
 	err = inSession(ctx, conn, t.Schema, func(q db) (err error) {
-		to, xip, err = read(ctx, q, t.position, few, t.around, func(r Read) {
+		to, s, err = read(ctx, q, t.position, few, t.around, r, func(r Read) {
 			watchdog.Reset(t.Silence)
 			if r.To.Removal != t.position.Removal {
 				return
@@ -555,11 +560,12 @@ func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, asked tim
 		err = errors.Join(err, context.Cause(ctx))
 		t.around = true
 	case t.around: // until none of these transactions is left
-		t.around = len(xip) > 0 && xip[len(xip)-1] > to.Given.Max
+		n := len(s.inProgress)
+		t.around = n > 0 && s.inProgress[n-1] > to.Given.Max
 	default:
 		t.around = time.Since(began) > slowRead
 	}
-	return to, xip, events, err
+	return to, s, events, err
 }
 
 // slowRead is longer than a read that visits few rows takes.

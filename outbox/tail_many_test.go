@@ -41,7 +41,7 @@ func TestTail_LeavesToReplaysWhatItCannotRead(t *testing.T) {
 					return
 				}
 				if failures++; test.starts == 1 {
-					exec(t, control, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET temp_file_limit', current_database()); END $$`)
+					exec(t, pool, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET temp_file_limit', current_database()); END $$`)
 				}
 			}})
 			c := follow(t, tail)

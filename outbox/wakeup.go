@@ -5,12 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // listener is a tail's side of the adaptive wake-up: writers notify only when a tail
@@ -18,16 +16,14 @@ import (
 // 00002_wake_up.sql has the writers' side.
 //
 // No wake-up is lost: a writer that looked before the request was drawn has a smaller
-// xid than the one drawn after the request, so the tail stays awake until all such
-// transactions are over; every writer that looks later sees the request and notifies.
+// xid than the next one after it, so the tail stays awake until all such transactions
+// are over; every writer that looks later sees the request and notifies.
 type listener struct {
 	conn    *pgx.Conn
 	schema  Schema
 	channel string        // the schema's name
 	limit   time.Duration // of a statement
 	log     *slog.Logger
-
-	prepared bool // the statements that draw a request
 
 	// LISTEN is tested by a notification from another connection: through a transaction
 	// pooler LISTEN succeeds, but nothing arrives while the connection waits, though
@@ -144,82 +140,42 @@ func (l *listener) close(ctx context.Context) {
 	}
 }
 
-// request is a request to be woken. The fence are the transactions that may have
-// looked for a request before it was drawn.
+// request is a request to be woken. It is drawn by a read, in one statement: the statement's
+// snapshot comes first, then the request can be seen, and then the next xid is read. Every
+// writer that looked before the request could be seen had its xid by then, below next. So if
+// nothing below next is in progress in the snapshot, the read has all events of those
+// writers, and the tail may sleep: all others see the request and notify. If not, later
+// reads wait until it is so.
 type request struct {
-	xid    uint64
-	fenced bool
-	fence  []uint64
+	number int64
+	next   uint64 // 0 while it is not known
 }
 
-// A request is drawn, and then an xid. The xid is what makes the fence whole: a
-// snapshot taken afterwards lists every transaction before it that is still open,
-// while a snapshot alone may leave out running transactions beyond the latest
-// completed one. They are two transactions, because nextval may assign its
-// transaction's xid before the request can be seen, and a writer that came in between
-// would have a larger one. In one round trip all the same: a Sync ends a transaction,
-// and need not be waited for.
-const (
-	drawSQL = `SELECT pg_catalog.nextval('outcrier.wake_request'::pg_catalog.regclass)`
-	xidSQL  = `SELECT pg_catalog.pg_current_xact_id()`
-)
-
-// request draws a request. The notifications received by then are old: their writers have
-// committed, and the next read will see their events.
-func (l *listener) request(ctx context.Context) (*request, error) {
-	l.take(ctx)
-	ctx, cancel := within(ctx, l.limit)
-	defer cancel()
-	l.counts.Requests++
-	drawn, xid, err := l.draw(ctx)
-	if err != nil {
-		return nil, err
+// seen takes what a read has drawn and seen.
+func (r *request) seen(about snapshotRow, s snapshot) {
+	if about.drawn != 0 {
+		r.number = about.drawn
 	}
-	l.learn(ctx, drawn)
-	return &request{xid: xid}, nil
+	if r.next == 0 && about.aged {
+		r.next = nextXID(about.age, s.max)
+	}
 }
 
-func (l *listener) draw(ctx context.Context) (drawn int64, xid uint64, err error) {
-	conn := l.conn.PgConn()
-	if !l.prepared {
-		for name, query := range map[string]string{"draw": l.schema.SQL(drawSQL), "xid": xidSQL} {
-			if _, err := conn.Prepare(ctx, name, query, nil); err != nil {
-				return 0, 0, err
-			}
-		}
-		l.prepared = true
-	}
-	pipeline := conn.StartPipeline(ctx)
-	pipeline.SendQueryPrepared("draw", nil, nil, nil)
-	pipeline.SendPipelineSync()
-	pipeline.SendQueryPrepared("xid", nil, nil, nil)
-	err = pipeline.Sync()
-	var values []string
-	for err == nil && len(values) < 2 {
-		var result any
-		result, err = pipeline.GetResults()
-		if rows, ok := result.(*pgconn.ResultReader); ok {
-			read := rows.Read()
-			if err = read.Err; err == nil {
-				values = append(values, string(read.Rows[0][0]))
-			}
-		}
-	}
-	if err = errors.Join(err, pipeline.Close()); err != nil {
-		return 0, 0, err
-	}
-	if drawn, err = strconv.ParseInt(values[0], 10, 64); err != nil {
-		return 0, 0, err
-	}
-	xid, err = strconv.ParseUint(values[1], 10, 64)
-	return drawn, xid, err
+// nextXID returns the xid that has this age (of xid 3, to 32 bits), the first from max on.
+func nextXID(age int64, max uint64) uint64 {
+	return max + uint64(uint32(age)+3-uint32(max))
 }
+
+// clear reports whether the tail may sleep after a read of the snapshot.
+func (r *request) clear(s snapshot) bool { return r.next != 0 && s.min >= r.next }
 
 // learn sets known to a request that was drawn. Notifications received by now may have been
-// sent before that, so they are compared with the request known then.
-func (l *listener) learn(ctx context.Context, drawn int64) {
-	l.take(ctx)
+// sent before that, so they are compared with the request known then. It reports whether
+// there are any: they may be for commits after the read that has drawn the request.
+func (l *listener) learn(ctx context.Context, drawn int64) (woken bool) {
+	woken = l.take(ctx)
 	l.known = max(l.known, drawn)
+	return woken
 }
 
 // crowdSQL reports whether a transaction waits for the lock on the cluster's notifications,
@@ -242,20 +198,6 @@ func (l *listener) crowded(ctx context.Context) (crowded bool, err error) {
 	defer cancel()
 	err = inSession(ctx, l.conn, l.schema, func(q db) error { return q.QueryRow(ctx, crowdSQL).Scan(&crowded) })
 	return crowded, err
-}
-
-// clear narrows the fence to the transactions that are still in progress in a
-// later snapshot, and reports whether none is left.
-func (r *request) clear(xip []uint64) bool {
-	if !r.fenced {
-		n, _ := slices.BinarySearch(xip, r.xid)
-		r.fence, r.fenced = slices.Clone(xip[:n]), true
-	}
-	r.fence = slices.DeleteFunc(r.fence, func(xid uint64) bool {
-		_, open := slices.BinarySearch(xip, xid)
-		return !open
-	})
-	return len(r.fence) == 0
 }
 
 // wait waits for a notification, d at most.

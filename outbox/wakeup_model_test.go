@@ -24,20 +24,20 @@ const endless = math.MaxUint8
 type fault string
 
 const (
-	noFence            fault = "no fence"
-	noOwnXID           fault = "a fence of all that the snapshot lists and no more"
-	oneTransaction     fault = "request and xid drawn in one transaction"
-	noReadAfterRequest fault = "no read between request and sleep"
-	lateListen         fault = "listen after the request"
-	lastListen         fault = "listen after the last read"
-	answerNewest       fault = "the newest request answered"
-	answerOwn          fault = "the own request answered without a notification"
-	answerNone         fault = "no request answered"
-	keptRequest        fault = "a request kept when woken, as if nobody answered it"
-	keptAwake          fault = "a request kept while events flow"
-	lateTake           fault = "old notifications passed over once the request is drawn"
-	restartRequest     fault = "a request kept over a lost connection"
-	triggerBeforeXID   fault = "a trigger that looks before its transaction has an xid"
+	noWait            fault = "no wait for transactions in flight"
+	noNextXID         fault = "a wait for all that the snapshot lists and no more"
+	ownXID            fault = "the xid that nextval took for the next one"
+	nextBeforeRequest fault = "the next xid read before the request can be seen"
+	snapshotLater     fault = "the tail's snapshot compared as of the end of its read"
+	lastListen        fault = "listen after the last read"
+	answerNewest      fault = "the newest request answered"
+	answerOwn         fault = "the own request answered without a notification"
+	answerNone        fault = "no request answered"
+	keptRequest       fault = "a request kept when woken, as if nobody answered it"
+	keptAwake         fault = "a request kept while events flow"
+	lateTake          fault = "notifications that come with the read's answer passed over"
+	restartRequest    fault = "a request kept over a lost connection"
+	triggerBeforeXID  fault = "a trigger that looks before its transaction has an xid"
 )
 
 // modelState is all there is at one moment. Xids and requests are ranks, because
@@ -51,16 +51,9 @@ type modelState struct {
 	tails                 [2]modelTail
 }
 
-// modelTx is the open transaction of a writer or a tail. Without an xid it does
-// not matter to anyone.
-type modelTx struct {
-	xid   uint8
-	holds uint8 // the tails in whose fence it is, as bits
-}
-
 type modelWriter struct {
 	at   writerAt
-	tx   modelTx
+	xid  uint8 // of its open transaction
 	seen uint8 // asked, as the trigger read it
 }
 
@@ -77,13 +70,14 @@ const (
 
 type modelTail struct {
 	at      tailAt
-	tx      modelTx
-	request requestState
-	own     uint8 // the xid drawn after the request, until the fence is made
+	xid     uint8 // of its open transaction, if nextval took one
+	request bool
+	next    uint8 // the next xid after the request, once it is known
+	min     uint8 // the least xid in flight in the present read's snapshot
 	number  uint8 // of the request, for answerOwn
 	heard   uint8 // the newest request notified for, to be answered
 	unread  bool  // a committed row is not read
-	deaf    bool  // has not said LISTEN, for lateListen and lastListen
+	deaf    bool  // has not said LISTEN, for lastListen
 	queue   [3]uint8
 }
 
@@ -92,24 +86,14 @@ type tailAt uint8
 const (
 	tailDown tailAt = iota
 	tailReading
-	tailPausing   // for its fence, between two reads
-	tailFlowing   // events flow: it stays awake, and answers
-	tailAsking    // no request yet
-	tailDrawing   // nextval's transaction has an xid, its request can't be seen yet
-	tailDrawn     // the request can be seen, nextval's transaction is open
-	tailNumbering // no xid of its own yet
-	tailNumbered  // which is open
-	tailDawdling  // has yet to LISTEN, for lateListen and lastListen
+	tailPausing  // for transactions in flight, between two reads
+	tailFlowing  // events flow: it stays awake, and answers
+	tailSnapped  // the read has its snapshot
+	tailDrawing  // nextval has taken an xid, its request can't be seen yet
+	tailDrawn    // the request can be seen
+	tailDawdling // has yet to LISTEN, for lastListen
 	tailAsleep
 	tailAnswering // has compared the request heard, and will set it
-)
-
-type requestState uint8
-
-const (
-	noRequest requestState = iota
-	freshRequest
-	fencedRequest
 )
 
 // modelStep says who did what, and what came of it.
@@ -139,7 +123,7 @@ func (m wakeUpModel) writerSteps(s modelState, i int, yield modelStep) {
 	w, what := &s.writers[i], ""
 	if w.at != writerIdle && w.at != writerCommitted {
 		aborted := s
-		aborted.complete(&aborted.writers[i].tx)
+		aborted.complete(&aborted.writers[i].xid)
 		aborted.writers[i] = modelWriter{}
 		yield(writerNames[i], "aborts", aborted)
 	}
@@ -150,7 +134,7 @@ func (m wakeUpModel) writerSteps(s modelState, i int, yield modelStep) {
 		spend(&s.transactions)
 		w.at, what = writerInserted, "begins an INSERT"
 		if m.fault != triggerBeforeXID {
-			w.tx.xid = s.nextXID()
+			w.xid = s.nextXID()
 		}
 	case w.at == writerInserted:
 		w.at, w.seen, what = writerReadAsked, s.asked, "reads asked"
@@ -170,10 +154,10 @@ func (m wakeUpModel) writerSteps(s modelState, i int, yield modelStep) {
 			}
 		}
 		*w, what = modelWriter{}, "notifies"
-	case w.tx.xid == 0:
-		w.tx.xid, what = s.nextXID(), "gets its xid"
+	case w.xid == 0:
+		w.xid, what = s.nextXID(), "gets its xid"
 	default:
-		s.complete(&w.tx)
+		s.complete(&w.xid)
 		if w.at == writerNotifying {
 			w.at = writerCommitted
 			yield(writerNames[i], "commits no row", s) // an INSERT that is rolled back to a savepoint notifies all the same
@@ -209,19 +193,18 @@ func (m wakeUpModel) tailSteps(s modelState, i int, yield modelStep) {
 	switch t.at {
 	case tailDown:
 		t.at, what = tailReading, "listens"
-		if m.fault == lateListen || m.fault == lastListen {
+		if m.fault == lastListen {
 			t.deaf, what = true, "connects"
 		}
 	case tailReading, tailPausing:
 		calm := s
-		yield(tailNames[i], m.read(&calm, i), calm)
-		t.unread, t.at, what = false, tailFlowing, "reads, and sees events flow"
-		if m.fault == answerOwn {
-			t.heard = max(t.heard, t.number)
+		calm.tails[i].unread, calm.tails[i].min, calm.tails[i].at = false, s.leastXID(), tailSnapped
+		if m.fault == nextBeforeRequest && !t.request {
+			calm.tails[i].next = s.nextXID()
 		}
-		if m.fault != keptAwake {
-			s.dropRequest(i)
-		}
+		yield(tailNames[i], "takes a snapshot", calm)
+		m.flows(&s, i)
+		t.unread, what = false, "reads, and sees events flow"
 	case tailFlowing:
 		if m.answers(&s, i) {
 			t.at = tailAnswering
@@ -229,44 +212,33 @@ func (m wakeUpModel) tailSteps(s modelState, i int, yield modelStep) {
 			t.at, t.heard = tailReading, 0
 		}
 		what = "compares the request heard"
-	case tailAsking:
-		if m.walledNextval {
+	case tailSnapped:
+		if !t.request && m.walledNextval {
 			walled := s
 			t := &walled.tails[i]
-			t.at, t.tx.xid = tailDrawing, s.nextXID()
+			t.at, t.xid = tailDrawing, s.nextXID()
 			yield(tailNames[i], "gets an xid for nextval", walled)
 		}
-		m.draw(&s, i)
-		t.at, what = tailNumbering, "draws a request"
+		what = "has drawn its request"
+		if !t.request {
+			m.draw(&s, i)
+			what = "draws a request"
+		}
+		t.at = tailDrawn
 	case tailDrawing:
 		m.draw(&s, i)
 		t.at, what = tailDrawn, "draws a request"
 	case tailDrawn:
-		if m.fault == oneTransaction {
-			t.own = t.tx.xid
-		}
-		s.complete(&t.tx)
-		t.at, what = tailNumbering, "ends nextval's transaction"
-	case tailNumbering:
-		t.at, what = tailNumbered, "takes no xid"
-		if m.fault != noOwnXID && t.own == 0 {
-			t.own, what = s.nextXID(), "takes an xid"
-			t.tx.xid = t.own
-		}
-	case tailNumbered:
-		s.complete(&t.tx)
-		t.at, what = tailReading, "ends its xid's transaction"
-		switch m.fault {
-		case noReadAfterRequest:
-			t.at = tailAsleep
-		case lateListen:
-			t.at = tailDawdling
+		m.decide(&s, i)
+		flows := s
+		m.flows(&flows, i)
+		yield(tailNames[i], "ends its read, and sees events flow", flows)
+		what = "ends its read, and waits for transactions in flight"
+		if t.at != tailPausing {
+			what = "ends its read, and goes to sleep"
 		}
 	case tailDawdling:
 		t.at, t.deaf, what = tailAsleep, false, "listens only now"
-		if m.fault == lateListen {
-			t.at = tailReading
-		}
 	case tailAsleep:
 		return
 	case tailAnswering:
@@ -277,12 +249,12 @@ func (m wakeUpModel) tailSteps(s modelState, i int, yield modelStep) {
 	m.take(before, i, yield)
 }
 
-// take is what a tail hears without waiting for it: before it answers, and before it
-// draws a request, which is answer enough to those who notified for older ones.
+// take is what a tail hears without waiting for it: before it answers, and before the read
+// that draws a request, which is answer enough to those who notified for older ones.
 func (m wakeUpModel) take(s modelState, i int, yield modelStep) {
 	t := &s.tails[i]
-	late := m.fault == lateTake && t.at == tailNumbering
-	if t.queue[0] != 0 && (t.at == tailFlowing || t.at == tailAsking || late) {
+	late := m.fault == lateTake && t.at == tailDrawn
+	if t.queue[0] != 0 && (t.at == tailFlowing || t.at == tailReading && !t.request || late) {
 		m.hear(&s, i)
 		if late {
 			t.heard = 0
@@ -303,60 +275,49 @@ func (m wakeUpModel) hear(s *modelState, i int) {
 // draw is the moment when a request can be seen.
 func (m wakeUpModel) draw(s *modelState, i int) {
 	s.asked++
-	s.tails[i].request, s.tails[i].heard = freshRequest, 0
+	s.tails[i].request, s.tails[i].heard = true, 0
 	if m.fault == answerOwn {
 		s.tails[i].number = s.asked
 	}
 }
 
-// read is one turn of Tail.follow while events come now and then, up to its wait.
-func (m wakeUpModel) read(s *modelState, i int) string {
-	t, what := &s.tails[i], "reads nothing"
-	if t.unread {
-		t.unread, what = false, "reads a row"
-	}
+// decide is the end of a read, by the tail's own code.
+func (m wakeUpModel) decide(s *modelState, i int) {
+	t := &s.tails[i]
 	switch {
-	case t.request == noRequest:
-		t.at = tailAsking
-		return what
-	case t.request == freshRequest && m.fault != noFence:
-		m.fence(s, i)
+	case m.fault == ownXID && t.next == 0 && t.xid != 0:
+		t.next = t.xid
+	case m.fault == noNextXID && t.next == 0:
+		t.next = s.latest + 1
+	case t.next == 0 && t.xid == 0:
+		t.next = s.nextXID()
 	}
-	for tx := range s.open {
-		if tx.holds&(1<<i) != 0 {
-			t.at = tailPausing
-			return what + " and waits for its fence"
-		}
+	if m.fault == snapshotLater {
+		t.min = s.leastXID()
 	}
-	t.at = tailAsleep
-	if t.deaf {
+	s.complete(&t.xid)
+	made := request{next: uint64(t.next)}
+	switch {
+	case m.fault != noWait && !made.clear(snapshot{min: uint64(t.min)}):
+		t.at = tailPausing
+	case t.deaf:
 		t.at = tailDawdling
+	default:
+		t.at = tailAsleep
 	}
-	return what + " and goes to sleep"
+	t.min = 0
 }
 
-// fence is made by the tail's own code, of what a snapshot lists: transactions
-// in progress up to the latest completed one, and none beyond.
-func (m wakeUpModel) fence(s *modelState, i int) {
+// flows is what a tail does that sees events flow: it stays awake.
+func (m wakeUpModel) flows(s *modelState, i int) {
 	t := &s.tails[i]
-	made := request{xid: uint64(t.own)}
-	if m.fault == noOwnXID {
-		made.xid = math.MaxUint64
+	t.at = tailFlowing
+	if m.fault == answerOwn {
+		t.heard = max(t.heard, t.number)
 	}
-	xip := make([]uint64, 0, 8)
-	for tx := range s.open {
-		if tx.xid < s.latest {
-			xip = append(xip, uint64(tx.xid))
-		}
+	if m.fault != keptAwake {
+		s.dropRequest(i)
 	}
-	slices.Sort(xip)
-	made.clear(xip)
-	for tx := range s.open {
-		if slices.Contains(made.fence, uint64(tx.xid)) {
-			tx.holds |= 1 << i
-		}
-	}
-	t.request, t.own = fencedRequest, 0
 }
 
 // answers is the first half of answer_wake_up: another may come in between.
@@ -369,14 +330,14 @@ func (m wakeUpModel) answers(s *modelState, i int) bool {
 func (m wakeUpModel) crash(s *modelState, i int) {
 	spend(&s.crashes)
 	t := &s.tails[i]
-	s.complete(&t.tx)
+	s.complete(&t.xid)
 	if t.at == tailAnswering && s.orphan == 0 {
 		s.orphan = t.heard
 	}
-	if m.fault != restartRequest || t.at < tailAsleep {
+	if m.fault != restartRequest || t.at != tailAsleep {
 		s.dropRequest(i)
 	}
-	*t = modelTail{unread: t.unread, request: t.request}
+	*t = modelTail{unread: t.unread, request: t.request, next: t.next}
 }
 
 func spend(n *uint8) {
@@ -386,21 +347,18 @@ func spend(n *uint8) {
 }
 
 func (s *modelState) dropRequest(i int) {
-	s.tails[i].request, s.tails[i].number, s.tails[i].own = noRequest, 0, 0
-	for tx := range s.open {
-		tx.holds &^= 1 << i
-	}
+	s.tails[i].request, s.tails[i].number, s.tails[i].next = false, 0, 0
 }
 
-// open yields the transactions that have an xid.
-func (s *modelState) open(yield func(*modelTx) bool) {
+// open yields the xids of open transactions.
+func (s *modelState) open(yield func(uint8) bool) {
 	for i := range s.writers {
-		if tx := &s.writers[i].tx; tx.xid != 0 && !yield(tx) {
+		if xid := s.writers[i].xid; xid != 0 && !yield(xid) {
 			return
 		}
 	}
 	for i := range s.tails {
-		if tx := &s.tails[i].tx; tx.xid != 0 && !yield(tx) {
+		if xid := s.tails[i].xid; xid != 0 && !yield(xid) {
 			return
 		}
 	}
@@ -408,15 +366,25 @@ func (s *modelState) open(yield func(*modelTx) bool) {
 
 func (s *modelState) nextXID() uint8 {
 	last := s.latest
-	for tx := range s.open {
-		last = max(last, tx.xid)
+	for xid := range s.open {
+		last = max(last, xid)
 	}
 	return last + 1
 }
 
-func (s *modelState) complete(tx *modelTx) {
-	s.latest = max(s.latest, tx.xid)
-	*tx = modelTx{}
+// leastXID is a snapshot's xmin: its list has transactions up to the latest completed one,
+// and none beyond.
+func (s *modelState) leastXID() uint8 {
+	least := s.latest + 1
+	for xid := range s.open {
+		least = min(least, xid)
+	}
+	return least
+}
+
+func (s *modelState) complete(xid *uint8) {
+	s.latest = max(s.latest, *xid)
+	*xid = 0
 }
 
 // ranked replaces xids and requests by the smallest numbers that keep their order.
@@ -424,21 +392,21 @@ func (s modelState) ranked() modelState {
 	xids := uint64(1 | 1<<s.latest)
 	requests := uint64(1 | 1<<s.asked | 1<<s.answered | 1<<s.orphan)
 	for _, w := range s.writers {
-		xids |= 1 << w.tx.xid
+		xids |= 1 << w.xid
 		requests |= 1 << w.seen
 	}
 	for _, t := range s.tails {
-		xids |= 1<<t.tx.xid | 1<<t.own
+		xids |= 1<<t.xid | 1<<t.next | 1<<t.min
 		requests |= 1<<t.heard | 1<<t.number | 1<<t.queue[0] | 1<<t.queue[1] | 1<<t.queue[2]
 	}
 	rank := func(among uint64, n uint8) uint8 { return uint8(bits.OnesCount64(among & (1<<n - 1))) }
 	s.latest = rank(xids, s.latest)
 	s.asked, s.answered, s.orphan = rank(requests, s.asked), rank(requests, s.answered), rank(requests, s.orphan)
 	for i, w := range s.writers {
-		s.writers[i].tx.xid, s.writers[i].seen = rank(xids, w.tx.xid), rank(requests, w.seen)
+		s.writers[i].xid, s.writers[i].seen = rank(xids, w.xid), rank(requests, w.seen)
 	}
 	for i, t := range s.tails {
-		s.tails[i].tx.xid, s.tails[i].own = rank(xids, t.tx.xid), rank(xids, t.own)
+		s.tails[i].xid, s.tails[i].next, s.tails[i].min = rank(xids, t.xid), rank(xids, t.next), rank(xids, t.min)
 		s.tails[i].heard, s.tails[i].number = rank(requests, t.heard), rank(requests, t.number)
 		for j, payload := range t.queue {
 			s.tails[i].queue[j] = rank(requests, payload)
@@ -452,12 +420,6 @@ func (s modelState) ranked() modelState {
 func (s modelState) key() modelState {
 	if a, b := s.tails[0], s.tails[1]; a.order() > b.order() {
 		s.tails[0], s.tails[1] = b, a
-		for i := range s.writers {
-			s.writers[i].tx.swap()
-		}
-		for i := range s.tails {
-			s.tails[i].tx.swap()
-		}
 	}
 	for _, i := range [...]int{0, 1, 0} {
 		if v, w := s.writers[i], s.writers[i+1]; v.order() > w.order() {
@@ -467,12 +429,10 @@ func (s modelState) key() modelState {
 	return s
 }
 
-func (tx *modelTx) swap() { tx.holds = tx.holds>>1 | tx.holds&1<<1 }
-
-func (w modelWriter) order() int { return int(w.at)<<16 | int(w.tx.xid)<<8 | int(w.seen) }
+func (w modelWriter) order() int { return int(w.at)<<16 | int(w.xid)<<8 | int(w.seen) }
 
 func (t modelTail) order() int {
-	return int(t.at)<<40 | int(t.request)<<32 | int(t.own)<<24 | int(t.heard)<<16 | int(t.queue[0])<<8 | int(t.queue[1])
+	return int(t.at)<<40 | int(t.min)<<32 | int(t.next)<<24 | int(t.heard)<<16 | int(t.queue[0])<<8 | int(t.queue[1])
 }
 
 // quiet says that nothing is left to happen by itself.
@@ -586,8 +546,8 @@ func TestWakeUp_ModelFindsBrokenProtocols(t *testing.T) {
 	two := wakeUpModel{tails: 2, writers: 1, transactions: 1, crashes: 1, walledNextval: true}
 	twice := wakeUpModel{tails: 2, writers: 1, transactions: 1, crashes: 2}
 	for f, m := range map[fault]wakeUpModel{
-		noFence: one, noOwnXID: one, oneTransaction: one, triggerBeforeXID: one, noReadAfterRequest: one,
-		lateListen: two, lastListen: one, keptRequest: two, keptAwake: one, restartRequest: twice,
+		noWait: one, noNextXID: one, ownXID: one, nextBeforeRequest: one, snapshotLater: one, triggerBeforeXID: one,
+		lastListen: one, keptRequest: two, keptAwake: one, restartRequest: twice,
 		answerNewest: two, answerOwn: two, answerNone: one, lateTake: two,
 	} {
 		t.Run(string(f), func(t *testing.T) {

@@ -25,7 +25,7 @@ func asleep(t *testing.T, db database, tails int) {
 		return ask1[bool](t, db, `SELECT coalesce(pg_sequence_last_value('outcrier.wake_request'), 0) > coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`)
 	})
 	eventually(t, func() bool {
-		return ask1[bool](t, db, `SELECT count(*) = $1 FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%AS ' || 'snapshot%'
+		return ask1[bool](t, db, `SELECT count(*) = $1 FROM pg_stat_activity WHERE datname = current_database() AND (query LIKE '%AS ' || 'snapshot%' OR query LIKE '%pg' || '_locks%')
 			AND state = 'idle' AND state_change < clock_timestamp() - interval '200 ms'`, tails)
 	})
 }
