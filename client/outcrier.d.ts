@@ -106,7 +106,7 @@ export interface Options {
   types?: readonly string[];
   /**
    * Where to begin: `now` (default), `earliest`, the newest events as `last:50`, a position (as of SQL's
-   * `outcrier.position()`, rendered into the page), an RFC 3339 time, or a duration back like `1h`. A position that is
+   * `outcrier.position()`, rendered into the page), an RFC 3339 time, or a duration back like `1h` or `7d`. A position that is
    * remembered wins, unless this one is a position that is later.
    */
   from?: string;

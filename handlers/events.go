@@ -241,7 +241,7 @@ func (h *handlers) poll(c echo.Context, who identity, request sse.Request) error
 	if err != nil {
 		return about{fault(http.StatusBadRequest, "limit "+err.Error()), "limit", ""}
 	}
-	wait, err := duration(c.QueryParam("wait"), 25*time.Second, time.Minute)
+	wait, err := boundedDuration(c.QueryParam("wait"), 25*time.Second, time.Minute)
 	if err != nil {
 		return about{fault(http.StatusBadRequest, "wait "+err.Error()), "wait", ""}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/outcrier/outcrier/internal/duration"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
@@ -183,7 +184,7 @@ func parseFrom(c echo.Context) (sse.From, error) {
 	case "earliest":
 		return sse.From{Earliest: true}, nil
 	}
-	if back, err := time.ParseDuration(from); err == nil {
+	if back, err := duration.Parse(from); err == nil {
 		if back <= 0 {
 			return sse.From{}, wrong("from", "from=%s: a duration back must be positive", from)
 		}
@@ -195,7 +196,7 @@ func parseFrom(c echo.Context) (sse.From, error) {
 	if isPosition(from) {
 		return sse.From{Position: from}, nil
 	}
-	return sse.From{}, wrong("from", `from=%.100q is not known; allowed are "now", "earliest", "last:50", a position, an RFC 3339 time like 2026-11-22T02:00:00Z, or a duration back like 1h`, from)
+	return sse.From{}, wrong("from", `from=%.100q is not known; allowed are "now", "earliest", "last:50", a position, an RFC 3339 time like 2026-11-22T02:00:00Z, or a duration back like 1h or 7d`, from)
 }
 
 // isPosition reports whether a start looks like a position, well-formed or not.
@@ -217,8 +218,8 @@ func number(text string, otherwise, least, most int) (int, error) {
 	return n, nil
 }
 
-// duration parses a duration up to most; "0" needs no unit.
-func duration(text string, otherwise, most time.Duration) (time.Duration, error) {
+// boundedDuration parses a duration up to most; "0" needs no unit.
+func boundedDuration(text string, otherwise, most time.Duration) (time.Duration, error) {
 	if text == "" {
 		return otherwise, nil
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/outcrier/outcrier/internal/duration"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
@@ -104,7 +105,7 @@ func FuzzQuery(f *testing.F) {
 // Where to start is told by exactly one of the five forms, and a time back is that
 // long ago.
 func FuzzFrom(f *testing.F) {
-	for _, from := range []string{"now", "earliest", "1h", "1h30m.5s", "-1s", "2026-11-22T02:00:00.5+02:00", "1042.AQeGjAMBgIsD", "9.", "0s", "1e9h", "NOW", "290000h", "9999-12-31T23:59:59Z"} {
+	for _, from := range []string{"now", "earliest", "1h", "1h30m.5s", "-1s", "2026-11-22T02:00:00.5+02:00", "1042.AQeGjAMBgIsD", "9.", "0s", "1e9h", "NOW", "290000h", "7d", "1d12h", "-1d", "1dd", "106752d", "9999-12-31T23:59:59Z"} {
 		f.Add(from)
 	}
 	f.Fuzz(func(t *testing.T, from string) {
@@ -112,7 +113,7 @@ func FuzzFrom(f *testing.F) {
 		request, err := parsed(url.Values{"topic": {"a"}, "from": {from}}.Encode(), "", false, false)
 		after := time.Now()
 		got := request.From
-		back, notBack := time.ParseDuration(from)
+		back, notBack := duration.Parse(from)
 		at, notTime := time.Parse(time.RFC3339Nano, from)
 		id, _, dotted := strings.Cut(from, ".")
 		_, notID := strconv.ParseInt(id, 10, 64)
@@ -172,7 +173,7 @@ func FuzzBounded(f *testing.F) {
 		case err != nil && (len(err.Error()) > 600 || strings.ContainsAny(err.Error(), "\r\n\x00")):
 			t.Fatalf("refused with %q", err)
 		}
-		d, err := duration(text, 25*time.Second, time.Minute)
+		d, err := boundedDuration(text, 25*time.Second, time.Minute)
 		switch {
 		case err == nil && (d < 0 || d > time.Minute || text == "" && d != 25*time.Second):
 			t.Fatalf("%q is %s", text, d)
