@@ -6,9 +6,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -69,6 +71,37 @@ func TestStart_KeepsDataBetweenRuns(t *testing.T) {
 	}
 	if _, err := os.Stat(s.LogFile()); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestStart_KeepsThePortBetweenRunsUnlessItIsTaken(t *testing.T) {
+	config := Config{Data: folder(t)}
+	s := start(t, config)
+	first := s.URL("")
+	stop(t, s)
+	s = start(t, config)
+	if got := s.URL(""); got != first {
+		t.Errorf("the second run is at %s, the first was at %s", got, first)
+	}
+	address := net.JoinHostPort(loopback, strconv.Itoa(s.port))
+	stop(t, s)
+
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	s = start(t, config)
+	if s.URL("") == first || ask(t, s, "SELECT 1::text") != "1" {
+		t.Errorf("with the port taken it is at %s", s.URL(""))
+	}
+	second := s.URL("")
+	stop(t, s)
+	if err := os.WriteFile(filepath.Join(config.Data, portFile), []byte("no port"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if s = start(t, config); ask(t, s, "SELECT 1::text") != "1" {
+		t.Errorf("with a note that is no port it is at %s, before at %s", s.URL(""), second)
 	}
 }
 

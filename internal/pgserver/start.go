@@ -40,12 +40,16 @@ func (s *Server) start(ctx context.Context) error {
 	}
 
 	fixed := s.port != 0
+	last := s.lastPort()
 	for {
 		if !fixed {
 			var err error
-			if s.port, err = freePort(ctx); err != nil {
+			if last != 0 && !portTaken(ctx, last) {
+				s.port = last
+			} else if s.port, err = freePort(ctx); err != nil {
 				return err
 			}
+			last = 0
 		}
 		p, err := s.spawn()
 		if err != nil {
@@ -53,6 +57,7 @@ func (s *Server) start(ctx context.Context) error {
 		}
 		if err = s.ready(ctx, p); err == nil {
 			s.process = p
+			s.keepPort()
 			s.log.Info("private postgres started", "port", s.port, "data", s.folder, "version", s.binaries.version)
 			return nil
 		}
@@ -137,6 +142,32 @@ func (s *Server) ready(ctx context.Context, p *process) error {
 		if errors.As(err, &refused) && strings.HasPrefix(refused.Code, "28") { // the password was changed
 			return fmt.Errorf("log in as %s: %w", superuser, err)
 		}
+	}
+}
+
+// portFile, in the data folder, has the port of the last run, so that a URL that was pasted or saved goes on working.
+const portFile = "port"
+
+// lastPort is the port of the last run on this folder, 0 where there was none.
+func (s *Server) lastPort() int {
+	text, err := os.ReadFile(filepath.Join(s.folder, portFile))
+	if err != nil {
+		return 0
+	}
+	port, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 16)
+	if err != nil {
+		return 0
+	}
+	return int(port)
+}
+
+// keepPort notes the port for the next run. Without the note the server is as good, and the next run has another port.
+func (s *Server) keepPort() {
+	if s.temporary {
+		return
+	}
+	if err := os.WriteFile(filepath.Join(s.folder, portFile), []byte(strconv.Itoa(s.port)), 0o644); err != nil {
+		s.log.Warn("the port is not kept for the next start", "data", s.folder, "err", err)
 	}
 }
 
