@@ -400,4 +400,7 @@ END
 $$;
 
 DO $$ BEGIN WHILE outcrier.add_partition() IS NOT NULL LOOP END LOOP; END $$;
+
+-- The first history, so that a position from before the first node can be resumed from.
+SELECT outcrier.begin_history();
 -- +goose StatementEnd

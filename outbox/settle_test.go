@@ -39,8 +39,26 @@ func TestSettle_TheNewestHistoryIsNotByTheClock(t *testing.T) {
 	}
 }
 
-// Where no node has been yet, after migrate or a dump of the schema alone, there is no
-// history: a page may ask for its position all the same, and a reader for what there is.
+// A page may ask for its position after migrate, before the first node has started, and
+// resumes from there at that node.
+func TestReader_ResumesFromBeforeTheFirstNode(t *testing.T) {
+	pool := outboxtest.New(t)
+	addNow(t, pool, "a", 1)
+	p := here(t, pool)
+	missed := addNow(t, pool, "a", 2)
+	c := follow(t, &outbox.Tail{URL: pool.Config().ConnString()})
+	reader := outbox.Reader{Pool: pool}
+	verified, gap, err := reader.Verify(t.Context(), p, all("**"), c.starts[0])
+	if gap != nil || err != nil {
+		t.Fatalf("%+v, %v", gap, err)
+	}
+	if got := replay(t, reader, verified, c.starts[0], all("**"), 10); !slices.Equal(got, missed) {
+		t.Errorf("%v, want %v", got, missed)
+	}
+}
+
+// Where no node has been yet, after a dump of the schema alone, there is no history: a page
+// may ask for its position all the same, and a reader for what there is.
 func TestReader_NeedsNoHistory(t *testing.T) {
 	pool := outboxtest.New(t)
 	exec(t, pool, `DELETE FROM outcrier.history_id`)

@@ -243,10 +243,11 @@ func (r *reader) connect(ctx context.Context, client *http.Client, base string) 
 			if len(line) > 0 || event == "" {
 				continue
 			}
+			came := r.last
 			if id != "" {
 				r.last = id
 			}
-			r.dispatch(event, id, data)
+			r.dispatch(event, id, data, came)
 			if r.hold != nil && event == "outcrier.live" {
 				select {
 				case <-r.hold:
@@ -267,10 +268,11 @@ func (r *reader) connect(ctx context.Context, client *http.Client, base string) 
 	}
 }
 
-func (r *reader) dispatch(event, position string, data []byte) {
+// dispatch takes an event; came is the position that the reader had before.
+func (r *reader) dispatch(event, position string, data []byte, came string) {
 	switch event {
 	case "outcrier.hello":
-		r.greet(data)
+		r.greet(data, came)
 		return
 	case "outcrier.live":
 		r.live.Store(true)
@@ -329,7 +331,7 @@ func (r *reader) dispatch(event, position string, data []byte) {
 }
 
 // greet judges a hello: who comes back is told so, or of a gap.
-func (r *reader) greet(data []byte) {
+func (r *reader) greet(data []byte, came string) {
 	var hello struct {
 		Resumed          any
 		Position, Reason string
@@ -348,8 +350,8 @@ func (r *reader) greet(data []byte) {
 	r.gaps = append(r.gaps, hello.Reason)
 	r.mu.Unlock()
 	if !r.forgiving.Load() {
-		r.fault("hello %s for %s", data, r.last)
-		r.unproven = append(r.unproven, r.last)
+		r.fault("hello %s for %s", data, came)
+		r.unproven = append(r.unproven, came)
 	}
 	if hello.Reason != string(outbox.Trimmed) {
 		r.from, r.given, r.count = hello.Position, nil, 0

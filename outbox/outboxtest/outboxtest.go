@@ -8,7 +8,6 @@ package outboxtest
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -183,21 +182,9 @@ var started = sync.OnceValues(func() (*server, error) {
 	if _, err := conn.Exec(ctx, `CREATE DATABASE `+s.template+` ENCODING 'UTF8' TEMPLATE template0`); err != nil {
 		return nil, err
 	}
-	if err := (migrations.Migrations{URL: s.url(s.template)}).Up(ctx); err != nil {
-		return nil, err
-	}
-	return s, s.settle(ctx)
+	// Postgres does not copy a template that is in use: Up leaves no connection.
+	return s, (migrations.Migrations{URL: s.url(s.template)}).Up(ctx)
 })
-
-// settle begins the history of the template, as the first node does.
-func (s *server) settle(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, s.url(s.template))
-	if err != nil {
-		return err
-	}
-	_, err = conn.Exec(ctx, `SELECT outcrier.settle()`)
-	return errors.Join(err, conn.Close(ctx)) // Postgres does not copy a template that is in use
-}
 
 // Settings are those of the private Postgres: nothing outlives it, so it need
 // not reach the disk.
