@@ -12,11 +12,11 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/outcrier/outcrier/outbox"
-	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // errEnded is the goodbye of a stream that an admin ends.
-var errEnded error = &sse.Goodbye{Reason: "ended", Text: "an admin ended the stream"}
+var errEnded error = &wire.Goodbye{Reason: "ended", Text: "an admin ended the stream"}
 
 // endStream is DELETE /admin/api/streams/:run/:stream. The stream may be at another node,
 // which learns of it through the table, and so the answer is 202.

@@ -18,6 +18,7 @@ import (
 	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // events is GET /events: a stream, or for clients that accept JSON a long poll.
@@ -86,7 +87,7 @@ func (h *handlers) stream(c echo.Context, who identity, request sse.Request) err
 	}
 	streamHeader(response.Header())
 	if h.compresses(c) {
-		request.Format |= sse.Gzip
+		request.Format |= wire.Gzip
 	}
 	if r := c.Request(); r.ProtoMajor == 1 && r.TLS == nil && h.Streamer.Running() {
 		if socket := takeOver(r, response); socket != nil {
@@ -120,7 +121,7 @@ func streamHeader(header http.Header) {
 // turnAway answers with a stream that ends at once and says when to come back: any other
 // status than 200 would end an EventSource for good, and a page can't see why a WebSocket
 // was refused. retry is the mean time.
-func turnAway(c echo.Context, why *sse.Goodbye, retry time.Duration) error {
+func turnAway(c echo.Context, why *wire.Goodbye, retry time.Duration) error {
 	if upgrades(c.Request()) {
 		if conn, _, err := upgrade(c); err == nil {
 			sse.RefuseWebSocket(conn, why, retry)
@@ -151,7 +152,7 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who identity, while 
 		forget := stop
 		ctx, request.Number, stop = listed, number, func() { remove(); forget() }
 		if change := request.Change; change != nil {
-			request.Change = func(ctx context.Context, asked sse.Change, topics []outbox.Pattern) ([]outbox.Pattern, []sse.Refused) {
+			request.Change = func(ctx context.Context, asked sse.Change, topics []outbox.Pattern) ([]outbox.Pattern, []wire.Refused) {
 				now, refused := change(ctx, asked, topics)
 				h.open.follow(number, now)
 				return now, refused

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // What is compressed is so only where the operator says so, for who asks for it, and
@@ -73,7 +73,7 @@ func TestGzip_PollIsWhole(t *testing.T) {
 	if err := json.NewDecoder(text).Decode(&p); err != nil || len(p.Events) != 100 {
 		t.Errorf("%d events: %v", len(p.Events), err)
 	}
-	if text.Comment == sse.GzipComment {
+	if text.Comment == wire.GzipComment {
 		t.Error("it is taken for a stream")
 	}
 	if len(a.body) > 100*100 {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/outbox"
-	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // identity is the identity of a request, with the keys that limits count it by.
@@ -90,7 +90,7 @@ func (w identity) granted() []auth.Grant {
 }
 
 // while returns a context that ends with ctx, or with the identity; its cause is then an
-// sse.Goodbye. The function must be called.
+// wire.Goodbye. The function must be called.
 func (w identity) while(ctx context.Context) (context.Context, func()) {
 	if w.open {
 		return ctx, func() {}
@@ -122,13 +122,13 @@ func (w identity) whilePolling(ctx context.Context) (context.Context, context.Ca
 }
 
 var (
-	errTokenExpired error = &sse.Goodbye{Reason: "token_expired", Text: "the token has expired"}
-	errKeyWithdrawn error = &sse.Goodbye{Reason: "key_withdrawn", Text: "the key that signed the token was withdrawn"}
-	errTokenRevoked error = &sse.Goodbye{Reason: "token_revoked", Text: "the token was revoked"}
-	errRevoked      error = &sse.Goodbye{Reason: "revoked", Text: "the session has ended"}
-	errNoKeys             = &sse.Goodbye{Reason: "keys_unavailable", Text: "the keys to verify tokens are not available", Passes: true}
-	errNoAnswer           = &sse.Goodbye{Reason: "unavailable", Text: "requests can't be authenticated at present", Passes: true}
-	errTooMany            = &sse.Goodbye{Reason: "too_many", Text: "too many streams are open for this principal or address", Passes: true}
+	errTokenExpired error = &wire.Goodbye{Reason: "token_expired", Text: "the token has expired"}
+	errKeyWithdrawn error = &wire.Goodbye{Reason: "key_withdrawn", Text: "the key that signed the token was withdrawn"}
+	errTokenRevoked error = &wire.Goodbye{Reason: "token_revoked", Text: "the token was revoked"}
+	errRevoked      error = &wire.Goodbye{Reason: "revoked", Text: "the session has ended"}
+	errNoKeys             = &wire.Goodbye{Reason: "keys_unavailable", Text: "the keys to verify tokens are not available", Passes: true}
+	errNoAnswer           = &wire.Goodbye{Reason: "unavailable", Text: "requests can't be authenticated at present", Passes: true}
+	errTooMany            = &wire.Goodbye{Reason: "too_many", Text: "too many streams are open for this principal or address", Passes: true}
 )
 
 // farewell returns the goodbye of a stream whose token has ended.
@@ -149,7 +149,7 @@ func farewell(cause error) error {
 }
 
 // unavailable returns the goodbye of a stream that could not be authenticated.
-func unavailable(err error) *sse.Goodbye {
+func unavailable(err error) *wire.Goodbye {
 	if errors.Is(err, auth.ErrKeysUnavailable) {
 		return errNoKeys
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // oneSegment calls next only if the path's id is one segment: echo matches all that
@@ -69,14 +70,14 @@ func (h *handlers) one(c echo.Context, who identity) error {
 	}
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store, no-transform") // it may be erased
 	media := "application/cloudevents+json"
-	if format == sse.Payload {
+	if format == wire.Payload {
 		media = echo.MIMEApplicationJSON
 	}
 	sent := func(bool) {}
 	if record := h.recorded(who, nil); record != nil && c.Request().Method == http.MethodGet {
 		sent = sse.Sending(record(before, outbox.Filter{Topics: []outbox.Pattern{outbox.Pattern(event.Topic)}}), after, 1, id)
 	}
-	err = c.Blob(http.StatusOK, media, sse.AppendEvent(nil, &event, format))
+	err = c.Blob(http.StatusOK, media, wire.AppendEvent(nil, &event, format))
 	if err == nil && h.Audit != nil {
 		err = http.NewResponseController(c.Response().Writer).Flush()
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/outcrier/outcrier/internal/duration"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // The bounds of a window for batches: a shorter one gains nothing over single events, a
@@ -95,12 +96,12 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	switch names := query.Get("names"); names {
 	case "", "type":
 	case "message":
-		request.Format |= sse.Unnamed
+		request.Format |= wire.Unnamed
 	default:
 		return request, wrong("names", "names %q is not known; allowed are type and message", names)
 	}
 	if text := query.Get("max_data"); text != "" {
-		if request.MaxData, err = parseBytes(text); err != nil || request.MaxData < minData || request.Format&sse.Payload != 0 {
+		if request.MaxData, err = parseBytes(text); err != nil || request.MaxData < minData || request.Format&wire.Payload != 0 {
 			return request, wrong("max_data", "max_data=%.100q must be a size of at least %d bytes, like 64KiB, and is not for format=payload", text, minData)
 		}
 	}
@@ -136,12 +137,12 @@ func parseBytes(text string) (int, error) {
 	return int(n) * unit, err
 }
 
-func parseFormat(text string) (sse.Format, error) {
+func parseFormat(text string) (wire.Format, error) {
 	switch text {
 	case "", "cloudevents":
-		return sse.CloudEvents, nil
+		return wire.CloudEvents, nil
 	case "payload":
-		return sse.Payload, nil
+		return wire.Payload, nil
 	}
 	return 0, wrong("format", "format %q is not known; allowed are cloudevents and payload", text)
 }

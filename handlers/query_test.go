@@ -17,6 +17,7 @@ import (
 	"github.com/outcrier/outcrier/internal/duration"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // idle has the keys of positions.
@@ -82,7 +83,7 @@ func FuzzQuery(f *testing.F) {
 			}
 		}
 		payload, unnamed := values.Get("format") == "payload", values.Get("names") == "message"
-		if (request.Format&sse.Payload != 0) != payload || (request.Format&sse.Unnamed != 0) != unnamed {
+		if (request.Format&wire.Payload != 0) != payload || (request.Format&wire.Unnamed != 0) != unnamed {
 			t.Fatalf("format %d of %q", request.Format, query)
 		}
 		from := request.From

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/outcrier/outcrier/outbox"
-	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // rateLimit limits the rate of each principal.
@@ -68,7 +68,7 @@ func (p *rateLimit) forget(now time.Time) {
 // of all its tabs when a node is back.
 const openAtOnce = 200
 
-var errTooFast = &sse.Goodbye{Reason: "too_fast", Text: "streams and polls are opened too fast", Passes: true}
+var errTooFast = &wire.Goodbye{Reason: "too_fast", Text: "streams and polls are opened too fast", Passes: true}
 
 // tooFastRetry is the mean time after which a stream that was opened too fast should try
 // again.

@@ -20,6 +20,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // A browser can't set a header on a WebSocket. So its token follows tokenProtocol in the
@@ -179,7 +180,7 @@ func (s *changes) trust(who identity) {
 
 // apply is the Change of an sse.Request: first the token, then the removed topics, then the
 // added ones.
-func (s *changes) apply(ctx context.Context, change sse.Change, topics []outbox.Pattern) (now []outbox.Pattern, refused []sse.Refused) {
+func (s *changes) apply(ctx context.Context, change sse.Change, topics []outbox.Pattern) (now []outbox.Pattern, refused []wire.Refused) {
 	refuse := func(err error, topic string) {
 		refusal := refusedBy(err)
 		refusal.Topic = shortTopic(topic)
@@ -255,7 +256,7 @@ func (s *changes) renew(ctx context.Context, token string) error {
 }
 
 // refusedBy returns the message to the client about an error.
-func refusedBy(err error) sse.Refused {
+func refusedBy(err error) wire.Refused {
 	status, detail := http.StatusInternalServerError, ""
 	var known *echo.HTTPError
 	if errors.As(err, &known) {
@@ -265,7 +266,7 @@ func refusedBy(err error) sse.Refused {
 	if errors.As(err, &refusal) {
 		status, detail = refusal.Status, refusal.Detail
 	}
-	return sse.Refused{Status: status, Title: http.StatusText(status), Detail: detail}
+	return wire.Refused{Status: status, Title: http.StatusText(status), Detail: detail}
 }
 
 // shortTopic bounds the part of a client's message that is repeated to it.

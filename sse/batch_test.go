@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/sse/ssetest"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 const window = 250 * time.Millisecond
@@ -67,25 +68,25 @@ func TestBatch_IsAWindowOfEvents(t *testing.T) {
 
 func TestBatch_IsBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
-		s.commit("a", 2*batchEvents)
+		s.commit("a", 2*wire.BatchEvents)
 		c := s.open(t, Request{Batch: window, From: From{Earliest: true}})
-		s.commit("a", 2*batchEvents)
+		s.commit("a", 2*wire.BatchEvents)
 		time.Sleep(2 * window)
 		var all []string
 		for _, ids := range inBatches(t, c.next()) {
-			if len(ids) > batchEvents {
+			if len(ids) > wire.BatchEvents {
 				t.Errorf("a batch has %d events", len(ids))
 			}
 			all = append(all, ids...)
 		}
-		if !slices.Equal(all, numbers(1, 4*batchEvents)) {
+		if !slices.Equal(all, numbers(1, 4*wire.BatchEvents)) {
 			t.Errorf("%d events in all: %q", len(all), all)
 		}
 		s.store("a", 3)
-		for i := range s.past.events[4*batchEvents:] {
-			s.past.events[4*batchEvents+i].Payload = json.RawMessage(`"` + strings.Repeat("x", batchBytes*2/3) + `"`)
+		for i := range s.past.events[4*wire.BatchEvents:] {
+			s.past.events[4*wire.BatchEvents+i].Payload = json.RawMessage(`"` + strings.Repeat("x", wire.BatchBytes*2/3) + `"`)
 		}
-		s.tail(s.past.events[4*batchEvents:]...)
+		s.tail(s.past.events[4*wire.BatchEvents:]...)
 		time.Sleep(2 * window)
 		if ids := inBatches(t, c.next()); len(ids) != 3 {
 			t.Errorf("three large events come in %d batches", len(ids))
@@ -100,10 +101,10 @@ func TestBatch_Formats(t *testing.T) {
 		copy(s.past.events, events)
 		s.tail(events...)
 		for _, named := range []bool{true, false} {
-			request := Request{Batch: window, Format: Payload, From: From{Earliest: true}}
+			request := Request{Batch: window, Format: wire.Payload, From: From{Earliest: true}}
 			want := "outcrier.batch"
 			if !named {
-				request.Format, want = Payload|Unnamed, "message"
+				request.Format, want = wire.Payload|wire.Unnamed, "message"
 			}
 			got := s.open(t, request).next()
 			if len(got) != 3 || got[1].Type != want || got[1].Data != "[{  \"a\": 1},[ ]]" {
@@ -121,7 +122,7 @@ func TestBatch_ServersOwnEventsAreBesideIt(t *testing.T) {
 		time.Sleep(s.Heartbeat + time.Second)
 		s.commit("a", 1)
 		time.Sleep(window)
-		c.expire(&Goodbye{Reason: "token_expired"})
+		c.expire(&wire.Goodbye{Reason: "token_expired"})
 		want := []string{"outcrier.hello", "outcrier.batch", "outcrier.live", "outcrier.position", "outcrier.batch"}
 		if !s.parks {
 			want = append(want, "outcrier.goodbye")

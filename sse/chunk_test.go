@@ -13,12 +13,13 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/ssetest"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // A stream that the server ends in order ends with the last chunk; one that is cut off,
 // for whatever reason, never does, so that its reader comes back.
 func TestChunks_OnlyAnOrderlyEndIsComplete(t *testing.T) {
-	expired := &Goodbye{Reason: "token_expired", Text: "the token has expired"}
+	expired := &wire.Goodbye{Reason: "token_expired", Text: "the token has expired"}
 	for name, test := range map[string]struct {
 		end      func(*server, *client)
 		complete bool
@@ -31,13 +32,13 @@ func TestChunks_OnlyAnOrderlyEndIsComplete(t *testing.T) {
 		"a stall":        {func(s *server, c *client) { c.block(); s.commit("a", 1) }, false},
 		"a stall in mid-chunk": {func(s *server, c *client) {
 			c.block()
-			c.wire.room = 17
+			c.response.room = 17
 			s.commit("a", 1)
 		}, false},
 		"a drain that its reader does not take": {func(s *server, c *client) { c.block(); s.Drain() }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for format, kind := range map[Format]string{0: "plain", Gzip: "compressed"} {
+			for format, kind := range map[wire.Format]string{0: "plain", wire.Gzip: "compressed"} {
 				t.Run(kind, func(t *testing.T) {
 					inBubbleWith(t, 0, func(t *testing.T, s *server) {
 						if !s.parks {
@@ -49,9 +50,9 @@ func TestChunks_OnlyAnOrderlyEndIsComplete(t *testing.T) {
 						c.wantIDs(numbers(1, 3)...)
 						test.end(s, c)
 						why := <-c.ended
-						c.wire.mu.Lock()
-						defer c.wire.mu.Unlock()
-						if _, complete := unchunk(c.wire.sent); complete != test.complete {
+						c.response.mu.Lock()
+						defer c.response.mu.Unlock()
+						if _, complete := unchunk(c.response.sent); complete != test.complete {
 							t.Errorf("ended with %v, it is complete: %v", why, complete)
 						}
 						if got := Orderly(why); test.complete && !got {
@@ -76,24 +77,24 @@ func TestChunks_ARefusedStreamIsComplete(t *testing.T) {
 		if why := <-c.ended; !errors.Is(why, ErrFull) {
 			t.Error(why)
 		}
-		c.wire.mu.Lock()
-		defer c.wire.mu.Unlock()
-		if text, complete := unchunk(c.wire.sent); !complete || !strings.HasSuffix(string(text), "data: {\"reason\":\"full\"}\n\n") {
+		c.response.mu.Lock()
+		defer c.response.mu.Unlock()
+		if text, complete := unchunk(c.response.sent); !complete || !strings.HasSuffix(string(text), "data: {\"reason\":\"full\"}\n\n") {
 			t.Errorf("complete: %v, %q", complete, text)
 		}
 	})
 }
 
 func (c *client) block() {
-	c.wire.mu.Lock()
-	defer c.wire.mu.Unlock()
-	c.wire.blocked = make(chan struct{})
+	c.response.mu.Lock()
+	defer c.response.mu.Unlock()
+	c.response.blocked = make(chan struct{})
 }
 
 func (c *client) fail(err error) {
-	c.wire.mu.Lock()
-	defer c.wire.mu.Unlock()
-	c.wire.err = err
+	c.response.mu.Lock()
+	defer c.response.mu.Unlock()
+	c.response.err = err
 }
 
 // The same by net/http's reader, on real sockets: one who fetches a stream sees io.EOF
@@ -163,7 +164,7 @@ func TestSocket_ChunkedOrNot(t *testing.T) {
 // some clients give each blank line's event to JSON.parse.
 func TestStream_HasNoBlockWithoutData(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
-		for _, request := range []Request{{}, {Format: Payload | Unnamed}, {Batch: window}} {
+		for _, request := range []Request{{}, {Format: wire.Payload | wire.Unnamed}, {Batch: window}} {
 			s.past.set(func() { s.past.err = errors.New("gone") })
 			request.From = From{Earliest: true}
 			c := s.open(t, request)
@@ -174,11 +175,11 @@ func TestStream_HasNoBlockWithoutData(t *testing.T) {
 			time.Sleep(3 * s.Heartbeat)
 			s.commit("b", 1)
 			time.Sleep(3 * s.Heartbeat)
-			c.expire(&Goodbye{Reason: "token_expired"})
+			c.expire(&wire.Goodbye{Reason: "token_expired"})
 			synctest.Wait()
-			c.wire.mu.Lock()
-			text := string(c.wire.text())
-			c.wire.mu.Unlock()
+			c.response.mu.Lock()
+			text := string(c.response.text())
+			c.response.mu.Unlock()
 			for block := range strings.SplitSeq(strings.TrimSuffix(text, "\n\n"), "\n\n") {
 				if !strings.Contains(block, "\ndata: {") && !strings.Contains(block, "\ndata: [{") && !strings.HasPrefix(block, "data: {") && !strings.HasPrefix(block, "data: [{") {
 					t.Errorf("a block is %q", block)

@@ -4,7 +4,7 @@
 //
 // # Concepts
 //
-// A [Frame] is an event in wire form, encoded once for all who follow it. The [Hub]
+// A [wire.Frame] is an event in wire form, encoded once for all who follow it. The [Hub]
 // takes the tail's reads and queues their frames at the subscriptions whose topics
 // match. A [Subscription] is one reader's place in the hub, with a bounded queue.
 //
@@ -32,8 +32,8 @@
 // window is over, and then writes them as one event: a JSON array of the frames' shared
 // bytes, whose id is the position after the last of them.
 //
-// How events look on the wire is an encoder's alone: plain SSE, compressed, in batches, or
-// as the messages of a WebSocket. What the client of a WebSocket sends waits in an inbox
+// How events look on the wire is the encoder's alone (package [wire]): plain SSE,
+// compressed, in batches, or as the messages of a WebSocket. What the client of a WebSocket sends waits in an inbox
 // until the stream's goroutine has time for it: then the topics change, at a position that
 // the client learns.
 //

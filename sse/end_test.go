@@ -6,12 +6,14 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // A stream that has much to write to a slow reader ends when it is to end, and not
 // when all is written: in a replay, and when it lags with batches.
 func TestStream_EndsInTheMiddleOfMuch(t *testing.T) {
-	expired := &Goodbye{Reason: "token_expired", Text: "the token has expired"}
+	expired := &wire.Goodbye{Reason: "token_expired", Text: "the token has expired"}
 	for name, end := range map[string]func(*server, *client){
 		"expired": func(_ *server, c *client) { c.expire(expired) },
 		"drain":   func(s *server, _ *client) { s.Drain() },
@@ -24,7 +26,7 @@ func TestStream_EndsInTheMiddleOfMuch(t *testing.T) {
 			t.Run(name+" "+what, func(t *testing.T) {
 				inBubble(t, func(t *testing.T, s *server) {
 					const pace = 10 * time.Second
-					w := &wire{}
+					w := &response{}
 					if what != "lagging" {
 						s.commit("a", 4000)
 						w.pace = pace
@@ -59,7 +61,7 @@ func TestStream_EndsInTheMiddleOfMuch(t *testing.T) {
 // A reader who takes nothing holds the end of a stream no longer than a lastWords, nor
 // that of the server: in a replay, and live.
 func TestStream_EndsInTheMiddleOfAWrite(t *testing.T) {
-	expired := &Goodbye{Reason: "token_expired", Text: "the token has expired"}
+	expired := &wire.Goodbye{Reason: "token_expired", Text: "the token has expired"}
 	for _, replay := range []bool{false, true} {
 		for _, stopped := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
@@ -69,7 +71,7 @@ func TestStream_EndsInTheMiddleOfAWrite(t *testing.T) {
 				running := make(chan error)
 				go func() { running <- s.run(ctx, nil) }()
 				synctest.Wait()
-				w, request := &wire{}, Request{}
+				w, request := &response{}, Request{}
 				if replay {
 					s.commit("a", 4000)
 					w.blocked, request.From = make(chan struct{}), From{Earliest: true}
@@ -115,10 +117,10 @@ func TestStream_WaitsNoLongerForItsGoodbye(t *testing.T) {
 		synctest.Wait()
 		s.commit("a", 4000)
 		under := make(chan struct{})
-		w := &wire{most: openingBytes, blocked: under}
+		w := &response{most: openingBytes, blocked: under}
 		c := s.openOn(t, w, Request{From: From{Earliest: true}})
 		began := time.Now()
-		c.expire(&Goodbye{Reason: "token_expired", Text: "the token has expired"})
+		c.expire(&wire.Goodbye{Reason: "token_expired", Text: "the token has expired"})
 		time.Sleep(lastWords / 2)
 		w.mu.Lock()
 		w.blocked = make(chan struct{})

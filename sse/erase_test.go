@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // secret is in the payload of every event that storeSecret stores, and none of what
@@ -57,9 +58,9 @@ func (s *server) tailErasure(events ...outbox.Event) {
 func (c *client) wantNoSecret() {
 	c.t.Helper()
 	synctest.Wait()
-	c.wire.mu.Lock()
-	defer c.wire.mu.Unlock()
-	if text := string(c.wire.text()); strings.Contains(text, secret) {
+	c.response.mu.Lock()
+	defer c.response.mu.Unlock()
+	if text := string(c.response.text()); strings.Contains(text, secret) {
 		c.t.Errorf("given is what was erased: %s", text)
 	}
 }
@@ -88,7 +89,7 @@ func TestErase_FailsUnlessTheRingIsEmptied(t *testing.T) {
 		s.tail(s.storeSecret("a", 5)...)
 		s.tailErasure(s.erase(redact)...)
 		for _, request := range []Request{
-			{From: start}, {From: start, Batch: window}, {From: start, Format: Gzip},
+			{From: start}, {From: start, Batch: window}, {From: start, Format: wire.Gzip},
 			{From: start, Filter: outbox.Filter{Topics: []outbox.Pattern{"**"}}},
 			{From: start, Filter: outbox.Filter{Topics: []outbox.Pattern{"*"}}},
 		} {
@@ -126,10 +127,10 @@ func TestErase_FailsUnlessQueuesAreDropped(t *testing.T) {
 				s.tail(s.storeSecret("a", 5)...)
 				synctest.Wait()
 				s.tailErasure(s.erase(redact)...)
-				live.wire.mu.Lock()
-				close(live.wire.blocked)
-				live.wire.blocked = nil
-				live.wire.mu.Unlock()
+				live.response.mu.Lock()
+				close(live.response.blocked)
+				live.response.blocked = nil
+				live.response.mu.Unlock()
 				time.Sleep(2 * window)
 				live.wantNoSecret()
 				batches.wantNoSecret()
@@ -163,17 +164,17 @@ func TestErase_FailsUnlessBatchesTakenBeforeAreDiscarded(t *testing.T) {
 		s.tail(many...)
 		time.Sleep(2 * window)
 		synctest.Wait()
-		c.wire.mu.Lock()
-		before := len(c.wire.textOf(slices.Concat(c.wire.sent, c.wire.writing)))
-		c.wire.mu.Unlock()
+		c.response.mu.Lock()
+		before := len(c.response.textOf(slices.Concat(c.response.sent, c.response.writing)))
+		c.response.mu.Unlock()
 		s.tailErasure(s.erase(redact)...)
-		c.wire.mu.Lock()
-		close(c.wire.blocked)
-		c.wire.blocked = nil
-		c.wire.mu.Unlock()
+		c.response.mu.Lock()
+		close(c.response.blocked)
+		c.response.blocked = nil
+		c.response.mu.Unlock()
 		time.Sleep(2 * window)
 		got := slices.Concat(inBatches(t, c.all())...)
-		if text := string(c.wire.text()); strings.Contains(text[before:], secret) || strings.Count(text[:before], secret) == 0 {
+		if text := string(c.response.text()); strings.Contains(text[before:], secret) || strings.Count(text[:before], secret) == 0 {
 			t.Errorf("given is what was erased, behind %d bytes of %d", before, len(text))
 		}
 		if n := len(got); redact && !slices.Equal(got, numbers(1, events)) || !redact && !slices.Equal(got, numbers(1, n)) {
@@ -186,7 +187,7 @@ func TestErase_FailsUnlessBatchesTakenBeforeAreDiscarded(t *testing.T) {
 func TestErase_FailsUnlessPagesReadBeforeAreDiscarded(t *testing.T) {
 	const events = 5000
 	eachErasure(t, -1, func(t *testing.T, s *server, redact bool) {
-		for name, request := range map[string]Request{"stream": {}, "batch": {Batch: window}, "gzip": {Format: Gzip}} {
+		for name, request := range map[string]Request{"stream": {}, "batch": {Batch: window}, "gzip": {Format: wire.Gzip}} {
 			s.past.set(func() { s.past.events = nil })
 			s.at = outbox.Position{History: 1}
 			s.Hub.Start(s.at)
@@ -203,7 +204,7 @@ func TestErase_FailsUnlessPagesReadBeforeAreDiscarded(t *testing.T) {
 					return nil
 				}
 			})
-			w := &wire{}
+			w := &response{}
 			s.Hub.Ring.Past = late{s.past, func() time.Duration {
 				if pages.Load() < 3 {
 					return 0
@@ -219,14 +220,14 @@ func TestErase_FailsUnlessPagesReadBeforeAreDiscarded(t *testing.T) {
 			c := s.openOn(t, w, request)
 			time.Sleep(time.Second + time.Millisecond)
 			synctest.Wait()
-			c.wire.mu.Lock()
-			before := len(c.wire.textOf(slices.Concat(c.wire.sent, c.wire.writing)))
-			c.wire.mu.Unlock()
+			c.response.mu.Lock()
+			before := len(c.response.textOf(slices.Concat(c.response.sent, c.response.writing)))
+			c.response.mu.Unlock()
 			time.Sleep(5 * time.Minute)
 			synctest.Wait()
-			c.wire.mu.Lock()
-			text := string(c.wire.text())
-			c.wire.mu.Unlock()
+			c.response.mu.Lock()
+			text := string(c.response.text())
+			c.response.mu.Unlock()
 			if n := strings.Count(text[:before], secret); n == 0 || n == events {
 				t.Errorf("%s: %d events were given before: the test tests nothing", name, n)
 			}
@@ -329,7 +330,7 @@ func TestErase_MarkersGoToNobody(t *testing.T) {
 		for name, c := range map[string]*client{"live": live, "replayed": replayed} {
 			c.wantIDs(want...)
 			all, p := c.parse()
-			if strings.Contains(string(c.wire.text()), `"topic":""`) {
+			if strings.Contains(string(c.response.text()), `"topic":""`) {
 				t.Errorf("%s: an event on no topic is given", name)
 			}
 			if p.LastID != sealed(s.at) {
@@ -348,7 +349,7 @@ func TestErase_NobodyIsGivenWhatWasErasedWhateverHappens(t *testing.T) {
 		run := func(t *testing.T, s *server) { eraseAtRandom(t, s, chance) }
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			inBubbleWith(t, []int{0, -1, 4000, 20_000}[seed%4], func(t *testing.T, s *server) {
-				s.format = Format(seed/4%2) * Gzip
+				s.format = wire.Format(seed/4%2) * wire.Gzip
 				run(t, s)
 			})
 		})
@@ -360,10 +361,10 @@ func eraseAtRandom(t *testing.T, s *server, chance *rand.Rand) {
 	s.Stall = time.Hour
 	s.Hub.Ring.Past = late{s.past, func() time.Duration { return rand.N(3 * time.Second) }}
 	var clients []*client
-	wires := map[*client]*wire{}
+	responses := map[*client]*response{}
 	batched := map[*client]bool{}
 	open := func(from From) {
-		w := &wire{}
+		w := &response{}
 		if chance.IntN(2) == 0 {
 			w.pace = rand.N(2 * time.Second)
 		}
@@ -372,7 +373,7 @@ func eraseAtRandom(t *testing.T, s *server, chance *rand.Rand) {
 			request.Batch = window
 		}
 		c := s.openOn(t, w, request)
-		clients, wires[c], batched[c] = append(clients, c), w, request.Batch > 0
+		clients, responses[c], batched[c] = append(clients, c), w, request.Batch > 0
 	}
 	start := From{Position: sealed(s.at)}
 	erased := map[int64]bool{}
@@ -426,7 +427,7 @@ func eraseAtRandom(t *testing.T, s *server, chance *rand.Rand) {
 			s.tailErasure(marker...)
 			synctest.Wait()
 			for _, c := range clients {
-				w := wires[c]
+				w := responses[c]
 				w.mu.Lock()
 				from := len(w.textOf(slices.Concat(w.sent, w.writing)))
 				w.mu.Unlock()
@@ -438,7 +439,7 @@ func eraseAtRandom(t *testing.T, s *server, chance *rand.Rand) {
 			time.Sleep(rand.N(3 * time.Second))
 		case 7:
 			if len(clients) > 0 {
-				w := wires[clients[chance.IntN(len(clients))]]
+				w := responses[clients[chance.IntN(len(clients))]]
 				w.mu.Lock()
 				if w.blocked == nil {
 					w.blocked = make(chan struct{})
@@ -450,7 +451,7 @@ func eraseAtRandom(t *testing.T, s *server, chance *rand.Rand) {
 			}
 		}
 	}
-	for _, w := range wires {
+	for _, w := range responses {
 		w.mu.Lock()
 		if w.pace = 0; w.blocked != nil {
 			close(w.blocked)
@@ -461,9 +462,9 @@ func eraseAtRandom(t *testing.T, s *server, chance *rand.Rand) {
 	time.Sleep(3 * time.Minute)
 	synctest.Wait()
 	for i, c := range clients {
-		c.wire.mu.Lock()
-		text := string(c.wire.text())
-		c.wire.mu.Unlock()
+		c.response.mu.Lock()
+		text := string(c.response.text())
+		c.response.mu.Unlock()
 		for _, f := range forbidden {
 			if f.c == c && strings.Contains(text[min(f.from, len(text)):], f.text) {
 				t.Errorf("client %d, batches %v, is given %s after its erasure", i, batched[c], f.text)

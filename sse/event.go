@@ -43,8 +43,3 @@ func (s *Streamer) Event(ctx context.Context, id int64) (event outbox.Event, bef
 }
 
 var anyTopic = outbox.Filter{Topics: []outbox.Pattern{"**"}}
-
-// AppendEvent appends the event as it is in a stream's data, and in a poll's answer.
-func AppendEvent(dst []byte, e *outbox.Event, format Format) []byte {
-	return appendJSONData(dst, e, format)
-}

@@ -14,6 +14,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // A tail feeds a hub, and a Streamer serves what the hub gets. outcrier.New puts these
@@ -44,7 +45,7 @@ func Example() {
 		_ = tail.Run(ctx) // ends with ctx
 	}()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		request := sse.Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"greetings"}}, Format: sse.Payload, From: sse.From{Earliest: true}}
+		request := sse.Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"greetings"}}, Format: wire.Payload, From: sse.From{Earliest: true}}
 		streamer.Serve(r.Context(), writer{w, http.NewResponseController(w)}, request, func(error) {})
 	}))
 	defer func() { stop(); <-ended }()

@@ -1,5 +1,9 @@
 package sse
 
+import (
+	"github.com/outcrier/outcrier/sse/wire"
+)
+
 import "github.com/outcrier/outcrier/outbox"
 
 // handover joins a stream to the hub's frames. Usually the stream's position is the hub's,
@@ -13,7 +17,7 @@ type handover struct {
 	// position before read, in the middle of which the stream is.
 	ahead bool
 	base  outbox.Position
-	read  *reading
+	read  *wire.Read
 }
 
 // join returns the handover at w of a stream that has received everything up to w, and
@@ -24,13 +28,13 @@ func join(given, w outbox.Position) handover {
 }
 
 // admit reports whether the frame is new to the stream; at is then the position after it.
-func (h *handover) admit(f *Frame) bool {
-	if h.ahead && f.read != h.read {
+func (h *handover) admit(f *wire.Frame) bool {
+	if h.ahead && f.Read != h.read {
 		if h.read != nil {
 			h.base = h.base.Join(h.read.To)
 		}
-		h.read = f.read
-		h.ahead = !f.read.From.Given.Covers(h.base.Given)
+		h.read = f.Read
+		h.ahead = !f.Read.From.Given.Covers(h.base.Given)
 	}
 	switch {
 	case !h.ahead:
@@ -38,8 +42,8 @@ func (h *handover) admit(f *Frame) bool {
 	case h.base.Has(f.Event.XID, f.Event.ID):
 		return false
 	default:
-		leg := outbox.Leg{From: h.base, To: h.base.Join(f.read.To)}
-		h.at = leg.At(claim(f.Event.ID, f.tied))
+		leg := outbox.Leg{From: h.base, To: h.base.Join(f.Read.To)}
+		h.at = leg.At(wire.ResumeID(f.Event.ID, f.Tied))
 	}
 	return true
 }

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // world is a model of Postgres: transactions take xids and ids at any time and
@@ -119,7 +120,7 @@ func (w *world) read(from outbox.Position) outbox.Read {
 
 // leg are the events of a leg, from the ring if it has them, else from the table.
 func (w *world) leg(ring *Ring, leg outbox.Leg) (events []outbox.Event) {
-	if page, ok := ring.page(nil, leg, anything, 1<<30, 1<<30, func(*Frame) int { return 1 }); ok && page.done {
+	if page, ok := ring.page(nil, leg, anything, 1<<30, 1<<30, func(*wire.Frame) int { return 1 }); ok && page.done {
 		for _, f := range page.frames {
 			events = append(events, *f.Event)
 		}
@@ -200,7 +201,7 @@ func (r *reader) give(t *rapid.T, w *world, e outbox.Event, at outbox.Position) 
 
 // connect opens a stream at a node, which is dropped after most events.
 func (r *reader) connect(t *rapid.T, w *world, n *follower, most int) {
-	sub, at, err := n.hub.Subscribe(context.Background(), anything, CloudEvents)
+	sub, at, err := n.hub.Subscribe(context.Background(), anything, wire.CloudEvents)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +233,7 @@ func (r *reader) replay(t *rapid.T, w *world, given, at outbox.Position, most in
 func (r *reader) live(t *rapid.T, w *world, most int) {
 	var state queueState
 	for more := true; more; {
-		var frames []*Frame
+		var frames []*wire.Frame
 		frames, state, more = r.sub.take(nil)
 		for _, f := range frames {
 			if !r.joined.admit(f) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // Hub hands the tail's reads to the subscriptions that follow them. It waits for no reader:
@@ -42,7 +43,7 @@ type Hub struct {
 	// read began: W between reads.
 	delivered outbox.Position
 	// whole is the present read.
-	whole *reading
+	whole *wire.Read
 	// read counts reads, starts counts Starts.
 	read, starts int64
 	subscribed   map[*Subscription]struct{}
@@ -116,7 +117,7 @@ func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 	if r.First {
 		h.read++
 		h.position = r.To
-		h.whole = &reading{From: r.From, To: r.To, number: h.read, at: time.Now(), keys: h.Keys}
+		h.whole = &wire.Read{From: r.From, To: r.To, Number: h.read, At: time.Now(), Keys: h.Keys}
 	}
 	if r.Forget {
 		// Before the ring counts the erasure: a reader that has taken frames from a queue
@@ -127,7 +128,7 @@ func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 	}
 	frames := h.Ring.deliver(r, h.whole)
 	h.release()
-	var f *Frame
+	var f *wire.Frame
 	push := func(s *Subscription) {
 		if s.from > h.read || !s.filter.MatchType(f.Event.Type) || !s.push(f) {
 			return
@@ -189,7 +190,7 @@ func (h *Hub) Started() bool {
 
 // Subscribe registers a subscription and returns it with W. It waits for the
 // first Start, or for ctx. The caller must Close the subscription.
-func (h *Hub) Subscribe(ctx context.Context, filter outbox.Filter, format Format) (*Subscription, outbox.Position, error) {
+func (h *Hub) Subscribe(ctx context.Context, filter outbox.Filter, format wire.Format) (*Subscription, outbox.Position, error) {
 	return h.subscribe(ctx, &Subscription{filter: filter, format: format})
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"github.com/gobwas/ws"
 	"golang.org/x/time/rate"
+
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // inbox reads what the client of a WebSocket sends. One goroutine at a time passes it bytes
@@ -53,11 +55,9 @@ const (
 
 func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
 
-// closing is why a WebSocket ends by what its client sent: its own close, or a mistake.
+// closing is why a WebSocket ends by what its client sent.
 type closing struct {
-	code    ws.StatusCode // 0 for none
-	reason  string
-	refused *Refused
+	wire.Closing
 	// left is set when the client has closed the connection in order.
 	left bool
 }
@@ -66,7 +66,7 @@ func (c *closing) Error() string {
 	if c.left {
 		return ErrLeft.Error()
 	}
-	return "the client's message was refused: " + c.reason
+	return "the client's message was refused: " + c.Reason
 }
 
 func (c *closing) Is(target error) bool { return c.left && target == ErrLeft }
@@ -123,7 +123,7 @@ func (in *inbox) frame(p []byte) (int, error) {
 		err = ws.CheckHeader(h, state)
 	}
 	if err != nil {
-		return 0, &closing{code: ws.StatusProtocolError, reason: "protocol error"}
+		return 0, &closing{Closing: wire.Closing{Code: ws.StatusProtocolError, Reason: "protocol error"}}
 	}
 	if h.OpCode == ws.OpBinary {
 		return 0, refuse(ws.StatusUnsupportedData, http.StatusUnsupportedMediaType, "binary messages are not understood: send text")
@@ -174,7 +174,7 @@ func (in *inbox) add(message []byte) error {
 
 // refuse returns the end of a stream whose client sent something malformed.
 func refuse(code ws.StatusCode, status int, detail string) *closing {
-	return &closing{code: code, reason: detail, refused: &Refused{Status: status, Title: http.StatusText(status), Detail: detail}}
+	return &closing{Closing: wire.Closing{Code: code, Reason: detail, Refused: &wire.Refused{Status: status, Title: http.StatusText(status), Detail: detail}}}
 }
 
 // closedByClient answers the client's close frame with its own code (RFC 6455, section
@@ -185,9 +185,9 @@ func closedByClient(payload []byte) *closing {
 	}
 	code, reason := ws.ParseCloseFrameData(payload)
 	if len(payload) == 1 || ws.CheckCloseFrameData(code, reason) != nil {
-		return &closing{code: ws.StatusProtocolError, reason: "protocol error"}
+		return &closing{Closing: wire.Closing{Code: ws.StatusProtocolError, Reason: "protocol error"}}
 	}
-	return &closing{left: true, code: code}
+	return &closing{Closing: wire.Closing{Code: code}, left: true}
 }
 
 // ping is the payload of the last ping, if there is one to answer.

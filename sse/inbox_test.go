@@ -19,7 +19,7 @@ func (in *inbox) taken(err error) (messages []string, ping string, code ws.Statu
 	payload, _ := in.ping()
 	var end *closing
 	if errors.As(err, &end) {
-		code, left = end.code, end.left
+		code, left = end.Code, end.left
 	}
 	return messages, string(payload), code, left
 }
@@ -84,7 +84,7 @@ func TestInbox_IsBounded(t *testing.T) {
 		err = in.receive(message)
 	}
 	var end *closing
-	if !errors.As(err, &end) || end.code != ws.StatusPolicyViolation || n > waitingBytes/60_000+1 {
+	if !errors.As(err, &end) || end.Code != ws.StatusPolicyViolation || n > waitingBytes/60_000+1 {
 		t.Errorf("after %d messages: %v", n, err)
 	}
 	in = newInbox()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // pages are those of one replay, in their order. What they hold is bounded whatever the
@@ -27,14 +28,14 @@ type pages struct {
 	// when nothing is known.
 	small int
 	// frames is room for a page from memory.
-	frames []*Frame
+	frames []*wire.Frame
 	// reads are the pages that are being read ahead.
 	reads sync.WaitGroup
 }
 
 // page is a stretch of a leg: frames from memory, or events from the table.
 type page struct {
-	frames []*Frame
+	frames []*wire.Frame
 	table  outbox.Page
 	after  int64
 	done   bool
@@ -56,7 +57,7 @@ const (
 // next is the page of leg that follows the last one.
 func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error) {
 	limit := p.limit(ctx)
-	size := func(f *Frame) int { return f.size(p.request.Format) }
+	size := func(f *wire.Frame) int { return f.Size(p.request.Format) }
 	erasures := p.Hub.Ring.erasures.Load()
 	if read, ok := p.Hub.Ring.page(p.frames, leg, p.request.Filter, largePage, p.unused(), size); ok {
 		p.ahead = nil // the page read ahead is in the ring by now

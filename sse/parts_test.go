@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // A stream that is ahead of its node is given what it has not had of a read that
@@ -16,7 +17,7 @@ func TestHandover_AheadThroughAReadInParts(t *testing.T) {
 	hub := newHub(&Ring{Bytes: -1})
 	hub.Start(at(10))
 	filter := outbox.Filter{Topics: []outbox.Pattern{"**"}}
-	sub, w, err := hub.Subscribe(t.Context(), filter, Payload)
+	sub, w, err := hub.Subscribe(t.Context(), filter, wire.Payload)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // Polled is the answer to a long poll.
@@ -17,7 +18,7 @@ type Polled struct {
 	Position string `json:"position"`
 	// Gap is null when nothing is missing between the position asked for and
 	// the first event.
-	Gap *GapData `json:"gap"`
+	Gap *wire.Gap `json:"gap"`
 
 	sending func() (sent func(whole bool))
 }
@@ -51,8 +52,8 @@ func (p Polled) Parts() [][]byte {
 		}
 		parts = append(parts, event)
 	}
-	rest := appendString([]byte(`],"position":`), p.Position)
-	rest = appendJSON(append(rest, `,"gap":`...), p.Gap)
+	rest := wire.AppendString([]byte(`],"position":`), p.Position)
+	rest = wire.AppendJSON(append(rest, `,"gap":`...), p.Gap)
 	return append(parts, append(rest, '}'))
 }
 
@@ -140,7 +141,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	if gap != nil {
 		s.counts.gap(gap.Reason)
 	}
-	polled := Polled{Events: p.events, Position: s.Hub.Keys.Seal(given), Gap: gapData(gap)}
+	polled := Polled{Events: p.events, Position: s.Hub.Keys.Seal(given), Gap: wire.NewGap(gap)}
 	if request.Record != nil && len(p.events) > 0 {
 		polled.sending = func() func(bool) { return p.record(given) }
 	}
@@ -212,13 +213,10 @@ func (p *poll) full() bool {
 
 // add reports whether there was room for the event.
 func (p *poll) add(e *outbox.Event) bool {
-	if p.noRoom = p.request.Reserve != nil && !p.request.Reserve(frameBytes(e)); p.noRoom {
+	if p.noRoom = p.request.Reserve != nil && !p.request.Reserve(wire.Footprint(e)); p.noRoom {
 		return false
 	}
-	data := appendJSONData(nil, e, p.request.Format)
-	if most := p.request.MaxData; most > 0 && len(data) > most {
-		data = appendJSONData(data[:0], e, p.request.Format|reference)
-	}
+	data := wire.AppendEventWithin(nil, e, p.request.Format, p.request.MaxData)
 	p.events = append(p.events, data)
 	p.size += len(data)
 	p.last = e.ID
@@ -238,7 +236,7 @@ func (p *poll) replay(ctx context.Context, past Past, given, w outbox.Position) 
 				if !p.add(&page.Events[i]) {
 					return given, nil
 				}
-				given = leg.At(claim(id, i+1 < len(page.Events) && page.Events[i+1].ID == id))
+				given = leg.At(wire.ResumeID(id, i+1 < len(page.Events) && page.Events[i+1].ID == id))
 			}
 			leg.Advance(page)
 			done = page.Done

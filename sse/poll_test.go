@@ -10,13 +10,14 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // polled is an answer, and how long it took.
 type polled struct {
 	ids      []string
 	position string
-	gap      *GapData
+	gap      *wire.Gap
 	text     string
 	took     time.Duration
 	err      error

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // connection is a Writer that can do without a goroutine of its own: a Socket.
@@ -362,7 +364,7 @@ func (p *writerPool) work(stop <-chan struct{}) {
 
 // worker is what a worker keeps between two streams.
 type worker struct {
-	frames []*Frame
+	frames []*wire.Frame
 	buf    []byte
 	// mu is held by the worker while it works.
 	mu sync.Mutex
@@ -394,7 +396,7 @@ func (w *worker) serve(ctx context.Context, t *stream) {
 	rest := slices.Clone(left)
 	w.frames, w.buf, t.buf = frames, t.buf, nil
 	clear(w.frames)
-	if cap(w.buf) > 4*writeBytes {
+	if cap(w.buf) > 4*wire.WriteBytes {
 		w.buf = nil // one very large event
 	}
 	switch {
@@ -415,10 +417,10 @@ func (w *worker) serve(ctx context.Context, t *stream) {
 
 // tryWrite writes what the reader takes at once, and returns the rest.
 func (t *stream) tryWrite(tally *tally) (rest []byte, err error) {
-	if t.buf = t.encoder.seal(t.buf); len(t.buf) == 0 {
+	if t.buf = t.encoder.Seal(t.buf); len(t.buf) == 0 {
 		return nil, nil
 	}
-	p := framed(t.buf, t.chunked, t.complete)
+	p := wire.Framed(t.buf, t.chunked, t.complete)
 	n, err := t.conn.TryWrite(p)
 	if err != nil {
 		t.torn = true

@@ -27,23 +27,23 @@ func TestPool_GivesTheRestOfAWriteFirst(t *testing.T) {
 		}
 		c := s.open(t, Request{})
 		c.next()
-		c.wire.mu.Lock()
-		c.wire.room, c.wire.blocked = 17, make(chan struct{})
-		c.wire.mu.Unlock()
+		c.response.mu.Lock()
+		c.response.room, c.response.blocked = 17, make(chan struct{})
+		c.response.mu.Unlock()
 		for range 3 {
 			s.commit("a", 1)
 		}
 		time.Sleep(s.Stall / 2)
-		c.wire.mu.Lock()
-		close(c.wire.blocked)
-		c.wire.blocked = nil
-		c.wire.mu.Unlock()
+		c.response.mu.Lock()
+		close(c.response.blocked)
+		c.response.blocked = nil
+		c.response.mu.Unlock()
 		s.commit("a", 1)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		c.wire.mu.Lock()
-		defer c.wire.mu.Unlock()
-		events, p := ssetest.Parse(c.wire.text())
+		c.response.mu.Lock()
+		defer c.response.mu.Unlock()
+		events, p := ssetest.Parse(c.response.text())
 		if got := ids(events); !slices.Equal(got, numbers(1, 4)) || len(p.Strange) > 0 {
 			t.Errorf("given are %v; strange lines %q", got, p.Strange)
 		}
@@ -60,9 +60,9 @@ func TestPool_NoticesThatAReaderLeft(t *testing.T) {
 		for _, busy := range []bool{false, true} {
 			c := s.open(t, Request{})
 			if busy {
-				c.wire.mu.Lock()
-				c.wire.blocked = make(chan struct{})
-				c.wire.mu.Unlock()
+				c.response.mu.Lock()
+				c.response.blocked = make(chan struct{})
+				c.response.mu.Unlock()
 				s.commit("a", 1)
 				s.commit("a", 1)
 			}
@@ -72,9 +72,9 @@ func TestPool_NoticesThatAReaderLeft(t *testing.T) {
 			if want := ErrLeft; !busy && !errors.Is(why, want) {
 				t.Errorf("it ended with %v", why)
 			}
-			c.wire.mu.Lock()
-			closed := c.wire.closed
-			c.wire.mu.Unlock()
+			c.response.mu.Lock()
+			closed := c.response.closed
+			c.response.mu.Unlock()
 			if !closed || s.Open() != 0 || s.Hub.Subscriptions() != 0 || len(s.pool.all()) != 0 {
 				t.Errorf("closed %v, %d open, %d subscribed, %d with the pool", closed, s.Open(), s.Hub.Subscriptions(), len(s.pool.all()))
 			}
@@ -204,7 +204,7 @@ func TestPool_DoesNotWaitForWhoIsToldOfAnEnd(t *testing.T) {
 		synctest.Wait()
 		told := make(chan struct{})
 		for range 20 {
-			w := &wire{}
+			w := &response{}
 			go s.Serve(ctx, parkable{w}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(error) { <-told })
 			synctest.Wait()
 			w.left()

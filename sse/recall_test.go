@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // What a subscription that lags recalls from the ring and what is queued for it
@@ -20,7 +21,7 @@ func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 	hub.QueueFrames = 2
 	at := outbox.Position{History: 1}
 	hub.Start(at)
-	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
+	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +39,7 @@ func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 		hub.Deliver(read(id + 1))
 	}
 	// The ring has the next two, and the hub is in the middle of Deliver.
-	frames := hub.Ring.deliver(read(6, 7), &reading{From: at, To: at, number: hub.read + 1})
+	frames := hub.Ring.deliver(read(6, 7), &wire.Read{From: at, To: at, Number: hub.read + 1})
 
 	var given []int64
 	take := func() {
@@ -67,10 +68,10 @@ func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 // What a subscription holds on to is in the ring, too: when the ring lets go of
 // it, the subscription does.
 func TestSubscription_HoldsNoFrameThatTheRingDropped(t *testing.T) {
-	hub := newHub(&Ring{Bytes: 3 * frameBytes(&outbox.Event{Topic: "x", Type: "t"})})
+	hub := newHub(&Ring{Bytes: 3 * wire.Footprint(&outbox.Event{Topic: "x", Type: "t"})})
 	at := outbox.Position{History: 1}
 	hub.Start(at)
-	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
+	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,10 +89,10 @@ func TestSubscription_HoldsNoFrameThatTheRingDropped(t *testing.T) {
 // Also when nothing is added to it any more, and its reader takes nothing: as soon as
 // the ring was filled twice.
 func TestSubscription_HoldsNoFrameOfAQuietTopicThatTheRingDropped(t *testing.T) {
-	hub := newHub(&Ring{Bytes: 3 * frameBytes(&outbox.Event{Topic: "x", Type: "t"})})
+	hub := newHub(&Ring{Bytes: 3 * wire.Footprint(&outbox.Event{Topic: "x", Type: "t"})})
 	at := outbox.Position{History: 1}
 	hub.Start(at)
-	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
+	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +142,7 @@ func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
 			t.Errorf("%d reads, %d bytes are held", len(ring.reads), ring.bytes)
 		}
 	}
-	page, ok := ring.page(nil, outbox.Leg{From: ring.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000, 1000, func(*Frame) int { return 1 })
+	page, ok := ring.page(nil, outbox.Leg{From: ring.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000, 1000, func(*wire.Frame) int { return 1 })
 	if n := len(page.frames); !ok || !page.done || n < 4 || page.frames[n-1].Event.ID != id {
 		t.Errorf("%d frames, done %v, ok %v", n, page.done, ok)
 	}
@@ -188,7 +189,7 @@ func TestReplay_HoldsLargePagesForFew(t *testing.T) {
 		}}
 		const readers = 50
 		for range readers {
-			s.openOn(t, &wire{most: 40_000, blocked: make(chan struct{})}, Request{From: From{Earliest: true}})
+			s.openOn(t, &response{most: 40_000, blocked: make(chan struct{})}, Request{From: From{Earliest: true}})
 		}
 		time.Sleep(s.Stall / 2)
 		mu.Lock()
@@ -224,7 +225,7 @@ func TestReplay_SmallPagesOfLargeEvents(t *testing.T) {
 			defer mu.Unlock()
 			asked = append(asked, [2]int{limit, bytes})
 		}}
-		c := s.openOn(t, &wire{pace: promptly}, Request{From: From{Earliest: true}})
+		c := s.openOn(t, &response{pace: promptly}, Request{From: From{Earliest: true}})
 		time.Sleep(10 * time.Second)
 		_ = c.end()
 		mu.Lock()

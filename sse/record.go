@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // recorded is the part of a stream that keeps its record for the audit, updated now and
@@ -88,7 +89,7 @@ func (t *stream) closeRecord(why error) {
 
 // reason returns one word for why a stream ended.
 func reason(why error, torn bool) string {
-	var goodbye *Goodbye
+	var goodbye *wire.Goodbye
 	switch {
 	case errors.As(why, &goodbye):
 		return goodbye.Reason

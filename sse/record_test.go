@@ -69,10 +69,10 @@ func TestRecord_FollowsWhatIsWritten(t *testing.T) {
 		s.commit("a", 2)
 		synctest.Wait()
 		time.Sleep(noteEvery + time.Second)
-		c.wire.mu.Lock()
+		c.response.mu.Lock()
 		gone := errors.New("gone")
-		c.wire.err = gone
-		c.wire.mu.Unlock()
+		c.response.err = gone
+		c.response.mu.Unlock()
 		s.commit("a", 1)
 		if why := <-c.ended; !errors.Is(why, gone) {
 			t.Errorf("it ended with %v", why)
@@ -94,9 +94,9 @@ func TestRecord_OfWhatADrainDroppedSaysPerhaps(t *testing.T) {
 		time.Sleep(noteEvery)
 		s.commit("a", 1)
 		synctest.Wait()
-		c.wire.mu.Lock()
-		c.wire.room, c.wire.blocked = 17, make(chan struct{})
-		c.wire.mu.Unlock()
+		c.response.mu.Lock()
+		c.response.room, c.response.blocked = 17, make(chan struct{})
+		c.response.mu.Unlock()
 		s.pool.all()[0].state.Or(callDrain)
 		s.commit("a", 1)
 		if why := <-c.ended; !errors.Is(why, ErrDraining) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // Ring is the replay buffer: it keeps the newest events in memory, as frames, so that a
@@ -63,20 +64,10 @@ type Ring struct {
 // DefaultRingBytes holds some 70,000 small events.
 const DefaultRingBytes = 64 << 20
 
-// reading is a read of the tail without its events, one for all its parts.
-type reading struct {
-	From, To outbox.Position
-	number   int64
-	// at is when it was handed to the hub.
-	at time.Time
-	// keys write the positions of its frames.
-	keys *outbox.PositionKeys
-}
-
 // heldRead is a read that has events, ordered by id.
 type heldRead struct {
-	*reading
-	frames []*Frame
+	*wire.Read
+	frames []*wire.Frame
 	bytes  int
 }
 
@@ -96,7 +87,7 @@ func (r *Ring) forget() { r.reads, r.bytes, r.blocks = nil, 0, nil }
 // deliver adds a part of a read, and returns its frames; events on no topic, which no
 // stream receives, have none. It is called before frames are queued, so that queued frames
 // can also be recalled.
-func (r *Ring) deliver(part outbox.Read, read *reading) []Frame {
+func (r *Ring) deliver(part outbox.Read, read *wire.Read) []wire.Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if part.First {
@@ -109,21 +100,21 @@ func (r *Ring) deliver(part outbox.Read, read *reading) []Frame {
 	if slices.ContainsFunc(events, onNoTopic) {
 		events = slices.DeleteFunc(slices.Clone(events), onNoTopic)
 	}
-	frames := make([]Frame, len(events))
+	frames := make([]wire.Frame, len(events))
 	for i := range frames {
 		f := &frames[i]
 		r.serial++
-		f.Event, f.read, f.serial = &events[i], read, r.serial
-		f.ends = part.Last && i == len(frames)-1
-		f.tied = i+1 < len(frames) && events[i+1].ID == f.Event.ID
+		f.Event, f.Read, f.Serial = &events[i], read, r.serial
+		f.Last = part.Last && i == len(frames)-1
+		f.Tied = i+1 < len(frames) && events[i+1].ID == f.Event.ID
 		if !r.tooLarge {
 			if !r.hasPart(read) {
-				r.reads = append(r.reads, heldRead{reading: read})
+				r.reads = append(r.reads, heldRead{Read: read})
 			}
 			held := &r.reads[len(r.reads)-1]
 			held.frames = append(held.frames, f)
 			r.index(f)
-			held.bytes += frameBytes(f.Event)
+			held.bytes += wire.Footprint(f.Event)
 			r.tooLarge = held.bytes > r.limit()
 		}
 	}
@@ -146,14 +137,14 @@ func (r *Ring) deliver(part outbox.Read, read *reading) []Frame {
 func onNoTopic(e outbox.Event) bool { return e.Topic == "" }
 
 // hasPart reports whether the newest read held is read, the present one.
-func (r *Ring) hasPart(read *reading) bool {
+func (r *Ring) hasPart(read *wire.Read) bool {
 	n := len(r.reads)
-	return n > 0 && r.reads[n-1].reading == read
+	return n > 0 && r.reads[n-1].Read == read
 }
 
 // erase lets go of all reads but the present one: its snapshot has seen the erasure, and
 // those before may hold events as they were.
-func (r *Ring) erase(present *reading) {
+func (r *Ring) erase(present *wire.Read) {
 	r.erasures.Add(1)
 	r.base = r.end // the position before the present read
 	if !r.hasPart(present) {
@@ -188,18 +179,12 @@ func (r *Ring) oldest() int64 {
 	if len(r.reads) == 0 || len(r.reads[0].frames) == 0 {
 		return r.serial + 1
 	}
-	return r.reads[0].frames[0].serial
+	return r.reads[0].frames[0].Serial
 }
 
 // holds reports whether a queued frame would be in memory without the queue.
 // Called by who delivers.
-func (r *Ring) holds(f *Frame) bool { return r.Bytes < 0 || f.serial >= r.oldest() }
-
-// frameBytes is about what an event and its frame hold in memory: the event as it
-// is, and once more on the wire.
-func frameBytes(e *outbox.Event) int {
-	return 2*(len(e.Topic)+len(e.Type)+len(e.Source)+len(e.Payload)) + 500
-}
+func (r *Ring) holds(f *wire.Frame) bool { return r.Bytes < 0 || f.Serial >= r.oldest() }
 
 // Verify validates a position against w, the hub's.
 func (r *Ring) Verify(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
@@ -285,7 +270,7 @@ func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter,
 	if bytes <= 0 {
 		bytes = pageBytes
 	}
-	read, ok := r.page(nil, leg, filter, limit, bytes, func(f *Frame) int { return frameBytes(f.Event) })
+	read, ok := r.page(nil, leg, filter, limit, bytes, func(f *wire.Frame) int { return wire.Footprint(f.Event) })
 	if !ok {
 		page, _, err := r.replayTable(ctx, leg, filter, limit, bytes)
 		return page, err

@@ -8,6 +8,7 @@ import (
 	"sort"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // block tells between what ids some frames are that follow each other, from serial
@@ -19,10 +20,10 @@ type block struct{ serial, low, high int64 }
 const blockFrames = 128
 
 // index takes note of a frame that is held, the newest.
-func (r *Ring) index(f *Frame) {
+func (r *Ring) index(f *wire.Frame) {
 	id, n := f.Event.ID, len(r.blocks)
-	if n == 0 || f.serial-r.blocks[n-1].serial == blockFrames {
-		r.blocks = append(r.blocks, block{f.serial, id, id})
+	if n == 0 || f.Serial-r.blocks[n-1].serial == blockFrames {
+		r.blocks = append(r.blocks, block{f.Serial, id, id})
 		return
 	}
 	b := &r.blocks[n-1]
@@ -39,15 +40,15 @@ func (r *Ring) unindex() {
 }
 
 // frames are those from one serial up to another one.
-func (r *Ring) frames(from, to int64) iter.Seq[*Frame] {
-	return func(yield func(*Frame) bool) {
+func (r *Ring) frames(from, to int64) iter.Seq[*wire.Frame] {
+	return func(yield func(*wire.Frame) bool) {
 		i := sort.Search(len(r.reads), func(i int) bool {
 			frames := r.reads[i].frames
-			return frames[len(frames)-1].serial >= from
+			return frames[len(frames)-1].Serial >= from
 		})
 		for _, held := range r.reads[i:] {
-			for _, f := range held.frames[max(0, from-held.frames[0].serial):] {
-				if f.serial >= to || !yield(f) {
+			for _, f := range held.frames[max(0, from-held.frames[0].Serial):] {
+				if f.Serial >= to || !yield(f) {
 					return
 				}
 			}
@@ -58,7 +59,7 @@ func (r *Ring) frames(from, to int64) iter.Seq[*Frame] {
 // ringPage is a page of a leg.
 type ringPage struct {
 	// frames are ordered by id; those of one id are in one page, as in the table's.
-	frames []*Frame
+	frames []*wire.Frame
 	// after is the id after which the next page begins.
 	after int64
 	// done is set when the leg ends with this page.
@@ -68,7 +69,7 @@ type ringPage struct {
 // page reads a page of a leg into dst, if the leg lies within the ring: at most limit
 // frames, and about so many bytes by size. It looks at about recallScan frames, so
 // that a page may have none though more follow.
-func (r *Ring) page(dst []*Frame, leg outbox.Leg, filter outbox.Filter, limit, bytes int, size func(*Frame) int) (page ringPage, ok bool) {
+func (r *Ring) page(dst []*wire.Frame, leg outbox.Leg, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page ringPage, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	from, to := leg.From.Given, leg.To.Given
@@ -82,7 +83,7 @@ func (r *Ring) page(dst []*Frame, leg outbox.Leg, filter outbox.Filter, limit, b
 	first := sort.Search(len(r.reads), func(i int) bool { return !from.Covers(r.reads[i].To.Given) })
 	oldest := r.serial + 1
 	if first < len(r.reads) {
-		oldest = r.reads[first].frames[0].serial
+		oldest = r.reads[first].frames[0].Serial
 	}
 	for _, b := range r.blocks {
 		if b.serial+blockFrames <= oldest || b.high <= leg.After || b.low > top {
@@ -114,9 +115,9 @@ func (r *Ring) page(dst []*Frame, leg outbox.Leg, filter outbox.Filter, limit, b
 
 // cut sorts the frames found, removes those beyond the limit, and reports whether the page
 // is full. At least one stays, so that every page makes progress.
-func (p *ringPage) cut(limit, bytes int, size func(*Frame) int) (full bool) {
-	slices.SortFunc(p.frames, func(a, b *Frame) int {
-		return cmp.Or(cmp.Compare(a.Event.ID, b.Event.ID), cmp.Compare(a.serial, b.serial))
+func (p *ringPage) cut(limit, bytes int, size func(*wire.Frame) int) (full bool) {
+	slices.SortFunc(p.frames, func(a, b *wire.Frame) int {
+		return cmp.Or(cmp.Compare(a.Event.ID, b.Event.ID), cmp.Compare(a.Serial, b.Serial))
 	})
 	for n, f := range p.frames {
 		full = n >= limit || bytes <= 0
@@ -137,7 +138,7 @@ const recallScan = 4096
 // recall appends to dst the next frames of a subscription that lags, about writeBytes of
 // them. When the ring does not hold them any more, the subscription is behind; when it has
 // reached the newest, it no longer lags, and later frames are queued.
-func (r *Ring) recall(s *Subscription, dst []*Frame) ([]*Frame, queueState) {
+func (r *Ring) recall(s *Subscription, dst []*wire.Frame) ([]*wire.Frame, queueState) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	s.mu.Lock()
@@ -152,14 +153,14 @@ func (r *Ring) recall(s *Subscription, dst []*Frame) ([]*Frame, queueState) {
 	}
 	bytes, scanned := 0, 0
 	for f := range r.frames(s.next, math.MaxInt64) {
-		if scanned == recallScan || bytes >= writeBytes {
+		if scanned == recallScan || bytes >= wire.WriteBytes {
 			return dst, lagging
 		}
 		scanned++
-		s.next = f.serial + 1
-		if s.from <= f.read.number && s.filter.Match(f.Event.Topic, f.Event.Type) {
+		s.next = f.Serial + 1
+		if s.from <= f.Read.Number && s.filter.Match(f.Event.Topic, f.Event.Type) {
 			dst = append(dst, f)
-			bytes += f.size(s.format)
+			bytes += f.Size(s.format)
 		}
 	}
 	s.state, s.last = current, r.serial

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // heap is what is in use, in bytes.
@@ -47,7 +48,7 @@ func TestReplay_FromMemoryHoldsLittleAndNothingOfTheRing(t *testing.T) {
 					if i%20 == 0 { // each score has another stretch to go
 						turn()
 					}
-					s.openOn(t, &wire{most: openingBytes, blocked: make(chan struct{})}, Request{Filter: filter, From: From{Position: sealed(s.Hub.Ring.base)}})
+					s.openOn(t, &response{most: openingBytes, blocked: make(chan struct{})}, Request{Filter: filter, From: From{Position: sealed(s.Hub.Ring.base)}})
 				}
 				turn()
 				if each := (heap() - before) / readers; each > 64<<10 {
@@ -148,7 +149,7 @@ func TestRing_PagesGoById(t *testing.T) {
 			if seed%5 == 0 {
 				limit, bytes = 1<<30, 1<<30 // as much as is looked at in one go
 			}
-			page, ok := ring.page(nil, leg, filter, limit, bytes, func(*Frame) int { return 100 })
+			page, ok := ring.page(nil, leg, filter, limit, bytes, func(*wire.Frame) int { return 100 })
 			if !ok {
 				t.Fatal("it is not in the ring")
 			}

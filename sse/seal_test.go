@@ -42,21 +42,3 @@ func TestStart_MalformedPositionsCostNoQuery(t *testing.T) {
 		t.Error("the table is gone, and it has an answer")
 	}
 }
-
-// A frame that was encoded under a key that is used no more is encoded again: else a quiet
-// topic would give ids, from memory, that are not taken when they come back.
-func TestFrame_IsSealedWithTheKeyThatIsUsed(t *testing.T) {
-	e := outbox.Event{ID: 7, XID: 7, Topic: "a", Type: "t", Payload: []byte("{}"), CreatedAt: epoch}
-	keys := outbox.NewPositionKeys()
-	read := &reading{To: after(e), keys: keys}
-	f := &Frame{Event: &e, read: read, ends: true}
-	first, gzip := f.in(0), f.in(Gzip)
-	if f.in(0) != first || f.in(Gzip) != gzip {
-		t.Error("it is encoded again without cause")
-	}
-	read.keys = outbox.NewPositionKeys()
-	second := f.in(0)
-	if string(second.wire) == string(first.wire) || len(second.wire) != len(first.wire) || f.in(Gzip) == gzip {
-		t.Errorf("under a new key it is %q", second.wire)
-	}
-}

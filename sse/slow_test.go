@@ -15,9 +15,9 @@ func TestSlow_NamesReadersThatKeepAWriteWaiting(t *testing.T) {
 		slow.next()
 		synctest.Wait()
 		blocked := make(chan struct{})
-		slow.wire.mu.Lock()
-		slow.wire.blocked = blocked
-		slow.wire.mu.Unlock()
+		slow.response.mu.Lock()
+		slow.response.blocked = blocked
+		slow.response.mu.Unlock()
 		s.commit("a", 1)
 		synctest.Wait()
 		if got := s.Slow(2*time.Second, 10); len(got) != 0 {
@@ -31,9 +31,9 @@ func TestSlow_NamesReadersThatKeepAWriteWaiting(t *testing.T) {
 		if got := s.Slow(2*time.Second, 0); len(got) != 0 {
 			t.Errorf("of at most none: %+v", got)
 		}
-		slow.wire.mu.Lock()
-		slow.wire.blocked = nil
-		slow.wire.mu.Unlock()
+		slow.response.mu.Lock()
+		slow.response.blocked = nil
+		slow.response.mu.Unlock()
 		close(blocked)
 		slow.wantIDs(numbers(1, 1)...)
 		quick.wantIDs(numbers(1, 1)...)

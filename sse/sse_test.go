@@ -22,6 +22,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/ssetest"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -125,11 +126,11 @@ type server struct {
 	// them chunked.
 	parks bool
 	// format is that of all streams, beside what they ask for themselves.
-	format Format
+	format wire.Format
 	// sockets has streams be those of WebSockets, where that can be.
 	sockets bool
 	// change is what their clients' messages do.
-	change func(context.Context, Change, []outbox.Pattern) ([]outbox.Pattern, []Refused)
+	change func(context.Context, Change, []outbox.Pattern) ([]outbox.Pattern, []wire.Refused)
 }
 
 func newServer(ringBytes int) *server {
@@ -148,7 +149,7 @@ func inBubble(t *testing.T, test func(*testing.T, *server)) {
 	fromTable(t, test)
 	t.Run("compressed", func(t *testing.T) {
 		inBubbleWith(t, 3000, func(t *testing.T, s *server) {
-			s.format = Gzip
+			s.format = wire.Gzip
 			test(t, s)
 		})
 	})
@@ -227,8 +228,8 @@ func (s *server) commit(topic string, n int) []outbox.Event {
 	return events
 }
 
-// wire is the Writer of one stream.
-type wire struct {
+// response is the Writer of one stream.
+type response struct {
 	mu       sync.Mutex
 	sent     []byte
 	writes   [][]byte // as text, which is known so far
@@ -250,8 +251,8 @@ type wire struct {
 // openingBytes are enough for the first write of a stream, and too few for hello.
 const openingBytes = 20
 
-// parkable is a wire that is a connection, with a chunked response.
-type parkable struct{ *wire }
+// parkable is a response that is a connection, with a chunked response.
+type parkable struct{ *response }
 
 func (w parkable) chunks() bool    { return w.in == nil }
 func (w parkable) inbox() *inbox   { return w.in }
@@ -286,7 +287,7 @@ func (w parkable) Close() error {
 	return nil
 }
 
-func (w *wire) Write(p []byte) (int, error) {
+func (w *response) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	blocked, pace := w.blocked, w.pace
 	w.most -= len(p)
@@ -325,16 +326,16 @@ func (w *wire) Write(p []byte) (int, error) {
 
 // text is what a reader knows of what was sent, who takes it out of its chunks and
 // decompresses it.
-func (w *wire) text() []byte { return w.textOf(w.sent) }
+func (w *response) text() []byte { return w.textOf(w.sent) }
 
-func (w *wire) textOf(sent []byte) []byte {
+func (w *response) textOf(sent []byte) []byte {
 	if w.in != nil {
 		return asSSE(sent)
 	}
 	if w.chunked {
 		sent, _ = unchunk(sent)
 	}
-	if !bytes.HasPrefix(sent, []byte(gzipHeader[:2])) {
+	if !bytes.HasPrefix(sent, []byte("\x1f\x8b")) {
 		return sent
 	}
 	r, err := gzip.NewReader(bytes.NewReader(sent))
@@ -379,9 +380,9 @@ func unchunk(body []byte) (text []byte, complete bool) {
 	return text, false
 }
 
-func (w *wire) Flush() error { return nil }
+func (w *response) Flush() error { return nil }
 
-func (w *wire) SetWriteDeadline(t time.Time) error {
+func (w *response) SetWriteDeadline(t time.Time) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.deadline = t; w.moved != nil {
@@ -393,33 +394,33 @@ func (w *wire) SetWriteDeadline(t time.Time) error {
 
 // client is one stream that is served.
 type client struct {
-	t      *testing.T
-	wire   *wire
-	cancel context.CancelCauseFunc
-	expire context.CancelCauseFunc
-	ended  chan error
-	read   int // events that were looked at
+	t        *testing.T
+	response *response
+	cancel   context.CancelCauseFunc
+	expire   context.CancelCauseFunc
+	ended    chan error
+	read     int // events that were looked at
 }
 
 // open serves a stream in the test's bubble.
 func (s *server) open(t *testing.T, request Request) *client {
-	return s.openOn(t, &wire{}, request)
+	return s.openOn(t, &response{}, request)
 }
 
-func (s *server) openOn(t *testing.T, wire *wire, request Request) *client {
+func (s *server) openOn(t *testing.T, on *response, request Request) *client {
 	if request.Filter.Topics == nil {
 		request.Filter.Topics = []outbox.Pattern{"a"}
 	}
 	request.Format |= s.format
 	ctx, cancel := context.WithCancelCause(context.Background())
-	c := &client{t: t, wire: wire, cancel: cancel, expire: cancel, ended: make(chan error, 1)}
-	var w Writer = c.wire
+	c := &client{t: t, response: on, cancel: cancel, expire: cancel, ended: make(chan error, 1)}
+	var w Writer = c.response
 	if s.parks {
-		wire.chunked = true
-		if s.sockets && request.Batch == 0 && request.Format&Unnamed == 0 {
-			wire.chunked, wire.in, request.Change = false, newInbox(), s.change
+		on.chunked = true
+		if s.sockets && request.Batch == 0 && request.Format&wire.Unnamed == 0 {
+			on.chunked, on.in, request.Change = false, newInbox(), s.change
 		}
-		w = parkable{c.wire}
+		w = parkable{c.response}
 		c.cancel = func(error) { c.leave() }
 	}
 	go s.Serve(ctx, w, request, func(why error) { c.ended <- why })
@@ -431,9 +432,9 @@ func (s *server) openOn(t *testing.T, wire *wire, request Request) *client {
 func (c *client) parse() ([]ssetest.Event, *ssetest.Parser) {
 	c.t.Helper()
 	synctest.Wait()
-	c.wire.mu.Lock()
-	defer c.wire.mu.Unlock()
-	for _, w := range c.wire.writes {
+	c.response.mu.Lock()
+	defer c.response.mu.Unlock()
+	for _, w := range c.response.writes {
 		comments := w
 		if end := bytes.LastIndex(w, []byte("\n\n")); end >= 0 {
 			comments = w[end+len("\n\n"):]
@@ -444,7 +445,7 @@ func (c *client) parse() ([]ssetest.Event, *ssetest.Parser) {
 			}
 		}
 	}
-	events, p := ssetest.Parse(c.wire.text())
+	events, p := ssetest.Parse(c.response.text())
 	if len(p.Strange) > 0 {
 		c.t.Errorf("strange lines: %q", p.Strange)
 	}
@@ -495,9 +496,9 @@ func (c *client) end() error {
 
 // leave closes the connection from the reader's side.
 func (c *client) leave() {
-	c.wire.mu.Lock()
-	left := c.wire.left
-	c.wire.mu.Unlock()
+	c.response.mu.Lock()
+	left := c.response.left
+	c.response.mu.Unlock()
 	left()
 }
 

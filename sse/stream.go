@@ -10,6 +10,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // stream is one stream while it is served. One goroutine at a time has it: its
@@ -19,7 +20,7 @@ type stream struct {
 	w       Writer
 	request Request
 	sub     *Subscription
-	encoder encoder
+	encoder wire.Encoder
 	// inbox has what the client of a WebSocket has sent; nil for SSE.
 	inbox *inbox
 	// chunked has each write framed as a chunk, complete the last one followed by the
@@ -63,7 +64,7 @@ func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended f
 			return
 		}
 	}
-	t.encoder = newEncoder(&request, s.Hub.Keys, t.inbox)
+	t.encoder = t.newEncoder(&request)
 	t.request, t.heartbeat = request, time.NewTimer(s.Heartbeat)
 	if onConnection {
 		if ctx.Done() != nil {
@@ -75,6 +76,17 @@ func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended f
 		}
 	}
 	t.goOn(ctx, t.run(ctx, refused))
+}
+
+// newEncoder returns the encoder that a request asks for. It changes the format to the one
+// whose frames the encoder uses.
+func (t *stream) newEncoder(request *Request) (e wire.Encoder) {
+	options := wire.Encoding{Format: request.Format, MaxData: request.MaxData, Batch: request.Batch > 0, Keys: t.Hub.Keys}
+	if t.inbox != nil {
+		request.Batch, options.Ping = 0, t.inbox.ping
+	}
+	e, request.Format = wire.NewEncoder(options)
+	return e
 }
 
 // goOn ends the stream, or leaves it to the pool.
@@ -128,7 +140,7 @@ func (t *stream) finish(ctx context.Context, err error) {
 
 // run is the life of a stream, in its order.
 func (t *stream) run(ctx context.Context, refused error) error {
-	t.buf = t.encoder.open(t.buf)
+	t.buf = t.encoder.Open(t.buf)
 	if t.inbox != nil && t.inbox.failed != nil {
 		return t.goodbye(t.inbox.failed)
 	}
@@ -156,7 +168,7 @@ func (t *stream) run(ctx context.Context, refused error) error {
 		t.record.Live(t.joined.at)
 	}
 	t.request.From, t.request.Filter.Since = From{}, time.Time{} // where it started, no more
-	t.notice(notice{name: "live", at: t.joined.at, data: struct{}{}})
+	t.notice(wire.Notice{Name: "live", At: t.joined.at, Data: struct{}{}})
 	return t.live(ctx)
 }
 
@@ -231,6 +243,16 @@ func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position,
 	t.openRecord(given)
 	t.greet(given, t.request.From.Position != "", gap)
 	return given, w, nil
+}
+
+// greet puts the hello into the buffer.
+func (t *stream) greet(given outbox.Position, resumed bool, gap *outbox.Gap) {
+	hello := wire.Hello{Resumed: resumed, Position: t.Hub.Keys.Seal(given), Node: t.Node, Heartbeat: t.Heartbeat.Milliseconds(), Gap: wire.NewGap(gap)}
+	if gap != nil {
+		hello.Resumed = "gap"
+		t.counts.gap(gap.Reason)
+	}
+	t.notice(wire.Notice{Name: "hello", At: given, Data: hello, Retry: &t.Retry})
 }
 
 // rejudge validates the stream's position again, and sends another hello only if there is a
@@ -333,11 +355,11 @@ func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *out
 	t.borrow()
 	for i := range n {
 		e := at(i)
-		var f *Frame
+		var f *wire.Frame
 		if fromMemory {
 			// There is room for the page, which is to be let go before the write.
 			f = page.frames[i]
-			t.buf, _ = t.encoder.room(t.buf, f, e)
+			t.buf, _ = t.encoder.Room(t.buf, f, e)
 		} else if err := t.room(ctx, nil, e); err != nil {
 			return false, err
 		}
@@ -345,12 +367,12 @@ func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *out
 		if (i == 0 || at(i-1).ID != e.ID) && pages.stale(page) {
 			return false, nil
 		}
-		*given = leg.At(claim(e.ID, i+1 < n && at(i+1).ID == e.ID))
+		*given = leg.At(wire.ResumeID(e.ID, i+1 < n && at(i+1).ID == e.ID))
 		leg.After = e.ID
 		if fromMemory {
-			t.buf = t.encoder.frameAt(t.buf, f, *given)
+			t.buf = t.encoder.FrameAt(t.buf, f, *given)
 		} else {
-			t.buf = t.encoder.event(t.buf, e, *given)
+			t.buf = t.encoder.Event(t.buf, e, *given)
 		}
 		t.told = *given
 		t.count(e)
@@ -363,7 +385,7 @@ var always = func() <-chan struct{} { c := make(chan struct{}); close(c); return
 
 // follow sends the frames that the hub queues until the stream is behind or parked.
 func (t *stream) follow(ctx context.Context) error {
-	var frames []*Frame
+	var frames []*wire.Frame
 	for {
 		t.answer()
 		taken, state, more := t.sub.take(frames[:0])
@@ -412,23 +434,23 @@ func (t *stream) follow(ctx context.Context) error {
 }
 
 // putAll appends the frames that are new to the stream to its buffer.
-func (t *stream) putAll(frames []*Frame) {
+func (t *stream) putAll(frames []*wire.Frame) {
 	for _, f := range frames {
 		if !t.joined.admit(f) {
 			continue
 		}
 		if t.put(f); t.since == 0 {
-			t.since = f.read.at.Sub(t.pool.began)
+			t.since = f.Read.At.Sub(t.pool.began)
 		}
 	}
 }
 
 // put appends a frame that was admitted.
-func (t *stream) put(f *Frame) {
+func (t *stream) put(f *wire.Frame) {
 	if t.joined.ahead {
-		t.buf = t.encoder.frameAt(t.buf, f, t.joined.at)
+		t.buf = t.encoder.FrameAt(t.buf, f, t.joined.at)
 	} else {
-		t.buf = t.encoder.frame(t.buf, f)
+		t.buf = t.encoder.Frame(t.buf, f)
 	}
 	t.told = t.joined.at
 	t.count(f.Event)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/ssetest"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 func numbers(from, to int) []string {
@@ -113,7 +114,7 @@ func TestStream_IsOpenAtOnce(t *testing.T) {
 		s.Hub = newHub(s.Hub.Ring)
 		c := s.open(t, Request{})
 		if _, p := c.parse(); len(p.Comments) == 0 {
-			t.Errorf("sent is %q", c.wire.text())
+			t.Errorf("sent is %q", c.response.text())
 		}
 		s.Hub.Start(s.at)
 		synctest.Wait()
@@ -168,11 +169,11 @@ func TestStream_HeartbeatsAndTellsWhenThePositionMoved(t *testing.T) {
 		time.Sleep(s.Heartbeat - time.Second)
 		s.commit("a", 1)
 		synctest.Wait()
-		sent := len(c.wire.sent)
+		sent := len(c.response.sent)
 		time.Sleep(s.Heartbeat - time.Second)
 		synctest.Wait()
-		if len(c.wire.sent) != sent {
-			t.Errorf("after an event comes too early: %q", c.wire.sent[sent:])
+		if len(c.response.sent) != sent {
+			t.Errorf("after an event comes too early: %q", c.response.sent[sent:])
 		}
 	})
 }
@@ -242,7 +243,7 @@ func TestStream_DrainEndsStreamsOneByOne(t *testing.T) {
 // Whoever cancels a stream with a Goodbye has its reader told why.
 func TestStream_SaysWhyItIsCancelled(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
-		expired := &Goodbye{Reason: "token_expired", Text: "the token has expired"}
+		expired := &wire.Goodbye{Reason: "token_expired", Text: "the token has expired"}
 		live := s.open(t, Request{})
 		live.next()
 		s.past.err = errors.New("gone")
@@ -285,9 +286,9 @@ func TestStream_TooManyAreTurnedAway(t *testing.T) {
 func TestStream_ThatStallsIsEnded(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
 		c := s.open(t, Request{})
-		c.wire.mu.Lock()
-		c.wire.blocked = make(chan struct{})
-		c.wire.mu.Unlock()
+		c.response.mu.Lock()
+		c.response.blocked = make(chan struct{})
+		c.response.mu.Unlock()
 		s.commit("a", 1)
 		began := time.Now()
 		if err := <-c.ended; !errors.Is(err, ErrStalled) {
@@ -306,9 +307,9 @@ func TestStream_EndsWhenAWriteFails(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
 		c := s.open(t, Request{})
 		gone := errors.New("gone")
-		c.wire.mu.Lock()
-		c.wire.err = gone
-		c.wire.mu.Unlock()
+		c.response.mu.Lock()
+		c.response.err = gone
+		c.response.mu.Unlock()
 		s.commit("a", 1)
 		if err := <-c.ended; !errors.Is(err, gone) {
 			t.Error(err)
@@ -331,18 +332,18 @@ func TestStream_BehindIsReplayedAndLiveAgain(t *testing.T) {
 				for round := range 3 {
 					first := round*200 + 1
 					blocked := make(chan struct{})
-					c.wire.mu.Lock()
-					c.wire.blocked = blocked
-					c.wire.mu.Unlock()
+					c.response.mu.Lock()
+					c.response.blocked = blocked
+					c.response.mu.Unlock()
 					for range 100 {
 						s.commit("a", 1)
 						synctest.Wait()
 					}
 					other.wantIDs(numbers(first, first+99)...)
 					close(blocked)
-					c.wire.mu.Lock()
-					c.wire.blocked = nil
-					c.wire.mu.Unlock()
+					c.response.mu.Lock()
+					c.response.blocked = nil
+					c.response.mu.Unlock()
 					c.wantIDs(numbers(first, first+99)...)
 					for range 100 {
 						s.commit("a", 1)
@@ -363,7 +364,7 @@ func TestSubscription_HoldsBoundedBytes(t *testing.T) {
 	hub := newHub(&Ring{Bytes: -1})
 	hub.QueueBytes = 10_000
 	hub.Start(outbox.Position{History: 1})
-	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
+	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -607,11 +608,11 @@ func TestStream_FiltersByType(t *testing.T) {
 // Formats change the data and the event's name, nothing else.
 func TestStream_Formats(t *testing.T) {
 	envelope := `{"specversion":"1.0","id":"1","source":"/","type":"test.added","topic":"a","time":"2026-11-22T02:00:00.123456Z","datacontenttype":"application/json","data":{"a": 1}}`
-	for format, want := range map[Format]ssetest.Event{
-		CloudEvents:           {Type: "test.added", Data: envelope},
-		Payload:               {Type: "test.added", Data: `{"a": 1}`},
-		CloudEvents | Unnamed: {Type: "message", Data: envelope},
-		Payload | Unnamed:     {Type: "message", Data: `{"a": 1}`},
+	for format, want := range map[wire.Format]ssetest.Event{
+		wire.CloudEvents:                {Type: "test.added", Data: envelope},
+		wire.Payload:                    {Type: "test.added", Data: `{"a": 1}`},
+		wire.CloudEvents | wire.Unnamed: {Type: "message", Data: envelope},
+		wire.Payload | wire.Unnamed:     {Type: "message", Data: `{"a": 1}`},
 	} {
 		t.Run(fmt.Sprint(format), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *server) {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // Past is what streams need of the table: outbox.Reader. W is the hub's position.
@@ -68,7 +69,7 @@ func NewStreamer(hub *Hub, log *slog.Logger) *Streamer {
 // Request is what a client asks of a stream.
 type Request struct {
 	Filter outbox.Filter
-	Format Format
+	Format wire.Format
 	From   From
 	// Until, for a poll, is the position to stop at; empty for none.
 	Until string
@@ -89,7 +90,7 @@ type Request struct {
 	Record func(from outbox.Position, filter outbox.Filter) *outbox.StreamRecord
 	// Change handles a message of a WebSocket's client whose stream follows topics. It
 	// returns the topics to follow from then on, and the refusals.
-	Change func(ctx context.Context, change Change, topics []outbox.Pattern) ([]outbox.Pattern, []Refused)
+	Change func(ctx context.Context, change Change, topics []outbox.Pattern) ([]outbox.Pattern, []wire.Refused)
 }
 
 // From is where a stream starts. The zero value is now: after all that this node has read
@@ -108,27 +109,14 @@ type From struct {
 	Last int
 }
 
-// Goodbye is a reason for the end of a stream that is sent to the reader, in the event
-// outcrier.goodbye: cancel the context of a stream with it.
-type Goodbye struct {
-	// Reason is a word for programs, like "token_expired".
-	Reason string
-	// Text is for people.
-	Text string
-	// Passes is set for a reason that passes: the client is to come back later.
-	Passes bool
-}
-
-func (g *Goodbye) Error() string { return g.Text }
-
 // Why a stream ended.
 var (
 	// ErrStalled: the reader took nothing for the stall time.
 	ErrStalled = errors.New("the reader made no progress within the stall time")
 	// ErrDraining: the server drains.
-	ErrDraining error = &Goodbye{Reason: "drain", Text: "the server drains"}
+	ErrDraining error = wire.Draining
 	// ErrFull: MaxStreams were open already.
-	ErrFull error = &Goodbye{Reason: "full", Text: "too many streams are open", Passes: true}
+	ErrFull error = &wire.Goodbye{Reason: "full", Text: "too many streams are open", Passes: true}
 	// ErrNoRoom: Request.Reserve has no room for even one event.
 	ErrNoRoom = errors.New("there is no room for the answer")
 	// ErrLeft: the reader closed the connection.

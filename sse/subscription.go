@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // Subscription is one reader's place in the hub: its filter, and the frames that wait for
@@ -11,7 +12,7 @@ import (
 type Subscription struct {
 	hub    *Hub
 	filter outbox.Filter
-	format Format
+	format wire.Format
 	// wake has a token when there is something to take.
 	wake chan struct{}
 	// reader, when not nil, is notified too when there is something to take.
@@ -25,7 +26,7 @@ type Subscription struct {
 
 	mu    sync.Mutex
 	state queueState
-	queue []*Frame
+	queue []*wire.Frame
 	bytes int
 	// next is the serial of the first frame to recall while it lags.
 	next int64
@@ -53,14 +54,14 @@ const (
 
 // push queues a frame, once, or drops the queue when it does not fit. It reports whether
 // the reader must be notified. Under the hub's lock.
-func (s *Subscription) push(f *Frame) bool {
+func (s *Subscription) push(f *wire.Frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != current || s.last >= f.serial {
+	if s.state != current || s.last >= f.Serial {
 		return false
 	}
-	s.last = f.serial
-	size := f.size(s.format)
+	s.last = f.Serial
+	size := f.Size(s.format)
 	n := len(s.queue)
 	switch {
 	case n == 0:
@@ -76,7 +77,7 @@ func (s *Subscription) push(f *Frame) bool {
 // lag drops the queue. Under both locks.
 func (s *Subscription) lag() {
 	s.hub.lagged++
-	s.next = s.queue[0].serial
+	s.next = s.queue[0].Serial
 	s.state, s.queue, s.bytes = lagging, nil, 0
 }
 
@@ -121,7 +122,7 @@ func (s *Subscription) tell(now bool) {
 // take appends waiting frames to dst, about writeBytes of them, and returns where the rest
 // is: there is none if the state is current and more is false. When the subscription is
 // behind there is nothing to take until it has rejoined.
-func (s *Subscription) take(dst []*Frame) (frames []*Frame, state queueState, more bool) {
+func (s *Subscription) take(dst []*wire.Frame) (frames []*wire.Frame, state queueState, more bool) {
 	s.mu.Lock()
 	if s.state == lagging {
 		s.mu.Unlock()
@@ -130,8 +131,8 @@ func (s *Subscription) take(dst []*Frame) (frames []*Frame, state queueState, mo
 	}
 	defer s.mu.Unlock()
 	n, bytes := 0, 0
-	for n < len(s.queue) && (n == 0 || bytes < writeBytes) {
-		bytes += s.queue[n].size(s.format)
+	for n < len(s.queue) && (n == 0 || bytes < wire.WriteBytes) {
+		bytes += s.queue[n].Size(s.format)
 		n++
 	}
 	dst = append(dst, s.queue[:n]...)

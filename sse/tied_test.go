@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // Where a sequence was set back two events can have one id. A stream that is cut off
@@ -22,7 +23,7 @@ func TestStream_LosesNoneOfTwoEventsWithOneID(t *testing.T) {
 					live.next()
 					var events []outbox.Event
 					// Of the larger ones there is one a batch.
-					large := json.RawMessage(`"` + strings.Repeat("p", batchBytes) + `"`)
+					large := json.RawMessage(`"` + strings.Repeat("p", wire.BatchBytes) + `"`)
 					for i, id := range []int64{1, 3, 3, 4, 4, 4, 6} {
 						e := outbox.Event{ID: id, XID: uint64(i + 1), Topic: "a", Type: "test.added", CreatedAt: epoch, Payload: payload200}
 						if batch > 0 {

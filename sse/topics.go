@@ -9,6 +9,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // On a WebSocket the client may change its topics while the stream goes on. A change takes
@@ -71,7 +72,7 @@ func (t *stream) change(ctx context.Context, message []byte) (*outbox.Filter, er
 	}
 	topics, refused := t.request.Change(ctx, change, t.request.Filter.Topics)
 	for _, r := range refused {
-		t.buf = appendRefused(begin(t.buf), r)
+		t.buf = wire.AppendRefused(t.buf, r)
 	}
 	if slices.Equal(topics, t.request.Filter.Topics) {
 		return nil, nil
@@ -99,7 +100,7 @@ func (t *stream) tellTopics(at outbox.Position) {
 	if topics == nil {
 		topics = []outbox.Pattern{}
 	}
-	t.notice(notice{name: "topics", at: at, data: struct {
+	t.notice(wire.Notice{Name: "topics", At: at, Data: struct {
 		Topics []outbox.Pattern `json:"topics"`
 	}{topics}})
 }

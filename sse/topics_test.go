@@ -16,14 +16,15 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/ssetest"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // follow adds and drops what a message asks for, but for secret.
-func follow(_ context.Context, c Change, topics []outbox.Pattern) (now []outbox.Pattern, refused []Refused) {
+func follow(_ context.Context, c Change, topics []outbox.Pattern) (now []outbox.Pattern, refused []wire.Refused) {
 	now = slices.DeleteFunc(slices.Clone(topics), func(p outbox.Pattern) bool { return slices.Contains(c.Drop, string(p)) })
 	for _, topic := range c.Add {
 		if topic == "secret" {
-			refused = append(refused, Refused{Status: http.StatusForbidden, Title: "Forbidden", Topic: topic})
+			refused = append(refused, wire.Refused{Status: http.StatusForbidden, Title: "Forbidden", Topic: topic})
 			continue
 		}
 		if p := outbox.Pattern(topic); !slices.Contains(now, p) {
@@ -40,9 +41,9 @@ func frameOf(kind ws.OpCode, payload string) []byte {
 
 // say has the server receive a message.
 func (c *client) say(text string) {
-	c.wire.mu.Lock()
-	received := c.wire.received
-	c.wire.mu.Unlock()
+	c.response.mu.Lock()
+	received := c.response.received
+	c.response.mu.Unlock()
 	received(frameOf(ws.OpText, text))
 }
 
@@ -163,11 +164,11 @@ func TestTopics_ChangeWhereTheAnswerStands(t *testing.T) {
 // unblock has the reader take what there is.
 func (c *client) unblock() {
 	synctest.Wait()
-	c.wire.mu.Lock()
-	defer c.wire.mu.Unlock()
-	if c.wire.blocked != nil {
-		close(c.wire.blocked)
-		c.wire.blocked = nil
+	c.response.mu.Lock()
+	defer c.response.mu.Unlock()
+	if c.response.blocked != nil {
+		close(c.response.blocked)
+		c.response.blocked = nil
 	}
 }
 
@@ -176,7 +177,7 @@ func (c *client) unblock() {
 func TestTopics_ChangeInMidReplay(t *testing.T) {
 	bySocket(t, func(t *testing.T, s *server) {
 		s.commit("a", 300)
-		c := s.openOn(t, &wire{pace: time.Second}, Request{From: From{Earliest: true}})
+		c := s.openOn(t, &response{pace: time.Second}, Request{From: From{Earliest: true}})
 		time.Sleep(1500 * time.Millisecond)
 		s.commit("b", 1)
 		c.say(`{"add":["b"]}`)
@@ -195,7 +196,7 @@ func TestTopics_ChangeInMidReplay(t *testing.T) {
 // A filter that changes while frames wait is that of none of them: they are found again.
 func TestSubscription_IsBehindWhenItsFilterChangesWhileFramesWait(t *testing.T) {
 	s := newServer(0)
-	sub, _, err := s.Hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, CloudEvents)
+	sub, _, err := s.Hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,11 +260,11 @@ func TestTopics_MessagesWaitForTheDatabase(t *testing.T) {
 		s.past.set(func() { s.past.err = errStopped })
 		c := s.open(t, Request{From: From{Earliest: true}})
 		c.say(`{"add":["b"]}`)
-		c.wire.received(frameOf(ws.OpPing, "are you there"))
+		c.response.received(frameOf(ws.OpPing, "are you there"))
 		synctest.Wait()
-		c.wire.mu.Lock()
-		pong := strings.Contains(string(c.wire.sent), "\x8a\x0dare you there")
-		c.wire.mu.Unlock()
+		c.response.mu.Lock()
+		pong := strings.Contains(string(c.response.sent), "\x8a\x0dare you there")
+		c.response.mu.Unlock()
 		if !pong {
 			t.Error("a ping is not answered")
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // upTo returns, page by page, the events of the position Until that the reader lacks. The
@@ -35,7 +36,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 		return Polled{}, err
 	}
 	if gap != nil && gap.Reason != outbox.Trimmed {
-		return Polled{Events: p.events, Position: request.Until, Gap: gapData(gap)}, nil
+		return Polled{Events: p.events, Position: request.Until, Gap: wire.NewGap(gap)}, nil
 	}
 	given, gap, err := s.start(ctx, request, until)
 	if err != nil {
@@ -68,7 +69,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 			if until.Has(e.XID, e.ID) && !p.add(e) {
 				break
 			}
-			given = leg.At(claim(e.ID, i+1 < len(page.Events) && page.Events[i+1].ID == e.ID))
+			given = leg.At(wire.ResumeID(e.ID, i+1 < len(page.Events) && page.Events[i+1].ID == e.ID))
 		}
 		if p.noRoom {
 			break
@@ -80,7 +81,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 	if p.noRoom && len(p.events) == 0 {
 		return Polled{}, ErrNoRoom
 	}
-	answer, to := Polled{Events: p.events, Position: request.Until, Gap: gapData(gap)}, until
+	answer, to := Polled{Events: p.events, Position: request.Until, Gap: wire.NewGap(gap)}, until
 	if len(legs) > 0 {
 		answer.Position, to = s.Hub.Keys.Seal(given), given
 	}

@@ -14,7 +14,7 @@ import (
 // asSSE is what a stream of SSE would be that says the same as the frames of a WebSocket, as
 // far as they have come. It panics where the server would never write so.
 func asSSE(sent []byte) []byte {
-	text := []byte(firstLine)
+	text := []byte(": outcrier\n")
 	r, position := bytes.NewReader(sent), ""
 	for r.Len() > 0 {
 		h, err := ws.ReadHeader(r)
@@ -30,7 +30,7 @@ func asSSE(sent []byte) []byte {
 		case ws.OpText:
 			var event string
 			if event, position = messageAsSSE(payload, position); event == "" {
-				event = heartbeatLine
+				event = ":\n"
 			}
 			text = append(text, event...)
 		case ws.OpPing, ws.OpPong, ws.OpClose:

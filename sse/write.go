@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // Writer is one HTTP response. Its methods are called by one goroutine at a time.
@@ -21,9 +22,6 @@ type Writer interface {
 	SetWriteDeadline(t time.Time) error
 }
 
-// writeBytes is about how much is written at a time.
-const writeBytes = 32 << 10
-
 // beat keeps the stream alive, and the reader's position up to date: a quiet
 // stream must not be resumed from where it began.
 func (t *stream) beat() {
@@ -35,15 +33,15 @@ func (t *stream) beat() {
 
 func (t *stream) beatAt(at outbox.Position) {
 	moved := !at.Equal(t.told)
-	if t.buf = t.encoder.heartbeat(t.buf, at, moved); moved {
+	if t.buf = t.encoder.Heartbeat(t.buf, at, moved); moved {
 		t.told = at
 	}
 }
 
 // notice puts one of the server's own events into the buffer.
-func (t *stream) notice(n notice) {
-	t.buf = t.encoder.notice(t.buf, n)
-	t.told = n.at
+func (t *stream) notice(n wire.Notice) {
+	t.buf = t.encoder.Notice(t.buf, n)
+	t.told = n.At
 }
 
 // endLater spreads the ends of all streams over the drain time.
@@ -59,7 +57,7 @@ func (t *stream) goodbye(why error) error {
 
 // depart puts the goodbye into the buffer, and completes the response, if why is a Goodbye.
 func (t *stream) depart(why error) {
-	t.buf, t.complete = t.encoder.end(t.buf, ending{why, t.told, t.Retry})
+	t.buf, t.complete = t.encoder.End(t.buf, endingOf(why, t.told, t.Retry))
 }
 
 // Orderly reports whether the server has ended the stream with a goodbye. The response of
@@ -67,16 +65,25 @@ func (t *stream) depart(why error) {
 func Orderly(why error) bool { return goodbyeOf(why) != nil }
 
 // goodbyeOf returns the Goodbye that a stream ends with, nil if there is none.
-func goodbyeOf(why error) *Goodbye {
-	var g *Goodbye
+func goodbyeOf(why error) *wire.Goodbye {
+	var g *wire.Goodbye
 	errors.As(why, &g) // otherwise it stays nil
 	return g
 }
 
+// endingOf returns how a stream that ends because of why says so to its reader.
+func endingOf(why error, at outbox.Position, retry time.Duration) wire.Ending {
+	e := wire.Ending{Goodbye: goodbyeOf(why), At: at, Retry: retry}
+	if c := (*closing)(nil); e.Goodbye == nil && errors.As(why, &c) {
+		e.Closing = &c.Closing
+	}
+	return e
+}
+
 // room sends the buffer if the encoder has no room for another event.
-func (t *stream) room(ctx context.Context, f *Frame, e *outbox.Event) error {
+func (t *stream) room(ctx context.Context, f *wire.Frame, e *outbox.Event) error {
 	var full bool
-	if t.buf, full = t.encoder.room(t.buf, f, e); !full {
+	if t.buf, full = t.encoder.Room(t.buf, f, e); !full {
 		return nil
 	}
 	err := t.send(ctx)
@@ -106,12 +113,12 @@ func (t *stream) send(ctx context.Context) error {
 }
 
 // unused is how much may still be put into the buffer before it has to be written.
-func (t *stream) unused() int { return writeBytes - len(t.buf) - t.encoder.pending() }
+func (t *stream) unused() int { return wire.WriteBytes - len(t.buf) - t.encoder.Pending() }
 
 // flush writes the buffer, whole events as it holds them, and lets go of it.
 func (t *stream) flush() (err error) {
-	if t.buf = t.encoder.seal(t.buf); len(t.buf) > 0 {
-		err = t.write(framed(t.buf, t.chunked, t.complete))
+	if t.buf = t.encoder.Seal(t.buf); len(t.buf) > 0 {
+		err = t.write(wire.Framed(t.buf, t.chunked, t.complete))
 	}
 	if cap(t.buf) == bufferBytes {
 		buffers.Put((*[bufferBytes]byte)(t.buf[:bufferBytes]))
@@ -124,7 +131,7 @@ func (t *stream) flush() (err error) {
 var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 
 // bufferBytes is room for writeBytes and a usual event more.
-const bufferBytes = writeBytes + 4<<10
+const bufferBytes = wire.WriteBytes + 4<<10
 
 // borrow makes room for writeBytes, until the next flush.
 func (t *stream) borrow() {

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // stream reads an event stream line by line, in a goroutine of its own.
@@ -67,7 +67,7 @@ func (s *stream) text() (io.Reader, error) {
 func (s *stream) byNode() bool {
 	select {
 	case comment := <-s.comment:
-		return comment == sse.GzipComment
+		return comment == wire.GzipComment
 	case <-time.After(arrives):
 		return false
 	}

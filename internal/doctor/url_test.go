@@ -19,6 +19,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // node is a server on a database of its own, until the test ends.
@@ -175,7 +176,7 @@ func TestURL_TellsAGoodbyeFromBuffering(t *testing.T) {
 		t.Cleanup(server.Close)
 		return server.URL
 	}
-	full := string(sse.Refuse(&sse.Goodbye{Reason: "full"}, time.Second))
+	full := string(sse.Refuse(&wire.Goodbye{Reason: "full"}, time.Second))
 	for stream, want := range map[string]string{
 		full:                          "the node says goodbye: full",
 		"":                            "the stream ended",

@@ -45,7 +45,7 @@ var mutants = []mutant{
 		{"outbox/read.go", "return cmp.Compare(a.ID, b.ID) })", "return cmp.Or(cmp.Compare(a.XID, b.XID), cmp.Compare(a.ID, b.ID)) })"},
 	}},
 	{"no position within a read", []edit{
-		{"sse/frame.go", "	if !f.ends {\n", "	if f.serial < 0 {\n"},
+		{"sse/wire/frame.go", "	if !f.Last {\n", "	if f.Serial < 0 {\n"},
 	}},
 	{"forget what is in flight at the start", []edit{
 		{"outbox/read.go", "	position, _, err := advance(Position{History: history, Anchor: Anchor{XID: settledXID}}, r)\n", "	position, _, err := advance(Position{History: history, Anchor: Anchor{XID: settledXID}}, r)\n	position.Given.Except = nil\n"},
@@ -69,13 +69,13 @@ var mutants = []mutant{
 		{"sse/subscription.go", "		s.lag()\n		return true\n", "		s.queue = append(s.queue[1:], f)\n		return true\n"},
 	}},
 	{"a full queue is recalled without its oldest frame", []edit{
-		{"sse/subscription.go", "	s.next = s.queue[0].serial\n", "	s.next = s.queue[0].serial + 1\n"},
+		{"sse/subscription.go", "	s.next = s.queue[0].Serial\n", "	s.next = s.queue[0].Serial + 1\n"},
 	}},
 	{"what was recalled is queued too", []edit{
-		{"sse/subscription.go", "s.last >= f.serial", "s.last == f.serial"},
+		{"sse/subscription.go", "s.last >= f.Serial", "s.last == f.Serial"},
 	}},
 	{"the parts of a read taken for reads", []edit{
-		{"sse/ring.go", "= &events[i], read, r.serial", "= &events[i], &reading{read.From, read.To, read.number, read.at, read.keys}, r.serial"},
+		{"sse/ring.go", "= &events[i], read, r.serial", "= &events[i], &wire.Read{From: read.From, To: read.To, Number: read.Number, At: read.At, Keys: read.Keys}, r.serial"},
 	}},
 	{"a node that lags repeats what another has sent", []edit{
 		{"sse/handover.go", "ahead: !w.Given.Covers(given.Given)}", "ahead: false}"},
@@ -164,7 +164,7 @@ func TestMutants_Apply(t *testing.T) {
 	}
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
-			build := exec.Command("go", "build", "-overlay", m.overlay(t, root), "./outbox", "./sse", "./migrations")
+			build := exec.Command("go", "build", "-overlay", m.overlay(t, root), "./outbox", "./sse/...", "./migrations")
 			build.Dir = root
 			if output, err := build.CombinedOutput(); err != nil {
 				t.Errorf("%v\n%s", err, output)

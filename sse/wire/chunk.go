@@ -1,4 +1,4 @@
-package sse
+package wire
 
 // Over HTTP/1.1 a stream of SSE is chunked (RFC 9112, 7.1): every write is one chunk, so
 // that readers, and all proxies between, can tell a stream that was ended, by a chunk of no
@@ -21,9 +21,9 @@ func begin(buf []byte) []byte {
 	return buf
 }
 
-// framed returns the bytes to send of a sealed buffer that begin began: a chunk, after the
+// Framed returns the bytes to send of a sealed buffer that begin began: a chunk, after the
 // last one also the end of all chunks, or just the text.
-func framed(buf []byte, chunked, complete bool) []byte {
+func Framed(buf []byte, chunked, complete bool) []byte {
 	if !chunked {
 		return buf[chunkRoom:]
 	}

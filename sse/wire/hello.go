@@ -1,4 +1,4 @@
-package sse
+package wire
 
 import (
 	"time"
@@ -18,11 +18,11 @@ type Hello struct {
 	// Heartbeat is the longest silence on the stream, in milliseconds: of
 	// Streamer.Heartbeat.
 	Heartbeat int64 `json:"heartbeat"`
-	*GapData
+	*Gap
 }
 
-// GapData describes a gap, and what to do about it.
-type GapData struct {
+// Gap describes a gap, and what to do about it.
+type Gap struct {
 	Reason outbox.Reason `json:"reason"`
 	// Since is when the oldest event still held was appended.
 	Since *time.Time `json:"since,omitempty"`
@@ -30,22 +30,14 @@ type GapData struct {
 	Action string `json:"action"`
 }
 
-func gapData(gap *outbox.Gap) *GapData {
+// NewGap returns the data of a gap, nil for none.
+func NewGap(gap *outbox.Gap) *Gap {
 	if gap == nil {
 		return nil
 	}
-	data := &GapData{Reason: gap.Reason, Action: "refetch"}
+	data := &Gap{Reason: gap.Reason, Action: "refetch"}
 	if !gap.Since.IsZero() {
 		data.Since = &gap.Since
 	}
 	return data
-}
-
-func (t *stream) greet(given outbox.Position, resumed bool, gap *outbox.Gap) {
-	hello := Hello{Resumed: resumed, Position: t.Hub.Keys.Seal(given), Node: t.Node, Heartbeat: t.Heartbeat.Milliseconds(), GapData: gapData(gap)}
-	if gap != nil {
-		hello.Resumed = "gap"
-		t.counts.gap(gap.Reason)
-	}
-	t.notice(notice{name: "hello", at: given, data: hello, retry: &t.Retry})
 }

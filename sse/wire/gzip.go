@@ -1,4 +1,4 @@
-package sse
+package wire
 
 import (
 	"bytes"
@@ -46,10 +46,10 @@ type compressed struct {
 	sum checksum
 }
 
-func (g *compressed) open(dst []byte) []byte {
+func (g *compressed) Open(dst []byte) []byte {
 	dst = append(begin(dst), gzipHeader...)
 	g.sealed = len(dst)
-	return g.plain.open(dst)
+	return g.plain.Open(dst)
 }
 
 // pack compresses the text in the buffer.
@@ -64,14 +64,14 @@ func (g *compressed) pack(dst []byte) []byte {
 	return dst
 }
 
-func (g *compressed) frame(dst []byte, f *Frame) []byte {
+func (g *compressed) Frame(dst []byte, f *Frame) []byte {
 	e := f.within(g.format, g.maxData)
 	dst = append(begin(g.pack(dst)), e.wire...)
 	g.added(dst, e.sum)
 	return dst
 }
 
-func (g *compressed) frameAt(dst []byte, f *Frame, at outbox.Position) []byte {
+func (g *compressed) FrameAt(dst []byte, f *Frame, at outbox.Position) []byte {
 	e := f.within(g.format, g.maxData)
 	dst, sum := appendEndStored(append(begin(g.pack(dst)), e.data()...), g.keys, at)
 	g.sum.join(e.headSum)
@@ -85,8 +85,8 @@ func (g *compressed) added(dst []byte, sum checksum) {
 	g.sum.join(sum)
 }
 
-func (g *compressed) end(dst []byte, e ending) ([]byte, bool) {
-	dst, complete := g.plain.end(dst, e)
+func (g *compressed) End(dst []byte, e Ending) ([]byte, bool) {
+	dst, complete := g.plain.End(dst, e)
 	if complete {
 		dst = append(g.pack(dst), deflateEnd...)
 		dst = binary.LittleEndian.AppendUint32(dst, g.sum.crc)
@@ -96,7 +96,7 @@ func (g *compressed) end(dst []byte, e ending) ([]byte, bool) {
 	return dst, complete
 }
 
-func (g *compressed) seal(dst []byte) []byte {
+func (g *compressed) Seal(dst []byte) []byte {
 	if dst = g.pack(dst); g.unmarked {
 		dst = append(dst, deflateMark...)
 	}

@@ -1,13 +1,9 @@
-package sse
+package wire
 
 import (
 	"bytes"
 	"encoding/binary"
-	"encoding/json"
-	"errors"
-	"math/rand/v2"
 	"strconv"
-	"time"
 	"unicode/utf8"
 
 	"github.com/gobwas/ws"
@@ -20,7 +16,8 @@ import (
 // not masked, so that its bytes are the same for all streams.
 type messages struct {
 	plain
-	inbox *inbox
+	// ping returns the payload of the client's last ping, if there is one to answer.
+	ping func() (payload []byte, is bool)
 }
 
 // Parts of a message: the position is between the first and the second, so that the second
@@ -30,46 +27,44 @@ const (
 	afterPosition  = `","event":`
 )
 
-func (m *messages) open(dst []byte) []byte { return begin(dst) }
+func (m *messages) Open(dst []byte) []byte { return begin(dst) }
 
-func (m *messages) frameAt(dst []byte, f *Frame, at outbox.Position) []byte {
+func (m *messages) FrameAt(dst []byte, f *Frame, at outbox.Position) []byte {
 	return appendMessage(begin(dst), m.keys, at, f.within(m.format, m.maxData).tail())
 }
 
-func (m *messages) event(dst []byte, e *outbox.Event, at outbox.Position) []byte {
+func (m *messages) Event(dst []byte, e *outbox.Event, at outbox.Position) []byte {
 	return appendMessage(begin(dst), m.keys, at, appendTailWithin(nil, e, m.format, m.maxData))
 }
 
-func (m *messages) notice(dst []byte, n notice) []byte {
-	return appendMessage(begin(dst), m.keys, n.at, n.appendTail(nil))
+func (m *messages) Notice(dst []byte, n Notice) []byte {
+	return appendMessage(begin(dst), m.keys, n.At, n.appendTail(nil))
 }
 
-// heartbeat is a message, since pages don't see pings, and a ping, whose answer shows
+// Heartbeat is a message, since pages don't see pings, and a ping, whose answer shows
 // proxies and the other end that the connection is used.
-func (m *messages) heartbeat(dst []byte, at outbox.Position, _ bool) []byte {
-	dst = m.notice(dst, notice{name: "position", at: at, data: struct{}{}})
+func (m *messages) Heartbeat(dst []byte, at outbox.Position, _ bool) []byte {
+	dst = m.Notice(dst, Notice{Name: "position", At: at, Data: struct{}{}})
 	return appendControl(dst, ws.OpPing, nil)
 }
 
-func (m *messages) end(dst []byte, e ending) ([]byte, bool) {
-	var closing *closing
-	goodbye := goodbyeOf(e.why)
+func (m *messages) End(dst []byte, e Ending) ([]byte, bool) {
 	switch {
-	case goodbye != nil:
-		n := notice{name: "goodbye", at: e.at, data: map[string]string{"reason": goodbye.Reason}, retry: &e.retry}
-		if e.at.History == 0 { // it knows of none
+	case e.Goodbye != nil:
+		n := Notice{Name: "goodbye", At: e.At, Data: map[string]string{"reason": e.Goodbye.Reason}, Retry: &e.Retry}
+		if e.At.History == 0 { // it knows of none
 			dst = appendWithoutPosition(begin(dst), n.appendTail(nil))
 		} else {
-			dst = m.notice(dst, n)
+			dst = m.Notice(dst, n)
 		}
-		return appendControl(dst, ws.OpClose, ws.NewCloseFrameBody(closeCode(goodbye), goodbye.Reason)), true
-	case errors.As(e.why, &closing):
-		if closing.refused != nil {
-			dst = appendRefused(begin(dst), *closing.refused)
+		return appendControl(dst, ws.OpClose, ws.NewCloseFrameBody(closeCode(e.Goodbye), e.Goodbye.Reason)), true
+	case e.Closing != nil:
+		if e.Closing.Refused != nil {
+			dst = AppendRefused(dst, *e.Closing.Refused)
 		}
 		var body []byte
-		if closing.code != 0 {
-			body = ws.NewCloseFrameBody(closing.code, closing.reason)
+		if e.Closing.Code != 0 {
+			body = ws.NewCloseFrameBody(e.Closing.Code, e.Closing.Reason)
 		}
 		return appendControl(begin(dst), ws.OpClose, body), true
 	}
@@ -80,7 +75,7 @@ func (m *messages) end(dst []byte, e ending) ([]byte, bool) {
 // 7.4, and the registry of IANA).
 func closeCode(why *Goodbye) ws.StatusCode {
 	switch {
-	case errors.Is(why, ErrDraining):
+	case why == Draining:
 		return ws.StatusGoingAway
 	case why.Passes:
 		return tryAgainLater
@@ -90,9 +85,9 @@ func closeCode(why *Goodbye) ws.StatusCode {
 
 const tryAgainLater ws.StatusCode = 1013
 
-// seal answers the ping that came last, too: an answer may stand between any two messages.
-func (m *messages) seal(dst []byte) []byte {
-	if ping, is := m.inbox.ping(); is {
+// Seal answers the ping that came last, too: an answer may stand between any two messages.
+func (m *messages) Seal(dst []byte) []byte {
+	if ping, is := m.ping(); is {
 		dst = appendControl(begin(dst), ws.OpPong, ping)
 	}
 	return dst
@@ -117,13 +112,13 @@ func appendWithoutPosition(dst, tail []byte) []byte {
 }
 
 // appendTail appends the part of the message after the position.
-func (n notice) appendTail(dst []byte) []byte {
+func (n Notice) appendTail(dst []byte) []byte {
 	dst = append(dst, afterPosition+`{"type":"outcrier.`...)
-	dst = append(dst, n.name...)
-	dst = appendJSON(append(dst, `","data":`...), n.data)
-	if n.retry != nil { // there are other members
+	dst = append(dst, n.Name...)
+	dst = AppendJSON(append(dst, `","data":`...), n.Data)
+	if n.Retry != nil { // there are other members
 		dst = append(dst[:len(dst)-1], `,"retry":`...)
-		dst = append(strconv.AppendInt(dst, jittered(*n.retry).Milliseconds(), 10), '}')
+		dst = append(strconv.AppendInt(dst, jittered(*n.Retry).Milliseconds(), 10), '}')
 	}
 	return append(dst, "}}"...)
 }
@@ -142,7 +137,7 @@ func appendTail(dst []byte, e *outbox.Event, format Format) []byte {
 	start := len(dst)
 	dst = append(dst, afterPosition...)
 	if format&Payload != 0 {
-		dst = appendString(append(dst, `{"type":`...), e.Type)
+		dst = AppendString(append(dst, `{"type":`...), e.Type)
 		dst = append(append(dst, `,"data":`...), e.Payload...)
 		dst = append(dst, '}')
 	} else {
@@ -156,9 +151,9 @@ func appendTail(dst []byte, e *outbox.Event, format Format) []byte {
 	return dst
 }
 
-// appendRefused appends the message that reports a refusal.
-func appendRefused(dst []byte, r Refused) []byte {
-	return appendWithoutPosition(dst, notice{name: "error", data: r}.appendTail(nil))
+// AppendRefused appends the message that reports a refusal.
+func AppendRefused(dst []byte, r Refused) []byte {
+	return appendWithoutPosition(begin(dst), Notice{Name: "error", Data: r}.appendTail(nil))
 }
 
 // appendControl appends a frame that is no message: at most 125 bytes.
@@ -180,12 +175,6 @@ func appendHeader(dst []byte, kind ws.OpCode, n int) []byte {
 	}
 }
 
-// jittered spreads a delay from half to one and a half of it: so that clients that were
-// dropped together don't come back together. Never 0, after which Chromium would hammer.
-func jittered(mean time.Duration) time.Duration {
-	return max(time.Millisecond, mean/2+rand.N(mean+1))
-}
-
 // Refused is why a change of a stream's topics or token was refused: members of problem
 // JSON (RFC 9457).
 type Refused struct {
@@ -194,43 +183,3 @@ type Refused struct {
 	Detail string `json:"detail,omitempty"`
 	Topic  string `json:"topic,omitempty"`
 }
-
-// Change is what a client asks for on a WebSocket.
-type Change struct {
-	// Add and Drop are topics, well-formed or not.
-	Add, Drop []string
-	// Token is a new token, nil for none.
-	Token *string
-}
-
-// parseChange reads a message. It takes nothing but what a Change has.
-func parseChange(message []byte) (c Change, err error) {
-	var members map[string]json.RawMessage
-	if err := json.Unmarshal(message, &members); err != nil || members == nil {
-		return c, errors.New(`a message must be a JSON object, like {"add":["user/42"]}`)
-	}
-	if len(members) == 0 {
-		return c, errors.New("the message asks for nothing; allowed are add, drop and token")
-	}
-	for name, value := range members {
-		var into any
-		want := "an array of topics, like [\"user/42\"]"
-		switch name {
-		case "add":
-			into = &c.Add
-		case "drop":
-			into = &c.Drop
-		case "token":
-			c.Token = new(string)
-			into, want = c.Token, "a string"
-		default:
-			return c, errors.New("unknown member " + strconv.Quote(shortened(name)) + "; allowed are add, drop and token")
-		}
-		if string(value) == "null" || json.Unmarshal(value, into) != nil {
-			return c, errors.New(name + " must be " + want)
-		}
-	}
-	return c, nil
-}
-
-func shortened(text string) string { return text[:min(len(text), 100)] }

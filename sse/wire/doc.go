@@ -1,0 +1,17 @@
+// Package wire writes events as bytes. It holds no connection, no queue and no position of
+// its own: whoever has a stream's buffer appends to it with the stream's [Encoder], and sends
+// what [Framed] returns.
+//
+// A [Frame] is an event in wire form, encoded once a [Format] for all streams that it goes
+// to. The encoders differ in what they make of frames:
+//
+//	plain       Server-Sent Events (HTML Standard, 9.2)
+//	compressed  the same in gzip: each frame is compressed on its own, and shared
+//	batches     the events of a window as one JSON array, under the position after the last
+//	messages    the messages of a WebSocket (RFC 6455)
+//
+// The server's own events, which are in no frame, are a [Notice], a [Goodbye] or a heartbeat.
+//
+// Position is the last field of an event in every form: a client that was cut off in the
+// middle of an event has not committed its id.
+package wire
