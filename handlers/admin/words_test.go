@@ -2,6 +2,8 @@ package admin
 
 import (
 	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,6 +18,49 @@ var (
 	// that is not.
 	composed = regexp.MustCompile("`(\\w*)\\$\\{[^}]*\\}(\\w*)`")
 )
+
+var (
+	pattern = regexp.MustCompile(`(?m)^  \[/(\^.*\$)/, '(.+)'\],$`)
+	fault   = regexp.MustCompile(`fault\(http\.Status\w+, "([^"]+)"\)|Detail: "([^"]+)"|invalid\("([^"]+)"\)`)
+)
+
+// TestProblems_AreKnownInChinese: each sentence of the admin's API and of signing in that
+// has no values in it is in Chinese too.
+func TestProblems_AreKnownInChinese(t *testing.T) {
+	source, err := fs.ReadFile(static, "static/problems.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var known []*regexp.Regexp
+	for _, found := range pattern.FindAllStringSubmatch(string(source), -1) {
+		known = append(known, regexp.MustCompile(found[1]))
+	}
+	files, err := filepath.Glob("../admin*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files = append(files, "../session.go", "../body.go", "../../auth/refusal.go", "../../auth/session.go", "../../auth/auth.go", "../../auth/claims.go")
+	sentences := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range fault.FindAllStringSubmatch(string(source), -1) {
+			sentences++
+			detail := found[1] + found[2] + found[3]
+			if !slices.ContainsFunc(known, func(p *regexp.Regexp) bool { return p.MatchString(detail) }) {
+				t.Errorf("%s: no Chinese for %q", file, detail)
+			}
+		}
+	}
+	if sentences < 20 || len(known) < 30 {
+		t.Errorf("only %d sentences and %d patterns were found", sentences, len(known))
+	}
+}
 
 // words are a language's sentences, by name.
 func words(t *testing.T, file string) map[string]string {

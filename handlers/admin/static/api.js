@@ -1,3 +1,4 @@
+import { inWords } from './problems.js';
 import { t } from './words.js';
 
 // Problem is an answer that is none: status 0 when there was no answer at all.
@@ -8,12 +9,12 @@ export class Problem extends Error {
   }
 }
 
-// explained is a problem in the language of the page. What the server says of it is in
-// English; where the page has words of its own for it, those are enough.
+// explained is a problem in the language of the page.
 export function explained(problem) {
   if (problem.status === 0) return t('no_answer');
-  if (problem.status === 503) return t('no_database', { detail: problem.message });
-  return t(problem.status === 403 ? 'not_allowed' : 'failed', { detail: problem.message });
+  if (problem.message === 'the database is not available') return t('no_database');
+  const name = { 403: 'not_allowed', 503: 'not_now' }[problem.status] ?? 'failed';
+  return t(name, { detail: inWords(problem.message) });
 }
 
 const heard = new Set();

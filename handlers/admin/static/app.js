@@ -68,7 +68,8 @@ const page = {
       return await act();
     } catch (err) {
       if (err.status === undefined && err.name !== 'AbortError') throw err;
-      if (err.name !== 'AbortError') page.notice(explained(err), true);
+      // The line above the view may say it already.
+      if (err.name !== 'AbortError' && explained(err) !== $('trouble').textContent) page.notice(explained(err), true);
       return undefined;
     }
   },
@@ -196,6 +197,8 @@ onAnswer((status, path) => {
     show();
     return;
   }
+  // Who is signed in is known without the database: that answer says nothing of it.
+  if (path === 'identity' && status === 200 && $('state').dataset.state === 'database') return;
   if (status < 500 || status === 503) state(status === 0 ? 'offline' : status === 503 ? 'database' : 'live');
 });
 

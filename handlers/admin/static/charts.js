@@ -20,8 +20,9 @@ export class Line {
   #read = el('p', { class: 'reading', 'aria-hidden': 'true' });
   #samples = [];
 
-  constructor(title, kind, valueOf, format) {
-    [this.title, this.kind, this.valueOf, this.format] = [title, kind, valueOf, format];
+  // waiting is shown while there are too few figures.
+  constructor(title, kind, valueOf, format, waiting = t('chart_waiting')) {
+    [this.title, this.kind, this.valueOf, this.format, this.waiting] = [title, kind, valueOf, format, waiting];
     this.whole = el('figure', { class: `chart ${kind}` }, el('figcaption', {}, title), this.#read, this.#box);
     this.#box.addEventListener('pointermove', (e) => this.#draw(e.clientX - this.#box.getBoundingClientRect().left));
     this.#box.addEventListener('pointerleave', () => this.#draw());
@@ -36,7 +37,7 @@ export class Line {
   #draw(pointer) {
     const width = this.#box.clientWidth;
     if (this.#samples.length < 2 || width < 40) {
-      this.#box.replaceChildren(el('p', { class: 'empty' }, t('chart_waiting')));
+      this.#box.replaceChildren(el('p', { class: 'empty' }, this.waiting));
       return;
     }
     const times = this.#samples.map((s) => Date.parse(s.at));

@@ -15,9 +15,10 @@ export function trends(main, page, query) {
     page.go('trends', { by, from: asked.from, ...Object.fromEntries(new FormData(e.target)) });
   };
   const field = (name, hint) => el('label', {}, t(name), el('input', { name, value: asked[name], placeholder: hint, autocomplete: 'off', spellcheck: 'false' }));
-  const chart = new Line(t('trend_chart'), 'rate', (s) => s.events, figure);
+  const chart = new Line(t('trend_chart'), 'rate', (s) => s.events, figure, '');
   const note = el('p', { class: 'soft loading' }, t('loading'));
   const list = el('ol', { class: 'trend', 'data-testid': 'trend' });
+  const series = el('section', { class: 'panel', 'aria-label': t('trends'), hidden: true }, list);
   main.append(
     el('h1', {}, t('trends')),
     el('form', { class: 'filters', role: 'search', 'aria-label': t('trends'), onsubmit: submit },
@@ -26,7 +27,7 @@ export function trends(main, page, query) {
         [['1h', t('last_hour')], ['24h', t('last_day')], ['7d', t('last_week')], ['', t('all_held')]].map(([from, text]) => link({ from }, text, from === asked.from))),
       field('topic', t('topic_hint')), field('type', t('type_hint')), el('button', {}, t('apply'))),
     el('section', { class: 'panel charts one' }, chart.whole, note),
-    el('section', { class: 'panel', 'aria-label': t('trends') }, list),
+    series,
   );
   const show = (trend) => {
     const buckets = trend.series[0]?.counts.length ?? 0;
@@ -36,7 +37,8 @@ export function trends(main, page, query) {
     if (buckets === 1 && !asked.from) points.unshift({ at: at(-1), events: 0 });
     chart.show(points);
     note.classList.remove('loading');
-    note.replaceChildren(...(buckets ? [t('trend_bucket', { age: age(trend.bucket_s) }), ' ', t('trend_from'), ' ', when(trend.from, clock(trend.from, false)), '. ', trend.exact ? '' : t('trend_sample')] : [t('none_found')]));
+    series.hidden = buckets === 0;
+    note.replaceChildren(...(buckets ? [t('trend_bucket', { age: age(trend.bucket_s) }), ' ', when(trend.from, t('trend_from', { at: clock(trend.from, false) })), ' ', trend.exact ? '' : t('trend_sample')] : [t('none_found')]));
     sync(list, trend.series, (one) => one.name || '*', (one) =>
       el('li', {},
         el('span', { class: 'name' }, one.name ? el('a', { href: `#/history?${new URLSearchParams({ [by]: one.name })}` }, one.name) : t('trend_others')),
