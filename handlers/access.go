@@ -98,7 +98,7 @@ func (h *handlers) identify(r *http.Request) (who identity, err error) {
 	}
 	identity, err := h.authenticate(r)
 	if refusal := (*auth.Refusal)(nil); err != nil && !errors.As(err, &refusal) {
-		h.Log.WarnContext(r.Context(), "request not authenticated", "err", err)
+		h.unanswered.log(r.Context(), h.Log, "request not authenticated", err)
 		return who, errNotAuthenticated
 	}
 	if err == nil {

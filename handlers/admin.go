@@ -122,7 +122,7 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 	case errors.Is(err, outbox.ErrTypeExists), errors.Is(err, outbox.ErrTypeChanged):
 		return fault(http.StatusConflict, err.Error())
 	}
-	h.Log.WarnContext(c.Request().Context(), "admin's question not answered", "path", c.Path(), "err", err)
+	h.unanswered.log(c.Request().Context(), h.Log, "admin's question not answered", err, "path", c.Path())
 	switch {
 	case errors.Is(err, outbox.ErrTooSlow):
 		return fault(http.StatusServiceUnavailable, "the database did not answer in time: ask for less, or later")

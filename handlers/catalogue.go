@@ -34,7 +34,7 @@ func (h *handlers) catalogue(c echo.Context, who identity) error {
 		return nil // the client is gone
 	}
 	if err != nil {
-		h.Log.WarnContext(c.Request().Context(), "catalogue not read", "err", err)
+		h.unanswered.log(c.Request().Context(), h.Log, "catalogue not read", err)
 		return fault(http.StatusServiceUnavailable, "the database is not available")
 	}
 	header := c.Response().Header()

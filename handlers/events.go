@@ -273,7 +273,7 @@ func (h *handlers) poll(c echo.Context, who identity, request sse.Request) error
 	case errors.Is(err, sse.ErrNoRoom):
 		return h.noRoom(c, verdict)
 	case err != nil:
-		h.Log.WarnContext(ctx, "poll failed", "err", err)
+		h.unanswered.log(ctx, h.Log, "poll failed", err)
 		return fault(http.StatusServiceUnavailable, "the database is not available")
 	}
 	answer := polled.Parts()

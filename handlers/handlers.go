@@ -147,4 +147,5 @@ type handlers struct {
 	open                        openStreams
 	logged                      *rate.Limiter
 	unlogged                    atomic.Int64
+	unanswered                  unanswered
 }

@@ -60,7 +60,7 @@ func (h *handlers) one(c echo.Context, who identity) error {
 	case err != nil && ctx.Err() != nil:
 		return nil // the client is gone
 	case err != nil:
-		h.Log.WarnContext(ctx, "event not read", "err", err)
+		h.unanswered.log(ctx, h.Log, "event not read", err)
 		return fault(http.StatusServiceUnavailable, "the database is not available")
 	case !found || who.maySubscribe([]outbox.Pattern{outbox.Pattern(event.Topic)}) != nil:
 		return fault(http.StatusNotFound, fmt.Sprintf("no event %d is held, or its topic is not granted", id))

@@ -242,7 +242,7 @@ func (s *changes) renew(ctx context.Context, token string) error {
 	}
 	switch refusal := (*auth.Refusal)(nil); {
 	case err != nil && !errors.As(err, &refusal):
-		s.Log.WarnContext(ctx, "token not authenticated", "err", err)
+		s.unanswered.log(ctx, s.Log, "token not authenticated", err)
 		return errNotAuthenticated
 	case err != nil:
 		return err

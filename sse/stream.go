@@ -471,6 +471,7 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = 100*time.Millisecond, 2*time.Second
 	var again <-chan time.Time
+	waits := false
 	calls.Go(call)
 	for {
 		var err error
@@ -482,9 +483,11 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 			case ctx.Err() != nil:
 				return t.goodbye(context.Cause(ctx))
 			}
-			pause := retry.NextBackOff()
-			t.Log.WarnContext(ctx, "stream waits for the database", "to", what, "err", err, "retry_in", pause)
-			again = time.After(pause)
+			if t.outage.fails(ctx, t.Log, what, err, !waits); !waits {
+				waits = true
+				defer t.outage.ends(ctx, t.Log)
+			}
+			again = time.After(retry.NextBackOff())
 		case <-again:
 			again = nil
 			calls.Go(call)

@@ -51,6 +51,7 @@ type Streamer struct {
 	emptied sync.Once
 	pool    writerPool
 	counts  counts
+	outage  outage
 	oldest  oldest
 }
 

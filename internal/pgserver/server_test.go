@@ -97,7 +97,7 @@ func TestStart_KeepsThePortBetweenRunsUnlessItIsTaken(t *testing.T) {
 	}
 	second := s.URL("")
 	stop(t, s)
-	if err := os.WriteFile(filepath.Join(config.Data, portFile), []byte("no port"), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(config.Data, portFile), []byte("no port"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if s = start(t, config); ask(t, s, "SELECT 1::text") != "1" {

@@ -166,7 +166,7 @@ func (s *Server) keepPort() {
 	if s.temporary {
 		return
 	}
-	if err := os.WriteFile(filepath.Join(s.folder, portFile), []byte(strconv.Itoa(s.port)), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(s.folder, portFile), []byte(strconv.Itoa(s.port)), 0o600); err != nil {
 		s.log.Warn("the port is not kept for the next start", "data", s.folder, "err", err)
 	}
 }
