@@ -15,7 +15,7 @@ PG_18 := 18.4.0-beta.17
 PG_16_HASH := sha512-8fr7hEiI7XlbPDPsLZJ4RU1NR6jTIDWpf81Sfiwk3T845V0yJJGxjawjkQZmIWVgPW/qY/dMSv0o08FRWJ/zsg==
 PG_17_HASH := sha512-hU4Sgna19ixDP/l3P/zkHhQ9B0JDV39qA97RNz55QcngeRjFC5/1G36LZjODVJ84kVJHUTQMmly7nzWO8js8kg==
 PG_18_HASH := sha512-jVw/MdDtIX/vICH/DKIe6/mHpiCggdx6QVyza4vt/NbcZFsL0KhwglF6F1Koqx3gRBZ9XtN+vi63EsqSyqOSxA==
-PG_PKG ?= ./migrations ./outbox ./sse ./handlers ./internal/torture
+PG_PKG ?= ./migrations ./outbox/... ./sse/... ./handlers/... ./internal/torture
 PG_CACHE ?= /var/tmp/outcrier-postgres
 
 # The modules beside that of the root: each has dependencies that whoever imports Outcrier is
@@ -35,6 +35,9 @@ SOAK ?= 1h
 # The race detector needs cgo, and that a C compiler.
 race = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
 count = $(if $(COUNT),-count=$(COUNT))
+# As one word of the shell, quotes and all.
+quoted = '$(subst ','\'',$(1))'
+go-test = go test $(race) -timeout 20m $(count) $(ARGS)
 
 .PHONY: help
 help: ## print the targets
@@ -53,10 +56,12 @@ build: ## build bin/outcrier
 # Those of deploy/helm and examples/embed are run by tests of the root, for go test ./... too.
 .PHONY: test
 test: ## run the tests, under the race detector where it can be; PKG=./sse COUNT=1 ARGS='-run Drain'
-	go test $(race) -timeout 20m $(count) $(ARGS) $(PKG)
 ifeq ($(PKG),./...)
-	cd bench && go test $(race) -timeout 20m $(count) $(ARGS) ./...
-	cd e2e && go test $(race) -timeout 20m $(count) $(ARGS) ./...
+	@.ci/stages root $(call quoted,$(go-test) ./...) \
+		bench $(call quoted,cd bench && $(go-test) ./...) \
+		e2e $(call quoted,cd e2e && $(go-test) ./...)
+else
+	$(go-test) $(PKG)
 endif
 
 # The folder is one that the account which runs Postgres can enter, too.
