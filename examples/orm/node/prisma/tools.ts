@@ -50,3 +50,4 @@ await scene('prisma db pull', async () => {
 });
 
 await pool.end();
+process.exit(); // the engine leaves a timer of a minute, which would keep the process
