@@ -1,6 +1,6 @@
--- The table behind the view `outbox` (00003). A row becomes an event when the transaction
+-- The table that the view `outbox` (00003) writes to. A row becomes an event when the transaction
 -- that inserted it commits. This table is the truth; the rest helps to find rows in it.
--- `migrate` makes the schema before, and nobody but the owner may use it until 00011.
+-- `migrate` makes the schema before, and only the owner may use it until 00011.
 
 -- +goose Up
 -- +goose StatementBegin
@@ -15,7 +15,7 @@ CREATE TABLE outcrier.event (
     -- assigned before the id is drawn; defaults are evaluated in column order.
     xid        xid8        NOT NULL DEFAULT pg_current_xact_id(),
     id         bigint      NOT NULL DEFAULT nextval('outcrier.event_id'),
-    -- '' marks rows that nobody receives: tombstones and markers (00005).
+    -- '' marks rows that no reader receives: tombstones and markers (00005).
     topic      text        NOT NULL COLLATE "C",
     type       text        NOT NULL COLLATE "C",
     -- json and not jsonb: a payload is delivered byte for byte as it was appended.
@@ -67,7 +67,7 @@ ALTER TABLE outcrier.event ENABLE ALWAYS TRIGGER settle_changed;
 -- (erase and redact, or the owner by hand) appends a marker in its own transaction.
 -- A marker is a row like any other, so each node reads it exactly once, after a
 -- crash or a late commit too, and then forgets what it holds. Retention works on the
--- partitions and appends no marker: nobody has to forget what only became old.
+-- partitions and appends no marker: no node has to forget events that only became old.
 CREATE FUNCTION outcrier.mark_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,5 +1,5 @@
 -- The wake-up: how a sleeping tail learns of a commit. A NOTIFY serialises the writers'
--- commits behind one lock of the whole cluster, held through the WAL flush. So a writer
+-- commits by one lock of the whole cluster, held through the WAL flush. So a writer
 -- notifies only while a tail requests it, and a tail requests it only when nothing goes
 -- on. The flag is a pair of sequences: they are read without a snapshot and so mean the
 -- same under every isolation level.
@@ -7,7 +7,7 @@
 -- +goose Up
 -- +goose StatementBegin
 
--- A tail that is about to sleep draws a request; whoever wakes for a request writes
+-- A tail that is about to sleep draws a request; the writer that wakes it writes
 -- its number to wake_answer.
 CREATE SEQUENCE outcrier.wake_request AS bigint CACHE 1;
 CREATE SEQUENCE outcrier.wake_answer AS bigint CACHE 1;

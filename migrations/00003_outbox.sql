@@ -161,7 +161,7 @@ $$;
 
 -- repeated lets a retry be read back, as some ORMs do after an INSERT: own_rows shows the
 -- row that it sent under the id of the key's event, and lastval() returns that id. The
--- setting ends with the transaction; a session that forges it sees what it put there.
+-- setting ends with the transaction; a session that forges it sees its own value.
 CREATE SEQUENCE outcrier.repeated_id AS bigint;
 CREATE FUNCTION outcrier.repeated(e outcrier.new_event) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -418,8 +418,8 @@ $$;
 
 -- deliver_scheduled moves due events, at most this many, and returns how many it moved.
 -- Any number of nodes may call it: one moves, so that order is kept, and the others return
--- 0. The index on deliver_at gives what is due, so that the cost does not depend on what
--- is scheduled. If moving all fails, each is tried alone: one that can't be stored (a
+-- 0. The index on deliver_at gives what is due, so that the cost does not depend on how
+-- many events are scheduled. If moving all fails, each is tried alone: one that can't be stored (a
 -- trigger or constraint of the owner's) keeps its error in problem and is tried again
 -- after half its delay, 0.1 to 10 s.
 CREATE FUNCTION outcrier.deliver_scheduled(at_most int DEFAULT 1000) RETURNS int

@@ -110,7 +110,7 @@ RETURN sha256(outer_block || sha256(inner_block || message));
 
 -- rotate_position_key makes a new key and returns its number. It is used after ten minutes,
 -- by when every node has it; the one before is taken until the next rotation, and those
--- before that no more: who comes back with a position of theirs is told of a gap.
+-- before that no more: a reader that returns with a position of theirs receives a gap.
 CREATE FUNCTION outcrier.rotate_position_key() RETURNS int LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     -- 366 random bits: each uuid has 122. The block is filled with zeros.
@@ -144,7 +144,7 @@ END
 $$;
 
 -- seal writes a position of its packed form, as outbox.PositionKeys does. Without a key,
--- until the first node has started, it writes one that nobody reads.
+-- until the first node has started, it writes one that no node accepts.
 CREATE FUNCTION outcrier.seal(id bigint, packed bytea) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -188,7 +188,7 @@ BEGIN
     -- With more in flight than there is room for, it claims less.
     upto := coalesce(flying[most + 1] - 1, newest.m);
     RETURN outcrier.seal(newest.id,
-        -- History 0 is nobody's: a dump of the schema has none until a node starts.
+        -- History 0 belongs to no database: a dump of the schema has none until a node starts.
         substr(int8send(coalesce((SELECT h.history FROM outcrier.history_id AS h ORDER BY h.nth DESC LIMIT 1), 0)), 5, 4)
         || int4send(newest.hash) || int8send((SELECT coalesce(max(r.removal), 0) FROM outcrier.removal AS r))
         || int8send(newest.m) || int8send(upto)
@@ -201,7 +201,7 @@ $$;
 -- on times that every writer would pay for.
 --
 -- Ids and times rise together, except for transactions that overlap. So the id is a
--- bound for a search, with a minute to spare, beside the time itself; it is not where
+-- bound for a search, with a minute to spare, in addition to the time itself; it is not where
 -- the owner wrote created_at by hand or the clock was set back by more.
 CREATE FUNCTION outcrier.id_at(at timestamptz) RETURNS bigint
 LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET plan_cache_mode = force_custom_plan AS $$

@@ -6,7 +6,7 @@
 -- +goose Up
 -- +goose StatementBegin
 
--- Who erased or redacted what, when and why; never what it said.
+-- Who erased or redacted which events, when and why; never their payload.
 CREATE TABLE outcrier.erasure (
     erasure   bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind      text        NOT NULL CHECK (kind IN ('erase', 'redact')),
@@ -92,8 +92,8 @@ END
 $$;
 
 -- reset empties the outbox, for test suites: events, scheduled events, dedup keys and
--- records. A new history begins, so that a client of before is told so. Running nodes
--- start anew with their next read.
+-- records. A new history begins, so that a client of the old one receives a gap. Running
+-- nodes begin again with their next read.
 CREATE FUNCTION outcrier.reset() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -1,12 +1,12 @@
 -- Retention: partitions are made ahead and dropped when they are past, and events of single
--- topics can go earlier. Removals are on record, so that a reader who comes too late is told
--- of a gap, and one who missed nothing is not.
+-- topics can go earlier. Removals are on record, so that a reader who comes too late receives
+-- a gap, and one who missed nothing does not.
 --
 -- Two digests say whether an event that a reader selects, and did not receive, was removed
 -- (docs/decisions/0002-removal-digests.md): removal_topic by topic, removal_anchor by
 -- transaction, with the hash by which a position names its newest event. After
 -- removal_memory() both are folded into one row, of topic '**': a reader who was away for
--- longer is told of a gap, whatever it selects.
+-- longer receives a gap, whatever it selects.
 
 -- +goose Up
 -- +goose StatementBegin
@@ -100,7 +100,7 @@ END
 $$;
 
 -- with_lock_retry runs a statement whose lock writers would wait for. It waits for the lock for
--- a moment only, and tries again after a while: all who come later wait behind one that waits.
+-- a moment only, and tries again after a while: every later statement queues after one that waits.
 CREATE FUNCTION outcrier.with_lock_retry(statement text) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET lock_timeout = '40ms' AS $$
 BEGIN
     FOR attempt IN 1..10 LOOP
@@ -116,7 +116,7 @@ END
 $$;
 
 -- record_removal records which rows are about to be removed from a partition, all if doomed is
--- NULL, and returns how many. Nobody misses rows of topic ''; but a position may stand on one.
+-- NULL, and returns how many. No reader misses rows of topic ''; but a position may stand on one.
 CREATE FUNCTION outcrier.record_removal(partition regclass, doomed tid[], pattern text, clock timestamptz) RETURNS bigint
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -175,7 +175,7 @@ $$;
 -- Rows keep their xid when they move: for a reader nothing has happened. ATTACH, unlike PARTITION
 -- OF, locks the default partition alone. But a statement that was planned before it doesn't know
 -- the new partition: it could miss a row there, and yet see one of a later transaction elsewhere.
--- So where the partition has rows, or is about to, the ATTACH waits until nobody reads the table.
+-- So where the partition has rows, or is about to, the ATTACH waits until no transaction reads the table.
 CREATE FUNCTION outcrier.add_partition(retention interval DEFAULT '7 days', clock timestamptz DEFAULT now()) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = on AS $$
 DECLARE
@@ -265,7 +265,7 @@ BEGIN
             RAISE EXCEPTION USING ERRCODE = 'OUTCR';
         EXCEPTION WHEN SQLSTATE 'OUTCR' THEN NULL;
         END;
-        -- Nobody writes into a past partition: it is read before anything else is locked.
+        -- No transaction writes into a past partition: it is read before anything else is locked.
         PERFORM outcrier.with_lock_retry(format('LOCK TABLE %s IN SHARE MODE', old.partition));
         PERFORM outcrier.record_removal(old.partition, NULL::tid[], NULL::text, clock);
         PERFORM outcrier.with_lock_retry(format('DROP TABLE %s', old.partition));
@@ -277,7 +277,7 @@ $$;
 
 -- delete_expired removes events of a pattern's topics that are older than retention, at most so
 -- many, and returns how many: call it until that is less. It locks the rows alone. In each
--- partition it goes from topic to topic by the index, and in a topic through what is past and no
+-- partition it goes from topic to topic by the index, and in a topic through the expired events and no
 -- further. The newest event of the newest transaction stays.
 CREATE FUNCTION outcrier.delete_expired(pattern text, retention interval, at_most int DEFAULT 5000, clock timestamptz DEFAULT now()) RETURNS int
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
@@ -328,7 +328,7 @@ BEGIN
 END
 $$;
 
--- purge_records removes what is about events that are gone: dedup keys, and removals older
+-- purge_records removes the records of events that are gone: dedup keys, and removals older
 -- than removal_memory(). The audit has a retention of its own, purge_audit. Some thousands at a time: call it until it returns 0.
 CREATE FUNCTION outcrier.purge_records(retention interval, clock timestamptz DEFAULT now()) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -7,8 +7,8 @@
 --
 -- Rows are written in batches off the path, see outbox.Audit. The row of an open stream is
 -- renewed some seconds after something was sent, so receipts come that much later; a node
--- that dies loses its last second of them. What was in a write that broke may have arrived:
--- it counts as sent, "perhaps".
+-- that dies loses its last second of them. The events of a write that broke may have arrived:
+-- they count as sent, "perhaps".
 --
 -- Beside streams the audit has what admins asked and did, and who appended by HTTP. All of it
 -- is chained day by day, so that a row that was removed or altered shows.
@@ -16,8 +16,8 @@
 -- +goose Up
 -- +goose StatementBegin
 
--- outbox.Position's two sets: what was received, and, of the read that the position stands
--- within, what was received up to event_id.
+-- outbox.Position's two sets: the events received, and, of the read that the position stands
+-- within, those received up to event_id.
 CREATE TYPE outcrier.position_set AS (max_xid xid8, in_flight xid8[], within_max_xid xid8, within_in_flight xid8[], event_id bigint);
 
 -- contains reports whether the event is in the set; nothing is in NULL.
@@ -51,7 +51,7 @@ CREATE TABLE outcrier.node (
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(), seen_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     streams    int         NOT NULL,
     position   text, -- of its tail,
-    lag        interval, -- and how far that is behind; NULL if the node doesn't know
+    lag        interval, -- and its distance from the table; NULL if the node doesn't know
     about      jsonb -- its version, settings and last minutes, for the admin page
 );
 
@@ -68,7 +68,7 @@ CREATE TABLE outcrier.stream (
     from_position    text        NOT NULL, -- where it began; may claim less than the set, which is exact
     from_set         outcrier.position_set NOT NULL,
     live_set         outcrier.position_set, -- where replay met live
-    sure_set         outcrier.position_set, -- what is beyond it was perhaps sent; NULL: all was
+    sure_set         outcrier.position_set, -- events beyond it were perhaps sent; NULL: all were
     position         text        NOT NULL, -- where it is, or was in the end
     position_set     outcrier.position_set NOT NULL,
     position_at      timestamptz NOT NULL,
@@ -117,7 +117,7 @@ $$;
 
 -- record_streams writes streams, a row each as JSON. Times are ages in seconds: opened_age at
 -- the time asked, the others now. A stream that has ended is not written again: not even a
--- server changes what it once recorded to the end.
+-- server changes the record of an ended stream.
 CREATE FUNCTION outcrier.record_streams(run bigint, node text, asked timestamptz, streams json) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -161,7 +161,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     RETURNING true
 $$;
 
--- What admins asked and did by HTTP: the route, and what was asked, never a body or an answer.
+-- What admins asked and did by HTTP: the route and its query, never a body or an answer.
 CREATE TABLE outcrier.admin_request (
     n              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     recorded_at    timestamptz NOT NULL DEFAULT clock_timestamp(), requested_at timestamptz NOT NULL,
@@ -180,7 +180,7 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 
 -- Who appended an event by HTTP: the subject of the token. A table of its own, written by the
--- node: a column could be set by whoever inserts, and would cost each INSERT.
+-- node: a column could be set by anyone who inserts, and would cost each INSERT.
 CREATE TABLE outcrier.publication (
     id             bigint      PRIMARY KEY, -- the event's, or that of the scheduled one
     publisher      text        NOT NULL, client_address text NOT NULL,

@@ -36,7 +36,7 @@ FROM (
 GROUP BY o.topic;
 COMMENT ON VIEW outcrier.topics IS 'How many events came on each topic in the last hour, of the newest million; bytes is the size of their payloads as stored, compressed. For one topic at all times: SELECT count(*), max(id) FROM outcrier.history WHERE topic = ….';
 
--- An event was sent between sent_after and sent_before: when within, nobody noted. The second
+-- An event was sent between sent_after and sent_before: the exact time is not recorded. The second
 -- is when the stream was last known to have been sent something.
 CREATE VIEW outcrier.receipts AS
 SELECT o.id, o.topic, o.type, o.created_at, s.subject, s.client_address, s.node, s.run, s.stream,

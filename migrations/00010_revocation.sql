@@ -55,8 +55,8 @@ END
 $$;
 
 -- revoke withdraws all tokens of a subject that were issued until now, or the token with
--- an id: nodes refuse them, and end the streams that they have open. until, if it is
--- given, is when the last of them expires.
+-- an id: nodes refuse them, and end the streams that they have open. until, if
+-- set, is when the last of them expires.
 CREATE FUNCTION outcrier.revoke(sub text DEFAULT NULL, jti text DEFAULT NULL, reason text DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT outcrier.revoke_as(session_user::text, $1, $2, $3, $4) $$;
 -- +goose StatementEnd

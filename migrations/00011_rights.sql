@@ -1,11 +1,11 @@
--- Rights: after this file nobody but the owner has any; roles.sql grants on request ("outcrier
+-- Rights: after this file only the owner has any; roles.sql grants on request ("outcrier
 -- migrate roles"). Postgres lets everybody execute every function, and a SECURITY DEFINER
 -- function acts as its owner. ALTER DEFAULT PRIVILEGES, which hosts of Postgres are fond of,
 -- opens tables, sequences and schemas too.
 --
 -- The search_path of each function is pg_catalog and then pg_temp, which is named because it
 -- would otherwise be searched first: a caller's temporary view "pg_class" or domain "text"
--- would run the caller's code as the owner. What is left is the schema itself: a role that
+-- would run the caller's code as the owner. The schema itself remains: a role that
 -- may create in it could plant an overload for us to call.
 
 -- +goose Up

@@ -10,7 +10,7 @@
 --
 -- Roles belong to the cluster, their rights to the outbox: several outboxes share the roles,
 -- and a login that is to use one only lacks CONNECT on the other's database or USAGE on its
--- schema. To run this again changes nothing but what was changed by hand. It needs the
+-- schema. To run this again only undoes changes made by hand. It needs the
 -- outbox's owner, and CREATEROLE while a role is missing.
 
 SET LOCAL search_path = pg_catalog, pg_temp;
@@ -38,7 +38,7 @@ BEGIN
     GRANT INSERT, SELECT ON public.outbox TO outcrier_writer;
 
     -- A server acts by functions: it makes no partition but one that is missing, answers no request
-    -- that nobody drew, and writes no row that is not an append. How long events are kept is the
+    -- that was not drawn, and writes no row that is not an append. How long events are kept is the
     -- server's to say, above minimum_retention(); removals are on record. Erasing is another role's.
     FOR one IN
         SELECT g.role, g.rights, object, found.target FROM (VALUES
