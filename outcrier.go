@@ -134,7 +134,7 @@ func (n *Node) wire() {
 	// and the rest is always left to appends and to the node's own work.
 	connections := int(n.pool.Config().MaxConns)
 	n.appends = fair.NewQueue(connections/2, 1)
-	n.hub = sse.NewHub(&sse.Ring{
+	n.hub = sse.NewHub(&sse.Buffer{
 		Past: traced.Past(reader), Bytes: c.ReplayBuffer, Replays: max(1, connections/2), Starts: max(1, connections/4),
 	})
 	n.tail.Keys = n.hub.Keys

@@ -210,7 +210,7 @@ func TestAppend_WhatMayPassIsToBeTriedAgain(t *testing.T) {
 	for code, says := range map[sqlError]string{"40001": "again", "40P01": "again", "57P01": "not available", "23505": "not available"} {
 		var log lines
 		config := handlers.Config{
-			Streamer: sse.NewStreamer(sse.NewHub(&sse.Ring{}), nil), Access: handlers.Access{Open: true}, MaxBody: maxBody,
+			Streamer: sse.NewStreamer(sse.NewHub(&sse.Buffer{}), nil), Access: handlers.Access{Open: true}, MaxBody: maxBody,
 			Log:    slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError})),
 			Append: func(context.Context, []outbox.Draft) ([]int64, error) { return nil, fmt.Errorf("append: %w", code) },
 		}

@@ -121,7 +121,7 @@ func TestEvents_UnknownRoutesAndMethods(t *testing.T) {
 func TestHome_HasEveryOtherPathAndNoOtherMethod(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	server := httptest.NewServer(handlers.New(handlers.Config{
-		Streamer: sse.NewStreamer(sse.NewHub(&sse.Ring{}), log), TailStatus: new(outbox.Tail).Status, Log: log, Access: handlers.Access{Open: true},
+		Streamer: sse.NewStreamer(sse.NewHub(&sse.Buffer{}), log), TailStatus: new(outbox.Tail).Status, Log: log, Access: handlers.Access{Open: true},
 		Home: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
 	}))
 	defer server.Close()

@@ -57,7 +57,7 @@ func newNode(t *testing.T, change func(*node)) *node {
 	n := &node{database: outboxtest.URL(t), start: (*httptest.Server).Start, access: handlers.Access{Open: true}}
 	n.pool = outboxtest.Pool(t, n.database)
 	n.log = slog.New(slog.NewTextHandler(io.Discard, nil))
-	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: n.pool}})
+	hub := sse.NewHub(&sse.Buffer{Past: outbox.Reader{Pool: n.pool}})
 	n.tail = &outbox.Tail{URL: n.database, Start: hub.Start, Deliver: hub.Deliver, Keys: hub.Keys}
 	n.streamer = sse.NewStreamer(hub, nil)
 	if change != nil {

@@ -21,7 +21,7 @@ import (
 )
 
 // idle has the keys of positions.
-var idle = sse.NewStreamer(sse.NewHub(&sse.Ring{}), nil)
+var idle = sse.NewStreamer(sse.NewHub(&sse.Buffer{}), nil)
 
 // parsed is parseRequest of a raw query, as net/http would hand it over.
 func parsed(query, lastEventID string, poll, token bool) (sse.Request, error) {

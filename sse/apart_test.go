@@ -134,11 +134,11 @@ func TestPoll_FailsWhileTheTailIsElsewhere(t *testing.T) {
 func TestRing_ResumesBesideItsOwnHistoryOnly(t *testing.T) {
 	s := newServer(0)
 	lost, now := forked(s)
-	if _, ok := s.Hub.Ring.resumes(lost, lost); !ok {
+	if _, ok := s.Hub.Buffer.resumes(lost, lost); !ok {
 		t.Error("a position of its own is not known")
 	}
 	s.Hub.Start(now)
-	if _, ok := s.Hub.Ring.resumes(now, lost); ok {
+	if _, ok := s.Hub.Buffer.resumes(now, lost); ok {
 		t.Error("a new position is joined to the old history")
 	}
 }

@@ -8,7 +8,7 @@
 // takes the tail's reads and queues their frames at the subscriptions whose topics
 // match. A [Subscription] is one reader's place in the hub, with a bounded queue.
 //
-// The [Ring] is the replay buffer: it holds the newest frames.
+// The [Buffer] is the replay buffer: it holds the newest frames.
 //
 // The [Streamer] serves streams. Each goes the same way:
 //
@@ -20,10 +20,14 @@
 // whether the client's position was resumed; replays the events that W has and that
 // position has not; then follows the frames that the hub has queued since W. When its queue
 // overflows it lags: the queue is dropped, and its frames and later ones are recalled from
-// the ring. When the ring does not hold those any more the stream is behind, and goes back
+// the replay buffer. When the replay buffer does not hold those any more the stream is behind, and goes back
 // to replay from its own position. [Streamer.Poll] goes the same way for one answer.
-// Replays are read from the ring too, if it goes back far enough, and otherwise from the
+// Replays are read from the replay buffer too, if it goes back far enough, and otherwise from the
 // table.
+//
+// A stream has two halves. What decides (replay, live, the position, the topics) is the
+// stream; what writes (the bytes to be sent next, the encoder, the stall time, what was sent,
+// its place in the pool) is its writer.
 //
 // A stream has a goroutine as long as it may have to wait: for the table, or for a reader
 // who is slow. A live one on a [Socket] is parked with a pool of a few workers, which is
@@ -41,14 +45,14 @@
 //
 //   - An event is either in W or queued: registering and copying W are one step.
 //   - The hub waits for no reader, and a queue has a limit.
-//   - What waits in a queue is in the ring as well, or was until the ring was last
-//     refilled: all queues together hold no more than another ring.
+//   - What waits in a queue is in the replay buffer as well, or was until the replay buffer was last
+//     refilled: all queues together hold no more than another replay buffer.
 //   - A stream's last id is at every moment the position of the events that were sent on
 //     it.
 //   - Whole events leave in one write; no write that waits is without a deadline.
 //   - One goroutine at a time has a stream.
 //   - The tail says when events were erased or changed. From then on no reader receives
-//     events that were read earlier, except in one write that already waits for it: the ring
+//     events that were read earlier, except in one write that already waits for it: the replay buffer
 //     and all queues are emptied, and a count is raised by which a page, a batch or a poll
 //     knows that it is older.
 //   - Events on no topic, which report erasures, go to no stream. Positions advance over
@@ -57,5 +61,5 @@
 // The package knows no SQL and no HTTP routes: [Past] is its interface to the table,
 // [Writer] that to a response. The way of an event from function to function is in
 // docs/architecture.md. Why connections are taken over, why gzip is shared, why there
-// is a ring: docs/decisions, 8 to 10 and 14.
+// is a replay buffer: docs/decisions, 8 to 10 and 14.
 package sse

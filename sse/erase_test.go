@@ -102,12 +102,12 @@ func TestErase_FailsUnlessTheRingIsEmptied(t *testing.T) {
 		if p := s.poll(start, 10, 0); p.err != nil || !slices.Equal(p.ids, given(redact, 5)) || strings.Contains(p.text, secret) {
 			t.Errorf("a poll: %+v", p)
 		}
-		if n := s.Stats().RingEvents; n != 0 {
-			t.Errorf("the ring has %d events", n)
+		if n := s.Stats().BufferEvents; n != 0 {
+			t.Errorf("the replay buffer has %d events", n)
 		}
 		s.commit("a", 2)
-		if n := s.Stats().RingEvents; n != 2 {
-			t.Errorf("behind an erasure the ring has %d events", n)
+		if n := s.Stats().BufferEvents; n != 2 {
+			t.Errorf("behind an erasure the replay buffer has %d events", n)
 		}
 	})
 }
@@ -205,7 +205,7 @@ func TestErase_FailsUnlessPagesReadBeforeAreDiscarded(t *testing.T) {
 				}
 			})
 			w := &response{}
-			s.Hub.Ring.Past = late{s.past, func() time.Duration {
+			s.Hub.Buffer.Past = late{s.past, func() time.Duration {
 				if pages.Load() < 3 {
 					return 0
 				}
@@ -265,7 +265,7 @@ func TestErase_FailsUnlessPagesOfPollsAreDiscarded(t *testing.T) {
 						s.tail(s.storeSecret("a", 5)...)
 						at = sealed(s.at)
 					}
-					s.Hub.Ring.Past = late{s.past, func() time.Duration {
+					s.Hub.Buffer.Past = late{s.past, func() time.Duration {
 						if !erased {
 							erased = true
 							marker := s.erase(redact)
@@ -359,7 +359,7 @@ func TestErase_NobodyIsGivenWhatWasErasedWhateverHappens(t *testing.T) {
 func eraseAtRandom(t *testing.T, s *server, chance *rand.Rand) {
 	s.Hub.QueueFrames = []int{1 + chance.IntN(30), 500}[chance.IntN(2)]
 	s.Stall = time.Hour
-	s.Hub.Ring.Past = late{s.past, func() time.Duration { return rand.N(3 * time.Second) }}
+	s.Hub.Buffer.Past = late{s.past, func() time.Duration { return rand.N(3 * time.Second) }}
 	var clients []*client
 	responses := map[*client]*response{}
 	batched := map[*client]bool{}
@@ -499,7 +499,7 @@ func TestErase_APageIsReadAgainWhenTheTailStartsAgain(t *testing.T) {
 	inBubbleWith(t, -1, func(t *testing.T, s *server) {
 		s.tail(s.storeSecret("a", 5)...)
 		again := false
-		s.Hub.Ring.Past = late{s.past, func() time.Duration {
+		s.Hub.Buffer.Past = late{s.past, func() time.Duration {
 			if !again {
 				again = true
 				s.at = after(s.erase(true)[0])
@@ -519,7 +519,7 @@ func TestErase_ReplaysGetOnThroughMany(t *testing.T) {
 	inBubbleWith(t, -1, func(t *testing.T, s *server) {
 		const events = 2000
 		s.commit("a", events)
-		s.Hub.Ring.Past = sized{s.past}
+		s.Hub.Buffer.Past = sized{s.past}
 		ctx, stop := context.WithCancelCause(context.Background())
 		done := make(chan struct{})
 		go func() {

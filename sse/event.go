@@ -14,17 +14,17 @@ import (
 func (s *Streamer) Event(ctx context.Context, id int64) (event outbox.Event, before, after outbox.Position, found bool, err error) {
 	for {
 		// Without a tail's position: only the table counts.
-		earliest, err := s.Hub.Ring.Earliest(ctx, outbox.Position{})
+		earliest, err := s.Hub.Buffer.Earliest(ctx, outbox.Position{})
 		if err != nil {
 			return event, before, after, false, err
 		}
 		all := earliest
 		all.Given = outbox.Set{Max: math.MaxInt64, Except: []uint64{}}
-		page, erasures, err := s.Hub.Ring.replayTable(ctx, outbox.Leg{From: earliest, To: all, After: id - 1}, anyTopic, 1, 0)
+		page, erasures, err := s.Hub.Buffer.replayTable(ctx, outbox.Leg{From: earliest, To: all, After: id - 1}, anyTopic, 1, 0)
 		if err != nil {
 			return event, before, after, false, err
 		}
-		if s.Hub.Ring.erasures.Load() != erasures {
+		if s.Hub.Buffer.erasures.Load() != erasures {
 			continue
 		}
 		for _, e := range page.Events {

@@ -36,7 +36,7 @@ func Example() {
 	}
 	defer pool.Close()
 
-	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}})
+	hub := sse.NewHub(&sse.Buffer{Past: outbox.Reader{Pool: pool}})
 	tail := &outbox.Tail{URL: url, Connected: pool.Reset, Start: hub.Start, Deliver: hub.Deliver, Keys: hub.Keys}
 	streamer := sse.NewStreamer(hub, nil)
 	ended := make(chan struct{})

@@ -75,7 +75,7 @@ func fanOut(b *testing.B, format wire.Format) {
 	for _, streams := range []int{1, 100, 1000, 10_000} {
 		for _, together := range []int{1, 10} {
 			b.Run(fmt.Sprintf("streams=%d/events=%d", streams, together), func(b *testing.B) {
-				s := NewStreamer(newHub(&Ring{}), slog.New(slog.DiscardHandler))
+				s := NewStreamer(newHub(&Buffer{}), slog.New(slog.DiscardHandler))
 				feed := newFeed(s.Hub)
 				ctx, stop := context.WithCancel(context.Background())
 				running := make(chan error)
@@ -92,7 +92,7 @@ func fanOut(b *testing.B, format wire.Format) {
 				want := sent.Load()
 				for b.Loop() {
 					feed.read("a", together)
-					reads := s.Hub.Ring.reads
+					reads := s.Hub.Buffer.reads
 					for _, f := range reads[len(reads)-1].frames {
 						want += int64(streams * f.Size(format))
 					}
@@ -111,7 +111,7 @@ func fanOut(b *testing.B, format wire.Format) {
 func BenchmarkHub_Deliver(b *testing.B) {
 	for _, topics := range []int{100, 10_000, 100_000} {
 		b.Run(fmt.Sprintf("topics=%d", topics), func(b *testing.B) {
-			hub := newHub(&Ring{Bytes: 1 << 20})
+			hub := newHub(&Buffer{Bytes: 1 << 20})
 			feed := newFeed(hub)
 			for i := range topics {
 				sub, _, err := hub.Subscribe(context.Background(), outbox.Filter{Topics: []outbox.Pattern{outbox.Pattern(fmt.Sprintf("user/%d", i))}}, wire.CloudEvents)
@@ -135,7 +135,7 @@ func BenchmarkHub_Deliver(b *testing.B) {
 // BenchmarkResume is a reader who missed 400 events of a node that remembers
 // them: one op is the whole stream until it is live.
 func BenchmarkResume(b *testing.B) {
-	s := NewStreamer(newHub(&Ring{}), slog.New(slog.DiscardHandler))
+	s := NewStreamer(newHub(&Buffer{}), slog.New(slog.DiscardHandler))
 	feed := newFeed(s.Hub)
 	feed.read("a", 1)
 	from := sealed(feed.at)

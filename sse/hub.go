@@ -13,7 +13,7 @@ import (
 
 // Hub hands the tail's reads to the subscriptions that follow them. It waits for no reader:
 // a subscription whose queue is full lags, and recalls the frames that it missed from the
-// ring; when the ring has evicted them, the subscription is behind and goes back to replay
+// replay buffer; when the replay buffer has evicted them, the subscription is behind and goes back to replay
 // from its own position.
 //
 // Its position W joins replay to live without a hole or a repeat: a subscription registers
@@ -22,13 +22,13 @@ import (
 // events are all in the table; the remaining parts then go only to subscriptions that were
 // registered when it began.
 //
-// A part of a read with Forget tells that events were erased or changed: the ring is
+// A part of a read with Forget tells that events were erased or changed: the replay buffer is
 // emptied, every subscription with waiting frames is behind, and a page of a replay that
 // was read before and not sent yet is read again. So no reader receives anything older,
 // except in a write that was under way.
 type Hub struct {
-	// Ring has the newest frames.
-	Ring *Ring
+	// Buffer has the newest frames.
+	Buffer *Buffer
 	// Keys write and read positions: a random one by default, for this process alone.
 	Keys *outbox.PositionKeys
 	// QueueFrames and QueueBytes bound what waits for one subscription.
@@ -63,13 +63,13 @@ const (
 	DefaultQueueBytes  = 1 << 20
 )
 
-// NewHub makes a hub that waits for its Start, and feeds the ring.
-func NewHub(ring *Ring) *Hub {
+// NewHub makes a hub that waits for its Start, and feeds the replay buffer.
+func NewHub(buffer *Buffer) *Hub {
 	// One principal alone gets half of them: the next one finds a place, and a processor.
-	replays, starts := cmp.Or(ring.Replays, 4), cmp.Or(ring.Starts, 2)
-	ring.slots, ring.lanes, ring.starts = fair.NewQueue(replays, replays/2), fair.NewQueue(replays, replays/2), fair.NewQueue(starts, starts/2)
+	replays, starts := cmp.Or(buffer.Replays, 4), cmp.Or(buffer.Starts, 2)
+	buffer.slots, buffer.lanes, buffer.starts = fair.NewQueue(replays, replays/2), fair.NewQueue(replays, replays/2), fair.NewQueue(starts, starts/2)
 	return &Hub{
-		Ring: ring, Keys: outbox.NewPositionKeys(), QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
+		Buffer: buffer, Keys: outbox.NewPositionKeys(), QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
 		started: make(chan struct{}), subscribed: map[*Subscription]struct{}{}, index: newIndex(),
 	}
 }
@@ -80,7 +80,7 @@ func NewHub(ring *Ring) *Hub {
 func (h *Hub) Start(p outbox.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.Ring.start(p)
+	h.Buffer.start(p)
 	h.position, h.delivered = p, p
 	h.read++
 	h.starts++
@@ -106,7 +106,7 @@ const (
 func (h *Hub) Deliver(r outbox.Read) {
 	few := h.deliver(r)
 	for _, s := range few {
-		s.tell(true)
+		s.notify(true)
 	}
 }
 
@@ -120,13 +120,13 @@ func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 		h.whole = &wire.Read{From: r.From, To: r.To, Number: h.read, At: time.Now(), Keys: h.Keys}
 	}
 	if r.Forget {
-		// Before the ring counts the erasure: a reader that has taken frames from a queue
+		// Before the replay buffer counts the erasure: a reader that has taken frames from a queue
 		// has read the count before.
 		for s := range h.subscribed {
 			s.erase()
 		}
 	}
-	frames := h.Ring.deliver(r, h.whole)
+	frames := h.Buffer.deliver(r, h.whole)
 	h.release()
 	var f *wire.Frame
 	push := func(s *Subscription) {
@@ -157,14 +157,14 @@ func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
 	return few
 }
 
-// release drops frames from the queues that the ring has evicted. A queue does so itself
+// release drops frames from the queues that the replay buffer has evicted. A queue does so itself
 // when a frame is added to it; this is for the others, whose topics are quiet. It runs when
-// the ring has evicted everything that it held the last time.
+// the replay buffer has evicted everything that it held the last time.
 func (h *Hub) release() {
-	if h.Ring.oldest() <= h.released || h.Ring.serial-h.released < int64(len(h.subscribed)) {
+	if h.Buffer.oldest() <= h.released || h.Buffer.serial-h.released < int64(len(h.subscribed)) {
 		return
 	}
-	h.released = h.Ring.serial
+	h.released = h.Buffer.serial
 	for s := range h.subscribed {
 		s.release()
 	}
@@ -218,7 +218,7 @@ func (h *Hub) Position() outbox.Position {
 
 // Erasures counts how often all memory was emptied, because events were erased or
 // changed, or the tail has started again.
-func (h *Hub) Erasures() int64 { return h.Ring.erasures.Load() }
+func (h *Hub) Erasures() int64 { return h.Buffer.erasures.Load() }
 
 // Subscriptions is how many there are.
 func (h *Hub) Subscriptions() int {

@@ -14,7 +14,7 @@ import (
 // few events of a busy topic, or all of one that is quiet, which the table finds by the
 // topic at whatever distance.
 func (s *Streamer) lastOf(ctx context.Context, filter outbox.Filter, n int, w outbox.Position) (outbox.Position, error) {
-	earliest, err := s.Hub.Ring.Earliest(ctx, w)
+	earliest, err := s.Hub.Buffer.Earliest(ctx, w)
 	if err != nil {
 		return w, err
 	}
@@ -38,7 +38,7 @@ func (s *Streamer) lastOf(ctx context.Context, filter outbox.Filter, n int, w ou
 // newest are the ids of the newest n events of a leg that the filter selects, ascending.
 func (s *Streamer) newest(ctx context.Context, leg outbox.Leg, filter outbox.Filter, n int) (ids []int64, err error) {
 	for {
-		page, err := s.Hub.Ring.Replay(ctx, leg, filter, largePage, 0)
+		page, err := s.Hub.Buffer.Replay(ctx, leg, filter, largePage, 0)
 		if err != nil {
 			return nil, err
 		}

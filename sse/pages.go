@@ -13,7 +13,7 @@ import (
 
 // pages are those of one replay, in their order. What they hold is bounded whatever the
 // readers do. A page from memory is no more than is written at once, and is released before
-// the write, so that a slow reader can't pin memory that the ring has evicted. A page from
+// the write, so that a slow reader can't pin memory that the replay buffer has evicted. A page from
 // the table is small, except for a few replays at a time whose readers have shown that they
 // keep up. Those get large pages, the next of which is read while the last is written.
 type pages struct {
@@ -39,7 +39,7 @@ type page struct {
 	table  outbox.Page
 	after  int64
 	done   bool
-	// erasures is the ring's count from before the page was read.
+	// erasures is the replay buffer's count from before the page was read.
 	erasures int64
 	err      error
 }
@@ -58,10 +58,10 @@ const (
 func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error) {
 	limit := p.limit(ctx)
 	size := func(f *wire.Frame) int { return f.Size(p.request.Format) }
-	erasures := p.Hub.Ring.erasures.Load()
-	if read, ok := p.Hub.Ring.page(p.frames, leg, p.request.Filter, largePage, p.unused(), size); ok {
-		p.ahead = nil // the page read ahead is in the ring by now
-		p.Hub.Ring.memory.count(len(read.frames))
+	erasures := p.Hub.Buffer.erasures.Load()
+	if read, ok := p.Hub.Buffer.page(p.frames, leg, p.request.Filter, largePage, p.unused(), size); ok {
+		p.ahead = nil // the page read ahead is in the replay buffer by now
+		p.Hub.Buffer.memory.count(len(read.frames))
 		p.frames = read.frames
 		return page{frames: read.frames, after: read.after, done: read.done, erasures: erasures}, nil
 	}
@@ -98,7 +98,7 @@ func (p *pages) limit(ctx context.Context) int {
 	case p.lane != nil && !prompt:
 		p.slow()
 	case p.lane == nil && prompt:
-		p.lane, _ = p.Hub.Ring.lanes.TryEnter(ctx)
+		p.lane, _ = p.Hub.Buffer.lanes.TryEnter(ctx)
 	}
 	if p.lane != nil {
 		return largePage
@@ -123,7 +123,7 @@ func (p *pages) read(ctx context.Context, leg outbox.Leg, limit int) page {
 	if limit == largePage {
 		bytes = 0
 	}
-	read, erasures, err := p.Hub.Ring.replayTable(ctx, leg, p.request.Filter, limit, bytes)
+	read, erasures, err := p.Hub.Buffer.replayTable(ctx, leg, p.request.Filter, limit, bytes)
 	return page{table: read, after: read.After, done: read.Done, erasures: erasures, err: err}
 }
 
@@ -131,7 +131,7 @@ func (p *pages) read(ctx context.Context, leg outbox.Leg, limit int) page {
 // be sent. The next page is small then, so that it is soon read and sent, however many
 // erasures there are.
 func (p *pages) stale(page *page) bool {
-	if p.Hub.Ring.erasures.Load() == page.erasures {
+	if p.Hub.Buffer.erasures.Load() == page.erasures {
 		return false
 	}
 	p.restart()

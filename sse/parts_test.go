@@ -10,11 +10,11 @@ import (
 
 // A stream that is ahead of its node is given what it has not had of a read that
 // comes in several parts, with positions that hold on to all of it.
-func TestHandover_AheadThroughAReadInParts(t *testing.T) {
+func TestJoin_AheadThroughAReadInParts(t *testing.T) {
 	at := func(max uint64, except ...uint64) outbox.Position {
 		return outbox.Position{Given: outbox.Set{Max: max, Except: except}, Anchor: outbox.Anchor{XID: max}}
 	}
-	hub := newHub(&Ring{Bytes: -1})
+	hub := newHub(&Buffer{Bytes: -1})
 	hub.Start(at(10))
 	filter := outbox.Filter{Topics: []outbox.Pattern{"**"}}
 	sub, w, err := hub.Subscribe(t.Context(), filter, wire.Payload)
@@ -23,7 +23,7 @@ func TestHandover_AheadThroughAReadInParts(t *testing.T) {
 	}
 	defer sub.Close()
 	ahead := at(20, 15)
-	joined := join(ahead, w)
+	joined := newJoin(ahead, w)
 
 	to := at(30)
 	parts := []outbox.Read{

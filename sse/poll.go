@@ -63,8 +63,8 @@ var comma = []byte{','}
 // there are any, otherwise as soon as there are, or when wait is over. With Until it
 // returns the events up to there, and does not wait.
 func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait time.Duration) (Polled, error) {
-	refused := s.enter()
-	defer s.leave()
+	refused := s.countIn()
+	defer s.countOut()
 	if refused != nil {
 		return Polled{}, refused
 	}
@@ -76,27 +76,27 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 		return Polled{}, err
 	}
 	defer sub.Close()
-	given, gap, err := s.start(ctx, request, w)
+	received, gap, err := s.resolveStart(ctx, request, w)
 	if err != nil {
 		return Polled{}, err
 	}
-	p := poll{request: request, filter: request.Filter, limit: limit, events: []json.RawMessage{}, from: given, erasures: s.Hub.Ring.erasures.Load()}
+	p := poll{request: request, filter: request.Filter, limit: limit, events: []json.RawMessage{}, from: received, erasures: s.Hub.Buffer.erasures.Load()}
 	// A gap that was found stays one, whatever is found later.
-	rejudge := func(given outbox.Position) (outbox.Position, error) {
-		given, found, err := s.judge(ctx, given, request.Filter, w)
+	revalidate := func(received outbox.Position) (outbox.Position, error) {
+		received, found, err := s.validate(ctx, received, request.Filter, w)
 		if found != nil && found.Reason != outbox.Trimmed {
-			p.from = given // events in between are not in the answer
+			p.from = received // events in between are not in the answer
 		}
 		if gap == nil {
 			gap = found
 		}
-		return given, err
+		return received, err
 	}
 	over, stop := context.WithTimeout(context.WithoutCancel(ctx), wait)
 	defer stop()
 	for {
-		if given, err = p.replay(ctx, s.Hub.Ring, given, w); errors.Is(err, outbox.ErrTrimmed) {
-			if given, err = rejudge(given); err == nil {
+		if received, err = p.replay(ctx, s.Hub.Buffer, received, w); errors.Is(err, outbox.ErrTrimmed) {
+			if received, err = revalidate(received); err == nil {
 				continue
 			}
 		}
@@ -107,26 +107,26 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 		if !p.full() {
 			if since := &p.request.Filter.Since; !since.IsZero() {
 				*since = time.Time{} // where it started, no more
-				met := given
+				met := received
 				p.live = &met
 			}
-			joined := join(given, w)
+			joined := newJoin(received, w)
 			waitFor := over.Done()
 			if gap != nil || len(p.events) > 0 {
 				waitFor = nil
 			}
 			behind = p.follow(ctx, sub, &joined, waitFor, s.draining)
-			given = joined.at
+			received = joined.at
 		}
-		if p.stale(s.Hub.Ring) {
-			p.restart(s.Hub.Ring)
-			given = p.from
+		if p.stale(s.Hub.Buffer) {
+			p.restart(s.Hub.Buffer)
+			received = p.from
 		} else if !behind || len(p.events) > 0 {
 			break
 		}
 		var restarted bool
 		if w, restarted = sub.rejoin(); restarted {
-			if given, err = rejudge(given); err != nil {
+			if received, err = revalidate(received); err != nil {
 				return Polled{}, err
 			}
 		}
@@ -141,9 +141,9 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	if gap != nil {
 		s.counts.gap(gap.Reason)
 	}
-	polled := Polled{Events: p.events, Position: s.Hub.Keys.Seal(given), Gap: wire.NewGap(gap)}
+	polled := Polled{Events: p.events, Position: s.Hub.Keys.Seal(received), Gap: wire.NewGap(gap)}
 	if request.Record != nil && len(p.events) > 0 {
-		polled.sending = func() func(bool) { return p.record(given) }
+		polled.sending = func() func(bool) { return p.record(received) }
 	}
 	return polled, nil
 }
@@ -163,19 +163,19 @@ type poll struct {
 	// if it began with a time.
 	from outbox.Position
 	live *outbox.Position
-	// erasures is the ring's count from before the first of the events was read.
+	// erasures is the replay buffer's count from before the first of the events was read.
 	erasures int64
 }
 
 // stale reports whether some of the events may have been erased since they were read.
-func (p *poll) stale(ring *Ring) bool {
-	return len(p.events) > 0 && ring.erasures.Load() != p.erasures
+func (p *poll) stale(buffer *Buffer) bool {
+	return len(p.events) > 0 && buffer.erasures.Load() != p.erasures
 }
 
 // restart begins again at from. The answer is a small one then, so that it is soon read and
 // sent, however many erasures there are.
-func (p *poll) restart(ring *Ring) {
-	p.erasures = ring.erasures.Load()
+func (p *poll) restart(buffer *Buffer) {
+	p.erasures = buffer.erasures.Load()
 	p.events, p.size, p.noRoom = p.events[:0], 0, false
 	p.limit = min(p.limit, smallPage)
 	p.request.Filter, p.live = p.filter, nil
@@ -224,38 +224,38 @@ func (p *poll) add(e *outbox.Event) bool {
 }
 
 // replay adds the events of w that the reader lacks, and returns the position after them.
-func (p *poll) replay(ctx context.Context, past Past, given, w outbox.Position) (outbox.Position, error) {
-	for _, leg := range given.Legs(w) {
+func (p *poll) replay(ctx context.Context, past Past, received, w outbox.Position) (outbox.Position, error) {
+	for _, leg := range received.Legs(w) {
 		for done := false; !done; {
 			page, err := past.Replay(ctx, leg, p.request.Filter, p.limit-len(p.events), 0)
 			if err != nil {
-				return given, err
+				return received, err
 			}
 			for i := range page.Events {
 				id := page.Events[i].ID
 				if !p.add(&page.Events[i]) {
-					return given, nil
+					return received, nil
 				}
-				given = leg.At(wire.ResumeID(id, i+1 < len(page.Events) && page.Events[i+1].ID == id))
+				received = leg.At(wire.ResumeID(id, i+1 < len(page.Events) && page.Events[i+1].ID == id))
 			}
 			leg.Advance(page)
 			done = page.Done
 			if done {
-				given = leg.To
+				received = leg.To
 			} else if p.full() {
-				return given, nil
+				return received, nil
 			}
 		}
 		if p.full() {
-			return given, nil
+			return received, nil
 		}
 	}
-	return given, nil
+	return received, nil
 }
 
 // follow adds the frames that the hub queues. It waits for the first until over, or not at
 // all if over is nil. It reports whether the subscription is behind.
-func (p *poll) follow(ctx context.Context, sub *Subscription, joined *handover, over, draining <-chan struct{}) (isBehind bool) {
+func (p *poll) follow(ctx context.Context, sub *Subscription, joined *join, over, draining <-chan struct{}) (isBehind bool) {
 	for {
 		frames, state, more := sub.take(nil)
 		for _, f := range frames {

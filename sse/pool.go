@@ -282,8 +282,8 @@ func (t *stream) called(why uint32) bool {
 	}
 }
 
-// answer clears the calls that checking the queue satisfies.
-func (t *stream) answer() { t.state.And(^(callFrames | callBeat | callInbox)) }
+// clearCalls clears the calls that checking the queue satisfies.
+func (t *stream) clearCalls() { t.state.And(^(callFrames | callBeat | callInbox)) }
 
 // park leaves the stream to the pool, if nothing calls it. The caller must not
 // touch it any more when it returns true.
@@ -378,7 +378,7 @@ func (w *worker) serve(ctx context.Context, t *stream) {
 	if why&callOver != 0 {
 		over := *t.why.Load()
 		t.buf = w.buf[:0]
-		t.depart(over)
+		t.putGoodbye(over)
 		_, _ = t.tryWrite(&w.tally) // the reader may not be there
 		t.finish(ctx, over)
 		return
@@ -390,7 +390,7 @@ func (w *worker) serve(ctx context.Context, t *stream) {
 		t.beat()
 	}
 	if why&callDrain != 0 {
-		t.depart(ErrDraining)
+		t.putGoodbye(ErrDraining)
 	}
 	left, err := t.tryWrite(&w.tally)
 	rest := slices.Clone(left)
@@ -413,25 +413,6 @@ func (w *worker) serve(ctx context.Context, t *stream) {
 	default:
 		t.rest()
 	}
-}
-
-// tryWrite writes what the reader takes at once, and returns the rest.
-func (t *stream) tryWrite(tally *tally) (rest []byte, err error) {
-	if t.buf = t.encoder.Seal(t.buf); len(t.buf) == 0 {
-		return nil, nil
-	}
-	p := wire.Framed(t.buf, t.chunked, t.complete)
-	n, err := t.conn.TryWrite(p)
-	if err != nil {
-		t.torn = true
-		return nil, fmt.Errorf("write to a stream: %w", err)
-	}
-	if n == len(p) {
-		t.written(n, tally)
-	} else {
-		tally.bytes += int64(n)
-	}
-	return p[n:], nil
 }
 
 // rest ends the work for a parked stream, or calls it again if something came meanwhile.

@@ -164,7 +164,7 @@ func tcp(t *testing.T) (near, far net.Conn) {
 // When the server stops, parked streams end with it, and those who come while it
 // does.
 func TestStreamer_RunEndsAllStreams(t *testing.T) {
-	s := NewStreamer(newHub(&Ring{}), slog.New(slog.DiscardHandler))
+	s := NewStreamer(newHub(&Buffer{}), slog.New(slog.DiscardHandler))
 	s.Hub.Start(outbox.Position{History: 1})
 	ctx, stop := context.WithCancelCause(t.Context())
 	defer stop(nil)

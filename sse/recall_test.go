@@ -13,11 +13,11 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// What a subscription that lags recalls from the ring and what is queued for it
+// What a subscription that lags recalls from the replay buffer and what is queued for it
 // meet without a hole or a repeat, also when it recalls a frame that the hub is
 // about to queue.
 func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
-	hub := newHub(&Ring{})
+	hub := newHub(&Buffer{})
 	hub.QueueFrames = 2
 	at := outbox.Position{History: 1}
 	hub.Start(at)
@@ -38,8 +38,8 @@ func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 	for id := range int64(5) { // the third does not fit
 		hub.Deliver(read(id + 1))
 	}
-	// The ring has the next two, and the hub is in the middle of Deliver.
-	frames := hub.Ring.deliver(read(6, 7), &wire.Read{From: at, To: at, Number: hub.read + 1})
+	// The replay buffer has the next two, and the hub is in the middle of Deliver.
+	frames := hub.Buffer.deliver(read(6, 7), &wire.Read{From: at, To: at, Number: hub.read + 1})
 
 	var given []int64
 	take := func() {
@@ -65,10 +65,10 @@ func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 	}
 }
 
-// What a subscription holds on to is in the ring, too: when the ring lets go of
+// What a subscription holds on to is in the replay buffer, too: when the replay buffer lets go of
 // it, the subscription does.
 func TestSubscription_HoldsNoFrameThatTheRingDropped(t *testing.T) {
-	hub := newHub(&Ring{Bytes: 3 * wire.Footprint(&outbox.Event{Topic: "x", Type: "t"})})
+	hub := newHub(&Buffer{Bytes: 3 * wire.Footprint(&outbox.Event{Topic: "x", Type: "t"})})
 	at := outbox.Position{History: 1}
 	hub.Start(at)
 	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
@@ -82,14 +82,14 @@ func TestSubscription_HoldsNoFrameThatTheRingDropped(t *testing.T) {
 		at = after(e)
 	}
 	if frames, state, _ := sub.take(nil); len(frames) > 0 || state != behind {
-		t.Errorf("%d frames wait, state %v; the first is not in the ring any more", len(frames), state)
+		t.Errorf("%d frames wait, state %v; the first is not in the replay buffer any more", len(frames), state)
 	}
 }
 
 // Also when nothing is added to it any more, and its reader takes nothing: as soon as
-// the ring was filled twice.
+// the replay buffer was filled twice.
 func TestSubscription_HoldsNoFrameOfAQuietTopicThatTheRingDropped(t *testing.T) {
-	hub := newHub(&Ring{Bytes: 3 * wire.Footprint(&outbox.Event{Topic: "x", Type: "t"})})
+	hub := newHub(&Buffer{Bytes: 3 * wire.Footprint(&outbox.Event{Topic: "x", Type: "t"})})
 	at := outbox.Position{History: 1}
 	hub.Start(at)
 	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
@@ -110,11 +110,11 @@ func TestSubscription_HoldsNoFrameOfAQuietTopicThatTheRingDropped(t *testing.T) 
 	}
 }
 
-// A read that is larger than the ring is not held, and does not keep it from
+// A read that is larger than the replay buffer is not held, and does not keep it from
 // holding what comes then.
 func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
-	ring := &Ring{Bytes: 10_000}
-	hub := newHub(ring)
+	buffer := &Buffer{Bytes: 10_000}
+	hub := newHub(buffer)
 	at := outbox.Position{History: 1}
 	hub.Start(at)
 	id := int64(0)
@@ -129,8 +129,8 @@ func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
 	to := after(large[299])
 	for i := 0; i < 300; i += 100 {
 		hub.Deliver(outbox.Read{From: at, To: to, Events: large[i : i+100], First: i == 0, Last: i == 200})
-		if ring.bytes > ring.Bytes || len(ring.reads) > 0 {
-			t.Errorf("%d reads, %d bytes are held", len(ring.reads), ring.bytes)
+		if buffer.bytes > buffer.Bytes || len(buffer.reads) > 0 {
+			t.Errorf("%d reads, %d bytes are held", len(buffer.reads), buffer.bytes)
 		}
 	}
 	for range 50 {
@@ -138,11 +138,11 @@ func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
 		next := after(few[1])
 		hub.Deliver(outbox.Read{From: to, To: next, Events: few, First: true, Last: true})
 		to = next
-		if ring.bytes > ring.Bytes || len(ring.reads) == 0 {
-			t.Errorf("%d reads, %d bytes are held", len(ring.reads), ring.bytes)
+		if buffer.bytes > buffer.Bytes || len(buffer.reads) == 0 {
+			t.Errorf("%d reads, %d bytes are held", len(buffer.reads), buffer.bytes)
 		}
 	}
-	page, ok := ring.page(nil, outbox.Leg{From: ring.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000, 1000, func(*wire.Frame) int { return 1 })
+	page, ok := buffer.page(nil, outbox.Leg{From: buffer.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000, 1000, func(*wire.Frame) int { return 1 })
 	if n := len(page.frames); !ok || !page.done || n < 4 || page.frames[n-1].Event.ID != id {
 		t.Errorf("%d frames, done %v, ok %v", n, page.done, ok)
 	}
@@ -161,7 +161,7 @@ func TestRing_ReadsFewPagesAtATime(t *testing.T) {
 			reading += d
 			most = max(most, reading)
 		}
-		s.Hub.Ring.Past = slow{s.past, count}
+		s.Hub.Buffer.Past = slow{s.past, count}
 		var clients []*client
 		for range 40 {
 			clients = append(clients, s.open(t, Request{From: From{Earliest: true}}))
@@ -170,7 +170,7 @@ func TestRing_ReadsFewPagesAtATime(t *testing.T) {
 		for _, c := range clients {
 			c.wantIDs(numbers(1, 2000)...)
 		}
-		if want := s.Hub.Ring.slots.Places(); most != want {
+		if want := s.Hub.Buffer.slots.Places(); most != want {
 			t.Errorf("%d pages were read at a time, want %d", most, want)
 		}
 	})
@@ -182,7 +182,7 @@ func TestReplay_HoldsLargePagesForFew(t *testing.T) {
 		s.commit("a", 5000)
 		var mu sync.Mutex
 		events := 0
-		s.Hub.Ring.Past = limited{s.past, func(limit, _ int) {
+		s.Hub.Buffer.Past = limited{s.past, func(limit, _ int) {
 			mu.Lock()
 			defer mu.Unlock()
 			events += limit
@@ -196,15 +196,15 @@ func TestReplay_HoldsLargePagesForFew(t *testing.T) {
 		defer mu.Unlock()
 		// Each has taken up to two small pages and is stuck with another; the
 		// few have two large ones.
-		if most := readers*3*smallPage + s.Hub.Ring.lanes.Places()*2*largePage; events > most {
+		if most := readers*3*smallPage + s.Hub.Buffer.lanes.Places()*2*largePage; events > most {
 			t.Errorf("%d readers who are stuck had %d events read, want at most %d", readers, events, most)
 		}
-		if s.Hub.Ring.lanes.Used() == 0 {
+		if s.Hub.Buffer.lanes.Used() == 0 {
 			t.Error("nobody was given a lane: the test tests nothing")
 		}
 		time.Sleep(s.Stall)
-		if s.Open() != 0 || s.Hub.Ring.lanes.Used() != 0 {
-			t.Errorf("%d are open, %d lanes taken", s.Open(), s.Hub.Ring.lanes.Used())
+		if s.Open() != 0 || s.Hub.Buffer.lanes.Used() != 0 {
+			t.Errorf("%d are open, %d lanes taken", s.Open(), s.Hub.Buffer.lanes.Used())
 		}
 	})
 }
@@ -220,7 +220,7 @@ func TestReplay_SmallPagesOfLargeEvents(t *testing.T) {
 		s.tail(s.past.events...)
 		var mu sync.Mutex
 		var asked [][2]int
-		s.Hub.Ring.Past = limited{s.past, func(limit, bytes int) {
+		s.Hub.Buffer.Past = limited{s.past, func(limit, bytes int) {
 			mu.Lock()
 			defer mu.Unlock()
 			asked = append(asked, [2]int{limit, bytes})

@@ -10,7 +10,7 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// recorded is the part of a stream that keeps its record for the audit, updated now and
+// recorded is the part of a writer that keeps its record for the audit, updated now and
 // then, and at the end. A stream without a record keeps none.
 type recorded struct {
 	record *outbox.StreamRecord
@@ -35,31 +35,31 @@ type recorded struct {
 // noteEvery is how old the record of a stream that is sent events may get.
 const noteEvery = 5 * time.Second
 
-func (t *stream) count(e *outbox.Event) {
-	t.events++
-	t.fresh++
-	t.last = e.ID
+func (w *writer) count(e *outbox.Event) {
+	w.events++
+	w.fresh++
+	w.last = e.ID
 }
 
 // written counts a write that has left whole, in the writer's tally.
-func (t *stream) written(bytes int, tally *tally) {
-	now := time.Since(t.pool.began)
+func (w *writer) written(bytes int, tally *tally) {
+	now := time.Since(w.pool.began)
 	tally.writes++
 	tally.bytes += int64(bytes)
-	tally.events += int64(t.fresh)
-	if t.fresh = 0; t.since != 0 {
-		tally.dispatch.Observe(now - t.since)
-		t.since = 0
+	tally.events += int64(w.fresh)
+	if w.fresh = 0; w.since != 0 {
+		tally.dispatch.Observe(now - w.since)
+		w.since = 0
 	}
-	t.wrote.Store(int64(now))
-	if t.events > 0 && now-t.noted >= noteEvery {
-		t.note(now)
+	w.wrote.Store(int64(now))
+	if w.events > 0 && now-w.noted >= noteEvery {
+		w.note(now)
 	}
 }
 
-func (t *stream) note(now time.Duration) {
-	t.record.Progress(t.told, t.events, t.last)
-	t.events, t.noted = 0, now
+func (w *writer) note(now time.Duration) {
+	w.record.Progress(w.sent, w.events, w.last)
+	w.events, w.noted = 0, now
 }
 
 // openRecord begins the record. That of a WebSocket can begin again, with other topics.
@@ -76,15 +76,15 @@ func (t *stream) openRecord(from outbox.Position) {
 
 // closeRecord ends the record. What was in a write that failed, or since the last note, may
 // have arrived: it was perhaps sent.
-func (t *stream) closeRecord(why error) {
+func (w *writer) closeRecord(why error) {
 	switch {
-	case t.events == 0:
-	case t.torn:
-		t.record.Perhaps(t.told, t.events, t.last)
+	case w.events == 0:
+	case w.torn:
+		w.record.Perhaps(w.sent, w.events, w.last)
 	default:
-		t.note(t.noted)
+		w.note(w.noted)
 	}
-	t.record.Closed(reason(why, t.torn))
+	w.record.Closed(reason(why, w.torn))
 }
 
 // reason returns one word for why a stream ended.

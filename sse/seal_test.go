@@ -23,12 +23,12 @@ func (c *countedPast) Oldest(ctx context.Context) (time.Time, error) {
 // Whoever makes positions up costs no query.
 func TestStart_MalformedPositionsCostNoQuery(t *testing.T) {
 	past := &countedPast{Past: &table{events: []outbox.Event{{ID: 1, XID: 1, Topic: "a", CreatedAt: epoch}}}}
-	s := NewStreamer(newHub(&Ring{Past: past}), nil)
+	s := NewStreamer(newHub(&Buffer{Past: past}), nil)
 	w := after(outbox.Event{ID: 1, XID: 1})
 	s.Hub.Start(w)
 	for range 1000 {
 		made := outbox.NewPositionKeys().Seal(w)
-		given, gap, err := s.start(t.Context(), Request{From: From{Position: made}}, w)
+		given, gap, err := s.resolveStart(t.Context(), Request{From: From{Position: made}}, w)
 		if err != nil || gap == nil || gap.Reason != outbox.Malformed || !gap.Since.Equal(epoch) || !given.Equal(w) {
 			t.Fatalf("%s, %+v, %v", given, gap, err)
 		}
@@ -37,8 +37,8 @@ func TestStart_MalformedPositionsCostNoQuery(t *testing.T) {
 		t.Errorf("the table was asked %d times", past.asked)
 	}
 	// What it could not answer is asked again.
-	s = NewStreamer(newHub(&Ring{Past: &table{err: errors.New("gone")}}), nil)
-	if _, _, err := s.start(t.Context(), Request{From: From{Position: "x"}}, w); err == nil {
+	s = NewStreamer(newHub(&Buffer{Past: &table{err: errors.New("gone")}}), nil)
+	if _, _, err := s.resolveStart(t.Context(), Request{From: From{Position: "x"}}, w); err == nil {
 		t.Error("the table is gone, and it has an answer")
 	}
 }

@@ -135,7 +135,7 @@ type server struct {
 
 func newServer(ringBytes int) *server {
 	past := &table{}
-	hub := newHub(&Ring{Past: past, Bytes: ringBytes})
+	hub := newHub(&Buffer{Past: past, Bytes: ringBytes})
 	s := &server{Streamer: NewStreamer(hub, slog.New(slog.DiscardHandler)), past: past, at: outbox.Position{History: 1}}
 	s.Node = "n1"
 	s.Hub.Start(s.at)
@@ -505,8 +505,8 @@ func (c *client) leave() {
 // testKeys are those of every hub of these tests, as nodes on one database share theirs.
 var testKeys = outbox.NewPositionKeys()
 
-func newHub(ring *Ring) *Hub {
-	hub := NewHub(ring)
+func newHub(buffer *Buffer) *Hub {
+	hub := NewHub(buffer)
 	hub.Keys = testKeys
 	return hub
 }

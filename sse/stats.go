@@ -14,7 +14,7 @@ import (
 type Stats struct {
 	// Open are the open streams and polls. Those with a place at the hub are: Parked, live
 	// and without a goroutine; Current, live, or about to be, with one; Lagging, whose
-	// queue was full and who receive frames from the ring; Behind, which go back to replay.
+	// queue was full and who receive frames from the replay buffer; Behind, which go back to replay.
 	Open, Parked, Current, Lagging, Behind int
 	// Queued are the frames that wait in the queues of all.
 	Queued int
@@ -25,20 +25,20 @@ type Stats struct {
 	// was handed to the hub to the end of the write.
 	Dispatch outbox.Durations
 	// Replays counts the replays of streams that had a stretch to go; Memory and Table
-	// the pages that the ring and the table gave, also to polls.
+	// the pages that the replay buffer and the table gave, also to polls.
 	Replays       int64
 	Memory, Table Pages
 	// Polls counts those that were answered.
 	Polls int64
 	// Lagged counts the queues that were full and dropped, Fell those whose missing
-	// frames the ring did not have any more.
+	// frames the replay buffer did not have any more.
 	Lagged, Fell int64
 	// Gaps counts gaps by reason; Ended counts ended streams by cause: "left", "lost",
 	// "stalled", "failed", or the reason of a Goodbye.
 	Gaps, Ended map[string]int64
-	// RingBytes is about what the ring holds, RingEvents how many, RingLimit the bytes
+	// BufferBytes is about what the replay buffer holds, BufferEvents how many, BufferLimit the bytes
 	// that it may hold.
-	RingBytes, RingEvents, RingLimit int
+	BufferBytes, BufferEvents, BufferLimit int
 	// Draining reports whether Drain was called.
 	Draining bool
 }
@@ -52,9 +52,9 @@ func (s *Streamer) Stats() Stats {
 	st := Stats{
 		Open: s.Open(), Draining: s.Draining(),
 		Replays: s.counts.replays.Load(), Polls: s.counts.polls.Load(),
-		Memory: s.Hub.Ring.memory.pages(), Table: s.Hub.Ring.table.pages(), Fell: s.Hub.Ring.behind.Load(),
+		Memory: s.Hub.Buffer.memory.pages(), Table: s.Hub.Buffer.table.pages(), Fell: s.Hub.Buffer.behind.Load(),
 	}
-	st.RingBytes, st.RingEvents, st.RingLimit = s.Hub.Ring.held()
+	st.BufferBytes, st.BufferEvents, st.BufferLimit = s.Hub.Buffer.held()
 	st.Gaps, st.Ended = s.counts.maps()
 	sent := s.pool.sent.sum(&s.pool.inline)
 	st.Events, st.Bytes, st.Writes, st.Dispatch = sent.events, sent.bytes, sent.writes, sent.dispatch
@@ -87,8 +87,8 @@ func (st *Stats) look(sub *Subscription) {
 	}
 }
 
-// held returns the ring's size, in bytes and events, and its limit.
-func (r *Ring) held() (bytes, events, limit int) {
+// held returns the replay buffer's size, in bytes and events, and its limit.
+func (r *Buffer) held() (bytes, events, limit int) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	return r.bytes, int(r.serial - r.oldest() + 1), r.limit() // serials rise by one

@@ -20,7 +20,7 @@ func TestStats_CountWhatIsWritten(t *testing.T) {
 		s.commit("a", 1)
 		synctest.Wait()
 		stats := s.Stats()
-		if stats.Open != 2 || stats.Parked+stats.Current != 2 || stats.Events != 8 || stats.RingEvents != 4 || stats.Queued != 0 {
+		if stats.Open != 2 || stats.Parked+stats.Current != 2 || stats.Events != 8 || stats.BufferEvents != 4 || stats.Queued != 0 {
 			t.Errorf("%+v", stats)
 		}
 		var writes int64
@@ -42,9 +42,9 @@ func TestStats_CountWhatIsWritten(t *testing.T) {
 }
 
 func TestStats_TellReplaysApart(t *testing.T) {
-	for where, ring := range map[string]int{"memory": 0, "table": -1} {
+	for where, buffer := range map[string]int{"memory": 0, "table": -1} {
 		t.Run(where, func(t *testing.T) {
-			inBubbleWith(t, ring, func(t *testing.T, s *server) {
+			inBubbleWith(t, buffer, func(t *testing.T, s *server) {
 				s.commit("a", 5)
 				s.open(t, Request{From: From{Earliest: true}})
 				synctest.Wait()

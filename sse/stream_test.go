@@ -111,7 +111,7 @@ func TestStream_SaysHelloFirst(t *testing.T) {
 // The first bytes leave before the hub has started.
 func TestStream_IsOpenAtOnce(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
-		s.Hub = newHub(s.Hub.Ring)
+		s.Hub = newHub(s.Hub.Buffer)
 		c := s.open(t, Request{})
 		if _, p := c.parse(); len(p.Comments) == 0 {
 			t.Errorf("sent is %q", c.response.text())
@@ -352,7 +352,7 @@ func TestStream_BehindIsReplayedAndLiveAgain(t *testing.T) {
 					c.wantIDs(numbers(first+100, first+199)...)
 					other.wantIDs(numbers(first+100, first+199)...)
 				}
-				if (s.past.replays == 0) != (s.Hub.Ring.Bytes == 0) {
+				if (s.past.replays == 0) != (s.Hub.Buffer.Bytes == 0) {
 					t.Errorf("the table was asked %d times", s.past.replays)
 				}
 			})
@@ -361,7 +361,7 @@ func TestStream_BehindIsReplayedAndLiveAgain(t *testing.T) {
 }
 
 func TestSubscription_HoldsBoundedBytes(t *testing.T) {
-	hub := newHub(&Ring{Bytes: -1})
+	hub := newHub(&Buffer{Bytes: -1})
 	hub.QueueBytes = 10_000
 	hub.Start(outbox.Position{History: 1})
 	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
@@ -567,7 +567,7 @@ func TestStream_OutlivesTheDatabase(t *testing.T) {
 func TestStream_LeavesNoSubscriptionBehind(t *testing.T) {
 	for range 200 {
 		inBubble(t, func(t *testing.T, s *server) {
-			s.Hub = newHub(s.Hub.Ring)
+			s.Hub = newHub(s.Hub.Buffer)
 			c := s.open(t, Request{})
 			s.Hub.Start(s.at)
 			_ = c.end()

@@ -151,8 +151,8 @@ func (s *Streamer) Draining() bool {
 // Open is how many streams are open.
 func (s *Streamer) Open() int { return int(s.open.Load()) }
 
-// enter counts a stream; leave must be called whatever enter returns.
-func (s *Streamer) enter() error {
+// countIn counts a stream; leave must be called whatever enter returns.
+func (s *Streamer) countIn() error {
 	switch n := s.open.Add(1); {
 	case s.Draining():
 		return ErrDraining
@@ -162,45 +162,45 @@ func (s *Streamer) enter() error {
 	return nil
 }
 
-func (s *Streamer) leave() {
+func (s *Streamer) countOut() {
 	if s.open.Add(-1) == 0 && s.Draining() {
 		s.emptied.Do(func() { close(s.empty) })
 	}
 }
 
 // remembered returns the position that a stream starts from, if that needs no query.
-func (s *Streamer) remembered(from From, w outbox.Position) (given outbox.Position, ok bool) {
+func (s *Streamer) remembered(from From, w outbox.Position) (received outbox.Position, ok bool) {
 	if from == (From{}) {
 		return w, true
 	}
-	p, err := s.stands(from)
+	p, err := s.parseFrom(from)
 	if err != nil {
 		return p, false
 	}
-	return s.Hub.Ring.resumes(p, w)
+	return s.Hub.Buffer.resumes(p, w)
 }
 
-// start finds the position that a stream starts from; w is the hub's. With a gap
+// resolveStart finds the position that a stream starts from; w is the hub's. With a gap
 // it is where the stream can go on.
-func (s *Streamer) start(ctx context.Context, request Request, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
+func (s *Streamer) resolveStart(ctx context.Context, request Request, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
 	switch from := request.From; {
 	case from.Position != "":
-		p, err := s.stands(from)
+		p, err := s.parseFrom(from)
 		if err != nil {
 			s.Log.DebugContext(ctx, "malformed position", "err", err)
-			since, err := s.oldest.ask(ctx, s.Hub.Ring.Past)
+			since, err := s.oldest.ask(ctx, s.Hub.Buffer.Past)
 			return w, &outbox.Gap{Reason: outbox.Malformed, Since: since}, err
 		}
-		return s.judge(ctx, p, request.Filter, w)
+		return s.validate(ctx, p, request.Filter, w)
 	case from.Last > 0:
-		given, err := s.lastOf(ctx, request.Filter, from.Last, w)
-		return given, nil, err
+		received, err := s.lastOf(ctx, request.Filter, from.Last, w)
+		return received, nil, err
 	case from.Earliest:
-		given, err := s.Hub.Ring.Earliest(ctx, w)
-		return given, nil, err
+		received, err := s.Hub.Buffer.Earliest(ctx, w)
+		return received, nil, err
 	case !from.Since.IsZero():
-		given, err := s.Hub.Ring.Before(ctx, from.Since, w)
-		return given, nil, err
+		received, err := s.Hub.Buffer.Before(ctx, from.Since, w)
+		return received, nil, err
 	}
 	return w, nil, nil
 }
@@ -232,11 +232,11 @@ func (o *oldest) ask(ctx context.Context, past Past) (time.Time, error) {
 	return since, err
 }
 
-// judge returns p if a reader can go on from there, and otherwise a gap and where to go on.
-func (s *Streamer) judge(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
-	given, gap, err := s.Hub.Ring.Verify(ctx, p, filter, w)
+// validate returns p if a reader can go on from there, and otherwise a gap and where to go on.
+func (s *Streamer) validate(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
+	received, gap, err := s.Hub.Buffer.Verify(ctx, p, filter, w)
 	if gap != nil && gap.Reason != outbox.Trimmed {
-		given = w
+		received = w
 	}
-	return given, gap, err
+	return received, gap, err
 }

@@ -46,7 +46,7 @@ type queueState uint8
 const (
 	// current: they are in the queue.
 	current queueState = iota
-	// lagging: the queue was full and is dropped; the ring has them.
+	// lagging: the queue was full and is dropped; the replay buffer has them.
 	lagging
 	// behind: they must be replayed from the reader's own position.
 	behind
@@ -65,7 +65,7 @@ func (s *Subscription) push(f *wire.Frame) bool {
 	n := len(s.queue)
 	switch {
 	case n == 0:
-	case n >= s.hub.QueueFrames, s.bytes+size > s.hub.QueueBytes, !s.hub.Ring.holds(s.queue[0]):
+	case n >= s.hub.QueueFrames, s.bytes+size > s.hub.QueueBytes, !s.hub.Buffer.holds(s.queue[0]):
 		s.lag()
 		return true
 	}
@@ -81,12 +81,12 @@ func (s *Subscription) lag() {
 	s.state, s.queue, s.bytes = lagging, nil, 0
 }
 
-// release drops the queue if the ring has evicted its first frame. The reader was already
+// release drops the queue if the replay buffer has evicted its first frame. The reader was already
 // notified. Under the hub's lock.
 func (s *Subscription) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == current && len(s.queue) > 0 && !s.hub.Ring.holds(s.queue[0]) {
+	if s.state == current && len(s.queue) > 0 && !s.hub.Buffer.holds(s.queue[0]) {
 		s.lag()
 	}
 }
@@ -98,7 +98,7 @@ func (s *Subscription) turnBehind() {
 }
 
 // erase drops the frames that wait: some may be of events that were erased. The table has
-// the others. A subscription that lags finds the ring emptied. Under the hub's lock.
+// the others. A subscription that lags finds the replay buffer emptied. Under the hub's lock.
 func (s *Subscription) erase() {
 	s.mu.Lock()
 	waits := len(s.queue) > 0
@@ -110,9 +110,9 @@ func (s *Subscription) erase() {
 }
 
 // call notifies the reader that there is something to take.
-func (s *Subscription) call() { s.tell(false) }
+func (s *Subscription) call() { s.notify(false) }
 
-func (s *Subscription) tell(now bool) {
+func (s *Subscription) notify(now bool) {
 	if s.reader != nil {
 		s.reader.notify(now)
 	}
@@ -126,7 +126,7 @@ func (s *Subscription) take(dst []*wire.Frame) (frames []*wire.Frame, state queu
 	s.mu.Lock()
 	if s.state == lagging {
 		s.mu.Unlock()
-		frames, state = s.hub.Ring.recall(s, dst)
+		frames, state = s.hub.Buffer.recall(s, dst)
 		return frames, state, state == lagging
 	}
 	defer s.mu.Unlock()

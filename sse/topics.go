@@ -40,27 +40,27 @@ func (t *stream) changeLive(ctx context.Context) (isBehind bool, err error) {
 }
 
 // changeInReplay answers the waiting messages of a stream that replays and has reached
-// given. It returns from where to where the replay goes on.
-func (t *stream) changeInReplay(ctx context.Context, given, w outbox.Position) (outbox.Position, outbox.Position, error) {
+// received. It returns from where to where the replay goes on.
+func (t *stream) changeInReplay(ctx context.Context, received, w outbox.Position) (outbox.Position, outbox.Position, error) {
 	changed := false
 	for message := t.inbox.next(); message != nil; message = t.inbox.next() {
 		filter, err := t.change(ctx, message)
 		if err != nil {
-			return given, w, err
+			return received, w, err
 		}
 		if filter != nil {
 			t.sub.setFilter(*filter)
-			t.turnTo(*filter, given)
+			t.turnTo(*filter, received)
 			changed = true
 		}
-		t.tellTopics(given)
+		t.tellTopics(received)
 	}
 	if !changed {
-		return given, w, nil
+		return received, w, nil
 	}
 	w, _ = t.sub.rejoin()
 	// Events removed meanwhile may be on the new topics.
-	return t.rejudge(ctx, given, w)
+	return t.revalidate(ctx, received, w)
 }
 
 // change handles a message. It returns the new filter if the topics change. The refusals

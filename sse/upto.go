@@ -16,9 +16,9 @@ import (
 // whatever this node has read.
 func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled, error) {
 	for {
-		erasures := s.Hub.Ring.erasures.Load()
+		erasures := s.Hub.Buffer.erasures.Load()
 		polled, err := s.readUpTo(ctx, request, limit)
-		if err != nil || len(polled.Events) == 0 || s.Hub.Ring.erasures.Load() == erasures {
+		if err != nil || len(polled.Events) == 0 || s.Hub.Buffer.erasures.Load() == erasures {
 			return polled, err
 		}
 		limit = min(limit, smallPage) // events were erased meanwhile
@@ -31,33 +31,33 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 		return Polled{}, fmt.Errorf("until: %w", err)
 	}
 	p := poll{request: request, filter: request.Filter, limit: limit, events: []json.RawMessage{}}
-	_, gap, err := s.Hub.Ring.Verify(ctx, until, request.Filter, outbox.Position{})
+	_, gap, err := s.Hub.Buffer.Verify(ctx, until, request.Filter, outbox.Position{})
 	if err != nil {
 		return Polled{}, err
 	}
 	if gap != nil && gap.Reason != outbox.Trimmed {
 		return Polled{Events: p.events, Position: request.Until, Gap: wire.NewGap(gap)}, nil
 	}
-	given, gap, err := s.start(ctx, request, until)
+	received, gap, err := s.resolveStart(ctx, request, until)
 	if err != nil {
 		return Polled{}, err
 	}
-	p.from = given
+	p.from = received
 	// All of the read that it is in the middle of, if it is.
 	whole := until
 	if until.Within != nil {
 		whole.Given, whole.Within = until.Given.Union(*until.Within), nil
 	}
-	legs := given.Legs(whole)
+	legs := received.Legs(whole)
 	for len(legs) > 0 && !p.full() {
 		leg := legs[0]
-		page, err := s.Hub.Ring.Replay(ctx, leg, request.Filter, p.limit-len(p.events), 0)
+		page, err := s.Hub.Buffer.Replay(ctx, leg, request.Filter, p.limit-len(p.events), 0)
 		if errors.Is(err, outbox.ErrTrimmed) {
-			if given, gap, err = s.judge(ctx, given, request.Filter, until); err == nil {
+			if received, gap, err = s.validate(ctx, received, request.Filter, until); err == nil {
 				if gap != nil && gap.Reason != outbox.Trimmed {
-					p.from = given // events in between are not in the answer
+					p.from = received // events in between are not in the answer
 				}
-				legs = given.Legs(whole)
+				legs = received.Legs(whole)
 				continue
 			}
 		}
@@ -69,13 +69,13 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 			if until.Has(e.XID, e.ID) && !p.add(e) {
 				break
 			}
-			given = leg.At(wire.ResumeID(e.ID, i+1 < len(page.Events) && page.Events[i+1].ID == e.ID))
+			received = leg.At(wire.ResumeID(e.ID, i+1 < len(page.Events) && page.Events[i+1].ID == e.ID))
 		}
 		if p.noRoom {
 			break
 		}
 		if legs[0].Advance(page); page.Done {
-			given, legs = leg.To, legs[1:]
+			received, legs = leg.To, legs[1:]
 		}
 	}
 	if p.noRoom && len(p.events) == 0 {
@@ -83,7 +83,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 	}
 	answer, to := Polled{Events: p.events, Position: request.Until, Gap: wire.NewGap(gap)}, until
 	if len(legs) > 0 {
-		answer.Position, to = s.Hub.Keys.Seal(given), given
+		answer.Position, to = s.Hub.Keys.Seal(received), received
 	}
 	if request.Record != nil && len(p.events) > 0 {
 		answer.sending = func() func(bool) { return p.record(to) }

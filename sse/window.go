@@ -16,7 +16,7 @@ func (t *stream) followWindows(ctx context.Context) error {
 	defer window.Stop()
 	waiting := false
 	for {
-		t.answer()
+		t.clearCalls()
 		if err := t.flush(); err != nil {
 			return err
 		}
@@ -54,14 +54,14 @@ func (t *stream) followWindows(ctx context.Context) error {
 func (t *stream) takeWindow(ctx context.Context) (isBehind bool, err error) {
 	var frames []*wire.Frame
 	for {
-		erasures := t.Hub.Ring.erasures.Load()
+		erasures := t.Hub.Buffer.erasures.Load()
 		taken, state, more := t.sub.take(frames[:0])
 		frames = taken
 		for _, f := range frames {
 			if err := t.room(ctx, f, f.Event); err != nil {
 				return false, err
 			}
-			if t.Hub.Ring.erasures.Load() != erasures {
+			if t.Hub.Buffer.erasures.Load() != erasures {
 				state = behind
 				break
 			}

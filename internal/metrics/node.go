@@ -96,9 +96,9 @@ func (w writer) streams(s sse.Stats) {
 	w.by("gaps_total", "Gaps that readers were told of, by reason.", s.Gaps, "trimmed", "malformed", "other_history", "ahead")
 	w.by("streams_ended_total", "Streams that have ended, by reason.", s.Ended,
 		"left", "lost", "stalled", "failed", "refused", "drain", "full", "token_expired", "key_withdrawn", "keys_unavailable", "revoked", "token_revoked", "ended")
-	w.gauge("ring_bytes", "Bytes that the ring holds, about.", float64(s.RingBytes))
-	w.gauge("ring_limit_bytes", "Bytes that the ring may hold.", float64(s.RingLimit))
-	w.gauge("ring_events", "Events that the ring holds.", float64(s.RingEvents))
+	w.gauge("ring_bytes", "Bytes that the ring holds, about.", float64(s.BufferBytes))
+	w.gauge("ring_limit_bytes", "Bytes that the ring may hold.", float64(s.BufferLimit))
+	w.gauge("ring_events", "Events that the ring holds.", float64(s.BufferEvents))
 }
 
 // by writes a counter for each reason; known ones are written also while they are 0.

@@ -51,7 +51,7 @@ var mutants = []mutant{
 		{"outbox/read.go", "	position, _, err := advance(Position{History: history, Anchor: Anchor{XID: settledXID}}, r)\n", "	position, _, err := advance(Position{History: history, Anchor: Anchor{XID: settledXID}}, r)\n	position.Given.Except = nil\n"},
 	}},
 	{"hand over from another W", []edit{
-		{"sse/stream.go", "	if err := t.replay(ctx, given, w); err != nil {\n		return err\n	}\n	if !t", "	if err := t.replay(ctx, given, t.Hub.Position()); err != nil {\n		return err\n	}\n	if !t"},
+		{"sse/stream.go", "	if err := t.replay(ctx, received, w); err != nil {\n		return err\n	}\n	if !t", "	if err := t.replay(ctx, received, t.Hub.Position()); err != nil {\n		return err\n	}\n	if !t"},
 	}},
 	{"register a read too late", []edit{
 		{"sse/hub.go", "	s.from, s.start = h.read+1, h.starts\n", "	s.from, s.start = h.read+2, h.starts\n"},
@@ -75,10 +75,10 @@ var mutants = []mutant{
 		{"sse/subscription.go", "s.last >= f.Serial", "s.last == f.Serial"},
 	}},
 	{"the parts of a read taken for reads", []edit{
-		{"sse/ring.go", "= &events[i], read, r.serial", "= &events[i], &wire.Read{From: read.From, To: read.To, Number: read.Number, At: read.At, Keys: read.Keys}, r.serial"},
+		{"sse/buffer.go", "= &events[i], read, r.serial", "= &events[i], &wire.Read{From: read.From, To: read.To, Number: read.Number, At: read.At, Keys: read.Keys}, r.serial"},
 	}},
 	{"a node that lags repeats what another has sent", []edit{
-		{"sse/handover.go", "ahead: !w.Given.Covers(given.Given)}", "ahead: false}"},
+		{"sse/join.go", "ahead: !w.Given.Covers(received.Given)}", "ahead: false}"},
 	}},
 	{"a topic that the view does not check", []edit{
 		{"migrations/00003_outbox.sql", "    AND topic COLLATE \"C\" ~ '^[^\\u0001-\\u001f\\u007f-\\u009f*/]+(?:/[^\\u0001-\\u001f\\u007f-\\u009f*/]+)*$'\n", ""},
@@ -103,7 +103,7 @@ var mutants = []mutant{
 		{"outbox/read.go", "		r.Forget = true\n", ""},
 	}},
 	{"an erasure that skips a node's memory", []edit{
-		{"sse/ring.go", "		r.erase(read)\n", ""},
+		{"sse/buffer.go", "		r.erase(read)\n", ""},
 	}},
 	{"an erasure that skips the queues", []edit{
 		{"sse/hub.go", "			s.erase()\n", "			_ = s\n"},

@@ -34,7 +34,7 @@ func startNode(t *testing.T, database string, log *slog.Logger, tail *outbox.Tai
 	t.Helper()
 	pool := outboxtest.Pool(t, database)
 	// Small, so that some is replayed from memory and some from the table.
-	hub := sse.NewHub(&sse.Ring{Past: outbox.Reader{Pool: pool}, Bytes: 512 << 10})
+	hub := sse.NewHub(&sse.Buffer{Past: outbox.Reader{Pool: pool}, Bytes: 512 << 10})
 	hub.QueueFrames = 64
 	after := tail.Start
 	tail.Start = func(p outbox.Position) {

@@ -13,14 +13,14 @@ import (
 
 // block tells between what ids some frames are that follow each other, from serial
 // on. Reads overlap in their ids where transactions did, and a page goes by ids: by
-// the blocks it is found without a look at all that the ring has.
+// the blocks it is found without a look at all that the replay buffer has.
 type block struct{ serial, low, high int64 }
 
 // A block has so many frames; the newest has fewer.
 const blockFrames = 128
 
 // index takes note of a frame that is held, the newest.
-func (r *Ring) index(f *wire.Frame) {
+func (r *Buffer) index(f *wire.Frame) {
 	id, n := f.Event.ID, len(r.blocks)
 	if n == 0 || f.Serial-r.blocks[n-1].serial == blockFrames {
 		r.blocks = append(r.blocks, block{f.Serial, id, id})
@@ -31,7 +31,7 @@ func (r *Ring) index(f *wire.Frame) {
 }
 
 // unindex forgets the blocks of which nothing is held any more.
-func (r *Ring) unindex() {
+func (r *Buffer) unindex() {
 	n, oldest := 0, r.oldest()
 	for n+1 < len(r.blocks) && r.blocks[n+1].serial <= oldest {
 		n++
@@ -40,7 +40,7 @@ func (r *Ring) unindex() {
 }
 
 // frames are those from one serial up to another one.
-func (r *Ring) frames(from, to int64) iter.Seq[*wire.Frame] {
+func (r *Buffer) frames(from, to int64) iter.Seq[*wire.Frame] {
 	return func(yield func(*wire.Frame) bool) {
 		i := sort.Search(len(r.reads), func(i int) bool {
 			frames := r.reads[i].frames
@@ -56,8 +56,8 @@ func (r *Ring) frames(from, to int64) iter.Seq[*wire.Frame] {
 	}
 }
 
-// ringPage is a page of a leg.
-type ringPage struct {
+// bufferPage is a page of a leg.
+type bufferPage struct {
 	// frames are ordered by id; those of one id are in one page, as in the table's.
 	frames []*wire.Frame
 	// after is the id after which the next page begins.
@@ -66,10 +66,10 @@ type ringPage struct {
 	done bool
 }
 
-// page reads a page of a leg into dst, if the leg lies within the ring: at most limit
+// page reads a page of a leg into dst, if the leg lies within the replay buffer: at most limit
 // frames, and about so many bytes by size. It looks at about recallScan frames, so
 // that a page may have none though more follow.
-func (r *Ring) page(dst []*wire.Frame, leg outbox.Leg, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page ringPage, ok bool) {
+func (r *Buffer) page(dst []*wire.Frame, leg outbox.Leg, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page bufferPage, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	from, to := leg.From.Given, leg.To.Given
@@ -78,7 +78,7 @@ func (r *Ring) page(dst []*wire.Frame, leg outbox.Leg, filter outbox.Filter, lim
 	}
 	// All frames with ids up to top are in the page or don't belong to it, as far
 	// as the blocks have been gone through.
-	page = ringPage{frames: dst[:0], after: leg.After}
+	page = bufferPage{frames: dst[:0], after: leg.After}
 	top, scanned := int64(math.MaxInt64), 0
 	first := sort.Search(len(r.reads), func(i int) bool { return !from.Covers(r.reads[i].To.Given) })
 	oldest := r.serial + 1
@@ -115,7 +115,7 @@ func (r *Ring) page(dst []*wire.Frame, leg outbox.Leg, filter outbox.Filter, lim
 
 // cut sorts the frames found, removes those beyond the limit, and reports whether the page
 // is full. At least one stays, so that every page makes progress.
-func (p *ringPage) cut(limit, bytes int, size func(*wire.Frame) int) (full bool) {
+func (p *bufferPage) cut(limit, bytes int, size func(*wire.Frame) int) (full bool) {
 	slices.SortFunc(p.frames, func(a, b *wire.Frame) int {
 		return cmp.Or(cmp.Compare(a.Event.ID, b.Event.ID), cmp.Compare(a.Serial, b.Serial))
 	})
@@ -136,9 +136,9 @@ func (p *ringPage) cut(limit, bytes int, size func(*wire.Frame) int) (full bool)
 const recallScan = 4096
 
 // recall appends to dst the next frames of a subscription that lags, about writeBytes of
-// them. When the ring does not hold them any more, the subscription is behind; when it has
+// them. When the replay buffer does not hold them any more, the subscription is behind; when it has
 // reached the newest, it no longer lags, and later frames are queued.
-func (r *Ring) recall(s *Subscription, dst []*wire.Frame) ([]*wire.Frame, queueState) {
+func (r *Buffer) recall(s *Subscription, dst []*wire.Frame) ([]*wire.Frame, queueState) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	s.mu.Lock()

@@ -1,16 +1,15 @@
 package sse
 
 import (
+	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-import "github.com/outcrier/outcrier/outbox"
-
-// handover joins a stream to the hub's frames. Usually the stream's position is the hub's,
+// join joins a stream to the hub's frames. Usually the stream's position is the hub's,
 // and frames pass with their own ids. But a stream can come from a node that has read
 // further than this one: then frames that it already has are left out, and the rest gets
 // ids of its own, until the hub has read past the stream's position.
-type handover struct {
+type join struct {
 	// at is the position of the stream.
 	at outbox.Position
 	// ahead is set while the hub has not read past the stream's position. Then base is the
@@ -20,15 +19,15 @@ type handover struct {
 	read  *wire.Read
 }
 
-// join returns the handover at w of a stream that has received everything up to w, and
+// newJoin returns the join at w of a stream that has received everything up to w, and
 // perhaps more.
-func join(given, w outbox.Position) handover {
-	given = given.Join(w)
-	return handover{at: given, base: given, ahead: !w.Given.Covers(given.Given)}
+func newJoin(received, w outbox.Position) join {
+	received = received.Join(w)
+	return join{at: received, base: received, ahead: !w.Given.Covers(received.Given)}
 }
 
 // admit reports whether the frame is new to the stream; at is then the position after it.
-func (h *handover) admit(f *wire.Frame) bool {
+func (h *join) admit(f *wire.Frame) bool {
 	if h.ahead && f.Read != h.read {
 		if h.read != nil {
 			h.base = h.base.Join(h.read.To)
@@ -49,7 +48,7 @@ func (h *handover) admit(f *wire.Frame) bool {
 }
 
 // idle records that the stream has received everything up to the hub's position.
-func (h *handover) idle(hub outbox.Position) {
+func (h *join) idle(hub outbox.Position) {
 	if !h.ahead || hub.Within == nil && hub.Given.Covers(h.base.Given) {
 		h.ahead, h.at = false, hub
 	}

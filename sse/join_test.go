@@ -118,9 +118,9 @@ func (w *world) read(from outbox.Position) outbox.Read {
 	return outbox.Read{From: from, To: to, Events: events}
 }
 
-// leg are the events of a leg, from the ring if it has them, else from the table.
-func (w *world) leg(ring *Ring, leg outbox.Leg) (events []outbox.Event) {
-	if page, ok := ring.page(nil, leg, anything, 1<<30, 1<<30, func(*wire.Frame) int { return 1 }); ok && page.done {
+// leg are the events of a leg, from the replay buffer if it has them, else from the table.
+func (w *world) leg(buffer *Buffer, leg outbox.Leg) (events []outbox.Event) {
+	if page, ok := buffer.page(nil, leg, anything, 1<<30, 1<<30, func(*wire.Frame) int { return 1 }); ok && page.done {
 		for _, f := range page.frames {
 			events = append(events, *f.Event)
 		}
@@ -185,7 +185,7 @@ type reader struct {
 
 	node   *follower
 	sub    *Subscription
-	joined handover
+	joined join
 }
 
 // give gives an event as a node has it: never as it was before a change that the node
@@ -216,7 +216,7 @@ func (r *reader) connect(t *rapid.T, w *world, n *follower, most int) {
 // replay brings the stream from given to the hub's position, and joins it there.
 func (r *reader) replay(t *rapid.T, w *world, given, at outbox.Position, most int) {
 	for _, leg := range given.Legs(at) {
-		for _, e := range w.leg(r.node.hub.Ring, leg) {
+		for _, e := range w.leg(r.node.hub.Buffer, leg) {
 			if most == 0 {
 				r.drop()
 				return
@@ -226,7 +226,7 @@ func (r *reader) replay(t *rapid.T, w *world, given, at outbox.Position, most in
 		}
 		given = leg.To
 	}
-	r.joined = join(given, at)
+	r.joined = newJoin(given, at)
 }
 
 // live takes what the hub has queued; the stream is dropped after most events.
@@ -292,7 +292,7 @@ func (r *reader) check(t *rapid.T, w *world) {
 
 // Whatever the history, wherever the streams are dropped and resume, at a node
 // that lags and in the middle of its reads too.
-func TestHandover_GivesEachEventOnceWhateverTheHistory(t *testing.T) {
+func TestJoin_GivesEachEventOnceWhateverTheHistory(t *testing.T) {
 	for range 10 {
 		rapid.Check(t, giveEachEventOnce)
 	}
@@ -302,7 +302,7 @@ func giveEachEventOnce(t *rapid.T) {
 	w := &world{committed: map[int64]written{}}
 	var nodes []*follower
 	for range 2 {
-		n := &follower{hub: newHub(&Ring{Bytes: rapid.SampledFrom([]int{-1, 2000, 10_000, 0}).Draw(t, "ring")}), told: map[int64]bool{}}
+		n := &follower{hub: newHub(&Buffer{Bytes: rapid.SampledFrom([]int{-1, 2000, 10_000, 0}).Draw(t, "ring")}), told: map[int64]bool{}}
 		n.strips = rapid.Bool().Draw(t, "strips")
 		n.hub.QueueFrames = rapid.IntRange(1, 20).Draw(t, "queue")
 		n.hub.Start(n.at)
@@ -381,7 +381,7 @@ func giveEachEventOnce(t *rapid.T) {
 
 // What is handed to the hub while a stream looks for its start waits in its queue, and
 // is not replayed too, though the table has it by then.
-func TestHandover_EventCommittedMeanwhileComesOnce(t *testing.T) {
+func TestJoin_EventCommittedMeanwhileComesOnce(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 1)
 		meanwhile := s.store("a", 1)

@@ -30,17 +30,17 @@ func (onlyMemory) Replay(context.Context, outbox.Leg, outbox.Filter, int, int) (
 
 var errTable = fmt.Errorf("the table was asked")
 
-// Whatever the ring answers is what the table would: for legs between any two
+// Whatever the replay buffer answers is what the table would: for legs between any two
 // positions of a history with late commits, in pages of any size.
 func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 	ctx := t.Context()
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	reader := outbox.Reader{Pool: pool}
-	ring := &sse.Ring{Past: onlyMemory{}, Bytes: 256 << 10}
-	hub := sse.NewHub(ring)
+	buffer := &sse.Buffer{Past: onlyMemory{}, Bytes: 256 << 10}
+	hub := sse.NewHub(buffer)
 
-	// Two tails, so that half of the positions don't fit the ring's reads.
+	// Two tails, so that half of the positions don't fit the replay buffer's reads.
 	var mu sync.Mutex
 	var positions []outbox.Position
 	running, stop := context.WithCancel(ctx)
@@ -127,17 +127,17 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if verified, gap, err := ring.Verify(ctx, p, outbox.Filter{}, hub.Position()); err == nil && (gap != nil || !reflect.DeepEqual(verified.Given, p.Given)) {
-			t.Fatalf("the ring made %v of %v (%v)", verified, p, gap)
+		if verified, gap, err := buffer.Verify(ctx, p, outbox.Filter{}, hub.Position()); err == nil && (gap != nil || !reflect.DeepEqual(verified.Given, p.Given)) {
+			t.Fatalf("the replay buffer made %v of %v (%v)", verified, p, gap)
 		}
 		filter := outbox.Filter{Topics: []outbox.Pattern{"t/1", "t/2"}}
 		if chance.IntN(2) == 0 {
 			filter = outbox.Filter{Topics: []outbox.Pattern{"**"}, Types: []string{"k1"}}
 		}
 		for _, leg := range p.Legs(to) {
-			got, err := pages(ctx, ring, leg, filter, 1+chance.IntN(100))
+			got, err := pages(ctx, buffer, leg, filter, 1+chance.IntN(100))
 			if err != nil {
-				continue // too long ago for the ring
+				continue // too long ago for the replay buffer
 			}
 			answered++
 			want, err := pages(ctx, reader, leg, filter, 100)
@@ -145,16 +145,16 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			if !reflect.DeepEqual(got, want) {
-				t.Fatalf("from %s the ring gives %v, the table %v", p, got, want)
+				t.Fatalf("from %s the replay buffer gives %v, the table %v", p, got, want)
 			}
 		}
 	}
 	if answered < 20 || answered > 980 {
-		t.Errorf("the ring answered %d legs of 500: the test wants some of either kind", answered)
+		t.Errorf("the replay buffer answered %d legs of 500: the test wants some of either kind", answered)
 	}
 }
 
-// replayer is what a ring and a table have in common.
+// replayer is what a replay buffer and a table have in common.
 type replayer interface {
 	Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
 }

@@ -13,13 +13,13 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// Ring is the replay buffer: it keeps the newest events in memory, as frames, so that a
+// Buffer is the replay buffer: it keeps the newest events in memory, as frames, so that a
 // thousand streams that were dropped together don't read the same rows a thousand times,
 // and one that was slow for a moment reads none. Older events are read from the table.
 //
 // Its content is exact: all events that its end has and its base has not, late commits
 // included, because it is filled by the reads of the tail and evicts whole reads.
-type Ring struct {
+type Buffer struct {
 	// Past is the table.
 	Past
 	// Bytes is about how much the events may hold in memory: DefaultRingBytes
@@ -36,7 +36,7 @@ type Ring struct {
 	slots, lanes, starts *fair.Queue
 
 	// memory and table count the pages of replays read from each, and behind the
-	// subscriptions whose frames the ring no longer had.
+	// subscriptions whose frames the replay buffer no longer had.
 	memory, table source
 	behind        atomic.Int64
 
@@ -61,8 +61,8 @@ type Ring struct {
 	erasures atomic.Int64
 }
 
-// DefaultRingBytes holds some 70,000 small events.
-const DefaultRingBytes = 64 << 20
+// DefaultBufferBytes holds some 70,000 small events.
+const DefaultBufferBytes = 64 << 20
 
 // heldRead is a read that has events, ordered by id.
 type heldRead struct {
@@ -71,9 +71,9 @@ type heldRead struct {
 	bytes  int
 }
 
-// start empties the ring. The events of a tail that starts again may have been erased
+// start empties the replay buffer. The events of a tail that starts again may have been erased
 // meanwhile.
-func (r *Ring) start(p outbox.Position) {
+func (r *Buffer) start(p outbox.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.base, r.end = p, p
@@ -82,12 +82,12 @@ func (r *Ring) start(p outbox.Position) {
 }
 
 // forget lets go of all reads.
-func (r *Ring) forget() { r.reads, r.bytes, r.blocks = nil, 0, nil }
+func (r *Buffer) forget() { r.reads, r.bytes, r.blocks = nil, 0, nil }
 
 // deliver adds a part of a read, and returns its frames; events on no topic, which no
 // stream receives, have none. It is called before frames are queued, so that queued frames
 // can also be recalled.
-func (r *Ring) deliver(part outbox.Read, read *wire.Read) []wire.Frame {
+func (r *Buffer) deliver(part outbox.Read, read *wire.Read) []wire.Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if part.First {
@@ -137,14 +137,14 @@ func (r *Ring) deliver(part outbox.Read, read *wire.Read) []wire.Frame {
 func onNoTopic(e outbox.Event) bool { return e.Topic == "" }
 
 // hasPart reports whether the newest read held is read, the present one.
-func (r *Ring) hasPart(read *wire.Read) bool {
+func (r *Buffer) hasPart(read *wire.Read) bool {
 	n := len(r.reads)
 	return n > 0 && r.reads[n-1].Read == read
 }
 
 // erase lets go of all reads but the present one: its snapshot has seen the erasure, and
 // those before may hold events as they were.
-func (r *Ring) erase(present *wire.Read) {
+func (r *Buffer) erase(present *wire.Read) {
 	r.erasures.Add(1)
 	r.base = r.end // the position before the present read
 	if !r.hasPart(present) {
@@ -155,15 +155,15 @@ func (r *Ring) erase(present *wire.Read) {
 	r.unindex()
 }
 
-func (r *Ring) limit() int {
+func (r *Buffer) limit() int {
 	if r.Bytes == 0 {
-		return DefaultRingBytes
+		return DefaultBufferBytes
 	}
 	return max(0, r.Bytes)
 }
 
-// drop lets go of the oldest reads while the ring holds too much.
-func (r *Ring) drop() {
+// drop lets go of the oldest reads while the replay buffer holds too much.
+func (r *Buffer) drop() {
 	n := 0
 	for ; r.bytes > r.limit(); n++ {
 		r.bytes -= r.reads[n].bytes
@@ -175,7 +175,7 @@ func (r *Ring) drop() {
 }
 
 // oldest is the serial of the oldest frame held, or else that of the next.
-func (r *Ring) oldest() int64 {
+func (r *Buffer) oldest() int64 {
 	if len(r.reads) == 0 || len(r.reads[0].frames) == 0 {
 		return r.serial + 1
 	}
@@ -184,10 +184,10 @@ func (r *Ring) oldest() int64 {
 
 // holds reports whether a queued frame would be in memory without the queue.
 // Called by who delivers.
-func (r *Ring) holds(f *wire.Frame) bool { return r.Bytes < 0 || f.Serial >= r.oldest() }
+func (r *Buffer) holds(f *wire.Frame) bool { return r.Bytes < 0 || f.Serial >= r.oldest() }
 
 // Verify validates a position against w, the hub's.
-func (r *Ring) Verify(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
+func (r *Buffer) Verify(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
 	if resumed, ok := r.resumes(p, w); ok {
 		return resumed, nil, nil
 	}
@@ -200,7 +200,7 @@ func (r *Ring) Verify(ctx context.Context, p outbox.Position, filter outbox.Filt
 }
 
 // Earliest is the table's, in its turn.
-func (r *Ring) Earliest(ctx context.Context, w outbox.Position) (outbox.Position, error) {
+func (r *Buffer) Earliest(ctx context.Context, w outbox.Position) (outbox.Position, error) {
 	leave, err := r.starts.Enter(ctx)
 	if err != nil {
 		return outbox.Position{}, err
@@ -210,7 +210,7 @@ func (r *Ring) Earliest(ctx context.Context, w outbox.Position) (outbox.Position
 }
 
 // Before is the table's, in its turn.
-func (r *Ring) Before(ctx context.Context, t time.Time, w outbox.Position) (outbox.Position, error) {
+func (r *Buffer) Before(ctx context.Context, t time.Time, w outbox.Position) (outbox.Position, error) {
 	leave, err := r.starts.Enter(ctx)
 	if err != nil {
 		return outbox.Position{}, err
@@ -220,7 +220,7 @@ func (r *Ring) Before(ctx context.Context, t time.Time, w outbox.Position) (outb
 }
 
 // Oldest is the table's, in its turn.
-func (r *Ring) Oldest(ctx context.Context) (time.Time, error) {
+func (r *Buffer) Oldest(ctx context.Context) (time.Time, error) {
 	leave, err := r.starts.Enter(ctx)
 	if err != nil {
 		return time.Time{}, err
@@ -230,10 +230,10 @@ func (r *Ring) Oldest(ctx context.Context) (time.Time, error) {
 }
 
 // resumes reports whether a reader can resume from p without a gap: all events that it
-// misses are in the ring, and its anchor is an event that the ring knows. W, the hub's
-// position that it joins, must be the ring's too: the hub may have been restarted since.
+// misses are in the replay buffer, and its anchor is an event that the replay buffer knows. W, the hub's
+// position that it joins, must be the replay buffer's too: the hub may have been restarted since.
 // The zero value stands for no hub.
-func (r *Ring) resumes(p, w outbox.Position) (outbox.Position, bool) {
+func (r *Buffer) resumes(p, w outbox.Position) (outbox.Position, bool) {
 	end, ok := r.knows(p)
 	if ok && w.History != 0 {
 		_, ok = r.knows(w)
@@ -242,7 +242,7 @@ func (r *Ring) resumes(p, w outbox.Position) (outbox.Position, bool) {
 	return p, ok
 }
 
-func (r *Ring) knows(p outbox.Position) (end outbox.Position, ok bool) {
+func (r *Buffer) knows(p outbox.Position) (end outbox.Position, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	claimed := p.Given
@@ -265,8 +265,8 @@ func (r *Ring) knows(p outbox.Position) (end outbox.Position, ok bool) {
 // pageBytes is about what a page of Replay holds, as the table's do.
 const pageBytes = 1 << 20
 
-// Replay reads a page of a leg that lies within the ring from memory.
-func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+// Replay reads a page of a leg that lies within the replay buffer from memory.
+func (r *Buffer) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	if bytes <= 0 {
 		bytes = pageBytes
 	}
@@ -285,7 +285,7 @@ func (r *Ring) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter,
 
 // replayTable reads a page from the table, in its turn. It returns the count of erasures
 // from before.
-func (r *Ring) replayTable(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (page outbox.Page, erasures int64, err error) {
+func (r *Buffer) replayTable(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (page outbox.Page, erasures int64, err error) {
 	leave, err := r.slots.Enter(ctx)
 	if err != nil {
 		return page, 0, err

@@ -26,9 +26,9 @@ func heap() int64 {
 }
 
 // Readers who take nothing in the middle of a replay from memory hold what is
-// being written to them, and nothing of the ring: it can let go of all that they
+// being written to them, and nothing of the replay buffer: it can let go of all that they
 // still have to be given.
-func TestReplay_FromMemoryHoldsLittleAndNothingOfTheRing(t *testing.T) {
+func TestReplay_FromMemoryHoldsLittleAndNothingOfTheBuffer(t *testing.T) {
 	for name, filter := range map[string]outbox.Filter{
 		"all": {Topics: []outbox.Pattern{"**"}}, "few": {Topics: []outbox.Pattern{"few"}},
 	} {
@@ -48,7 +48,7 @@ func TestReplay_FromMemoryHoldsLittleAndNothingOfTheRing(t *testing.T) {
 					if i%20 == 0 { // each score has another stretch to go
 						turn()
 					}
-					s.openOn(t, &response{most: openingBytes, blocked: make(chan struct{})}, Request{Filter: filter, From: From{Position: sealed(s.Hub.Ring.base)}})
+					s.openOn(t, &response{most: openingBytes, blocked: make(chan struct{})}, Request{Filter: filter, From: From{Position: sealed(s.Hub.Buffer.base)}})
 				}
 				turn()
 				if each := (heap() - before) / readers; each > 64<<10 {
@@ -77,18 +77,18 @@ func (f *feed) mixed(n int) {
 	f.at = to
 }
 
-// BenchmarkReplay_FullRing is a reader who is given all that a full ring has: one op
+// BenchmarkReplay_FullBuffer is a reader who is given all that a full replay buffer has: one op
 // is the whole replay.
-func BenchmarkReplay_FullRing(b *testing.B) {
+func BenchmarkReplay_FullBuffer(b *testing.B) {
 	for name, topic := range map[string]outbox.Pattern{"all": "**", "few": "few"} {
 		b.Run(name, func(b *testing.B) {
-			s := NewStreamer(newHub(&Ring{}), slog.New(slog.DiscardHandler))
+			s := NewStreamer(newHub(&Buffer{}), slog.New(slog.DiscardHandler))
 			feed := newFeed(s.Hub)
-			for s.Hub.Ring.base.EventID == 0 {
+			for s.Hub.Buffer.base.EventID == 0 {
 				feed.mixed(100)
 			}
-			from := s.Hub.Ring.base
-			stream := &stream{Streamer: s, w: discard{}, request: Request{Filter: outbox.Filter{Topics: []outbox.Pattern{topic}}}, heartbeat: time.NewTimer(time.Hour)}
+			from := s.Hub.Buffer.base
+			stream := &stream{writer: writer{Streamer: s, to: discard{}, heartbeat: time.NewTimer(time.Hour)}, request: Request{Filter: outbox.Filter{Topics: []outbox.Pattern{topic}}}}
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := stream.replay(context.Background(), from, feed.at); err != nil {
@@ -112,8 +112,8 @@ func (discard) SetWriteDeadline(time.Time) error { return nil }
 func TestRing_PagesGoById(t *testing.T) {
 	for seed := range uint64(20) {
 		chance := rand.New(rand.NewPCG(seed, 0))
-		ring := &Ring{}
-		hub := newHub(ring)
+		buffer := &Buffer{}
+		hub := newHub(buffer)
 		from := outbox.Position{History: 1}
 		hub.Start(from)
 		at, xid := from, uint64(0)
@@ -149,9 +149,9 @@ func TestRing_PagesGoById(t *testing.T) {
 			if seed%5 == 0 {
 				limit, bytes = 1<<30, 1<<30 // as much as is looked at in one go
 			}
-			page, ok := ring.page(nil, leg, filter, limit, bytes, func(*wire.Frame) int { return 100 })
+			page, ok := buffer.page(nil, leg, filter, limit, bytes, func(*wire.Frame) int { return 100 })
 			if !ok {
-				t.Fatal("it is not in the ring")
+				t.Fatal("it is not in the replay buffer")
 			}
 			for _, f := range page.frames {
 				got = append(got, f.Event.ID)
