@@ -88,7 +88,8 @@ func BenchmarkReplay_FullBuffer(b *testing.B) {
 				feed.mixed(100)
 			}
 			from := s.Hub.Buffer.base
-			stream := &stream{writer: writer{Streamer: s, to: discard{}, heartbeat: time.NewTimer(time.Hour)}, request: Request{Filter: outbox.Filter{Topics: []outbox.Pattern{topic}}}}
+			encoder, _ := wire.NewEncoder(wire.Encoding{Keys: s.Hub.Keys})
+			stream := &stream{writer: writer{Streamer: s, to: discard{}, encoder: encoder, heartbeat: time.NewTimer(time.Hour)}, request: Request{Filter: outbox.Filter{Topics: []outbox.Pattern{topic}}}}
 			b.ReportAllocs()
 			for b.Loop() {
 				if err := stream.replay(context.Background(), from, feed.at); err != nil {
