@@ -22,6 +22,7 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -105,7 +106,7 @@ func prepare(ctx context.Context, config Config) error {
 	case errors.Is(err, migrations.ErrIncompatible):
 		return err
 	case err != nil:
-		config.Logger.WarnContext(ctx, "schema not checked", "err", err)
+		config.Logger.WarnContext(ctx, "schema not checked", "err", strings.Join(strings.Fields(err.Error()), " "))
 	}
 	return nil
 }

@@ -19,16 +19,16 @@ import (
 // auditVerifyConfig is the settings of "outcrier audit verify".
 type auditVerifyConfig struct {
 	DatabaseSettings
-	Heads []string `flag:"head" help:"a link that was noted before, as this command prints it; the chain must have it still"`
+	Heads []string `scope:"audit-verify" flag:"head" help:"a link that an earlier run printed; it must still be in the chain"`
 	LogSettings
 }
 
 // auditExportConfig is the settings of "outcrier audit export".
 type auditExportConfig struct {
 	DatabaseSettings
-	Since  string    `flag:"since" help:"where to begin: a time (RFC 3339), a duration back like 24h, or the cursor of the last line that is had already; all that is held by default"`
-	Until  time.Time `flag:"until" help:"the time to end before; by default a minute ago"`
-	Output string    `flag:"output" default:"-" help:"the file to append to, from behind its last line on; - is standard output"`
+	Since  string    `scope:"audit-export" flag:"since" help:"where to begin: a time (RFC 3339), a duration back like 24h, or the cursor of the last line of an earlier export; the oldest record by default"`
+	Until  time.Time `scope:"audit-export" flag:"until" help:"the time to end before; by default a minute ago"`
+	Output string    `scope:"audit-export" flag:"output" default:"-" help:"the file to append to, continuing after its last line; - is standard output"`
 	LogSettings
 }
 

@@ -16,8 +16,8 @@ import (
 // catalogueTypesConfig is the settings of "outcrier catalogue types".
 type catalogueTypesConfig struct {
 	DatabaseSettings
-	Name string `flag:"name" default:"Events" help:"the name of the interface"`
-	JSON bool   `flag:"json" help:"read the entries from standard input instead of the database, as export and GET /catalogue print them"`
+	Name string `scope:"catalogue-types" flag:"name" default:"Events" help:"the name of the interface"`
+	JSON bool   `scope:"catalogue-types" flag:"json" help:"read the entries from standard input instead of the database, as export and GET /catalogue print them"`
 	LogSettings
 }
 
@@ -53,7 +53,7 @@ func printTypeScript(w io.Writer, name string, types []outbox.EventType) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "// Written by \"outcrier catalogue types\". Use it as connect<%s>(…).\n\nexport interface %[1]s {\n", name)
 	for _, t := range types {
-		if about := comment(t.Title + "\n" + t.Description); about != "" {
+		if about := comment(sentences(t.Title, t.Description)); about != "" {
 			fmt.Fprintf(&b, "  /** %s */\n", about)
 		}
 		payload := "unknown"
@@ -69,6 +69,16 @@ func printTypeScript(w io.Writer, name string, types []outbox.EventType) error {
 	b.WriteString("}\n")
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+// sentences joins a title and a description, with a full stop between them if the title ends
+// without a mark of its own.
+func sentences(title, description string) string {
+	title, description = strings.TrimSpace(title), strings.TrimSpace(description)
+	if title != "" && description != "" && !strings.ContainsAny(title[len(title)-1:], ".!?:") {
+		title += "."
+	}
+	return title + "\n" + description
 }
 
 // comment returns the text in one line that can't end a comment.

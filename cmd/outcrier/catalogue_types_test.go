@@ -42,14 +42,14 @@ var typed = []struct {
 func TestCatalogue_TypesAreThoseOfTheSchemas(t *testing.T) {
 	var types []outbox.EventType
 	for _, test := range typed {
-		types = append(types, outbox.EventType{Type: "test." + test.name, Title: "A test", Description: "of " + test.name + ".", PayloadSchema: json.RawMessage(test.schema)})
+		types = append(types, outbox.EventType{Type: "test." + test.name, Title: "A test", Description: "Of " + test.name + ".", PayloadSchema: json.RawMessage(test.schema)})
 	}
 	var out bytes.Buffer
 	if err := printTypeScript(&out, "Events", types); err != nil {
 		t.Fatal(err)
 	}
 	for _, test := range typed {
-		want := "  /** A test of " + test.name + ". */\n  \"test." + test.name + "\": " + test.want + ";\n"
+		want := "  /** A test. Of " + test.name + ". */\n  \"test." + test.name + "\": " + test.want + ";\n"
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%s: want\n%s\nin\n%s", test.name, want, out.String())
 		}

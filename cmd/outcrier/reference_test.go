@@ -141,6 +141,11 @@ func TestVariables_MeanOneThing(t *testing.T) {
 		}
 	}
 	visit(newRoot(process{}))
+	for _, name := range []string{"HEAD", "SINCE", "UNTIL", "OUTPUT", "NAME", "JSON"} { // of one call, and likely to be another program's
+		if meanings["OUTCRIER_"+name] != nil {
+			t.Errorf("OUTCRIER_%s has no scope", name)
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(meanings)) {
 		if len(meanings[name]) > 1 && !shared[name] {
 			t.Errorf("%s means %q", name, slices.Sorted(maps.Keys(meanings[name])))
