@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -80,5 +81,50 @@ func TestNode_LimitsWhatAPrincipalSchedules(t *testing.T) {
 	}
 	if status, answer := post(0, "ann", 1, time.Hour); status != 201 {
 		t.Errorf("in the place of one that was cancelled: %d %s", status, answer)
+	}
+}
+
+// Requests that run at the same time, at two nodes, don't each count what is scheduled before
+// any of them has committed.
+func TestNode_ParallelRequestsStayWithinWhatAPrincipalSchedules(t *testing.T) {
+	database := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, database)
+	const limit, requests = 7, 20
+	var urls []string
+	for range 2 {
+		node := newNode(t, outcrier.Config{
+			DatabaseURL: database, Limits: &outcrier.Limits{Scheduled: limit}, FollowOnly: true,
+			Authenticate: func(*http.Request) (outcrier.Identity, error) {
+				return outcrier.Identity{Subject: "ann", Publish: []outbox.Pattern{"a"}, Explicit: true}, nil
+			},
+		})
+		url, _ := serve(t, node)
+		urls = append(urls, url)
+	}
+	event := fmt.Sprintf(`{"topic":"a","type":"t","deliver_at":%q}`, time.Now().Add(time.Hour).Format(time.RFC3339))
+	statuses := make([]int, requests)
+	var all sync.WaitGroup
+	for i := range requests {
+		all.Go(func() {
+			response, err := http.Post(urls[i%2]+"/events", "application/json", strings.NewReader(event)) //nolint:noctx // ends with the node
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_ = response.Body.Close()
+			statuses[i] = response.StatusCode
+		})
+	}
+	all.Wait()
+	answers := map[int]int{}
+	for _, status := range statuses {
+		answers[status]++
+	}
+	var held int
+	if err := pool.QueryRow(t.Context(), `SELECT count(*) FROM outcrier.scheduled`).Scan(&held); err != nil {
+		t.Fatal(err)
+	}
+	if held != limit || answers[201] != limit || answers[429] != requests-limit {
+		t.Errorf("%d are scheduled, answers %v; want %d", held, answers, limit)
 	}
 }

@@ -477,9 +477,16 @@ $$;
 
 -- hold_for is called by a node in the transaction that appends by HTTP: it records who
 -- scheduled the events of the transaction, and returns how many of theirs are scheduled.
+-- Transactions of one principal pass here one after the other: the next one counts when the
+-- one before has ended, so that parallel requests can't all count before any has committed.
+-- Principals share 64 rows to lock, so that they leave none behind.
 CREATE FUNCTION outcrier.hold_for(principal text, ids bigint[]) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    row_to_lock CONSTANT text := 'hold_for ' || (hashtext(hold_for.principal) & 63);
 BEGIN
+    INSERT INTO outcrier.maintenance AS m (work) VALUES (row_to_lock) ON CONFLICT DO NOTHING;
+    PERFORM FROM outcrier.maintenance AS m WHERE m.work = row_to_lock FOR UPDATE;
     UPDATE outcrier.scheduled AS s SET principal = hold_for.principal WHERE s.id = ANY (ids) AND s.xid = pg_current_xact_id();
     RETURN (SELECT count(*) FROM outcrier.scheduled AS s WHERE s.principal = hold_for.principal);
 END
