@@ -29,10 +29,7 @@ var mutants = []mutant{
 		{"outbox/read.go", "	if few {\n", "	if false {\n"},
 	}},
 	{"the snapshot's xmax as M", []edit{
-		{
-			"outbox/read.go", "	to.Given = newSet(to.Anchor.XID, xip)\n",
-			"	xmax, _ := strconv.ParseUint(strings.Split(r.snapshot, \":\")[1], 10, 64)\n	to.Given = newSet(max(to.Anchor.XID, xmax-1), xip)\n",
-		},
+		{"outbox/read.go", "newSet(to.Anchor.XID, s.inProgress)", "newSet(max(to.Anchor.XID, s.max-1), s.inProgress)"},
 		{"outbox/position.go", "	if p.Anchor.XID != top {\n", "	if p.Anchor.XID > top {\n"},
 	}},
 	{"a lower bound on id", []edit{
