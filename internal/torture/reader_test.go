@@ -113,6 +113,13 @@ func (r *reader) silences() time.Duration {
 	return silence
 }
 
+// lastEventAt returns when its last event came, for those who look on.
+func (r *reader) lastEventAt() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.at
+}
+
 // quietFor is how long ago the last event came, 0 before the first one.
 func (r *reader) quietFor() time.Duration {
 	r.mu.Lock()
