@@ -82,7 +82,11 @@ func (t *stream) replay(ctx context.Context, received, w outbox.Position) (err e
 		}
 		legs[0].Advance(page.table)
 		if legs[0].After = page.after; page.done {
+			// A range that completes a read ends with that read's last event, which its own
+			// end does not name.
+			last := received.EventID
 			received, legs = leg.To, legs[1:]
+			received.EventID = max(received.EventID, last)
 		}
 		if len(legs) > 0 {
 			if err := t.send(ctx); err != nil {
