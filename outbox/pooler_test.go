@@ -163,8 +163,8 @@ func (p *pooler) transaction(client *pgproto3.Backend, session *pgconn.HijackedC
 			}
 		}
 		next, err := client.Receive()
-		if err != nil {
-			here, next = false, &pgproto3.Query{String: "ROLLBACK"}
+		if _, ends := next.(*pgproto3.Terminate); ends || err != nil {
+			here, next = false, &pgproto3.Sync{} // the session stays: it is not the client's
 		}
 		message = next
 	}
@@ -194,6 +194,11 @@ func (p *pooler) sessions(ask string) (answers []string) {
 	for range cap(p.idle) {
 		held = append(held, <-p.idle)
 	}
+	defer func() { // also after a failure: the end waits for all
+		for _, s := range held {
+			p.idle <- s
+		}
+	}()
 	for _, s := range held {
 		s.Frontend.Send(&pgproto3.Query{String: ask})
 		if err := s.Frontend.Flush(); err != nil {
@@ -213,7 +218,6 @@ func (p *pooler) sessions(ask string) (answers []string) {
 				done = true
 			}
 		}
-		p.idle <- s
 	}
 	return answers
 }
