@@ -7,8 +7,8 @@
 -- +goose Up
 -- +goose StatementBegin
 
--- A tail that is about to sleep draws a request; the writer that wakes it writes
--- its number to wake_answer.
+-- A tail that is about to sleep draws a request; a tail that was woken for it, and stays
+-- awake, writes its number to wake_answer.
 CREATE SEQUENCE outcrier.wake_request AS bigint CACHE 1;
 CREATE SEQUENCE outcrier.wake_answer AS bigint CACHE 1;
 

@@ -26,6 +26,14 @@ func (l Listener) Request(ctx context.Context) (int64, error) {
 	return l.known, err
 }
 
+// Draw has a read draw a request, and returns the next xid that the read has seen, 0 if it
+// could not tell.
+func Draw(ctx context.Context, conn *pgx.Conn) (next uint64, err error) {
+	var r request
+	_, _, err = read(ctx, db{conn, ""}, Position{Given: Set{Max: math.MaxInt64}}, true, false, &r, func(Read) {})
+	return r.next, err
+}
+
 // Answer answers for the notifications that came by now.
 func (l Listener) Answer(ctx context.Context) error {
 	// What was sent before comes with the result, as with that of a read.

@@ -69,7 +69,7 @@ var ErrApart = errors.New("the tail follows another history than the database ha
 // the connection reaches, and an error otherwise. The zero value stands for no tail.
 func sameHistory(ctx context.Context, q db, w Position) (history uint32, err error) {
 	var present int64
-	// History 0 is that of an outbox that no node has used.
+	// History 0 is that of a dump of the schema alone that no node has used.
 	const historySQL = `SELECT coalesce((SELECT history FROM outcrier.history_id ORDER BY nth DESC LIMIT 1), 0)`
 	if err := q.QueryRow(ctx, historySQL).Scan(&present); err != nil {
 		return 0, migrated(err)

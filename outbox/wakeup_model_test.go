@@ -33,7 +33,7 @@ const (
 	answerNewest      fault = "the newest request answered"
 	answerOwn         fault = "the own request answered without a notification"
 	answerNone        fault = "no request answered"
-	keptRequest       fault = "a request kept when woken, as if nobody answered it"
+	keptRequest       fault = "a request kept when woken, as if no other tail answered it"
 	keptAwake         fault = "a request kept while events flow"
 	lateTake          fault = "notifications that come with the read's answer passed over"
 	restartRequest    fault = "a request kept over a lost connection"

@@ -30,6 +30,32 @@ func asleep(t *testing.T, db database, tails int) {
 	})
 }
 
+// The read that draws a request names the next xid: above all that were taken before, and at
+// most the first that is taken later. Where nextval has taken one, which it does before the
+// request can be seen, the read names none.
+func TestWakeUp_ReadNamesTheNextXID(t *testing.T) {
+	url := outboxtest.URL(t)
+	conn, other := connection(t, url), connection(t, url)
+	xid := func() uint64 { return ask1[uint64](t, other, `SELECT pg_current_xact_id()`) }
+	unknown := 0
+	for range 100 {
+		before := xid()
+		next, err := outbox.Draw(t.Context(), conn)
+		if err != nil {
+			t.Fatal(err)
+		}
+		after := xid()
+		if next == 0 {
+			unknown++
+		} else if next <= before || next > after {
+			t.Errorf("between %d and %d the next xid is %d", before, after, next)
+		}
+	}
+	if unknown == 0 || unknown > 20 {
+		t.Errorf("of 100 reads %d do not know the next xid; nextval takes one in 32 calls, and after a checkpoint", unknown)
+	}
+}
+
 // With an idle turn of a minute, only a notification can be what wakes it.
 func TestWakeUp_WakesASleepingTail(t *testing.T) {
 	for _, isolation := range []pgx.TxIsoLevel{pgx.ReadCommitted, pgx.RepeatableRead, pgx.Serializable} {

@@ -20,10 +20,10 @@
 // whether the client's position was resumed; replays the events that W has and that
 // position has not; then follows the frames that the hub has queued since W. When its queue
 // overflows it lags: the queue is dropped, and its frames and later ones are recalled from
-// the replay buffer. When the replay buffer does not hold those any more the stream is behind, and goes back
-// to replay from its own position. [Streamer.Poll] goes the same way for one answer.
-// Replays are read from the replay buffer too, if it goes back far enough, and otherwise from the
-// table.
+// the replay buffer. When the replay buffer does not hold those any more the stream is
+// behind, and goes back to replay from its own position. [Streamer.Poll] goes the same way
+// for one answer. Replays are read from the replay buffer too, if it goes back far enough,
+// and otherwise from the table.
 //
 // A stream has two halves. What decides (replay, live, the position, the topics) is the
 // stream; what writes (the bytes to be sent next, the encoder, the stall time, what was sent,
@@ -37,24 +37,24 @@
 // bytes, whose id is the position after the last of them.
 //
 // How events look on the wire is the encoder's alone (package [wire]): plain SSE,
-// compressed, in batches, or as the messages of a WebSocket. What the client of a WebSocket sends waits in an inbox
-// until the stream's goroutine has time for it: then the topics change, at a position that
-// the client learns.
+// compressed, in batches, or as the messages of a WebSocket. What the client of a WebSocket
+// sends waits in an inbox until the stream's goroutine has time for it: then the topics
+// change, at a position that the client learns.
 //
 // # Invariants
 //
 //   - An event is either in W or queued: registering and copying W are one step.
 //   - The hub waits for no reader, and a queue has a limit.
-//   - What waits in a queue is in the replay buffer as well, or was until the replay buffer was last
+//   - What waits in a queue is in the replay buffer as well, or was until that was last
 //     refilled: all queues together hold no more than another replay buffer.
 //   - A stream's last id is at every moment the position of the events that were sent on
 //     it.
 //   - Whole events leave in one write; no write that waits is without a deadline.
 //   - One goroutine at a time has a stream.
 //   - The tail says when events were erased or changed. From then on no reader receives
-//     events that were read earlier, except in one write that already waits for it: the replay buffer
-//     and all queues are emptied, and a count is raised by which a page, a batch or a poll
-//     knows that it is older.
+//     events that were read earlier, except in one write that already waits for it: the
+//     replay buffer and all queues are emptied, and a count is raised by which a page, a
+//     batch or a poll knows that it is older.
 //   - Events on no topic, which report erasures, go to no stream. Positions advance over
 //     them.
 //

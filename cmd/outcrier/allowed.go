@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/outcrier/outcrier/internal/duration"
 )
 
 // allowed is the set of values that a setting can have: alternatives separated by "|", each
@@ -81,7 +83,7 @@ func bound(text string, kind reflect.Type) float64 {
 	switch kind {
 	case reflect.TypeFor[time.Duration]():
 		var d time.Duration
-		d, err = parseDuration(text)
+		d, err = duration.Parse(text)
 		n = float64(d)
 	case reflect.TypeFor[byteSize]():
 		var size byteSize

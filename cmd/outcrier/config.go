@@ -11,6 +11,8 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/spf13/pflag"
+
+	"github.com/outcrier/outcrier/internal/duration"
 )
 
 // origin is where a setting's value comes from; a higher one wins.
@@ -32,7 +34,7 @@ func load(c config, flags *pflag.FlagSet, environ []string) error {
 		TagName:             "flag",
 		DefaultValueTagName: "default",
 		FuncMap: map[reflect.Type]env.ParserFunc{
-			reflect.TypeFor[time.Duration](): func(text string) (any, error) { return parseDuration(text) },
+			reflect.TypeFor[time.Duration](): func(text string) (any, error) { return duration.Parse(text) },
 		},
 	})
 	if err := r.unreadable(err); err != nil {

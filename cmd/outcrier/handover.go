@@ -74,12 +74,12 @@ type inputFile struct{ *os.File }
 func newInputFile(event []byte) (inputFile, error) {
 	file, err := os.CreateTemp("", "outcrier-event-")
 	if err != nil {
-		return inputFile{}, fmt.Errorf("keep the event for the command: %w", err)
+		return inputFile{}, fmt.Errorf("write the event to a temporary file (TMPDIR) for the command: %w", err)
 	}
 	_ = os.Remove(file.Name()) // nothing is left after kill -9; Windows refuses, and remove does it there
 	if _, err := file.Write(event); err != nil {
 		inputFile{file}.remove()
-		return inputFile{}, fmt.Errorf("keep the event for the command: %w", err)
+		return inputFile{}, fmt.Errorf("write the event to a temporary file (TMPDIR) for the command: %w", err)
 	}
 	return inputFile{file}, nil
 }

@@ -3,8 +3,8 @@
 // Package pgserver runs a private Postgres for the demo, serve --dev and the tests, from binaries that are installed.
 //
 // The server listens on 127.0.0.1 alone, without a Unix socket, on a free port; on a folder that it had before, on the
-// port of last time unless that is taken. One superuser with a random password may log in. It dies with the process that started it, even when that one is killed. Started by root it runs as an
-// ordinary user.
+// port of last time unless that is taken. One superuser with a random password may log in. It dies with the process
+// that started it, even when that one is killed. Started by root it runs as an ordinary user.
 package pgserver
 
 import (
@@ -26,9 +26,9 @@ const stopLimit = 30 * time.Second
 // Config configures a server. Its zero value is a temporary Postgres with Postgres' own
 // settings.
 type Config struct {
-	// Data is a folder that keeps the databases between runs, and the port; made when it does not exist. By default a temporary
-	// folder that Stop, or the death of this process, throws away. Throw-away servers are copies of one cluster and so
-	// share its system_identifier; a server with Data always has its own.
+	// Data is a folder that keeps the databases between runs, and the port; made when it does not exist. By default a
+	// temporary folder that Stop, or the death of this process, throws away. Throw-away servers are copies of one
+	// cluster and so share its system_identifier; a server with Data always has its own.
 	Data string
 
 	// Settings are set as by postgres -c, and win over postgresql.conf: {"fsync": "off"} for tests. They can't change

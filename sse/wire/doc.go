@@ -1,6 +1,6 @@
 // Package wire writes events as bytes. It holds no connection, no queue and no position of
-// its own: whoever has a stream's buffer appends to it with the stream's [Encoder], and sends
-// what [Framed] returns.
+// its own: the caller appends to a stream's buffer with the stream's [Encoder], and sends the
+// bytes that [Framed] returns.
 //
 // A [Frame] is an event in wire form, encoded once a [Format] for all streams that it goes
 // to. The encoders differ in what they make of frames:
