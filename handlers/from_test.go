@@ -1,8 +1,13 @@
 package handlers_test
 
 import (
+	"context"
+	"encoding/json"
+	"net/url"
 	"slices"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // TestEvents_StartAtTheLaterOfTwoPositions has readers that remember a position, and whose
@@ -38,5 +43,61 @@ func TestEvents_StartAtTheLaterOfTwoPositions(t *testing.T) {
 	// What was lost is told, whatever the snapshot.
 	if p := n.poll(t, "topic=a&wait=0&last_event_id=nonsense&from="+q(between)); p.Gap == nil || p.Gap.Reason != "malformed" {
 		t.Errorf("the gap is %v", p.Gap)
+	}
+}
+
+// A time after which there are more events than a node reads to find where they begin is answered
+// like any other: page by page, each event once, and then what commits late, but nothing older.
+func TestPoll_FromATimeBeforeManyEvents(t *testing.T) {
+	n := newNode(t, nil)
+	exec := func(q interface {
+		Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	}, sql string) {
+		t.Helper()
+		if _, err := q.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(n.pool, `INSERT INTO outcrier.event (topic, type, created_at) SELECT 'a', 't', clock_timestamp() - interval '3 hours' FROM generate_series(1, 5)`)
+	late, err := n.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec(late, `SELECT pg_current_xact_id()`)
+	exec(n.pool, `INSERT INTO outcrier.event (topic, type) SELECT 'noise', 't' FROM generate_series(1, 51000)`)
+	exec(late, `SELECT outcrier.append('a', 'late')`)
+	var want, got []string
+	for range 7 {
+		want = append(want, n.add(t, "a"))
+	}
+	from := "1h"
+	poll := func(query string) (ids []string) {
+		t.Helper()
+		var p struct {
+			Events   []struct{ ID, Type string }
+			Position string
+		}
+		a := do(t, "GET", n.events("topic=a&limit=3&from="+url.QueryEscape(from)+query), "", "Accept", "application/json")
+		if a.status != 200 || json.Unmarshal([]byte(a.body), &p) != nil {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		from = p.Position
+		for _, e := range p.Events {
+			if e.Type == "late" {
+				e.ID = "late"
+			}
+			ids = append(ids, e.ID)
+		}
+		return ids
+	}
+	for len(got) < len(want) {
+		got = append(got, poll("&wait=10s")...)
+	}
+	if err := late.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got = append(got, poll("&wait=10s")...)
+	if want = append(want, "late"); !slices.Equal(got, want) || len(poll("&wait=0")) > 0 {
+		t.Errorf("it gives %v, want %v", got, want)
 	}
 }

@@ -96,3 +96,12 @@ var ArrayLiteral = arrayLiteral
 func (a *Admin) TrendOfBlocks(ctx context.Context, s TrendSearch, blocks float64) (Trend, error) {
 	return a.trend(ctx, s, blocks)
 }
+
+// Read has a search read at most so many ids.
+func (m *Times) Read(ids int64) { m.most = ids }
+
+// Hold takes the turn until leave is called.
+func (m *Times) Hold() (leave func()) {
+	m.turn <- struct{}{}
+	return func() { <-m.turn }
+}

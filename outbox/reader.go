@@ -186,14 +186,45 @@ func oldest(ctx context.Context, q db) (time.Time, error) {
 // Earliest returns the position before all events that are still held, at a tail whose
 // position is w.
 func (r Reader) Earliest(ctx context.Context, w Position) (Position, error) {
-	return r.before(ctx, nil, w)
+	return r.start(ctx, w, func(ctx context.Context, q db, history uint32) (Position, error) {
+		return below(ctx, q, history, 0)
+	})
 }
 
 // Before returns a position before all events that were appended at t or later, at a tail
 // whose position is w. It may also be before some older events, of overlapping
 // transactions: a Filter with Since leaves them out.
 func (r Reader) Before(ctx context.Context, t time.Time, w Position) (Position, error) {
-	return r.before(ctx, &t, w)
+	ctx, cancel := r.patient(ctx)
+	defer cancel()
+	times := cmp.Or(r.Times, NewTimes())
+	leave, err := times.enter(ctx)
+	if err != nil {
+		return Position{}, err
+	}
+	defer leave()
+	return r.start(ctx, w, func(ctx context.Context, q db, history uint32) (Position, error) {
+		position, err := times.before(ctx, q, history, t, w)
+		if err != nil {
+			err = fmt.Errorf("find where the events of a time begin: %w", err)
+		}
+		return position, err
+	})
+}
+
+// start returns the position that find finds in the present history, which is that of w.
+func (r Reader) start(ctx context.Context, w Position, find func(context.Context, db, uint32) (Position, error)) (position Position, err error) {
+	ctx, cancel := r.patient(ctx)
+	defer cancel()
+	err = r.confirm(ctx, func(q db) error {
+		history, err := sameHistory(ctx, q, w)
+		if err != nil {
+			return err
+		}
+		position, err = find(ctx, q, history)
+		return err
+	})
+	return position, err
 }
 
 // belowSQL finds the event with the largest xid below $1: all visible events up to its
@@ -205,28 +236,12 @@ LEFT JOIN LATERAL (
 	SELECT e.xid, e.id, e.created_at FROM outcrier.event AS e WHERE e.xid < $1 ORDER BY xid DESC, id DESC LIMIT 1
 ) AS a ON true`
 
-func (r Reader) before(ctx context.Context, t *time.Time, w Position) (Position, error) {
-	ctx, cancel := r.patient(ctx)
-	defer cancel()
-	times := cmp.Or(r.Times, NewTimes())
-	var position Position
-	err := r.confirm(ctx, func(q db) error {
-		history, err := sameHistory(ctx, q, w)
-		if err != nil {
-			return err
-		}
-		var below uint64
-		if t != nil {
-			if below, err = times.lowest(ctx, q, history, *t); err != nil {
-				return fmt.Errorf("find where the events of a time begin: %w", err)
-			}
-		}
-		var s snapshotRow
-		if err := q.QueryRow(ctx, belowSQL, below).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.removal); err != nil {
-			return err
-		}
-		position, _, err = advance(Position{History: history}, s)
-		return err
-	})
+// below returns the position of a reader that has the events of all transactions below xid.
+func below(ctx context.Context, q db, history uint32, xid uint64) (Position, error) {
+	var s snapshotRow
+	if err := q.QueryRow(ctx, belowSQL, xid).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.removal); err != nil {
+		return Position{}, err
+	}
+	position, _, err := advance(Position{History: history}, s)
 	return position, err
 }

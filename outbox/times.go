@@ -7,19 +7,23 @@ import (
 	"time"
 )
 
-// Times finds where the events of a time begin, and remembers the result: the next search
-// reads only newer events, and not all events since the time again. It is a Reader's, and
-// may be used by any number of streams at once.
+// Times finds where the events of a time begin. It is a Reader's, and may be used by any
+// number of streams at once.
 //
 // Where they begin is not the first id of the time alone: a transaction may have been open
-// for long when it appended, so that its xid is far below its neighbours'. A position has
-// to stand below the smallest xid of all events from then on. Times keeps that by chunks of
-// ids. An event that was not visible when a chunk was read has an xid not below the
-// snapshot's xmin: each chunk also has the smallest of those, and so stays valid when such
-// events commit later.
+// for long when it appended, so that its xid is far below its neighbours'. A set of
+// transactions has to stand below the smallest xid of all events from then on. Times keeps
+// that by chunks of ids, so that the next search reads only newer events. An event that was
+// not visible when a chunk was read has an xid not below the snapshot's xmin: each chunk also
+// has the smallest of those, and so stays valid when such events commit later.
+//
+// Where that would take more than a few events, it reads none: the position is then one in
+// the middle of a read, which says by id what of a set its reader has; see far.
 type Times struct {
 	// turn has a token: one reads at a time.
 	turn chan struct{}
+	// most is how many ids are read for one search.
+	most int64
 
 	history uint32
 	// chunks are those that have events, ascending, of all ids from first on and below next.
@@ -42,47 +46,129 @@ const (
 	chunkEvents = 4096
 	// So many events are read by one statement.
 	chunkRead = 250_000
+	// nearIDs is most by default: to read them takes some 30 ms, and a replay buffer of the
+	// default size holds about as many.
+	nearIDs = 50_000
 )
 
 // NewTimes returns one that knows nothing yet.
 func NewTimes() *Times {
-	return &Times{turn: make(chan struct{}, 1)}
+	return &Times{turn: make(chan struct{}, 1), most: nearIDs}
 }
+
+// enter waits for the turn. It comes before a connection is taken: those who wait for their
+// turn would otherwise hold the pool's, for which appends wait.
+func (m *Times) enter(ctx context.Context) (leave func(), err error) {
+	select {
+	case m.turn <- struct{}{}:
+		return func() { <-m.turn }, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// before returns a position before all events that were appended at t or later, at a tail
+// whose position is w. The caller has the turn.
+func (m *Times) before(ctx context.Context, q db, history uint32, t time.Time, w Position) (Position, error) {
+	// A minute to spare: ids and times rise together, give or take that.
+	const fromSQL = `SELECT outcrier.id_at($1::timestamptz - interval '1 minute'), coalesce((SELECT max(id) FROM outcrier.event), 0)`
+	var from, newest int64
+	if err := q.QueryRow(ctx, fromSQL, t).Scan(&from, &newest); err != nil {
+		return Position{}, err
+	}
+	if !m.near(history, from, newest) {
+		return far(ctx, q, history, from, t, w)
+	}
+	xid, err := m.lowest(ctx, q, from, t)
+	if err != nil {
+		return Position{}, err
+	}
+	return below(ctx, q, history, xid)
+}
+
+// near reports whether the chunks from an id on are known, or are few to read. It forgets the
+// chunks that they can't be added to.
+func (m *Times) near(history uint32, from, newest int64) bool {
+	begin := from / chunkEvents * chunkEvents
+	unread := max(0, newest-begin)
+	if m.history == history && m.some {
+		known := max(0, newest-m.next)
+		switch n := len(m.chunks); {
+		case begin < m.first:
+			known = m.first - begin
+		case begin/chunkEvents < m.chunks[n-1].number:
+			known = 0
+		}
+		if known <= m.most {
+			return true
+		}
+	}
+	if unread > m.most {
+		return false
+	}
+	*m = Times{turn: m.turn, most: m.most, history: history, first: begin, next: begin}
+	return true
+}
+
+// far returns what Times.before does, for any number of events, by two sets: of the
+// transactions of w, which are over, the reader has the events below the id from; and of
+// those older than all events of the partition of t and later ones, all. The second says
+// nothing more of what there is. It is for what retention removes: a position that has less
+// than that would have its reader told of a gap.
+func far(ctx context.Context, q db, history uint32, from int64, t time.Time, w Position) (Position, error) {
+	if w.History == 0 {
+		var err error
+		if w, err = here(ctx, q, history); err != nil {
+			return Position{}, err
+		}
+	}
+	var s snapshotRow
+	if err := q.QueryRow(ctx, olderSQL, t).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.removal); err != nil {
+		return Position{}, err
+	}
+	p, _, err := advance(Position{History: history}, s)
+	if err != nil {
+		return Position{}, err
+	}
+	if p.Given.Max > w.Given.Max { // of transactions that the tail has yet to read
+		p.Given = Set{}
+	}
+	p.EventID, p.Within, p.Anchor = from-1, &w.Given, w.Anchor
+	return p, nil
+}
+
+// olderSQL finds the event with the largest xid below those of all events in the partition of
+// $1 and in later ones, if $1 is in a partition.
+const olderSQL = `
+SELECT coalesce(a.xid, '0'), coalesce(a.id, 0), coalesce(a.created_at, 'epoch'), ` + aboutColumns + `
+FROM (SELECT (
+	SELECT e.xid FROM outcrier.event AS e
+	WHERE e.created_at >= (SELECT p.begins FROM outcrier.partitions() AS p WHERE p.begins <= $1::timestamptz AND $1::timestamptz < p.ends)
+	ORDER BY e.xid LIMIT 1
+) AS xid) AS least
+LEFT JOIN LATERAL (
+	SELECT e.xid, e.id, e.created_at FROM outcrier.event AS e WHERE e.xid < least.xid ORDER BY xid DESC, id DESC LIMIT 1
+) AS a ON true`
 
 // lowest returns an xid that no event has which was appended at t or later and is not in
 // progress: they have that one or larger ones, today and later. It is not above the xid of
-// any transaction that is in progress now.
-func (m *Times) lowest(ctx context.Context, q db, history uint32, t time.Time) (xid uint64, err error) {
-	select {
-	case m.turn <- struct{}{}:
-		defer func() { <-m.turn }()
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
-	}
-	// A minute to spare: ids and times rise together, give or take that.
-	const fromSQL = `SELECT outcrier.id_at($1::timestamptz - interval '1 minute')`
-	var from int64
-	if err := q.QueryRow(ctx, fromSQL, t).Scan(&from); err != nil {
-		return 0, err
-	}
+// any transaction that is in progress now. Their ids begin with from, which is near.
+func (m *Times) lowest(ctx context.Context, q db, from int64, t time.Time) (xid uint64, err error) {
 	// Rows that were loaded by hand are of no transaction, and come at any time.
 	const settledSQL = `SELECT EXISTS (SELECT FROM outcrier.event WHERE xid = '3' AND id >= $1)`
 	var settled bool
 	if err := q.QueryRow(ctx, settledSQL, from).Scan(&settled); err != nil || settled {
 		return settledXID, err
 	}
-	if err := m.read(ctx, q, history, from); err != nil {
+	if err := m.read(ctx, q, from); err != nil {
 		return 0, err
 	}
 	return m.of(ctx, q, from, t)
 }
 
 // read has the chunks from an id on.
-func (m *Times) read(ctx context.Context, q db, history uint32, from int64) error {
+func (m *Times) read(ctx context.Context, q db, from int64) error {
 	number := from / chunkEvents
-	if m.history != history || !m.some {
-		*m = Times{turn: m.turn, history: history, first: number * chunkEvents, next: number * chunkEvents}
-	}
 	if begin := number * chunkEvents; begin < m.first {
 		older := Times{first: begin, next: begin}
 		if err := older.extend(ctx, q, m.first); err != nil {

@@ -12,16 +12,17 @@ import (
 // anchorSQL reads the database's records about a position: the newest event of its anchor's
 // transaction ($1), whether one with its hash ($5) is known to have been removed, the first
 // xid not assigned yet, up to which xid removals after the one numbered $2 are forgotten,
-// the newest removal, and whether one after $2 took events of any topic that the set ($3,
-// $4) does not hold, or may not hold.
+// the newest removal, and whether one after $2 took events of any topic that neither the set
+// ($3, $4) holds, nor, up to the id $8, the set ($6, $7), or may not hold.
 const anchorSQL = `
 SELECT a.id, a.created_at,
 	EXISTS (SELECT FROM outcrier.removal_anchor AS r WHERE r.xid_range @> ($1::xid8)::text::bigint AND r.hashes[array_position(r.xids, $1)] = $5),
 	pg_snapshot_xmax(pg_current_snapshot()),
 	coalesce((SELECT below FROM outcrier.removal_topic WHERE topic = '**' AND removal > $2), '0'),
 	(SELECT coalesce(max(removal), 0) FROM outcrier.removal),
-	EXISTS (SELECT FROM outcrier.removal WHERE removal > $2 AND (xid_max > $3
-		OR EXISTS (SELECT FROM unnest($4::xid8[]) AS x WHERE x BETWEEN xid_min AND xid_max)))
+	EXISTS (SELECT FROM outcrier.removal WHERE removal > $2
+		AND (xid_max > $3 OR EXISTS (SELECT FROM unnest($4::xid8[]) AS x WHERE x BETWEEN xid_min AND xid_max))
+		AND NOT coalesce(last_id <= $8 AND xid_max <= $6 AND NOT EXISTS (SELECT FROM unnest($7::xid8[]) AS x WHERE x BETWEEN xid_min AND xid_max), false))
 FROM (SELECT 1) AS one LEFT JOIN LATERAL (
 	SELECT id, created_at FROM outcrier.event WHERE xid = $1 ORDER BY id DESC LIMIT 1
 ) AS a ON true`
@@ -34,7 +35,8 @@ func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, 
 	var next, forgotten uint64
 	var newest int64
 	var removed, unseen bool
-	err := q.QueryRow(ctx, anchorSQL, p.Anchor.XID, p.Removal, p.Given.Max, p.Given.Except, int32(p.Anchor.Hash)).
+	withinMax, withinExcept := p.withinArgs()
+	err := q.QueryRow(ctx, anchorSQL, p.Anchor.XID, p.Removal, p.Given.Max, p.Given.Except, int32(p.Anchor.Hash), withinMax, withinExcept, p.EventID).
 		Scan(&id, &createdAt, &removed, &next, &forgotten, &newest, &unseen)
 	if err != nil {
 		return p, "", fmt.Errorf("verify a position: %w", err)
@@ -71,6 +73,14 @@ func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, 
 		}
 	}
 	return p, reason, nil
+}
+
+// withinArgs returns Within as arguments of SQL, which are NULL where it is nil.
+func (p Position) withinArgs() (highest *uint64, except []uint64) {
+	if p.Within == nil {
+		return nil, nil
+	}
+	return &p.Within.Max, append([]uint64{}, p.Within.Except...)
 }
 
 // newestAnchor returns the newest anchor in the table, or a if there is none.
@@ -142,11 +152,7 @@ func missed(ctx context.Context, q db, p Position, topics []Pattern) (missed boo
 			unbounded = append(unbounded, string(pattern))
 		}
 	}
-	var withinMax *uint64
-	var withinExcept []uint64
-	if p.Within != nil {
-		withinMax, withinExcept = &p.Within.Max, append([]uint64{}, p.Within.Except...)
-	}
+	withinMax, withinExcept := p.withinArgs()
 	err = q.QueryRow(ctx, missedSQL, p.Removal, p.Given.Max, append([]uint64{}, p.Given.Except...), exact, bounded, low, high, unbounded,
 		withinMax, withinExcept, p.EventID).Scan(&missed)
 	return missed, err
