@@ -42,9 +42,13 @@ func TestDocuments_AgreeWithEachOther(t *testing.T) {
 		t.Errorf("reliability.md lacks %q", recipe)
 	}
 	// Each reason for which a stream can end is in the metrics' table.
-	_, reasons, _ := strings.Cut(read("../README.md"), "server ends a stream (")
-	reasons, _, _ = strings.Cut(reasons, ")")
-	for _, reason := range regexp.MustCompile("`\\w+`").FindAllString(reasons, -1) {
+	_, reasons, _ := strings.Cut(read("client.md"), "the server is about to end the stream: ")
+	reasons, _, _ = strings.Cut(reasons, ". ")
+	found := regexp.MustCompile("`\\w+`").FindAllString(reasons, -1)
+	if len(found) < 8 {
+		t.Errorf("client.md has only the reasons %q", found)
+	}
+	for _, reason := range found {
 		turnedAway := slices.Contains([]string{"`too_many`", "`too_fast`", "`keys_unavailable`", "`unavailable`"}, reason)
 		if !turnedAway && !regexp.MustCompile("outcrier_streams_ended_total.*"+reason).MatchString(read("metrics.md")) {
 			t.Errorf("metrics.md lacks the reason %s", reason)

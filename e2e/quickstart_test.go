@@ -15,9 +15,9 @@ import (
 	"github.com/chromedp/chromedp"
 )
 
-// TestQuickStart_IsTrueWordForWord follows the README on a fresh clone: its shell
-// blocks in their order, and the INSERT. Only what is this machine's is another: where
-// to clone from, the port, and the folder of the data.
+// TestQuickStart_IsTrueWordForWord follows the README on a fresh clone: its shell blocks in
+// their order, the INSERT, and the tests. It replaces only the repository's address, the
+// port, and the folder of the data.
 func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 	git := need(t, "git")
 	need(t, "make")
@@ -41,10 +41,10 @@ func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 		return found
 	}
 	shell, sql, console := blocks("sh"), blocks("sql"), blocks("js")
-	if len(shell) != 3 || len(sql) != 1 || len(console) != 1 {
-		t.Fatalf("the quick start has %d shell blocks, %d of SQL, %d for the console", len(shell), len(sql), len(console))
+	if len(shell) != 3 || len(sql) != 1 || len(console) != 1 || !strings.Contains(start, "`make test`") {
+		t.Fatalf("the quick start has %d shell blocks, %d of SQL, %d for the console, or does not name make test", len(shell), len(sql), len(console))
 	}
-	demo, follow, test := shell[0], shell[1], shell[2]
+	demo, follow, publish := shell[0], shell[1], shell[2]
 
 	const public = "https://github.com/outcrier/outcrier"
 	if !strings.Contains(demo, "git clone "+public+"\n") {
@@ -139,18 +139,26 @@ func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 	insert()
 	seen(`"type":"audit.approved","topic":"user/42"`)
 	took("the first event of one's own is in the terminal")
+	if has(t, "curl") {
+		cmd := paste(strings.ReplaceAll(publish, documented, base), clone)
+		if out, err := cmd.Output(); err != nil || !strings.Contains(string(out), `"ids"`) {
+			t.Errorf("publishing by HTTP: %v: %s", err, out)
+		}
+		seen(`"type":"audit.approved","topic":"user/42"`)
+		took("and one that was published by HTTP")
+	}
 
 	eval[chromedp.Void](t, tab, `globalThis.logged = []; console.log = (text) => logged.push(text);`)
 	eval[bool](t, tab, console[0]+"; true")
 	eventually(t, "an event of one's own is in the browser", func() bool {
-		insert() // until the stream is open, nobody is told there
+		insert() // an event from before the page's stream is open does not reach it
 		return strings.Contains(eval[string](t, tab, "logged.join()"), `"data":{"submission": 7}`)
 	})
 	took("and one is in the browser")
 
 	// Of all tests, those of one package: this is one of them.
 	environ = append(environ, "PKG=./sse/ssetest")
-	tests := paste(test, clone)
+	tests := paste("make test", clone)
 	tests.Stderr = nil
 	if out, err := tests.CombinedOutput(); err != nil || !strings.Contains(string(out), "ok ") {
 		t.Errorf("make test: %v: %s", err, out)

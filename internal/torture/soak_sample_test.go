@@ -61,7 +61,7 @@ func newSamples(t *testing.T, s *soak) *samples {
 			measure{key + "_goroutines", "node " + n + ": goroutines", inNumber, "Goroutines", 0.1, 20},
 			measure{key + "_fds", "node " + n + ": file descriptors", inNumber, "File descriptors", 0.15, 40},
 			measure{key + "_streams", "node " + n + ": streams and polls open", inNumber, "Streams open", 0.15, 40},
-			measure{key + "_ring", "node " + n + ": the ring", inBytes, "The ring", 0.1, megabyte},
+			measure{key + "_ring", "node " + n + ": the replay buffer", inBytes, "The replay buffer", 0.1, megabyte},
 			measure{key + "_cpu", "node " + n + ": CPU, of one core", inPercent, "CPU, of one core", 0.3, 3},
 			measure{key + "_lag", "node " + n + ": lag of the tail", inSeconds, "Lag of the tail", 0.1, 0.1},
 		)

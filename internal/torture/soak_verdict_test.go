@@ -98,7 +98,7 @@ func (s *soak) document(taken *samples, verdicts []verdict) []byte {
 	inEnglish := message.NewPrinter(language.English) // 9,956,373
 	b.WriteString(inEnglish.Sprintf(`# The soak
 
-%s of everyday, by `+"`make soak SOAK=%s`"+`: nothing lost, nothing twice, and nothing that grows.
+%s of everyday load, by `+"`make soak SOAK=%s`"+`: nothing was lost, nothing came twice, and nothing grew.
 
 ![The series of the soak, over time](soak.svg)
 
@@ -110,11 +110,11 @@ What goes on all the time, on one machine with two nodes that stay and a Postgre
   hold theirs open for %s to %s; dedup keys, `+"`deliver_at`"+`, `+"`COPY`"+`, `+"`POST /events`"+`.
 - **Topics**: %d at a time, a new one every 2 s in place of the oldest.
 - **Nodes**: a third one lives for %s to %s, ends by SIGTERM or one time in four by kill -9, and comes back.
-- **Retention**: events are removed at the age of %s, dedup keys and what is remembered of removals too. So each series has its
+- **Retention**: events are removed at the age of %s, dedup keys and records of removals too. So each series has its
   height after %s, and is judged from then on.
 
 In all %d transactions, %d rolled back, %d events given to %d readers over %d resumes and %d polls, %d nodes ended and %d killed.
-What each reader was given is held against what was committed between its first position and its last: **%d lost, %d twice**.
+The events that each reader received are compared with those committed between its first position and its last: **%d lost, %d twice**.
 
 *Start*, *middle* and *end* are medians of the thirds, *most* is the highest sample. A series grows when its end is above its start
 by more than a share of it and a constant, both of them small (%s).
