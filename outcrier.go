@@ -106,7 +106,7 @@ func prepare(ctx context.Context, config Config) error {
 	case errors.Is(err, migrations.ErrIncompatible):
 		return err
 	case err != nil:
-		config.Logger.WarnContext(ctx, "schema not checked", "err", strings.Join(strings.Fields(err.Error()), " "))
+		config.Logger.WarnContext(ctx, "schema can't be checked", "err", strings.Join(strings.Fields(err.Error()), " "))
 	}
 	return nil
 }

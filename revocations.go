@@ -59,7 +59,7 @@ func (r *revocations) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		case err != nil:
 			pause := retry.NextBackOff()
-			r.log.WarnContext(ctx, "revoked tokens not read", "err", err, "retry_in", pause)
+			r.log.WarnContext(ctx, "revoked tokens can't be read", "err", err, "retry_in", pause)
 			again = time.After(pause)
 		default:
 			retry.Reset()

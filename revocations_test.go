@@ -122,7 +122,7 @@ func TestNode_IsNotReadyWithoutTheRightToReadRevocations(t *testing.T) {
 		defer response.Body.Close()
 		return response.StatusCode
 	}
-	eventually(t, func() bool { return strings.Contains(log.String(), "revoked tokens not read") })
+	eventually(t, func() bool { return strings.Contains(log.String(), "revoked tokens can't be read") })
 	if ready, poll := status("/readyz"), status("/events?topic=a&wait=0"); ready != 503 || poll != 503 {
 		t.Errorf("readyz %d, a poll %d", ready, poll)
 	}

@@ -63,7 +63,7 @@ func parseClaims(body []byte) (c claims, err error) {
 		return c, err
 	}
 	if c.expires.IsZero() {
-		return c, errors.New("exp is missing, and is needed")
+		return c, errors.New("exp is missing")
 	}
 	if c.notBefore, err = numericDate(object, "nbf"); err != nil {
 		return c, err
@@ -87,7 +87,7 @@ func (c *claims) parseSubject(object map[string]any) (err error) {
 	case strings.ContainsFunc(c.subject, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }):
 		// It is logged and shown: no line breaks, nothing invisible, nothing that
 		// turns the direction of writing.
-		return errors.New("sub has characters that don't print")
+		return errors.New("sub has control characters or is not UTF-8")
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ func parseCompact(token string) (c compact, err error) {
 	case len(parts) == 5:
 		return c, errors.New("the token is encrypted (JWE); a signed one (JWS) is needed")
 	case len(parts) != 3:
-		return c, errors.New("the token has not the three parts of a JWT")
+		return c, errors.New("the token does not have the three parts of a JWT")
 	case parts[2] == "":
 		return c, errors.New("the token is not signed")
 	}

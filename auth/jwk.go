@@ -59,7 +59,7 @@ func parseJWK(fields map[string]any) (*Key, error) {
 		return nil, errors.New("use is not sig")
 	}
 	if operations, err := texts(fields, "key_ops"); err != nil || fields["key_ops"] != nil && !slices.Contains(operations, "verify") {
-		return nil, errors.New("key_ops is without verify")
+		return nil, errors.New("key_ops does not include verify")
 	}
 	var public any
 	switch kind {
@@ -70,7 +70,7 @@ func parseJWK(fields map[string]any) (*Key, error) {
 	case "OKP":
 		public, err = edJWK(fields)
 	default:
-		err = errors.New("of a kind not known, or a secret")
+		err = errors.New("an unknown kind of key, or a secret")
 	}
 	if err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func parseJWK(fields map[string]any) (*Key, error) {
 		return nil, err
 	}
 	if algorithm, given, err := optional[string](fields, "alg"); err != nil || given && algorithm != key.Algorithm() {
-		return nil, errors.New("alg is another than the kind's")
+		return nil, errors.New("alg does not fit the kind of key")
 	}
 	if key.ID, _, err = optional[string](fields, "kid"); err != nil || len(key.ID) > maxKidBytes {
 		return nil, errors.New("kid is not a string of at most 255 bytes")

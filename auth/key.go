@@ -134,7 +134,7 @@ func newPublic(public any) (*Key, error) {
 			return nil, fmt.Errorf("an RSA key of %d bits; allowed are %d to %d", bits, minRSABits, maxRSABits)
 		}
 		if public.E < 3 || public.E%2 == 0 {
-			return nil, errors.New("an RSA key with an exponent that is no odd number from 3 on")
+			return nil, errors.New("the exponent of an RSA key must be odd, and at least 3")
 		}
 		return &Key{method: jwt.SigningMethodRS256, verify: public}, nil
 	case *ecdsa.PublicKey:

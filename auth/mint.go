@@ -29,7 +29,7 @@ func Mint(key *Key, claims Claims, ttl time.Duration) (string, error) {
 	case key.sign == nil:
 		return "", errors.New("mint token: a public key does not sign, a secret or private key is needed")
 	case ttl < time.Second:
-		return "", fmt.Errorf("mint token: good for %s, at least 1s is needed", ttl)
+		return "", fmt.Errorf("mint token: valid for %s, at least 1s is needed", ttl)
 	}
 	now := time.Now()
 	grants := map[string]any{}

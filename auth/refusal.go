@@ -88,7 +88,7 @@ var (
 	errWithdrawn    = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the key that signed the token was withdrawn", is: ErrWithdrawn}
 	errTokenRevoked = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the token was revoked", is: ErrTokenRevoked}
 	// The node has not read the revocations yet.
-	errRevocationsUnknown = &Refusal{Status: http.StatusServiceUnavailable, Detail: "which tokens are revoked is not known yet: the database has not answered"}
+	errRevocationsUnknown = &Refusal{Status: http.StatusServiceUnavailable, Detail: "the revoked tokens are not known yet: the database has not answered"}
 	errRevoked            = &Refusal{Status: http.StatusUnauthorized, Detail: "the session has ended", is: ErrRevoked}
 	errUnavailable        = &Refusal{Status: http.StatusServiceUnavailable, Detail: "the keys to verify tokens are not available", is: ErrKeysUnavailable}
 )

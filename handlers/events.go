@@ -24,7 +24,7 @@ import (
 // events is GET /events: a stream, or for clients that accept JSON a long poll.
 func (h *handlers) events(c echo.Context, who identity) error {
 	if hasBody(c) {
-		return fault(http.StatusBadRequest, "a body is not read here; topics and all else belong in the query")
+		return fault(http.StatusBadRequest, "this request takes no body: put topics and everything else into the query")
 	}
 	isSocket := upgrades(c.Request())
 	poll, err := wantsJSON(c.Request().Header.Values(echo.HeaderAccept))

@@ -132,7 +132,7 @@ func (h *handlers) cors(next echo.HandlerFunc) echo.HandlerFunc {
 		given := request.Header.Values(echo.HeaderOrigin)
 		if len(given) != 1 || !slices.Contains(h.sites.origins, given[0]) {
 			if preflight {
-				return fault(http.StatusForbidden, "pages of this origin may not read here")
+				return fault(http.StatusForbidden, "this origin is not allowed")
 			}
 			return next(c)
 		}
@@ -143,12 +143,12 @@ func (h *handlers) cors(next echo.HandlerFunc) echo.HandlerFunc {
 			return next(c)
 		}
 		if !slices.Contains(methods, asked) {
-			return fault(http.StatusForbidden, fmt.Sprintf("pages of other origins may not use %.20q here", asked))
+			return fault(http.StatusForbidden, fmt.Sprintf("other origins may not use the method %.20q here", asked))
 		}
 		allowed := slices.Concat(sharedHeaders, h.Access.Headers)
 		for name := range strings.SplitSeq(request.Header.Get(echo.HeaderAccessControlRequestHeaders), ",") {
 			if name = strings.ToLower(strings.TrimSpace(name)); name != "" && !slices.Contains(allowed, name) {
-				return fault(http.StatusForbidden, fmt.Sprintf("pages of other origins may not send the header %.40q here", name))
+				return fault(http.StatusForbidden, fmt.Sprintf("other origins may not send the header %.40q here", name))
 			}
 		}
 		header.Add(echo.HeaderVary, echo.HeaderAccessControlRequestMethod+", "+echo.HeaderAccessControlRequestHeaders)

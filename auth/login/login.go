@@ -266,7 +266,7 @@ func (l *Login) exchange(ctx context.Context, secret, code string, a attempt) (c
 	case subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(a.Nonce)) != 1:
 		return nil, nil, errors.New("verify the ID token: it is of another sign-in")
 	case token.Subject == "" || len(token.Subject) > 255 || !printable(token.Subject):
-		return nil, nil, errors.New("verify the ID token: sub is not 1 to 255 bytes that print")
+		return nil, nil, errors.New("verify the ID token: sub must be 1 to 255 printable bytes")
 	}
 	err = token.Claims(&claims)
 	return claims, token, err

@@ -32,7 +32,7 @@ func openBookmark(path string) (*bookmark, error) {
 	}
 	lines := strings.Split(string(text), "\n")
 	if b.position = lines[0]; b.position == "" {
-		return nil, fmt.Errorf("%s has no position: remove it to begin as --from says", path)
+		return nil, fmt.Errorf("%s has no position: remove the file to begin where --from says", path)
 	}
 	for _, id := range lines[1 : len(lines)-1] { // after the last line break there is an id that was cut short, or nothing
 		b.done[id] = true

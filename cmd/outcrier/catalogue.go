@@ -299,7 +299,7 @@ func readStdin[T any](stdin io.Reader, want string) (value *T, err error) {
 		return nil, errors.New("standard input has null, want " + want)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("standard input has more than one JSON value, or goes on behind it; want " + want)
+		return nil, errors.New("standard input has more than one JSON value, or text after it; want " + want)
 	}
 	return value, nil
 }

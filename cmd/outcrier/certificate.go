@@ -40,7 +40,7 @@ func (c *certificate) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			if c.read == nil {
 				return nil, err
 			}
-			c.log.Warn("certificate not read, the one from before is used", "file", c.cert, "err", err, "retry_in", lookEvery)
+			c.log.Warn("certificate can't be read, the previous one stays in use", "file", c.cert, "err", err, "retry_in", lookEvery)
 		}
 	}
 	return c.read, nil

@@ -48,7 +48,7 @@ func (s ClientCertificateSettings) check(r *report, encrypted, autocert bool) {
 func parseAuthorities(file []byte) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(file) {
-		return nil, errors.New("no certificate in PEM is in it")
+		return nil, errors.New("it has no certificate in PEM form")
 	}
 	return pool, nil
 }
@@ -134,7 +134,7 @@ func (f *rereadFile[T]) get() (T, error) {
 		return f.value, err
 	case err.Error() != f.told:
 		f.told = err.Error()
-		f.log.Warn("file not read, what it had before is used", "file", f.name, "err", err, "retry_in", lookEvery)
+		f.log.Warn("file can't be read, its previous content stays in use", "file", f.name, "err", err, "retry_in", lookEvery)
 	}
 	return f.value, nil
 }

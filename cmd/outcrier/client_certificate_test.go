@@ -209,7 +209,7 @@ func TestServe_ClientCertificatesMayBeLeftOut(t *testing.T) {
 	for says, args := range map[string][]string{
 		"needs --tls-client-ca beside it":     {"--tls-client-optional"},
 		"needs --tls-cert beside it":          {"--tls-client-ca", ca},
-		"no certificate in PEM is in it":      {"--tls-client-ca", key, "--tls-cert", cert, "--tls-key", key},
+		"it has no certificate in PEM form":      {"--tls-client-ca", key, "--tls-cert", cert, "--tls-key", key},
 		"is no name of a certificate":         {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"prometheus": {}}`)},
 		`unknown grant "all"`:                 {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"cn:p": {"outcrier": {"admin": ["all"]}}}`)},
 		`unknown member "exp"`:                {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"cn:p": {"exp": 1}}`)},

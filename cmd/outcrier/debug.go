@@ -42,7 +42,7 @@ func serveApart(ctx context.Context, address string, handler http.Handler) error
 func onLoopback(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !handlers.IsLoopback(r.Host) {
-			http.Error(w, "this is for loopback", http.StatusMisdirectedRequest)
+			http.Error(w, "only clients on loopback may connect", http.StatusMisdirectedRequest)
 			return
 		}
 		next.ServeHTTP(w, r)

@@ -56,7 +56,7 @@ func (c tailConfig) execute(ctx context.Context, p process, event json.RawMessag
 			return nil
 		}
 		pause := retry.NextBackOff()
-		p.log.WarnContext(ctx, "the command has not taken the event", "id", e.ID, "err", err, "retry_in", pause)
+		p.log.WarnContext(ctx, "the command failed, and is run again", "id", e.ID, "err", err, "retry_in", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():

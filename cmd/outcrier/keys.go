@@ -110,7 +110,7 @@ func (k KeySettings) watch(ctx context.Context, v *auth.Verifier, log *slog.Logg
 			told = ""
 		case err.Error() != told:
 			told = err.Error()
-			log.WarnContext(ctx, "keys not read, those from before are used", "err", err, "retry_in", lookAtKeys)
+			log.WarnContext(ctx, "keys can't be read, the previous ones stay in use", "err", err, "retry_in", lookAtKeys)
 		}
 	}
 }

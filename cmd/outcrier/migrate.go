@@ -191,7 +191,7 @@ func runMigrateRoles(ctx context.Context, p process, c migrateRolesConfig) error
 		if err := m.Roles(ctx); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(p.stdout, "the roles are there, and have what they need; GRANT them to the logins of applications, nodes and people")
+		_, err := fmt.Fprintln(p.stdout, "the roles exist and have their rights; GRANT them to the logins of applications, nodes and people")
 		return err
 	}
 	text, err := m.RolesSQL(ctx)

@@ -19,7 +19,7 @@ func (e *examination) creators(ctx context.Context, conn *pgx.Conn, at place) {
 	schema := pgx.Identifier{at.name}.Sanitize()
 	switch err := conn.QueryRow(ctx, creatorsSQL, at.schema).Scan(&roles); {
 	case err != nil:
-		e.say(Error, "create", "who may create in the schema can't be told: "+plain(err), "look at the log of Postgres")
+		e.say(Error, "create", "the roles that may create in the schema can't be read: "+plain(err), "look at the log of Postgres")
 	case roles != "":
 		e.say(Error, "create", fmt.Sprintf("%s may create objects in schema %s, and so could have its owner run their code", roles, schema),
 			fmt.Sprintf("REVOKE CREATE ON SCHEMA %s FROM %s", schema, roles))
@@ -40,7 +40,7 @@ func (e *examination) rowSecurity(ctx context.Context, conn *pgx.Conn, at place)
 	remedies, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	switch {
 	case err != nil:
-		e.say(Error, "row security", "it can't be told: "+plain(err), "look at the log of Postgres")
+		e.say(Error, "row security", "it can't be looked at: "+plain(err), "look at the log of Postgres")
 	case len(remedies) > 0:
 		e.say(Error, "row security", "row level security is on for "+several(len(remedies), "table", "tables")+" of the outbox: rows are hidden, so events are not delivered",
 			"switch it off; rights keep these tables closed:", remedies...)
@@ -86,7 +86,7 @@ func (e *examination) rights(ctx context.Context, conn *pgx.Conn, at place) {
 	var role string
 	var super bool
 	if err := conn.QueryRow(ctx, `SELECT current_user, rolsuper FROM pg_roles WHERE rolname = current_user`).Scan(&role, &super); err != nil {
-		e.say(Error, "rights", "what this role may do can't be told: "+plain(err), "look at the log of Postgres")
+		e.say(Error, "rights", "the rights of this role can't be read: "+plain(err), "look at the log of Postgres")
 		return
 	}
 	schema := pgx.Identifier{at.name}.Sanitize()

@@ -30,7 +30,7 @@ func (e *examination) database(ctx context.Context) {
 	e.transport()
 	conn, err := dial(ctx, e.DatabaseURL)
 	if err != nil {
-		e.say(Error, "connection", "the database can't be reached: "+plain(err), "check --database-url, that Postgres runs, and what stands between")
+		e.say(Error, "connection", "the database can't be reached: "+plain(err), "check --database-url, whether Postgres runs, and firewalls and poolers in between")
 		return
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
@@ -61,7 +61,7 @@ func (e *examination) database(ctx context.Context) {
 func (e *examination) transport() {
 	for _, way := range []struct{ setting, url string }{{"--database-url", e.DatabaseURL}, {"--direct-url", e.DirectURL}} {
 		if host, why := outbox.Insecure(way.url); way.url != "" && host != "" {
-			e.say(Warning, "tls", fmt.Sprintf("%s leads to %s without proof: %s", way.setting, host, why),
+			e.say(Warning, "tls", fmt.Sprintf("%s connects to %s without verifying the server: %s", way.setting, host, why),
 				"add sslmode=verify-full to the URL, and sslrootcert=… where the authority is not one of the system's")
 			return
 		}

@@ -37,11 +37,11 @@ func (e *examination) listen(ctx context.Context) {
 	case err != nil:
 		e.say(Error, "listen", "LISTEN is refused: "+plain(err), remedy)
 	case !heard && pooled:
-		e.say(Error, "listen", fmt.Sprintf("LISTEN is not heard by %s: a pooler stands between (the connection was told to be process %d, and is %d)", setting, conn.PgConn().PID(), pid), remedy)
+		e.say(Error, "listen", fmt.Sprintf("LISTEN is not heard by %s: a pooler is in between (the connection was announced as process %d, and is process %d)", setting, conn.PgConn().PID(), pid), remedy)
 	case !heard:
-		e.say(Error, "listen", "LISTEN is not heard by "+setting+" within "+proofWait.String()+": a pooler or a proxy stands between, or the notification queue of Postgres is stuck", remedy+"; look at SELECT pg_notification_queue_usage()")
+		e.say(Error, "listen", "LISTEN is not heard by "+setting+" within "+proofWait.String()+": a pooler or a proxy is in between, or the notification queue of Postgres is stuck", remedy+"; look at SELECT pg_notification_queue_usage()")
 	case pooled:
-		e.say(Warning, "listen", "LISTEN is heard by "+setting+", through a pooler that holds on to a session", remedy)
+		e.say(Warning, "listen", "LISTEN is heard by "+setting+", through a pooler that keeps the session", remedy)
 	default:
 		e.ok("listen", "LISTEN is heard by %s", setting)
 	}

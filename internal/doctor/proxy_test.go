@@ -169,7 +169,7 @@ func TestListen_NamesThePooler(t *testing.T) {
 	found.want(t, OK, "listen", "--direct-url")
 
 	found = examine(t, Config{DatabaseURL: pgbouncer(t, direct, "session", ignored)})
-	found.want(t, Warning, "listen", "through a pooler that holds on to a session")
+	found.want(t, Warning, "listen", "through a pooler that keeps the session")
 }
 
 // A node sets what a pooler refuses, or takes and forgets: whatever the role has.

@@ -18,12 +18,12 @@ func (e *examination) schema(ctx context.Context, conn *pgx.Conn, at place) {
 	status, err := migrations.Migrations{URL: e.DatabaseURL, Schema: e.Schema}.Status(ctx)
 	switch {
 	case err != nil:
-		e.say(Error, "migrations", "the version of the schema can't be told: "+plain(err), "run outcrier migrate status")
+		e.say(Error, "migrations", "the version of the schema can't be read: "+plain(err), "run outcrier migrate status")
 	case status.Version < want.Version:
 		e.say(Error, "migrations", fmt.Sprintf("the schema is at version %d, and this program needs %d", status.Version, want.Version), "run outcrier migrate up")
 		return
 	case status.Version > want.Version:
-		e.say(Warning, "migrations", fmt.Sprintf("the schema is at version %d, and this program knows %d: a newer Outcrier was here", status.Version, want.Version), "use the doctor of that version")
+		e.say(Warning, "migrations", fmt.Sprintf("the schema is at version %d, and this program knows %d: a newer Outcrier migrated it", status.Version, want.Version), "use the doctor of that version")
 		return
 	case status.Problem != "":
 		e.say(Error, "migrations", "the schema is at version "+fmt.Sprint(status.Version)+", with something missing", status.Problem)

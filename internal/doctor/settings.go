@@ -87,13 +87,13 @@ func (e *examination) durability(ctx context.Context, conn *pgx.Conn) {
 		return
 	}
 	if idle == "0" {
-		e.say(Advice, "idle transactions", "idle_in_transaction_session_timeout is not set: a client that hangs in a transaction keeps its events for ever",
+		e.say(Advice, "idle transactions", "idle_in_transaction_session_timeout is not set: a client that hangs in a transaction holds its events back for ever",
 			"ALTER ROLE … SET idle_in_transaction_session_timeout = '5min', for the applications that append")
 	} else {
 		e.ok("idle transactions", "transactions that are idle are ended after %s", idle)
 	}
 	if fsync == "off" {
-		e.say(Warning, "durability", "fsync is off: a crash of the machine loses what was committed", "set fsync = on, unless nothing here matters")
+		e.say(Warning, "durability", "fsync is off: a crash of the machine loses what was committed", "set fsync = on, unless all data here may be lost")
 	}
 }
 

@@ -37,7 +37,7 @@ func (e *examination) token(ctx context.Context) {
 	case errors.Is(err, auth.ErrExpired):
 		e.say(Error, "token", "it is refused: "+err.Error(), remint, lines...)
 	case errors.Is(err, auth.ErrKeysUnavailable):
-		e.say(Error, "token", "whether it is good can't be told: the JWKS can't be fetched", "look at --jwks-url, from this machine", lines...)
+		e.say(Error, "token", "it can't be verified: the JWKS can't be fetched", "look at --jwks-url, from this machine", lines...)
 	default:
 		e.say(Error, "token", "it is refused: "+err.Error(), "compare what it says with --jwt-secret, --jwt-key-file, --jwks-url, --jwt-issuer and --jwt-audience", lines...)
 	}

@@ -87,7 +87,7 @@ func (v *visit) ready(ctx context.Context) bool {
 	err = json.NewDecoder(io.LimitReader(response.Body, 1<<16)).Decode(&ready)
 	switch {
 	case err != nil || ready.Ready == nil:
-		v.say(Error, "url", fmt.Sprintf("GET /readyz answers %s, and not as Outcrier does", response.Status), "have the proxy pass /readyz, /events and the others of docs/ to the node")
+		v.say(Error, "url", fmt.Sprintf("GET /readyz answers %s, and not as Outcrier does", response.Status), "have the proxy pass /readyz, /events and the other routes to the node")
 		return false
 	case !*ready.Ready:
 		v.say(Error, "url", "the node is not ready: "+ready.Reason, "run outcrier doctor with --database-url at the node")
@@ -126,7 +126,7 @@ func (v *visit) open(ctx context.Context, after string) *stream {
 	}
 	if a.error != nil {
 		cancel()
-		v.say(Error, "stream", "it can't be opened: "+withoutURL(a.error), "check what stands between")
+		v.say(Error, "stream", "it can't be opened: "+withoutURL(a.error), "check proxies and firewalls in between")
 		return nil
 	}
 	if a.StatusCode != http.StatusOK {
@@ -189,7 +189,7 @@ func (v *visit) greeting(s *stream) (position string, greeted bool) {
 	case s.byNode():
 		v.ok("compression", "the node compresses the stream, each event on its own (--gzip)")
 	default:
-		v.say(Error, "compression", "the stream is compressed ("+encoding+"): what compresses, collects before it sends", "no compression for text/event-stream at the proxy (nginx: not in gzip_types), and leave Cache-Control: no-transform in force")
+		v.say(Error, "compression", "the stream is compressed ("+encoding+"): a proxy that compresses collects data before it sends", "no compression for text/event-stream at the proxy (nginx: not in gzip_types), and leave Cache-Control: no-transform in force")
 		return "", false
 	}
 	var lost []string
@@ -197,7 +197,7 @@ func (v *visit) greeting(s *stream) (position string, greeted bool) {
 		lost = append(lost, "Cache-Control: no-store, no-transform")
 	}
 	if len(lost) > 0 {
-		v.say(Warning, "headers", "headers of the answer are lost on the way", "have the proxy pass them on: what stands behind it acts by them", lost...)
+		v.say(Warning, "headers", "headers of the answer are lost on the way", "have the proxy pass them on: clients and other proxies act on them", lost...)
 	}
 	if s.response.ProtoMajor == 1 {
 		v.say(Advice, "protocol", "the URL speaks HTTP/1.1: browsers open six connections per site, and each open stream is one of them", "speak HTTP/2 to browsers, at the proxy or by TLS at the node")
@@ -255,13 +255,13 @@ func (v *visit) resume(ctx context.Context, position string) {
 	}
 	switch {
 	case err != nil:
-		v.say(Error, "resume", "a stream that resumes is not greeted: "+err.Error(), "look at the log of the node")
+		v.say(Error, "resume", "a resumed stream gets no outcrier.hello: "+err.Error(), "look at the log of the node")
 	case told.Resumed == false:
 		v.say(Error, "resume", "the header Last-Event-ID does not reach the node: browsers miss what happens while they are away", "have the proxy pass it on")
 	case told.Resumed == true:
 		v.ok("resume", "Last-Event-ID reaches the node, and the stream went on whole")
 	default:
-		v.say(Warning, "resume", "a stream could not go on whole, a moment later: "+hello.data, "see whether several databases stand behind this URL")
+		v.say(Warning, "resume", "a stream could not be resumed a moment later: "+hello.data, "check whether this URL leads to several databases")
 	}
 }
 

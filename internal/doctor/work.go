@@ -27,7 +27,7 @@ func (e *examination) sequence(ctx context.Context, conn *pgx.Conn) {
 	case cache != 1:
 		e.say(Error, "sequence", fmt.Sprintf("%s has a cache of %d: events may come out of order", name, cache), "ALTER SEQUENCE "+name+" CACHE 1")
 	case increment < 1:
-		e.say(Error, "sequence", fmt.Sprintf("%s goes by %d: ids do not rise", name, increment), "ALTER SEQUENCE "+name+" INCREMENT 1")
+		e.say(Error, "sequence", fmt.Sprintf("%s has the increment %d: ids do not rise", name, increment), "ALTER SEQUENCE "+name+" INCREMENT 1")
 	case largest > last:
 		e.say(Error, "sequence", fmt.Sprintf("%s is at %d, and the table has id %d: ids will repeat, as after a logical copy, which brings no sequences", name, last, largest),
 			fmt.Sprintf("SELECT setval('%s', %d)", name, largest))
@@ -66,7 +66,7 @@ func (e *examination) partitions(ctx context.Context, conn *pgx.Conn, at place) 
 	until := time.Duration(ahead * float64(time.Second))
 	switch {
 	case !covered:
-		e.say(Error, "partitions", "there is no partition for now: appends go to event_default", maintain+"; events of a day that lie in event_default are moved when it is past")
+		e.say(Error, "partitions", "no partition covers the present time: appends go to event_default", maintain+"; events of a day that lie in event_default are moved when it is past")
 	case until < 24*time.Hour:
 		e.say(Warning, "partitions", fmt.Sprintf("partitions cover only the next %v", until.Round(time.Hour)), maintain)
 	case count > manyPartitions:

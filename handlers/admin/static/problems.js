@@ -6,7 +6,7 @@ const chinese = [
   [/^the database is not available$/, '数据库不可用'],
   [/^the database did not answer in time: ask for less, or later$/, '数据库没有及时应答，请缩小范围或稍后再试'],
   [/^the schema is older than this server: run outcrier migrate up$/, '数据库结构比服务器旧，请运行 outcrier migrate up'],
-  [/^which tokens are revoked is not known yet: the database has not answered$/, '数据库尚未应答，还不知道哪些令牌已被撤销'],
+  [/^the revoked tokens are not known yet: the database has not answered$/, '数据库尚未应答，还不知道哪些令牌已被撤销'],
   [/^the keys to verify tokens are not available$/, '暂时取不到验证令牌的密钥'],
   [/^the server is being stopped$/, '服务器正在停止'],
   [/^no way to authenticate requests is configured$/, '服务器没有配置身份验证方式'],

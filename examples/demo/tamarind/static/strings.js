@@ -15,7 +15,7 @@ export const strings = {
     whose: 'Whose desk',
     'other-language': '中文',
     'other-language-title': '切换到中文',
-    tour: 'What commits in Postgres is on the screen at once: three people, three streams. Try:',
+    tour: 'What the application commits in Postgres is on the screen at once: three people, three streams. Try:',
     'tour-1': 'Ask for something as Ada.',
     'tour-2': 'Approve it as Rita, and buy it as Tom.',
     'tour-3': 'Cut somebody’s network, go on, reconnect.',
