@@ -19,8 +19,8 @@ var public = []string{".", "auth", "auth/login", "client", "handlers", "migratio
 
 const module = "github.com/outcrier/outcrier"
 
-// What is public mentions no internal type: a program outside this module could not name
-// it, and so not use what needs it.
+// No exported identifier mentions an internal type: a program outside of this module
+// could not name that type, and so could not use the identifier.
 func TestAPI_MentionsNoInternalType(t *testing.T) {
 	list := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./...")
 	list.Stderr = os.Stderr
@@ -87,7 +87,7 @@ func TestAPI_KnowsEveryPackage(t *testing.T) {
 	}
 }
 
-// mentions collects the internal types that are reached by what is exported.
+// mentions collects the internal types that exported identifiers reach.
 type mentions struct {
 	seen     map[types.Type]bool
 	internal []string

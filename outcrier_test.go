@@ -108,8 +108,8 @@ func TestNew_ReportsAllMistakes(t *testing.T) {
 	}
 }
 
-// With nothing but a database and who may, and no logger, a node streams, moves what is
-// scheduled, and ends in order.
+// With only a database and an Authenticate, and no logger, a node streams, delivers
+// scheduled events, and ends in order.
 func TestNode_StreamsAndEndsInOrder(t *testing.T) {
 	database := outboxtest.URL(t)
 	node := newNode(t, outcrier.Config{DatabaseURL: database, Open: true, Audit: true, DrainTime: -1})
@@ -214,7 +214,7 @@ func TestNew_Migrates(t *testing.T) {
 	c.Until("test.added")
 }
 
-// What a node is asked for is what its parts are told.
+// Each setting of a node reaches its parts.
 func TestNew_RefusesToNobodysSurprise(t *testing.T) {
 	node := newNode(t, outcrier.Config{
 		NoAdmin: true, Metrics: outcrier.MetricsOff, DrainTime: -1, Name: "n1",

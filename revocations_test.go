@@ -25,8 +25,9 @@ func signedIn(r *http.Request) (outcrier.Identity, error) {
 	return outcrier.Identity{Subject: subject, TokenID: "id of " + subject, Issued: time.Now().Add(-time.Minute), Subscribe: []outbox.Pattern{"**"}, Explicit: true}, nil
 }
 
-// A revocation in the table ends the streams of every node, refuses what comes, and is
-// known to a node that starts later; what a row by hand says counts as well.
+// A revocation in the table ends the streams of every node, has later requests refused,
+// and is known to a node that starts later; a row that is inserted by hand counts as
+// well.
 func TestNode_RevocationsReachEveryNode(t *testing.T) {
 	database := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, database)
@@ -83,7 +84,7 @@ func TestNode_RevocationsReachEveryNode(t *testing.T) {
 		}
 	}
 	add(t, database, "a")
-	stays.Until("test.added") // markers are given to nobody
+	stays.Until("test.added") // no reader receives a marker
 	if _, err := pool.Exec(t.Context(), `DELETE FROM outcrier.revoked WHERE sub = 'eve'`); err != nil {
 		t.Fatal(err)
 	}
@@ -99,8 +100,8 @@ func TestNode_RevocationsReachEveryNode(t *testing.T) {
 	})
 }
 
-// A node whose role may not read what is revoked lets nobody in, is not ready, and its log
-// says what is missing.
+// A node whose role may not read the revocations refuses every request, is not ready,
+// and logs the missing right.
 func TestNode_IsNotReadyWithoutTheRightToReadRevocations(t *testing.T) {
 	database := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, database)

@@ -84,8 +84,8 @@ func TestNode_LimitsWhatAPrincipalSchedules(t *testing.T) {
 	}
 }
 
-// Requests that run at the same time, at two nodes, don't each count what is scheduled before
-// any of them has committed.
+// Requests that run at the same time, at two nodes, don't all count the scheduled
+// events before any of them has committed.
 func TestNode_ParallelRequestsStayWithinWhatAPrincipalSchedules(t *testing.T) {
 	database := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, database)

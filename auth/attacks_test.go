@@ -477,7 +477,7 @@ func FuzzVerify(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			// What is accepted says so in so many words.
+			// An accepted token has its claims by their exact names.
 			var said struct {
 				Outcrier map[string]json.RawMessage
 			}

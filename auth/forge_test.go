@@ -78,7 +78,7 @@ func newVerifier(t testing.TB, change func(*auth.Config)) *auth.Verifier {
 
 func b64(data []byte) string { return base64.RawURLEncoding.EncodeToString(data) }
 
-// forge signs what it is told, be it allowed or not.
+// forge signs any header and claims, allowed or not.
 func forge(header, body string, method jwt.SigningMethod, key any) string {
 	text := b64([]byte(header)) + "." + b64([]byte(body))
 	return text + "." + b64(must(method.Sign(text, key)))

@@ -85,7 +85,7 @@ func TestIdentity_EndsWithItsToken(t *testing.T) {
 		if err := errors.Join(p.Ended(), ctx.Err()); err != nil {
 			t.Error(err)
 		}
-		accepted(t, v, token) // what is let in now is not ended at once
+		accepted(t, v, token) // a token that is accepted now must not be revoked at once
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if !errors.Is(context.Cause(ctx), auth.ErrExpired) || !errors.Is(p.Ended(), auth.ErrExpired) {
@@ -145,8 +145,8 @@ func BenchmarkIdentity_MaySubscribeWorst(b *testing.B) {
 	}
 }
 
-// A list grants what it names and no more; what it misspells refuses the token, for it
-// was to grant or to restrict something.
+// A list grants the names in it and no others. A misspelt name refuses the token,
+// because its author meant to grant or to restrict something.
 func TestIdentity_AdminGrantsAreApart(t *testing.T) {
 	v := newVerifier(t, nil)
 	p := accepted(t, v, hs(granting(`{"admin":["metrics","operate","metrics"]}`)))
@@ -183,8 +183,8 @@ func TestIdentity_AdminGrantsAreApart(t *testing.T) {
 	}
 }
 
-// A token that an issuer made for ten years by mistake is not good for ten years, whether
-// it says since when it is or not.
+// A token that an issuer made for ten years by mistake is not valid for ten years,
+// whether it says since when it is or not.
 func TestVerify_LifeOfATokenIsBounded(t *testing.T) {
 	v := newVerifier(t, func(c *auth.Config) { c.MaxLife = 24 * time.Hour })
 	const years = 10 * 365 * 24 * time.Hour

@@ -146,14 +146,14 @@ func TestJWKS_NewKeyIsTakenAtOnceAndOldOneGoes(t *testing.T) {
 		refused(t, v, esBy(ecKey, "one"), "no key")
 		accepted(t, v, esBy(next, "two"))
 
-		// The old kid with another key behind it.
+		// The old kid, now of another key.
 		swapped := newEC()
 		i.serve(jwk("two", swapped))
 		time.Sleep(5*time.Minute + time.Second)
 		refused(t, v, esBy(next, "two"), "signature is wrong")
 		accepted(t, v, esBy(swapped, "two"))
 
-		// A key taken back, given again.
+		// A key that was withdrawn is published again.
 		i.serve(jwk("one", ecKey))
 		time.Sleep(5*time.Minute + time.Second)
 		accepted(t, v, esBy(ecKey, "one"))
@@ -197,7 +197,8 @@ func TestJWKS_OutageKeepsTheLastKeys(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		refused(t, v, forge(`{"alg":"ES256","kid":"one"}`, body(), jwt.SigningMethodES256, evilEC), "signature is wrong")
-		// A key that came meanwhile: nobody can tell.
+		// Whether this key was added meanwhile is not known while the JWKS can't be
+		// fetched.
 		unavailable(t, v, esBy(evilEC, "two"))
 		i.serve(jwk("one", ecKey))
 		time.Sleep(6 * time.Minute)
@@ -218,7 +219,7 @@ func TestJWKS_StartsWithoutItAndRecovers(t *testing.T) {
 		time.Sleep(30 * time.Second)
 		unavailable(t, v, esBy(ecKey, "one"))
 		unavailable(t, v, es(`{"alg":"ES256"}`, body()))
-		accepted(t, v, hs(body())) // a secret of the configuration needs nobody
+		accepted(t, v, hs(body())) // a secret of the configuration needs no JWKS
 		refused(t, v, forge(`{"alg":"HS256"}`, body(), jwt.SigningMethodHS256, []byte("x")), "signature is wrong")
 		refused(t, v, "a.b.c", "base64url")
 		i.serve(jwk("one", ecKey))

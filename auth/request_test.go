@@ -96,7 +96,7 @@ func TestRequestToken_TakesOneTokenOrRefuses(t *testing.T) {
 	}
 }
 
-// Who sets the cookie is sent the old one beside the new token.
+// A request that sets a new cookie still carries the old one.
 func TestHeaderToken_LooksAtNothingElse(t *testing.T) {
 	r := request("token=a.b.d", "Authorization", "Bearer a.b.c", "Cookie", "outcrier_token=a.b.e")
 	if token, source, err := auth.HeaderToken(r); token != "a.b.c" || source != auth.FromHeader || err != nil {

@@ -33,8 +33,8 @@ func never401(t *testing.T, v *auth.Verifier, token string) bool {
 	return err == nil
 }
 
-// Whoever sends tokens of unknown keys, however many, does not have those of a new key
-// refused: they are taken at once, or told to come back and then taken.
+// A client that sends any number of tokens with unknown keys can't have tokens of a new
+// key refused: they are accepted at once, or answered 503 and accepted later.
 func TestJWKS_JunkDoesNotTouchARotation(t *testing.T) {
 	junk := map[string]func(n int) string{
 		"kids, each another":      func(n int) string { return esNow(evilEC, kid(fmt.Sprint("junk", n))) },
@@ -159,8 +159,8 @@ func TestJWKS_OldTokensOfUnknownKeysAreFinal(t *testing.T) {
 	})
 }
 
-// A JWKS that can't be fetched is not trusted for ever: whoever keeps the server from the
-// issuer would keep a withdrawn key alive.
+// A JWKS that can't be fetched is not trusted for ever: an attacker who cuts the server
+// off from the issuer would keep a withdrawn key alive.
 func TestJWKS_AgeIsLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
@@ -193,7 +193,7 @@ func TestJWKS_AgeIsLimited(t *testing.T) {
 		if !strings.Contains(log.String(), "level=ERROR msg=\"jwks is too old") {
 			t.Error("the log does not say so")
 		}
-		accepted(t, v, hs(body())) // the configuration's own key needs nobody
+		accepted(t, v, hs(body())) // the configuration's own key needs no JWKS
 		i.serve(jwk("one", ecKey))
 		time.Sleep(5*time.Minute + time.Second)
 		accepted(t, v, token)
@@ -203,7 +203,7 @@ func TestJWKS_AgeIsLimited(t *testing.T) {
 	})
 }
 
-// The limit holds also where nobody runs the verifier.
+// The limit holds also if the verifier's Run is not called.
 func TestJWKS_AgeIsLimitedWithoutRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{}
@@ -243,7 +243,7 @@ func TestVerifier_KeysAreReplaced(t *testing.T) {
 	if strings.Contains(log.String(), string(next)) || !strings.Contains(log.String(), "keys changed") {
 		t.Errorf("log %q", log.String())
 	}
-	// Beside a JWKS, each has its own.
+	// With a JWKS, each set has its own limit.
 	synctest.Test(t, func(t *testing.T) {
 		i := &issuer{}
 		i.serve(jwk("one", evilEC))

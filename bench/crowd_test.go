@@ -245,7 +245,7 @@ func TestCrowd_AsksForItsTopic(t *testing.T) {
 	}
 }
 
-// By WebSocket a crowd sees the same: what came, at which position, and an end.
+// By WebSocket a crowd sees the same events and positions, and an end.
 func TestCrowd_ReadsMessages(t *testing.T) {
 	asked := make(chan *http.Request, 1)
 	long := strings.Repeat("x", 70_000)

@@ -53,7 +53,8 @@ func bundle(t *testing.T, without ...string) []byte {
 	return append([]byte("// Outcrier's JavaScript module, Apache-2.0: https://github.com/outcrier/outcrier/tree/main/client\n"), result.OutputFiles[0].Contents...)
 }
 
-// TestScript_IsMadeOfTheSource compares what is committed with what the source gives.
+// TestScript_IsMadeOfTheSource compares the committed file with one that is made of the
+// source now.
 func TestScript_IsMadeOfTheSource(t *testing.T) {
 	made := bundle(t)
 	if *update {

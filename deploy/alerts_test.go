@@ -109,7 +109,7 @@ func TestDashboard_IsRedWhenOneOfFiveNodesDoesNotFollow(t *testing.T) {
 		t.Errorf("without nodes it is %+v", defaults.Mappings)
 	}
 	expr := strings.NewReplacer("$job", "outcrier", "$instance", ".*").Replace(panel.Targets[0].Expr)
-	// Five nodes, by what is scraped of them: "1" follows, "0" does not, "_" is down.
+	// Five nodes, by their scraped metrics: "1" follows, "0" does not, "_" is down.
 	file := &strings.Builder{}
 	fmt.Fprintln(file, "tests:")
 	for nodes, want := range map[string]string{"11111": "0", "11011": "1", "1111_": "1", "0000_": "5", "": ""} {

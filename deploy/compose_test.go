@@ -19,8 +19,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// compose is what is looked at of docker-compose.yml; what it does not know is a
-// mistake.
+// compose is the checked part of docker-compose.yml; an unknown key is a mistake.
 type compose struct {
 	Name     string
 	Services map[string]service

@@ -12,7 +12,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// object is what is looked at of the manifests.
+// object is the checked part of a manifest.
 type object struct {
 	APIVersion string `yaml:"apiVersion"`
 	Kind       string

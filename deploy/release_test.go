@@ -37,7 +37,7 @@ func TestRelease_HasTheNoticesOfWhatItIsMadeOf(t *testing.T) {
 	}
 }
 
-// What is released is signed, has its bill of materials, and is built only when no known
+// A release is signed, has its bill of materials, and is built only when no known
 // vulnerability is called: a check that could not be made stops the release.
 func TestRelease_IsSignedAndChecked(t *testing.T) {
 	var release struct {

@@ -15,8 +15,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// The DBA's page, followed from its first statement to its last: the logins have what it
-// promises, and no more.
+// The DBA's page is followed from its first statement to its last: the logins have the
+// rights that it promises, and no others.
 func TestDBA_StepsGiveTheRightsThatThePagePromises(t *testing.T) {
 	address := outboxtest.URL(t)
 	admin := connect(t, address)

@@ -103,8 +103,8 @@ func packages(t *testing.T) map[string]map[string]bool {
 	return all
 }
 
-// TestModules_AreCheckedAndKeptUpToDate: each module beside the root is gone through by the
-// Makefile, and its dependencies are updated.
+// TestModules_AreCheckedAndKeptUpToDate: the Makefile checks each module other than the
+// root, and dependabot updates its dependencies.
 func TestModules_AreCheckedAndKeptUpToDate(t *testing.T) {
 	_, listed, _ := strings.Cut(text(t, "../Makefile"), "\nMODULES := ")
 	listed, _, _ = strings.Cut(listed, "\n")

@@ -44,7 +44,7 @@ func TestLinks_LeadSomewhere(t *testing.T) {
 	}
 }
 
-// TestReadme_LinksEveryDocument: nobody finds a document that nothing links to.
+// TestReadme_LinksEveryDocument: a document without a link is not found.
 func TestReadme_LinksEveryDocument(t *testing.T) {
 	all, err := filepath.Glob("*.md")
 	if err != nil {
@@ -59,8 +59,8 @@ func TestReadme_LinksEveryDocument(t *testing.T) {
 	}
 }
 
-// TestDecisions_AreListedAndHaveTheirParts: each page is in the index, and says what was
-// weighed and what would change it.
+// TestDecisions_AreListedAndHaveTheirParts: each page is in the index, and says which
+// alternatives were considered and what would change the decision.
 func TestDecisions_AreListedAndHaveTheirParts(t *testing.T) {
 	pages, err := filepath.Glob("decisions/0*.md")
 	if err != nil || len(pages) == 0 {

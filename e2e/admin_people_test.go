@@ -56,7 +56,7 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 		do(t, tab, chromedp.SetValue(selector, text, chromedp.NodeVisible))
 	}
 	shows("Sent to")
-	see(t, tab, `#leave:not([hidden])`) // also where nobody came by the overview
+	see(t, tab, `#leave:not([hidden])`) // also on a page that was not reached from the overview
 
 	// Who was sent what, and why not.
 	click(`#nav a[href="#/people"]`)
@@ -129,7 +129,7 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 	axe.check(t, tab, "erased")
 	screenshot(t, tab, "admin-erased")
 
-	// What nobody was sent.
+	// Events that were sent to nobody.
 	click(`#nav a[href="#/history"]`)
 	click(`[data-testid=publish]`)
 	fill(`dialog [name=topic]`, "nobody/follows")

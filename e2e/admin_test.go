@@ -99,7 +99,7 @@ FROM outcrier.history_id, generate_series(1, 2) AS n`
 	return db
 }
 
-// adminViews are the views, each with what is there when it is ready.
+// adminViews are the views, each with a selector that matches when it is ready.
 var adminViews = map[string]string{
 	"":           `document.querySelectorAll('.plot svg').length === 3 && document.querySelectorAll('[data-testid=nodes] tbody tr').length === 1 && document.querySelectorAll('[data-testid=pending] tbody tr').length === 1`,
 	"streams":    `document.querySelectorAll('[data-testid=stream]').length === 3`,
@@ -148,7 +148,7 @@ func TestAdmin_ShowsWhatThereIs(t *testing.T) {
 	}
 }
 
-// What a view says when there is nothing, or nobody answers.
+// What a view says when there is nothing to show, or no answer.
 func TestAdmin_SaysThatThereIsNothing(t *testing.T) {
 	axe := installAxe(t)
 	database := outboxtest.URL(t)
@@ -185,7 +185,7 @@ func TestAdmin_SaysThatThereIsNothing(t *testing.T) {
 	settled(t, tab, `document.querySelector('#trouble').textContent === ''`)
 }
 
-// The token is asked for, judged, kept, and given back.
+// The page asks for a token, checks it, keeps it, and removes it on sign-out.
 func TestAdmin_SignsInAndOut(t *testing.T) {
 	axe := installAxe(t)
 	database := outboxtest.URL(t)
@@ -247,7 +247,7 @@ func installAxe(t *testing.T) axe {
 	return axe(source)
 }
 
-// check fails for what is serious or critical on the page.
+// check fails for findings on the page that are serious or critical.
 func (a axe) check(t *testing.T, tab context.Context, name string) {
 	t.Helper()
 	if !eval[bool](t, tab, `'axe' in globalThis`) {

@@ -142,7 +142,7 @@ func expect(rows []row, query url.Values) []event {
 	return events
 }
 
-// envelope is a row as a CloudEvent, its payload byte for byte but for lineEnds.
+// envelope is a row as a CloudEvent, its payload byte for byte except for lineEnds.
 func envelope(r row) string {
 	quote := func(text string) string {
 		quoted, _ := json.Marshal(text) // a string can't fail

@@ -96,9 +96,9 @@ func freeAddress() string {
 	}
 }
 
-// A whole issue: the first who asks for the name has the server get a certificate,
-// prove by TLS-ALPN-01 on its own port that the name is its, and serve with it. It
-// is kept for the next start; for other names nobody is asked.
+// A certificate is issued: the first client that names the host has the server get one,
+// prove by TLS-ALPN-01 on its own port that it owns the name, and serve with it. It is
+// kept for the next start; no authority is asked for other names.
 func TestAutocert_ServesWithACertificateThatItGot(t *testing.T) {
 	authority, cache := newAuthority(t), t.TempDir()
 	secret := filepath.Join(t.TempDir(), "secret")
@@ -150,7 +150,7 @@ func TestAutocert_ServesWithACertificateThatItGot(t *testing.T) {
 		t.Errorf("%s, %v", response.Status, response.Header)
 	}
 
-	// Another start, with what was kept.
+	// Another start, with the certificate that was kept.
 	again := start()
 	if _, err := dial(again, "events.example.com"); err != nil || authority.orders.Load() != 1 {
 		t.Errorf("%v, %d orders", err, authority.orders.Load())

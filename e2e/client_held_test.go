@@ -14,8 +14,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// beginningOnly is a proxy that lets through what comes of a stream at once, and holds back
-// all else. Polls get through, and sockets where they may.
+// beginningOnly is a proxy that passes on the first bytes of a stream at once, and
+// holds back the rest. Polls get through, and sockets where they may.
 func beginningOnly(t *testing.T, s *stage, sockets bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Upgrade") != "" && !sockets {

@@ -57,9 +57,9 @@ func startNginx(t *testing.T, site, events, directives string) string {
 	return "http://" + address
 }
 
-// proxyBuffers goes through a real nginx that buffers: one that is told by the answer
-// not to; one that ignores it, and passes chunks on all the same; and one that ignores
-// it and speaks HTTP/1.0 to the server, which has no chunks.
+// proxyBuffers goes through a real nginx that buffers: one that the answer tells not
+// to; one that ignores it, and passes chunks on all the same; and one that ignores it
+// and speaks HTTP/1.0 to the server, which has no chunks.
 func proxyBuffers(t *testing.T, s *stage) {
 	for directives, via := range map[string]string{
 		"proxy_http_version 1.1; proxy_buffering on;":                                         "stream",

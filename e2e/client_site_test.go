@@ -24,7 +24,7 @@ type site struct {
 	// wrong, when set, answers instead of Outcrier; refused counts its answers.
 	wrong   atomic.Pointer[http.HandlerFunc]
 	refused atomic.Int64
-	// minted are the tokens that /token has given.
+	// minted are the tokens that /token has returned.
 	minted atomic.Int64
 	token  func() string
 

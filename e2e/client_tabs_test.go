@@ -52,7 +52,7 @@ func tabsShare(t *testing.T, s *stage) {
 	tabs[0].close(t)
 	compare(1)
 	eventually(t, "the tabs left have one stream", func() bool { return s.streams(t, "all") == 1 && s.streams(t, "a") == 0 })
-	// A tab that comes later, from the past, and whose page is loaded anew.
+	// A tab that comes later, from the past, and whose page is reloaded.
 	past := s.page(t, fmt.Sprintf("share: true, remember: 'tabs', from: 'earliest', topics: ['%s/b', '%[1]s/all']", s.topic))
 	want, tabs = append(want, "b"), append(tabs, past)
 	compare(1)
@@ -79,7 +79,7 @@ func tabsShare(t *testing.T, s *stage) {
 	past.close(t)
 }
 
-// tabMayNot has a tab ask for what is refused: the others go on without it.
+// tabMayNot has a tab ask for a topic that is refused: the others go on without it.
 func tabMayNot(t *testing.T, s *stage) {
 	good := s.page(t, "share: true")
 	isLive(t, good)

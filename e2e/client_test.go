@@ -28,8 +28,8 @@ func TestClient_Firefox(t *testing.T) {
 	situations(t, newFirefox(t), "--gzip")
 }
 
-// situations brings pages of a browser into each situation that the module has to
-// get out of, and compares what they were given with what is held.
+// situations brings pages of a browser into each situation that the module has to get
+// out of, and compares the events that they received with the table.
 func situations(t *testing.T, browser browser, args ...string) {
 	database := outboxtest.URL(t)
 	s := startAs(t, "serve", append([]string{"--dev", "--database-url", database, "--retry", "200ms", "--heartbeat", "1s", "--audit", "--log-level", "warn"}, args...)...)
@@ -157,8 +157,9 @@ func (s *stage) held(t *testing.T, like string) (ids []string) {
 	return ids
 }
 
-// check appends a last event on a topic, waits for it, and compares what the page was
-// given with what is held on topics like a pattern, without the first so many.
+// check appends a last event on a topic, waits for it, and compares the events that the
+// page received with those in the table on topics like a pattern, without the first
+// few.
 func (s *stage) check(t *testing.T, in tab, last, like string, without int) {
 	t.Helper()
 	s.add(t, last)
@@ -218,7 +219,7 @@ func proxyAnswers(t *testing.T, s *stage) {
 		isLive(t, in)
 	}
 	s.check(t, in, "a", "%", 0)
-	// What is meant to be final is.
+	// A final state is final.
 	s.site.answer(status(204))
 	until(t, in, "the page has stopped", "stream.state === 'closed' && stream.told.at(-1)[1].reason === 'stopped'")
 	s.site.mend()
@@ -283,7 +284,8 @@ func putAway(t *testing.T, s *stage) {
 	s.add(t, "b", "c")
 	in.back(t)
 	if !value[bool](t, in, "!!globalThis.stream") {
-		// Firefox keeps no pages while it is driven: the page is told what it would be.
+		// Firefox keeps no pages in its back/forward cache while it is driven: the test
+		// dispatches the page's events itself.
 		s.listen(t, in, "share: true")
 		isLive(t, in)
 		before := len(s.held(t, "%"))

@@ -19,7 +19,7 @@ import (
 	"github.com/tmaxmax/go-sse"
 )
 
-// notebook is what a client has been given so far, by stream.
+// notebook has the events that a client has received so far, by stream.
 type notebook struct {
 	mu      sync.Mutex
 	streams [][]event
@@ -65,7 +65,7 @@ func readGoSSE(t *testing.T, urls []string) func(marker string) [][]event {
 			switch e.Type {
 			case "":
 				if e.Data == "" {
-					return // go-sse tells of the field retry too
+					return // go-sse reports the field retry too
 				}
 				e.Type = "message"
 			case "outcrier.position":

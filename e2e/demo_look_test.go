@@ -19,9 +19,9 @@ type gallery struct {
 	axe axe
 }
 
-// state looks at a state in light and dark, in both languages and at each width,
-// for what axe finds serious and for what is too wide. With pictures to be kept
-// it looks at all of them together, else at two pairs of extremes.
+// state looks at a state in light and dark, in both languages and at each width, for
+// findings of axe that are serious and for anything too wide. With screenshots to be
+// kept it looks at all combinations, else at two pairs of extremes.
 func (g gallery) state(t *testing.T, name string) {
 	t.Helper()
 	looks := []look{{390, 844, "dark", "en"}, {1440, 900, "light", "en"}, {390, 844, "light", "zh"}, {1440, 900, "dark", "zh"}}

@@ -57,9 +57,9 @@ func textOf(t *testing.T, tab context.Context, selector string) string {
 	return eval[string](t, tab, fmt.Sprintf("document.querySelector(`%s`).innerText", selector))
 }
 
-// TestDemo_SubmitApproveTrade has a purchase go from desk to desk, each of which
-// hears of it by its own stream, and ends in the details of the trade. What is
-// offered to do about an event is what the catalogue says, also when it was edited.
+// TestDemo_SubmitApproveTrade has a purchase go from desk to desk, each of which hears
+// of it by its own stream, and ends in the details of the trade. The action offered for
+// an event is the catalogue's, also after an edit.
 func TestDemo_SubmitApproveTrade(t *testing.T) {
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database)
@@ -129,9 +129,9 @@ func TestDemo_LockedOut(t *testing.T) {
 	}
 }
 
-// TestDemo_Maintenance announces a window. That it begins and ends is told by
-// events that waited for their time; in between the market is shut, and what could
-// not be done then is tried again after.
+// TestDemo_Maintenance announces a window. Its begin and its end are scheduled events;
+// in between the market is shut, and a purchase that was refused then is tried again
+// afterwards.
 func TestDemo_Maintenance(t *testing.T) {
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database)
@@ -235,8 +235,8 @@ func TestDemo_CutNetwork(t *testing.T) {
 	}
 }
 
-// TestDemo_Refreshes has prices change without their events saying how: the
-// catalogue says to read anew.
+// TestDemo_Refreshes changes prices by events without the prices: the catalogue's
+// action is to refresh.
 func TestDemo_Refreshes(t *testing.T) {
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database)
@@ -259,7 +259,7 @@ func TestDemo_Refreshes(t *testing.T) {
 }
 
 // TestDemo_SpeaksBothLanguages switches to Chinese in the middle of a story. The
-// timeline is told anew, and the choice is kept.
+// timeline is rewritten in Chinese, and the choice is kept.
 func TestDemo_SpeaksBothLanguages(t *testing.T) {
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database)

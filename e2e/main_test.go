@@ -57,7 +57,7 @@ var track = sync.OnceValue(func() error {
 // deadline is how long a test waits for anything: long enough for a busy machine.
 const deadline = 30 * time.Second
 
-// eventually waits until what is true.
+// eventually waits until the condition that what describes is true.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(deadline); !is(); time.Sleep(20 * time.Millisecond) {

@@ -94,7 +94,7 @@ func (n *network) survives(p []byte) []byte {
 	return p[:arrived]
 }
 
-// cut makes what is sent vanish. Neither end notices.
+// cut drops everything that is sent. Neither end notices.
 func (n *network) cut() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 
 // TestBrowser_KeepsOtherPagesOut signs in by cookie on a page that is allowed, and
 // looks at what a page of another origin gets by that cookie. Both are of the same
-// site, since ports don't count there: SameSite keeps nobody out.
+// site, since ports don't count there: SameSite does not keep it out.
 func TestBrowser_KeepsOtherPagesOut(t *testing.T) {
 	tab := newTab(t)
 	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -57,10 +57,10 @@ type watched struct {
 	db       *pgx.Conn
 }
 
-// away cuts the page off, appends what it misses, lets it back, and checks that
-// its timeline shows that once, by id, behind what it had. Once the last of what
-// it misses is committed, notice is called with its id, and makes sure that the
-// page gets to know that it is cut off.
+// away cuts the page off, appends what it misses, lets it back, and checks that its
+// timeline shows that once, by id, after the events that it had. Once the last missed
+// event is committed, notice is called with its id, and has the page notice that it is
+// cut off.
 func (w *watched) away(t *testing.T, name string, cut func(), notice func(id string), mend func()) {
 	t.Helper()
 	before := rows(t, w.database, "%")
@@ -131,7 +131,7 @@ func (w *watched) until(t *testing.T, n int) (ids []string) {
 	return ids
 }
 
-// price appends what everyone is told of a new price.
+// price appends the event by which everyone learns of a new price.
 func price(t *testing.T, db *pgx.Conn, symbol string) {
 	t.Helper()
 	const priceSQL = `

@@ -55,8 +55,8 @@ func TestCurl_SeesInsertTypedInPsql(t *testing.T) {
 	next("event: audit.approved\n", `data: {"specversion":"1.0","id":"1","source":"/","type":"audit.approved","topic":"user/42"`, `,"data":{"submission": 7}}`+"\nid: 1.")
 }
 
-// curl runs the command and returns what it shows, or what net/http reads where
-// there is no curl.
+// curl runs the command and returns its output, or where there is no curl the body that
+// net/http reads.
 func curl(t *testing.T, command string) io.Reader {
 	t.Helper()
 	if !has(t, "curl") {

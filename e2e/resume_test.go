@@ -105,7 +105,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// follower is a client that keeps what it is given.
+// follower is a client that keeps the events that it receives.
 type follower struct {
 	topics []string
 
@@ -177,7 +177,7 @@ func (f *follower) keep(e event) {
 			Data     json.RawMessage
 		}
 		if err := json.Unmarshal([]byte(e.Data), &batch); err != nil {
-			batch = nil // what is missing is found in the end
+			batch = nil // missing events are found at the end
 		}
 		for _, one := range batch {
 			f.since++
@@ -205,7 +205,7 @@ func (f *follower) await(t *testing.T, progress <-chan struct{}, what string, is
 	}
 }
 
-// check compares what the follower was given with what is held.
+// check compares the events that the follower received with the table.
 func (f *follower) check(t *testing.T, client int, held []row) {
 	t.Helper()
 	f.mu.Lock()

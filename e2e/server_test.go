@@ -164,7 +164,7 @@ func connect(t *testing.T, url string) *pgx.Conn {
 	return db
 }
 
-// event is what a client was given.
+// event is an event as a client received it.
 type event struct{ ID, Type, Data string }
 
 func (e event) String() string { return fmt.Sprintf("%s of type %q: %.300q", e.ID, e.Type, e.Data) }

@@ -6,7 +6,7 @@ import (
 )
 
 // The programs that embed a node are a module of their own, as an application is: it
-// compiles with what is public, and its tests pass.
+// compiles with exported identifiers alone, and its tests pass.
 func TestEmbed(t *testing.T) {
 	for _, args := range [][]string{{"vet", "./..."}, {"test", "./..."}} {
 		cmd := exec.Command("go", args...)

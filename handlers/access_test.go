@@ -39,7 +39,7 @@ func mint(subject string, ttl time.Duration, topics ...outbox.Pattern) string {
 	return must(auth.Mint(tokenKey, auth.Claims{Subject: subject, Subscribe: topics, Publish: topics}, ttl))
 }
 
-// ann may read and publish on a and what is beneath.
+// ann may read and publish on a and all topics beneath it.
 var ann = mint("ann", time.Hour, "a/**")
 
 func bearer(token string) []string { return []string{"Authorization", "Bearer " + token} }
@@ -243,7 +243,7 @@ func TestAccess_KeyThatIsWithdrawnEndsItsStreams(t *testing.T) {
 		byTokens(&n.access, verifier)
 	})
 
-	// Nobody knows the keys yet.
+	// The keys are not known yet.
 	issuer.down.Store(true)
 	do(t, "GET", n.events("topic=a"), "", append(bearer(token), "Accept", jsonAll)...).wantProblem(t, 503, "keys")
 	// An EventSource comes back by itself only after a 200.

@@ -10,8 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// What admins ask and do is on record: who, what, with which parameters, and no body. What
-// is refused, and the overview that a page asks for by itself, are not.
+// Requests of admins are on record: the admin, the request and its parameters, and no
+// body. Refused requests, and the overview that a page asks for by itself, are not.
 func TestAdmin_RequestsAreOnRecord(t *testing.T) {
 	n := administered(t, nil)
 	id := n.add(t, "user/42")

@@ -118,7 +118,7 @@ func TestAdmin_PublishesForATest(t *testing.T) {
 	}
 }
 
-// What is erased or redacted has a reason, and the record says who it was.
+// An erasure or redaction needs a reason, and the record says who did it.
 func TestAdmin_ErasesWithAReason(t *testing.T) {
 	n := administered(t, nil)
 	for _, topic := range []string{"a", "a", "user/42", "user/42/x"} {

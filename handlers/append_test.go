@@ -205,7 +205,8 @@ type sqlError string
 func (e sqlError) Error() string    { return "ERROR: " + string(e) }
 func (e sqlError) SQLState() string { return string(e) }
 
-// What may pass when it is tried again says so, and alarms nobody.
+// A failure that may pass when the request is repeated says so, and is logged below the
+// level of errors.
 func TestAppend_WhatMayPassIsToBeTriedAgain(t *testing.T) {
 	for code, says := range map[sqlError]string{"40001": "again", "40P01": "again", "57P01": "not available", "23505": "not available"} {
 		var log lines

@@ -19,7 +19,7 @@ import (
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
-// asyncAPI is what is looked at of docs/asyncapi.yaml.
+// asyncAPI is the checked part of docs/asyncapi.yaml.
 type asyncAPI struct {
 	AsyncAPI string `yaml:"asyncapi"`
 	Channels map[string]struct {
@@ -42,7 +42,7 @@ type asyncAPI struct {
 	}
 }
 
-// example is a message: the SSE fields beside data, and data.
+// example is a message: its data, and its other SSE fields.
 type example struct {
 	Name    string
 	Headers map[string]any
@@ -109,8 +109,8 @@ func TestAsyncAPI_IsWholeAndItsExamplesAreValid(t *testing.T) {
 	}
 }
 
-// TestAsyncAPI_ExamplesAreWhatTheServerSends: all of each, but for ids, positions,
-// times and the heartbeat, which are held against their schemas.
+// TestAsyncAPI_ExamplesAreWhatTheServerSends: all of each, except ids, positions, times
+// and the heartbeat, which are checked against their schemas.
 func TestAsyncAPI_ExamplesAreWhatTheServerSends(t *testing.T) {
 	doc, schema := readAsyncAPI(t)
 	n := newNode(t, func(n *node) { n.streamer.Heartbeat, n.streamer.Node = 100*time.Millisecond, "a1" })
@@ -211,8 +211,8 @@ func (n *node) socketExamples(t *testing.T, add func(topic string), change examp
 	return sent
 }
 
-// agreesWithExample checks a message of a WebSocket: all of it, but for what is different
-// each time.
+// agreesWithExample checks a message of a WebSocket: all of it, except values that
+// differ each time.
 func agreesWithExample(t *testing.T, schema *jsonschema.Schema, name string, example any, sent []byte) {
 	t.Helper()
 	var got any
@@ -238,7 +238,7 @@ func agreesWithExample(t *testing.T, schema *jsonschema.Schema, name string, exa
 	}
 }
 
-// masked is a message without what is different each time.
+// masked is a message without the values that differ each time.
 func masked(t *testing.T, headers map[string]any, payload any) (both []map[string]any) {
 	t.Helper()
 	encoded, err := json.Marshal([]any{headers, map[string]any{"data": payload}})

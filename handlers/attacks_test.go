@@ -89,7 +89,7 @@ func attacked(t *testing.T, change func(*handlers.Access)) *node {
 // attack is a request, and what must come of it.
 type attack struct {
 	line   string
-	lines  []string // of the header; behind an empty one, the body
+	lines  []string // of the header; after an empty one, the body
 	status int
 	says   string // within the body
 	// also looks at what the status does not tell.

@@ -117,9 +117,9 @@ func (a *aborted) overHTTP2(ctx context.Context, address, accept string, most in
 	return err
 }
 
-// TestAudit_MissesNothingThatASocketReceived: clients that break off at any byte, by a reset,
-// a close or HTTP/2's RST_STREAM, streams and polls. Each event of which its id arrived is on
-// record as given, or as perhaps given.
+// TestAudit_MissesNothingThatASocketReceived: clients that break off at any byte, by a
+// reset, a close or HTTP/2's RST_STREAM, streams and polls. Each event whose id arrived
+// is on record as sent, or as perhaps sent.
 func TestAudit_MissesNothingThatASocketReceived(t *testing.T) {
 	n := newNode(t, func(n *node) {
 		n.access = handlers.Access{Authenticate: byHeader}

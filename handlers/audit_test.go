@@ -38,8 +38,8 @@ func (n *node) receipts(t *testing.T) (list []receipt) {
 	return list
 }
 
-// Who was sent what is on record: what was replayed, from the table and from
-// memory, and what came live, on connections that were taken over and on others.
+// The record says which events each reader was sent: replayed ones, from the table and
+// from memory, and live ones, on connections that were taken over and on others.
 func TestAudit_RecordsWhatAStreamWasSent(t *testing.T) {
 	for name, start := range map[string]func(*httptest.Server){"taken over": (*httptest.Server).Start, "over TLS": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {
@@ -84,8 +84,8 @@ func TestAudit_RecordsWhatAStreamWasSent(t *testing.T) {
 	}
 }
 
-// A long poll is a way of reading too: one that gave events is on record, one that
-// gave none, was refused or came to nobody is not.
+// A long poll is a way of reading too: one that returned events is on record, one that
+// returned none, was refused or did not reach its client is not.
 func TestAudit_RecordsWhatAPollGave(t *testing.T) {
 	n := newNode(t, func(n *node) { n.audit = &outbox.Audit{Pool: n.pool, Node: "n1"} })
 	stopped := n.runAudit(t)
@@ -121,7 +121,7 @@ func TestAudit_RecordsWhatAPollGave(t *testing.T) {
 	if a := do(t, "GET", n.events("topic=a&wait=x"), "", "Accept", jsonAll); a.status != 400 {
 		t.Fatalf("%d", a.status)
 	}
-	// One by a time, and what came while it waited.
+	// A poll that starts at a time, and one that waited for its events.
 	waiting := make(chan int)
 	go func() {
 		a := do(t, "GET", n.events("topic=c&wait=20s&from="+url.QueryEscape(began)), "", "Accept", jsonAll)

@@ -31,8 +31,8 @@ func counted(next http.Handler, open *atomic.Int64) http.Handler {
 	})
 }
 
-// An answer that nobody reads ends after the stall time, on every route: HTTP/2 with a window
-// of 0 would hold it for as long as the client likes.
+// An answer whose client does not read ends after the stall time, on every route:
+// HTTP/2 with a window of 0 would hold it for as long as the client likes.
 func TestAnswers_ThatNobodyReadsEnd(t *testing.T) {
 	var open atomic.Int64
 	n := newNode(t, func(n *node) {
@@ -75,7 +75,7 @@ func TestAnswers_ThatNobodyReadsEnd(t *testing.T) {
 	}
 }
 
-// A stream of which nothing waits is no answer that nobody reads: over HTTP/2 too it lasts,
+// A stream without pending data does not count as unread: over HTTP/2 too it lasts,
 // however rare its heartbeats are.
 func TestStream_OverHTTP2LastsBetweenHeartbeats(t *testing.T) {
 	n := newNode(t, func(n *node) {
@@ -100,8 +100,8 @@ func TestStream_OverHTTP2LastsBetweenHeartbeats(t *testing.T) {
 	}
 }
 
-// What one principal's polls hold in memory is bounded: they get fewer events at a time, or
-// are told to come again, and lose none.
+// The memory of one principal's polls is bounded: they get fewer events at a time, or
+// an answer to try again, and lose none.
 func TestBuffered_PollsOfOnePrincipalGetSmallerAnswers(t *testing.T) {
 	n := closed(t, func(access *handlers.Access) { access.Limits.BufferedPerPrincipal = 1 }) // room for one body: 256 KiB
 	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat('x', 50000)) FROM generate_series(1, 10)`); err != nil {

@@ -12,9 +12,9 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// A body that is taken gives a draft for each of its elements, with payloads byte
-// for byte, which another parser of JSON reads in the same way; written anew in our
-// own form, it gives the same drafts.
+// A body that is taken gives a draft for each of its elements, with payloads byte for
+// byte, which another parser of JSON reads in the same way; encoded again in our own
+// form, it gives the same drafts.
 func FuzzDrafts(f *testing.F) {
 	for _, body := range []string{
 		`{"topic":"a","type":"t","payload":{"n":1e999, "s":"\u0000"},"headers":{"x":"y"},"deliver_at":"2026-11-22T02:00:00Z"}`,

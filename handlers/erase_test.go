@@ -9,8 +9,9 @@ import (
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
-// What is erased or redacted by SQL is given to nobody who comes after the node has read
-// of it, from memory or from the table, on a stream or by a poll; and it is no gap.
+// An event that is erased or redacted by SQL reaches no reader that comes after the
+// node has read the erasure, from memory or from the table, on a stream or by a poll;
+// and it is no gap.
 func TestErase_ReachesStreamsAndPolls(t *testing.T) {
 	n := newNode(t, nil)
 	start := n.position(t)
@@ -49,7 +50,7 @@ func TestErase_ReachesStreamsAndPolls(t *testing.T) {
 			t.Errorf("%s: %s", query, text)
 		}
 	}
-	// Nobody is given a marker, and what comes after it comes once.
+	// No reader receives a marker, and the events after it come once.
 	next := n.add(t, "user/42")
 	if e := live.Next(); !strings.HasPrefix(e.ID, next+".") {
 		t.Errorf("behind the erasures comes %+v, want event %s", e, next)
@@ -57,7 +58,8 @@ func TestErase_ReachesStreamsAndPolls(t *testing.T) {
 	do(t, "GET", n.events("topic="), "", "Accept", jsonAll).wantProblem(t, http.StatusBadRequest, "empty")
 }
 
-// An outbox that is reset, as test suites do, is another: streams are told, and go on.
+// An outbox that is reset, as test suites do, has another history: streams report a
+// gap, and go on.
 func TestReset_ReachesStreams(t *testing.T) {
 	n := newNode(t, nil)
 	n.add(t, "a")

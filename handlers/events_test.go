@@ -403,7 +403,7 @@ func admin(t *testing.T, n *node, statement string, args ...any) {
 	}
 }
 
-// unreachable ends all connections to the database and lets nobody in.
+// unreachable ends all connections to the database and refuses new ones.
 func unreachable(t *testing.T, n *node) {
 	t.Helper()
 	name := n.pool.Config().ConnConfig.Database

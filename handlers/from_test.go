@@ -40,7 +40,7 @@ func TestEvents_StartAtTheLaterOfTwoPositions(t *testing.T) {
 			}
 		})
 	}
-	// What was lost is told, whatever the snapshot.
+	// A gap is reported, whatever the snapshot.
 	if p := n.poll(t, "topic=a&wait=0&last_event_id=nonsense&from="+q(between)); p.Gap == nil || p.Gap.Reason != "malformed" {
 		t.Errorf("the gap is %v", p.Gap)
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// What is compressed is so only where the operator says so, for who asks for it, and
-// says so.
+// An answer is compressed only if the operator allows it and the client accepts it, and
+// its header says so.
 func TestGzip_IsForWhoAcceptsIt(t *testing.T) {
 	on, off := newNode(t, func(n *node) { n.gzip = true }), newNode(t, nil)
 	for _, test := range []struct {

@@ -41,7 +41,7 @@ func TestLimits_StreamsOfOnePrincipal(t *testing.T) {
 	// Another token is no other principal.
 	ssetest.Open(t, n.events("topic=a"), bearer(mint("ann", 2*time.Hour, "a"))...).Until("outcrier.live")
 	n.wantFull(t, bearer(ann)...)
-	// Nobody else is kept out.
+	// Other principals are not limited by it.
 	ssetest.Open(t, n.events("topic=a"), bearer(mint("bo", time.Hour, "a"))...).Until("outcrier.live")
 	// Who has no name is counted by token.
 	for i := range 2 {

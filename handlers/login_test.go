@@ -36,7 +36,7 @@ type provider struct {
 	key *rsa.PrivateKey
 
 	mu    sync.Mutex
-	codes map[string]url.Values // the requests that they were given for
+	codes map[string]url.Values // the requests that they were issued for
 	// person are the claims of who is signed in; change may spoil an ID token.
 	person map[string]any
 	change func(claims map[string]any, sign func(jwt.SigningMethod, any) string) string
@@ -146,7 +146,7 @@ func signedInAt(t *testing.T, p *provider, change func(*login.Config)) *node {
 			server.Start()
 		}
 	})
-	// What a node does when its tail tells of a revocation.
+	// What a node does when its tail reads a revocation.
 	n.revoked = func() { r.Replace(must(outbox.Revocations(t.Context(), n.pool, outbox.DefaultSchema))) }
 	return n
 }
@@ -350,7 +350,8 @@ func TestLogin_Attacks(t *testing.T) {
 	do(t, "GET", short.url+"/admin/api/overview", "", "Cookie", "outcrier_admin="+session.Value).wantProblem(t, 401, "sign in again")
 }
 
-// A provider that is down costs nothing but that nobody can sign in, and mends by itself.
+// A provider that is down has one effect only, that admins can't sign in, and it ends
+// by itself.
 func TestLogin_ProviderMayBeDown(t *testing.T) {
 	p := newProvider(t)
 	reached := new(switchable)
@@ -372,7 +373,7 @@ func TestLogin_ProviderMayBeDown(t *testing.T) {
 	}
 }
 
-// An address that nobody has verified is anybody's.
+// An unverified address can be anyone's.
 func TestLogin_ByAVerifiedAddressOnly(t *testing.T) {
 	p := newProvider(t)
 	n := signedInAt(t, p, func(c *login.Config) {

@@ -62,8 +62,8 @@ func TestEvent_IsReadByItsID(t *testing.T) {
 	}
 	do(t, "GET", at(ids[0]), "", bearer(ann)...).wantProblem(t, 404, "no event")
 	stopped()
-	// Exactly what was read is on record; the first of the topic is erased, and so has no
-	// receipt any more.
+	// Exactly the events that were read are on record; the first of the topic is
+	// erased, and so has no receipt any more.
 	if got, want := n.receipts(t), []receipt{{"b/secret", "polled"}, {"a/2", "polled"}}; !slices.Equal(got, want) {
 		t.Errorf("on record are %v, want %v", got, want)
 	}
@@ -173,7 +173,8 @@ func TestLast_GivesTheNewestAndThenAll(t *testing.T) {
 	}
 }
 
-// What is too large for a client is where its reference says, relative to the stream.
+// An event that is too large for a client is found at its reference, relative to the
+// stream.
 func TestMaxData_IsReadByItsReference(t *testing.T) {
 	n := newNode(t, nil)
 	payload := `"` + strings.Repeat("x", 5000) + `"`

@@ -46,8 +46,8 @@ var described = sync.OnceValues(func() (*openapi3.T, error) {
 	return doc, doc.Validate(context.Background())
 })
 
-// agrees holds everything that next answers against openapi.yaml: what it answers
-// well must be a request of the file, and every answer one of the file too.
+// agrees checks every answer of next against openapi.yaml: a request that succeeds must
+// be described there, and so must every answer.
 func agrees(t *testing.T, next http.Handler) http.Handler {
 	t.Helper()
 	doc, err := described()
@@ -72,7 +72,7 @@ func agrees(t *testing.T, next http.Handler) http.Handler {
 	})
 }
 
-// answeredBy keeps what was answeredBy.
+// answeredBy keeps the answer of a handler.
 type answeredBy struct {
 	http.ResponseWriter
 	status int
@@ -104,8 +104,7 @@ func (a *answeredBy) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Hijack is how a stream's connection is taken over: what it answers is in the
-// header then.
+// Hijack takes over a stream's connection: its answer is in the header by then.
 func (a *answeredBy) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if a.header = a.Header().Clone(); a.upgrades {
 		a.status = http.StatusSwitchingProtocols

@@ -35,9 +35,9 @@ func FuzzOrigin(f *testing.F) {
 	})
 }
 
-// Whatever a page sends as its origin, method and headers, an answer lets it read
-// only if it is the one that is allowed, byte for byte, and a preflight only what
-// is listed.
+// Whatever a page sends as its origin, method and headers, an answer lets it read only
+// if it is the one that is allowed, byte for byte, and a preflight allows only the
+// listed methods and headers.
 func FuzzCORS(f *testing.F) {
 	const trusted = "https://app.example.com"
 	for _, origin := range []string{trusted, "null", "https://app.example.com.evil.example", "https://APP.example.com", trusted + ":443", "*", trusted + " ", "https://evil.example, " + trusted} {

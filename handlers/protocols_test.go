@@ -17,8 +17,8 @@ import (
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
-// A stream is the same over every protocol, whether its connection was taken over
-// from net/http or not, compressed or not: it is given what commits, and ends when
+// A stream is the same over every protocol, whether its connection was taken over from
+// net/http or not, compressed or not: it receives the events that commit, and ends when
 // its reader leaves.
 func TestStream_IsTheSameOverEveryProtocol(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -93,7 +93,7 @@ func TestStream_IsTheSameOverEveryProtocol(t *testing.T) {
 				}
 			}
 			cancel()
-			_ = response.Body.Close() // what it says is that ctx ended
+			_ = response.Body.Close() // its error is that ctx ended
 			eventually(t, func() bool { return n.streamer.Open() == 0 })
 		})
 	}

@@ -33,9 +33,8 @@ func parsed(query, lastEventID string, poll, token bool) (sse.Request, error) {
 	return h.parseRequest(echo.New().NewContext(r, httptest.NewRecorder()), poll)
 }
 
-// A query that is taken means what another reader of it would take it to mean:
-// nothing of it is passed over, nothing is there that was not asked for. What is
-// refused is so in a line that can be shown.
+// An accepted query means the same to another parser: no part of it is ignored, and
+// nothing is added. A refusal is one line that can be shown.
 func FuzzQuery(f *testing.F) {
 	f.Add("topic=user/42&topic=a/**&type=t.*&from=1h", "", false, false)
 	f.Add("topic=a&format=payload&names=message&last_event_id=1042.AQeGjAMBgIsD", "", false, false)
@@ -93,7 +92,7 @@ func FuzzQuery(f *testing.F) {
 		if !request.Filter.Since.Equal(from.Since) {
 			t.Fatalf("filtered since %s, started from %s", request.Filter.Since, from.Since)
 		}
-		// What was taken, written anew, is taken for the same. A time back is not
+		// An accepted query, encoded again, is accepted as the same. A time back is not
 		// the same a moment later.
 		again, err := parsed(values.Encode(), lastEventID, poll, token)
 		if err != nil || !slices.Equal(again.Filter.Topics, request.Filter.Topics) || again.Format != request.Format ||
@@ -103,8 +102,7 @@ func FuzzQuery(f *testing.F) {
 	})
 }
 
-// Where to start is told by exactly one of the five forms, and a time back is that
-// long ago.
+// The start has exactly one of the five forms, and a duration back is that long ago.
 func FuzzFrom(f *testing.F) {
 	for _, from := range []string{"now", "earliest", "1h", "1h30m.5s", "-1s", "2026-11-22T02:00:00.5+02:00", "1042.AQeGjAMBgIsD", "9.", "0s", "1e9h", "NOW", "290000h", "7d", "1d12h", "-1d", "1dd", "106752d", "9999-12-31T23:59:59Z"} {
 		f.Add(from)
@@ -147,7 +145,7 @@ func FuzzFrom(f *testing.F) {
 				t.Fatalf("taken: %+v", got)
 			}
 		}
-		// What is taken for a position and is none is a gap, never "now".
+		// An invalid position is a gap, never "now".
 		if got.Position != "" {
 			if _, err := outbox.NewPositionKeys().Open(got.Position); !errors.Is(err, outbox.ErrMalformedPosition) {
 				t.Fatal(err)
@@ -156,8 +154,7 @@ func FuzzFrom(f *testing.F) {
 	})
 }
 
-// Numbers and durations are within their bounds, and what is not said is the
-// default.
+// Numbers and durations are within their bounds, and missing ones have their defaults.
 func FuzzBounded(f *testing.F) {
 	for _, text := range []string{"", "0", "1", "500", "1001", "+5", "0x10", "1_000", "25s", "1m", "61s", "-1s", "1h", "9223372036854775808", "1e3", " 5", "٣"} {
 		f.Add(text)
@@ -188,7 +185,8 @@ func FuzzBounded(f *testing.F) {
 	})
 }
 
-// A stream is never given to who took JSON alone, nor JSON to who named a stream.
+// A client that accepts JSON alone never gets a stream, and one that names a stream
+// never gets JSON.
 func FuzzAccept(f *testing.F) {
 	for _, accept := range []string{"", "text/event-stream", "application/json", "text/event-stream, application/json;q=0.9", "*/*", "APPLICATION/JSON", "text/html", ",", "application/json, text/html, */*"} {
 		f.Add(accept)

@@ -80,8 +80,8 @@ func TestRevocation_OfOneTokenLeavesTheOthers(t *testing.T) {
 	}
 }
 
-// An identity that does not say since when it is can't be told from the one that was
-// stolen: an application's own sessions say so by Issued.
+// An identity without a time of issue can't be distinguished from the stolen one: an
+// application's own sessions set Issued.
 func TestRevocation_OfSessionsThatDoNotSaySinceWhen(t *testing.T) {
 	began := time.Now()
 	known := sessions{
@@ -98,8 +98,8 @@ func TestRevocation_OfSessionsThatDoNotSaySinceWhen(t *testing.T) {
 	}
 }
 
-// A node that has not read yet what is revoked lets nobody in, but to its metrics, which
-// say why.
+// A node that has not read the revocations yet refuses every request, except for its
+// metrics, which say why.
 func TestRevocation_NotKnownYetIsNotNone(t *testing.T) {
 	n, r := revoking(t, func(n *node) {
 		n.metrics = scraped

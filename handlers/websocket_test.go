@@ -374,7 +374,7 @@ func TestWebSocket_TopicsChangeInPlace(t *testing.T) {
 	if got := answer.topics(t); !slices.Equal(got, []string{"b"}) || len(ids) > 0 {
 		t.Errorf("the topics are %v, after %v", got, ids)
 	}
-	// What was before can be had by a poll up to where the answer stands.
+	// The events from before can be read by a poll, up to the answer's position.
 	p := n.poll(t, "topic=b&from=earliest&until="+q(*answer.Position), bearer(token)...)
 	if len(p.Events) != 4 {
 		t.Errorf("before the answer are %v", p.ids())
@@ -576,7 +576,7 @@ func TestWebSocket_WhatIsNotUnderstoodEndsIt(t *testing.T) {
 	}
 }
 
-// Who sends messages without end is cut off, and nobody else waits.
+// A client that sends messages without end is cut off, and no other client waits.
 func TestWebSocket_AFloodOfMessagesEndsIt(t *testing.T) {
 	n := newNode(t, nil)
 	s := n.socket(t, "topic=a")
@@ -691,7 +691,7 @@ func TestWebSocket_AStalledReaderIsEnded(t *testing.T) {
 	})
 }
 
-// The record says what was followed when.
+// The record says which topics were followed when.
 func TestWebSocket_AuditFollowsTheTopics(t *testing.T) {
 	n := newNode(t, func(n *node) { n.audit = &outbox.Audit{Pool: n.pool, Node: "n1"} })
 	stopped := n.runAudit(t)

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-// What net/http refuses, and what it takes otherwise than a proxy might.
+// Requests that net/http refuses, or that it may read differently from a proxy.
 func TestAccess_AttacksOnTheWire(t *testing.T) {
 	n := attacked(t, nil)
 	hidden := "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"

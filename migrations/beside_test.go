@@ -15,8 +15,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// Nodes and writers go on while Up restores what is missing and roles are granted: nothing
-// is lost, nothing comes twice, and no tail starts anew.
+// Nodes and writers go on while Up restores what is missing and roles are granted:
+// nothing is lost, nothing comes twice, and no tail starts again.
 func TestUp_NodesAndWritersGoOn(t *testing.T) {
 	address, conn := migrated(t)
 	ctx, cancel := context.WithCancelCause(context.Background())

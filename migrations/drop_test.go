@@ -98,7 +98,7 @@ func TestDrop_SeesSessionsOfNodes(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "sessions of nodes are connected: pid ") {
 		t.Errorf("%v", err)
 	}
-	// With two outboxes in the database, nobody can tell whose they are.
+	// With two outboxes in the database, the sessions can't be assigned to either.
 	second := migrations.Migrations{URL: address, Schema: outboxtest.Schema(t, address)}
 	if err := second.Drop(t.Context(), conn.Config().Database); err != nil {
 		t.Error(err)
@@ -115,7 +115,7 @@ func TestDrop_WaitsForAnOpenTransactionWithoutStoppingOthers(t *testing.T) {
 	exec(t, open, `INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
 	done := make(chan error, 1)
 	go func() { done <- migrations.Migrations{URL: address}.Drop(context.Background(), conn.Config().Database) }()
-	exec(t, conn, `SET lock_timeout = '5s'`) // a writer in a queue behind it would wait for ever
+	exec(t, conn, `SET lock_timeout = '5s'`) // a writer that queues after it would wait for ever
 	eventually(t, "it waits for a lock", func() bool {
 		exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('b', 't')`)
 		return ask[bool](t, conn, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation IN ('outcrier.event'::regclass, 'outbox'::regclass))`)

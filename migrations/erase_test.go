@@ -94,7 +94,8 @@ func TestRedact_ReplacesThePayload(t *testing.T) {
 	}
 }
 
-// Nodes hold events in memory; a marker makes them forget, whoever changed the table.
+// Nodes hold events in memory; a marker makes them forget it, whichever role changed
+// the table.
 func TestEvent_ChangesByHandLeaveAMarker(t *testing.T) {
 	conn := connect(t, outboxtest.URL(t))
 	for _, change := range []string{

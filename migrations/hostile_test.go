@@ -59,7 +59,7 @@ func TestUp_DefaultPrivilegesOpenNothing(t *testing.T) {
 	}
 }
 
-// Whoever may create in our schema could have the owner run its code.
+// A role that may create in our schema could have the owner run its code.
 func TestUp_RefusesASchemaThatOthersMayCreateIn(t *testing.T) {
 	address, admin := empty(t)
 	name, _ := login(t, admin, address, "")
@@ -93,7 +93,7 @@ func TestUp_RefusesASchemaThatOthersMayCreateIn(t *testing.T) {
 }
 
 // A database that was born on 14 or earlier lets everybody create in public, where the
-// view is. The view's schema is on nobody's path but the application's.
+// view is. The view's schema is only on the application's path.
 func TestUp_PublicMayBeOpenToAll(t *testing.T) {
 	address, admin := empty(t)
 	exec(t, admin, `GRANT CREATE ON SCHEMA public TO PUBLIC`)
@@ -217,12 +217,12 @@ BEGIN
 END
 $do$`
 
-// call matches what is called in a body.
+// call matches the calls in a function's body.
 var call = regexp.MustCompile(`\b([a-z_][a-z0-9_]*)\s*\(`)
 
-// Better-matching overloads of everything that our functions call are in public, and on the
-// caller's path; temporary tables and types have the names of Postgres's. None is used,
-// whoever calls what.
+// Better-matching overloads of everything that our functions call are in public, and on
+// the caller's path; temporary tables and types have the names of Postgres's. None of
+// them is used, whatever is called by whichever role.
 func TestFunctions_CallNothingThatOthersPlanted(t *testing.T) {
 	g := guard(t)
 	exec(t, g.admin, plantSQL)

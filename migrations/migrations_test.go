@@ -89,7 +89,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	}
 }
 
-// objects counts what is in our schema.
+// objects counts the objects of our schema.
 const objects = `SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = 'outcrier'::regnamespace`
 
 func TestUp_TwiceChangesNothing(t *testing.T) {
@@ -331,7 +331,7 @@ func TestUp_NeedsNothingButASchemaOfItsOwn(t *testing.T) {
 	up(t, m)
 	exec(t, connect(t, owner), `INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
 
-	// Whoever else migrates it makes what the owner then owns.
+	// Objects that another role makes by migrating belong to the owner.
 	_, other := login(t, admin, address, "")
 	if err := (migrations.Migrations{URL: other}).Up(t.Context()); err == nil || !strings.Contains(err.Error(), name) {
 		t.Errorf("as another role: %v", err)
@@ -343,7 +343,7 @@ func TestUp_NeedsNothingButASchemaOfItsOwn(t *testing.T) {
 	}
 }
 
-// Settings of the role or the database change nothing of what is made.
+// Settings of the role or the database change nothing about the objects that are made.
 func TestUp_DependsOnNoSetting(t *testing.T) {
 	address, conn := empty(t)
 	for name, value := range map[string]string{
@@ -363,7 +363,8 @@ func TestUp_DependsOnNoSetting(t *testing.T) {
 	sameSchema(t, reference, connect(t, with(t, address, "options", "-c quote_all_identifiers=off -c client_encoding=UTF8 -c standard_conforming_strings=on -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c search_path=public -c statement_timeout=0")))
 }
 
-// What came meanwhile to the rows of an old dump is left alone: a newer program's schema.
+// A schema that a newer program has migrated is left alone: no rows of an older version
+// are restored.
 func TestUp_LeavesANewerSchemaAlone(t *testing.T) {
 	address, conn := migrated(t)
 	exec(t, conn, `INSERT INTO outcrier.schema_migration (version_id, is_applied) VALUES (4711, true);

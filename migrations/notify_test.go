@@ -53,7 +53,7 @@ func TestNotify_OnlyWhileItIsRequested(t *testing.T) {
 			t.Errorf("%s: a sleeping tail is not woken", statement)
 		}
 	}
-	// Answered: nobody waits.
+	// Answered: no session waits.
 	if heard(t, g, g.writer, `SELECT 1`, `RESET ALL`) {
 		t.Error("there was a notification of nothing")
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// works shows that an outbox does all that it is for: events are appended, once for each
-// key, scheduled and delivered, given to a new tail, and partitions are made.
+// works shows that an outbox does its whole work: events are appended, once for each
+// key, scheduled and delivered, a new tail reads them, and partitions are made.
 func works(t *testing.T, conn *pgx.Conn) {
 	t.Helper()
 	before := ask[int](t, conn, `SELECT count(*) FROM outcrier.history`)
@@ -207,8 +207,8 @@ func TestRestore_OfTheSchemaAlone(t *testing.T) {
 	works(t, conn)
 }
 
-// A tool that dumps public alone (Rails' structure.sql) takes the view along, and not what
-// it stands on.
+// A tool that dumps public alone (Rails' structure.sql) takes the view along, and not
+// the tables and functions that it needs.
 func TestRestore_OfPublicAloneFailsLoudlyAndUpMakesItWhole(t *testing.T) {
 	from, source := migrated(t)
 	to, conn := empty(t)

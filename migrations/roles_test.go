@@ -293,8 +293,8 @@ var attacks = []struct{ who, what, sql, code string }{
 	{"stranger", "the wake-up silenced", `SELECT outcrier.answer_wake_up(1)`, denied},
 }
 
-// The minimum that the owner sets holds for a server, however it words what it asks for: it
-// can't remove the evidence of today.
+// The minimum that the owner sets holds for a server, however its call is worded: it
+// can't remove today's evidence.
 func TestRoles_TheOwnersMinimumRetentionBindsTheServer(t *testing.T) {
 	g := guard(t)
 	writer, server := connect(t, g.writer), connect(t, g.server)
@@ -430,7 +430,7 @@ func TestRoles_WriterAppends(t *testing.T) {
 	if p := ask[string](t, connect(t, g.server), `SELECT outcrier.settle()::text`) + ask[string](t, writer, `SELECT outcrier.position()`); p == "" {
 		t.Error("no position")
 	}
-	// What is refused is told in words.
+	// A refusal is explained in words.
 	_, err = writer.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('/', 't')`)
 	if err == nil || !strings.Contains(err.Error(), `segments separated by "/"`) {
 		t.Errorf("%v", err)

@@ -158,7 +158,7 @@ func TestSQL_FromAVersionOn(t *testing.T) {
 	whole := script(t, migrations.Migrations{}, 0)
 	for from := range migrations.Newest() {
 		step := script(t, migrations.Migrations{}, from)
-		// All of the step but the migration behind it is the next one's.
+		// All of the step except the migration after it belongs to the next one.
 		if next := from + 1; next < migrations.Newest() {
 			cut := strings.Index(step, fmt.Sprintf("\n-- %05d_", next+1))
 			step = step[:cut]

@@ -10,8 +10,8 @@ import (
 
 func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 
-// What comes into the table by another way than the view is history, and is never
-// streamed as new: whatever xid it brings, whatever the session has set.
+// Rows that come into the table by another way than the view are history, and are never
+// streamed as new, whatever xid they have and whatever the session has set.
 func TestEvent_AForeignRowIsSettled(t *testing.T) {
 	conn := connect(t, outboxtest.URL(t))
 	exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('own', 't')`)

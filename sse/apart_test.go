@@ -11,8 +11,8 @@ import (
 )
 
 // forked is a database that has lost the commits 4 and 5 to a failover, while the
-// server's tail still stands behind them. Since then transaction 4 has begun another
-// time and is open, and 5 and 6 have committed.
+// server's tail is still past them. Since then transaction 4 has begun again and is
+// open, and 5 and 6 have committed.
 func forked(s *server) (lost, now outbox.Position) {
 	for range 5 {
 		s.commit("a", 1)
@@ -45,9 +45,9 @@ func (s *server) failOver(now outbox.Position) {
 	s.at = to
 }
 
-// A stream that asks the new primary where it can start, while the tail still stands
-// where only the old one was, waits for the tail: to join the two would take the open
-// transaction for given.
+// A stream that asks the new primary where it can start, while the tail's position is
+// still one of the old primary's, waits for the tail: to join the two would take the
+// open transaction for delivered.
 func TestStream_WaitsForATailThatIsElsewhere(t *testing.T) {
 	for name, test := range map[string]struct {
 		from func(now outbox.Position) From
@@ -80,8 +80,8 @@ func TestStream_WaitsForATailThatIsElsewhere(t *testing.T) {
 	}
 }
 
-// So does one whose tail has begun anew, while the database that is asked is still the
-// old one: that one finds nothing wrong with what is lost.
+// So does a stream whose tail has started again, while the database that it asks is
+// still the old one, which has the lost events.
 func TestStream_WaitsForADatabaseThatIsElsewhere(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
 		s.commit("a", 1)

@@ -57,7 +57,7 @@ func TestBatch_IsAWindowOfEvents(t *testing.T) {
 		if ids := inBatches(t, got); !slices.Equal(ids[0], numbers(1, 3)) {
 			t.Errorf("it holds %q", ids)
 		}
-		// What was not given is what a reader resumes with who leaves now.
+		// A reader that leaves now resumes with the events that were not sent.
 		s.commit("a", 1)
 		_ = c.end()
 		if ids := inBatches(t, s.open(t, Request{Batch: window, From: From{Position: got[0].ID}}).next()); len(ids) != 1 || !slices.Equal(ids[0], numbers(5, 5)) {
@@ -134,7 +134,7 @@ func TestBatch_ServersOwnEventsAreBesideIt(t *testing.T) {
 }
 
 // A reader that is cut off again and again, and comes back with the id of the last
-// batch that it got whole, is given each event once, in order.
+// batch that it got whole, receives each event once, in order.
 func TestBatch_LosesAndRepeatsNothingOverCuts(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
 		s.Hub.QueueFrames = 8

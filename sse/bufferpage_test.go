@@ -16,18 +16,18 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// heap is what is in use, in bytes.
+// heap is the Go heap in use, in bytes.
 func heap() int64 {
 	runtime.GC()
-	runtime.GC() // and what is pooled
+	runtime.GC() // and the pools' contents
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc)
 }
 
-// Readers who take nothing in the middle of a replay from memory hold what is
-// being written to them, and nothing of the replay buffer: it can let go of all that they
-// still have to be given.
+// Readers that stop reading in the middle of a replay from memory hold the bytes that
+// are being written to them, and nothing of the replay buffer, which can release all
+// the events that they still have to receive.
 func TestReplay_FromMemoryHoldsLittleAndNothingOfTheBuffer(t *testing.T) {
 	for name, filter := range map[string]outbox.Filter{
 		"all": {Topics: []outbox.Pattern{"**"}}, "few": {Topics: []outbox.Pattern{"few"}},
@@ -77,8 +77,8 @@ func (f *feed) mixed(n int) {
 	f.at = to
 }
 
-// BenchmarkReplay_FullBuffer is a reader who is given all that a full replay buffer has: one op
-// is the whole replay.
+// BenchmarkReplay_FullBuffer is a reader that receives a full replay buffer: one op is
+// the whole replay.
 func BenchmarkReplay_FullBuffer(b *testing.B) {
 	for name, topic := range map[string]outbox.Pattern{"all": "**", "few": "few"} {
 		b.Run(name, func(b *testing.B) {

@@ -107,7 +107,7 @@ func TestSocket_ChunkedOrNot(t *testing.T) {
 		"chunked, ended in order": {true, true, io.EOF},
 		"chunked, cut off":        {true, false, io.ErrUnexpectedEOF},
 		"plain, ended in order":   {false, true, io.EOF},
-		"plain, cut off":          {false, false, io.EOF}, // as nobody can tell
+		"plain, cut off":          {false, false, io.EOF}, // which looks like an orderly end
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(0)

@@ -31,8 +31,8 @@ func (s *server) storeSecret(topic string, n int) []outbox.Event {
 	return events
 }
 
-// erase erases all events that the table has, or redacts them, and commits a marker. The
-// tail does not see it before it gets what is returned.
+// erase erases all events that the table has, or redacts them, and commits a marker.
+// The tail does not see it before it gets the returned read.
 func (s *server) erase(redact bool) (marker []outbox.Event) {
 	marker = s.store("", 1)
 	s.past.set(func() {
@@ -74,8 +74,8 @@ func eachErasure(t *testing.T, ringBytes int, test func(t *testing.T, s *server,
 	}
 }
 
-// given are the numbers of the events that are given once all of a table with n events is
-// redacted, or erased.
+// given are the numbers of the events that are delivered once all of a table with n
+// events is redacted, or erased.
 func given(redact bool, n int) []string {
 	if redact {
 		return numbers(1, n)
@@ -139,7 +139,7 @@ func TestErase_FailsUnlessQueuesAreDropped(t *testing.T) {
 					want = numbers(1, 6)
 				}
 				live.wantIDs(want...)
-				// All goes on behind it.
+				// Delivery goes on after it.
 				s.commit("a", 1)
 				live.wantIDs("8")
 				time.Sleep(2 * window)
@@ -303,7 +303,7 @@ func (p late) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, 
 	return page, err
 }
 
-// Events on no topic go to nobody: not by any pattern, not from memory, not from a read
+// Events on no topic reach no reader: by no pattern, not from memory, not from a read
 // that has nothing else; and positions advance over them.
 func TestErase_MarkersGoToNobody(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
@@ -340,9 +340,9 @@ func TestErase_MarkersGoToNobody(t *testing.T) {
 	})
 }
 
-// Whatever is erased or redacted when, and however slow tables and readers are: nobody is
-// given it once the tail has seen that, but what was being written; and each other event
-// once, in order.
+// Whenever an event is erased or redacted, and however slow tables and readers are: no
+// reader receives it once the tail has seen that, except by a write that was under way;
+// and each other event comes once, in order.
 func TestErase_NobodyIsGivenWhatWasErasedWhateverHappens(t *testing.T) {
 	for seed := range uint64(24) {
 		chance := rand.New(rand.NewPCG(seed, 1))
@@ -378,7 +378,8 @@ func eraseAtRandom(t *testing.T, s *server, chance *rand.Rand) {
 	start := From{Position: sealed(s.at)}
 	erased := map[int64]bool{}
 	version := map[int64]int{}
-	// stale is what a client may have been given up to a length of its text, and not after.
+	// stale has the events that a client may have received up to a length of its text,
+	// and not after.
 	type stale struct {
 		c    *client
 		from int
@@ -493,8 +494,8 @@ func eraseAtRandom(t *testing.T, s *server, chance *rand.Rand) {
 	}
 }
 
-// A tail that starts again may have missed what was erased meanwhile: a page from before
-// is read again.
+// A tail that starts again may have missed an erasure: a page from before is read
+// again.
 func TestErase_APageIsReadAgainWhenTheTailStartsAgain(t *testing.T) {
 	inBubbleWith(t, -1, func(t *testing.T, s *server) {
 		s.tail(s.storeSecret("a", 5)...)

@@ -80,7 +80,7 @@ func fanOut(b *testing.B, format wire.Format) {
 				ctx, stop := context.WithCancel(context.Background())
 				running := make(chan error)
 				go func() { running <- s.run(ctx, nil) }()
-				defer func() { stop(); <-running }() //nolint:errcheck // it ends as it was told to
+				defer func() { stop(); <-running }() //nolint:errcheck // it ends because it was stopped
 				for !s.Running() {
 					time.Sleep(time.Millisecond)
 				}
@@ -145,7 +145,7 @@ func BenchmarkResume(b *testing.B) {
 	ctx, stop := context.WithCancel(context.Background())
 	running := make(chan error)
 	go func() { running <- s.run(ctx, nil) }()
-	defer func() { stop(); <-running }() //nolint:errcheck // it ends as it was told to
+	defer func() { stop(); <-running }() //nolint:errcheck // it ends because it was stopped
 	for !s.Running() {
 		time.Sleep(time.Millisecond)
 	}

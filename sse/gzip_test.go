@@ -16,7 +16,7 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// piped is a response whose reader decompresses what comes as it comes.
+// piped is a response whose reader decompresses it as it arrives.
 type piped struct {
 	response
 	to *io.PipeWriter

@@ -140,11 +140,11 @@ var anything = outbox.Filter{Topics: []outbox.Pattern{"**"}}
 type follower struct {
 	hub *Hub
 	at  outbox.Position
-	// parts are what is still to come of the present read.
+	// parts are the parts of the present read that are still to come.
 	parts []outbox.Read
-	// strips is set when its tail leaves out what goes to nobody.
+	// strips is set when its tail leaves out events that reach no reader.
 	strips bool
-	// told are the markers that its tail has come to.
+	// told are the markers that its tail has reached.
 	told map[int64]bool
 }
 
@@ -188,8 +188,8 @@ type reader struct {
 	joined join
 }
 
-// give gives an event as a node has it: never as it was before a change that the node
-// was told of.
+// give returns an event as a node has it: never as it was before a change that the node
+// has read.
 func (r *reader) give(t *rapid.T, w *world, e outbox.Event, at outbox.Position) {
 	for i, c := range w.committed[e.ID].changes {
 		if r.node.told[c.marker] && (c.erases || string(e.Payload) == strconv.Itoa(i)) {
@@ -213,7 +213,7 @@ func (r *reader) connect(t *rapid.T, w *world, n *follower, most int) {
 	r.replay(t, w, given, at, most)
 }
 
-// replay brings the stream from given to the hub's position, and joins it there.
+// replay brings the stream from its position to the hub's, and joins it there.
 func (r *reader) replay(t *rapid.T, w *world, given, at outbox.Position, most int) {
 	for _, leg := range given.Legs(at) {
 		for _, e := range w.leg(r.node.hub.Buffer, leg) {
@@ -266,7 +266,7 @@ func (r *reader) drop() {
 	r.sub = nil
 }
 
-// check compares what the reader got with what was committed.
+// check compares the events that the reader received with the committed ones.
 func (r *reader) check(t *rapid.T, w *world) {
 	times := map[int64]int{}
 	for i, id := range r.got {
@@ -379,8 +379,8 @@ func giveEachEventOnce(t *rapid.T) {
 	}
 }
 
-// What is handed to the hub while a stream looks for its start waits in its queue, and
-// is not replayed too, though the table has it by then.
+// Events that reach the hub while a stream looks for its start wait in its queue, and
+// are not replayed too, though the table has them by then.
 func TestJoin_EventCommittedMeanwhileComesOnce(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 1)

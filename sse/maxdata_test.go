@@ -12,8 +12,9 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// A client with a bounded buffer is given where to read what is too large for it, live,
-// from memory, from the table, in batches and by polls; what is not is as ever.
+// A client with a bounded buffer gets a reference in place of data that is too large
+// for it, live, from memory, from the table, in batches and by polls; smaller events
+// are unchanged.
 func TestStream_RefersToWhatIsTooLarge(t *testing.T) {
 	const most = 2000
 	inBubble(t, func(t *testing.T, s *server) {

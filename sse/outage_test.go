@@ -32,7 +32,7 @@ func TestOutage_IsLoggedOnceAndItsEndWithTheStreams(t *testing.T) {
 		if count("\n") != 2 || count("any more") != 1 || count("streams=1000 after=1s") != 1 {
 			t.Fatalf("when none waits any more:\n%s", &text)
 		}
-		// One that comes and goes is not told again and again.
+		// An outage that comes and goes is not logged again and again.
 		for range 50 {
 			o.fails(t.Context(), log, "replay", errors.New("gone"), true)
 			o.ends(t.Context(), log)

@@ -8,8 +8,8 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// A stream that is ahead of its node is given what it has not had of a read that
-// comes in several parts, with positions that hold on to all of it.
+// A stream that is ahead of its node receives what it lacks of a read that comes in
+// several parts, with positions that keep all that it had.
 func TestJoin_AheadThroughAReadInParts(t *testing.T) {
 	at := func(max uint64, except ...uint64) outbox.Position {
 		return outbox.Position{Given: outbox.Set{Max: max, Except: except}, Anchor: outbox.Anchor{XID: max}}

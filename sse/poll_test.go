@@ -59,7 +59,7 @@ func TestPoll_AnswersAtOnceOrWhenThereIsSomethingOrWhenTheWaitIsOver(t *testing.
 		if p := s.poll(start, 10, 25*time.Second); p.err != nil || !slices.Equal(p.ids, numbers(1, 2)) || p.took > 0 {
 			t.Errorf("something already: %+v", p)
 		}
-		// What moves beside it keeps the position up to date.
+		// Events on other topics keep the position up to date.
 		s.commit("elsewhere", 3)
 		if p := s.poll(From{Position: sealed(after(outbox.Event{ID: 2, XID: 1}))}, 10, 0); p.err != nil || len(p.ids) > 0 || p.position != sealed(s.at) {
 			t.Errorf("nothing on the topic: %+v, want position %s", p, s.at)

@@ -82,8 +82,8 @@ func TestPool_NoticesThatAReaderLeft(t *testing.T) {
 	})
 }
 
-// The same on real sockets: streams come alive, are given events, and end when
-// the reader closes the connection, long before a heartbeat would find out.
+// The same on real sockets: streams become live, get events, and end when the reader
+// closes the connection, long before a heartbeat would find out.
 func TestSocket_IsWrittenToAndWatched(t *testing.T) {
 	s := newServer(0)
 	ctx, stop := context.WithCancelCause(t.Context())
@@ -192,8 +192,7 @@ func TestStreamer_RunEndsAllStreams(t *testing.T) {
 	}
 }
 
-// Whoever is told that a stream has ended may take their time: others are served
-// meanwhile.
+// A callback for a stream's end may be slow: other streams are served meanwhile.
 func TestPool_DoesNotWaitForWhoIsToldOfAnEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer(0)

@@ -13,9 +13,9 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// What a subscription that lags recalls from the replay buffer and what is queued for it
-// meet without a hole or a repeat, also when it recalls a frame that the hub is
-// about to queue.
+// The events that a lagging subscription reads from the replay buffer and those that
+// are queued for it meet without a hole or a repeat, also when it reads a frame that
+// the hub is about to queue.
 func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 	hub := newHub(&Buffer{})
 	hub.QueueFrames = 2
@@ -110,8 +110,8 @@ func TestSubscription_HoldsNoFrameOfAQuietTopicThatTheRingDropped(t *testing.T) 
 	}
 }
 
-// A read that is larger than the replay buffer is not held, and does not keep it from
-// holding what comes then.
+// A read that is larger than the replay buffer is not kept in it, and does not keep
+// later reads out.
 func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
 	buffer := &Buffer{Bytes: 10_000}
 	hub := newHub(buffer)
@@ -241,7 +241,7 @@ func TestReplay_SmallPagesOfLargeEvents(t *testing.T) {
 	})
 }
 
-// limited is a table that tells how much is asked of it.
+// limited is a table that records how much is asked of it.
 type limited struct {
 	Past
 	ask func(limit, bytes int)

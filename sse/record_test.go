@@ -14,8 +14,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// records is an audit, and what it is to have written of its streams: from where,
-// to where, how many events, the last of them, and why it ended.
+// records is an audit, and the records that it must have written of its streams: from
+// which position, to which, how many events, the last of them, and why it ended.
 type records struct {
 	outbox.Audit
 	want []string
@@ -56,8 +56,8 @@ func (r *records) check(t *testing.T) {
 	}
 }
 
-// Of a stream that stays open its record is kept up to date, and what was in a write that
-// failed was perhaps sent; by goroutines and by the pool alike.
+// The record of an open stream is kept up to date, and the events of a write that
+// failed count as perhaps sent; by goroutines and by the pool alike.
 func TestRecord_FollowsWhatIsWritten(t *testing.T) {
 	audit := &records{}
 	inBubbleWith(t, 0, func(t *testing.T, s *server) {
@@ -107,8 +107,8 @@ func TestRecord_OfWhatADrainDroppedSaysPerhaps(t *testing.T) {
 	audit.check(t)
 }
 
-// Whoever is told of a gap and jumps over it has no receipts of what lies between:
-// a stream, and a poll whose replay is overtaken.
+// A reader that gets a gap has no receipts for the events in it: a stream, and a poll
+// whose replay is overtaken.
 func TestRecord_LeavesOutWhatAGapJumpsOver(t *testing.T) {
 	audit := &records{}
 	lost := func(outbox.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory} }

@@ -20,7 +20,7 @@ func (c *countedPast) Oldest(ctx context.Context) (time.Time, error) {
 	return c.Past.Oldest(ctx)
 }
 
-// Whoever makes positions up costs no query.
+// A client that makes positions up costs no query.
 func TestStart_MalformedPositionsCostNoQuery(t *testing.T) {
 	past := &countedPast{Past: &table{events: []outbox.Event{{ID: 1, XID: 1, Topic: "a", CreatedAt: epoch}}}}
 	s := NewStreamer(newHub(&Buffer{Past: past}), nil)
@@ -36,7 +36,7 @@ func TestStart_MalformedPositionsCostNoQuery(t *testing.T) {
 	if past.asked != 1 {
 		t.Errorf("the table was asked %d times", past.asked)
 	}
-	// What it could not answer is asked again.
+	// A position that the table could not check is asked about again.
 	s = NewStreamer(newHub(&Buffer{Past: &table{err: errors.New("gone")}}), nil)
 	if _, _, err := s.resolveStart(t.Context(), Request{From: From{Position: "x"}}, w); err == nil {
 		t.Error("the table is gone, and it has an answer")

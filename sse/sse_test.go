@@ -33,16 +33,16 @@ type table struct {
 	events []outbox.Event
 	// gap judges positions, none by default.
 	gap func(outbox.Position) *outbox.Gap
-	// apart, when set, tells of which positions of the hub the table knows nothing.
+	// apart, when set, reports the hub's positions that the table does not know.
 	apart func(w outbox.Position) bool
 	// err, when set, is what every call ends with.
 	err error
-	// replay, when set, is told of each call and may refuse it.
+	// replay, when set, is called for each replay and may refuse it.
 	replay  func(outbox.Leg) error
 	replays int
 }
 
-// beside is err, or that of a hub that is elsewhere.
+// beside returns err, or the error for a hub with another history.
 func (p *table) beside(w outbox.Position) error {
 	if p.err == nil && p.apart != nil && p.apart(w) {
 		return outbox.ErrApart
@@ -125,7 +125,7 @@ type server struct {
 	// parks has streams parked, that are live and whose readers keep up, and all of
 	// them chunked.
 	parks bool
-	// format is that of all streams, beside what they ask for themselves.
+	// format is that of all streams, in addition to what each asks for.
 	format wire.Format
 	// sockets has streams be those of WebSockets, where that can be.
 	sockets bool
@@ -189,7 +189,7 @@ func inBubbleWith(t *testing.T, ringBytes int, test func(*testing.T, *server)) {
 
 var errStopped = errors.New("stopped")
 
-// after is the position behind the event and everything before it.
+// after is the position of a reader that has the event and everything before it.
 func after(e outbox.Event) outbox.Position {
 	return outbox.Position{
 		History: 1, EventID: e.ID, Given: outbox.Set{Max: e.XID}, Anchor: outbox.Anchor{XID: e.XID, Hash: uint32(e.XID)},
@@ -324,8 +324,8 @@ func (w *response) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// text is what a reader knows of what was sent, who takes it out of its chunks and
-// decompresses it.
+// text is the sent text that a reader sees after it has taken it out of its chunks and
+// decompressed it.
 func (w *response) text() []byte { return w.textOf(w.sent) }
 
 func (w *response) textOf(sent []byte) []byte {

@@ -8,7 +8,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// What is counted is what was done, by goroutines and by the pool alike.
+// The counters equal the work done, by goroutines and by the pool alike.
 func TestStats_CountWhatIsWritten(t *testing.T) {
 	inBubbleWith(t, 0, func(t *testing.T, s *server) {
 		first, second := s.open(t, Request{}), s.open(t, Request{})

@@ -240,7 +240,7 @@ func TestStream_DrainEndsStreamsOneByOne(t *testing.T) {
 	})
 }
 
-// Whoever cancels a stream with a Goodbye has its reader told why.
+// Cancelling a stream with a Goodbye tells its reader the reason.
 func TestStream_SaysWhyItIsCancelled(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
 		expired := &wire.Goodbye{Reason: "token_expired", Text: "the token has expired"}
@@ -390,8 +390,8 @@ func TestSubscription_HoldsBoundedBytes(t *testing.T) {
 	}
 }
 
-// What is replayed after the stream was behind is not what came before it began:
-// a time to start from is behind it.
+// A stream that was behind replays no events from before its start: a start time
+// applies once.
 func TestStream_BehindLosesNothingToItsStart(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
 		s.Hub.QueueFrames = 1
@@ -444,13 +444,13 @@ func TestStream_JoinsWithinARead(t *testing.T) {
 	})
 }
 
-// The tail starts anew: each stream's own position is judged again.
+// The tail starts again: each stream's own position is validated again.
 func TestStream_IsToldOfAGapThatOpensInMidStream(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
 		c := s.open(t, Request{})
 		s.commit("a", 1)
 		c.next()
-		// It can go on: no gap, and what was missed is replayed.
+		// It can go on: no gap, and the missed events are replayed.
 		events := s.store("a", 2)
 		s.at = after(events[1])
 		s.Hub.Start(s.at)
@@ -475,7 +475,7 @@ func TestStream_IsToldOfAGapThatOpensInMidStream(t *testing.T) {
 	})
 }
 
-// Retention overtakes a replay: a gap, and then what is left.
+// Retention overtakes a replay: a gap, and then the remaining events.
 func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 3000)

@@ -11,8 +11,8 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// Where a sequence was set back two events can have one id. A stream that is cut off
-// between them has not been given the second: live, in a replay, and in batches.
+// When a sequence was set back, two events can have one id. A stream that is cut off
+// between them has not received the second: live, in a replay, and in batches.
 func TestStream_LosesNoneOfTwoEventsWithOneID(t *testing.T) {
 	for _, batch := range []time.Duration{0, time.Nanosecond} {
 		for _, replayed := range []bool{false, true} {

@@ -19,7 +19,7 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// follow adds and drops what a message asks for, but for secret.
+// follow adds and drops the topics of a message, except secret.
 func follow(_ context.Context, c Change, topics []outbox.Pattern) (now []outbox.Pattern, refused []wire.Refused) {
 	now = slices.DeleteFunc(slices.Clone(topics), func(p outbox.Pattern) bool { return slices.Contains(c.Drop, string(p)) })
 	for _, topic := range c.Add {
@@ -104,8 +104,9 @@ func (s *server) wantFollowed(t *testing.T, got []ssetest.Event, topics ...strin
 	}
 }
 
-// Whatever a stream is at when its topics change, live, behind its reader, in mid-replay,
-// within a long read: the answer tells the position from which on they are others.
+// Whatever a stream does when its topics change (live, waiting for its reader, in
+// mid-replay, within a long read), the answer has the position from which on the new
+// topics hold.
 func TestTopics_ChangeWhereTheAnswerStands(t *testing.T) {
 	bySocket(t, func(t *testing.T, s *server) {
 		s.Hub.QueueFrames = 5
@@ -172,8 +173,8 @@ func (c *client) unblock() {
 	}
 }
 
-// In mid-replay too: what has happened meanwhile on a topic that is added then was queued for
-// nobody.
+// In mid-replay too: events that came meanwhile on a topic that is added then were not
+// queued.
 func TestTopics_ChangeInMidReplay(t *testing.T) {
 	bySocket(t, func(t *testing.T, s *server) {
 		s.commit("a", 300)
@@ -247,7 +248,8 @@ func TestTopics_ChangeWithinARead(t *testing.T) {
 		if want := []string{"1", "2", "5", "6"}; !slices.Equal(ids(got), want) || answer.EventID != 4 {
 			t.Errorf("given are %v, want %v; the answer stands on %d", ids(got), want, answer.EventID)
 		}
-		// Who resumes with the new topics from the answer is given the rest, no more.
+		// A reader that resumes with the new topics from the answer receives the rest,
+		// and no more.
 		resumed := s.open(t, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a", "b"}}, From: From{Position: testKeys.Seal(answer)}})
 		resumed.wantIDs("5", "6")
 	})

@@ -100,7 +100,8 @@ func TestCatalogue_SaysWhatIsAllowed(t *testing.T) {
 	}
 }
 
-// What is exported is what was imported, and differs only where the catalogue does.
+// An export equals the import before it, and differs only where the catalogue was
+// changed.
 func TestCatalogue_IsKeptAsAFile(t *testing.T) {
 	call := catalogued(t)
 	file := call("", "export").stdout

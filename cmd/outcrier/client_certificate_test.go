@@ -151,7 +151,7 @@ func TestServe_ClientCertificatesGiveServicesTheirIdentity(t *testing.T) {
 	if status, _ := asked(t, s.address, "/metrics", &prometheus, "Authorization", "Bearer "+token+"x"); status != 401 {
 		t.Errorf("a bad token beside it: %d", status)
 	}
-	// What it may is withdrawn like a token, and by the file.
+	// Its rights can be revoked like a token's, and by a change of the file.
 	if got := runWith(t, []string{"DATABASE_URL=" + database}, "token", "revoke", "--sub", "reader", "--reason", "left"); got.code != 0 {
 		t.Fatalf("%+v", got)
 	}

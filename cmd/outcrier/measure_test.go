@@ -89,7 +89,7 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 	if !<-heard {
 		t.Fatal("the stream has ended")
 	}
-	// A tail that is idle: what it has counted does not change any more.
+	// The tail is idle: its counters don't change any more.
 	want := map[string]float64{
 		"outcrier_tail_events_total": 3, "outcrier_sent_events_total": 3, "outcrier_append_to_dispatch_seconds_count": 3,
 		"outcrier_append_requests_total": 3, "outcrier_appended_events_total": 3, `outcrier_readers{protocol="http1"}`: 1,
@@ -171,8 +171,8 @@ var (
 	histogram  = regexp.MustCompile(`_(bucket|sum|count)$`)
 )
 
-// inDocuments compares the names of a scrape with those in the documents: what is
-// scraped is explained and shown, and what is used is scraped.
+// inDocuments compares the names of a scrape with those in the documents: every scraped
+// name is explained and on the dashboard, and every name that is used there is scraped.
 func inDocuments(t *testing.T, text string) {
 	t.Helper()
 	var scraped []string

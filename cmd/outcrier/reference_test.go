@@ -115,7 +115,7 @@ func TestVariables_MeanOneThing(t *testing.T) {
 	for _, name := range []string{
 		// Where the database and the server are, and who asks.
 		"OUTCRIER_DIRECT_URL", "OUTCRIER_URL", "OUTCRIER_TOKEN",
-		// What health and token are told of a server, as it is told itself.
+		// Settings of a server that health and token take too, by the same names.
 		"OUTCRIER_LISTEN", "OUTCRIER_TLS_CERT", "OUTCRIER_AUTOCERT_HOST",
 		"OUTCRIER_JWT_SECRET", "OUTCRIER_JWT_SECRET_FILE", "OUTCRIER_JWT_ISSUER", "OUTCRIER_JWT_AUDIENCE",
 	} {

@@ -45,8 +45,8 @@ func TestServe_RefusesASchemaOfAnotherVersion(t *testing.T) {
 	refused("run a newer outcrier")
 }
 
-// The schema goes first: a node of before works with what came after it, for as long as
-// that says so, and one that runs stays, whatever it says.
+// The schema is migrated first: an older node works with newer migrations for as long
+// as they allow it, and a node that runs already goes on whatever they say.
 func TestServe_WorksWithANewerSchema(t *testing.T) {
 	url := outboxtest.URL(t)
 	conn := must(pgx.Connect(t.Context(), url))

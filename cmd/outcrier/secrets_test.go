@@ -31,7 +31,7 @@ func answerOf(t *testing.T, address, token string) (int, string) {
 }
 
 // The database's password and the secret of tokens are in files, and change while the
-// server runs: it says what is wrong while they don't fit, and mends by itself.
+// server runs: it reports the mistake while they don't fit, and recovers by itself.
 func TestServe_SecretsInFilesAreReadAnew(t *testing.T) {
 	database := outboxtest.URL(t)
 	admin, err := pgx.Connect(t.Context(), database)

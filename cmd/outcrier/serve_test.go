@@ -90,8 +90,8 @@ func eventually(t *testing.T, what func() bool) {
 	}
 }
 
-// Where the tail has to connect anew, other connections may lead to a server that is
-// the primary no more: none is kept.
+// When the tail has to reconnect, other connections may lead to a server that is no
+// longer the primary: none is kept.
 func TestServe_KeepsNoConnectionThatIsOlderThanItsTail(t *testing.T) {
 	url := outboxtest.URL(t)
 	serve(t, nil, "--dev", "--database-url", url)
@@ -137,8 +137,8 @@ func TestServe_RefusesToStartWithoutAKey(t *testing.T) {
 	}
 }
 
-// From the secret to the event in the terminal, by the commands as one types them;
-// and the server's log at its most talkative has none of what is secret.
+// From the secret to the event in the terminal, by the commands as one types them; and
+// the server's log at level debug contains no secret.
 func TestServe_LetsInByTokenOnly(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "secret")
 	if err := os.WriteFile(file, []byte(secret+"\n"), 0o600); err != nil {
@@ -275,7 +275,7 @@ func TestServe_TLSReadsANewCertificateWithoutARestart(t *testing.T) {
 	if err := os.WriteFile(key, []byte("half a ke"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(lookEvery) // what is new is looked for after that
+	time.Sleep(lookEvery) // changes are looked for after that
 	if got, _, err := name(&tls.Config{}); got != "one.example.com" || err != nil {
 		t.Errorf("with files that don't fit: %s: %v", got, err)
 	}
@@ -323,8 +323,8 @@ func TestServe_H2CWhereAsked(t *testing.T) {
 	}
 }
 
-// Whoever connects names the host that a certificate is asked for. Names that are
-// not ours must not cost a request to the authority, which limits them.
+// A client names the host that a certificate is asked for. Names that are not ours must
+// not cost a request to the authority, which limits requests.
 func TestAutocert_AsksForItsOwnNamesOnly(t *testing.T) {
 	var asked atomic.Int64
 	authority := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// systemd is a socket that says what it is told.
+// systemd is a socket that returns the messages that it receives.
 func systemd(t *testing.T) (path string, told func() string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "notify")
@@ -80,7 +80,7 @@ func TestSupervisor_IsNoneWithoutASocketOrForAnother(t *testing.T) {
 
 func TestServe_TellsSystemdOfItsLife(t *testing.T) {
 	path, told := systemd(t)
-	t.Cleanup(func() { // behind the end of the server
+	t.Cleanup(func() { // after the server's end
 		if got := told(); !strings.HasPrefix(got, "STOPPING=1\n") {
 			t.Errorf("the last is %q", got)
 		}

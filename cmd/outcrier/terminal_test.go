@@ -15,8 +15,8 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// screen is a terminal of so many columns that a command writes to, and what it
-// showed by the time that it was closed.
+// screen is a terminal with a number of columns that a command writes to, and the text
+// that it had shown when it was closed.
 func screen(t *testing.T, columns uint16) (tty *os.File, shown func() string) {
 	t.Helper()
 	master, tty, err := pty.Open()

@@ -57,7 +57,7 @@ func TestTrace_GoesWithTheEvent(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
 	s := serve(t, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + endpoint.URL}, "--dev")
-	eventually(t, func() bool { // what was appended before it is ready, its tail does not read
+	eventually(t, func() bool { // its tail does not read events from before it is ready
 		response, err := http.Get("http://" + s.address + "/readyz")
 		if err != nil {
 			return false

@@ -97,7 +97,7 @@ func TestChart_FitsTogether(t *testing.T) {
 	}
 }
 
-// node checks probes, the time to end, and the limit that Go is told.
+// node checks probes, the time to end, and the memory limit that Go gets.
 func node(t *testing.T, pod core.PodSpec) {
 	t.Helper()
 	container := pod.Containers[0]
@@ -149,7 +149,8 @@ func environment(t *testing.T, container core.Container) map[string]core.EnvVar 
 	return env
 }
 
-// locked checks that a Pod may do no more than it needs, and finds what it mounts.
+// locked checks that a Pod may do no more than it needs, and that it mounts only
+// volumes that exist.
 func locked(t *testing.T, pod core.PodSpec) {
 	t.Helper()
 	if !*pod.SecurityContext.RunAsNonRoot || pod.SecurityContext.SeccompProfile.Type != core.SeccompProfileTypeRuntimeDefault {

@@ -114,7 +114,7 @@ func (r *release) add(object runtime.Object) error {
 	return nil
 }
 
-// valueSets are the values in outcrier/ci, which "helm lint" and "helm template" can be given
+// valueSets are the values in outcrier/ci, which "helm lint" and "helm template" take
 // too.
 func valueSets(t *testing.T) map[string]map[string]any {
 	t.Helper()

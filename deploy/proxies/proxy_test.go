@@ -21,11 +21,11 @@ import (
 // proxy is one of the configurations, and how to run it.
 type proxy struct {
 	file string
-	// beside is another file that the configuration names.
+	// beside is a further file that the configuration names.
 	beside string
-	// edit replaces what is of the machine that it was written for: pairs of old
-	// and new text. The proxy is to listen at address, and dir is a folder with
-	// both.crt, both.key and both.pem. That the nodes are elsewhere goes without it.
+	// edit replaces what belongs to one machine, in pairs of old and new text. The
+	// proxy is to listen at address, and dir is a folder with both.crt, both.key and
+	// both.pem. The nodes' addresses are replaced without it.
 	edit func(address, dir string) []string
 	// command runs the program in the foreground on the configuration at path.
 	command func(path, address, dir string) []string
@@ -212,7 +212,7 @@ func need(t *testing.T, name string) string {
 	return ""
 }
 
-// folder is one of nobody's, with a certificate.
+// folder belongs to the user nobody, and has a certificate.
 func folder(t *testing.T) string {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "outcrier-proxy-")

@@ -27,7 +27,7 @@ import (
 
 // TestProxies_KeepEveryEventSource: through a rolling restart, kill -9 of each node in
 // turn and five seconds without any node, no plain EventSource behind the proxy ends
-// for good, and each is given every event once, in order.
+// for good, and each receives every event once, in order.
 func TestProxies_KeepEveryEventSource(t *testing.T) {
 	for _, p := range proxies {
 		t.Run(p.file, func(t *testing.T) {
@@ -60,8 +60,8 @@ func TestProxies_KeepEveryEventSource(t *testing.T) {
 				n.awaitReady(t)
 				n.awaitNotice(t, base)
 			}
-			// All streams are at the node that is killed. What breaks off brings back clients
-			// that take an end for what was wanted.
+			// All streams are at the node that is killed. A broken connection brings
+			// back also those clients that take an end for final.
 			endedNow, brokenNow := crowd.ends()
 			t.Logf("of the streams of two nodes that were killed, %d ended and %d broke off", endedNow-ended, brokenNow-broken)
 			if want := len(nodes) * streams; !p.endsCrashes && brokenNow-broken < want {
@@ -124,7 +124,7 @@ func status(url string) int {
 // streams is how many there are behind each proxy, one half of them over HTTP/2.
 const streams = 60
 
-// crowd is of plain EventSources, and of what was appended for them.
+// crowd is a number of plain EventSources, and the events that were appended for them.
 type crowd struct {
 	sources []*eventsource.Source
 	stop    context.CancelFunc
@@ -196,8 +196,8 @@ func (c *crowd) given(stream int, e eventsource.Event) {
 	c.mu.Unlock()
 }
 
-// haveNews waits until each stream was given what is appended from now on, or has
-// failed.
+// haveNews waits until each stream has received an event that is appended from now on,
+// or has failed.
 func (c *crowd) haveNews(t *testing.T, what string) {
 	t.Helper()
 	c.mu.Lock()
@@ -227,7 +227,7 @@ func (c *crowd) ends() (ended, broken int) {
 	return ended, broken
 }
 
-// check ends the writing, and compares what each stream was given.
+// check ends the writing, and compares the events that each stream received.
 func (c *crowd) check(t *testing.T) {
 	t.Helper()
 	c.stop()

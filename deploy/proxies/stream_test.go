@@ -20,7 +20,7 @@ import (
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
-// node is a real server behind a proxy.
+// node is a real server, reached through a proxy.
 type node struct {
 	address string
 	// also is a second address, as of a second node.
@@ -72,7 +72,7 @@ func newNode(t *testing.T, heartbeat time.Duration) *node {
 	return n
 }
 
-// header is what came with the last request for a stream.
+// header is that of the last request for a stream.
 func (n *node) header(name string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -92,8 +92,9 @@ func heartbeats(stream []byte) int { return strings.Count(string(stream), "\n:\n
 // patience is how many heartbeats of the node a proxy may take to pass an event on.
 const patience = 10
 
-// passes appends an event, and tells whether the proxy has shown it before a reader
-// without proxy has had so many heartbeats. It is not asked how long that takes.
+// passes appends an event, and reports whether the proxy passes it on before a reader
+// without a proxy has received a number of heartbeats. How long that takes does not
+// matter.
 func (n *node) passes(t *testing.T, direct *ssetest.Client, shown func() []byte, kind string) bool {
 	t.Helper()
 	n.add(t, kind)
@@ -249,7 +250,7 @@ func TestProxies_BufferingIsFoundOut(t *testing.T) {
 	direct := ssetest.Open(t, "http://"+n.address+path)
 	direct.Until("outcrier.live")
 
-	// Not even the header comes through: whoever waits for it waits long.
+	// Not even the header comes through: a client that waits for it waits long.
 	ctx, cancel := context.WithCancel(t.Context())
 	var mu sync.Mutex
 	var got []byte

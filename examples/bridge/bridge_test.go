@@ -105,7 +105,8 @@ func cross(t *testing.T, recipe string, s *sink, environ ...string) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	// From its first answer on nothing is missed: it begins with what comes then.
+	// From its first answer on nothing is missed: it begins with the events that come
+	// then.
 	at := filepath.Join(state, strings.TrimSuffix(recipe, ".sh")+".at")
 	eventually(t, "the bridge has begun", func() bool { _, err := os.Stat(at); return err == nil })
 
@@ -117,7 +118,7 @@ func cross(t *testing.T, recipe string, s *sink, environ ...string) {
 		if n <= kills {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
-			ids = append(ids, write(t, pool, len(ids), 3)...) // while nobody is there
+			ids = append(ids, write(t, pool, len(ids), 3)...) // while no reader is connected
 			cmd = start()
 		}
 	}

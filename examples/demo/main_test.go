@@ -19,7 +19,8 @@ import (
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
-// start runs the demo until the test ends, and returns what it prints, by the first word.
+// start runs the demo until the test ends, and returns the lines that it prints, by
+// their first word.
 func start(t *testing.T, environ map[string]string, args ...string) map[string]string {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())

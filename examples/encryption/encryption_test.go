@@ -88,9 +88,9 @@ func seal(t *testing.T, key Key, topic, what string) outbox.Draft {
 	return draft
 }
 
-// The application encrypts, the reader decrypts, and what stands between has
-// nothing but ciphertext: in its table, in its log and on the wire. Keys take over
-// from each other, and what was copied, changed or sealed with another key is refused.
+// The application encrypts, the reader decrypts, and everything in between has only
+// ciphertext: the table, the log and the wire. A new key can replace an old one, and a
+// payload that was copied, changed or sealed with another key is refused.
 func TestSealedPayloads_AreReadByTheirReaderAlone(t *testing.T) {
 	node, err := exec.LookPath("node")
 	if err != nil {
@@ -145,7 +145,7 @@ func TestSealedPayloads_AreReadByTheirReaderAlone(t *testing.T) {
 	want := []line{
 		{Payload: &struct{ IBAN string }{secret}}, {Payload: &struct{ IBAN string }{other}},
 		{Refused: "sealed for another topic or type"}, {Refused: "sealed for another topic or type"},
-		{Refused: "OperationError"}, {Refused: "OperationError"}, // WebCrypto's, for what is not authentic
+		{Refused: "OperationError"}, {Refused: "OperationError"}, // WebCrypto's, for data that is not authentic
 		{Refused: "sealed with key 2027-01, which is not held here"},
 		{Refused: "not sealed"}, {Refused: "not sealed"},
 	}

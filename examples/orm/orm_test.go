@@ -180,7 +180,7 @@ func (d database) verify(t *testing.T, lines []line) (passed int, skipped []stri
 	return passed, skipped
 }
 
-// check reports how what a scene left differs from what it should have.
+// check reports how the events of a scene differ from the expected ones.
 func (d database) check(t *testing.T, l line, found []event) error {
 	t.Helper()
 	if !l.OK {

@@ -55,7 +55,7 @@ func newShop(t *testing.T) *shop {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := conn.Close(t.Context()); err != nil { // nobody may be on a template
+	if err := conn.Close(t.Context()); err != nil { // no session may be open on a template
 		t.Fatal(err)
 	}
 	return s
@@ -120,9 +120,9 @@ type event struct {
 	Delivered   bool
 }
 
-// A tail gives an event to its readers when the event's xid is the one of the transaction
-// that appended it. An event with another xid is given too early, never, or, settled (3),
-// not as new.
+// A tail delivers an event as new when the event's xid is that of the transaction that
+// appended it. An event with another xid is delivered too early, never, or, settled
+// (3), not as new.
 const eventsSQL = `
 SELECT coalesce(json_object_agg(topic, events), '{}') FROM (
 	SELECT topic, json_agg(json_build_object('id', id, 'topic', topic, 'type', type, 'payload', payload, 'headers', headers,

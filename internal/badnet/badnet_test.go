@@ -21,7 +21,7 @@ const (
 	never    = 100 * time.Millisecond
 )
 
-// echo is a proxy before a server that sends back what it gets.
+// echo is a proxy in front of a server that sends back the bytes that it gets.
 func echo(t *testing.T) *Proxy {
 	t.Helper()
 	server, err := net.Listen("tcp", "127.0.0.1:0")
@@ -85,7 +85,7 @@ func silent(t *testing.T, conn net.Conn) {
 	}
 }
 
-// ended wants the connection to end, and returns what came before.
+// ended fails unless the connection ends, and returns the bytes that came before.
 func ended(t *testing.T, conn net.Conn) []byte {
 	t.Helper()
 	_ = conn.SetReadDeadline(time.Now().Add(deadline))

@@ -22,7 +22,7 @@ import (
 )
 
 // TestClients plays all scenes to all clients at once, in front of two nodes. With
-// CONFORMANCE_REPORT=1 it writes what came of it into CLIENTS.md.
+// CONFORMANCE_REPORT=1 it writes the results into CLIENTS.md.
 func TestClients(t *testing.T) {
 	verdicts := played(t, Libraries)
 	if os.Getenv("CONFORMANCE_REPORT") != "" && !t.Failed() {
@@ -39,7 +39,7 @@ func TestClients(t *testing.T) {
 // TestSockets plays all scenes to libraries of WebSockets.
 func TestSockets(t *testing.T) { played(t, Sockets) }
 
-// played plays all scenes to libraries, and checks what comes of it.
+// played plays all scenes to libraries, and checks the results.
 func played(t *testing.T, all []Library) []Verdict {
 	t.Helper()
 	clients := install(t)
@@ -117,7 +117,7 @@ func tried(t *testing.T, all []Library) (libraries []Library) {
 	return libraries
 }
 
-// leaveOut leaves out what is not installed. In CI that fails the test.
+// leaveOut leaves out libraries that are not installed. In CI that fails the test.
 func leaveOut(t *testing.T, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") != "" {

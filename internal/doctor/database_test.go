@@ -180,7 +180,7 @@ func TestDatabase_NamesOpenTransactionsThatHaveAppended(t *testing.T) {
 	examine(t, Config{DatabaseURL: url, LongOpen: 1}).want(t, OK, "open transactions", "none has appended")
 }
 
-// An age that nobody may see is not "none for long".
+// An age that the role may not see is not reported as "none for long".
 func TestDatabase_SaysWhenAnAgeIsNotKnown(t *testing.T) {
 	url, conn := migrated(t)
 	run(t, conn, `DROP ROLE IF EXISTS doctor_owner`, `CREATE ROLE doctor_owner`, `GRANT outcrier_server TO doctor_owner`,

@@ -48,7 +48,7 @@ func TestToken_IsExplained(t *testing.T) {
 	examine(t, Config{Token: "hunter2"}).want(t, Error, "token", "has 1 parts")
 }
 
-// What no key can mend is told without one.
+// A fault that no key can mend is reported without a key.
 func TestToken_WithoutAKeyIsNotGoodWhenItCannotBe(t *testing.T) {
 	token := func(body string) string {
 		encode := base64.RawURLEncoding.EncodeToString

@@ -79,8 +79,8 @@ client_body_temp_path %[1]s/a; proxy_temp_path %[1]s/b; fastcgi_temp_path %[1]s/
 	return urls
 }
 
-// holding passes on to a node and flushes nothing: what is written is held until a buffer is
-// full, or the answer ends.
+// holding passes requests on to a node and never flushes: the answer is held until a
+// buffer is full, or it ends.
 func holding(t *testing.T, to string) string {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		request, err := http.NewRequestWithContext(r.Context(), r.Method, to+r.URL.RequestURI(), r.Body)

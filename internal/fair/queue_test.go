@@ -86,7 +86,7 @@ func TestQueue_OnePrincipalLeavesAPlaceToTheNext(t *testing.T) {
 	}
 }
 
-// A request that is given up waits no more, and one that gets its place in that moment gives
+// A cancelled request stops waiting, and one that gets its place in that moment gives
 // it back.
 func TestQueue_RequestsThatEndLeaveNothingBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

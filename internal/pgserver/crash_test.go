@@ -45,7 +45,7 @@ func TestKill_RestartRecoversCommittedRows(t *testing.T) {
 	if got := ask(t, s, "SELECT string_agg(text, ', ') FROM note"); got != "committed" {
 		t.Errorf("after the crash there is %q, want what was committed", got)
 	}
-	// A killed throw-away server can be given up without Restart.
+	// A killed temporary server can be stopped without Restart.
 	if err := s.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestRestart_AwaitsBackendsOfKilledPostmaster(t *testing.T) {
 	}
 }
 
-// query is a simple query in wire form, for one whose answer nobody waits for.
+// query is a simple query in wire form, whose answer is not awaited.
 func query(sql string) []byte {
 	n := len(sql) + 5
 	return append([]byte{'Q', 0, 0, byte(n >> 8), byte(n)}, sql+"\x00"...)

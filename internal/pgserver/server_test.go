@@ -215,7 +215,7 @@ func ask(t *testing.T, s *Server, query string) string {
 	return answer
 }
 
-// eventually waits until what is true.
+// eventually waits until the condition that what describes is true.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(pollEvery) {

@@ -31,8 +31,8 @@ const attackSecret = "correct horse battery staple, 32 bytes and more"
 // attackMemory is what an attacked node has, as a small container has it.
 const attackMemory = 512 << 20
 
-// attacked is a node with its defaults but for what args say, whose data may take
-// attackMemory, and which knows that. It must live, whatever is done to it.
+// attacked is a node with default settings except for args, whose memory is limited to
+// attackMemory, which it knows. It must survive every attack.
 func attacked(t *testing.T, args ...string) (n *process, database string) {
 	t.Helper()
 	database = startPostgres(t).URL("")
@@ -105,7 +105,7 @@ func send(ctx context.Context, method, url, token string, body io.Reader, header
 	return response.StatusCode, string(text)
 }
 
-// parallel calls fn so many times at once, and counts what it returns.
+// parallel calls fn n times at once, and counts its results.
 func parallel(n int, fn func(i int) int) map[int]int {
 	var mu sync.Mutex
 	var all sync.WaitGroup
@@ -128,7 +128,7 @@ func parallel(n int, fn func(i int) int) map[int]int {
 func TestAttack_BodiesKillNoNode(t *testing.T) {
 	n, _ := attacked(t)
 	reader := token(t, auth.Claims{Subject: "reader", Subscribe: []outbox.Pattern{"a"}})
-	attacks := 0 // each has principals of its own, whose rates nobody has used yet
+	attacks := 0 // each has principals of its own, whose rates are unused
 	publisher := func(i int) string {
 		return token(t, auth.Claims{Subject: fmt.Sprint("publisher", attacks, "/", i), Publish: []outbox.Pattern{"a"}})
 	}
@@ -180,8 +180,9 @@ func TestAttack_BodiesKillNoNode(t *testing.T) {
 	}
 }
 
-// TestAttack_AnswersThatNobodyReadsAreNotKept: polls and single events over one connection of
-// HTTP/2 with a window of 0, and over many of HTTP/1.1 that nobody reads.
+// TestAttack_AnswersThatNobodyReadsAreNotKept: polls and single events over one HTTP/2
+// connection with a window of 0, and over many HTTP/1.1 connections whose clients don't
+// read.
 func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
 	n, database := attacked(t, "--h2c", "--gzip")
 	execute(t, database, `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat(md5(g::text), 6000)) FROM generate_series(1, 120) AS g`)
@@ -363,9 +364,9 @@ func TestAttack_OneTokenStarvesNobody(t *testing.T) {
 	}
 }
 
-// TestAttack_PayloadsThatNestWithoutEndAreRefused, by every way; and one that was loaded by
-// hand hangs nobody: polls, streams, outcrier tail and the admin's API give it and what comes
-// behind it.
+// TestAttack_PayloadsThatNestWithoutEndAreRefused, by every way; and one that was
+// loaded by hand hangs no client: polls, streams, outcrier tail and the admin's API
+// deliver it and the events after it.
 func TestAttack_PayloadsThatNestWithoutEndAreRefused(t *testing.T) {
 	n, database := attacked(t)
 	admin := token(t, auth.Claims{Subject: "admin", Subscribe: []outbox.Pattern{"a"}, Publish: []outbox.Pattern{"a"}, Admin: true})

@@ -75,8 +75,8 @@ backend nodes
 }
 
 // TestDeploy_LosesNothingBehindHAProxy rolls two nodes behind a real load balancer,
-// under load. The clients know its address alone. None may be refused, or miss
-// anything, or be told of a gap.
+// under load. The clients know its address alone. None may be refused, miss an event,
+// or get a gap.
 func TestDeploy_LosesNothingBehindHAProxy(t *testing.T) {
 	t.Parallel()
 	server := startPostgres(t)
@@ -175,8 +175,8 @@ func until(t *testing.T, lines <-chan string, text string) {
 	}
 }
 
-// TestDrain_ReadinessTurnsFirst: a load balancer has its time to take note while
-// all is served as before; then every stream is told goodbye.
+// TestDrain_ReadinessTurnsFirst: a load balancer has time to notice while requests are
+// served as before; then every stream gets a goodbye.
 func TestDrain_ReadinessTurnsFirst(t *testing.T) {
 	t.Parallel()
 	database := outboxtest.URL(t)

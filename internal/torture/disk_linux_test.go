@@ -44,7 +44,7 @@ func TestFault_DiskFull(t *testing.T) {
 		}
 		f.pause(time.Second, 2*time.Second)
 		room()
-		// It may have come back by itself, or have given up.
+		// Postgres may have restarted by itself, or have given up.
 		if attempt(t.Context(), f.url, `SELECT`) != nil {
 			must(t, server.Kill())
 			must(t, server.Restart(t.Context()))

@@ -22,11 +22,11 @@ import (
 // erasures are the events that were erased or redacted. A zero value has none.
 type erasures struct {
 	mu sync.Mutex
-	// byID has also those whose transaction ended with an outcome that nobody knows.
+	// byID also has the events of transactions whose outcome is not known.
 	byID map[int64]*erasure
 	// read is the last round that every node has read.
 	read atomic.Int64
-	// redacted, erased and rounds count what was committed.
+	// redacted, erased and rounds count what has been committed.
 	redacted, erased, rounds int
 }
 
@@ -227,7 +227,7 @@ func (e *erasures) resolve(t *testing.T, conn *pgx.Conn) {
 	}
 }
 
-// goneOf is how many of the erased events a reader was given before.
+// goneOf is the number of erased events that a reader had received before.
 func (e *erasures) goneOf(r *reader) (n int) {
 	if e == nil {
 		return 0
@@ -252,9 +252,9 @@ func idsOf(t *testing.T, url, topic string) []int64 {
 	return ids
 }
 
-// TestHistory_ErasedIsInNoMemory (P15): what is erased or redacted is given to nobody
-// who comes after every node has read it, whether the rest comes from memory or from
-// the table.
+// TestHistory_ErasedIsInNoMemory (P15): a reader that comes after every node has read
+// an erasure or redaction does not receive the event, whether the others come from
+// memory or from the table.
 func TestHistory_ErasedIsInNoMemory(t *testing.T) {
 	url := outboxtest.URL(t)
 	nodes := []*node{
@@ -307,7 +307,7 @@ func TestHistory_ErasedIsInNoQueue(t *testing.T) {
 		execute(t, url, fmt.Sprintf(`INSERT INTO outbox (topic, type, payload)
 			SELECT '%s', 'torture.happened', json_build_object('k', '%[1]s', 'n', n, 'padding', repeat('x', %d)) FROM generate_series(1, %d) AS n`, topic, size, events))
 		caughtUp(t, url, n)
-		pause(t.Context(), 100*time.Millisecond) // the writer writes what it can
+		pause(t.Context(), 100*time.Millisecond) // the writer writes as much as it can
 	}
 	appendLarge("torture/kept", 40, 4500) // fills every buffer of the kernel's
 	appendLarge("torture/erased", 20, 500)
@@ -322,10 +322,10 @@ func TestHistory_ErasedIsInNoQueue(t *testing.T) {
 	}
 }
 
-// TestHistory_LoadedRowsAreNotNew: rows that come into the table another way than
-// through the view, with xids of another cluster or of this one's past, are history.
-// Who reads from the start is given them; no stream has them as new. The ids after them
-// are larger.
+// TestHistory_LoadedRowsAreNotNew: rows that come into the table by another way than
+// the view, with xids of another cluster or of this one's past, are history. A reader
+// from the start receives them; no stream has them as new. The ids after them are
+// larger.
 func TestHistory_LoadedRowsAreNotNew(t *testing.T) {
 	url := outboxtest.URL(t)
 	n := startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{})

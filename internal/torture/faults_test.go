@@ -15,12 +15,12 @@ import (
 	"github.com/outcrier/outcrier/internal/pgserver"
 )
 
-// fault is what can go wrong while all else goes on, without history changing:
-// nothing may be lost, nothing may come twice, and no gap may be told.
+// fault is a failure after which history is unchanged: no event may be lost or come
+// twice, and no gap may be reported.
 type fault struct {
 	name string
-	// within is how long it may take, once the fault is over, until every reader
-	// is given what is appended then.
+	// within is how long it may take, once the fault is over, until every reader has an
+	// event that was appended afterwards.
 	within time.Duration
 	// do injects the fault, and returns when it is over.
 	do func(f *field, server *pgserver.Server)

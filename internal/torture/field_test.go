@@ -33,8 +33,8 @@ type field struct {
 	business *business
 	readers  []*reader
 	probes   int
-	// lossy is a fault that takes committed events away, anew one after which no
-	// position is good.
+	// lossy is a fault that takes committed events away; anew is one after which no
+	// position is valid.
 	lossy, anew bool
 
 	writing        sync.WaitGroup
@@ -114,7 +114,7 @@ func hostOf(t *testing.T, database string) string {
 	return u.Host
 }
 
-// through is the URL of a database behind a network.
+// through is the URL of a database, reached through a network.
 func through(t *testing.T, database string, network *badnet.Proxy) string {
 	t.Helper()
 	return at(t, database, network.Address())
@@ -211,8 +211,8 @@ func (f *field) addresses() (list []string) {
 	return list
 }
 
-// suffer injects a fault, which is over when do returns, and waits until every
-// steady reader has been given an event that was appended after it.
+// suffer injects a fault, which is over when do returns, and waits until every steady
+// reader has received an event that was appended after it.
 func (f *field) suffer(name string, within time.Duration, do func()) {
 	f.t.Helper()
 	before := f.newest()
@@ -236,8 +236,8 @@ func (f *field) suffer(name string, within time.Duration, do func()) {
 	f.windows = append(f.windows, w)
 }
 
-// recover waits until all steady readers have a new probe. Behind a gap a reader
-// is given only what is appended after it, so probes go on.
+// recover waits until all steady readers have a new probe. After a gap a reader
+// receives only events that are appended later, so probes go on.
 func (f *field) recover(name string, within time.Duration) {
 	f.t.Helper()
 	target := f.probes + 1
@@ -279,8 +279,8 @@ func (f *field) newest() (id int64) {
 	return id
 }
 
-// end stops the writers, lets every reader come to the end, and holds what they
-// were given against the table.
+// end stops the writers, lets every reader come to the end, and compares the events
+// that they received with the table.
 func (f *field) end() {
 	f.t.Helper()
 	if f.stopWriting != nil {
@@ -297,7 +297,7 @@ func (f *field) end() {
 	defer stop.Stop()
 	done := make(chan struct{})
 	go func() { defer close(done); f.readingDone.Wait() }()
-	// Again and again, for those who come back to a gap behind it.
+	// Again and again, for readers that come back to a gap after it.
 	for reading := true; reading; {
 		execute(f.t, f.url, `INSERT INTO outbox (topic, type) VALUES ('`+endTopic+`', 'torture.ended')`)
 		select {

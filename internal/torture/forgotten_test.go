@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// TestFault_ForgottenByAFirewall: connections that are dead without a word, while
-// new ones are well, are given up; those to the database of tails and of replays,
-// and those of readers.
+// TestFault_ForgottenByAFirewall: connections that are dead without notice, while new
+// ones work, are given up: those of tails and of replays to the database, and those of
+// readers.
 func TestFault_ForgottenByAFirewall(t *testing.T) {
 	t.Parallel()
 	server := startPostgres(t)

@@ -114,9 +114,9 @@ func wait(t *testing.T, what func() bool) {
 	}
 }
 
-// TestHistory_XidsReusedAfterACrash: the xids of transactions that aborted are
-// handed out again after a crash. Whoever takes the snapshot's xmax for what was
-// given takes their next owners' events for given too.
+// TestHistory_XidsReusedAfterACrash: the xids of transactions that aborted are assigned
+// again after a crash. A tail that takes everything below the snapshot's xmax for
+// delivered would take the events of their next owners for delivered too.
 func TestHistory_XidsReusedAfterACrash(t *testing.T) {
 	server := startPostgres(t)
 	url := server.URL("")
@@ -210,8 +210,8 @@ func TestHistory_XidEarlyAppendLate(t *testing.T) {
 	settle(t, url, map[*reader]<-chan struct{}{r: done, again: againDone})
 }
 
-// TestHistory_NodeStartsAmongOpenTransactions: what is open when a node starts
-// is delivered when it commits, be it before the node's first read.
+// TestHistory_NodeStartsAmongOpenTransactions: a transaction that is open when a node
+// starts is delivered when it commits, even before the node's first read.
 func TestHistory_NodeStartsAmongOpenTransactions(t *testing.T) {
 	url := outboxtest.URL(t)
 	a, b, c := open(t, url), open(t, url), open(t, url)

@@ -17,10 +17,10 @@ import (
 	"time"
 )
 
-// TestHostile_ReadersCostBoundedMemoryAndTheirStreams (P7): readers who take
-// nothing, or a byte now and then, or vanish, are ended; until then they cost no
-// more than others, though far more is sent than they could be kept for; and
-// whoever reads is given everything.
+// TestHostile_ReadersCostBoundedMemoryAndTheirStreams (P7): readers who take nothing,
+// or a byte now and then, or vanish, are ended; until then they cost no more than
+// others, though far more is sent than could be kept for each; and readers that read
+// receive everything.
 func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
 	t.Parallel()
 	const (
@@ -83,7 +83,7 @@ func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
 	})
 	stop()
 	for i, conn := range hostile {
-		// What is in the kernel's buffers comes, and then the end.
+		// The contents of the kernel's buffers arrive, and then the end.
 		_ = conn.SetReadDeadline(time.Now().Add(60 * time.Second))
 		if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Fatalf("hostile reader %d is kept", i)

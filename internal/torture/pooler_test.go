@@ -101,9 +101,9 @@ func (p *pooler) kill() {
 	}
 }
 
-// TestFault_PgBouncer: with a pooler in transaction mode before the database, a
-// node with a direct URL beside it has nothing to miss; one without says so, and
-// polls. Neither loses anything, nor when the pooler dies.
+// TestFault_PgBouncer: with a pooler in transaction mode in front of the database, a
+// node with a direct URL works as without; one that has none reports it, and polls.
+// Neither loses an event, not even when the pooler dies.
 func TestFault_PgBouncer(t *testing.T) {
 	t.Parallel()
 	server := startPostgres(t)

@@ -35,9 +35,9 @@ type process struct {
 	ended   chan error
 }
 
-// command is the command outcrier, built once for this run of the tests, with the
-// race detector if they are. plain is it without: the detector's own memory is many
-// times what it watches.
+// command is the command outcrier, built once for this run of the tests, with the race
+// detector if they are. plain is built without: the detector's own memory is many times
+// the program's.
 var (
 	command = sync.OnceValues(func() (string, error) {
 		info, ok := debug.ReadBuildInfo()
@@ -212,7 +212,7 @@ func newNetwork(t *testing.T, address string) *badnet.Proxy {
 	return p
 }
 
-// eventually waits until what is true.
+// eventually waits until the condition that what describes is true.
 func eventually(t *testing.T, what string, within time.Duration, is func() bool) {
 	t.Helper()
 	for end := time.Now().Add(within); !is(); time.Sleep(5 * time.Millisecond) {

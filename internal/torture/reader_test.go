@@ -20,8 +20,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// endTopic carries one event, appended when all else has committed. By P4 it is
-// the last one on every stream, so whoever has it must have all.
+// endTopic carries one event, appended when all else has committed. By P4 it is the
+// last one on every stream, so a reader that has it must have all.
 const endTopic = "torture/end"
 
 // reader follows some topics, drops at random, and resumes at any node.
@@ -38,12 +38,12 @@ type reader struct {
 	// patience, when not 0, is the silence after which it takes its connection for
 	// dead.
 	patience time.Duration
-	// forgiving is a reader that may be told of gaps, and be given what is not
-	// there any more. Behind a gap of another history it begins anew.
+	// forgiving is set for a reader that may get gaps, and events that are no longer in
+	// the table. After a gap of another history it begins again.
 	forgiving atomic.Bool
 	// byPayload, when not nil, counts events by what they carry: ids come again.
 	byPayload map[payload]int
-	// erasures, when not nil, tell what must not come any more.
+	// erasures, when not nil, has the events that must not come any more.
 	erasures *erasures
 	// hold, when not nil, keeps the reader from reading on once it is live, until the
 	// channel is closed.
@@ -52,22 +52,22 @@ type reader struct {
 	last     string           // the last id, as a browser has it
 	given    []uint64         // a bit for each id
 	chains   map[string]int   // the last N of each chain
-	faults   []string         // what was wrong
-	repeated []int64          // what came twice
+	faults   []string         // promises that were broken
+	repeated []int64          // events that came twice
 	lost     []int64          // what check has missed
 	unproven []string         // positions that had a gap and should not
-	count    int              // events given
+	count    int              // events received
 	resumes  int              // connections after the first
 	ended    bool             // the end was seen
-	ids      map[string]int64 // the id of the last of each chain, to tell of faults
+	ids      map[string]int64 // the id of the last of each chain, for reports
 	known    int64            // the last round of erasures before this stream began
 
-	// For those who look on.
+	// Read by other goroutines.
 	mu      sync.Mutex
-	probe   int           // the newest probe given
+	probe   int           // the newest probe received
 	at      time.Time     // of the last event
 	silence time.Duration // the longest between two events
-	gaps    []string      // the reasons told
+	gaps    []string      // the reported reasons
 	away    bool          // it stays away
 	hangUp  func()        // ends its connection
 	refused []string      // connections that could not be had
@@ -337,7 +337,7 @@ func (r *reader) dispatch(event, position string, data []byte, came string) {
 	r.chains[p.Chain], r.ids[p.Chain] = p.N, id
 }
 
-// greet judges a hello: who comes back is told so, or of a gap.
+// greet checks a hello: a reader that comes back is resumed, or gets a gap.
 func (r *reader) greet(data []byte, came string) {
 	var hello struct {
 		Resumed          any
@@ -373,7 +373,7 @@ type row struct {
 	topic string
 }
 
-// check compares what the reader was given with the table.
+// check compares the events that the reader received with the table.
 func (r *reader) check(keys *outbox.PositionKeys, rows []row, ordered bool) []string {
 	faults := r.faults
 	if !ordered {

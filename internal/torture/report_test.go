@@ -14,17 +14,17 @@ import (
 	"time"
 )
 
-// finding is what was seen of a fault, over all the times that it was injected.
+// finding has the results of a fault, over all the times that it was injected.
 type finding struct {
 	fault string
-	// times is how often.
+	// times is how often it was injected.
 	times int
-	// flying are the events committed from the injection until all readers were
-	// back, given how often one of them was given to a reader.
+	// flying are the events committed from the injection until all readers were back,
+	// given how often a reader received one of them.
 	flying, given int
 	// lost and repeated are those of them that a reader missed or had twice.
 	lost, repeated int
-	// gaps were told to readers; none must be where history did not change.
+	// gaps were reported to readers; there must be none where history did not change.
 	gaps int
 	// silence is the longest between two events of a reader, recovery the longest
 	// from the end of the fault until every reader had an event appended then,
@@ -76,7 +76,7 @@ func (f finding) String() string {
 		f.fault, f.times, f.flying, f.given, f.lost, f.repeated, f.gaps, seconds(f.silence), seconds(f.recovery), seconds(f.bound))
 }
 
-// The table stands between these in the document.
+// The table is between these in the document.
 const (
 	reportBegin = "<!-- faults: written by make faults -->\n"
 	reportEnd   = "<!-- end of faults -->\n"

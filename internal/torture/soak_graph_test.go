@@ -70,7 +70,7 @@ func (a *samples) panel(b *bytes.Buffer, title string, measures []measure) {
 	most := 0.0
 	for _, m := range measures {
 		for _, value := range a.values[m.key] {
-			if value > most { // not for what is not a number
+			if value > most { // not for NaN
 				most = value
 			}
 		}

@@ -8,8 +8,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// ledger is what was committed lately, by when that was confirmed. The table can't
-// tell: retention removes from it.
+// ledger has the recently committed events, by the time at which their commit was
+// confirmed. The table is not enough: retention removes from it.
 type ledger struct {
 	mu   sync.Mutex
 	rows []entry
@@ -37,7 +37,8 @@ func (l *ledger) add(rows ...row) {
 	}
 }
 
-// since is what was confirmed at a time and later. It is not to be written to.
+// since returns the events confirmed at a time and later. The caller must not change
+// them.
 func (l *ledger) since(at time.Time) []entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -49,8 +50,8 @@ func (l *ledger) after(at time.Time) []entry {
 	return l.rows[i:len(l.rows):len(l.rows)]
 }
 
-// owed are the ids of the events that a reader with this filter must have been given
-// on its way from one position to another, sorted.
+// owed are the ids of the events that a reader with this filter must have received
+// between two positions, sorted.
 func owed(entries []entry, filter outbox.Filter, from, to outbox.Position) []int64 {
 	matches := map[string]bool{}
 	var ids []int64
@@ -71,8 +72,8 @@ func owed(entries []entry, filter outbox.Filter, from, to outbox.Position) []int
 	return ids
 }
 
-// compare counts which of what was owed is missing, what was given twice, and what
-// was given and not owed. Both are sorted.
+// compare counts the owed events that are missing, the received events that came twice,
+// and those that were not owed. Both are sorted.
 func compare(owed, given []int64) (lost, repeated, extra []int64) {
 	for i, j := 0, 0; i < len(owed) || j < len(given); {
 		switch {

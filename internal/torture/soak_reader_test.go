@@ -20,8 +20,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-// visitor is somebody who opens a stream, leaves after a while, comes back, and at
-// some time doesn't any more. What it was given is judged then.
+// visitor opens a stream, leaves after a while, comes back, and some time leaves for
+// good. The events that it received are checked then.
 type visitor struct {
 	*soak
 	name   string
@@ -86,8 +86,8 @@ func (v *visitor) choose() {
 	v.filter = outbox.Filter{Topics: slices.Compact(topics)}
 }
 
-// run is all of the visit, some 5 minutes at most: who is slow must not be told that
-// retention has overtaken it.
+// run is the whole visit, some 5 minutes at most: retention must not overtake a slow
+// reader.
 func (v *visitor) run(ctx context.Context) {
 	for ctx.Err() == nil && !v.ended {
 		stay, cancel := context.WithCancel(ctx)
@@ -121,7 +121,7 @@ func (v *visitor) run(ctx context.Context) {
 	}
 }
 
-// request asks a node, any, for what comes after the last position.
+// request asks any node for the events after the last position.
 func (v *visitor) request(ctx context.Context, query url.Values) (*http.Response, error) {
 	for _, p := range v.filter.Topics {
 		query.Add("topic", string(p))
@@ -281,7 +281,7 @@ func (v *visitor) poll(ctx context.Context) error {
 			v.ended = v.ended || e.Type == endOfSoak
 		}
 		if v.start == "" {
-			v.start = v.last // behind what came while it was answered
+			v.start = v.last // after the events that came while it was answered
 			continue
 		}
 		for _, e := range answer.Events {
@@ -291,8 +291,8 @@ func (v *visitor) poll(ctx context.Context) error {
 	return nil
 }
 
-// judge holds what visitors were given against the ledger, some time after they have
-// left: what they have seen may not have been confirmed yet.
+// judge compares the events that visitors received with the ledger, some time after
+// they have left: events that they have seen may not have been confirmed yet.
 func (s *soak) judge() {
 	var keys *outbox.PositionKeys
 	for v := range s.judged {

@@ -46,7 +46,7 @@ type samples struct {
 	at       []time.Duration // since the soak began
 	values   map[string][]float64
 	began    time.Time
-	tables   []string // beside the events'
+	tables   []string // other than that of events
 	before   map[string]float64
 }
 
@@ -225,7 +225,7 @@ func (a *samples) complete(t *testing.T) {
 		return
 	}
 	for _, m := range a.measures {
-		// What is the growth of something begins with the second sample.
+		// A rate begins with the second sample.
 		for i, value := range a.values[m.key][1:] {
 			if math.IsNaN(value) || value < 0 {
 				t.Errorf("%s: sample %d is %v", m.title, i+1, value)

@@ -16,17 +16,17 @@ import (
 	"github.com/outcrier/outcrier/internal/pgserver"
 )
 
-// soak is an everyday that goes on: streams, topics and nodes come and go at a
-// steady rate, retention removes what is past, and nothing may grow.
+// soak is everyday load without end: streams, topics and nodes come and go at a steady
+// rate, retention removes old events, and nothing may grow.
 type soak struct {
 	t     *testing.T
 	url   string
 	lasts time.Duration
-	// keep is the age at which events are removed, and what is remembered of
-	// them as much later.
+	// keep is the age at which events are removed, and the time after that at which the
+	// records of their removal are.
 	keep time.Duration
-	// streams are open at a time, but for those whose readers are away, and rate
-	// are the events a second.
+	// streams is the number of places for streams, some of whose readers are away at
+	// any time, and rate the events a second.
 	streams, rate int
 	// pace is 1, or less for all that lasts a while to be as much shorter.
 	pace float64

@@ -49,7 +49,7 @@ func (m measure) judge(values []float64) verdict {
 	return v
 }
 
-// median is that of what is a number.
+// median is that of all values but NaN.
 func median(values []float64) float64 {
 	values = slices.DeleteFunc(slices.Clone(values), math.IsNaN)
 	if len(values) == 0 {
@@ -133,12 +133,12 @@ by more than a share of it and a constant, both of them small (%s).
 	return []byte(b.String())
 }
 
-// brief writes a duration without what is 0.
+// brief writes a duration without its zero parts.
 func brief(d time.Duration) string {
 	return strings.Replace(strings.Replace(d.String(), "m0s", "m", 1), "h0m", "h", 1)
 }
 
-// What an hour's soak says of itself is what it does.
+// An hour's soak goes at the pace that its document states.
 func TestSoak_AnHourHasItsPace(t *testing.T) {
 	for lasts, want := range map[time.Duration]float64{time.Hour: 1, 3 * time.Hour: 1, 10 * time.Minute: 0.2} {
 		var s soak

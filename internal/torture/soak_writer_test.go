@@ -118,7 +118,7 @@ func (s *soak) post() {
 	s.posted.Add(1)
 }
 
-// movedTopics have events whose ids those who caused them are not told.
+// movedTopics have events whose ids are not returned to those who appended them.
 var movedTopics = []string{"soak/later/0", "soak/later/1", "soak/later/2", "soak/later/posted"}
 
 // findMoved adds to the ledger what others appended for us.

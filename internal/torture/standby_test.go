@@ -91,8 +91,8 @@ func withSettings(pairs ...string) map[string]string {
 	return all
 }
 
-// TestStandby_IsRefused: a hot standby's snapshots list no transactions in
-// progress. Whoever read there would lose events in silence.
+// TestStandby_IsRefused: a hot standby's snapshots list no transactions in progress. A
+// tail that read there would lose events in silence.
 func TestStandby_IsRefused(t *testing.T) {
 	t.Parallel()
 	primary := startPostgres(t)
@@ -138,9 +138,9 @@ func TestStandby_IsRefused(t *testing.T) {
 	}
 }
 
-// TestFault_Failover: a standby takes over. First one that had everything: nobody
-// may notice more than a pause. Then one that had not: who was given what is lost
-// must be told so, and nobody else. And both once more where the old primary still
+// TestFault_Failover: a standby takes over. First one that had everything: readers may
+// notice no more than a pause. Then one that had not: readers that received a lost
+// event must get a gap, and no others. And both once more where the old primary still
 // answers on the connections that nodes have, as it does behind an address that was
 // moved by hand, and only new ones lead to the new primary.
 func TestFault_Failover(t *testing.T) {
@@ -266,12 +266,12 @@ func replayed(t *testing.T, primary, standby *pgserver.Server) (all bool) {
 	return all
 }
 
-// loses goes through a loss of what was committed last: kept makes sure that all
-// is kept up to now, fork that nothing is from now on, and lose goes back there.
+// loses goes through a loss of the newest commits: kept makes sure that everything up
+// to now is kept, fork that nothing is from now on, and lose goes back to that moment.
 //
-// Readers who were given what is lost must be told of another history. One who has
-// only what was kept, and one who comes for the first time, must not be told of
-// anything, and miss nothing.
+// Readers that received a lost event must get a gap for another history. One that has
+// only kept events, and one that comes for the first time, must get none, and miss
+// nothing.
 func (f *field) loses(name string, within time.Duration, kept, fork, lose func()) {
 	f.t.Helper()
 	f.lossy = true
@@ -284,7 +284,7 @@ func (f *field) loses(name string, within time.Duration, kept, fork, lose func()
 	absent.steady.Store(false)
 	for i, r := range f.readers {
 		if i%2 == 1 {
-			r.steady.Store(true) // who is always there has been given what is lost
+			r.steady.Store(true) // a reader that is always connected has received the lost events
 		}
 	}
 	f.recover("before the fork", 30*time.Second)

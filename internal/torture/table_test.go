@@ -77,8 +77,8 @@ func TestFault_Table(t *testing.T) {
 	}
 }
 
-// alter runs a statement that locks the table as an operator should: it gives up
-// soon, lest everybody queues behind it, and tries again.
+// alter runs a statement that locks the table as an operator should: it gives up soon,
+// so that no writers queue after it, and tries again.
 func (f *field) alter(statement string) {
 	f.t.Helper()
 	eventually(f.t, statement, 30*time.Second, func() bool {
@@ -88,7 +88,7 @@ func (f *field) alter(statement string) {
 		case err == nil:
 			return true
 		case errors.As(err, &pg) && pg.Code == "55P03":
-			// What was prepared holds its locks until it is resolved.
+			// A prepared transaction holds its locks until it is resolved.
 			_ = f.business.resolve(f.t.Context(), f.chance, true)
 			return false
 		}
@@ -108,8 +108,8 @@ func dayOf(days int) string {
 }
 
 // TestFault_SequenceSetBack: ids come again. They are no longer in the order of
-// appends, and two events may have the same; who is not cut off between the two is
-// given each once all the same.
+// appends, and two events may have the same; a reader that is not cut off between the
+// two receives each once all the same.
 func TestFault_SequenceSetBack(t *testing.T) {
 	t.Parallel()
 	server := startPostgres(t)

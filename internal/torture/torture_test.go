@@ -29,7 +29,7 @@ var settings = map[string]string{
 	"max_connections":           "120",
 	"max_prepared_transactions": "100",
 	"wal_writer_delay":          "10s",
-	// For those who look on when nobody else gets in.
+	// For observers, when no other connection is accepted.
 	"superuser_reserved_connections": "20",
 }
 
@@ -48,7 +48,7 @@ func startPostgresOf(t *testing.T, config pgserver.Config) *pgserver.Server {
 	return server
 }
 
-// runPostgres starts a Postgres with what is there.
+// runPostgres starts a Postgres on an existing folder.
 func runPostgres(t *testing.T, config pgserver.Config) *pgserver.Server {
 	t.Helper()
 	if config.Settings == nil {
@@ -380,8 +380,8 @@ func killSome(ctx context.Context, url string, n int) (killed int) {
 	return killed
 }
 
-// committed reads the truth, and holds it against what the writers were told. Erased
-// events are not in it.
+// committed reads the events from the table, and compares them with the commits that
+// the writers saw confirmed. Erased events are not in it.
 func committed(t *testing.T, url string, b *business) []row {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)

@@ -206,7 +206,7 @@ func (w *writer) transact(ctx context.Context) error {
 		return err
 	}
 	if err := w.tx.Commit(ctx); err != nil {
-		return err // killed: nobody knows the outcome but the table
+		return err // killed: only the table knows the outcome
 	}
 	w.outcome(w.acknowledged)
 	w.remember()

@@ -74,7 +74,7 @@ func TestLock_RunsOut(t *testing.T) {
 	if _, err := d.pool.Exec(t.Context(), `UPDATE demo_person SET locked_until = now() - interval '1 ms'`); err != nil {
 		t.Fatal(err)
 	}
-	// The tries begin anew, too.
+	// The count of tries begins again, too.
 	account, err := d.LogIn(t.Context(), "bo", "0000")
 	wantProblem(t, err, 401, "pin")
 	if account.FailedLogins != 1 {

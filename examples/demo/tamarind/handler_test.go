@@ -139,8 +139,8 @@ func TestPages_KeepToTheirPolicy(t *testing.T) {
 	}
 }
 
-// Every word of the page is there in both languages, and what is said of problems
-// in the other is said of those that there are.
+// Every text of the page is there in both languages, and every translated problem is
+// one that the server has.
 func TestPages_HaveAllWords(t *testing.T) {
 	source, err := static.ReadFile("static/strings.js")
 	if err != nil {

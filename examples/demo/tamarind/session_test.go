@@ -69,7 +69,8 @@ func TestIdentify_SessionsGrantWhatConcernsTheirPerson(t *testing.T) {
 			t.Errorf("Rita's stream %s: %v", what, err)
 		}
 	}
-	// Whoever sits at the machine may follow everything, and administer.
+	// A request without a person, from the machine itself, may follow everything, and
+	// administer.
 	operator, err := b.Identify(httptest.NewRequest(http.MethodGet, "/events", nil))
 	if err != nil || operator.MaySubscribe("**") != nil || !operator.Admin {
 		t.Errorf("%+v, %v", operator, err)

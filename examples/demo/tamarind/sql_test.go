@@ -22,7 +22,7 @@ func sqlOf(t *testing.T, b *Business, id int64) (statements []string, status int
 	return answer.Statements, response.Code
 }
 
-// TestSQL_IsThatOfTheTransactionThatAppended pastes what is shown into another
+// TestSQL_IsThatOfTheTransactionThatAppended pastes the SQL that is shown into another
 // transaction, which does the same.
 func TestSQL_IsThatOfTheTransactionThatAppended(t *testing.T) {
 	b := newBusiness(t)

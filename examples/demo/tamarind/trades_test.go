@@ -40,8 +40,8 @@ func TestExecute_HappensOnceAndOnlyWhenApproved(t *testing.T) {
 	wantProblem(t, err, 404, "")
 }
 
-// A trade that maintenance forbids is told to the trader, and none is made; the
-// event is committed all the same.
+// The trader gets an event about a trade that maintenance forbids, and no trade is
+// made; the event is committed all the same.
 func TestExecute_WaitsForTheEndOfMaintenance(t *testing.T) {
 	d := newBusiness(t)
 	item := must[Item](t)(d.Submit(t.Context(), "ada", Submission{Title: "a"}))

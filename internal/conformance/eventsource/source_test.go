@@ -45,7 +45,7 @@ func TestParser_KeepsTheStandard(t *testing.T) {
 	}
 }
 
-// writes passes on what it reads.
+// writes passes on the bytes that it reads.
 type writes struct {
 	io.Reader
 	p *parser
