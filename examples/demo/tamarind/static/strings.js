@@ -82,7 +82,7 @@ export const strings = {
     'ready-empty': 'Nothing to buy right now.',
     buy: 'Buy',
     'price-list': 'Price list',
-    'price-list-what': 'The exchange’s list arrives as one event without the prices: pages read them anew.',
+    'price-list-what': 'The exchange’s list arrives as one event without the prices: pages read them again.',
     'price-list-do': 'Import price list',
     'trade-line': '{amount} for {who} · {time}',
     'item-cost': '{amount} at {price}',
