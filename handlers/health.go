@@ -61,7 +61,7 @@ func (h *handlers) readyz(c echo.Context) error {
 	case h.withoutKeys():
 		reason = "the keys to verify tokens are not available: the JWKS can't be fetched"
 	case !h.Access.Open && !h.Access.Revocations.Known():
-		reason = "which tokens are revoked is not known yet: the log says why, if that lasts"
+		reason = "the revoked tokens are not known yet: the log says why, if that lasts"
 	default:
 		if fault := h.unconnected(c.Request().Context()); fault != nil {
 			reason, _ = outbox.Explain(fault)

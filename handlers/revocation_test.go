@@ -106,8 +106,8 @@ func TestRevocation_NotKnownYetIsNotNone(t *testing.T) {
 	})
 	waiting := make(chan answer, 1)
 	go func() { waiting <- n.post(t, `{"topic":"a","type":"t"}`, bob("1")...) }()
-	n.post(t, `{"topic":"a","type":"t"}`, bob("1")...).wantProblem(t, 503, "is not known yet")
-	(<-waiting).wantProblem(t, 503, "is not known yet")
+	n.post(t, `{"topic":"a","type":"t"}`, bob("1")...).wantProblem(t, 503, "are not known yet")
+	(<-waiting).wantProblem(t, 503, "are not known yet")
 	if events := ssetest.Open(t, n.events("topic=a"), bob("1")...).End(); len(events) != 1 || events[0].Data != `{"reason":"unavailable"}` {
 		t.Errorf("a stream is told %+v", events)
 	}

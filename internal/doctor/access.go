@@ -24,7 +24,7 @@ func (e *examination) creators(ctx context.Context, conn *pgx.Conn, at place) {
 		e.say(Error, "create", fmt.Sprintf("%s may create objects in schema %s, and so could have its owner run their code", roles, schema),
 			fmt.Sprintf("REVOKE CREATE ON SCHEMA %s FROM %s", schema, roles))
 	default:
-		e.ok("create", "nobody but its owner may create in schema %s", schema)
+		e.ok("create", "only its owner may create in schema %s", schema)
 	}
 }
 

@@ -96,7 +96,7 @@ func TestDatabase_EventsOfTodayMayLieInTheDefaultPartition(t *testing.T) {
 	run(t, conn, `DO $$ BEGIN EXECUTE 'DROP TABLE outcrier.' || to_char((now() AT TIME ZONE 'UTC')::date, '"event_"YYYY_MM_DD'); END $$`, `SELECT outcrier.append('a', 't')`)
 	found := examine(t, Config{DatabaseURL: url})
 	found.want(t, OK, "default partition", "1 events lie in event_default, none of a past day")
-	found.want(t, Error, "partitions", "no partition for now", "when it is past")
+	found.want(t, Error, "partitions", "no partition covers the present time", "when it is past")
 }
 
 // Hosts give rights to roles of their own, and switch on row security for all tables.

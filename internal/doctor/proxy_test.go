@@ -159,7 +159,7 @@ func TestListen_NamesThePooler(t *testing.T) {
 	direct := outboxtest.URL(t)
 	pooled := pgbouncer(t, direct, "transaction", "")
 	found := examine(t, Config{DatabaseURL: pooled})
-	found.want(t, Error, "listen", "LISTEN is not heard by --database-url: a pooler stands between", "--direct-url")
+	found.want(t, Error, "listen", "LISTEN is not heard by --database-url: a pooler is in between", "--direct-url")
 	found.want(t, OK, "sessions")
 	found.want(t, OK, "schema")
 	found.want(t, OK, "migrations")

@@ -105,7 +105,7 @@ func (e *examination) grants(want, got []string) {
 	switch {
 	case len(missing)+len(more) > 0:
 	case roles:
-		e.ok("grants", "the outbox's roles have what they need, and nobody has more")
+		e.ok("grants", "the outbox's roles have their rights, and no role has more")
 	default:
 		e.ok("grants", "nobody but the owner has rights; outcrier migrate roles makes roles for applications")
 	}
