@@ -43,7 +43,7 @@ func TestBookmark_KnowsWhatWasDone(t *testing.T) {
 		t.Errorf("%+v", again)
 	}
 	must(os.WriteFile(path, nil, 0o600))
-	if _, err := openBookmark(path); err == nil || !strings.Contains(err.Error(), "remove it") {
+	if _, err := openBookmark(path); err == nil || !strings.Contains(err.Error(), "remove the file") {
 		t.Errorf("an empty file: %v", err)
 	}
 	if left, _ := filepath.Glob(path + ".new-*"); left != nil {

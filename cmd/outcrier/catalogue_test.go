@@ -75,7 +75,7 @@ func TestCatalogue_SaysWhatIsAllowed(t *testing.T) {
 		{"", []string{"set", "--type", "a", "--title", "A", "--payload-schema", "-"}, exitFailed, "standard input is empty, want a JSON Schema"},
 		{`{"type":"a","tilte":"A"}`, []string{"set", "--json"}, exitFailed, `unknown field "tilte"; want an entry, like {`},
 		{`{"type":"a"}{}`, []string{"set", "--json"}, exitFailed, "more than one JSON value"},
-		{`{"types":[]}}`, []string{"import"}, exitFailed, "goes on behind it"},
+		{`{"types":[]}}`, []string{"import"}, exitFailed, "text after it"},
 		{`null`, []string{"import"}, exitFailed, "has null"},
 		{`{"type":1}`, []string{"set", "--json"}, exitFailed, "type can't be a JSON number"},
 		{"", []string{"set", "--json", "--title", "A"}, exitMistake, "--title (OUTCRIER_CATALOGUE_SET_TITLE): \"A\": is in the JSON"},

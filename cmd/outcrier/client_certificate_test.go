@@ -162,7 +162,7 @@ func TestServe_ClientCertificatesGiveServicesTheirIdentity(t *testing.T) {
 	writeFile(t, identities, `{"cn:prometheus": {"outcrier": {"admin": ["everything"]}}}`)
 	eventually(t, func() bool {
 		_, _ = asked(t, s.address, "/metrics", &prometheus)
-		return strings.Contains(s.log(), "file not read")
+		return strings.Contains(s.log(), "file can't be read")
 	})
 	if status, _ := asked(t, s.address, "/metrics", &prometheus); status != 200 {
 		t.Errorf("with a file that is wrong: %d", status)
@@ -209,7 +209,7 @@ func TestServe_ClientCertificatesMayBeLeftOut(t *testing.T) {
 	for says, args := range map[string][]string{
 		"needs --tls-client-ca beside it":     {"--tls-client-optional"},
 		"needs --tls-cert beside it":          {"--tls-client-ca", ca},
-		"it has no certificate in PEM form":      {"--tls-client-ca", key, "--tls-cert", cert, "--tls-key", key},
+		"it has no certificate in PEM form":   {"--tls-client-ca", key, "--tls-cert", cert, "--tls-key", key},
 		"is no name of a certificate":         {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"prometheus": {}}`)},
 		`unknown grant "all"`:                 {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"cn:p": {"outcrier": {"admin": ["all"]}}}`)},
 		`unknown member "exp"`:                {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"cn:p": {"exp": 1}}`)},

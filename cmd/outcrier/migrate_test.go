@@ -37,7 +37,7 @@ func TestMigrate_MakesShowsAndDropsAnOutbox(t *testing.T) {
 	says(exitDone, "1\n", "append", "--topic", "a", "--type", "t", "--payload", "{}")
 	says(exitDone, "account.locked", "catalogue", "list")
 	says(exitDone, "up to date", "migrate", "status", "--check")
-	says(exitDone, "the roles are there", "migrate", "roles")
+	says(exitDone, "the roles exist", "migrate", "roles")
 	says(exitDone, `GRANT INSERT, SELECT ON "public"."Tenant 7" TO outcrier_writer`, "migrate", "roles", "--print")
 	must(conn.Exec(t.Context(), `TRUNCATE "tenant 7".schema_migration`))
 	says(exitFailed, "outcrier migrate up restores", "migrate", "status", "--check")
