@@ -216,7 +216,7 @@ func (h *handlers) whoami(c echo.Context, who identity) error {
 	if _, err := asked(c); err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, newWhoami(who))
+	return h.answer(c, newWhoami(who))
 }
 
 func (h *handlers) overview(c echo.Context, who identity) error {
@@ -236,7 +236,7 @@ func (h *handlers) overview(c echo.Context, who identity) error {
 	if h.Audit == nil || len(answer.Samples) == 0 {
 		answer.Samples = answer.About.Samples
 	}
-	return c.JSON(http.StatusOK, answer)
+	return h.answer(c, answer)
 }
 
 // together puts the samples of several nodes into one row: each node reads every event, so

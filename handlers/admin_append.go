@@ -10,6 +10,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -36,6 +37,9 @@ func (h *handlers) again(c echo.Context, who identity) error {
 		return err
 	case !found:
 		return notHeld(id)
+	}
+	if verdict := h.held(c).Take(bodyWeight * int64(len(event.Payload))); verdict != fair.Granted {
+		return h.noRoom(c, verdict)
 	}
 	draft := outbox.Draft{Topic: event.Topic, Type: event.Type, Payload: json.RawMessage(event.Payload), Source: event.Source, Headers: map[string]string{}}
 	maps.Copy(draft.Headers, event.Headers)

@@ -75,7 +75,7 @@ func (h *handlers) editable(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, Types{append([]outbox.EventType{}, types...)})
+	return h.answer(c, Types{append([]outbox.EventType{}, types...)})
 }
 
 // createType is POST /admin/api/catalogue.
@@ -110,7 +110,7 @@ func (h *handlers) changeType(c echo.Context, who identity) error {
 		return err
 	}
 	h.changed(c, who, "change a type", "type", entry.Type)
-	return c.JSON(http.StatusOK, entry)
+	return h.answer(c, entry)
 }
 
 // deleteType is DELETE /admin/api/catalogue/:type?updated_at=….

@@ -22,7 +22,7 @@ func (h *handlers) erasures(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, struct {
+	return h.answer(c, struct {
 		Erasures []outbox.Erasure `json:"erasures"`
 		More     bool             `json:"more"`
 	}{erasures, len(erasures) == outbox.ErasurePage})

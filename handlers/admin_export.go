@@ -18,8 +18,9 @@ import (
 const (
 	// exportLimit and exportMost are how many events an export has by default, and at most.
 	exportLimit, exportMost = 10_000, 100_000
-	// exportPage is how many events are read at once.
-	exportPage = 200
+	// exportPage is how many events are read at once, and exportBytes about how many bytes
+	// of payloads.
+	exportPage, exportBytes = 200, 2 << 20
 )
 
 // export is GET /admin/api/export: all events of a search, as a file.
@@ -45,6 +46,9 @@ func (h *handlers) export(c echo.Context, who identity) error {
 		media, file = echo.MIMEApplicationJSON, &jsonExport{w: c.Response()}
 	default:
 		return fault(http.StatusBadRequest, fmt.Sprintf("format %.100q is not known; allowed are csv and json", format))
+	}
+	if search.Bytes, err = h.reservePage(c, exportBytes); err != nil {
+		return err
 	}
 	ctx, events := c.Request().Context(), 0
 	for search.Whole, search.Limit = true, min(limit, exportPage); ; {

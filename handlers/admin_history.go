@@ -50,7 +50,7 @@ func (h *handlers) found(c echo.Context, find func(context.Context, outbox.Searc
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, found)
+	return h.answer(c, found)
 }
 
 // event is GET /admin/api/history/:id.
@@ -69,7 +69,7 @@ func (h *handlers) event(c echo.Context, _ identity) error {
 	if !found {
 		return notHeld(id)
 	}
-	return c.JSON(http.StatusOK, event)
+	return h.answer(c, event)
 }
 
 // receipts is GET /admin/api/history/:id/receipts: the streams that received the event. The
@@ -89,7 +89,7 @@ func (h *handlers) receipts(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, struct {
+	return h.answer(c, struct {
 		Receipts []outbox.Receipt `json:"receipts"`
 		// More is set when a full page was read.
 		More bool `json:"more"`
@@ -119,13 +119,13 @@ func (h *handlers) streams(c echo.Context, _ identity) error {
 		}
 	}
 	if h.Audit == nil {
-		return c.JSON(http.StatusOK, h.open.find(search, h.Streamer.Node, h.slow()))
+		return h.answer(c, h.open.find(search, h.Streamer.Node, h.slow()))
 	}
 	found, err := h.Admin.Streams(c.Request().Context(), search)
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, found)
+	return h.answer(c, found)
 }
 
 // slow returns for how long the readers of this node's slow streams have not kept up.
@@ -166,7 +166,7 @@ func (h *handlers) scheduled(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, struct {
+	return h.answer(c, struct {
 		Scheduled []outbox.Planned `json:"scheduled"`
 		More      bool             `json:"more"`
 	}{planned, len(planned) == outbox.PlannedPage})

@@ -18,7 +18,7 @@ func (h *handlers) people(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, struct {
+	return h.answer(c, struct {
 		People []outbox.Person `json:"people"`
 		More   bool            `json:"more"`
 		// Audit reports whether this node records its streams.
@@ -46,7 +46,7 @@ func (h *handlers) sent(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, found)
+	return h.answer(c, found)
 }
 
 // why is GET /admin/api/people/why: whether a person received an event, and if not, why.
@@ -66,7 +66,7 @@ func (h *handlers) why(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, why)
+	return h.answer(c, why)
 }
 
 // endStreams is DELETE /admin/api/streams?subject=…: all that are open of one subject.

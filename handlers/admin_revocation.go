@@ -71,7 +71,7 @@ func (h *handlers) revocations(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, struct {
+	return h.answer(c, struct {
 		Revocations []outbox.Revocation `json:"revocations"`
 		More        bool                `json:"more"`
 	}{append([]outbox.Revocation{}, list...), len(list) == outbox.RevocationPage})

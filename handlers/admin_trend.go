@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"cmp"
-	"net/http"
 
 	"github.com/labstack/echo/v4"
 
@@ -23,5 +22,5 @@ func (h *handlers) trend(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	return c.JSON(http.StatusOK, trend)
+	return h.answer(c, trend)
 }

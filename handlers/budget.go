@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,9 @@ import (
 
 	"github.com/outcrier/outcrier/internal/fair"
 )
+
+// answerWeight is how many times an answer is in memory: as it was read, and as JSON.
+const answerWeight = 2
 
 // bodyWeight is how many times a body is in memory: as it was sent, as drafts, as arguments
 // of SQL and on its way to Postgres.
@@ -55,6 +59,35 @@ func (h *handlers) accounted(next echo.HandlerFunc) echo.HandlerFunc {
 		}()
 		return next(c)
 	}
+}
+
+// answer is c.JSON within the request's share of memory: an answer is held until its reader
+// has taken it. Where there is no room it is not given; so it is for answers to questions,
+// and not to what was done.
+func (h *handlers) answer(c echo.Context, value any) error {
+	body, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	if verdict := h.held(c).Take(answerWeight * int64(len(body))); verdict != fair.Granted {
+		return h.noRoom(c, verdict)
+	}
+	return c.JSONBlob(http.StatusOK, body)
+}
+
+// reservePage takes memory for an answer that is read and written in pages of so many bytes,
+// or fewer where a request may hold less, which it returns. The last event of a page may be
+// more than that.
+func (h *handlers) reservePage(c echo.Context, bytes int64) (int64, error) {
+	for _, limit := range []int64{h.buffered.Each(), h.buffered.All()} {
+		if limit > 0 {
+			bytes = min(bytes, limit/bodyWeight)
+		}
+	}
+	if verdict := h.held(c).Take(bodyWeight * bytes); verdict != fair.Granted {
+		return 0, h.noRoom(c, verdict)
+	}
+	return bytes, nil
 }
 
 // noRoom is the answer to a request that there is no memory for.

@@ -36,7 +36,7 @@ func counted(next http.Handler, open *atomic.Int64) http.Handler {
 func TestAnswers_ThatNobodyReadsEnd(t *testing.T) {
 	var open atomic.Int64
 	n := newNode(t, func(n *node) {
-		n.streamer.Stall = time.Second
+		n.streamer.Stall, n.admin = time.Second, outbox.NewAdmin(n.pool)
 		n.start = func(server *httptest.Server) {
 			server.Config.Protocols = new(http.Protocols)
 			server.Config.Protocols.SetUnencryptedHTTP2(true)
@@ -53,6 +53,7 @@ func TestAnswers_ThatNobodyReadsEnd(t *testing.T) {
 	}
 	for _, path := range []string{
 		"/events?topic=a&from=earliest", fmt.Sprintf("/events/%d", id), "/openapi.yaml", "/client.js", "/catalogue", "/nothing", "/healthz",
+		"/admin/api/export?format=json", "/admin/api/export?format=csv", "/admin/api/history", "/admin/api/catalogue",
 	} {
 		t.Run(path, func(t *testing.T) {
 			d, err := badnet.DialDeaf(t.Context(), strings.TrimPrefix(n.url, "http://"))

@@ -29,6 +29,8 @@ type Search struct {
 	Limit int
 	// Whole has hits with their payloads whole, for an export.
 	Whole bool
+	// Bytes, when above 0, ends a page with the event whose payload fills so many bytes.
+	Bytes int64
 }
 
 // Hit is one event of a page.

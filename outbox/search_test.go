@@ -294,3 +294,26 @@ func TestAdmin_EventIsShownAsAppended(t *testing.T) {
 		t.Errorf("%+v", hits)
 	}
 }
+
+// A page of whole events ends where it has its bytes, and the pages still have each event once.
+func TestSearch_PageOfWholeEventsIsBoundedByBytes(t *testing.T) {
+	pool := outboxtest.New(t)
+	exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat('x', CASE WHEN g % 5 = 0 THEN 300000 ELSE 1000 END)) FROM generate_series(1, 40) AS g`)
+	s := outbox.Search{Whole: true, Limit: 30, Bytes: 250_000}
+	var got []int64
+	for pages := 0; pages == 0 || s.Cursor != ""; pages++ {
+		found := search(t, outbox.NewAdmin(pool), s)
+		bytes := 0
+		for _, hit := range found.Events[:max(0, len(found.Events)-1)] {
+			bytes += len(hit.Payload)
+		}
+		if bytes >= 250_000 {
+			t.Errorf("a page of %d events has %d bytes before its last", len(found.Events), bytes)
+		}
+		got, s.Cursor = append(got, idsOf(found)...), found.Next
+	}
+	want := ask[int64](t, pool, `SELECT id FROM outcrier.event ORDER BY id DESC`)
+	if !slices.Equal(got, want) {
+		t.Errorf("the pages have %v", got)
+	}
+}

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // searched is a page while it is read.
@@ -24,7 +26,12 @@ type searched struct {
 	snapshot string
 	// spans are the ids that are still to be searched, each span from its high end down.
 	spans []span
+	// bytes are those of the payloads found.
+	bytes int64
 }
+
+// full reports whether the page has its bytes.
+func (p *searched) full() bool { return p.Bytes > 0 && p.bytes >= p.Bytes }
 
 // span is the ids from low to below high.
 type span struct {
@@ -117,7 +124,7 @@ func (p *searched) read(ctx context.Context, tx db) (found Found, err error) {
 // at its end: from its high end down, which it moves.
 func (p *searched) readSpan(ctx context.Context, tx db, began time.Time, found *Found) error {
 	s, window := &p.spans[0], int64(firstWindow)
-	for first := true; s.low < s.high && len(found.Events) < p.Limit; {
+	for first := true; s.low < s.high && len(found.Events) < p.Limit && !p.full(); {
 		if found.Further = !first && time.Since(began) > p.time; found.Further {
 			break
 		}
@@ -138,8 +145,8 @@ func (p *searched) readSpan(ctx context.Context, tx db, began time.Time, found *
 		found.Events = append(found.Events, hits...)
 		s.high, first = low, false
 	}
-	if len(found.Events) == p.Limit {
-		s.high = found.Events[p.Limit-1].ID
+	if n := len(found.Events); n == p.Limit || p.full() {
+		s.high = found.Events[n-1].ID
 	}
 	found.ScannedTo = s.high
 	return nil
@@ -161,14 +168,18 @@ func (p *searched) shown(s span, found *Found) *statement {
 
 // look is window in a savepoint, since it may time out and others follow.
 func (p *searched) look(ctx context.Context, tx db, s span, limit int) (hits []Hit, err error) {
+	before := p.bytes
 	err = tx.savepoint(ctx, func(tx db) (err error) {
 		hits, err = p.window(ctx, tx, s, limit)
 		return err
 	})
+	if err != nil {
+		p.bytes = before
+	}
 	return hits, err
 }
 
-// window reads the hits of a span.
+// window reads the hits of a span, until the page is full.
 func (p *searched) window(ctx context.Context, tx db, w span, limit int) ([]Hit, error) {
 	s := p.statement(w.high, w.low, limit)
 	preview := `left(payload::text, ` + strconv.Itoa(previewChars) + `)`
@@ -178,7 +189,22 @@ func (p *searched) window(ctx context.Context, tx db, w span, limit int) ([]Hit,
 	query := `
 SELECT id, created_at, topic, type, source, headers, title, severity, ` + preview + `, char_length(payload::text)
 FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
-	return rowsOf[Hit](ctx, tx, query, s.args...)
+	rows, err := tx.Query(ctx, query, s.args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close() // takes what is left off the connection, and keeps none of it
+	var hits []Hit
+	for !p.full() && rows.Next() {
+		hit, err := pgx.RowToStructByPos[Hit](rows)
+		if err != nil {
+			return nil, err
+		}
+		hits = append(hits, hit)
+		p.bytes += int64(len(hit.Payload))
+	}
+	rows.Close()
+	return hits, rows.Err()
 }
 
 // strays reports whether there are events of the time in the spans where none are expected,
