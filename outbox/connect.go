@@ -52,7 +52,8 @@ func Connect(ctx context.Context, url string) (*pgx.Conn, error) {
 
 // PoolConfig prepares a pool for a Reader and for appends: every connection is like
 // one that Connect opens. Each connects with the URL as it is then, if that is one of
-// FileURL, and with the password that a file has then which the URL names.
+// FileURL, and with what is then in the files that the URL names: passwords, services,
+// certificates and keys.
 func PoolConfig(url string) (*pgxpool.Config, error) {
 	text, err := ResolveURL(url)
 	if err != nil {
@@ -149,11 +150,9 @@ type way struct {
 
 	mu    sync.Mutex
 	known *pgx.ConnConfig
-	// text and login are what the pool's own configuration was made of; changed is the
-	// configuration that has taken its place since, nil for none.
-	text    string
-	login   login
-	changed *pgx.ConnConfig
+	// text and login are what known was found out with.
+	text  string
+	login login
 }
 
 // login is the server, the database and the user of a connection.
@@ -164,37 +163,36 @@ type login struct {
 
 func loginOf(c *pgx.ConnConfig) login { return login{c.Host, c.Database, c.User, c.Password, c.Port} }
 
-// renew reads the URL again, and the password that it may leave to a file of its own.
-func (w *way) renew() error {
+// renew reads the URL again, and the files that it may name: of passwords, services,
+// certificates and keys. Postgres's own programs do so for each connection too.
+func (w *way) renew() (*pgx.ConnConfig, error) {
 	text, err := ResolveURL(w.url)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	config, err := pgx.ParseConfig(text)
-	if err != nil {
-		return fmt.Errorf("read the database's URL: %w any more", errNoURL) // err may quote the password
+	if err != nil { // which may quote the password
+		return nil, fmt.Errorf("read the database's URL: %w any more, or a file that it names can't be used", errNoURL)
 	}
 	if login := loginOf(config); text != w.text || login != w.login {
-		w.text, w.login, w.changed, w.known = text, login, config, nil
+		w.text, w.login, w.known = text, login, nil
 	}
-	return nil
+	return config, nil
 }
 
 // find is what a pool calls before it connects.
 func (w *way) find(ctx context.Context, config *pgx.ConnConfig) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if err := w.renew(); err != nil {
+	c, err := w.renew()
+	if err != nil {
 		if state, is := config.Tracer.(*poolState); is {
 			state.note(err)
 		}
 		return err
 	}
-	if c := w.changed; c != nil {
-		c = c.Copy()
-		config.Host, config.Port, config.Database, config.User, config.Password = c.Host, c.Port, c.Database, c.User, c.Password
-		config.TLSConfig, config.Fallbacks = c.TLSConfig, c.Fallbacks
-	}
+	config.Host, config.Port, config.Database, config.User, config.Password = c.Host, c.Port, c.Database, c.User, c.Password
+	config.TLSConfig, config.Fallbacks = c.TLSConfig, c.Fallbacks
 	if w.known == nil {
 		tried := config.Copy()
 		conn, err := open(ctx, tried, w.want)

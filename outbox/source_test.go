@@ -62,21 +62,26 @@ func write(t *testing.T, name, text string) {
 }
 
 // A password that changes is read by the pool's next connection and by a connection of
-// the tail: from the file with the URL, and from the file of passwords that the URL names.
-// While it is wrong the pool says so, without it, and mends by itself.
+// the tail: from the file with the URL, and from the file of passwords or of services that the
+// URL names. While it is wrong the pool says so, without it, and mends by itself.
 func TestPool_ReadsAChangedPassword(t *testing.T) {
 	database := outboxtest.URL(t)
-	for _, from := range []string{"the file of the URL", "a file of passwords"} {
+	for _, from := range []string{"the file of the URL", "a file of passwords", "a file of services"} {
 		t.Run(from, func(t *testing.T) {
 			_, as, change := makeLogin(t, database)
 			file := urlFile(t, "")
 			source, set := outbox.FileURL(file), func(password string) { write(t, file, as(password)+"\n") }
-			if from == "a file of passwords" {
-				source = as("") + "&passfile=" + url.QueryEscape(file)
-				if !strings.Contains(as(""), "?") {
-					source = as("") + "?passfile=" + url.QueryEscape(file)
+			named := func(query string) string {
+				if strings.Contains(as(""), "?") {
+					return as("") + "&" + query + url.QueryEscape(file)
 				}
-				set = func(password string) { write(t, file, "*:*:*:*:"+password+"\n") }
+				return as("") + "?" + query + url.QueryEscape(file)
+			}
+			switch from {
+			case "a file of passwords":
+				source, set = named("passfile="), func(password string) { write(t, file, "*:*:*:*:"+password+"\n") }
+			case "a file of services":
+				source, set = named("service=main&servicefile="), func(password string) { write(t, file, "[main]\npassword="+password+"\n") }
 			}
 			set("one")
 			pool := outboxtest.Pool(t, source)
