@@ -45,6 +45,14 @@ func newNode(t *testing.T, config outcrier.Config) *outcrier.Node {
 // the run and get its result.
 func serve(t *testing.T, node *outcrier.Node) (url string, end func() error) {
 	t.Helper()
+	url, end = serveAnyway(t, node)
+	eventually(t, func() bool { return node.Status().Following && node.Status().Listening })
+	return url, end
+}
+
+// serveAnyway is serve for a node whose database may be away.
+func serveAnyway(t *testing.T, node *outcrier.Node) (url string, end func() error) {
+	t.Helper()
 	server := httptest.NewUnstartedServer(node.Handler())
 	server.Config.ConnContext = node.ConnContext
 	server.Start()
@@ -60,7 +68,6 @@ func serve(t *testing.T, node *outcrier.Node) (url string, end func() error) {
 		_ = end()
 		server.Close()
 	})
-	eventually(t, func() bool { return node.Status().Following && node.Status().Listening })
 	return server.URL, end
 }
 

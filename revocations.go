@@ -3,11 +3,13 @@ package outcrier
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/outcrier/outcrier/auth"
+	"github.com/outcrier/outcrier/internal/outage"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -51,6 +53,7 @@ func (r *revocations) start(next func(outbox.Position)) func(outbox.Position) {
 func (r *revocations) Run(ctx context.Context) error {
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = 100*time.Millisecond, 5*time.Second
+	var failing outage.Outage
 	for {
 		list, err := r.load(ctx)
 		var again <-chan time.Time
@@ -59,11 +62,17 @@ func (r *revocations) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		case err != nil:
 			pause := retry.NextBackOff()
-			r.log.WarnContext(ctx, "revoked tokens can't be read", "err", err, "retry_in", pause)
+			if failing.Fails("") {
+				why, _ := outbox.Explain(err)
+				r.log.WarnContext(ctx, "revoked tokens can't be read", "why", why, "err", strings.Join(strings.Fields(err.Error()), " "), "retry_in", pause)
+			}
 			again = time.After(pause)
 		default:
 			retry.Reset()
 			r.Replace(list)
+			if failures, lasted := failing.Ends(); failures > 0 {
+				r.log.InfoContext(ctx, "revoked tokens are read again", "after", lasted, "failures", failures)
+			}
 		}
 		select {
 		case <-again:

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"github.com/outcrier/outcrier/internal/outage"
 )
 
 // Run keeps the keys of the JWKS fresh until ctx ends, and returns its cause; without a
@@ -19,14 +21,20 @@ func (v *Verifier) Run(ctx context.Context) error {
 	}
 	const firstPause = time.Second
 	pause := firstPause
+	var failing outage.Outage
 	for {
 		next := v.jwks.refresh
 		if err := v.jwks.fetch(ctx, v.adopt); err != nil && ctx.Err() == nil {
 			next = min(pause, next)
 			pause = 2 * next
-			v.log.WarnContext(ctx, "jwks not fetched", "url", v.jwks.name(), "err", err, "retry_in", next)
-		} else {
+			if failing.Fails("") {
+				v.log.WarnContext(ctx, "jwks not fetched", "url", v.jwks.name(), "err", err, "retry_in", next)
+			}
+		} else if err == nil {
 			pause = firstPause
+			if failures, lasted := failing.Ends(); failures > 0 {
+				v.log.InfoContext(ctx, "jwks is fetched again", "url", v.jwks.name(), "after", lasted, "failures", failures)
+			}
 		}
 		// Nodes that were started together should not fetch together.
 		next -= time.Duration(rand.Int64N(int64(next)/10 + 1)) //nolint:gosec // spread, not secret

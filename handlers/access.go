@@ -98,9 +98,10 @@ func (h *handlers) identify(r *http.Request) (who identity, err error) {
 	}
 	identity, err := h.authenticate(r)
 	if refusal := (*auth.Refusal)(nil); err != nil && !errors.As(err, &refusal) {
-		h.unanswered.log(r.Context(), h.Log, "request not authenticated", err)
+		h.unanswered.log(r.Context(), h.Log, authenticationFailed, err)
 		return who, errNotAuthenticated
 	}
+	h.unanswered.answered(r.Context(), h.Log, authenticationFailed)
 	if err == nil {
 		err = identity.Ended()
 	}

@@ -111,7 +111,10 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 	reason, refused := outbox.Refused(err)
 	var known *echo.HTTPError
 	switch {
-	case err == nil || errors.As(err, &known):
+	case err == nil:
+		h.unanswered.answered(c.Request().Context(), h.Log, questionFailed(c.Path()))
+		return nil
+	case errors.As(err, &known):
 		return err
 	case errors.Is(err, outbox.ErrSearch):
 		return fault(http.StatusBadRequest, strings.TrimPrefix(err.Error(), outbox.ErrSearch.Error()+": "))
@@ -122,7 +125,7 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 	case errors.Is(err, outbox.ErrTypeExists), errors.Is(err, outbox.ErrTypeChanged):
 		return fault(http.StatusConflict, err.Error())
 	}
-	h.unanswered.log(c.Request().Context(), h.Log, "admin's question not answered", err, "path", c.Path())
+	h.unanswered.log(c.Request().Context(), h.Log, questionFailed(c.Path()), err)
 	switch {
 	case errors.Is(err, outbox.ErrTooSlow):
 		return fault(http.StatusServiceUnavailable, "the database did not answer in time: ask for less, or later")

@@ -34,9 +34,10 @@ func (h *handlers) catalogue(c echo.Context, who identity) error {
 		return nil // the client is gone
 	}
 	if err != nil {
-		h.unanswered.log(c.Request().Context(), h.Log, "catalogue not read", err)
+		h.unanswered.log(c.Request().Context(), h.Log, catalogueFailed, err)
 		return fault(http.StatusServiceUnavailable, "the database is not available")
 	}
+	h.unanswered.answered(c.Request().Context(), h.Log, catalogueFailed)
 	header := c.Response().Header()
 	header.Set("ETag", answer.tag)
 	header.Set(echo.HeaderCacheControl, "private, max-age=60")

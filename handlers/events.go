@@ -273,9 +273,10 @@ func (h *handlers) poll(c echo.Context, who identity, request sse.Request) error
 	case errors.Is(err, sse.ErrNoRoom):
 		return h.noRoom(c, verdict)
 	case err != nil:
-		h.unanswered.log(ctx, h.Log, "poll failed", err)
+		h.unanswered.log(ctx, h.Log, pollFailed, err)
 		return fault(http.StatusServiceUnavailable, "the database is not available")
 	}
+	h.unanswered.answered(ctx, h.Log, pollFailed)
 	answer := polled.Parts()
 	header := c.Response().Header()
 	header.Set(echo.HeaderCacheControl, "no-store, no-transform")

@@ -60,9 +60,11 @@ func (h *handlers) one(c echo.Context, who identity) error {
 	case err != nil && ctx.Err() != nil:
 		return nil // the client is gone
 	case err != nil:
-		h.unanswered.log(ctx, h.Log, "event not read", err)
+		h.unanswered.log(ctx, h.Log, eventFailed, err)
 		return fault(http.StatusServiceUnavailable, "the database is not available")
-	case !found || who.maySubscribe([]outbox.Pattern{outbox.Pattern(event.Topic)}) != nil:
+	}
+	h.unanswered.answered(ctx, h.Log, eventFailed)
+	if !found || who.maySubscribe([]outbox.Pattern{outbox.Pattern(event.Topic)}) != nil {
 		return fault(http.StatusNotFound, fmt.Sprintf("no event %d is held, or its topic is not granted", id))
 	}
 	if verdict := h.held(c).Take(2 * int64(len(event.Payload))); verdict != fair.Granted {

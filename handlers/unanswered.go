@@ -4,42 +4,86 @@ import (
 	"context"
 	"log/slog"
 	"sync"
-	"time"
+	"sync/atomic"
+
+	"github.com/outcrier/outcrier/internal/outage"
 )
 
-// unansweredEvery is the least time between two log lines of one kind of failure.
-const unansweredEvery = time.Minute
-
-// unanswered logs requests that fail because of the database. In an outage each client asks
-// again every few seconds, so there is one line a minute for each kind.
+// unanswered logs requests that fail because of the database: in an outage each client asks
+// again every few seconds. For each kind there is one line when requests begin to fail, and
+// one when they are answered again.
 type unanswered struct {
+	failing atomic.Int64 // how many kinds have failed since they were answered
+
 	mu    sync.Mutex
-	kinds map[string]*unansweredKind
+	kinds map[unansweredKind]*unansweredState
 }
 
-type unansweredKind struct {
-	logged time.Time
-	more   int // failures since that have no line
+// unansweredKind is a kind of requests: of a message, and of a route where it has several.
+type unansweredKind struct{ message, route string }
+
+func (k unansweredKind) attributes(more ...any) []any {
+	if k.route == "" {
+		return more
+	}
+	return append([]any{"route", k.route}, more...)
 }
 
-// log writes the line of a failure, or counts it for the next one. There are only as many
-// kinds as messages.
-func (u *unanswered) log(ctx context.Context, log *slog.Logger, message string, err error, attributes ...any) {
+type unansweredState struct {
+	outage  outage.Outage
+	failing bool
+}
+
+// log logs a failure, unless others of its kind were logged.
+func (u *unanswered) log(ctx context.Context, log *slog.Logger, kind unansweredKind, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	kind := u.kinds[message]
-	if kind == nil {
+	state := u.kinds[kind]
+	if state == nil {
 		if u.kinds == nil {
-			u.kinds = map[string]*unansweredKind{}
+			u.kinds = make(map[unansweredKind]*unansweredState)
 		}
-		kind = &unansweredKind{}
-		u.kinds[message] = kind
+		state = &unansweredState{outage: outage.Outage{Many: true}}
+		u.kinds[kind] = state
 	}
-	now := time.Now()
-	if now.Sub(kind.logged) < unansweredEvery {
-		kind.more++
+	if !state.failing {
+		state.failing = true
+		u.failing.Add(1)
+	}
+	if state.outage.Fails("") {
+		log.WarnContext(ctx, kind.message, kind.attributes("err", err)...)
+	}
+}
+
+// answered notes that a request of a kind did not fail.
+func (u *unanswered) answered(ctx context.Context, log *slog.Logger, kind unansweredKind) {
+	if u.failing.Load() == 0 {
+		return // as nearly always
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	state := u.kinds[kind]
+	if state == nil || !state.failing {
 		return
 	}
-	log.WarnContext(ctx, message, append(attributes, "err", err, "unlogged", kind.more)...)
-	kind.logged, kind.more = now, 0
+	state.failing = false
+	u.failing.Add(-1)
+	if failures, lasted := state.outage.Ends(); failures > 0 {
+		log.InfoContext(ctx, "requests are answered again", kind.attributes("before", kind.message, "after", lasted, "failures", failures)...)
+	}
+}
+
+// The kinds, as the log names them.
+var (
+	authenticationFailed = unansweredKind{message: "request not authenticated"}
+	renewalFailed        = unansweredKind{message: "token not authenticated"}
+	pollFailed           = unansweredKind{message: "poll failed"}
+	eventFailed          = unansweredKind{message: "event not read"}
+	catalogueFailed      = unansweredKind{message: "catalogue not read"}
+	appendFailed         = unansweredKind{message: "append failed"}
+)
+
+// questionFailed is of an admin's request. Some of their routes need no database.
+func questionFailed(route string) unansweredKind {
+	return unansweredKind{"admin's question not answered", route}
 }

@@ -10,27 +10,36 @@ import (
 	"time"
 )
 
-// TestUnanswered_IsLoggedOnceAMinute: in an outage the log has a line a minute for each kind
-// of failure, which says how many more there were.
-func TestUnanswered_IsLoggedOnceAMinute(t *testing.T) {
+// TestUnanswered_IsLoggedWhenItBeginsAndEnds: in an outage the log has one line for each kind
+// of failure, and one when it is over, which says how many requests failed.
+func TestUnanswered_IsLoggedWhenItBeginsAndEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
 		log := slog.New(slog.NewTextHandler(&text, nil))
 		var u unanswered
-		fail := func(times int, message string) {
+		fail := func(times int, kind unansweredKind) {
 			for range times {
-				u.log(t.Context(), log, message, errors.New("gone"), "path", "/a")
+				u.log(t.Context(), log, kind, errors.New("gone"))
 			}
 		}
-		fail(100, "poll failed")
-		fail(3, "event not read")
-		if n := strings.Count(text.String(), "\n"); n != 2 {
-			t.Fatalf("%d lines for two kinds:\n%s", n, &text)
+		lines := func(want int, end string) {
+			t.Helper()
+			if n := strings.Count(text.String(), "\n"); n != want || !strings.HasSuffix(text.String(), end+"\n") {
+				t.Fatalf("%d lines, want %d, the last with %s:\n%s", n, want, end, &text)
+			}
 		}
-		time.Sleep(unansweredEvery)
-		fail(1, "poll failed")
-		if !strings.HasSuffix(text.String(), "msg=\"poll failed\" path=/a err=gone unlogged=99\n") {
-			t.Errorf("a minute later:\n%s", &text)
-		}
+		u.answered(t.Context(), log, pollFailed)
+		fail(100, pollFailed)
+		fail(3, questionFailed("/a"))
+		lines(2, `msg="admin's question not answered" route=/a err=gone`)
+		time.Sleep(time.Minute)
+		fail(1, pollFailed)
+		u.answered(t.Context(), log, pollFailed)
+		lines(3, `msg="requests are answered again" before="poll failed" after=1m0s failures=101`)
+		u.answered(t.Context(), log, pollFailed)
+		u.answered(t.Context(), log, catalogueFailed)
+		u.answered(t.Context(), log, questionFailed("/b"))
+		u.answered(t.Context(), log, questionFailed("/a"))
+		lines(4, `msg="requests are answered again" route=/a before="admin's question not answered" after=1m0s failures=3`)
 	})
 }

@@ -240,9 +240,13 @@ func (s *changes) renew(ctx context.Context, token string) error {
 	if err == nil {
 		err = identity.Ended()
 	}
-	switch refusal := (*auth.Refusal)(nil); {
-	case err != nil && !errors.As(err, &refusal):
-		s.unanswered.log(ctx, s.Log, "token not authenticated", err)
+	refusal := (*auth.Refusal)(nil)
+	if err == nil || errors.As(err, &refusal) {
+		s.unanswered.answered(ctx, s.Log, renewalFailed)
+	}
+	switch {
+	case err != nil && refusal == nil:
+		s.unanswered.log(ctx, s.Log, renewalFailed, err)
 		return errNotAuthenticated
 	case err != nil:
 		return err

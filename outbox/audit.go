@@ -17,6 +17,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/internal/outage"
 )
 
 // Audit records the streams of a node in the table stream, one row each: the identity, the
@@ -160,20 +162,23 @@ func (a *Audit) Run(ctx context.Context) error {
 	}
 	ticker := time.NewTicker(auditTurn)
 	defer ticker.Stop()
-	failing, reported := false, int64(0)
+	var failing outage.Outage
+	reported := int64(0)
 	for {
 		err := a.turn(ctx, a.Every)
-		if err != nil && ctx.Err() == nil && !failing {
-			a.Log.WarnContext(ctx, "streams are not recorded", "err", err, "retry_in", auditTurn)
+		logged := err != nil && ctx.Err() == nil && failing.Fails(cause(err))
+		if logged {
+			a.Log.WarnContext(ctx, "streams are not recorded", "err", oneLine(err), "retry_in", auditTurn)
 		}
-		if dropped := a.Stats().Dropped; dropped > reported && (err == nil || !failing) {
+		if dropped := a.Stats().Dropped; dropped > reported && (err == nil || logged) {
 			a.Log.ErrorContext(ctx, "records of ended streams dropped", "streams", dropped-reported)
 			reported = dropped
 		}
-		if failing && err == nil {
-			a.Log.InfoContext(ctx, "streams are recorded again")
+		if err == nil {
+			if failures, lasted := failing.Ends(); failures > 0 {
+				a.Log.InfoContext(ctx, "streams are recorded again", "after", lasted, "failures", failures)
+			}
 		}
-		failing = err != nil
 		select {
 		case <-ticker.C:
 			continue

@@ -8,6 +8,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
+// What a node sees of a database that is away.
+const (
+	whySilent      = "the database does not answer"
+	whyUnreachable = "the database can't be reached"
+	whyStarting    = "the database is starting or stopping"
+)
+
 // Explain returns a phrase for why the database can't be followed or asked. It has no
 // address, name or statement, so that anybody may read it. permanent reports whether a
 // person has to act, because trying again does not help.
@@ -19,13 +26,13 @@ func Explain(err error) (why string, permanent bool) {
 	case errors.Is(err, ErrNotMigrated):
 		return ErrNotMigrated.Error(), false
 	case errors.Is(err, errSilent):
-		return "the database does not answer", false
+		return whySilent, false
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission), errors.Is(err, errNoURL):
 		return "the file with the database's URL, or one that the URL names, can't be read", false
 	case !errors.As(err, &pg) && strings.Contains(err.Error(), "tls: "), !errors.As(err, &pg) && strings.Contains(err.Error(), "server refused TLS"):
 		return "TLS to the database fails: see sslmode and sslrootcert in its URL", false
 	case !errors.As(err, &pg):
-		return "the database can't be reached", false
+		return whyUnreachable, false
 	}
 	switch pg.Code {
 	case "28000", "28P01":
@@ -39,7 +46,21 @@ func Explain(err error) (why string, permanent bool) {
 	case "55000":
 		return "the database takes no connections at present", false
 	case "57P01", "57P02", "57P03":
-		return "the database is starting or stopping", false
+		return whyStarting, false
 	}
 	return "the database answers with an error, SQLSTATE " + pg.Code, false
 }
+
+// cause returns what tells one outage from another in the log. A database that stops, is
+// gone and starts again is one.
+func cause(err error) string {
+	why, _ := Explain(err)
+	switch why {
+	case whySilent, whyUnreachable, whyStarting:
+		return "away"
+	}
+	return why
+}
+
+// oneLine returns an error's text without line breaks, which errors of pgx have.
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }

@@ -8,8 +8,11 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/internal/outage"
 )
 
 // Retention makes partitions ahead, drops expired ones, removes the events of topics with
@@ -43,7 +46,8 @@ type RetentionRule struct {
 }
 
 const (
-	// retentionTurn is the time between two turns of Run.
+	// retentionTurn is the time between two turns of Run. After a failure the next one comes
+	// sooner.
 	retentionTurn = time.Minute
 	// busyTurns is after how many consecutive turns without the lock Run logs a warning.
 	busyTurns = 15
@@ -59,12 +63,19 @@ const (
 // Run works until ctx ends and returns its cause.
 func (r Retention) Run(ctx context.Context) error {
 	r.Log = logOr(r.Log)
+	var failing outage.Outage
+	retry := backoff.NewExponentialBackOff()
+	retry.InitialInterval, retry.MaxInterval = time.Second, retentionTurn
 	busy := 0
 	for {
 		locked, err := r.turn(ctx)
+		pause := retentionTurn
 		switch {
-		case err != nil && ctx.Err() == nil:
-			r.Log.WarnContext(ctx, "partitions not maintained", "err", err, "retry_in", retentionTurn)
+		case err != nil:
+			pause = retry.NextBackOff()
+			if ctx.Err() == nil && failing.Fails(cause(err)) {
+				r.Log.WarnContext(ctx, "partitions not maintained", "err", oneLine(err), "retry_in", pause)
+			}
 		case !locked:
 			busy = 0
 		case busy < busyTurns:
@@ -73,8 +84,14 @@ func (r Retention) Run(ctx context.Context) error {
 			busy = 0
 			r.Log.WarnContext(ctx, "a transaction that stays open keeps partitions from being made or dropped", "for", busyTurns*retentionTurn)
 		}
+		if err == nil {
+			retry.Reset()
+			if failures, lasted := failing.Ends(); failures > 0 {
+				r.Log.InfoContext(ctx, "partitions are maintained again", "after", lasted, "failures", failures)
+			}
+		}
 		select {
-		case <-time.After(retentionTurn):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

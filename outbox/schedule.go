@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/internal/outage"
 )
 
 // Schedule moves scheduled events into the outbox when they are due. Every node
@@ -34,24 +36,24 @@ const (
 // tries again once a second.
 func (s Schedule) Run(ctx context.Context) error {
 	s.Log = logOr(s.Log)
-	var outage outage
-	failing := make(map[int64]bool) // those that were logged
+	var failing outage.Outage
+	refused := make(map[int64]bool) // those that were logged
 	for ctx.Err() == nil {
 		// Taken before the query, so that nothing is scheduled unseen between the two.
 		active, looked := s.activity(), time.Now()
 		pause, err := s.turn(ctx)
 		if err == nil {
-			err = s.tell(ctx, pause, failing)
+			err = s.tell(ctx, pause, refused)
 		}
 		if err != nil {
-			if ctx.Err() == nil && outage.fails(err) {
+			if ctx.Err() == nil && failing.Fails(cause(err)) {
 				why, _ := Explain(err)
 				s.Log.WarnContext(ctx, "scheduled events can't be moved", "why", why, "err", oneLine(err), "retry_in", time.Second)
 			}
 			pause, active = time.Second, nil
 		} else {
-			if lasted, failures := outage.ends(); failures > 0 {
-				s.Log.InfoContext(ctx, "scheduled events are moved again", "after", lasted.Round(time.Millisecond), "failures", failures)
+			if failures, lasted := failing.Ends(); failures > 0 {
+				s.Log.InfoContext(ctx, "scheduled events are moved again", "after", lasted, "failures", failures)
 			}
 			if active == nil {
 				pause = min(pause, scheduleTurn)

@@ -13,6 +13,8 @@ import (
 	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/outcrier/outcrier/internal/outage"
 )
 
 // Wake is how a tail learns of commits.
@@ -109,14 +111,14 @@ func (t *Tail) Run(ctx context.Context) error {
 	t.begun()
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = 50*time.Millisecond, 2*time.Second
-	var outage outage
+	var failing outage.Outage
 	followed := false
 	for {
 		err := t.session(ctx, func() {
 			retry.Reset()
 			followed = true
-			if lasted, failures := outage.ends(); failures > 0 {
-				t.Log.InfoContext(ctx, "tail follows again", "after", lasted.Round(time.Millisecond), "failures", failures)
+			if failures, lasted := failing.Ends(); failures > 0 {
+				t.Log.InfoContext(ctx, "tail follows again", "after", lasted, "failures", failures)
 			}
 		})
 		if ctx.Err() != nil {
@@ -128,7 +130,7 @@ func (t *Tail) Run(ctx context.Context) error {
 			return fmt.Errorf("follow the outbox: %s: %w", why, err)
 		}
 		pause := retry.NextBackOff()
-		if outage.fails(err) {
+		if failing.Fails(cause(err)) {
 			said := "tail lost its connection"
 			if !followed {
 				said = "tail has no connection yet"

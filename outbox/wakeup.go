@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/internal/outage"
 )
 
 // listener is a tail's side of the adaptive wake-up: writers notify only when a tail
@@ -33,6 +35,7 @@ type listener struct {
 	testing  chan error
 	stop     context.CancelFunc // of the test that is being sent
 	testedAt time.Time          // or when it was abandoned
+	failing  outage.Outage      // of tests
 	works    bool
 	warned   bool
 
@@ -90,9 +93,16 @@ func (l *listener) selfTest(ctx context.Context, url string) {
 			if err != nil || l.test != "" || l.works {
 				l.testedAt = time.Now()
 			}
-			if err != nil && l.test != "" {
+			switch {
+			case err != nil && l.test != "":
 				l.test = ""
-				l.log.WarnContext(ctx, "listen can't be tested", "err", err, "retry_in", every)
+				if l.failing.Fails(cause(err)) {
+					l.log.WarnContext(ctx, "listen can't be tested", "err", oneLine(err), "retry_in", every)
+				}
+			case err == nil:
+				if failures, lasted := l.failing.Ends(); failures > 0 {
+					l.log.InfoContext(ctx, "listen is tested again", "after", lasted, "failures", failures)
+				}
 			}
 		default:
 		}

@@ -38,9 +38,9 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 			case ctx.Err() != nil:
 				return t.goodbye(context.Cause(ctx))
 			}
-			if t.outage.fails(ctx, t.Log, what, err, !waits); !waits {
+			if t.waiters.fails(ctx, t.Log, what, err, !waits); !waits {
 				waits = true
-				defer t.outage.ends(ctx, t.Log)
+				defer t.waiters.ends(ctx, t.Log)
 			}
 			again = time.After(retry.NextBackOff())
 		case <-again:

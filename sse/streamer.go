@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/outcrier/outcrier/internal/outage"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -51,7 +52,7 @@ type Streamer struct {
 	emptied sync.Once
 	pool    writerPool
 	counts  counts
-	outage  outage
+	waiters waiters
 	oldest  oldest
 }
 
@@ -63,7 +64,8 @@ func NewStreamer(hub *Hub, log *slog.Logger) *Streamer {
 	return &Streamer{
 		Hub: hub, Log: log, Heartbeat: 15 * time.Second, Stall: 30 * time.Second,
 		Retry: 3 * time.Second, DrainTime: 5 * time.Second, draining: make(chan struct{}), empty: make(chan struct{}), pool: newWriterPool(),
-		oldest: oldest{turn: make(chan struct{}, 1)},
+		waiters: waiters{outage: outage.Outage{Many: true}},
+		oldest:  oldest{turn: make(chan struct{}, 1)},
 	}
 }
 

@@ -8,15 +8,17 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/outcrier/outcrier/internal/outage"
 )
 
-// TestOutage_IsLoggedOnceAndItsEndWithTheStreams: however many streams wait, and however
+// TestWaiters_AreLoggedOnceAndItsEndWithTheStreams: however many streams wait, and however
 // often they fail, the log has one line for an outage, and one when it is over.
-func TestOutage_IsLoggedOnceAndItsEndWithTheStreams(t *testing.T) {
+func TestWaiters_AreLoggedOnceAndItsEndWithTheStreams(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
 		log := slog.New(slog.NewTextHandler(&text, nil))
-		var o outage
+		o := waiters{outage: outage.Outage{Many: true}}
 		count := func(part string) int { return strings.Count(text.String(), part) }
 		for range 1000 {
 			o.fails(t.Context(), log, "replay", errors.New("gone"), true)
@@ -41,7 +43,7 @@ func TestOutage_IsLoggedOnceAndItsEndWithTheStreams(t *testing.T) {
 			t.Errorf("within the same minute:\n%s", &text)
 		}
 		o.fails(t.Context(), log, "replay", errors.New("gone"), true)
-		time.Sleep(outageEvery)
+		time.Sleep(time.Minute)
 		o.fails(t.Context(), log, "replay", errors.New("gone"), false) // the same stream, still
 		o.ends(t.Context(), log)
 		if count("\n") != 4 {
