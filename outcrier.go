@@ -37,6 +37,7 @@ import (
 	"github.com/outcrier/outcrier/internal/tracing"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -193,9 +194,9 @@ func (n *Node) wire() {
 
 // state returns the node's state for the others: its position, and for how long its tail
 // has not followed.
-func (n *Node) state() func() (outbox.Position, time.Duration) {
+func (n *Node) state() func() (position.Position, time.Duration) {
 	following := time.Now()
-	return func() (outbox.Position, time.Duration) {
+	return func() (position.Position, time.Duration) {
 		now := time.Now()
 		if n.tail.Status().Following {
 			following = now
@@ -256,7 +257,7 @@ func (n *Node) Name() string { return n.config.Name }
 func (n *Node) Status() outbox.Status { return n.tail.Status() }
 
 // Position returns the position of the newest event that streams have received.
-func (n *Node) Position() outbox.Position { return n.hub.Position() }
+func (n *Node) Position() position.Position { return n.hub.Position() }
 
 // Streams returns how many streams are open, and in which state.
 func (n *Node) Streams() sse.Stats { return n.streamer.Stats() }

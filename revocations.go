@@ -11,6 +11,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/internal/outage"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // revocations keeps what the node knows of withdrawn tokens. The tail says when there is
@@ -42,8 +43,8 @@ func (r *revocations) deliver(next func(outbox.Read)) func(outbox.Read) {
 
 // start reads the list again after a discontinuity of the tail, which may have missed a
 // revocation.
-func (r *revocations) start(next func(outbox.Position)) func(outbox.Position) {
-	return func(position outbox.Position) {
+func (r *revocations) start(next func(position.Position)) func(position.Position) {
+	return func(position position.Position) {
 		r.change()
 		next(position)
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // gate is a tail that stops at each part of a read that has events of a topic, until
@@ -26,7 +27,7 @@ func (b *bench) newGate(ctx context.Context, topic string) (*gate, error) {
 	start := sync.OnceFunc(func() { close(started) })
 	tail := &outbox.Tail{
 		URL: b.target.database, Log: slog.New(slog.DiscardHandler),
-		Start:   func(outbox.Position) { start() },
+		Start:   func(position.Position) { start() },
 		Deliver: func(r outbox.Read) { g.deliver(ctx, r) },
 	}
 	go func() {

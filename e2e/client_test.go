@@ -16,6 +16,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 func TestClient_Chromium(t *testing.T) {
@@ -377,8 +378,8 @@ func tellsGap(t *testing.T, s *stage) {
 	if err := s.db.QueryRow(t.Context(), `SELECT outcrier.position()`).Scan(&now); err != nil {
 		t.Fatal(err)
 	}
-	var keys outbox.PositionKeys
-	if err := keys.Read(t.Context(), s.db, ""); err != nil {
+	var keys position.Keys
+	if err := keys.Read(t.Context(), s.db, outbox.DefaultSchema); err != nil {
 		t.Fatal(err)
 	}
 	future, err := keys.Open(now)

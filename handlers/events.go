@@ -17,6 +17,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -171,12 +172,12 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who identity, while 
 // recorded begins the audit's record of a stream or poll that begins now, and again when
 // the topics of a WebSocket change; nil where there is no audit. An admin can end it with
 // end, unless that is nil.
-func (h *handlers) recorded(who identity, end func()) func(outbox.Position, outbox.Filter) *outbox.StreamRecord {
+func (h *handlers) recorded(who identity, end func()) func(position.Position, outbox.Filter) *outbox.StreamRecord {
 	if h.Audit == nil {
 		return nil
 	}
 	began, subject, address := time.Now(), who.Subject, who.address
-	return func(from outbox.Position, filter outbox.Filter) *outbox.StreamRecord {
+	return func(from position.Position, filter outbox.Filter) *outbox.StreamRecord {
 		at := began
 		if began = (time.Time{}); at.IsZero() {
 			at = time.Now()

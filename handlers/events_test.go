@@ -17,6 +17,7 @@ import (
 
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
@@ -253,7 +254,7 @@ func badPositions(t *testing.T, n *node) map[string]struct{ position, reason str
 		"huge":          {"1." + strings.Repeat("A", 6000), "malformed"},
 		"another id":    {id + "0." + opaque, "malformed"},
 		"of no key":     {id + ".MAA", "malformed"},
-		"of others":     {outbox.NewPositionKeys().Seal(p), "malformed"},
+		"of others":     {position.NewKeys().Seal(p), "malformed"},
 		"of a version":  {id + "." + base64.RawURLEncoding.EncodeToString(damaged), "malformed"},
 		"not UTF-8":     {"1.\xff", "malformed"},
 		"future":        {n.streamer.Hub.Keys.Seal(future), "ahead"},

@@ -15,7 +15,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/outcrier/outcrier/internal/duration"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -147,7 +147,7 @@ func FuzzFrom(f *testing.F) {
 		}
 		// An invalid position is a gap, never "now".
 		if got.Position != "" {
-			if _, err := outbox.NewPositionKeys().Open(got.Position); !errors.Is(err, outbox.ErrMalformedPosition) {
+			if _, err := position.NewKeys().Open(got.Position); !errors.Is(err, position.ErrMalformedPosition) {
 				t.Fatal(err)
 			}
 		}

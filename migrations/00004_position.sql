@@ -91,7 +91,7 @@ RETURN ('x' || encode(substr(sha256(convert_to(format('%s:%s:%s', xid, id,
 
 -- Positions are sealed: a set of transactions would tell its reader how much others write,
 -- when, and the cluster's next xid. The key is here, for every node and for the function
--- position, and no role but the owner's reads it. outbox.PositionKeys has the layout, and
+-- position, and no role but the owner's reads it. position.Keys has the layout, and
 -- docs/decisions/0013-sealed-positions.md the reasons.
 CREATE TABLE outcrier.position_key (
     n           int         PRIMARY KEY,
@@ -143,7 +143,7 @@ BEGIN
 END
 $$;
 
--- seal writes a position of its packed form, as outbox.PositionKeys does. Without a key,
+-- seal writes a position of its packed form, as position.Keys does. Without a key,
 -- until the first node has started, it writes one that no node accepts.
 CREATE FUNCTION outcrier.seal(id bigint, packed bytea) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$

@@ -13,6 +13,7 @@ import (
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Nodes and writers go on while Up restores what is missing and roles are granted:
@@ -27,7 +28,7 @@ func TestUp_NodesAndWritersGoOn(t *testing.T) {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	tail := &outbox.Tail{
 		URL: address, Log: log,
-		Start: func(outbox.Position) {
+		Start: func(position.Position) {
 			if starts++; starts == 1 {
 				close(ready)
 			}

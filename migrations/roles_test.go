@@ -19,6 +19,7 @@ import (
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 var logins atomic.Int64
@@ -477,10 +478,10 @@ func TestRoles_ServerServes(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	t.Cleanup(func() { cancel(); group.Wait() })
-	started, topics := make(chan outbox.Position, 10), make(chan string, 100)
+	started, topics := make(chan position.Position, 10), make(chan string, 100)
 	tail := &outbox.Tail{
-		URL: g.server, Log: log, IdleTurn: 30 * time.Second, Keys: new(outbox.PositionKeys),
-		Start: func(p outbox.Position) { started <- p },
+		URL: g.server, Log: log, IdleTurn: 30 * time.Second, Keys: new(position.Keys),
+		Start: func(p position.Position) { started <- p },
 		Deliver: func(r outbox.Read) {
 			for _, e := range r.Events {
 				topics <- e.Topic
@@ -551,14 +552,14 @@ func TestRoles_ServerServes(t *testing.T) {
 	}
 
 	reader := outbox.Reader{Pool: pool}
-	earliest, err := reader.Earliest(t.Context(), outbox.Position{})
+	earliest, err := reader.Earliest(t.Context(), position.Position{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := reader.Before(t.Context(), time.Now().Add(-time.Hour), outbox.Position{}); err != nil {
+	if _, err := reader.Before(t.Context(), time.Now().Add(-time.Hour), position.Position{}); err != nil {
 		t.Error(err)
 	}
-	if _, gap, err := reader.Verify(t.Context(), start, outbox.Filter{}, outbox.Position{}); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), start, outbox.Filter{}, position.Position{}); gap != nil || err != nil {
 		t.Errorf("%+v, %v", gap, err)
 	}
 	now, err := tail.Keys.Open(ask[string](t, connect(t, g.server), `SELECT outcrier.position()`))
@@ -566,7 +567,7 @@ func TestRoles_ServerServes(t *testing.T) {
 		t.Fatal(err)
 	}
 	var replayed []string
-	for _, leg := range earliest.Legs(now) {
+	for _, leg := range outbox.Ranges(earliest, now) {
 		page, err := reader.Replay(t.Context(), leg, outbox.Filter{Topics: []outbox.Pattern{"**"}}, 100, 0)
 		if err != nil {
 			t.Fatal(err)

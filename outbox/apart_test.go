@@ -9,28 +9,29 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // A position of a tail is held against the database that answers, before anything is
 // joined to it.
 func TestReader_KnowsATailThatIsElsewhere(t *testing.T) {
 	for name, test := range map[string]struct {
-		change func(t *testing.T, pool *pgxpool.Pool, w *outbox.Position)
+		change func(t *testing.T, pool *pgxpool.Pool, w *position.Position)
 		apart  bool
 	}{
-		"no tail":         {func(_ *testing.T, _ *pgxpool.Pool, w *outbox.Position) { *w = outbox.Position{} }, false},
-		"the same":        {func(*testing.T, *pgxpool.Pool, *outbox.Position) {}, false},
-		"later":           {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) { addNow(t, pool, "a", 3) }, false},
-		"another history": {func(_ *testing.T, _ *pgxpool.Pool, w *outbox.Position) { w.History++ }, true},
-		"a commit that was lost": {func(t *testing.T, pool *pgxpool.Pool, w *outbox.Position) {
+		"no tail":         {func(_ *testing.T, _ *pgxpool.Pool, w *position.Position) { *w = position.Position{} }, false},
+		"the same":        {func(*testing.T, *pgxpool.Pool, *position.Position) {}, false},
+		"later":           {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) { addNow(t, pool, "a", 3) }, false},
+		"another history": {func(_ *testing.T, _ *pgxpool.Pool, w *position.Position) { w.History++ }, true},
+		"a commit that was lost": {func(t *testing.T, pool *pgxpool.Pool, w *position.Position) {
 			lose(t, pool, `xid = $1`, w.Anchor.XID)
 		}, true},
-		"another event in its place": {func(_ *testing.T, _ *pgxpool.Pool, w *outbox.Position) { w.Anchor.Hash++ }, true},
-		"a commit that is yet to come": {func(_ *testing.T, _ *pgxpool.Pool, w *outbox.Position) {
+		"another event in its place": {func(_ *testing.T, _ *pgxpool.Pool, w *position.Position) { w.Anchor.Hash++ }, true},
+		"a commit that is yet to come": {func(_ *testing.T, _ *pgxpool.Pool, w *position.Position) {
 			w.Anchor.XID += 1000
 			w.Given.Max = w.Anchor.XID
 		}, true},
-		"a commit that retention removed": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) {
+		"a commit that retention removed": {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) {
 			addNow(t, pool, "b", 1)
 			exec(t, pool, `SELECT outcrier.delete_expired('a', '1 minute', 100, clock_timestamp() + interval '1 hour')`)
 		}, false},

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/outage"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Audit records the streams of a node in the table stream, one row each: the identity, the
@@ -54,12 +55,12 @@ type Audit struct {
 	// Schema is where the outbox is; the default one by default.
 	Schema Schema
 	// Keys write the positions that are recorded.
-	Keys *PositionKeys
+	Keys *position.Keys
 	// Node is the node's name; another node may have the same.
 	Node string
 	// State, when not nil, is asked at each heartbeat for where the tail
 	// stands and how far it is behind.
-	State func() (position Position, lag time.Duration)
+	State func() (position position.Position, lag time.Duration)
 	// About, when not nil, is asked every few seconds for what the node says of itself.
 	About func() About
 	// Every is how old the row of an open stream may get after it was sent

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"github.com/outcrier/outcrier/outbox/position"
 	"strings"
 	"sync"
 	"time"
@@ -14,7 +15,7 @@ type StreamOpened struct {
 	// Filter is what the stream asks for. It must not change.
 	Filter Filter
 	// From is the stream's first position, after validation.
-	From Position
+	From position.Position
 	// At is when it was opened, if that was not just now.
 	At time.Time
 	// End, when not nil, is called when an admin wants the stream to end, perhaps
@@ -31,9 +32,9 @@ type StreamRecord struct {
 	at     time.Time
 
 	mu         sync.Mutex
-	position   Position
-	live       *Position
-	sure       *Position // what is beyond was perhaps sent; nil where all was
+	position   position.Position
+	live       *position.Position
+	sure       *position.Position // what is beyond was perhaps sent; nil where all was
 	positionAt time.Time
 	events     int64
 	last       int64
@@ -55,7 +56,7 @@ func (r *StreamRecord) Number() int64 {
 // Live notes where the stream's replay has met what happens now. It has to be called only
 // for a stream whose Filter has Since, before the first event that follows: from there on
 // Since does not count.
-func (r *StreamRecord) Live(p Position) {
+func (r *StreamRecord) Live(p position.Position) {
 	if r == nil {
 		return
 	}
@@ -68,7 +69,7 @@ func (r *StreamRecord) Live(p Position) {
 // Progress notes that the stream has been written up to a position, with so many events
 // since the last time, the last of which had the id last. Writes without an event need not
 // be noted.
-func (r *StreamRecord) Progress(p Position, events int, last int64) {
+func (r *StreamRecord) Progress(p position.Position, events int, last int64) {
 	if r == nil {
 		return
 	}
@@ -85,7 +86,7 @@ func (r *StreamRecord) Progress(p Position, events int, last int64) {
 
 // Perhaps notes that events up to a position may have been sent, since the last note: they
 // are about to be, or were in a write that broke. Progress or Sent may follow.
-func (r *StreamRecord) Perhaps(p Position, events int, last int64) {
+func (r *StreamRecord) Perhaps(p position.Position, events int, last int64) {
 	if r == nil {
 		return
 	}
@@ -113,7 +114,7 @@ func (r *StreamRecord) Sent() {
 }
 
 // reach is Progress, or Perhaps.
-func (r *StreamRecord) reach(p Position, events int, last int64) {
+func (r *StreamRecord) reach(p position.Position, events int, last int64) {
 	r.position, r.positionAt = p, time.Now()
 	r.events += int64(events)
 	if events > 0 {
@@ -125,7 +126,7 @@ func (r *StreamRecord) reach(p Position, events int, last int64) {
 // Jumped notes that the stream goes on from p, because it could not from where it
 // stood: what lies between it was not sent. Its receipts begin there, since one row
 // has one stretch: a few less, rather than one too many.
-func (r *StreamRecord) Jumped(p Position) {
+func (r *StreamRecord) Jumped(p position.Position) {
 	if r == nil {
 		return
 	}
@@ -244,7 +245,7 @@ type positionSet struct {
 	EventID        int64    `json:"event_id"`
 }
 
-func setOf(p Position) positionSet {
+func setOf(p position.Position) positionSet {
 	s := positionSet{MaxXID: p.Given.Max, InFlight: p.Given.Except, EventID: p.EventID}
 	if s.InFlight == nil {
 		s.InFlight = []uint64{}

@@ -17,10 +17,11 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 func newAudit(t testing.TB, pool *pgxpool.Pool, node string) *outbox.Audit {
-	return &outbox.Audit{Pool: pool, Keys: outbox.NewPositionKeys(), Node: node, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	return &outbox.Audit{Pool: pool, Keys: position.NewKeys(), Node: node, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 }
 
 // turn writes all that there is to write.
@@ -79,7 +80,7 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	topics, kinds := []string{"a", "a/1", "a/2", "b", "b/1/x"}, []string{"k", "k.l", "m"}
 	var open []pgx.Tx
-	positions := []outbox.Position{here(t, pool)}
+	positions := []position.Position{here(t, pool)}
 	for range 60 {
 		switch n := random.IntN(10); {
 		case n < 3:
@@ -120,7 +121,7 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 		}
 		live, stands := to, to
 		// Half of them stand within what they are replayed.
-		if legs := from.Legs(to); len(legs) > 0 && random.IntN(2) == 0 {
+		if legs := outbox.Ranges(from, to); len(legs) > 0 && random.IntN(2) == 0 {
 			page, err := reader.Replay(t.Context(), legs[0], outbox.Filter{Topics: all("**").Topics}, 1000, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -131,9 +132,9 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 		}
 		if random.IntN(3) == 0 && begins > 0 {
 			// A reader that had come only so far in a replay of its own.
-			if legs := positions[0].Legs(from); len(legs) > 0 {
+			if legs := outbox.Ranges(positions[0], from); len(legs) > 0 {
 				from = legs[0].At(events[random.IntN(len(events))].id)
-				for _, leg := range from.Legs(to) {
+				for _, leg := range outbox.Ranges(from, to) {
 					stands = leg.To
 				}
 				live = stands
@@ -214,7 +215,7 @@ func TestAudit_TellsAStreamsLife(t *testing.T) {
 	pool := outboxtest.New(t)
 	from := here(t, pool)
 	audit := newAudit(t, pool, "n1")
-	audit.State = func() (outbox.Position, time.Duration) { return from, 1500 * time.Millisecond }
+	audit.State = func() (position.Position, time.Duration) { return from, 1500 * time.Millisecond }
 	before := ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
 	record := audit.Opened(outbox.StreamOpened{Subject: "ann", ClientAddress: "192.0.2.1:99", Filter: all("a/**"), From: from})
 	after := ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
@@ -411,9 +412,9 @@ func TestAudit_TakesAnyText(t *testing.T) {
 func TestAudit_NoneIsNoTrouble(t *testing.T) {
 	var audit *outbox.Audit
 	record := audit.Opened(outbox.StreamOpened{})
-	record.Live(outbox.Position{})
-	record.Jumped(outbox.Position{})
-	record.Progress(outbox.Position{}, 1, 1)
+	record.Live(position.Position{})
+	record.Jumped(position.Position{})
+	record.Progress(position.Position{}, 1, 1)
 	record.Closed("left")
 }
 
@@ -495,7 +496,7 @@ func BenchmarkAudit_Progress(b *testing.B) {
 	audit := &outbox.Audit{}
 	record := audit.Opened(outbox.StreamOpened{})
 	for b.Loop() {
-		record.Progress(outbox.Position{}, 1, 1)
+		record.Progress(position.Position{}, 1, 1)
 	}
 }
 

@@ -20,7 +20,7 @@ func TestReplay_GivesRowsAsTheyAre(t *testing.T) {
 			CASE n WHEN 1 THEN '0001-01-01Z' WHEN 2 THEN '9999-12-30 23:59:59.999999Z' ELSE timestamptz '1999-12-31 23:59:59.999999Z' + n * interval '1 microsecond' END
 		FROM generate_series(1, 50) AS n`)
 	reader := outbox.Reader{Pool: pool}
-	page, err := reader.Replay(t.Context(), earliest(t, reader).Legs(here(t, pool))[0], all("**"), 500, 0)
+	page, err := reader.Replay(t.Context(), outbox.Ranges(earliest(t, reader), here(t, pool))[0], all("**"), 500, 0)
 	if err != nil || len(page.Events) != 50 {
 		t.Fatalf("%d events, want 50; %v", len(page.Events), err)
 	}
@@ -59,7 +59,7 @@ func TestReplay_RareTopicReadsNothingElse(t *testing.T) {
 	exec(t, pool, `ANALYZE outcrier.event`)
 	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT CASE n % 2 WHEN 0 THEN 'rare' ELSE 'rare/too' END, 't' FROM generate_series(1, 10) AS n`)
 	reader := outbox.Reader{Pool: pool}
-	leg := earliest(t, reader).Legs(here(t, pool))[0]
+	leg := outbox.Ranges(earliest(t, reader), here(t, pool))[0]
 	for name, topics := range map[string][]outbox.Pattern{"one": {"rare"}, "two": {"rare", "rare/too"}} {
 		t.Run(name, func(t *testing.T) {
 			single := outboxtest.Pool(t, url+"&pool_max_conns=1")

@@ -1,6 +1,5 @@
 // Package outbox is the durable half of Outcrier: it appends events in the caller's
-// transaction, records a reader's position, follows commits, and replays the events that a
-// reader has missed.
+// transaction, follows commits, and replays the events that a reader has missed.
 //
 // # Concepts
 //
@@ -9,10 +8,8 @@
 // the caller's transaction, so that the events exist exactly when its business change does.
 // A [Schema] is where the tables are.
 //
-// A [Set] is a set of transactions: all up to one, except those that were in flight. It is
-// what a snapshot of Postgres sees, and therefore what a reader of that snapshot has
-// received. A [Position] is a reader's set, written short enough for an event stream's id,
-// with the history that it belongs to and an [Anchor] in it.
+// A position (package outbox/position) is what a reader has received: a set of
+// transactions, written short enough for an event stream's id.
 //
 // A [Tail] follows commits. Each [Read] is the difference of two snapshots, so that
 // every event is in exactly one, whatever the order of commits:
@@ -30,7 +27,7 @@
 // before all others, in a transaction 3 that is in every set.
 //
 // A [Reader] replays: it verifies a client's position and reads the events that another
-// position holds and the client's does not, in pages. The set of these events is a [Leg],
+// position holds and the client's does not, in pages. The set of these events is a [Range],
 // and is the same at any node and at any time.
 //
 // # Sessions
@@ -43,13 +40,7 @@
 //
 // # Invariants
 //
-//   - A reader has received an event if and only if its transaction is in the reader's
-//     set, or, in the middle of a read, its id is within the part of that read that the
-//     reader has received. Ids, times and the order of commits play no part.
-//   - M, the largest member of a set, is the xid of an event that was visible, or 3. It
-//     can't be handed out again, as the xids of aborted transactions are after a
-//     crash.
-//   - Within a read and within a leg events are in the order of their ids, which is
+//   - Within a read and within a range events are in the order of their ids, which is
 //     the order of appends wherever there is one.
 //   - A position that can't be honoured is answered by a [Gap], never by silence.
 //

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Listener is a tail's listener on a connection of its own.
@@ -21,7 +22,7 @@ func ListenOn(ctx context.Context, conn *pgx.Conn) (Listener, error) {
 // Request draws a request and returns its number.
 func (l Listener) Request(ctx context.Context) (int64, error) {
 	var r request
-	_, _, err := read(ctx, db{l.conn, ""}, Position{Given: Set{Max: math.MaxInt64}}, true, false, &r, func(Read) {})
+	_, _, err := read(ctx, db{l.conn, ""}, position.Position{Given: position.Set{Max: math.MaxInt64}}, true, false, &r, func(Read) {})
 	l.learn(ctx, r.number)
 	return l.known, err
 }
@@ -30,7 +31,7 @@ func (l Listener) Request(ctx context.Context) (int64, error) {
 // could not tell.
 func Draw(ctx context.Context, conn *pgx.Conn) (next uint64, err error) {
 	var r request
-	_, _, err = read(ctx, db{conn, ""}, Position{Given: Set{Max: math.MaxInt64}}, true, false, &r, func(Read) {})
+	_, _, err = read(ctx, db{conn, ""}, position.Position{Given: position.Set{Max: math.MaxInt64}}, true, false, &r, func(Read) {})
 	return r.next, err
 }
 
@@ -63,13 +64,13 @@ func (p Pattern) Like() string { return p.like() }
 func (p Pattern) Bounds() (low, high string, bounded bool) { return p.bounds() }
 
 // ReadOnce is one read of a tail, as for few events or for many.
-func ReadOnce(ctx context.Context, conn *pgx.Conn, from Position, few, around bool, deliver func(Read)) (to Position, xip []uint64, err error) {
+func ReadOnce(ctx context.Context, conn *pgx.Conn, from position.Position, few, around bool, deliver func(Read)) (to position.Position, xip []uint64, err error) {
 	to, s, err := read(ctx, db{conn, ""}, from, few, around, nil, deliver)
 	return to, s.inProgress, err
 }
 
 // Here is where a tail starts.
-func Here(ctx context.Context, conn *pgx.Conn, history uint32) (Position, error) {
+func Here(ctx context.Context, conn *pgx.Conn, history uint32) (position.Position, error) {
 	return here(ctx, db{conn, ""}, history)
 }
 

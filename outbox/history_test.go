@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/outcrier/outcrier/outbox/position"
 	"pgregory.net/rapid"
 )
 
@@ -86,7 +87,7 @@ func (h *history) visible(match func(Event) bool) []Event {
 }
 
 // read is the tail's read of this history.
-func (h *history) read(t *rapid.T, from Position) Read {
+func (h *history) read(t *rapid.T, from position.Position) Read {
 	r := snapshotRow{snapshot: h.snapshot()}
 	for _, e := range h.committed {
 		if e.XID > from.Given.Max && e.XID >= r.xid {
@@ -107,17 +108,17 @@ type reader struct {
 	got      []int64
 }
 
-func (r *reader) give(e Event, at Position) {
-	r.got, r.position = append(r.got, e.ID), testKeys.Seal(at)
+func (r *reader) give(e Event, at position.Position) {
+	r.got, r.position = append(r.got, e.ID), historyKeys.Seal(at)
 }
 
 // replay resumes at a node that stands at w and takes most events at most.
-func (r *reader) replay(t *rapid.T, h *history, w Position, most int) {
-	p, err := testKeys.Open(r.position)
+func (r *reader) replay(t *rapid.T, h *history, w position.Position, most int) {
+	p, err := historyKeys.Open(r.position)
 	if err != nil {
 		t.Fatalf("%s: %v", r.position, err)
 	}
-	for _, leg := range p.Legs(w) {
+	for _, leg := range Ranges(p, w) {
 		for _, e := range h.visible(func(e Event) bool {
 			return e.ID > leg.After && leg.To.Given.Has(e.XID) && !leg.From.Given.Has(e.XID)
 		}) {
@@ -129,7 +130,7 @@ func (r *reader) replay(t *rapid.T, h *history, w Position, most int) {
 		}
 		p = leg.To
 	}
-	r.position = testKeys.Seal(p.Join(w))
+	r.position = historyKeys.Seal(p.Join(w))
 }
 
 // check compares what the reader got with what was committed.
@@ -162,8 +163,8 @@ func TestPosition_GivesEachEventOnceWhateverTheHistory(t *testing.T) {
 		h := &history{}
 		// Two nodes, of which either may lag, and a reader that is dropped
 		// and resumes anywhere.
-		nodes := make([]Position, 2)
-		r := &reader{position: testKeys.Seal(Position{})}
+		nodes := make([]position.Position, 2)
+		r := &reader{position: historyKeys.Seal(position.Position{})}
 		some := func(what string, n int) int { return rapid.IntRange(0, n-1).Draw(t, what) }
 		open := func(t *rapid.T) int {
 			if len(h.open) == 0 {
@@ -182,7 +183,7 @@ func TestPosition_GivesEachEventOnceWhateverTheHistory(t *testing.T) {
 				n := some("node", len(nodes))
 				read := h.read(t, nodes[n])
 				nodes[n] = read.To
-				p, _ := testKeys.Open(r.position)
+				p, _ := historyKeys.Open(r.position)
 				if p.Within != nil || !p.Given.Covers(read.From.Given) || !read.From.Given.Covers(p.Given) {
 					return
 				}
@@ -204,12 +205,26 @@ func TestPosition_GivesEachEventOnceWhateverTheHistory(t *testing.T) {
 
 func TestLegs_OfACaughtUpReaderAreNone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		p := Position{Given: drawSet(t, "given")}
-		for _, leg := range p.Legs(Position{Given: drawSet(t, "w")}) {
+		p := position.Position{Given: drawGiven(t, "given")}
+		for _, leg := range Ranges(p, position.Position{Given: drawGiven(t, "w")}) {
 			p = leg.To
-			if rest := p.Legs(leg.To); len(rest) > 0 {
+			if rest := Ranges(p, leg.To); len(rest) > 0 {
 				t.Errorf("behind all legs there are %v", rest)
 			}
 		}
 	})
+}
+
+// historyKeys write the positions of the model's readers.
+var historyKeys = position.NewKeys()
+
+// drawGiven draws a set from few transactions, so that chance meets every border.
+func drawGiven(t *rapid.T, label string) position.Set {
+	s := position.Set{Max: rapid.Uint64Range(0, 12).Draw(t, label+" max")}
+	for xid := uint64(1); xid < s.Max; xid++ {
+		if rapid.Bool().Draw(t, label+" except") {
+			s.Except = append(s.Except, xid)
+		}
+	}
+	return s
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Where new connections hang, as those to a full pool do, the tail has one that is
@@ -30,7 +31,7 @@ func TestListen_TestThatHangsDelaysNoEvents(t *testing.T) {
 	c := &collector{}
 	tail := &outbox.Tail{
 		URL: through + "&connect_timeout=60", Silence: time.Minute, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Start:   func(outbox.Position) { network.To(hole.Addr().String()) },
+		Start:   func(position.Position) { network.To(hole.Addr().String()) },
 		Deliver: c.take,
 	}
 	ctx, cancel := context.WithCancel(context.Background())

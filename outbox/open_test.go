@@ -6,6 +6,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // The rows of an open transaction, however many, cost others' events nothing: no read
@@ -34,7 +35,7 @@ func TestRead_LooksAtNoRowsOfOpenTransactions(t *testing.T) {
 			t.Errorf("%s: %d rows are looked at", what, n)
 		}
 	}
-	read := func(what string, from outbox.Position, few, around bool, events int) (to outbox.Position) {
+	read := func(what string, from position.Position, few, around bool, events int) (to position.Position) {
 		t.Helper()
 		frugal(fmt.Sprintf("%s, few %v, around %v", what, few, around), func() (err error) {
 			given := 0
@@ -55,7 +56,7 @@ func TestRead_LooksAtNoRowsOfOpenTransactions(t *testing.T) {
 		read("a newer one has ended", start, how.few, how.around, 0)
 	}
 	addNow(t, pool, "a", 3)
-	var past outbox.Position
+	var past position.Position
 	for _, how := range hows[1:] {
 		past = read("newer events are there", start, how.few, how.around, 3)
 	}

@@ -14,11 +14,12 @@ import (
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // onRecord records a stream that was sent all that its filter selects from one position to
 // another; it has ended if end says why.
-func onRecord(t *testing.T, audit *outbox.Audit, subject string, filter outbox.Filter, from, to outbox.Position, end string) {
+func onRecord(t *testing.T, audit *outbox.Audit, subject string, filter outbox.Filter, from, to position.Position, end string) {
 	t.Helper()
 	record := audit.Opened(outbox.StreamOpened{Subject: subject, ClientAddress: "192.0.2.1", Filter: filter, From: from})
 	record.Progress(to, 1, 1)

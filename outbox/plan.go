@@ -122,7 +122,7 @@ func start(ctx context.Context, q db, filter Filter) (after int64, err error) {
 
 // start is an id below all of the leg's, for the plan: where a topic has few events its
 // first is as good as any.
-func (p *plan) start(ctx context.Context, q db, leg Leg) (after int64, err error) {
+func (p *plan) start(ctx context.Context, q db, leg Range) (after int64, err error) {
 	from, to := leg.From.Given, leg.To.Given
 	if from.Max == 0 {
 		if p.topics != nil {

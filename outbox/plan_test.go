@@ -11,6 +11,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Whatever the way to the events of a filter, they are those that it selects, each once and
@@ -72,7 +73,7 @@ func TestReplay_EveryPlanGivesWhatTheFilterSelects(t *testing.T) {
 				t.Errorf("%.3v %v by %d: %d events, want %d", filter.Topics, filter.Types, limit, len(got), len(want))
 			}
 		}
-		middle := start.Legs(end)[0]
+		middle := outbox.Ranges(start, end)[0]
 		middle.After = 7000
 		p := middle.At(7000)
 		if got := replay(t, reader, p, end, filter, 2000); !slices.Equal(got, slices.DeleteFunc(slices.Clone(want), func(id int64) bool { return id <= 7000 })) {
@@ -108,7 +109,7 @@ func TestReplay_CostsWhatItReturns(t *testing.T) {
 	start := earliest(t, reader)
 	exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'user/' || g % 1000 || '/x', 't', to_json(repeat('x', 200)) FROM generate_series(1, 60000) AS g`)
 	end := here(t, pool)
-	leg := start.Legs(end)[0]
+	leg := outbox.Ranges(start, end)[0]
 	read := func(topics []outbox.Pattern, limit int) func() {
 		return func() {
 			if _, err := reader.Replay(t.Context(), leg, outbox.Filter{Topics: topics}, limit, 0); err != nil {
@@ -122,7 +123,7 @@ func TestReplay_CostsWhatItReturns(t *testing.T) {
 	}
 	since := time.Now().Add(-time.Hour)
 	before := func() {
-		if _, err := reader.Before(t.Context(), since, outbox.Position{}); err != nil {
+		if _, err := reader.Before(t.Context(), since, position.Position{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -130,7 +131,7 @@ func TestReplay_CostsWhatItReturns(t *testing.T) {
 	first := func() {
 		reader := reader
 		reader.Times = outbox.NewTimes()
-		if _, err := reader.Before(t.Context(), since, outbox.Position{}); err != nil {
+		if _, err := reader.Before(t.Context(), since, position.Position{}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -204,7 +205,7 @@ func TestTimes_LoseNoEventOfATransactionThatWasOpen(t *testing.T) {
 					late = late[1:]
 				}
 				at := times[r.IntN(len(times))]
-				p, err := reader.Before(t.Context(), at, outbox.Position{})
+				p, err := reader.Before(t.Context(), at, position.Position{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -237,8 +238,8 @@ func TestTimes_RememberWhatWasInFlightWhenTheyRead(t *testing.T) {
 	bulk := func() {
 		exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'bulk', 't' FROM generate_series(1, 5000)`)
 	}
-	before := func(at time.Time) outbox.Position {
-		p, err := reader.Before(t.Context(), at, outbox.Position{})
+	before := func(at time.Time) position.Position {
+		p, err := reader.Before(t.Context(), at, position.Position{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -272,7 +273,7 @@ func TestTimes_TheirTurnIsWaitedForWithoutAConnection(t *testing.T) {
 	reader := outbox.Reader{Pool: pool, Times: outbox.NewTimes(), Patience: 50 * time.Millisecond}
 	leave := reader.Times.Hold()
 	taken := pool.Stat().AcquireCount()
-	if _, err := reader.Before(t.Context(), time.Now(), outbox.Position{}); err == nil {
+	if _, err := reader.Before(t.Context(), time.Now(), position.Position{}); err == nil {
 		t.Error("it had its turn beside another")
 	}
 	if n := pool.Stat().AcquireCount() - taken; n != 0 {
@@ -280,7 +281,7 @@ func TestTimes_TheirTurnIsWaitedForWithoutAConnection(t *testing.T) {
 	}
 	leave()
 	reader.Patience = 0
-	if _, err := reader.Before(t.Context(), time.Now(), outbox.Position{}); err != nil {
+	if _, err := reader.Before(t.Context(), time.Now(), position.Position{}); err != nil {
 		t.Error(err)
 	}
 }
@@ -298,7 +299,7 @@ func TestTimes_EventsBeforeATimeMayBeRemoved(t *testing.T) {
 	addNow(t, pool, "a", 1)
 	forge(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '30 minutes' WHERE id = (SELECT max(id) FROM outcrier.event)`)
 	addNow(t, pool, "a", 1)
-	p, err := reader.Before(t.Context(), ask1[time.Time](t, pool, `SELECT clock_timestamp() - interval '1 hour'`), outbox.Position{})
+	p, err := reader.Before(t.Context(), ask1[time.Time](t, pool, `SELECT clock_timestamp() - interval '1 hour'`), position.Position{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,7 +311,7 @@ func TestTimes_EventsBeforeATimeMayBeRemoved(t *testing.T) {
 		if n := ask1[int](t, pool, `SELECT outcrier.delete_expired('a', $1::text::interval)`, step.retention); n != step.removed {
 			t.Fatalf("%d events are removed, want %d", n, step.removed)
 		}
-		_, gap, err := reader.Verify(t.Context(), p, all("a"), outbox.Position{})
+		_, gap, err := reader.Verify(t.Context(), p, all("a"), position.Position{})
 		if err != nil {
 			t.Fatal(err)
 		}

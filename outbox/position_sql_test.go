@@ -7,6 +7,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 func TestSQLPosition_IsWhatTheSnapshotSees(t *testing.T) {
@@ -46,7 +47,7 @@ func TestSQLPosition_IsWhatTheSnapshotSees(t *testing.T) {
 		t.Errorf("%+v lacks event %d", now, low)
 	}
 	reader := outbox.Reader{Pool: pool}
-	if _, gap, err := reader.Verify(t.Context(), first, all("**"), outbox.Position{}); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), first, all("**"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("%+v, %v", gap, err)
 	}
 	if err := after.Rollback(t.Context()); err != nil {
@@ -107,7 +108,7 @@ func TestSQLPosition_TooLongClaimsLess(t *testing.T) {
 					t.Fatalf("it claims transaction %d, which is in flight", xid)
 				}
 			}
-			if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
+			if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
 				t.Errorf("%+v, %v", gap, err)
 			}
 		})

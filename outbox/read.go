@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Read is one read of the tail, or a part of a long one: the events that one
@@ -18,7 +19,7 @@ import (
 // one read of a tail.
 type Read struct {
 	// From and To are the positions before and after the whole read.
-	From, To Position
+	From, To position.Position
 	// Events are this part's, ordered by id. There is at least one, except in a last part
 	// that only ends the read, and where Forget or Revoked is set.
 	Events []Event
@@ -35,13 +36,13 @@ type Read struct {
 
 // At returns the position of the i-th event of the part: that of a reader that has received
 // the events up to this one.
-func (r *Read) At(i int) Position {
+func (r *Read) At(i int) position.Position {
 	if r.Last && i == len(r.Events)-1 {
 		p := r.To
 		p.EventID = r.Events[i].ID
 		return p
 	}
-	return Position{
+	return position.Position{
 		History: r.To.History, EventID: r.Events[i].ID, Given: r.From.Given, Within: &r.To.Given,
 		Anchor: r.To.Anchor, Removal: r.To.Removal,
 	}
@@ -171,10 +172,6 @@ const (
 	typeRevoked = "outcrier.revocation"
 )
 
-// settledXID is the transaction of rows that came from another cluster: older than all
-// others.
-const settledXID = 3
-
 // take adds an event to a part.
 func (r *Read) take(e Event) error {
 	switch {
@@ -195,7 +192,7 @@ func (r *Read) take(e Event) error {
 // a few events and first tries a query for these alone, which draws the request as well, if
 // that is not nil and not drawn; with around, it goes around the rows of open transactions,
 // of which there may be many.
-func read(ctx context.Context, q db, from Position, few, around bool, r *request, deliver func(Read)) (to Position, s snapshot, err error) {
+func read(ctx context.Context, q db, from position.Position, few, around bool, r *request, deliver func(Read)) (to position.Position, s snapshot, err error) {
 	if few {
 		part, s, err := readFew(ctx, q, from, around, r)
 		if err != nil {
@@ -214,7 +211,7 @@ func read(ctx context.Context, q db, from Position, few, around bool, r *request
 }
 
 // readMany is a read of any number of events.
-func readMany(ctx context.Context, q db, from Position, deliver func(Read)) (to Position, s snapshot, err error) {
+func readMany(ctx context.Context, q db, from position.Position, deliver func(Read)) (to position.Position, s snapshot, err error) {
 	rows, err := q.Query(ctx, longSQL, inBinary, from.Given.Max, from.Given.Except)
 	if err != nil {
 		return from, s, err
@@ -258,7 +255,7 @@ func readMany(ctx context.Context, q db, from Position, deliver func(Read)) (to 
 
 // readFew returns a whole read of at most shortEvents; or, if there are more, a part
 // without Last, to be discarded.
-func readFew(ctx context.Context, q db, from Position, around bool, r *request) (part Read, s snapshot, err error) {
+func readFew(ctx context.Context, q db, from position.Position, around bool, r *request) (part Read, s snapshot, err error) {
 	query := shortSQL{late: len(from.Given.Except) > 0, around: around, draws: r != nil && r.number == 0}
 	args := []any{inBinary, from.Given.Max}
 	if query.late {
@@ -312,7 +309,7 @@ func readFew(ctx context.Context, q db, from Position, around bool, r *request) 
 }
 
 // end makes r the last part of a read that ends at to.
-func (r *Read) end(to Position) {
+func (r *Read) end(to position.Position) {
 	if len(r.Events) > 0 {
 		to.EventID = max(to.EventID, r.Events[len(r.Events)-1].ID)
 	}
@@ -334,12 +331,12 @@ func (d *decoder) read(rows pgx.Rows) (event Event, about *snapshotRow, err erro
 
 // here returns the position of a fresh snapshot, of which nothing is delivered. It always
 // includes settled rows: if they come later, they are history and not new events.
-func here(ctx context.Context, q db, history uint32) (Position, error) {
+func here(ctx context.Context, q db, history uint32) (position.Position, error) {
 	var r snapshotRow
 	if err := q.QueryRow(ctx, hereSQL, uint64(0)).Scan(&r.xid, &r.id, &r.createdAt, &r.snapshot, &r.removal); err != nil {
-		return Position{}, err
+		return position.Position{}, err
 	}
-	position, _, err := advance(Position{History: history, Anchor: Anchor{XID: settledXID}}, r)
+	position, _, err := advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)
 	return position, err
 }
 
@@ -358,7 +355,7 @@ type snapshotRow struct {
 }
 
 // advance returns the position of r's snapshot, from the position before it.
-func advance(from Position, r snapshotRow) (to Position, s snapshot, err error) {
+func advance(from position.Position, r snapshotRow) (to position.Position, s snapshot, err error) {
 	s, err = parseSnapshot(r.snapshot)
 	if err != nil {
 		return from, s, err
@@ -366,16 +363,16 @@ func advance(from Position, r snapshotRow) (to Position, s snapshot, err error) 
 	return advanced(from, r, s), s, nil
 }
 
-func advanced(from Position, r snapshotRow, s snapshot) (to Position) {
+func advanced(from position.Position, r snapshotRow, s snapshot) (to position.Position) {
 	to = from
 	if r.xid != 0 {
-		to.Anchor = newAnchor(r.xid, r.id, r.createdAt)
+		to.Anchor = position.NewAnchor(r.xid, r.id, r.createdAt)
 		to.EventID = max(to.EventID, r.id)
 	}
 	if r.removal != 0 {
 		to.Removal = r.removal
 	}
-	to.Given = newSet(to.Anchor.XID, s.inProgress)
+	to.Given = position.NewSet(to.Anchor.XID, s.inProgress)
 	return to
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/outcrier/outcrier/outbox/position"
 	"pgregory.net/rapid"
 )
 
@@ -35,7 +36,7 @@ func FuzzParseSnapshot(f *testing.F) {
 }
 
 func TestRead_PositionsOfPartsAreThoseOfTheWhole(t *testing.T) {
-	to := Position{EventID: 4, Given: Set{Max: 9}, Anchor: Anchor{XID: 9}}
+	to := position.Position{EventID: 4, Given: position.Set{Max: 9}, Anchor: position.Anchor{XID: 9}}
 	events := []Event{{ID: 1, XID: 7}, {ID: 2, XID: 8}, {ID: 3, XID: 9}, {ID: 4, XID: 7}}
 	whole := Read{To: to, Events: events, First: true, Last: true}
 	first := Read{To: to, Events: events[:2], First: true}

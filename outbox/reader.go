@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Reader reads events that are already in the table: it validates the position where a
@@ -67,7 +68,7 @@ var ErrApart = errors.New("the tail follows another history than the database ha
 
 // sameHistory returns the present history if w, the tail's position, is one of the database that
 // the connection reaches, and an error otherwise. The zero value stands for no tail.
-func sameHistory(ctx context.Context, q db, w Position) (history uint32, err error) {
+func sameHistory(ctx context.Context, q db, w position.Position) (history uint32, err error) {
 	var present int64
 	// History 0 is that of a dump of the schema alone that no node has used.
 	const historySQL = `SELECT coalesce((SELECT history FROM outcrier.history_id ORDER BY nth DESC LIMIT 1), 0)`
@@ -94,7 +95,7 @@ func sameHistory(ctx context.Context, q db, w Position) (history uint32, err err
 // gap by retention it may go on from there too, and gets the remaining events. After any
 // other gap the position returned is the zero value, and what the client has missed is
 // unknown.
-func (r Reader) Verify(ctx context.Context, p Position, filter Filter, w Position) (verified Position, gap *Gap, err error) {
+func (r Reader) Verify(ctx context.Context, p position.Position, filter Filter, w position.Position) (verified position.Position, gap *Gap, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
 	err = r.confirm(ctx, func(q db) error {
@@ -110,7 +111,7 @@ func (r Reader) Verify(ctx context.Context, p Position, filter Filter, w Positio
 	return verified, gap, err
 }
 
-func validate(ctx context.Context, q db, p Position, filter Filter, w Position) (Position, *Gap, error) {
+func validate(ctx context.Context, q db, p position.Position, filter Filter, w position.Position) (position.Position, *Gap, error) {
 	history, err := sameHistory(ctx, q, w)
 	if err != nil {
 		return p, nil, err
@@ -126,7 +127,7 @@ func validate(ctx context.Context, q db, p Position, filter Filter, w Position) 
 		return p, nil, nil
 	case Trimmed:
 	default:
-		p = Position{}
+		p = position.Position{}
 	}
 	since, err := oldest(ctx, q)
 	return p, &Gap{Reason: reason, Since: since}, err
@@ -185,8 +186,8 @@ func oldest(ctx context.Context, q db) (time.Time, error) {
 
 // Earliest returns the position before all events that are still held, at a tail whose
 // position is w.
-func (r Reader) Earliest(ctx context.Context, w Position) (Position, error) {
-	return r.start(ctx, w, func(ctx context.Context, q db, history uint32) (Position, error) {
+func (r Reader) Earliest(ctx context.Context, w position.Position) (position.Position, error) {
+	return r.start(ctx, w, func(ctx context.Context, q db, history uint32) (position.Position, error) {
 		return below(ctx, q, history, 0)
 	})
 }
@@ -194,16 +195,16 @@ func (r Reader) Earliest(ctx context.Context, w Position) (Position, error) {
 // Before returns a position before all events that were appended at t or later, at a tail
 // whose position is w. It may also be before some older events, of overlapping
 // transactions: a Filter with Since leaves them out.
-func (r Reader) Before(ctx context.Context, t time.Time, w Position) (Position, error) {
+func (r Reader) Before(ctx context.Context, t time.Time, w position.Position) (position.Position, error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
 	times := cmp.Or(r.Times, NewTimes())
 	leave, err := times.enter(ctx)
 	if err != nil {
-		return Position{}, err
+		return position.Position{}, err
 	}
 	defer leave()
-	return r.start(ctx, w, func(ctx context.Context, q db, history uint32) (Position, error) {
+	return r.start(ctx, w, func(ctx context.Context, q db, history uint32) (position.Position, error) {
 		position, err := times.before(ctx, q, history, t, w)
 		if err != nil {
 			err = fmt.Errorf("find where the events of a time begin: %w", err)
@@ -213,7 +214,7 @@ func (r Reader) Before(ctx context.Context, t time.Time, w Position) (Position, 
 }
 
 // start returns the position that find finds in the present history, which is that of w.
-func (r Reader) start(ctx context.Context, w Position, find func(context.Context, db, uint32) (Position, error)) (position Position, err error) {
+func (r Reader) start(ctx context.Context, w position.Position, find func(context.Context, db, uint32) (position.Position, error)) (found position.Position, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
 	err = r.confirm(ctx, func(q db) error {
@@ -221,10 +222,10 @@ func (r Reader) start(ctx context.Context, w Position, find func(context.Context
 		if err != nil {
 			return err
 		}
-		position, err = find(ctx, q, history)
+		found, err = find(ctx, q, history)
 		return err
 	})
-	return position, err
+	return found, err
 }
 
 // belowSQL finds the event with the largest xid below $1: all visible events up to its
@@ -237,11 +238,11 @@ LEFT JOIN LATERAL (
 ) AS a ON true`
 
 // below returns the position of a reader that has the events of all transactions below xid.
-func below(ctx context.Context, q db, history uint32, xid uint64) (Position, error) {
+func below(ctx context.Context, q db, history uint32, xid uint64) (position.Position, error) {
 	var s snapshotRow
 	if err := q.QueryRow(ctx, belowSQL, xid).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.removal); err != nil {
-		return Position{}, err
+		return position.Position{}, err
 	}
-	position, _, err := advance(Position{History: history}, s)
+	position, _, err := advance(position.Position{History: history}, s)
 	return position, err
 }

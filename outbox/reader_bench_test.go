@@ -10,6 +10,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // BenchmarkReader_Replay is what a reader missed in a long absence, of a million
@@ -24,13 +25,13 @@ func BenchmarkReader_Replay(b *testing.B) {
 	end := here(b, pool)
 	earliest := earliest(b, reader)
 	since := ask1[time.Time](b, pool, `SELECT created_at FROM outcrier.event WHERE id = $1`, held-missed+1)
-	last, err := reader.Before(b.Context(), since, outbox.Position{})
+	last, err := reader.Before(b.Context(), since, position.Position{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	for _, reads := range []struct {
 		name   string
-		from   outbox.Position
+		from   position.Position
 		filter outbox.Filter
 		rows   string
 	}{

@@ -11,12 +11,13 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // replay gives the ids from one position to another, in pages of limit.
-func replay(t testing.TB, reader outbox.Reader, from, to outbox.Position, filter outbox.Filter, limit int) (ids []int64) {
+func replay(t testing.TB, reader outbox.Reader, from, to position.Position, filter outbox.Filter, limit int) (ids []int64) {
 	t.Helper()
-	for _, leg := range from.Legs(to) {
+	for _, leg := range outbox.Ranges(from, to) {
 		for {
 			page, err := reader.Replay(t.Context(), leg, filter, limit, 0)
 			if err != nil {
@@ -41,17 +42,17 @@ func replay(t testing.TB, reader outbox.Reader, from, to outbox.Position, filter
 }
 
 // here is the present position, as SQL gives it.
-func here(t testing.TB, db database) outbox.Position {
+func here(t testing.TB, db database) position.Position {
 	t.Helper()
 	return opened(t, db, func() string { return ask1[string](t, db, `SELECT outcrier.position()`) })
 }
 
 // opened is a position that SQL writes, with the database's keys, which are made if there
 // are none.
-func opened(t testing.TB, db database, write func() string) outbox.Position {
+func opened(t testing.TB, db database, write func() string) position.Position {
 	t.Helper()
-	var keys outbox.PositionKeys
-	if err := keys.Read(t.Context(), db, ""); err != nil {
+	var keys position.Keys
+	if err := keys.Read(t.Context(), db, outbox.DefaultSchema); err != nil {
 		t.Fatal(err)
 	}
 	p, err := keys.Open(write())
@@ -61,9 +62,9 @@ func opened(t testing.TB, db database, write func() string) outbox.Position {
 	return p
 }
 
-func earliest(t testing.TB, reader outbox.Reader) outbox.Position {
+func earliest(t testing.TB, reader outbox.Reader) position.Position {
 	t.Helper()
-	p, err := reader.Earliest(t.Context(), outbox.Position{})
+	p, err := reader.Earliest(t.Context(), position.Position{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,27 +75,30 @@ func all(topics ...outbox.Pattern) outbox.Filter { return outbox.Filter{Topics: 
 
 func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 	for name, test := range map[string]struct {
-		change func(t *testing.T, pool *pgxpool.Pool, p *outbox.Position)
+		change func(t *testing.T, pool *pgxpool.Pool, p *position.Position)
 		want   outbox.Reason
 	}{
-		"nothing happened":      {func(*testing.T, *pgxpool.Pool, *outbox.Position) {}, ""},
-		"more was appended":     {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) { addNow(t, pool, "b", 2) }, ""},
-		"of another history":    {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.History++ }, outbox.OtherHistory},
-		"of another past":       {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Anchor.Hash++ }, outbox.OtherHistory},
-		"removed in the future": {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Removal = 7 }, outbox.OtherHistory},
-		"ahead":                 {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Given.Max += 1000; p.Anchor.XID += 1000 }, outbox.Ahead},
-		"far ahead":             {func(_ *testing.T, _ *pgxpool.Pool, p *outbox.Position) { p.Given.Max = 1 << 62; p.Anchor.XID = 1 << 62 }, outbox.Ahead},
-		"the row it stands on": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) {
+		"nothing happened":      {func(*testing.T, *pgxpool.Pool, *position.Position) {}, ""},
+		"more was appended":     {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) { addNow(t, pool, "b", 2) }, ""},
+		"of another history":    {func(_ *testing.T, _ *pgxpool.Pool, p *position.Position) { p.History++ }, outbox.OtherHistory},
+		"of another past":       {func(_ *testing.T, _ *pgxpool.Pool, p *position.Position) { p.Anchor.Hash++ }, outbox.OtherHistory},
+		"removed in the future": {func(_ *testing.T, _ *pgxpool.Pool, p *position.Position) { p.Removal = 7 }, outbox.OtherHistory},
+		"ahead":                 {func(_ *testing.T, _ *pgxpool.Pool, p *position.Position) { p.Given.Max += 1000; p.Anchor.XID += 1000 }, outbox.Ahead},
+		"far ahead": {func(_ *testing.T, _ *pgxpool.Pool, p *position.Position) {
+			p.Given.Max = 1 << 62
+			p.Anchor.XID = 1 << 62
+		}, outbox.Ahead},
+		"the row it stands on": {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) {
 			lose(t, pool, `id = (SELECT max(id) FROM outcrier.event)`)
 		}, outbox.OtherHistory},
-		"the whole transaction": {func(t *testing.T, pool *pgxpool.Pool, p *outbox.Position) {
+		"the whole transaction": {func(t *testing.T, pool *pgxpool.Pool, p *position.Position) {
 			lose(t, pool, `xid = $1`, p.Given.Max)
 		}, outbox.OtherHistory},
-		"the table was truncated": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) { exec(t, pool, `TRUNCATE outcrier.event`) }, outbox.OtherHistory},
-		"the row is another": {func(t *testing.T, pool *pgxpool.Pool, _ *outbox.Position) {
+		"the table was truncated": {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) { exec(t, pool, `TRUNCATE outcrier.event`) }, outbox.OtherHistory},
+		"the row is another": {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) {
 			exec(t, pool, `UPDATE outcrier.event SET created_at = created_at + interval '1 microsecond' WHERE id = (SELECT max(id) FROM outcrier.event)`)
 		}, outbox.OtherHistory},
-		"its xid was given out again": {func(t *testing.T, pool *pgxpool.Pool, p *outbox.Position) {
+		"its xid was given out again": {func(t *testing.T, pool *pgxpool.Pool, p *position.Position) {
 			exec(t, pool, `TRUNCATE outcrier.event`)
 			forge(t, pool, `INSERT INTO outcrier.event (xid, topic, type) VALUES ($1, 'a', 'other')`, p.Given.Max)
 		}, outbox.OtherHistory},
@@ -106,7 +110,7 @@ func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 			addNow(t, pool, "a", 2)
 			p := here(t, pool)
 			test.change(t, pool, &p)
-			got, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), p, all("**"), outbox.Position{})
+			got, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), p, all("**"), position.Position{})
 			switch {
 			case err != nil:
 				t.Fatal(err)
@@ -116,7 +120,7 @@ func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 				}
 			case gap == nil || gap.Reason != test.want:
 				t.Errorf("%+v, want reason %s", gap, test.want)
-			case got.String() != outbox.Position{}.String():
+			case got.String() != position.Position{}.String():
 				t.Errorf("the position after it is %s", got)
 			}
 		})
@@ -126,11 +130,11 @@ func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 func TestVerify_EmptyOutboxIsNoGap(t *testing.T) {
 	pool := outboxtest.New(t)
 	p := here(t, pool)
-	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
+	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("%+v, %v", gap, err)
 	}
 	want := addNow(t, pool, "a", 1)
-	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
+	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("later: %+v, %v", gap, err)
 	}
 	if got := replay(t, outbox.Reader{Pool: pool}, p, here(t, pool), all("a"), 10); !slices.Equal(got, want) {
@@ -218,11 +222,11 @@ func TestReplay_PagesHoldAboutAMegabyte(t *testing.T) {
 		SELECT 'a', 't', to_json(repeat('p', 300000)) FROM generate_series(1, 10) RETURNING id`)
 	end := here(t, pool)
 	for _, filter := range []outbox.Filter{all("a"), all("**"), {Topics: []outbox.Pattern{"a"}, Types: []string{"t"}}} {
-		page, err := reader.Replay(t.Context(), start.Legs(end)[0], filter, 1000, 0)
+		page, err := reader.Replay(t.Context(), outbox.Ranges(start, end)[0], filter, 1000, 0)
 		if err != nil || len(page.Events) != 4 || page.Done {
 			t.Errorf("a page of %d events of 300 kB, done %v, %v", len(page.Events), page.Done, err)
 		}
-		page, err = reader.Replay(t.Context(), start.Legs(end)[0], filter, 1000, 400_000)
+		page, err = reader.Replay(t.Context(), outbox.Ranges(start, end)[0], filter, 1000, 400_000)
 		if err != nil || len(page.Events) != 2 || page.Done {
 			t.Errorf("asked for 400 kB, a page of %d events of 300 kB, done %v, %v", len(page.Events), page.Done, err)
 		}
@@ -243,7 +247,7 @@ func TestReplay_GivesEventsWhole(t *testing.T) {
 	}
 	xid := ask1[uint64](t, tx, `SELECT pg_current_xact_id()`)
 	commit(t, tx)
-	page, err := outbox.Reader{Pool: pool}.Replay(t.Context(), start.Legs(here(t, pool))[0], all("**"), 10, 0)
+	page, err := outbox.Reader{Pool: pool}.Replay(t.Context(), outbox.Ranges(start, here(t, pool))[0], all("**"), 10, 0)
 	if err != nil || len(page.Events) != 1 {
 		t.Fatalf("%+v, %v", page, err)
 	}
@@ -292,7 +296,7 @@ func TestReader_BeforeATime(t *testing.T) {
 		times = append(times, ask1[time.Time](t, pool, `SELECT created_at FROM outcrier.event WHERE id = $1`, id))
 	}
 	for i, at := range append(times, times[len(times)-1].Add(time.Microsecond)) {
-		p, err := reader.Before(t.Context(), at, outbox.Position{})
+		p, err := reader.Before(t.Context(), at, position.Position{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -301,7 +305,7 @@ func TestReader_BeforeATime(t *testing.T) {
 		if got := replay(t, reader, p, here(t, pool), filter, 2); !slices.Equal(got, ids[i:]) {
 			t.Errorf("since event %d: %v, want %v", i, got, ids[i:])
 		}
-		if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
 			t.Errorf("since event %d: %+v, %v", i, gap, err)
 		}
 	}
@@ -321,7 +325,7 @@ func TestReplay_LateCommitsAreNeitherLostNorRepeated(t *testing.T) {
 	commit(t, one)
 	end := here(t, pool)
 	for name, test := range map[string]struct {
-		from, to outbox.Position
+		from, to position.Position
 		want     []int64
 	}{
 		"start to first":  {start, p1, []int64{c}},

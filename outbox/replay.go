@@ -97,7 +97,7 @@ var ErrTrimmed = errors.New("events of the replay have been removed")
 // Replay reads the next page of a leg for a filter, of at most limit events and about
 // so many bytes, if those are above 0. It reads in pages so that a slow reader holds
 // neither a connection nor a snapshot.
-func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit, bytes int) (page Page, err error) {
+func (r Reader) Replay(ctx context.Context, leg Range, filter Filter, limit, bytes int) (page Page, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
 	err = inPool(ctx, r.Pool, r.Schema, func(q db) error {
@@ -107,7 +107,7 @@ func (r Reader) Replay(ctx context.Context, leg Leg, filter Filter, limit, bytes
 	return page, err
 }
 
-func replay(ctx context.Context, q db, leg Leg, filter Filter, limit, bytes int) (Page, error) {
+func replay(ctx context.Context, q db, leg Range, filter Filter, limit, bytes int) (Page, error) {
 	var err error
 	after := leg.After
 	if after == 0 {
@@ -166,7 +166,7 @@ func replay(ctx context.Context, q db, leg Leg, filter Filter, limit, bytes int)
 	return page, nil
 }
 
-func readPage(ctx context.Context, q db, leg Leg, filter Filter, limit, bytes int, query string, args []any) (Page, error) {
+func readPage(ctx context.Context, q db, leg Range, filter Filter, limit, bytes int, query string, args []any) (Page, error) {
 	rows, err := q.Query(ctx, query, args...)
 	if err != nil {
 		return Page{}, err
@@ -210,7 +210,7 @@ func readPage(ctx context.Context, q db, leg Leg, filter Filter, limit, bytes in
 }
 
 // unremoved returns ErrTrimmed if events of the leg were removed before they were read.
-func unremoved(ctx context.Context, q db, leg Leg, filter Filter) error {
+func unremoved(ctx context.Context, q db, leg Range, filter Filter) error {
 	_, reason, err := verify(ctx, q, leg.From, filter.Topics)
 	switch {
 	case err != nil:

@@ -12,6 +12,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // retain drops every partition that is past.
@@ -66,10 +67,10 @@ func TestRetention_RemovedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 	}
 
 	for name, test := range map[string]struct {
-		from outbox.Position
+		from position.Position
 		want outbox.Reason
 	}{"before all": {start, outbox.Trimmed}, "amid": {mid, outbox.Trimmed}, "behind": {seen, ""}} {
-		p, gap, err := reader.Verify(t.Context(), test.from, all("**"), outbox.Position{})
+		p, gap, err := reader.Verify(t.Context(), test.from, all("**"), position.Position{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,7 +85,7 @@ func TestRetention_RemovedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 			t.Errorf("%s: left are %v, want %v", name, got, kept)
 		}
 		// Told once, it goes on without a gap.
-		if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
 			t.Errorf("%s, again: %+v, %v", name, gap, err)
 		}
 	}
@@ -96,7 +97,7 @@ func TestRetention_WithinAReplayIsTold(t *testing.T) {
 	start := here(t, pool)
 	pastPartition(t, pool, 20, 3)
 	addNow(t, pool, "kept", 2)
-	legs := start.Legs(here(t, pool))
+	legs := outbox.Ranges(start, here(t, pool))
 	page, err := reader.Replay(t.Context(), legs[0], all("**"), 2, 0)
 	if err != nil || len(page.Events) != 2 {
 		t.Fatalf("%+v, %v", page, err)
@@ -122,14 +123,14 @@ func TestRetention_QuietSystemHasNoGap(t *testing.T) {
 		t.Errorf("%d events are left, want the newest transaction's partition whole", n)
 	}
 	reader := outbox.Reader{Pool: pool}
-	for _, from := range []outbox.Position{p, earliest(t, reader)} {
-		if _, gap, err := reader.Verify(t.Context(), from, all("**"), outbox.Position{}); gap != nil || err != nil {
+	for _, from := range []position.Position{p, earliest(t, reader)} {
+		if _, gap, err := reader.Verify(t.Context(), from, all("**"), position.Position{}); gap != nil || err != nil {
 			t.Errorf("%+v, %v", gap, err)
 		}
 	}
 	addNow(t, pool, "a", 1)
 	retain(t, pool)
-	if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("when it was removed after all: %+v, %v", gap, err)
 	}
 }
@@ -213,13 +214,13 @@ func TestRetention_EmptiesTheDefaultPartition(t *testing.T) {
 		got[0] != ask1[string](t, pool, `SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM_DD')`) {
 		t.Errorf("in the DEFAULT partition are days %v", got)
 	}
-	if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("who had all is told %+v, %v", gap, err)
 	}
-	if _, gap, err := reader.Verify(t.Context(), start, all("a"), outbox.Position{}); err != nil || gap == nil || gap.Reason != outbox.Trimmed {
+	if _, gap, err := reader.Verify(t.Context(), start, all("a"), position.Position{}); err != nil || gap == nil || gap.Reason != outbox.Trimmed {
 		t.Errorf("who had nothing is told %+v, %v", gap, err)
 	}
-	if _, gap, err := reader.Verify(t.Context(), start, all("b"), outbox.Position{}); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), start, all("b"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("whose topic lost nothing is told %+v, %v", gap, err)
 	}
 	// Tomorrow today's is past.
@@ -255,7 +256,7 @@ func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 		t.Fatalf("left are %v", got)
 	}
 	for name, test := range map[string]struct {
-		at    outbox.Position
+		at    position.Position
 		topic outbox.Pattern
 		want  outbox.Reason
 	}{
@@ -265,7 +266,7 @@ func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 		"none is left":                       {behind, "**", ""},
 		"it never was":                       {forged, "order/**", outbox.OtherHistory},
 	} {
-		next, gap, err := reader.Verify(t.Context(), test.at, all(test.topic), outbox.Position{})
+		next, gap, err := reader.Verify(t.Context(), test.at, all(test.topic), position.Position{})
 		if err != nil || (gap == nil) != (test.want == "") || gap != nil && gap.Reason != test.want {
 			t.Errorf("%s: %+v, %v", name, gap, err)
 		}
@@ -295,7 +296,7 @@ func TestRetention_OpenTransactionIsNoGap(t *testing.T) {
 	}
 	told := func(want bool) {
 		t.Helper()
-		if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), outbox.Position{}); err != nil || (gap != nil) != want {
+		if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), position.Position{}); err != nil || (gap != nil) != want {
 			t.Errorf("%+v, %v", gap, err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // A year of daily turns, with busy days and quiet weeks, the nodes off for a
@@ -72,7 +73,7 @@ type year struct {
 
 // departed is a reader who left.
 type departed struct {
-	at     outbox.Position
+	at     position.Position
 	filter outbox.Filter
 	when   time.Time
 }
@@ -151,7 +152,7 @@ func (y *year) leave() {
 	for id := range y.events {
 		last = max(last, id)
 	}
-	leg := outbox.Leg{From: from, To: here(y, y.pool)}
+	leg := outbox.Range{From: from, To: here(y, y.pool)}
 	y.left = append(y.left, departed{leg.At(last - 1), pick(), y.now})
 }
 
@@ -201,7 +202,7 @@ func (y *year) comeBack(n int) {
 			}
 		}
 		slices.Sort(rest)
-		p, gap, err := y.reader.Verify(y.Context(), who.at, who.filter, outbox.Position{})
+		p, gap, err := y.reader.Verify(y.Context(), who.at, who.filter, position.Position{})
 		switch {
 		case err != nil:
 			y.Fatal(err)
@@ -222,15 +223,15 @@ func (y *year) comeBack(n int) {
 		if !slices.Equal(got, rest) {
 			y.Fatalf("%v, left %v, asks for %v: given %v, and left are %v", y.now, who.when, who.filter.Topics, got, rest)
 		}
-		if _, again, err := y.reader.Verify(y.Context(), p, who.filter, outbox.Position{}); err != nil || again != nil && y.now.Sub(who.when) < 30*24*time.Hour {
+		if _, again, err := y.reader.Verify(y.Context(), p, who.filter, position.Position{}); err != nil || again != nil && y.now.Sub(who.when) < 30*24*time.Hour {
 			y.Fatalf("told twice: %+v, %v", again, err)
 		}
 	}
 }
 
-func (y *year) replay(p outbox.Position, filter outbox.Filter) []int64 {
+func (y *year) replay(p position.Position, filter outbox.Filter) []int64 {
 	var ids []int64
-	for _, leg := range p.Legs(here(y, y.pool)) {
+	for _, leg := range outbox.Ranges(p, here(y, y.pool)) {
 		for done := false; !done; {
 			page, err := y.reader.Replay(y.Context(), leg, filter, 50, 0)
 			if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // plainPool is what a node has.
@@ -49,7 +50,7 @@ func work(t *testing.T, url string, schema outbox.Schema) {
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
 	c := &collector{}
 	tail := &outbox.Tail{URL: url, Schema: schema, Log: log, IdleTurn: 100 * time.Millisecond, Deliver: c.take,
-		Start: func(p outbox.Position) { c.mu.Lock(); defer c.mu.Unlock(); c.starts = append(c.starts, p) }}
+		Start: func(p position.Position) { c.mu.Lock(); defer c.mu.Unlock(); c.starts = append(c.starts, p) }}
 	running, stop := context.WithCancel(context.Background())
 	var group sync.WaitGroup
 	group.Go(func() { _ = tail.Run(running) })
@@ -114,7 +115,7 @@ func work(t *testing.T, url string, schema outbox.Schema) {
 	}
 	from, err := reader.Earliest(ctx, w)
 	must("earliest", err)
-	page, err := reader.Replay(ctx, from.Legs(w)[0], all("é/*"), 10, 0)
+	page, err := reader.Replay(ctx, outbox.Ranges(from, w)[0], all("é/*"), 10, 0)
 	must("replay", err)
 	if len(page.Events) != 1 {
 		t.Fatalf("replayed are %+v", page.Events)
@@ -334,7 +335,7 @@ func TestSession_RowLevelSecurityIsNoEmptyOutbox(t *testing.T) {
 	asServer := url + "&options=-c%20role%3Doutcrier_server"
 	swallowed, _ := pooled(t, asServer, false)
 	for name, url := range map[string]string{"direct": asServer, "through a pooler": swallowed} {
-		tail := &outbox.Tail{URL: url, Log: slog.New(slog.DiscardHandler), Start: func(outbox.Position) { t.Error("it starts") }, Deliver: func(outbox.Read) {}}
+		tail := &outbox.Tail{URL: url, Log: slog.New(slog.DiscardHandler), Start: func(position.Position) { t.Error("it starts") }, Deliver: func(outbox.Read) {}}
 		ctx, cancel := context.WithCancel(t.Context())
 		var group sync.WaitGroup
 		group.Go(func() { _ = tail.Run(ctx) })
@@ -345,7 +346,7 @@ func TestSession_RowLevelSecurityIsNoEmptyOutbox(t *testing.T) {
 		cancel()
 		group.Wait()
 		reader := outbox.Reader{Pool: plainPool(t, url)}
-		if p, err := reader.Earliest(t.Context(), outbox.Position{}); err == nil || !strings.Contains(err.Error(), "row-level security") {
+		if p, err := reader.Earliest(t.Context(), position.Position{}); err == nil || !strings.Contains(err.Error(), "row-level security") {
 			t.Errorf("%s: the earliest position is %v, %v", name, p, err)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // A dump may be restored where the clock is behind that of where it was taken: the
@@ -26,15 +27,15 @@ func TestSettle_TheNewestHistoryIsNotByTheClock(t *testing.T) {
 		}
 	}
 	reader := outbox.Reader{Pool: pool}
-	for what, p := range map[string]outbox.Position{"SQL's position": here(t, pool), "earliest": earliest(t, reader)} {
+	for what, p := range map[string]position.Position{"SQL's position": here(t, pool), "earliest": earliest(t, reader)} {
 		if int64(p.History) != begun {
 			t.Errorf("%s is of history %d, want %d", what, p.History, begun)
 		}
-		if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
 			t.Errorf("%s: %+v, %v", what, gap, err)
 		}
 	}
-	if _, gap, err := reader.Verify(t.Context(), stale, all("**"), outbox.Position{}); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
+	if _, gap, err := reader.Verify(t.Context(), stale, all("**"), position.Position{}); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
 		t.Errorf("a position of the history that was: %+v, %v", gap, err)
 	}
 }
@@ -65,7 +66,7 @@ func TestReader_NeedsNoHistory(t *testing.T) {
 	ids := addNow(t, pool, "a", 2)
 	reader := outbox.Reader{Pool: pool}
 	p := here(t, pool)
-	if _, gap, err := reader.Verify(t.Context(), p, all("**"), outbox.Position{}); gap != nil || err != nil || p.History != 0 {
+	if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil || p.History != 0 {
 		t.Errorf("%+v, %v, history %d", gap, err, p.History)
 	}
 	if got := replay(t, reader, earliest(t, reader), p, all("**"), 10); !slices.Equal(got, ids) {

@@ -13,6 +13,7 @@ import (
 	"github.com/outcrier/outcrier/internal/badnet"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // behind is the URL of a database behind a network.
@@ -41,7 +42,7 @@ func TestTail_GivesUpAConnectionThatIsDeadWithoutAWord(t *testing.T) {
 	c := &collector{}
 	tail := &outbox.Tail{
 		URL: through, Silence: 200 * time.Millisecond, IdleTurn: 50 * time.Millisecond, Log: slog.New(slog.DiscardHandler),
-		Start:   func(p outbox.Position) { c.mu.Lock(); c.starts = append(c.starts, p); c.mu.Unlock() },
+		Start:   func(p position.Position) { c.mu.Lock(); c.starts = append(c.starts, p); c.mu.Unlock() },
 		Deliver: c.take,
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -90,13 +91,13 @@ func TestReader_GivesUpAConnectionThatIsDeadWithoutAWord(t *testing.T) {
 	if config.PingTimeout == 0 {
 		t.Error("a pool waits for ever for a connection that was idle")
 	}
-	if _, err := r.Earliest(t.Context(), outbox.Position{}); err != nil {
+	if _, err := r.Earliest(t.Context(), position.Position{}); err != nil {
 		t.Fatal(err)
 	}
 	network.Forget()
 	began := time.Now()
 	for tries := 1; ; tries++ {
-		_, err := r.Earliest(t.Context(), outbox.Position{})
+		_, err := r.Earliest(t.Context(), position.Position{})
 		if err == nil {
 			break
 		}
@@ -111,14 +112,14 @@ func TestReplay_OfAHistoryThatIsGoneSaysSo(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)
 	r := outbox.Reader{Pool: pool}
-	var positions []outbox.Position
+	var positions []position.Position
 	for range 2 {
 		if _, err := pool.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', 'b')`); err != nil {
 			t.Fatal(err)
 		}
 		positions = append(positions, here(t, pool))
 	}
-	legs := positions[0].Legs(positions[1])
+	legs := outbox.Ranges(positions[0], positions[1])
 	if page, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10, 0); err != nil || len(page.Events) != 1 {
 		t.Fatalf("%+v, %v", page, err)
 	}
@@ -141,7 +142,7 @@ func TestTail_BeginsAgainWhereverItsConnectionIsCut(t *testing.T) {
 	connected := 0
 	run := func() (tail *outbox.Tail, stop func()) {
 		tail = &outbox.Tail{
-			URL: through, Log: slog.New(slog.DiscardHandler), Connected: func() { connected++ }, Start: func(outbox.Position) {},
+			URL: through, Log: slog.New(slog.DiscardHandler), Connected: func() { connected++ }, Start: func(position.Position) {},
 			Deliver: c.take,
 		}
 		ctx, cancel := context.WithCancel(context.Background())

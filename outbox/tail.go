@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outcrier/outcrier/internal/outage"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Wake is how a tail learns of commits.
@@ -42,12 +43,12 @@ type Tail struct {
 	// Start is called with the tail's first position before the first Deliver, and again
 	// after each discontinuity: a failover that lost commits, a reset, or a connection lost
 	// in the middle of a read. The reads that follow don't continue those before.
-	Start func(Position)
+	Start func(position.Position)
 	// Deliver gets the reads, in order. It must not block: the tail waits for
 	// it. The events stay valid.
 	Deliver func(Read)
 	// Keys, when not nil, are read before Start is called, and kept up to date.
-	Keys *PositionKeys
+	Keys *position.Keys
 	// Wake is WakeNotify by default.
 	Wake Wake
 	// Turn is the pause between reads while events flow: at more than a hundred a second,
@@ -63,7 +64,7 @@ type Tail struct {
 	// Log gets lost connections and their return. Nothing by default.
 	Log *slog.Logger
 
-	position   Position
+	position   position.Position
 	continuing bool // position is that of the last Deliver
 	failed     bool // a read of many events from position has failed
 	around     bool // reads go around open transactions, which may be large
@@ -244,6 +245,10 @@ func (t *Tail) settle(ctx context.Context, conn *pgx.Conn) (uint32, error) {
 		}
 	}
 }
+
+// keysEvery is how old the keys of a tail may get. A new one is used ten minutes after it
+// was made.
+const keysEvery = 20 * time.Second
 
 // readKeys reads the keys of positions, if they are older than keysEvery.
 func (t *Tail) readKeys(ctx context.Context, conn *pgx.Conn) error {
@@ -517,7 +522,7 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool, r *request) (
 }
 
 // verify validates the tail's own position.
-func (t *Tail) verify(ctx context.Context, conn *pgx.Conn) (verified Position, err error) {
+func (t *Tail) verify(ctx context.Context, conn *pgx.Conn) (verified position.Position, err error) {
 	ctx, cancel := within(ctx, t.Silence)
 	defer cancel()
 	err = inSession(ctx, conn, t.Schema, func(q db) (err error) {
@@ -532,7 +537,7 @@ func (t *Tail) verify(ctx context.Context, conn *pgx.Conn) (verified Position, e
 }
 
 // readOnce reads once, and delivers unless events were removed since the last read.
-func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, r *request, asked time.Time) (to Position, s snapshot, events int, err error) {
+func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, r *request, asked time.Time) (to position.Position, s snapshot, events int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	watchdog := time.AfterFunc(t.Silence, func() { cancel(errSilent) })

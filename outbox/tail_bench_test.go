@@ -14,6 +14,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // payload200 is a JSON object of 200 bytes.
@@ -158,7 +159,7 @@ func BenchmarkTail_Backlog(b *testing.B) {
 
 // run runs a tail until the benchmark ends.
 func run(b *testing.B, tail *outbox.Tail) {
-	tail.Start, tail.Log = func(outbox.Position) {}, slog.New(slog.DiscardHandler)
+	tail.Start, tail.Log = func(position.Position) {}, slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = tail.Run(ctx) }()

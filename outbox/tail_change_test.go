@@ -7,6 +7,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // forgets counts the reads that have memory forgotten.
@@ -88,7 +89,7 @@ func TestTail_ForgetsWhatIsChanged(t *testing.T) {
 				}
 			}
 			for _, filter := range []outbox.Filter{all("**"), all("*", "**"), all("*"), {Topics: []outbox.Pattern{"**"}, Types: []string{"*"}}} {
-				page, err := reader.Replay(t.Context(), earliest(t, reader).Legs(here(t, pool))[0], filter, 100, 0)
+				page, err := reader.Replay(t.Context(), outbox.Ranges(earliest(t, reader), here(t, pool))[0], filter, 100, 0)
 				if err != nil || slices.ContainsFunc(page.Events, func(e outbox.Event) bool { return e.Topic == "" }) {
 					t.Errorf("%v: %+v, %v", filter.Topics, page.Events, err)
 				}
@@ -193,7 +194,7 @@ func TestTail_LoadedRowsAreNotNew(t *testing.T) {
 			}
 			reader := outbox.Reader{Pool: pool}
 			old := []int64{100, 101, 102}
-			for _, w := range []outbox.Position{c.starts[0], here(t, pool)} {
+			for _, w := range []position.Position{c.starts[0], here(t, pool)} {
 				from, err := reader.Earliest(t.Context(), w)
 				if err != nil {
 					t.Fatal(err)
@@ -258,7 +259,7 @@ func TestTail_RechecksWhatItStandsOn(t *testing.T) {
 			}
 			lose(t, pool, `true`)
 			reader := outbox.Reader{Pool: pool, Apart: tail.Recheck}
-			var w outbox.Position
+			var w position.Position
 			eventually(t, func() bool {
 				c.mu.Lock()
 				w = c.starts[len(c.starts)-1]

@@ -7,6 +7,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // An event may be appended and removed while the tail does not look: by a process
@@ -51,7 +52,7 @@ func TestTail_DeliversNothingPastAnEventRemovedUnread(t *testing.T) {
 			}
 			// Whoever follows the topic is told, nobody else.
 			for topic, want := range map[outbox.Pattern]bool{"presence/*": true, "order/1": false} {
-				_, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), c.starts[0], all(topic), outbox.Position{})
+				_, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), c.starts[0], all(topic), position.Position{})
 				if err != nil || (gap != nil) != want {
 					t.Errorf("%s: %+v, %v", topic, gap, err)
 				}

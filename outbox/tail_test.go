@@ -16,12 +16,13 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // collector is what a tail delivered.
 type collector struct {
 	mu     sync.Mutex
-	starts []outbox.Position
+	starts []position.Position
 	reads  []outbox.Read
 }
 
@@ -44,10 +45,10 @@ func (c *collector) ids() []int64 {
 }
 
 // positions are those of all events delivered.
-func (c *collector) positions() []outbox.Position {
+func (c *collector) positions() []position.Position {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var positions []outbox.Position
+	var positions []position.Position
 	for _, r := range c.reads {
 		for i := range r.Events {
 			positions = append(positions, r.At(i))
@@ -87,7 +88,7 @@ func readAgain(t *testing.T, tail *outbox.Tail) {
 func follow(t *testing.T, tail *outbox.Tail) *collector {
 	t.Helper()
 	c := &collector{}
-	tail.Start = func(p outbox.Position) { c.mu.Lock(); defer c.mu.Unlock(); c.starts = append(c.starts, p) }
+	tail.Start = func(p position.Position) { c.mu.Lock(); defer c.mu.Unlock(); c.starts = append(c.starts, p) }
 	also := tail.Deliver
 	tail.Deliver = func(r outbox.Read) {
 		c.take(r)
@@ -302,7 +303,7 @@ func TestTail_EndsOnAMistakeAtItsStart(t *testing.T) {
 		"no such role":     url + "&user=nobody_at_all",
 		"no rights":        url + "&options=-c%20role%3Dpg_monitor",
 	} {
-		tail := &outbox.Tail{URL: wrong, Start: func(outbox.Position) {}, Deliver: func(outbox.Read) {}}
+		tail := &outbox.Tail{URL: wrong, Start: func(position.Position) {}, Deliver: func(outbox.Read) {}}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		err := tail.Run(ctx)
 		cancel()
@@ -405,7 +406,7 @@ func TestTail_ReadsOfFewAndOfManyAreTheSame(t *testing.T) {
 	one, two := begin(t, pool), begin(t, pool)
 	add(t, one, "one")
 	from := here(t, pool)
-	check := func(events int) (to outbox.Position) {
+	check := func(events int) (to position.Position) {
 		t.Helper()
 		var want []int64
 		for _, how := range []struct{ few, around bool }{{}, {few: true}, {few: true, around: true}} {
@@ -487,7 +488,7 @@ func TestTail_NamesWhatIsMissing(t *testing.T) {
 	conn := connection(t, url)
 	exec(t, conn, `DROP SCHEMA outcrier CASCADE`)
 	for _, wake := range []outbox.Wake{outbox.WakeNotify, outbox.WakePoll} {
-		tail := &outbox.Tail{URL: url, Wake: wake, Log: slog.New(slog.DiscardHandler), Start: func(outbox.Position) { t.Error("it starts") }}
+		tail := &outbox.Tail{URL: url, Wake: wake, Log: slog.New(slog.DiscardHandler), Start: func(position.Position) { t.Error("it starts") }}
 		ctx, cancel := context.WithCancel(t.Context())
 		var group sync.WaitGroup
 		group.Go(func() { _ = tail.Run(ctx) })
@@ -499,7 +500,7 @@ func TestTail_NamesWhatIsMissing(t *testing.T) {
 		group.Wait()
 	}
 	reader := outbox.Reader{Pool: outboxtest.Pool(t, url)}
-	if _, err := reader.Earliest(t.Context(), outbox.Position{}); !errors.Is(err, outbox.ErrNotMigrated) {
+	if _, err := reader.Earliest(t.Context(), position.Position{}); !errors.Is(err, outbox.ErrNotMigrated) {
 		t.Errorf("reader: %v", err)
 	}
 }
@@ -522,7 +523,7 @@ func TestTail_GoesOnWhenTheSchemaComes(t *testing.T) {
 }
 
 func TestTail_EndsWithTheCauseOfItsContext(t *testing.T) {
-	tail := &outbox.Tail{URL: outboxtest.URL(t), Log: slog.New(slog.DiscardHandler), Start: func(outbox.Position) {}, Deliver: func(outbox.Read) {}}
+	tail := &outbox.Tail{URL: outboxtest.URL(t), Log: slog.New(slog.DiscardHandler), Start: func(position.Position) {}, Deliver: func(outbox.Read) {}}
 	ctx, cancel := context.WithCancelCause(t.Context())
 	over := errors.New("over")
 	ended := make(chan error)
@@ -558,10 +559,10 @@ func TestTail_BroughtFromAnotherClusterBeginsAHistory(t *testing.T) {
 		t.Errorf("old rows are of transactions %v", got)
 	}
 	reader := outbox.Reader{Pool: pool}
-	if _, gap, err := reader.Verify(t.Context(), old, all("**"), outbox.Position{}); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
+	if _, gap, err := reader.Verify(t.Context(), old, all("**"), position.Position{}); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
 		t.Errorf("the old position: %+v, %v", gap, err)
 	}
-	earliest, err := reader.Earliest(t.Context(), outbox.Position{})
+	earliest, err := reader.Earliest(t.Context(), position.Position{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"github.com/outcrier/outcrier/outbox/position"
 	"math"
 	"sort"
 	"time"
@@ -69,19 +70,19 @@ func (m *Times) enter(ctx context.Context) (leave func(), err error) {
 
 // before returns a position before all events that were appended at t or later, at a tail
 // whose position is w. The caller has the turn.
-func (m *Times) before(ctx context.Context, q db, history uint32, t time.Time, w Position) (Position, error) {
+func (m *Times) before(ctx context.Context, q db, history uint32, t time.Time, w position.Position) (position.Position, error) {
 	// A minute to spare: ids and times rise together, give or take that.
 	const fromSQL = `SELECT outcrier.id_at($1::timestamptz - interval '1 minute'), coalesce((SELECT max(id) FROM outcrier.event), 0)`
 	var from, newest int64
 	if err := q.QueryRow(ctx, fromSQL, t).Scan(&from, &newest); err != nil {
-		return Position{}, err
+		return position.Position{}, err
 	}
 	if !m.near(history, from, newest) {
 		return far(ctx, q, history, from, t, w)
 	}
 	xid, err := m.lowest(ctx, q, from, t)
 	if err != nil {
-		return Position{}, err
+		return position.Position{}, err
 	}
 	return below(ctx, q, history, xid)
 }
@@ -115,23 +116,23 @@ func (m *Times) near(history uint32, from, newest int64) bool {
 // those older than all events of the partition of t and later ones, all. The second says
 // nothing more of what there is. It is for what retention removes: a position that has less
 // than that would have its reader told of a gap.
-func far(ctx context.Context, q db, history uint32, from int64, t time.Time, w Position) (Position, error) {
+func far(ctx context.Context, q db, history uint32, from int64, t time.Time, w position.Position) (position.Position, error) {
 	if w.History == 0 {
 		var err error
 		if w, err = here(ctx, q, history); err != nil {
-			return Position{}, err
+			return position.Position{}, err
 		}
 	}
 	var s snapshotRow
 	if err := q.QueryRow(ctx, olderSQL, t).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.removal); err != nil {
-		return Position{}, err
+		return position.Position{}, err
 	}
-	p, _, err := advance(Position{History: history}, s)
+	p, _, err := advance(position.Position{History: history}, s)
 	if err != nil {
-		return Position{}, err
+		return position.Position{}, err
 	}
 	if p.Given.Max > w.Given.Max { // of transactions that the tail has yet to read
-		p.Given = Set{}
+		p.Given = position.Set{}
 	}
 	p.EventID, p.Within, p.Anchor = from-1, &w.Given, w.Anchor
 	return p, nil
@@ -158,7 +159,7 @@ func (m *Times) lowest(ctx context.Context, q db, from int64, t time.Time) (xid 
 	const settledSQL = `SELECT EXISTS (SELECT FROM outcrier.event WHERE xid = '3' AND id >= $1)`
 	var settled bool
 	if err := q.QueryRow(ctx, settledSQL, from).Scan(&settled); err != nil || settled {
-		return settledXID, err
+		return position.SettledXID, err
 	}
 	if err := m.read(ctx, q, from); err != nil {
 		return 0, err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // anchorSQL reads the database's records about a position: the newest event of its anchor's
@@ -29,13 +30,13 @@ FROM (SELECT 1) AS one LEFT JOIN LATERAL (
 
 // verify validates a position of the present history, for a reader of these topics; nil is
 // all. It returns the position with the newest removal.
-func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, Reason, error) {
+func verify(ctx context.Context, q db, p position.Position, topics []Pattern) (position.Position, Reason, error) {
 	var id *int64
 	var createdAt *time.Time
 	var next, forgotten uint64
 	var newest int64
 	var removed, unseen bool
-	withinMax, withinExcept := p.withinArgs()
+	withinMax, withinExcept := withinArgs(p)
 	err := q.QueryRow(ctx, anchorSQL, p.Anchor.XID, p.Removal, p.Given.Max, p.Given.Except, int32(p.Anchor.Hash), withinMax, withinExcept, p.EventID).
 		Scan(&id, &createdAt, &removed, &next, &forgotten, &newest, &unseen)
 	if err != nil {
@@ -44,7 +45,7 @@ func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, 
 	// If the newest event of a transaction was removed, others of it may be left. Settled
 	// rows prove nothing: any of them may be removed, and none was committed in this
 	// cluster.
-	live := p.Anchor.XID <= settledXID || id != nil && newAnchor(p.Anchor.XID, *id, *createdAt) == p.Anchor
+	live := p.Anchor.XID <= position.SettledXID || id != nil && position.NewAnchor(p.Anchor.XID, *id, *createdAt) == p.Anchor
 	proven := live || removed
 	switch {
 	case p.Anchor.XID >= next:
@@ -76,7 +77,7 @@ func verify(ctx context.Context, q db, p Position, topics []Pattern) (Position, 
 }
 
 // withinArgs returns Within as arguments of SQL, which are NULL where it is nil.
-func (p Position) withinArgs() (highest *uint64, except []uint64) {
+func withinArgs(p position.Position) (highest *uint64, except []uint64) {
 	if p.Within == nil {
 		return nil, nil
 	}
@@ -84,7 +85,7 @@ func (p Position) withinArgs() (highest *uint64, except []uint64) {
 }
 
 // newestAnchor returns the newest anchor in the table, or a if there is none.
-func newestAnchor(ctx context.Context, q db, a Anchor) (Anchor, error) {
+func newestAnchor(ctx context.Context, q db, a position.Anchor) (position.Anchor, error) {
 	var xid uint64
 	var id int64
 	var createdAt time.Time
@@ -95,7 +96,7 @@ func newestAnchor(ctx context.Context, q db, a Anchor) (Anchor, error) {
 	case err != nil:
 		return a, err
 	}
-	return newAnchor(xid, id, createdAt), nil
+	return position.NewAnchor(xid, id, createdAt), nil
 }
 
 // missedSQL reports whether events of the topics $4, of the patterns $5 that lie from
@@ -136,7 +137,7 @@ SELECT EXISTS (
 
 // missed reports whether events of the topics were removed that the reader at p has not
 // received, and whose removal it does not know of.
-func missed(ctx context.Context, q db, p Position, topics []Pattern) (missed bool, err error) {
+func missed(ctx context.Context, q db, p position.Position, topics []Pattern) (missed bool, err error) {
 	if topics == nil {
 		topics = []Pattern{"**"}
 	}
@@ -152,7 +153,7 @@ func missed(ctx context.Context, q db, p Position, topics []Pattern) (missed boo
 			unbounded = append(unbounded, string(pattern))
 		}
 	}
-	withinMax, withinExcept := p.withinArgs()
+	withinMax, withinExcept := withinArgs(p)
 	err = q.QueryRow(ctx, missedSQL, p.Removal, p.Given.Max, append([]uint64{}, p.Given.Except...), exact, bounded, low, high, unbounded,
 		withinMax, withinExcept, p.EventID).Scan(&missed)
 	return missed, err

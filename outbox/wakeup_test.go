@@ -15,6 +15,7 @@ import (
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // asleep waits until a request was drawn that nobody has answered, and then until
@@ -292,7 +293,7 @@ func TestListen_IsTestedWhileEventsFlow(t *testing.T) {
 	}
 	tail := &outbox.Tail{
 		URL: database, Log: slog.New(slog.DiscardHandler),
-		Start: func(outbox.Position) { more() }, Deliver: func(outbox.Read) { more() },
+		Start: func(position.Position) { more() }, Deliver: func(outbox.Read) { more() },
 	}
 	var running sync.WaitGroup
 	defer running.Wait()

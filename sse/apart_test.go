@@ -8,17 +8,18 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // forked is a database that has lost the commits 4 and 5 to a failover, while the
 // server's tail is still past them. Since then transaction 4 has begun again and is
 // open, and 5 and 6 have committed.
-func forked(s *server) (lost, now outbox.Position) {
+func forked(s *server) (lost, now position.Position) {
 	for range 5 {
 		s.commit("a", 1)
 	}
 	lost = s.at
-	now = outbox.Position{History: 1, EventID: 6, Given: outbox.Set{Max: 6, Except: []uint64{4}}, Anchor: outbox.Anchor{XID: 6, Hash: 66}}
+	now = position.Position{History: 1, EventID: 6, Given: position.Set{Max: 6, Except: []uint64{4}}, Anchor: position.Anchor{XID: 6, Hash: 66}}
 	s.past.set(func() { s.past.events = s.past.events[:3] })
 	for _, xid := range []uint64{5, 6} {
 		s.store("a", 1)
@@ -27,17 +28,17 @@ func forked(s *server) (lost, now outbox.Position) {
 			last.XID, last.ID = xid, int64(xid)
 		})
 	}
-	s.past.set(func() { s.past.apart = func(w outbox.Position) bool { return w.Anchor == lost.Anchor } })
+	s.past.set(func() { s.past.apart = func(w position.Position) bool { return w.Anchor == lost.Anchor } })
 	return lost, now
 }
 
 // failOver has the tail follow the new primary, where transaction 4 then commits.
-func (s *server) failOver(now outbox.Position) {
+func (s *server) failOver(now position.Position) {
 	s.at = now
 	s.Hub.Start(now)
 	time.Sleep(4 * time.Second)
 	to := now
-	to.Given = outbox.Set{Max: 6}
+	to.Given = position.Set{Max: 6}
 	to.EventID = 7
 	late := outbox.Event{ID: 7, XID: 4, Topic: "a", Type: "test.added", Source: "/", Payload: []byte("{}"), CreatedAt: epoch}
 	s.past.set(func() { s.past.events = append(s.past.events, late) })
@@ -50,14 +51,14 @@ func (s *server) failOver(now outbox.Position) {
 // open transaction for delivered.
 func TestStream_WaitsForATailThatIsElsewhere(t *testing.T) {
 	for name, test := range map[string]struct {
-		from func(now outbox.Position) From
+		from func(now position.Position) From
 		want []string
 	}{
-		"who comes from another node": {func(now outbox.Position) From { return From{Position: sealed(now)} }, []string{"7"}},
+		"who comes from another node": {func(now position.Position) From { return From{Position: sealed(now)} }, []string{"7"}},
 		"who comes for the first time": {
-			func(outbox.Position) From { return From{Earliest: true} }, []string{"1", "2", "3", "5", "6", "7"},
+			func(position.Position) From { return From{Earliest: true} }, []string{"1", "2", "3", "5", "6", "7"},
 		},
-		"since a time": {func(outbox.Position) From { return From{Since: epoch} }, []string{"1", "2", "3", "5", "6", "7"}},
+		"since a time": {func(position.Position) From { return From{Since: epoch} }, []string{"1", "2", "3", "5", "6", "7"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *server) {
@@ -90,7 +91,7 @@ func TestStream_WaitsForADatabaseThatIsElsewhere(t *testing.T) {
 		lost := s.at
 		c := s.open(t, Request{From: From{Earliest: true}})
 		c.next()
-		s.past.set(func() { s.past.apart = func(w outbox.Position) bool { return w.Anchor == kept.Anchor } })
+		s.past.set(func() { s.past.apart = func(w position.Position) bool { return w.Anchor == kept.Anchor } })
 		s.at = kept
 		s.Hub.Start(kept)
 		time.Sleep(5 * time.Second)
@@ -99,7 +100,7 @@ func TestStream_WaitsForADatabaseThatIsElsewhere(t *testing.T) {
 		}
 		s.past.set(func() {
 			s.past.apart = nil
-			s.past.gap = func(p outbox.Position) *outbox.Gap {
+			s.past.gap = func(p position.Position) *outbox.Gap {
 				if p.Anchor == lost.Anchor {
 					return &outbox.Gap{Reason: outbox.OtherHistory}
 				}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -43,7 +44,7 @@ type Buffer struct {
 	mu sync.RWMutex
 	// base is the position before the oldest read held, end the one after the
 	// newest. While a read comes in parts, end is the one before it.
-	base, end outbox.Position
+	base, end position.Position
 	// reads are those held, the oldest first; the newest may not be whole yet.
 	reads []heldRead
 	bytes int
@@ -73,7 +74,7 @@ type heldRead struct {
 
 // start empties the replay buffer. The events of a tail that starts again may have been erased
 // meanwhile.
-func (r *Buffer) start(p outbox.Position) {
+func (r *Buffer) start(p position.Position) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.base, r.end = p, p
@@ -187,7 +188,7 @@ func (r *Buffer) oldest() int64 {
 func (r *Buffer) holds(f *wire.Frame) bool { return r.Bytes < 0 || f.Serial >= r.oldest() }
 
 // Verify validates a position against w, the hub's.
-func (r *Buffer) Verify(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
+func (r *Buffer) Verify(ctx context.Context, p position.Position, filter outbox.Filter, w position.Position) (position.Position, *outbox.Gap, error) {
 	if resumed, ok := r.resumes(p, w); ok {
 		return resumed, nil, nil
 	}
@@ -200,20 +201,20 @@ func (r *Buffer) Verify(ctx context.Context, p outbox.Position, filter outbox.Fi
 }
 
 // Earliest is the table's, in its turn.
-func (r *Buffer) Earliest(ctx context.Context, w outbox.Position) (outbox.Position, error) {
+func (r *Buffer) Earliest(ctx context.Context, w position.Position) (position.Position, error) {
 	leave, err := r.starts.Enter(ctx)
 	if err != nil {
-		return outbox.Position{}, err
+		return position.Position{}, err
 	}
 	defer leave()
 	return r.Past.Earliest(ctx, w)
 }
 
 // Before is the table's, in its turn.
-func (r *Buffer) Before(ctx context.Context, t time.Time, w outbox.Position) (outbox.Position, error) {
+func (r *Buffer) Before(ctx context.Context, t time.Time, w position.Position) (position.Position, error) {
 	leave, err := r.starts.Enter(ctx)
 	if err != nil {
-		return outbox.Position{}, err
+		return position.Position{}, err
 	}
 	defer leave()
 	return r.Past.Before(ctx, t, w)
@@ -233,7 +234,7 @@ func (r *Buffer) Oldest(ctx context.Context) (time.Time, error) {
 // misses are in the replay buffer, and its anchor is an event that the replay buffer knows. W, the hub's
 // position that it joins, must be the replay buffer's too: the hub may have been restarted since.
 // The zero value stands for no hub.
-func (r *Buffer) resumes(p, w outbox.Position) (outbox.Position, bool) {
+func (r *Buffer) resumes(p, w position.Position) (position.Position, bool) {
 	end, ok := r.knows(p)
 	if ok && w.History != 0 {
 		_, ok = r.knows(w)
@@ -242,7 +243,7 @@ func (r *Buffer) resumes(p, w outbox.Position) (outbox.Position, bool) {
 	return p, ok
 }
 
-func (r *Buffer) knows(p outbox.Position) (end outbox.Position, ok bool) {
+func (r *Buffer) knows(p position.Position) (end position.Position, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	claimed := p.Given
@@ -266,7 +267,7 @@ func (r *Buffer) knows(p outbox.Position) (end outbox.Position, ok bool) {
 const pageBytes = 1 << 20
 
 // Replay reads a page of a leg that lies within the replay buffer from memory.
-func (r *Buffer) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (r *Buffer) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	if bytes <= 0 {
 		bytes = pageBytes
 	}
@@ -285,7 +286,7 @@ func (r *Buffer) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filte
 
 // replayTable reads a page from the table, in its turn. It returns the count of erasures
 // from before.
-func (r *Buffer) replayTable(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (page outbox.Page, erasures int64, err error) {
+func (r *Buffer) replayTable(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (page outbox.Page, erasures int64, err error) {
 	leave, err := r.slots.Enter(ctx)
 	if err != nil {
 		return page, 0, err

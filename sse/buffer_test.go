@@ -14,17 +14,18 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse"
 )
 
 // onlyMemory is a Past that has nothing.
 type onlyMemory struct{ sse.Past }
 
-func (onlyMemory) Verify(_ context.Context, p outbox.Position, _ outbox.Filter, _ outbox.Position) (outbox.Position, *outbox.Gap, error) {
+func (onlyMemory) Verify(_ context.Context, p position.Position, _ outbox.Filter, _ position.Position) (position.Position, *outbox.Gap, error) {
 	return p, nil, errTable
 }
 
-func (onlyMemory) Replay(context.Context, outbox.Leg, outbox.Filter, int, int) (outbox.Page, error) {
+func (onlyMemory) Replay(context.Context, outbox.Range, outbox.Filter, int, int) (outbox.Page, error) {
 	return outbox.Page{}, errTable
 }
 
@@ -42,7 +43,7 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 
 	// Two tails, so that half of the positions don't fit the replay buffer's reads.
 	var mu sync.Mutex
-	var positions []outbox.Position
+	var positions []position.Position
 	running, stop := context.WithCancel(ctx)
 	defer stop()
 	var starting, done sync.WaitGroup
@@ -50,7 +51,7 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 		starting.Add(1)
 		tail := &outbox.Tail{
 			URL: url, Turn: time.Duration(1+6*i) * time.Millisecond, Log: slog.New(slog.DiscardHandler),
-			Start: func(p outbox.Position) {
+			Start: func(p position.Position) {
 				if i == 0 {
 					hub.Start(p)
 				}
@@ -134,7 +135,7 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 		if chance.IntN(2) == 0 {
 			filter = outbox.Filter{Topics: []outbox.Pattern{"**"}, Types: []string{"k1"}}
 		}
-		for _, leg := range p.Legs(to) {
+		for _, leg := range outbox.Ranges(p, to) {
 			got, err := pages(ctx, buffer, leg, filter, 1+chance.IntN(100))
 			if err != nil {
 				continue // too long ago for the replay buffer
@@ -156,10 +157,10 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 
 // replayer is what a replay buffer and a table have in common.
 type replayer interface {
-	Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
+	Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
 }
 
-func pages(ctx context.Context, from replayer, leg outbox.Leg, filter outbox.Filter, limit int) (ids []int64, err error) {
+func pages(ctx context.Context, from replayer, leg outbox.Range, filter outbox.Filter, limit int) (ids []int64, err error) {
 	for {
 		page, err := from.Replay(ctx, leg, filter, limit, 0)
 		if err != nil {

@@ -69,7 +69,7 @@ type bufferPage struct {
 // page reads a page of a leg into dst, if the leg lies within the replay buffer: at most limit
 // frames, and about so many bytes by size. It looks at about recallScan frames, so
 // that a page may have none though more follow.
-func (r *Buffer) page(dst []*wire.Frame, leg outbox.Leg, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page bufferPage, ok bool) {
+func (r *Buffer) page(dst []*wire.Frame, leg outbox.Range, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page bufferPage, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	from, to := leg.From.Given, leg.To.Given

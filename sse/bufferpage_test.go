@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -115,7 +116,7 @@ func TestRing_PagesGoById(t *testing.T) {
 		chance := rand.New(rand.NewPCG(seed, 0))
 		buffer := &Buffer{}
 		hub := newHub(buffer)
-		from := outbox.Position{History: 1}
+		from := position.Position{History: 1}
 		hub.Start(from)
 		at, xid := from, uint64(0)
 		var want []int64
@@ -133,7 +134,7 @@ func TestRing_PagesGoById(t *testing.T) {
 				}
 			}
 			slices.SortStableFunc(events, func(a, b outbox.Event) int { return cmp.Compare(a.ID, b.ID) })
-			to := outbox.Position{History: 1, Given: outbox.Set{Max: xid}, Anchor: outbox.Anchor{XID: xid}}
+			to := position.Position{History: 1, Given: position.Set{Max: xid}, Anchor: position.Anchor{XID: xid}}
 			hub.Deliver(outbox.Read{From: at, To: to, Events: events, First: true, Last: true})
 			at = to
 		}
@@ -143,7 +144,7 @@ func TestRing_PagesGoById(t *testing.T) {
 		}
 		slices.Sort(want)
 		var got []int64
-		leg := outbox.Leg{From: from, To: at}
+		leg := outbox.Range{From: from, To: at}
 		pages := 0
 		for done := false; !done; pages++ {
 			limit, bytes := 1+chance.IntN(100), chance.IntN(5000)-1000

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"time"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -20,7 +20,7 @@ func goodbyeOf(why error) *wire.Goodbye {
 }
 
 // endingOf returns how a stream that ends because of why says so to its reader.
-func endingOf(why error, at outbox.Position, retry time.Duration) wire.Ending {
+func endingOf(why error, at position.Position, retry time.Duration) wire.Ending {
 	e := wire.Ending{Goodbye: goodbyeOf(why), At: at, Retry: retry}
 	if c := (*closing)(nil); e.Goodbye == nil && errors.As(why, &c) {
 		e.Closing = &c.Closing

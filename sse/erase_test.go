@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -189,12 +190,12 @@ func TestErase_FailsUnlessPagesReadBeforeAreDiscarded(t *testing.T) {
 	eachErasure(t, -1, func(t *testing.T, s *server, redact bool) {
 		for name, request := range map[string]Request{"stream": {}, "batch": {Batch: window}, "gzip": {Format: wire.Gzip}} {
 			s.past.set(func() { s.past.events = nil })
-			s.at = outbox.Position{History: 1}
+			s.at = position.Position{History: 1}
 			s.Hub.Start(s.at)
 			s.tail(s.storeSecret("a", events)...)
 			var pages atomic.Int64
 			s.past.set(func() {
-				s.past.replay = func(outbox.Leg) error {
+				s.past.replay = func(outbox.Range) error {
 					if pages.Add(1) == 3 { // a large one, with the next read ahead
 						go func() {
 							time.Sleep(time.Second)
@@ -297,7 +298,7 @@ type late struct {
 	takes func() time.Duration
 }
 
-func (p late) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p late) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	page, err := p.Past.Replay(ctx, leg, filter, limit, bytes)
 	time.Sleep(p.takes())
 	return page, err
@@ -541,7 +542,7 @@ func TestErase_ReplaysGetOnThroughMany(t *testing.T) {
 // sized is a table that takes its time by the size of a page: 64 events in 3 ms.
 type sized struct{ Past }
 
-func (p sized) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p sized) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	page, err := p.Past.Replay(ctx, leg, filter, limit, bytes)
 	time.Sleep(time.Duration(len(page.Events)) * 3 * time.Millisecond / 64)
 	return page, err

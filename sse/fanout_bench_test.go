@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -22,12 +23,12 @@ var payload200 = json.RawMessage(`{"n":"` + strings.Repeat("p", 192) + `"}`)
 // feed delivers reads of n events to a hub, one after the other.
 type feed struct {
 	hub *Hub
-	at  outbox.Position
+	at  position.Position
 	id  int64
 }
 
 func newFeed(hub *Hub) *feed {
-	f := &feed{hub: hub, at: outbox.Position{History: 1}}
+	f := &feed{hub: hub, at: position.Position{History: 1}}
 	hub.Start(f.at)
 	return f
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -30,7 +31,7 @@ type Hub struct {
 	// Buffer has the newest frames.
 	Buffer *Buffer
 	// Keys write and read positions: a random one by default, for this process alone.
-	Keys *outbox.PositionKeys
+	Keys *position.Keys
 	// QueueFrames and QueueBytes bound what waits for one subscription.
 	QueueFrames, QueueBytes int
 
@@ -38,10 +39,10 @@ type Hub struct {
 	// started is closed at the first Start.
 	started chan struct{}
 	// position is W.
-	position outbox.Position
+	position position.Position
 	// delivered is the position of subscriptions that were registered before the present
 	// read began: W between reads.
-	delivered outbox.Position
+	delivered position.Position
 	// whole is the present read.
 	whole *wire.Read
 	// read counts reads, starts counts Starts.
@@ -69,7 +70,7 @@ func NewHub(buffer *Buffer) *Hub {
 	replays, starts := cmp.Or(buffer.Replays, 4), cmp.Or(buffer.Starts, 2)
 	buffer.slots, buffer.lanes, buffer.starts = fair.NewQueue(replays, replays/2), fair.NewQueue(replays, replays/2), fair.NewQueue(starts, starts/2)
 	return &Hub{
-		Buffer: buffer, Keys: outbox.NewPositionKeys(), QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
+		Buffer: buffer, Keys: position.NewKeys(), QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
 		started: make(chan struct{}), subscribed: map[*Subscription]struct{}{}, index: newIndex(),
 	}
 }
@@ -77,7 +78,7 @@ func NewHub(buffer *Buffer) *Hub {
 // Start sets the position that the next read begins at. If it is called again, every
 // subscription is behind, since this position does not continue the frames that they
 // received.
-func (h *Hub) Start(p outbox.Position) {
+func (h *Hub) Start(p position.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.Buffer.start(p)
@@ -190,15 +191,15 @@ func (h *Hub) Started() bool {
 
 // Subscribe registers a subscription and returns it with W. It waits for the
 // first Start, or for ctx. The caller must Close the subscription.
-func (h *Hub) Subscribe(ctx context.Context, filter outbox.Filter, format wire.Format) (*Subscription, outbox.Position, error) {
+func (h *Hub) Subscribe(ctx context.Context, filter outbox.Filter, format wire.Format) (*Subscription, position.Position, error) {
 	return h.subscribe(ctx, &Subscription{filter: filter, format: format})
 }
 
-func (h *Hub) subscribe(ctx context.Context, s *Subscription) (*Subscription, outbox.Position, error) {
+func (h *Hub) subscribe(ctx context.Context, s *Subscription) (*Subscription, position.Position, error) {
 	select {
 	case <-h.started:
 	case <-ctx.Done():
-		return nil, outbox.Position{}, context.Cause(ctx)
+		return nil, position.Position{}, context.Cause(ctx)
 	}
 	s.hub, s.wake = h, make(chan struct{}, 1)
 	h.mu.Lock()
@@ -210,7 +211,7 @@ func (h *Hub) subscribe(ctx context.Context, s *Subscription) (*Subscription, ou
 }
 
 // Position is W.
-func (h *Hub) Position() outbox.Position {
+func (h *Hub) Position() position.Position {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.position

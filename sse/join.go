@@ -2,6 +2,7 @@ package sse
 
 import (
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -11,17 +12,17 @@ import (
 // ids of its own, until the hub has read past the stream's position.
 type join struct {
 	// at is the position of the stream.
-	at outbox.Position
+	at position.Position
 	// ahead is set while the hub has not read past the stream's position. Then base is the
 	// position before read, in the middle of which the stream is.
 	ahead bool
-	base  outbox.Position
+	base  position.Position
 	read  *wire.Read
 }
 
 // newJoin returns the join at w of a stream that has received everything up to w, and
 // perhaps more.
-func newJoin(received, w outbox.Position) join {
+func newJoin(received, w position.Position) join {
 	received = received.Join(w)
 	return join{at: received, base: received, ahead: !w.Given.Covers(received.Given)}
 }
@@ -41,14 +42,14 @@ func (h *join) admit(f *wire.Frame) bool {
 	case h.base.Has(f.Event.XID, f.Event.ID):
 		return false
 	default:
-		leg := outbox.Leg{From: h.base, To: h.base.Join(f.Read.To)}
+		leg := outbox.Range{From: h.base, To: h.base.Join(f.Read.To)}
 		h.at = leg.At(wire.ResumeID(f.Event.ID, f.Tied))
 	}
 	return true
 }
 
 // idle records that the stream has received everything up to the hub's position.
-func (h *join) idle(hub outbox.Position) {
+func (h *join) idle(hub position.Position) {
 	if !h.ahead || hub.Within == nil && hub.Given.Covers(h.base.Given) {
 		h.ahead, h.at = false, hub
 	}

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -95,7 +96,7 @@ func (w *world) end(i int, commit bool) {
 }
 
 // read is the whole read of a tail that stands at from.
-func (w *world) read(from outbox.Position) outbox.Read {
+func (w *world) read(from position.Position) outbox.Read {
 	to := from
 	var events []outbox.Event
 	for _, e := range w.committed {
@@ -105,7 +106,7 @@ func (w *world) read(from outbox.Position) outbox.Read {
 			to.Given.Max = max(to.Given.Max, e.XID)
 		}
 	}
-	to.Anchor = outbox.Anchor{XID: to.Given.Max}
+	to.Anchor = position.Anchor{XID: to.Given.Max}
 	to.Given.Except = nil
 	for _, tx := range w.open {
 		// A snapshot's xmax is the latest completed + 1.
@@ -119,7 +120,7 @@ func (w *world) read(from outbox.Position) outbox.Read {
 }
 
 // leg are the events of a leg, from the replay buffer if it has them, else from the table.
-func (w *world) leg(buffer *Buffer, leg outbox.Leg) (events []outbox.Event) {
+func (w *world) leg(buffer *Buffer, leg outbox.Range) (events []outbox.Event) {
 	if page, ok := buffer.page(nil, leg, anything, 1<<30, 1<<30, func(*wire.Frame) int { return 1 }); ok && page.done {
 		for _, f := range page.frames {
 			events = append(events, *f.Event)
@@ -139,7 +140,7 @@ var anything = outbox.Filter{Topics: []outbox.Pattern{"**"}}
 // follower is a hub and the tail that feeds it, part by part.
 type follower struct {
 	hub *Hub
-	at  outbox.Position
+	at  position.Position
 	// parts are the parts of the present read that are still to come.
 	parts []outbox.Read
 	// strips is set when its tail leaves out events that reach no reader.
@@ -190,7 +191,7 @@ type reader struct {
 
 // give returns an event as a node has it: never as it was before a change that the node
 // has read.
-func (r *reader) give(t *rapid.T, w *world, e outbox.Event, at outbox.Position) {
+func (r *reader) give(t *rapid.T, w *world, e outbox.Event, at position.Position) {
 	for i, c := range w.committed[e.ID].changes {
 		if r.node.told[c.marker] && (c.erases || string(e.Payload) == strconv.Itoa(i)) {
 			t.Errorf("event %d is given as %q, after it was told that it is erased (%v) or changed", e.ID, e.Payload, c.erases)
@@ -214,8 +215,8 @@ func (r *reader) connect(t *rapid.T, w *world, n *follower, most int) {
 }
 
 // replay brings the stream from its position to the hub's, and joins it there.
-func (r *reader) replay(t *rapid.T, w *world, given, at outbox.Position, most int) {
-	for _, leg := range given.Legs(at) {
+func (r *reader) replay(t *rapid.T, w *world, given, at position.Position, most int) {
+	for _, leg := range outbox.Ranges(given, at) {
 		for _, e := range w.leg(r.node.hub.Buffer, leg) {
 			if most == 0 {
 				r.drop()
@@ -308,7 +309,7 @@ func giveEachEventOnce(t *rapid.T) {
 		n.hub.Start(n.at)
 		nodes = append(nodes, n)
 	}
-	readers := []*reader{{position: sealed(outbox.Position{})}, {position: sealed(outbox.Position{})}}
+	readers := []*reader{{position: sealed(position.Position{})}, {position: sealed(position.Position{})}}
 	some := func(what string, n int) int { return rapid.IntRange(0, n-1).Draw(t, what) }
 	few := func() int { return some("events", 12) }
 	for range rapid.IntRange(1, 150).Draw(t, "steps") {
@@ -329,7 +330,7 @@ func giveEachEventOnce(t *rapid.T) {
 			}
 			n.deliver()
 		case step == 14 && some("restart", 4) == 0:
-			n.parts, n.at = nil, w.read(outbox.Position{}).To
+			n.parts, n.at = nil, w.read(position.Position{}).To
 			for id := range w.committed {
 				n.told[id] = true
 			}
@@ -385,12 +386,12 @@ func TestJoin_EventCommittedMeanwhileComesOnce(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 1)
 		meanwhile := s.store("a", 1)
-		s.past.gap = func(outbox.Position) *outbox.Gap {
+		s.past.gap = func(position.Position) *outbox.Gap {
 			s.tail(meanwhile...)
 			meanwhile = nil
 			return nil
 		}
-		got := ids(s.open(t, Request{From: From{Position: sealed(outbox.Position{History: 1})}}).next())
+		got := ids(s.open(t, Request{From: From{Position: sealed(position.Position{History: 1})}}).next())
 		if want := []string{"1", "2"}; !slices.Equal(got, want) {
 			t.Errorf("given were %v, not %v", got, want)
 		}

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // lastOf returns the position of a reader that has received all events of w except the
@@ -13,13 +14,13 @@ import (
 // It looks back from the newest id, further each time: a page that fills a list needs a
 // few events of a busy topic, or all of one that is quiet, which the table finds by the
 // topic at whatever distance.
-func (s *Streamer) lastOf(ctx context.Context, filter outbox.Filter, n int, w outbox.Position) (outbox.Position, error) {
+func (s *Streamer) lastOf(ctx context.Context, filter outbox.Filter, n int, w position.Position) (position.Position, error) {
 	earliest, err := s.Hub.Buffer.Earliest(ctx, w)
 	if err != nil {
 		return w, err
 	}
 	for back := int64(4 * n); ; back = 16 * min(back, math.MaxInt64/16) {
-		leg := outbox.Leg{From: earliest, To: earliest.Join(w)}
+		leg := outbox.Range{From: earliest, To: earliest.Join(w)}
 		if back < w.EventID {
 			leg.After = w.EventID - back
 		}
@@ -36,7 +37,7 @@ func (s *Streamer) lastOf(ctx context.Context, filter outbox.Filter, n int, w ou
 }
 
 // newest are the ids of the newest n events of a leg that the filter selects, ascending.
-func (s *Streamer) newest(ctx context.Context, leg outbox.Leg, filter outbox.Filter, n int) (ids []int64, err error) {
+func (s *Streamer) newest(ctx context.Context, leg outbox.Range, filter outbox.Filter, n int) (ids []int64, err error) {
 	for {
 		page, err := s.Hub.Buffer.Replay(ctx, leg, filter, largePage, 0)
 		if err != nil {

@@ -55,7 +55,7 @@ const (
 )
 
 // next is the page of leg that follows the last one.
-func (p *pages) next(ctx context.Context, leg outbox.Leg) (next page, err error) {
+func (p *pages) next(ctx context.Context, leg outbox.Range) (next page, err error) {
 	limit := p.limit(ctx)
 	size := func(f *wire.Frame) int { return f.Size(p.request.Format) }
 	erasures := p.Hub.Buffer.erasures.Load()
@@ -118,7 +118,7 @@ func (p *pages) learn(events []outbox.Event) {
 	p.small = max(1, min(smallPage, len(events)*smallBytes/bytes))
 }
 
-func (p *pages) read(ctx context.Context, leg outbox.Leg, limit int) page {
+func (p *pages) read(ctx context.Context, leg outbox.Range, limit int) page {
 	bytes := smallBytes
 	if limit == largePage {
 		bytes = 0

@@ -5,14 +5,15 @@ import (
 	"testing"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // A stream that is ahead of its node receives what it lacks of a read that comes in
 // several parts, with positions that keep all that it had.
 func TestJoin_AheadThroughAReadInParts(t *testing.T) {
-	at := func(max uint64, except ...uint64) outbox.Position {
-		return outbox.Position{Given: outbox.Set{Max: max, Except: except}, Anchor: outbox.Anchor{XID: max}}
+	at := func(max uint64, except ...uint64) position.Position {
+		return position.Position{Given: position.Set{Max: max, Except: except}, Anchor: position.Anchor{XID: max}}
 	}
 	hub := newHub(&Buffer{Bytes: -1})
 	hub.Start(at(10))

@@ -9,6 +9,7 @@ import (
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // persist calls fn until it succeeds, and keeps the stream alive meanwhile: when
@@ -70,7 +71,7 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 // persistAt calls fn with the hub's position, w, until it succeeds, and returns the position
 // of the last call. If the database is not the one that the hub's tail reads, one of the
 // two will soon change.
-func (t *stream) persistAt(ctx context.Context, what string, w outbox.Position, fn func(context.Context, outbox.Position) error) (outbox.Position, error) {
+func (t *stream) persistAt(ctx context.Context, what string, w position.Position, fn func(context.Context, position.Position) error) (position.Position, error) {
 	var last error
 	err := t.persist(ctx, what, func(ctx context.Context) error {
 		if errors.Is(last, outbox.ErrApart) {

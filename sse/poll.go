@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -82,7 +83,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	}
 	p := poll{request: request, filter: request.Filter, limit: limit, events: []json.RawMessage{}, from: received, erasures: s.Hub.Buffer.erasures.Load()}
 	// A gap that was found stays one, whatever is found later.
-	revalidate := func(received outbox.Position) (outbox.Position, error) {
+	revalidate := func(received position.Position) (position.Position, error) {
 		received, found, err := s.validate(ctx, received, request.Filter, w)
 		if found != nil && found.Reason != outbox.Trimmed {
 			p.from = received // events in between are not in the answer
@@ -161,8 +162,8 @@ type poll struct {
 	noRoom bool
 	// from is where the poll began, and live where its replay ended and live events begin,
 	// if it began with a time.
-	from outbox.Position
-	live *outbox.Position
+	from position.Position
+	live *position.Position
 	// erasures is the replay buffer's count from before the first of the events was read.
 	erasures int64
 }
@@ -182,7 +183,7 @@ func (p *poll) restart(buffer *Buffer) {
 }
 
 // record is the audit's of the whole poll: a stream that ends when the answer was sent.
-func (p *poll) record(to outbox.Position) (sent func(whole bool)) {
+func (p *poll) record(to position.Position) (sent func(whole bool)) {
 	record := p.request.Record(p.from, p.filter)
 	if p.live != nil {
 		record.Live(*p.live)
@@ -192,7 +193,7 @@ func (p *poll) record(to outbox.Position) (sent func(whole bool)) {
 
 // Sending notes that an answer with events is about to be sent, for its record, and returns
 // what is to be called when it was, whole or not.
-func Sending(record *outbox.StreamRecord, to outbox.Position, events int, last int64) (sent func(whole bool)) {
+func Sending(record *outbox.StreamRecord, to position.Position, events int, last int64) (sent func(whole bool)) {
 	record.Perhaps(to, events, last)
 	return func(whole bool) {
 		if !whole {
@@ -224,8 +225,8 @@ func (p *poll) add(e *outbox.Event) bool {
 }
 
 // replay adds the events of w that the reader lacks, and returns the position after them.
-func (p *poll) replay(ctx context.Context, past Past, received, w outbox.Position) (outbox.Position, error) {
-	for _, leg := range received.Legs(w) {
+func (p *poll) replay(ctx context.Context, past Past, received, w position.Position) (position.Position, error) {
+	for _, leg := range outbox.Ranges(received, w) {
 		for done := false; !done; {
 			page, err := past.Replay(ctx, leg, p.request.Filter, p.limit-len(p.events), 0)
 			if err != nil {

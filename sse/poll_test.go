@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -111,7 +112,7 @@ func TestPoll_TellsGapsAtOnce(t *testing.T) {
 		}{
 			outbox.Malformed: {"x", nil}, outbox.Ahead: {at, nil}, outbox.OtherHistory: {at, nil}, outbox.Trimmed: {at, numbers(3, 3)},
 		} {
-			s.past.gap = func(outbox.Position) *outbox.Gap { return &outbox.Gap{Reason: reason, Since: epoch} }
+			s.past.gap = func(position.Position) *outbox.Gap { return &outbox.Gap{Reason: reason, Since: epoch} }
 			p := s.poll(From{Position: test.from}, 10, time.Minute)
 			if p.err != nil || p.gap == nil || p.gap.Reason != reason || p.gap.Action != "refetch" || !p.gap.Since.Equal(epoch) || p.took > 0 {
 				t.Errorf("%s: %+v", reason, p)

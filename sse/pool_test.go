@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -165,7 +166,7 @@ func tcp(t *testing.T) (near, far net.Conn) {
 // does.
 func TestStreamer_RunEndsAllStreams(t *testing.T) {
 	s := NewStreamer(newHub(&Buffer{}), slog.New(slog.DiscardHandler))
-	s.Hub.Start(outbox.Position{History: 1})
+	s.Hub.Start(position.Position{History: 1})
 	ctx, stop := context.WithCancelCause(t.Context())
 	defer stop(nil)
 	running := make(chan error)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -19,7 +20,7 @@ import (
 func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 	hub := newHub(&Buffer{})
 	hub.QueueFrames = 2
-	at := outbox.Position{History: 1}
+	at := position.Position{History: 1}
 	hub.Start(at)
 	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
 	if err != nil {
@@ -69,7 +70,7 @@ func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 // it, the subscription does.
 func TestSubscription_HoldsNoFrameThatTheRingDropped(t *testing.T) {
 	hub := newHub(&Buffer{Bytes: 3 * wire.Footprint(&outbox.Event{Topic: "x", Type: "t"})})
-	at := outbox.Position{History: 1}
+	at := position.Position{History: 1}
 	hub.Start(at)
 	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
 	if err != nil {
@@ -90,7 +91,7 @@ func TestSubscription_HoldsNoFrameThatTheRingDropped(t *testing.T) {
 // the replay buffer was filled twice.
 func TestSubscription_HoldsNoFrameOfAQuietTopicThatTheRingDropped(t *testing.T) {
 	hub := newHub(&Buffer{Bytes: 3 * wire.Footprint(&outbox.Event{Topic: "x", Type: "t"})})
-	at := outbox.Position{History: 1}
+	at := position.Position{History: 1}
 	hub.Start(at)
 	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
 	if err != nil {
@@ -115,7 +116,7 @@ func TestSubscription_HoldsNoFrameOfAQuietTopicThatTheRingDropped(t *testing.T) 
 func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
 	buffer := &Buffer{Bytes: 10_000}
 	hub := newHub(buffer)
-	at := outbox.Position{History: 1}
+	at := position.Position{History: 1}
 	hub.Start(at)
 	id := int64(0)
 	events := func(n int) (list []outbox.Event) {
@@ -142,7 +143,7 @@ func TestRing_HoldsNoReadLargerThanItself(t *testing.T) {
 			t.Errorf("%d reads, %d bytes are held", len(buffer.reads), buffer.bytes)
 		}
 	}
-	page, ok := buffer.page(nil, outbox.Leg{From: buffer.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000, 1000, func(*wire.Frame) int { return 1 })
+	page, ok := buffer.page(nil, outbox.Range{From: buffer.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000, 1000, func(*wire.Frame) int { return 1 })
 	if n := len(page.frames); !ok || !page.done || n < 4 || page.frames[n-1].Event.ID != id {
 		t.Errorf("%d frames, done %v, ok %v", n, page.done, ok)
 	}
@@ -247,7 +248,7 @@ type limited struct {
 	ask func(limit, bytes int)
 }
 
-func (p limited) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p limited) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	p.ask(limit, bytes)
 	return p.Past.Replay(ctx, leg, filter, limit, bytes)
 }
@@ -258,7 +259,7 @@ type slow struct {
 	count func(int)
 }
 
-func (p slow) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p slow) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	p.count(1)
 	defer p.count(-1)
 	time.Sleep(10 * time.Millisecond)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -63,7 +64,7 @@ func (w *writer) note(now time.Duration) {
 }
 
 // openRecord begins the record. That of a WebSocket can begin again, with other topics.
-func (t *stream) openRecord(from outbox.Position) {
+func (t *stream) openRecord(from position.Position) {
 	if t.request.Record == nil {
 		return
 	}

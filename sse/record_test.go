@@ -12,6 +12,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // records is an audit, and the records that it must have written of its streams: from
@@ -21,11 +22,11 @@ type records struct {
 	want []string
 }
 
-func (r *records) begin(from outbox.Position, _ outbox.Filter) *outbox.StreamRecord {
+func (r *records) begin(from position.Position, _ outbox.Filter) *outbox.StreamRecord {
 	return r.Opened(outbox.StreamOpened{From: from})
 }
 
-func (r *records) expect(from, to outbox.Position, events int, last int64, why string) {
+func (r *records) expect(from, to position.Position, events int, last int64, why string) {
 	r.want = append(r.want, fmt.Sprintln(sealed(from), sealed(to), events, last, why))
 }
 
@@ -111,7 +112,7 @@ func TestRecord_OfWhatADrainDroppedSaysPerhaps(t *testing.T) {
 // whose replay is overtaken.
 func TestRecord_LeavesOutWhatAGapJumpsOver(t *testing.T) {
 	audit := &records{}
-	lost := func(outbox.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory} }
+	lost := func(position.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory} }
 	fromTable(t, func(t *testing.T, s *server) {
 		c := s.open(t, Request{Record: audit.begin})
 		s.commit("a", 1)
@@ -131,7 +132,7 @@ func TestRecord_LeavesOutWhatAGapJumpsOver(t *testing.T) {
 		s := newServer(-1)
 		s.commit("a", 3)
 		behind := s.at
-		s.past.replay = func(outbox.Leg) error {
+		s.past.replay = func(outbox.Range) error {
 			s.past.gap = lost
 			s.tail(outbox.Event{ID: 8, XID: 10, Topic: "a", Type: "test.added", CreatedAt: epoch})
 			return outbox.ErrTrimmed

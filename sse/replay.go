@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -13,12 +14,12 @@ import (
 
 // hello resolves where the stream starts and sends the hello. It returns the start, and the
 // hub's position at that time.
-func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position, outbox.Position, error) {
+func (t *stream) hello(ctx context.Context, w position.Position) (position.Position, position.Position, error) {
 	received, remembered := t.remembered(t.request.From, w)
 	var gap *outbox.Gap
 	if !remembered {
 		var err error
-		w, err = t.persistAt(ctx, "find the start", w, func(ctx context.Context, w outbox.Position) (err error) {
+		w, err = t.persistAt(ctx, "find the start", w, func(ctx context.Context, w position.Position) (err error) {
 			received, gap, err = t.resolveStart(ctx, t.request, w)
 			return err
 		})
@@ -32,7 +33,7 @@ func (t *stream) hello(ctx context.Context, w outbox.Position) (outbox.Position,
 }
 
 // putHello puts the hello into the buffer.
-func (t *stream) putHello(received outbox.Position, resumed bool, gap *outbox.Gap) {
+func (t *stream) putHello(received position.Position, resumed bool, gap *outbox.Gap) {
 	hello := wire.Hello{Resumed: resumed, Position: t.Hub.Keys.Seal(received), Node: t.Node, Heartbeat: t.Heartbeat.Milliseconds(), Gap: wire.NewGap(gap)}
 	if gap != nil {
 		hello.Resumed = "gap"
@@ -43,7 +44,7 @@ func (t *stream) putHello(received outbox.Position, resumed bool, gap *outbox.Ga
 
 // replay sends the events of w that the stream lacks, page by page, and joins the stream to
 // the hub there.
-func (t *stream) replay(ctx context.Context, received, w outbox.Position) (err error) {
+func (t *stream) replay(ctx context.Context, received, w position.Position) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	pages := pages{stream: t}
 	defer pages.close()
@@ -99,17 +100,17 @@ func (t *stream) replay(ctx context.Context, received, w outbox.Position) (err e
 }
 
 // legs returns the legs to replay: none for a stream without topics.
-func (t *stream) legs(received, w outbox.Position) []outbox.Leg {
+func (t *stream) legs(received, w position.Position) []outbox.Range {
 	if len(t.request.Filter.Topics) == 0 {
 		return nil
 	}
-	return received.Legs(w)
+	return outbox.Ranges(received, w)
 }
 
 // putPage puts the events of a page of leg into the buffer. It stops, and returns false,
 // where they may have been erased since the page was read. received is then, as always, the
 // position after the last event that was put, and the leg goes on after that.
-func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *outbox.Leg, received *outbox.Position) (whole bool, err error) {
+func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *outbox.Range, received *position.Position) (whole bool, err error) {
 	defer page.table.Free()
 	defer clear(page.frames)
 	// Memory or table: a page is of the one or the other.
@@ -150,10 +151,10 @@ func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *out
 
 // revalidate validates the stream's position again, and sends another hello only if there is a
 // gap. It returns where to go on, and the hub's position at that time.
-func (t *stream) revalidate(ctx context.Context, received, w outbox.Position) (outbox.Position, outbox.Position, error) {
+func (t *stream) revalidate(ctx context.Context, received, w position.Position) (position.Position, position.Position, error) {
 	var gap *outbox.Gap
-	var validated outbox.Position
-	w, err := t.persistAt(ctx, "validate a position", w, func(ctx context.Context, w outbox.Position) (err error) {
+	var validated position.Position
+	w, err := t.persistAt(ctx, "validate a position", w, func(ctx context.Context, w position.Position) (err error) {
 		validated, gap, err = t.validate(ctx, received, t.request.Filter, w)
 		return err
 	})

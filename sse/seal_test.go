@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // countedPast counts how often the table is asked.
@@ -27,7 +28,7 @@ func TestStart_MalformedPositionsCostNoQuery(t *testing.T) {
 	w := after(outbox.Event{ID: 1, XID: 1})
 	s.Hub.Start(w)
 	for range 1000 {
-		made := outbox.NewPositionKeys().Seal(w)
+		made := position.NewKeys().Seal(w)
 		given, gap, err := s.resolveStart(t.Context(), Request{From: From{Position: made}}, w)
 		if err != nil || gap == nil || gap.Reason != outbox.Malformed || !gap.Since.Equal(epoch) || !given.Equal(w) {
 			t.Fatalf("%s, %+v, %v", given, gap, err)

@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/ssetest"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -32,25 +33,25 @@ type table struct {
 	mu     sync.Mutex
 	events []outbox.Event
 	// gap judges positions, none by default.
-	gap func(outbox.Position) *outbox.Gap
+	gap func(position.Position) *outbox.Gap
 	// apart, when set, reports the hub's positions that the table does not know.
-	apart func(w outbox.Position) bool
+	apart func(w position.Position) bool
 	// err, when set, is what every call ends with.
 	err error
 	// replay, when set, is called for each replay and may refuse it.
-	replay  func(outbox.Leg) error
+	replay  func(outbox.Range) error
 	replays int
 }
 
 // beside returns err, or the error for a hub with another history.
-func (p *table) beside(w outbox.Position) error {
+func (p *table) beside(w position.Position) error {
 	if p.err == nil && p.apart != nil && p.apart(w) {
 		return outbox.ErrApart
 	}
 	return p.err
 }
 
-func (p *table) Verify(_ context.Context, at outbox.Position, _ outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
+func (p *table) Verify(_ context.Context, at position.Position, _ outbox.Filter, w position.Position) (position.Position, *outbox.Gap, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.beside(w); err != nil || p.gap == nil {
@@ -58,18 +59,18 @@ func (p *table) Verify(_ context.Context, at outbox.Position, _ outbox.Filter, w
 	}
 	gap := p.gap(at)
 	if gap != nil && gap.Reason != outbox.Trimmed {
-		at = outbox.Position{}
+		at = position.Position{}
 	}
 	return at, gap, nil
 }
 
-func (p *table) Earliest(_ context.Context, w outbox.Position) (outbox.Position, error) {
+func (p *table) Earliest(_ context.Context, w position.Position) (position.Position, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return outbox.Position{History: 1}, p.beside(w)
+	return position.Position{History: 1}, p.beside(w)
 }
 
-func (p *table) Before(ctx context.Context, _ time.Time, w outbox.Position) (outbox.Position, error) {
+func (p *table) Before(ctx context.Context, _ time.Time, w position.Position) (position.Position, error) {
 	return p.Earliest(ctx, w)
 }
 
@@ -79,7 +80,7 @@ func (p *table) Oldest(context.Context) (time.Time, error) {
 	return epoch, p.err
 }
 
-func (p *table) Replay(_ context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p *table) Replay(_ context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.replays++
@@ -121,7 +122,7 @@ var epoch = time.Date(2026, 11, 22, 2, 0, 0, 123456000, time.UTC)
 type server struct {
 	*Streamer
 	past *table
-	at   outbox.Position
+	at   position.Position
 	// parks has streams parked, that are live and whose readers keep up, and all of
 	// them chunked.
 	parks bool
@@ -136,7 +137,7 @@ type server struct {
 func newServer(ringBytes int) *server {
 	past := &table{}
 	hub := newHub(&Buffer{Past: past, Bytes: ringBytes})
-	s := &server{Streamer: NewStreamer(hub, slog.New(slog.DiscardHandler)), past: past, at: outbox.Position{History: 1}}
+	s := &server{Streamer: NewStreamer(hub, slog.New(slog.DiscardHandler)), past: past, at: position.Position{History: 1}}
 	s.Node = "n1"
 	s.Hub.Start(s.at)
 	return s
@@ -190,9 +191,9 @@ func inBubbleWith(t *testing.T, ringBytes int, test func(*testing.T, *server)) {
 var errStopped = errors.New("stopped")
 
 // after is the position of a reader that has the event and everything before it.
-func after(e outbox.Event) outbox.Position {
-	return outbox.Position{
-		History: 1, EventID: e.ID, Given: outbox.Set{Max: e.XID}, Anchor: outbox.Anchor{XID: e.XID, Hash: uint32(e.XID)},
+func after(e outbox.Event) position.Position {
+	return position.Position{
+		History: 1, EventID: e.ID, Given: position.Set{Max: e.XID}, Anchor: position.Anchor{XID: e.XID, Hash: uint32(e.XID)},
 	}
 }
 
@@ -503,7 +504,7 @@ func (c *client) leave() {
 }
 
 // testKeys are those of every hub of these tests, as nodes on one database share theirs.
-var testKeys = outbox.NewPositionKeys()
+var testKeys = position.NewKeys()
 
 func newHub(buffer *Buffer) *Hub {
 	hub := NewHub(buffer)
@@ -512,4 +513,4 @@ func newHub(buffer *Buffer) *Hub {
 }
 
 // sealed is the position as readers get it.
-func sealed(p outbox.Position) string { return testKeys.Seal(p) }
+func sealed(p position.Position) string { return testKeys.Seal(p) }

@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -160,7 +160,7 @@ func (t *stream) run(ctx context.Context, refused error) error {
 }
 
 // subscribe takes a place at the hub.
-func (t *stream) subscribe(ctx context.Context) (w outbox.Position, err error) {
+func (t *stream) subscribe(ctx context.Context) (w position.Position, err error) {
 	subscribe := func(ctx context.Context) (err error) {
 		t.sub, w, err = t.Hub.subscribe(ctx, &Subscription{reader: t, filter: t.request.Filter, format: t.request.Format})
 		return err

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/ssetest"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -54,7 +55,7 @@ func hello(t *testing.T, e ssetest.Event) (h struct {
 func TestStream_SaysHelloFirst(t *testing.T) {
 	trimmed := &outbox.Gap{Reason: outbox.Trimmed, Since: epoch}
 	for name, test := range map[string]struct {
-		from    func(at outbox.Position) From
+		from    func(at position.Position) From
 		gap     *outbox.Gap
 		resumed any
 		reason  outbox.Reason
@@ -62,20 +63,20 @@ func TestStream_SaysHelloFirst(t *testing.T) {
 		// at is the event that hello stands on.
 		at int
 	}{
-		"now":           {func(outbox.Position) From { return From{} }, nil, false, "", nil, 4},
-		"earliest":      {func(outbox.Position) From { return From{Earliest: true} }, nil, false, "", numbers(1, 4), 0},
-		"since":         {func(outbox.Position) From { return From{Since: epoch} }, nil, false, "", numbers(1, 4), 0},
-		"resumed":       {func(at outbox.Position) From { return From{Position: sealed(at)} }, nil, true, "", numbers(3, 4), 2},
-		"trimmed":       {func(at outbox.Position) From { return From{Position: sealed(at)} }, trimmed, "gap", outbox.Trimmed, numbers(3, 4), 2},
-		"ahead":         {func(at outbox.Position) From { return From{Position: sealed(at)} }, &outbox.Gap{Reason: outbox.Ahead, Since: epoch}, "gap", outbox.Ahead, nil, 4},
-		"other history": {func(at outbox.Position) From { return From{Position: sealed(at)} }, &outbox.Gap{Reason: outbox.OtherHistory}, "gap", outbox.OtherHistory, nil, 4},
-		"malformed":     {func(outbox.Position) From { return From{Position: "x"} }, nil, "gap", outbox.Malformed, nil, 4},
+		"now":           {func(position.Position) From { return From{} }, nil, false, "", nil, 4},
+		"earliest":      {func(position.Position) From { return From{Earliest: true} }, nil, false, "", numbers(1, 4), 0},
+		"since":         {func(position.Position) From { return From{Since: epoch} }, nil, false, "", numbers(1, 4), 0},
+		"resumed":       {func(at position.Position) From { return From{Position: sealed(at)} }, nil, true, "", numbers(3, 4), 2},
+		"trimmed":       {func(at position.Position) From { return From{Position: sealed(at)} }, trimmed, "gap", outbox.Trimmed, numbers(3, 4), 2},
+		"ahead":         {func(at position.Position) From { return From{Position: sealed(at)} }, &outbox.Gap{Reason: outbox.Ahead, Since: epoch}, "gap", outbox.Ahead, nil, 4},
+		"other history": {func(at position.Position) From { return From{Position: sealed(at)} }, &outbox.Gap{Reason: outbox.OtherHistory}, "gap", outbox.OtherHistory, nil, 4},
+		"malformed":     {func(position.Position) From { return From{Position: "x"} }, nil, "gap", outbox.Malformed, nil, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fromTable(t, func(t *testing.T, s *server) {
 				at := after(s.commit("a", 2)[1])
 				s.commit("a", 2)
-				s.past.gap = func(outbox.Position) *outbox.Gap { return test.gap }
+				s.past.gap = func(position.Position) *outbox.Gap { return test.gap }
 				c := s.open(t, Request{From: test.from(at)})
 				events := c.next()
 				h := hello(t, events[0])
@@ -363,7 +364,7 @@ func TestStream_BehindIsReplayedAndLiveAgain(t *testing.T) {
 func TestSubscription_HoldsBoundedBytes(t *testing.T) {
 	hub := newHub(&Buffer{Bytes: -1})
 	hub.QueueBytes = 10_000
-	hub.Start(outbox.Position{History: 1})
+	hub.Start(position.Position{History: 1})
 	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
 	if err != nil {
 		t.Fatal(err)
@@ -409,7 +410,7 @@ func TestStream_ReplayMeetsLive(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 1200)
 		var during bool
-		s.past.replay = func(outbox.Leg) error {
+		s.past.replay = func(outbox.Range) error {
 			if !during {
 				during = true
 				go s.commit("a", 300)
@@ -459,9 +460,9 @@ func TestStream_IsToldOfAGapThatOpensInMidStream(t *testing.T) {
 		}
 		// It can't.
 		s.past.set(func() {
-			s.past.gap = func(outbox.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory, Since: epoch} }
+			s.past.gap = func(position.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory, Since: epoch} }
 		})
-		s.at = outbox.Position{History: 2, EventID: 1, Given: outbox.Set{Max: 3}, Anchor: outbox.Anchor{XID: 3}}
+		s.at = position.Position{History: 2, EventID: 1, Given: position.Set{Max: 3}, Anchor: position.Anchor{XID: 3}}
 		s.Hub.Start(s.at)
 		got := c.next()
 		if len(got) != 1 {
@@ -479,13 +480,13 @@ func TestStream_IsToldOfAGapThatOpensInMidStream(t *testing.T) {
 func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 3000)
-		s.past.replay = func(leg outbox.Leg) error {
+		s.past.replay = func(leg outbox.Range) error {
 			if leg.After < 500 {
 				return nil
 			}
 			s.past.replay = nil
 			s.past.events = s.past.events[2500:]
-			s.past.gap = func(outbox.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.Trimmed, Since: epoch} }
+			s.past.gap = func(position.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.Trimmed, Since: epoch} }
 			return outbox.ErrTrimmed
 		}
 		c := s.open(t, Request{From: From{Earliest: true}})
@@ -505,11 +506,11 @@ func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
 func TestStream_IsToldWhenTheHistoryOfItsReplayIsGone(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 3000)
-		s.past.replay = func(leg outbox.Leg) error {
+		s.past.replay = func(leg outbox.Range) error {
 			if leg.After < 500 {
 				return nil
 			}
-			s.past.gap = func(outbox.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory, Since: epoch} }
+			s.past.gap = func(position.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory, Since: epoch} }
 			return fmt.Errorf("replay: %w: %s", outbox.ErrTrimmed, outbox.OtherHistory)
 		}
 		c := s.open(t, Request{From: From{Earliest: true}})
@@ -543,7 +544,7 @@ func TestStream_OutlivesTheDatabase(t *testing.T) {
 		s.commit("a", 1000)
 		c.wantIDs(numbers(4, 1003)...)
 		pages := 0
-		s.past.replay = func(outbox.Leg) error {
+		s.past.replay = func(outbox.Range) error {
 			if pages++; pages == 2 {
 				return errors.New("gone")
 			}

@@ -10,16 +10,17 @@ import (
 
 	"github.com/outcrier/outcrier/internal/outage"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // Past is what streams need of the table: outbox.Reader. W is the hub's position.
 type Past interface {
-	Verify(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error)
-	Earliest(ctx context.Context, w outbox.Position) (outbox.Position, error)
-	Before(ctx context.Context, t time.Time, w outbox.Position) (outbox.Position, error)
+	Verify(ctx context.Context, p position.Position, filter outbox.Filter, w position.Position) (position.Position, *outbox.Gap, error)
+	Earliest(ctx context.Context, w position.Position) (position.Position, error)
+	Before(ctx context.Context, t time.Time, w position.Position) (position.Position, error)
 	Oldest(ctx context.Context) (time.Time, error)
-	Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
+	Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
 }
 
 // Streamer serves streams: it replays the events that each has missed, joins it to the hub,
@@ -90,7 +91,7 @@ type Request struct {
 	Reserve func(bytes int) bool
 	// Record, when not nil, begins the audit's record of the stream: from is the reader's
 	// position before it. It is called again when the topics change.
-	Record func(from outbox.Position, filter outbox.Filter) *outbox.StreamRecord
+	Record func(from position.Position, filter outbox.Filter) *outbox.StreamRecord
 	// Change handles a message of a WebSocket's client whose stream follows topics. It
 	// returns the topics to follow from then on, and the refusals.
 	Change func(ctx context.Context, change Change, topics []outbox.Pattern) ([]outbox.Pattern, []wire.Refused)
@@ -171,7 +172,7 @@ func (s *Streamer) countOut() {
 }
 
 // remembered returns the position that a stream starts from, if that needs no query.
-func (s *Streamer) remembered(from From, w outbox.Position) (received outbox.Position, ok bool) {
+func (s *Streamer) remembered(from From, w position.Position) (received position.Position, ok bool) {
 	if from == (From{}) {
 		return w, true
 	}
@@ -184,7 +185,7 @@ func (s *Streamer) remembered(from From, w outbox.Position) (received outbox.Pos
 
 // resolveStart finds the position that a stream starts from; w is the hub's. With a gap
 // it is where the stream can go on.
-func (s *Streamer) resolveStart(ctx context.Context, request Request, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
+func (s *Streamer) resolveStart(ctx context.Context, request Request, w position.Position) (position.Position, *outbox.Gap, error) {
 	switch from := request.From; {
 	case from.Position != "":
 		p, err := s.parseFrom(from)
@@ -235,7 +236,7 @@ func (o *oldest) ask(ctx context.Context, past Past) (time.Time, error) {
 }
 
 // validate returns p if a reader can go on from there, and otherwise a gap and where to go on.
-func (s *Streamer) validate(ctx context.Context, p outbox.Position, filter outbox.Filter, w outbox.Position) (outbox.Position, *outbox.Gap, error) {
+func (s *Streamer) validate(ctx context.Context, p position.Position, filter outbox.Filter, w position.Position) (position.Position, *outbox.Gap, error) {
 	received, gap, err := s.Hub.Buffer.Verify(ctx, p, filter, w)
 	if gap != nil && gap.Reason != outbox.Trimmed {
 		received = w

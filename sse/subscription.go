@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -145,7 +146,7 @@ func (s *Subscription) take(dst []*wire.Frame) (frames []*wire.Frame, state queu
 
 // rejoin restarts the subscription at W, which it returns. It also reports whether the hub
 // was restarted since, so that the reader's own position must be validated again.
-func (s *Subscription) rejoin() (w outbox.Position, restarted bool) {
+func (s *Subscription) rejoin() (w position.Position, restarted bool) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	s.mu.Lock()
@@ -159,7 +160,7 @@ func (s *Subscription) rejoin() (w outbox.Position, restarted bool) {
 // setFilter changes the subscription's filter. If nothing waits for its reader, which then
 // has everything up to the position returned, it goes on from there. Otherwise it is
 // behind, and must be replayed with the new filter.
-func (s *Subscription) setFilter(filter outbox.Filter) (at outbox.Position, idle bool) {
+func (s *Subscription) setFilter(filter outbox.Filter) (at position.Position, idle bool) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	s.hub.index.remove(s)
@@ -175,7 +176,7 @@ func (s *Subscription) setFilter(filter outbox.Filter) (at outbox.Position, idle
 }
 
 // idle returns the position of the reader, if nothing waits for it.
-func (s *Subscription) idle() (outbox.Position, bool) {
+func (s *Subscription) idle() (position.Position, bool) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	s.mu.Lock()
@@ -188,7 +189,7 @@ func (s *Subscription) idle() (outbox.Position, bool) {
 }
 
 // handed returns the position of a reader for which nothing waits. Under the hub's lock.
-func (s *Subscription) handed() outbox.Position {
+func (s *Subscription) handed() position.Position {
 	if s.from > s.hub.read {
 		return s.hub.position
 	}

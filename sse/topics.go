@@ -9,6 +9,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -41,7 +42,7 @@ func (t *stream) changeLive(ctx context.Context) (isBehind bool, err error) {
 
 // changeInReplay answers the waiting messages of a stream that replays and has reached
 // received. It returns from where to where the replay goes on.
-func (t *stream) changeInReplay(ctx context.Context, received, w outbox.Position) (outbox.Position, outbox.Position, error) {
+func (t *stream) changeInReplay(ctx context.Context, received, w position.Position) (position.Position, position.Position, error) {
 	changed := false
 	for message := t.inbox.next(); message != nil; message = t.inbox.next() {
 		filter, err := t.change(ctx, message)
@@ -83,7 +84,7 @@ func (t *stream) change(ctx context.Context, message []byte) (*outbox.Filter, er
 }
 
 // turnTo begins the audit's record of the new topics where that of the old ones ends.
-func (t *stream) turnTo(filter outbox.Filter, at outbox.Position) {
+func (t *stream) turnTo(filter outbox.Filter, at position.Position) {
 	if t.events > 0 {
 		t.note(time.Since(t.pool.began))
 	}
@@ -95,7 +96,7 @@ func (t *stream) turnTo(filter outbox.Filter, at outbox.Position) {
 }
 
 // tellTopics answers a message.
-func (t *stream) tellTopics(at outbox.Position) {
+func (t *stream) tellTopics(at position.Position) {
 	topics := t.request.Filter.Topics
 	if topics == nil {
 		topics = []outbox.Pattern{}

@@ -15,6 +15,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/ssetest"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -239,7 +240,7 @@ func TestTopics_ChangeWithinARead(t *testing.T) {
 		}
 		s.at = to
 		got := c.next()
-		var answer outbox.Position
+		var answer position.Position
 		for _, e := range got {
 			if e.Type == "outcrier.topics" {
 				answer, _ = testKeys.Open(e.ID)

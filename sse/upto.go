@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -31,7 +32,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 		return Polled{}, fmt.Errorf("until: %w", err)
 	}
 	p := poll{request: request, filter: request.Filter, limit: limit, events: []json.RawMessage{}}
-	_, gap, err := s.Hub.Buffer.Verify(ctx, until, request.Filter, outbox.Position{})
+	_, gap, err := s.Hub.Buffer.Verify(ctx, until, request.Filter, position.Position{})
 	if err != nil {
 		return Polled{}, err
 	}
@@ -48,7 +49,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 	if until.Within != nil {
 		whole.Given, whole.Within = until.Given.Union(*until.Within), nil
 	}
-	legs := received.Legs(whole)
+	legs := outbox.Ranges(received, whole)
 	for len(legs) > 0 && !p.full() {
 		leg := legs[0]
 		page, err := s.Hub.Buffer.Replay(ctx, leg, request.Filter, p.limit-len(p.events), 0)
@@ -57,7 +58,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 				if gap != nil && gap.Reason != outbox.Trimmed {
 					p.from = received // events in between are not in the answer
 				}
-				legs = received.Legs(whole)
+				legs = outbox.Ranges(received, whole)
 				continue
 			}
 		}

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -32,7 +32,7 @@ type writer struct {
 	// buf has the bytes to be written next, started by the encoder; empty between writes.
 	buf []byte
 	// sent is the last position that was sent to the reader, or is in buf.
-	sent outbox.Position
+	sent position.Position
 	// heartbeat is due when nothing was written for that time; nil while the pool has the
 	// stream, and keeps the time.
 	heartbeat *time.Timer
@@ -47,7 +47,7 @@ func (w *writer) notice(n wire.Notice) {
 }
 
 // beatAt puts a heartbeat into the buffer, at a position that the reader may not know yet.
-func (w *writer) beatAt(at outbox.Position) {
+func (w *writer) beatAt(at position.Position) {
 	moved := !at.Equal(w.sent)
 	if w.buf = w.encoder.Heartbeat(w.buf, at, moved); moved {
 		w.sent = at

@@ -264,7 +264,7 @@ func TestHistory_ErasedIsInNoMemory(t *testing.T) {
 	a := open(t, url)
 	a.add("a", 1)
 	caughtUp(t, url, nodes...)
-	start, err := position(t.Context(), url)
+	start, err := positionNow(t.Context(), url)
 	must(t, err)
 	for n := range 20 {
 		a.add("a", n+2)
@@ -401,7 +401,7 @@ func TestHistory_ErasedWhileANodeWasAway(t *testing.T) {
 	a := open(t, url)
 	a.add("a", 1)
 	caughtUp(t, url, n)
-	start, err := position(t.Context(), url)
+	start, err := positionNow(t.Context(), url)
 	must(t, err)
 	for i := range 20 {
 		a.add("a", i+2)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // The histories of this file are steps of transactions named by letters. Those
@@ -92,7 +93,7 @@ func caughtUp(t *testing.T, url string, nodes ...*node) {
 	for _, n := range nodes { // the first one begins a history
 		wait(t, func() bool { return n.tail.Status().Following })
 	}
-	text, err := position(t.Context(), url)
+	text, err := positionNow(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +222,7 @@ func TestHistory_NodeStartsAmongOpenTransactions(t *testing.T) {
 	c.add("c", 1)
 	b.add("b", 1)
 	started, goOn := make(chan struct{}), make(chan struct{})
-	n := startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{Start: func(outbox.Position) {
+	n := startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{Start: func(position.Position) {
 		close(started)
 		<-goOn
 	}})
@@ -231,7 +232,7 @@ func TestHistory_NodeStartsAmongOpenTransactions(t *testing.T) {
 	c.run(`COMMIT`)
 	close(goOn)
 	caughtUp(t, url, n)
-	from, err := position(t.Context(), url)
+	from, err := positionNow(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -37,7 +38,7 @@ func startNode(t *testing.T, database string, log *slog.Logger, tail *outbox.Tai
 	hub := sse.NewHub(&sse.Buffer{Past: outbox.Reader{Pool: pool}, Bytes: 512 << 10})
 	hub.QueueFrames = 64
 	after := tail.Start
-	tail.Start = func(p outbox.Position) {
+	tail.Start = func(p position.Position) {
 		hub.Start(p)
 		if after != nil {
 			after(p)

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // endTopic carries one event, appended when all else has committed. By P4 it is the
@@ -374,7 +375,7 @@ type row struct {
 }
 
 // check compares the events that the reader received with the table.
-func (r *reader) check(keys *outbox.PositionKeys, rows []row, ordered bool) []string {
+func (r *reader) check(keys *position.Keys, rows []row, ordered bool) []string {
 	faults := r.faults
 	if !ordered {
 		faults = nil
@@ -384,7 +385,7 @@ func (r *reader) check(keys *outbox.PositionKeys, rows []row, ordered bool) []st
 			}
 		}
 	}
-	start := outbox.Position{}
+	start := position.Position{}
 	if r.from != "earliest" {
 		var err error
 		if start, err = keys.Open(r.from); err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // ledger has the recently committed events, by the time at which their commit was
@@ -52,7 +53,7 @@ func (l *ledger) after(at time.Time) []entry {
 
 // owed are the ids of the events that a reader with this filter must have received
 // between two positions, sorted.
-func owed(entries []entry, filter outbox.Filter, from, to outbox.Position) []int64 {
+func owed(entries []entry, filter outbox.Filter, from, to position.Position) []int64 {
 	matches := map[string]bool{}
 	var ids []int64
 	for _, e := range entries {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // visitor opens a stream, leaves after a while, comes back, and some time leaves for
@@ -294,7 +295,7 @@ func (v *visitor) poll(ctx context.Context) error {
 // judge compares the events that visitors received with the ledger, some time after
 // they have left: events that they have seen may not have been confirmed yet.
 func (s *soak) judge() {
-	var keys *outbox.PositionKeys
+	var keys *position.Keys
 	for v := range s.judged {
 		if !s.closing.Load() {
 			pause(context.Background(), time.Until(v.left.Add(10*time.Second)))

@@ -21,6 +21,7 @@ import (
 	"github.com/outcrier/outcrier/internal/pgserver"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // copyOf makes a data folder from a running Postgres with pg_basebackup, for
@@ -100,7 +101,7 @@ func TestStandby_IsRefused(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	tail := outbox.Tail{URL: standby.URL(""), Log: slog.New(slog.DiscardHandler), Start: func(outbox.Position) { t.Error("it starts") }}
+	tail := outbox.Tail{URL: standby.URL(""), Log: slog.New(slog.DiscardHandler), Start: func(position.Position) { t.Error("it starts") }}
 	done := make(chan error, 1)
 	go func() { done <- tail.Run(ctx) }()
 	wait(t, func() bool { return tail.Status().Err != nil })
@@ -111,7 +112,7 @@ func TestStandby_IsRefused(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
-	if _, err := (outbox.Reader{Pool: outboxtest.Pool(t, standby.URL(""))}).Earliest(t.Context(), outbox.Position{}); !errors.Is(err, outbox.ErrStandby) {
+	if _, err := (outbox.Reader{Pool: outboxtest.Pool(t, standby.URL(""))}).Earliest(t.Context(), position.Position{}); !errors.Is(err, outbox.ErrStandby) {
 		t.Errorf("a reader on a standby says %v, want %v", err, outbox.ErrStandby)
 	}
 
@@ -220,12 +221,12 @@ func TestReader_TakesAVerdictFromTheNewPrimary(t *testing.T) {
 	pool := outboxtest.Pool(t, at(t, primary.URL(""), address.Address()))
 	reader := outbox.Reader{Pool: pool}
 	execute(t, primary.URL(""), `SELECT outcrier.settle()`, `INSERT INTO outbox (topic, type) VALUES ('a', 'x')`)
-	position := func(url string) (p outbox.Position) {
+	position := func(url string) (p position.Position) {
 		conn, err := pgx.Connect(t.Context(), url)
 		must(t, err)
 		defer conn.Close(context.Background())
-		var keys outbox.PositionKeys
-		must(t, keys.Read(t.Context(), conn, "")) // which makes one
+		var keys position.Keys
+		must(t, keys.Read(t.Context(), conn, outbox.DefaultSchema)) // which makes one
 		var text string
 		must(t, conn.QueryRow(t.Context(), `SELECT outcrier.position()`).Scan(&text))
 		p, err = keys.Open(text)

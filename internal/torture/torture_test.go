@@ -20,6 +20,7 @@ import (
 	"github.com/outcrier/outcrier/internal/pgserver"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // settings are those of the Postgres that is killed. The writer of the WAL sleeps
@@ -247,7 +248,7 @@ func let(t *testing.T, c torture) {
 			}
 		case len(readers) < c.readers && done > c.events*int64(len(readers)-c.readers/2)/int64(c.readers):
 			// From a snapshot of its own, amid everything in flight.
-			if from, err := position(t.Context(), url); err == nil {
+			if from, err := positionNow(t.Context(), url); err == nil {
 				startReader(len(readers), from)
 			}
 		case chance.IntN(3) == 0:
@@ -344,21 +345,21 @@ func filterOf(i int, topics []string, r *rand.Rand) outbox.Filter {
 }
 
 // keysOf are the keys of the positions of a database.
-func keysOf(t *testing.T, url string) *outbox.PositionKeys {
+func keysOf(t *testing.T, url string) *position.Keys {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	keys := new(outbox.PositionKeys)
-	if err := keys.Read(t.Context(), conn, ""); err != nil {
+	keys := new(position.Keys)
+	if err := keys.Read(t.Context(), conn, outbox.DefaultSchema); err != nil {
 		t.Fatal(err)
 	}
 	return keys
 }
 
-func position(ctx context.Context, url string) (text string, err error) {
+func positionNow(ctx context.Context, url string) (text string, err error) {
 	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return "", err

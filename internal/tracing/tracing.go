@@ -118,7 +118,7 @@ type past struct {
 	*Tracing
 }
 
-func (p past) Replay(ctx context.Context, leg outbox.Leg, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p past) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	ctx, span := p.tracer.Start(ctx, "replay", trace.WithAttributes(attribute.Int("outcrier.limit", limit)))
 	defer span.End()
 	page, err := p.Past.Replay(ctx, leg, filter, limit, bytes)

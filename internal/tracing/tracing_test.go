@@ -19,7 +19,7 @@ type pages struct {
 	err  error
 }
 
-func (p pages) Replay(context.Context, outbox.Leg, outbox.Filter, int, int) (outbox.Page, error) {
+func (p pages) Replay(context.Context, outbox.Range, outbox.Filter, int, int) (outbox.Page, error) {
 	return p.page, p.err
 }
 
@@ -29,7 +29,7 @@ func TestPast_HasASpanForEachPage(t *testing.T) {
 	from := map[string]string{"traceparent": "00-11111111111111111111111111111111-2222222222222222-01"}
 	page := outbox.Page{Events: []outbox.Event{{ID: 1, Headers: from}, {ID: 2, Headers: from}, {ID: 3}, {ID: 4, Headers: map[string]string{"traceparent": "no"}}}, Done: true}
 	for _, past := range []pages{{page: page}, {err: errors.New("gone")}} {
-		got, err := traced.Past(past).Replay(t.Context(), outbox.Leg{}, outbox.Filter{}, 64, 0)
+		got, err := traced.Past(past).Replay(t.Context(), outbox.Range{}, outbox.Filter{}, 64, 0)
 		if len(got.Events) != len(past.page.Events) || !errors.Is(err, past.err) {
 			t.Errorf("%+v, %v", got, err)
 		}

@@ -1,6 +1,9 @@
 package wire
 
-import "github.com/outcrier/outcrier/outbox"
+import (
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
+)
 
 // batches gathers the events of a stream that asks for them in batches: one SSE event a
 // window, whose data is a JSON array, and whose id is the position after the last of them.
@@ -15,7 +18,7 @@ type batches struct {
 	// unnamed format have, so that nothing is encoded for one stream alone.
 	data []byte
 	// at is the position after the last event of the batch.
-	at     outbox.Position
+	at     position.Position
 	events int
 	// next is the field data of the event that room was asked for.
 	next []byte
@@ -54,12 +57,12 @@ func (b *batches) Pending() int { return len(b.data) }
 
 func (b *batches) Frame(dst []byte, f *Frame) []byte { return b.FrameAt(dst, f, f.Position()) }
 
-func (b *batches) FrameAt(dst []byte, f *Frame, at outbox.Position) []byte {
+func (b *batches) FrameAt(dst []byte, f *Frame, at position.Position) []byte {
 	return b.Event(dst, f.Event, at)
 }
 
 // Event adds an event to the batch, which has room for it.
-func (b *batches) Event(dst []byte, _ *outbox.Event, at outbox.Position) []byte {
+func (b *batches) Event(dst []byte, _ *outbox.Event, at position.Position) []byte {
 	const name = "data: "
 	if b.events == 0 {
 		b.data = append(b.data, name+"["...)
@@ -92,7 +95,7 @@ func (b *batches) close(dst []byte) []byte {
 
 func (b *batches) Notice(dst []byte, n Notice) []byte { return b.plain.Notice(b.close(dst), n) }
 
-func (b *batches) Heartbeat(dst []byte, at outbox.Position, moved bool) []byte {
+func (b *batches) Heartbeat(dst []byte, at position.Position, moved bool) []byte {
 	return b.plain.Heartbeat(b.close(dst), at, moved)
 }
 

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Encoder writes the events of one stream in a wire form: plain SSE, compressed, in
@@ -22,14 +23,14 @@ type Encoder interface {
 	// Frame appends an event with the position that its frame has.
 	Frame(dst []byte, f *Frame) []byte
 	// FrameAt appends an event of a frame with another position.
-	FrameAt(dst []byte, f *Frame, at outbox.Position) []byte
+	FrameAt(dst []byte, f *Frame, at position.Position) []byte
 	// Event appends an event that is in no frame.
-	Event(dst []byte, e *outbox.Event, at outbox.Position) []byte
+	Event(dst []byte, e *outbox.Event, at position.Position) []byte
 	// Notice appends one of the server's own events.
 	Notice(dst []byte, n Notice) []byte
 	// Heartbeat appends a sign of life; at is the reader's position, and moved reports
 	// whether the reader has yet to learn it.
-	Heartbeat(dst []byte, at outbox.Position, moved bool) []byte
+	Heartbeat(dst []byte, at position.Position, moved bool) []byte
 	// End appends the goodbye, if there is one, and reports whether the response is
 	// complete then. A stream that ends without a goodbye is cut off: a client that fetches
 	// it would not ask again after a complete response.
@@ -42,7 +43,7 @@ type Encoder interface {
 type Notice struct {
 	// Name is its type without "outcrier.".
 	Name string
-	At   outbox.Position
+	At   position.Position
 	Data any
 	// Retry, if not nil, is the mean of the delays after which to reconnect.
 	Retry *time.Duration
@@ -58,7 +59,7 @@ type Encoding struct {
 	// Ping, when not nil, returns the last ping of a WebSocket's client: the encoder
 	// writes messages, whatever the format says.
 	Ping func() (payload []byte, is bool)
-	Keys *outbox.PositionKeys
+	Keys *position.Keys
 }
 
 // NewEncoder returns the encoder that a client asks for, and the format whose frames the

@@ -5,13 +5,14 @@ import (
 	"strings"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // appendEnd appends the SSE field id, and the blank line that dispatches the event (HTML
 // Standard, 9.2.6). The id is the last field: some clients commit it when they read its
 // line, and a client that is cut off before the blank line would lose an event whose
 // data came after it.
-func appendEnd(dst []byte, keys *outbox.PositionKeys, p outbox.Position) []byte {
+func appendEnd(dst []byte, keys *position.Keys, p position.Position) []byte {
 	dst = append(dst, "id: "...)
 	dst = keys.Append(dst, p)
 	return append(dst, "\n\n"...)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Frame is an event in wire form, encoded once a format for all streams that it
@@ -27,13 +28,13 @@ type Frame struct {
 
 // Read is a read of the tail without its events, one for all its parts.
 type Read struct {
-	From, To outbox.Position
+	From, To position.Position
 	// Number counts the reads of the hub.
 	Number int64
 	// At is when it was handed to the hub.
 	At time.Time
 	// Keys write the positions of its frames.
-	Keys *outbox.PositionKeys
+	Keys *position.Keys
 }
 
 // ResumeID returns the id up to which a reader has received all events of a read or range, once
@@ -47,7 +48,7 @@ func ResumeID(id int64, tied bool) int64 {
 }
 
 // Position returns the position of a reader that has received the event and all before it.
-func (f *Frame) Position() outbox.Position {
+func (f *Frame) Position() position.Position {
 	p := f.Read.To
 	p.EventID = ResumeID(f.Event.ID, f.Tied)
 	if !f.Last {
@@ -73,7 +74,7 @@ type encoded struct {
 	// compressed.
 	sum, headSum checksum
 	// key is what the id was sealed with.
-	key *outbox.PositionKey
+	key *position.Key
 }
 
 // in returns the frame in a format, and encodes it the first time. Two goroutines may both

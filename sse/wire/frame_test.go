@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -28,7 +29,7 @@ func checkFrame(t interface {
 	Errorf(string, ...any)
 }, e outbox.Event) {
 	t.Helper()
-	position := outbox.Position{EventID: e.ID, Given: outbox.Set{Max: e.XID}, Anchor: outbox.Anchor{XID: e.XID}}
+	position := position.Position{EventID: e.ID, Given: position.Set{Max: e.XID}, Anchor: position.Anchor{XID: e.XID}}
 	for format := range Format(formats) {
 		stream := appendEnd([]byte("data: before\n"), testKeys, position)
 		frame := appendEnd(appendHead(nil, &e, format), testKeys, position)
@@ -162,14 +163,14 @@ func TestEnvelope_HasHeadersAsExtensions(t *testing.T) {
 // topic would give ids, from memory, that are not taken when they come back.
 func TestFrame_IsSealedWithTheKeyThatIsUsed(t *testing.T) {
 	e := outbox.Event{ID: 7, XID: 7, Topic: "a", Type: "t", Payload: []byte("{}"), CreatedAt: epoch}
-	keys := outbox.NewPositionKeys()
+	keys := position.NewKeys()
 	read := &Read{To: after(e), Keys: keys}
 	f := &Frame{Event: &e, Read: read, Last: true}
 	first, gzip := f.in(0), f.in(Gzip)
 	if f.in(0) != first || f.in(Gzip) != gzip {
 		t.Error("it is encoded again without cause")
 	}
-	read.Keys = outbox.NewPositionKeys()
+	read.Keys = position.NewKeys()
 	second := f.in(0)
 	if string(second.wire) == string(first.wire) || len(second.wire) != len(first.wire) || f.in(Gzip) == gzip {
 		t.Errorf("under a new key it is %q", second.wire)

@@ -8,7 +8,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Goodbye is a reason for the end of a stream that is sent to the reader, in the event
@@ -34,7 +34,7 @@ type Ending struct {
 	// Closing is how a WebSocket answers what its client sent; nil for none.
 	Closing *Closing
 	// At is the last position that the reader was sent, the zero value for none.
-	At outbox.Position
+	At position.Position
 	// Retry is the mean of the delays after which to reconnect.
 	Retry time.Duration
 }

@@ -8,7 +8,7 @@ import (
 
 	"github.com/klauspost/compress/flate"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // With Gzip a frame is compressed on its own, once for all streams: the result ends at a
@@ -71,7 +71,7 @@ func (g *compressed) Frame(dst []byte, f *Frame) []byte {
 	return dst
 }
 
-func (g *compressed) FrameAt(dst []byte, f *Frame, at outbox.Position) []byte {
+func (g *compressed) FrameAt(dst []byte, f *Frame, at position.Position) []byte {
 	e := f.within(g.format, g.maxData)
 	dst, sum := appendEndStored(append(begin(g.pack(dst)), e.data()...), g.keys, at)
 	g.sum.join(e.headSum)
@@ -116,7 +116,7 @@ func (e *encoded) compress() *encoded {
 
 // appendEndStored is appendEnd after a compressed head; it also returns the checksum of its
 // text.
-func appendEndStored(dst []byte, keys *outbox.PositionKeys, p outbox.Position) ([]byte, checksum) {
+func appendEndStored(dst []byte, keys *position.Keys, p position.Position) ([]byte, checksum) {
 	end := appendEnd(nil, keys, p)
 	return appendStored(dst, end), summed(end)
 }

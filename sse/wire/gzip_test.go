@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Whatever a stream sends, in whatever order, a reader who decompresses it has what
@@ -51,7 +52,7 @@ func TestGzip_SaysTheSame(t *testing.T) {
 			case "add":
 				each(func(e Encoder, dst []byte) []byte { return e.Frame(dst, frame) })
 			case "add at":
-				at := outbox.Position{History: 7, EventID: id, Given: to.Given}
+				at := position.Position{History: 7, EventID: id, Given: to.Given}
 				each(func(e Encoder, dst []byte) []byte { return e.FrameAt(dst, frame, at) })
 			case "say":
 				said := Notice{Name: "said", At: after(e), Data: payload}

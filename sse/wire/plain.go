@@ -1,12 +1,15 @@
 package wire
 
-import "github.com/outcrier/outcrier/outbox"
+import (
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
+)
 
 // plain writes SSE as it is.
 type plain struct {
 	format  Format
 	maxData int
-	keys    *outbox.PositionKeys
+	keys    *position.Keys
 }
 
 // Comments have no blank line after them: some clients take every blank line for the end of
@@ -28,11 +31,11 @@ func (p *plain) Frame(dst []byte, f *Frame) []byte {
 	return append(begin(dst), f.within(p.format, p.maxData).wire...)
 }
 
-func (p *plain) FrameAt(dst []byte, f *Frame, at outbox.Position) []byte {
+func (p *plain) FrameAt(dst []byte, f *Frame, at position.Position) []byte {
 	return appendEnd(append(begin(dst), f.within(p.format, p.maxData).data()...), p.keys, at)
 }
 
-func (p *plain) Event(dst []byte, e *outbox.Event, at outbox.Position) []byte {
+func (p *plain) Event(dst []byte, e *outbox.Event, at position.Position) []byte {
 	return appendEnd(appendHeadWithin(begin(dst), e, p.format, p.maxData), p.keys, at)
 }
 
@@ -47,7 +50,7 @@ func (p *plain) Notice(dst []byte, n Notice) []byte {
 	return appendEnd(append(dst, '\n'), p.keys, n.At)
 }
 
-func (p *plain) Heartbeat(dst []byte, at outbox.Position, moved bool) []byte {
+func (p *plain) Heartbeat(dst []byte, at position.Position, moved bool) []byte {
 	if moved {
 		return p.Notice(dst, Notice{Name: "position", At: at, Data: struct{}{}})
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/gobwas/ws"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // messages writes a stream as the messages of a WebSocket (RFC 6455): the same events at the
@@ -29,11 +30,11 @@ const (
 
 func (m *messages) Open(dst []byte) []byte { return begin(dst) }
 
-func (m *messages) FrameAt(dst []byte, f *Frame, at outbox.Position) []byte {
+func (m *messages) FrameAt(dst []byte, f *Frame, at position.Position) []byte {
 	return appendMessage(begin(dst), m.keys, at, f.within(m.format, m.maxData).tail())
 }
 
-func (m *messages) Event(dst []byte, e *outbox.Event, at outbox.Position) []byte {
+func (m *messages) Event(dst []byte, e *outbox.Event, at position.Position) []byte {
 	return appendMessage(begin(dst), m.keys, at, appendTailWithin(nil, e, m.format, m.maxData))
 }
 
@@ -43,7 +44,7 @@ func (m *messages) Notice(dst []byte, n Notice) []byte {
 
 // Heartbeat is a message, since pages don't see pings, and a ping, whose answer shows
 // proxies and the other end that the connection is used.
-func (m *messages) Heartbeat(dst []byte, at outbox.Position, _ bool) []byte {
+func (m *messages) Heartbeat(dst []byte, at position.Position, _ bool) []byte {
 	dst = m.Notice(dst, Notice{Name: "position", At: at, Data: struct{}{}})
 	return appendControl(dst, ws.OpPing, nil)
 }
@@ -94,7 +95,7 @@ func (m *messages) Seal(dst []byte) []byte {
 }
 
 // appendMessage appends the message of a reader who then stands at a position.
-func appendMessage(dst []byte, keys *outbox.PositionKeys, at outbox.Position, tail []byte) []byte {
+func appendMessage(dst []byte, keys *position.Keys, at position.Position, tail []byte) []byte {
 	var room [128]byte
 	position := keys.Append(room[:0], at)
 	dst = appendHeader(dst, ws.OpText, len(beforePosition)+len(position)+len(tail))

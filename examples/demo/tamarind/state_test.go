@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // What a page shows and what its stream brings later are each other's
@@ -33,12 +34,12 @@ func TestState_MeetsItsPosition(t *testing.T) {
 	writers.Wait()
 
 	list := events(t, d.pool)
-	var keys outbox.PositionKeys
-	if err := keys.Read(t.Context(), d.pool, ""); err != nil {
+	var keys position.Keys
+	if err := keys.Read(t.Context(), d.pool, outbox.DefaultSchema); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range states {
-		position := must[outbox.Position](t)(keys.Open(s.Position))
+		position := must[position.Position](t)(keys.Open(s.Position))
 		for _, e := range list {
 			if e.Topic != "reviewers" {
 				continue

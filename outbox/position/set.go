@@ -1,4 +1,4 @@
-package outbox
+package position
 
 import "slices"
 
@@ -16,9 +16,9 @@ type Set struct {
 	Except []uint64
 }
 
-// newSet returns the set of transactions visible to a snapshot with xip in progress, where
+// NewSet returns the set of transactions visible to a snapshot with xip in progress, where
 // max is the largest xid among the visible events.
-func newSet(max uint64, xip []uint64) Set {
+func NewSet(max uint64, xip []uint64) Set {
 	n, _ := slices.BinarySearch(xip, max)
 	return Set{Max: max, Except: xip[:n:n]}
 }

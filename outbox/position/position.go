@@ -1,4 +1,4 @@
-package outbox
+package position
 
 import (
 	"crypto/sha256"
@@ -44,8 +44,12 @@ type Anchor struct {
 	Hash uint32
 }
 
-// newAnchor hashes an event like the SQL function anchor does.
-func newAnchor(xid uint64, id int64, createdAt time.Time) Anchor {
+// SettledXID is the transaction of rows that came from another cluster: older than all
+// others.
+const SettledXID = 3
+
+// NewAnchor hashes an event like the SQL function anchor does.
+func NewAnchor(xid uint64, id int64, createdAt time.Time) Anchor {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d:%d:%d", xid, id, createdAt.UnixMicro()))
 	return Anchor{XID: xid, Hash: binary.BigEndian.Uint32(sum[:4])}
 }
@@ -63,8 +67,8 @@ func (p Position) Equal(q Position) bool {
 	return p.History == q.History && p.EventID == q.EventID && p.Anchor == q.Anchor && p.Removal == q.Removal && p.Given.equal(q.Given)
 }
 
-// String describes the position, for logs. It is not what readers are sent: PositionKeys
-// write that.
+// String describes the position, for logs. It is not what readers are sent: Keys write
+// that.
 func (p Position) String() string {
 	text := fmt.Sprintf("event %d of history %08x, transactions up to %d", p.EventID, p.History, p.Given.Max)
 	if len(p.Given.Except) > 0 {
@@ -76,7 +80,7 @@ func (p Position) String() string {
 	return text + fmt.Sprintf(", anchor %d %08x, removal %d", p.Anchor.XID, p.Anchor.Hash, p.Removal)
 }
 
-// Within the limits of any proxy's header buffers, and of DESIGN's 2 kB when it is sealed
+// Within the limits of any proxy's header buffers, and of the 2 kB that are promised when it is sealed
 // and written in base64.
 const maxPositionBytes = 93 * sealedStep
 
@@ -196,7 +200,7 @@ func (r *unpacker) snapshot(p *Position) {
 		p.Given.Except = append(p.Given.Except, xid)
 		previous = xid
 	}
-	if r.err == nil && (p.Anchor.XID < p.Given.Max || p.Given.Max < settledXID) {
+	if r.err == nil && (p.Anchor.XID < p.Given.Max || p.Given.Max < SettledXID) {
 		r.err = errors.New("a number out of range")
 	}
 	// The maximum is a member of the set, so it can't be an exception.

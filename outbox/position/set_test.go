@@ -1,4 +1,4 @@
-package outbox
+package position
 
 import (
 	"slices"
@@ -65,7 +65,7 @@ func TestSet_IsWhatASnapshotSees(t *testing.T) {
 			}
 		}
 		newest := rapid.Uint64Range(0, lastXID).Filter(func(xid uint64) bool { return !open[xid] }).Draw(t, "max")
-		s := newSet(newest, xip)
+		s := NewSet(newest, xip)
 		for xid := uint64(1); xid <= lastXID; xid++ {
 			if want := xid <= newest && !open[xid]; s.Has(xid) != want {
 				t.Errorf("max %d, in progress %v: has %d: %v, want %v", newest, xip, xid, s.Has(xid), want)

@@ -1,4 +1,4 @@
-package outbox
+package position
 
 import (
 	"bytes"
@@ -16,12 +16,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
 
-// PositionKeys write positions and read them. A written one is "1042.", the id of its last
+// Keys write positions and read them. A written one is "1042.", the id of its last
 // event, and base64url of
 //
 //	form (1 byte), key (1), tag (16), sealed (the packed position, in steps of 16)
@@ -32,18 +31,18 @@ import (
 // in the same bytes by every node, and no random number can come twice. The SQL function
 // seal does the same; docs/decisions/0013-sealed-positions.md argues why.
 //
-// The keys are in the database. A Tail that has PositionKeys reads them when it connects, and
+// The keys are in the database. A Tail that has Keys reads them when it connects, and
 // learns of new ones. Two of them are taken at a time: the one that is used, and the one
 // before or after it.
 //
 // The methods may be called at the same time. The zero value and nil have no key: their
 // positions can't be read, and they read none.
-type PositionKeys struct {
-	present atomic.Pointer[positionKeys]
+type Keys struct {
+	present atomic.Pointer[keys]
 }
 
-// PositionKey is the key that positions are written with.
-type PositionKey struct {
+// Key is the key that positions are written with.
+type Key struct {
 	number byte
 	// inner and outer are the blocks that HMAC makes of a key (RFC 2104), and the states of
 	// SHA-256 after them, which halve the work.
@@ -51,25 +50,25 @@ type PositionKey struct {
 	innerState, outerState []byte
 }
 
-type positionKeys struct {
-	used  *PositionKey
-	taken []*PositionKey
+type keys struct {
+	used  *Key
+	taken []*Key
 }
 
-// NewPositionKeys makes a random key, for positions that only this process reads. A Tail
+// NewKeys makes a random key, for positions that only this process reads. A Tail
 // replaces it.
-func NewPositionKeys() *PositionKeys {
+func NewKeys() *Keys {
 	var secret [sha256.Size]byte
 	_, _ = rand.Read(secret[:]) // never fails
-	key := newPositionKey(1, secret[:])
-	k := new(PositionKeys)
-	k.present.Store(&positionKeys{used: key, taken: []*PositionKey{key}})
+	key := newKey(1, secret[:])
+	k := new(Keys)
+	k.present.Store(&keys{used: key, taken: []*Key{key}})
 	return k
 }
 
-// newPositionKey makes a key of a secret of a block at most.
-func newPositionKey(number byte, secret []byte) *PositionKey {
-	key := &PositionKey{number: number}
+// newKey makes a key of a secret of a block at most.
+func newKey(number byte, secret []byte) *Key {
+	key := &Key{number: number}
 	copy(key.inner[:], secret)
 	copy(key.outer[:], secret)
 	for i := range key.inner {
@@ -81,7 +80,7 @@ func newPositionKey(number byte, secret []byte) *PositionKey {
 }
 
 // prepare makes the states of the blocks.
-func (k *PositionKey) prepare() {
+func (k *Key) prepare() {
 	k.innerState, k.outerState = stateBehind(k.inner[:]), stateBehind(k.outer[:])
 }
 
@@ -98,7 +97,7 @@ func stateBehind(block []byte) []byte {
 // Used returns the key that positions are written with now, nil if there is none. A
 // position written with another key must be written again before it is sent: that key may
 // be gone when it comes back.
-func (k *PositionKeys) Used() *PositionKey {
+func (k *Keys) Used() *Key {
 	if k == nil {
 		return nil
 	}
@@ -108,24 +107,21 @@ func (k *PositionKeys) Used() *PositionKey {
 	return nil
 }
 
-// positionKeysSQL makes a key where there is none: after a dump of the schema alone, or a
+// keysSQL makes a key where there is none: after a dump of the schema alone, or a
 // test suite that has emptied every table.
-const positionKeysSQL = `SELECT n, inner_block, outer_block, used FROM outcrier.position_keys()`
+const keysSQL = `SELECT n, inner_block, outer_block, used FROM outcrier.position_keys()`
 
-// keysEvery is how old the keys of a tail may get. A new one is used ten minutes after it
-// was made.
-const keysEvery = 20 * time.Second
-
-// Read reads the keys of a schema's outbox. The role needs the rights of outcrier_server.
-func (k *PositionKeys) Read(ctx context.Context, q interface {
+// Read reads the keys of the outbox of a schema, an outbox.Schema. The role needs the rights
+// of outcrier_server.
+func (k *Keys) Read(ctx context.Context, q interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}, schema Schema) error {
-	rows, err := q.Query(ctx, schema.SQL(positionKeysSQL))
+}, schema interface{ SQL(query string) string }) error {
+	rows, err := q.Query(ctx, schema.SQL(keysSQL))
 	if err != nil {
-		return fmt.Errorf("read the keys of positions: %w", migrated(err))
+		return fmt.Errorf("read the keys of positions: %w", err)
 	}
 	defer rows.Close()
-	next := new(positionKeys)
+	next := new(keys)
 	for rows.Next() {
 		var n int
 		var inner, outer []byte
@@ -133,7 +129,7 @@ func (k *PositionKeys) Read(ctx context.Context, q interface {
 		if err := rows.Scan(&n, &inner, &outer, &used); err != nil {
 			return fmt.Errorf("read the keys of positions: %w", err)
 		}
-		key := &PositionKey{number: byte(n)}
+		key := &Key{number: byte(n)}
 		if copy(key.inner[:], inner) != sha256.BlockSize || copy(key.outer[:], outer) != sha256.BlockSize {
 			return fmt.Errorf("read the keys of positions: key %d is not of %d bytes twice", n, sha256.BlockSize)
 		}
@@ -144,7 +140,7 @@ func (k *PositionKeys) Read(ctx context.Context, q interface {
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read the keys of positions: %w", migrated(err))
+		return fmt.Errorf("read the keys of positions: %w", err)
 	}
 	// Frames know what they were written with by the pointer.
 	if old := k.present.Load(); old != nil {
@@ -155,7 +151,7 @@ func (k *PositionKeys) Read(ctx context.Context, q interface {
 }
 
 // keep has the keys that were there before be the same pointers.
-func (p *positionKeys) keep(old *positionKeys) {
+func (p *keys) keep(old *keys) {
 	for i, key := range p.taken {
 		for _, before := range old.taken {
 			if key.number == before.number && key.inner == before.inner {
@@ -184,10 +180,10 @@ const (
 
 // Seal writes a position. One that would be too long is rounded down: it claims less, so
 // that events may come again and none is lost.
-func (k *PositionKeys) Seal(p Position) string { return string(k.Append(nil, p)) }
+func (k *Keys) Seal(p Position) string { return string(k.Append(nil, p)) }
 
 // Append appends the written position to dst.
-func (k *PositionKeys) Append(dst []byte, p Position) []byte {
+func (k *Keys) Append(dst []byte, p Position) []byte {
 	key := k.Used()
 	if key == nil {
 		dst = strconv.AppendInt(dst, p.EventID, 10)
@@ -212,7 +208,7 @@ type sealing struct {
 var sealings = sync.Pool{New: func() any { return &sealing{Hash: sha256.New()} }}
 
 // begin writes what stands before the packed position in the message.
-func (s *sealing) begin(key *PositionKey, form byte, id int64) {
+func (s *sealing) begin(key *Key, form byte, id int64) {
 	s.message = append(s.message[:0], form, key.number)
 	s.message = binary.BigEndian.AppendUint64(s.message, uint64(id))
 }
@@ -221,7 +217,7 @@ func (s *sealing) begin(key *PositionKey, form byte, id int64) {
 const messageHead = 2 + 8
 
 // seal appends the position of the message.
-func (s *sealing) seal(dst []byte, key *PositionKey, id int64) []byte {
+func (s *sealing) seal(dst []byte, key *Key, id int64) []byte {
 	s.message = append(s.message, zeros[:-(len(s.message)-messageHead)&(sealedStep-1)]...)
 	s.sealed = append(s.sealed[:0], s.message[:2]...)
 	s.sealed = append(s.sealed, s.mac(key, s.message)[:tagBytes]...)
@@ -235,7 +231,7 @@ func (s *sealing) seal(dst []byte, key *PositionKey, id int64) []byte {
 var zeros [sealedStep]byte
 
 // unseal opens s.sealed, in the message, and reports whether the tag is of that and the id.
-func (s *sealing) unseal(key *PositionKey, id int64) (packed []byte, ok bool) {
+func (s *sealing) unseal(key *Key, id int64) (packed []byte, ok bool) {
 	tag := s.sealed[2:sealedHead]
 	s.begin(key, s.sealed[0], id)
 	s.message = append(s.message, s.sealed[sealedHead:]...)
@@ -245,7 +241,7 @@ func (s *sealing) unseal(key *PositionKey, id int64) (packed []byte, ok bool) {
 }
 
 // xor seals packed bytes, or opens sealed ones.
-func (s *sealing) xor(key *PositionKey, text, tag []byte) {
+func (s *sealing) xor(key *Key, text, tag []byte) {
 	s.block[0] = formStream
 	copy(s.block[1:], tag)
 	for i := uint32(0); len(text) > 0; i++ {
@@ -255,7 +251,7 @@ func (s *sealing) xor(key *PositionKey, text, tag []byte) {
 }
 
 // mac returns HMAC-SHA256 of a message, until the next call.
-func (s *sealing) mac(key *PositionKey, message []byte) []byte {
+func (s *sealing) mac(key *Key, message []byte) []byte {
 	s.resume(key.innerState)
 	s.Write(message)
 	inner := s.Sum(s.sum[:0])
@@ -276,7 +272,7 @@ var ErrMalformedPosition = errors.New("malformed position")
 // Open reads a position that Append of any node or the SQL function position wrote. It
 // accepts nothing else and makes no query, and its time does not depend on the content: a
 // position is input from strangers.
-func (k *PositionKeys) Open(text string) (Position, error) {
+func (k *Keys) Open(text string) (Position, error) {
 	p, err := k.open(text)
 	if err != nil {
 		return Position{}, fmt.Errorf("%w: %w", ErrMalformedPosition, err)
@@ -284,7 +280,7 @@ func (k *PositionKeys) Open(text string) (Position, error) {
 	return p, nil
 }
 
-func (k *PositionKeys) open(text string) (p Position, err error) {
+func (k *Keys) open(text string) (p Position, err error) {
 	if len(text) > maxPositionText {
 		return p, fmt.Errorf("%d bytes long, at most %d are allowed", len(text), maxPositionText)
 	}
@@ -322,7 +318,7 @@ func (k *PositionKeys) open(text string) (p Position, err error) {
 }
 
 // numbered returns the key with the number, nil if there is none.
-func (k *PositionKeys) numbered(number byte) *PositionKey {
+func (k *Keys) numbered(number byte) *Key {
 	if k == nil {
 		return nil
 	}

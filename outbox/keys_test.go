@@ -8,6 +8,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // sqlPosition is a position as an application gets it.
@@ -16,7 +17,7 @@ func sqlPosition(t testing.TB, db database) string {
 	return ask1[string](t, db, `SELECT outcrier.position()`)
 }
 
-func TestPositionKeys_SQLIsHMAC(t *testing.T) {
+func TestKeys_SQLIsHMAC(t *testing.T) {
 	pool := outboxtest.New(t)
 	// RFC 4231, test case 2.
 	const query = `
@@ -30,10 +31,10 @@ FROM (SELECT convert_to('Jefe', 'UTF8') || decode(repeat('00', 60), 'hex') AS k)
 
 // A new key is used ten minutes later, the one before is taken until the next rotation, and
 // a node learns of both while it runs.
-func TestPositionKeys_RotateUnderARunningTail(t *testing.T) {
+func TestKeys_RotateUnderARunningTail(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	keys := new(outbox.PositionKeys)
+	keys := new(position.Keys)
 	tail := &outbox.Tail{URL: url, Keys: keys, IdleTurn: 10 * time.Millisecond}
 	tail.ReadKeysEvery(time.Millisecond)
 	c := follow(t, tail)
@@ -70,10 +71,10 @@ func TestPositionKeys_RotateUnderARunningTail(t *testing.T) {
 
 // No row is load-bearing: a key that is gone is made anew, and what was sealed with it is a
 // gap from then on.
-func TestPositionKeys_GoneAreMadeAnew(t *testing.T) {
+func TestKeys_GoneAreMadeAnew(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	keys := new(outbox.PositionKeys)
+	keys := new(position.Keys)
 	tail := &outbox.Tail{URL: url, Keys: keys, IdleTurn: 10 * time.Millisecond}
 	tail.ReadKeysEvery(time.Millisecond)
 	p := follow(t, tail).starts[0]
@@ -81,7 +82,7 @@ func TestPositionKeys_GoneAreMadeAnew(t *testing.T) {
 	exec(t, pool, `TRUNCATE outcrier.position_key`)
 	eventually(t, func() bool { return keys.Seal(p) != old })
 	for _, text := range []string{old, bySQL} {
-		if _, err := keys.Open(text); !errors.Is(err, outbox.ErrMalformedPosition) {
+		if _, err := keys.Open(text); !errors.Is(err, position.ErrMalformedPosition) {
 			t.Errorf("%s: %v", text, err)
 		}
 	}
@@ -92,15 +93,15 @@ func TestPositionKeys_GoneAreMadeAnew(t *testing.T) {
 
 // Where the schema came without its rows there is no key until a node starts, and a position
 // that is given all the same is a gap.
-func TestPositionKeys_WithoutOneAPositionIsAGap(t *testing.T) {
+func TestKeys_WithoutOneAPositionIsAGap(t *testing.T) {
 	pool := outboxtest.New(t)
 	exec(t, pool, `TRUNCATE outcrier.position_key`)
 	text := sqlPosition(t, pool)
-	keys := new(outbox.PositionKeys)
-	if err := keys.Read(t.Context(), pool, ""); err != nil {
+	keys := new(position.Keys)
+	if err := keys.Read(t.Context(), pool, outbox.DefaultSchema); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := keys.Open(text); !strings.HasPrefix(text, "0.") || !errors.Is(err, outbox.ErrMalformedPosition) {
+	if _, err := keys.Open(text); !strings.HasPrefix(text, "0.") || !errors.Is(err, position.ErrMalformedPosition) {
 		t.Errorf("%s: %v", text, err)
 	}
 }
