@@ -82,7 +82,7 @@ BEGIN
 END
 $$;
 
--- anchor is an event's hash, as in outbox.Anchor: it shows whether an xid still means
+-- anchor is an event's hash, as in position.Anchor: it shows whether an xid still means
 -- the same commit.
 CREATE FUNCTION outcrier.anchor(xid xid8, id bigint, created_at timestamptz) RETURNS int
 LANGUAGE sql STABLE PARALLEL SAFE

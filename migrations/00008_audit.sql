@@ -16,7 +16,7 @@
 -- +goose Up
 -- +goose StatementBegin
 
--- outbox.Position's two sets: the events received, and, of the read that the position stands
+-- position.Position's two sets: the events received, and, of the read that the position stands
 -- within, those received up to event_id.
 CREATE TYPE outcrier.position_set AS (max_xid xid8, in_flight xid8[], within_max_xid xid8, within_in_flight xid8[], event_id bigint);
 
