@@ -29,8 +29,8 @@ var mutants = []mutant{
 		{"outbox/read.go", "	if few {\n", "	if false {\n"},
 	}},
 	{"the snapshot's xmax as M", []edit{
-		{"outbox/read.go", "newSet(to.Anchor.XID, s.inProgress)", "newSet(max(to.Anchor.XID, s.max-1), s.inProgress)"},
-		{"outbox/position.go", "	if p.Anchor.XID != top {\n", "	if p.Anchor.XID > top {\n"},
+		{"outbox/read.go", "position.NewSet(to.Anchor.XID, s.inProgress)", "position.NewSet(max(to.Anchor.XID, s.max-1), s.inProgress)"},
+		{"outbox/position/position.go", "	if p.Anchor.XID != top {\n", "	if p.Anchor.XID > top {\n"},
 	}},
 	{"a lower bound on id", []edit{
 		{"outbox/read.go", "xid < high OFFSET 0", "xid < high AND id > $3 OFFSET 0"},
@@ -45,7 +45,7 @@ var mutants = []mutant{
 		{"sse/wire/frame.go", "	if !f.Last {\n", "	if f.Serial < 0 {\n"},
 	}},
 	{"forget what is in flight at the start", []edit{
-		{"outbox/read.go", "	position, _, err := advance(Position{History: history, Anchor: Anchor{XID: settledXID}}, r)\n", "	position, _, err := advance(Position{History: history, Anchor: Anchor{XID: settledXID}}, r)\n	position.Given.Except = nil\n"},
+		{"outbox/read.go", "	position, _, err := advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)\n", "	position, _, err := advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)\n	position.Given.Except = nil\n"},
 	}},
 	{"hand over from another W", []edit{
 		{"sse/stream.go", "	if err := t.replay(ctx, received, w); err != nil {\n		return err\n	}\n	if !t", "	if err := t.replay(ctx, received, t.Hub.Position()); err != nil {\n		return err\n	}\n	if !t"},
@@ -60,7 +60,7 @@ var mutants = []mutant{
 		{"outbox/replay.go", "(o.xid > $1 OR o.xid = ANY ($2::xid8[]))", "(o.xid > $1 OR false AND o.xid = ANY ($2::xid8[]))"},
 	}},
 	{"a resume in the middle of a read starts it again", []edit{
-		{"outbox/leg.go", "From: from, To: end, After: p.EventID})", "From: from, To: end})"},
+		{"outbox/range.go", "From: from, To: end, After: p.EventID})", "From: from, To: end})"},
 	}},
 	{"a full queue drops its oldest frame", []edit{
 		{"sse/subscription.go", "		s.lag()\n		return true\n", "		s.queue = append(s.queue[1:], f)\n		return true\n"},
