@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 type alertRule struct {
@@ -66,7 +68,7 @@ func TestAlerts_SeeThatNothingIsThere(t *testing.T) {
 
 // TestDashboard_IsRedWhenOneOfFiveNodesDoesNotFollow has Prometheus evaluate the first panel.
 func TestDashboard_IsRedWhenOneOfFiveNodesDoesNotFollow(t *testing.T) {
-	promtool := need(t, "promtool")
+	promtool := testkit.Program(t, "promtool")
 	var dashboard struct {
 		Panels []struct {
 			Title       string

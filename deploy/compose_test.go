@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"go.yaml.in/yaml/v3"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -178,7 +179,7 @@ func TestCompose_LoginsMayDoNoMoreThanTheyNeed(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"node1", "demo"} {
-		s, listen := c.Services[name], free(t)
+		s, listen := c.Services[name], testkit.FreeAddress(t)
 		cmd := exec.Command(binary(t), "serve") // the image's
 		if name == "demo" {
 			cmd = exec.Command(demo(t))
@@ -205,7 +206,7 @@ func TestCompose_LoginsMayDoNoMoreThanTheyNeed(t *testing.T) {
 			_ = cmd.Process.Signal(syscall.SIGTERM)
 			_ = cmd.Wait()
 		})
-		eventually(t, name+" is ready", func() bool {
+		testkit.Eventually(t, name+" is ready", func() bool {
 			return exec.CommandContext(t.Context(), binary(t), "health", "--url", "http://"+listen).Run() == nil
 		})
 	}
@@ -238,7 +239,7 @@ func TestCompose_LoginsMayDoNoMoreThanTheyNeed(t *testing.T) {
 const drain = 5 * time.Second
 
 func TestCompose_NginxTakesItsConfiguration(t *testing.T) {
-	nginx := need(t, "nginx")
+	nginx := testkit.Program(t, "nginx")
 	for _, file := range []string{"compose/nginx.conf", "compose/demo.conf"} {
 		// nginx looks up the names of nodes.
 		config := strings.NewReplacer("node1:", "127.0.0.1:", "node2:", "127.0.0.2:").Replace(read(t, file))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"debug/elf"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,8 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -143,7 +142,7 @@ func TestImage_HoldsAllThatTheServerNeeds(t *testing.T) {
 		t.Error("the image has no check of health")
 	}
 
-	listen := free(t)
+	listen := testkit.FreeAddress(t)
 	// inside runs the binary as a container of the image would.
 	inside := func(ctx context.Context, args ...string) *exec.Cmd {
 		cmd := exec.CommandContext(ctx, "/outcrier", args...)
@@ -164,7 +163,7 @@ func TestImage_HoldsAllThatTheServerNeeds(t *testing.T) {
 		_ = server.Process.Kill()
 		_ = server.Wait()
 	})
-	eventually(t, "the server is healthy", func() bool {
+	testkit.Eventually(t, "the server is healthy", func() bool {
 		out, err := inside(t.Context(), "health").CombinedOutput()
 		return err == nil && string(out) == "ok\n"
 	})
@@ -176,25 +175,5 @@ func TestImage_HoldsAllThatTheServerNeeds(t *testing.T) {
 	}
 	if out, err := inside(t.Context(), "health").CombinedOutput(); err == nil {
 		t.Errorf("without a server health says %s", out)
-	}
-}
-
-// free is an address on loopback that was free just now.
-func free(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 30 s: %s", what)
-		}
 	}
 }

@@ -55,21 +55,6 @@ func read(t *testing.T, file string) string {
 	return string(content)
 }
 
-// need is the path of a program, which is in CI.
-func need(t *testing.T, name string) string {
-	t.Helper()
-	for _, path := range []string{name, "/usr/sbin/" + name} {
-		if path, err := exec.LookPath(path); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("CI is set, but %s is not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
-
 func missing(all []string, want ...string) (none []string) {
 	for _, w := range want {
 		if !slices.Contains(all, w) {

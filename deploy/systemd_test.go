@@ -6,10 +6,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 func TestSystemd_UnitIsRightAndHardened(t *testing.T) {
-	analyze := need(t, "systemd-analyze")
+	analyze := testkit.Program(t, "systemd-analyze")
 	// The unit with a binary that is there.
 	unit := strings.ReplaceAll(read(t, "systemd/outcrier.service"), "/usr/local/bin/outcrier", binary(t))
 	path := filepath.Join(t.TempDir(), "outcrier.service")

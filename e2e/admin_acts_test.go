@@ -12,6 +12,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
@@ -62,7 +63,7 @@ func TestAdmin_WorksByKeyboard(t *testing.T) {
 	tabTo(`#nav a[href="#/history"]`)
 	press(kb.Enter)
 	see(t, tab, `#search-topic`)
-	eventually(t, "the heading has the focus", func() bool { return eval[string](t, tab, `document.activeElement.tagName`) == "H1" })
+	testkit.Eventually(t, "the heading has the focus", func() bool { return eval[string](t, tab, `document.activeElement.tagName`) == "H1" })
 	tabTo(`#search-topic`)
 	do(t, tab, chromedp.KeyEvent("user/2"))
 	press(kb.Enter)
@@ -77,7 +78,7 @@ func TestAdmin_WorksByKeyboard(t *testing.T) {
 	press(kb.Enter)
 	see(t, tab, `dialog[open]`)
 	press(kb.Escape) // thought better of it
-	eventually(t, "the dialog is gone", func() bool { return eval[bool](t, tab, `document.querySelector('dialog') === null`) })
+	testkit.Eventually(t, "the dialog is gone", func() bool { return eval[bool](t, tab, `document.querySelector('dialog') === null`) })
 	tabTo(`[data-testid=end]`)
 	press(kb.Enter)
 	see(t, tab, `dialog[open]`)
@@ -143,7 +144,7 @@ func TestAdmin_EditsTheCatalogueAndTheSchedule(t *testing.T) {
 	do(t, tab, chromedp.Click(`[data-key="order.packed/50%?x=1"] [data-testid=edit]`))
 	see(t, tab, `dialog[open]`)
 	do(t, tab, chromedp.Click(`[data-testid=remove]`), chromedp.Click(`[data-testid=yes]`, chromedp.NodeVisible))
-	eventually(t, "the type is gone", func() bool {
+	testkit.Eventually(t, "the type is gone", func() bool {
 		return eval[bool](t, tab, `document.querySelector('[data-key="order.packed/50%?x=1"]') === null`)
 	})
 
@@ -245,7 +246,7 @@ FROM outcrier.history_id, unnest($1::text[]) WITH ORDINALITY AS u (s, n)`
 
 // Who leaves a view in the midst of an answer to it has no answer, and no error.
 func TestAdmin_AnswerCutShortIsNone(t *testing.T) {
-	s := start(t, "--data", folder(t))
+	s := start(t, "--data", testkit.Folder(t))
 	tab := newTab(t)
 	desk.as(t, tab, s.base+"/admin")
 	eval[chromedp.Void](t, tab, `import('/admin/static/api.js').then(async ({ read }) => {
@@ -262,7 +263,7 @@ func TestAdmin_AnswerCutShortIsNone(t *testing.T) {
 		setTimeout(() => view.abort(), 50);
 		globalThis.said = [await ask(never, view.signal), await ask(() => Promise.reject(new TypeError('broken')), new AbortController().signal)];
 	}); undefined`)
-	eventually(t, "both have ended", func() bool { return eval[bool](t, tab, `Boolean(globalThis.said)`) })
+	testkit.Eventually(t, "both have ended", func() bool { return eval[bool](t, tab, `Boolean(globalThis.said)`) })
 	got, want := eval[[]string](t, tab, `said`), []string{"AbortError undefined", "Error 0"}
 	if !slices.Equal(got, want) {
 		t.Errorf("an answer that is cut short ends in %q, want %q", got, want)

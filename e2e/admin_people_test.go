@@ -25,7 +25,7 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 	}
 	s := startAs(t, "serve", "--dev", "--audit", "--node", "amber", "--database-url", database, "--jwt-secret-file", secret)
 	token := func(args ...string) string {
-		minted, err := exec.Command(binary, append([]string{"token", "--jwt-secret-file", secret}, args...)...).Output()
+		minted, err := exec.Command(binary(t), append([]string{"token", "--jwt-secret-file", secret}, args...)...).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -169,7 +169,7 @@ func TestAdmin_SaysThatTheTokenExpired(t *testing.T) {
 	}
 	s := startAs(t, "serve", "--dev", "--database-url", database, "--jwt-secret-file", secret, "--jwt-leeway", "1ms")
 	mint := func(args ...string) string {
-		minted, err := exec.Command(binary, append([]string{"token", "--jwt-secret-file", secret, "--admin", "--subject", "root"}, args...)...).Output()
+		minted, err := exec.Command(binary(t), append([]string{"token", "--jwt-secret-file", secret, "--admin", "--subject", "root"}, args...)...).Output()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
@@ -62,7 +63,7 @@ func call[P, R any](t *testing.T, tab context.Context, command cdp.Command[P, R]
 // settled waits until nothing is being read for the first time.
 func settled(t *testing.T, tab context.Context, ready string) {
 	t.Helper()
-	eventually(t, "the view is ready: "+ready, func() bool { return eval[bool](t, tab, ready) })
+	testkit.Eventually(t, "the view is ready: "+ready, func() bool { return eval[bool](t, tab, ready) })
 }
 
 // busyOutbox fills an outbox with what the views show, and leaves a transaction
@@ -195,7 +196,7 @@ func TestAdmin_SignsInAndOut(t *testing.T) {
 	}
 	s := startAs(t, "serve", "--dev", "--database-url", database, "--jwt-secret-file", secret)
 	token := func(args ...string) string {
-		minted, err := exec.Command(binary, append([]string{"token", "--jwt-secret-file", secret, "--subject", "ann"}, args...)...).Output()
+		minted, err := exec.Command(binary(t), append([]string{"token", "--jwt-secret-file", secret, "--subject", "ann"}, args...)...).Output()
 		if err != nil {
 			t.Fatal(err)
 		}

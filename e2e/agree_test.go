@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // topics that a URL and a line of a stream could be stumbled over.
@@ -52,7 +54,7 @@ func TestForeignClients_AgreeEventForEvent(t *testing.T) {
 }
 
 func agree(t *testing.T, args ...string) {
-	s := start(t, append(args, "--data", folder(t))...)
+	s := start(t, append(args, "--data", testkit.Folder(t))...)
 	tab := newTab(t)
 	eventSource := installEventSource(t)
 	do(t, tab, chromedp.Navigate(s.base+"/p/nobody")) // a page without streams of its own

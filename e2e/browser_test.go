@@ -9,12 +9,14 @@ import (
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // newTab starts Chromium, which ends with the test, and returns its tab.
 func newTab(t *testing.T) context.Context {
 	t.Helper()
-	program := need(t, "chromium", "chromium-browser", "google-chrome")
+	program := testkit.Program(t, "chromium", "chromium-browser", "google-chrome")
 	// chromedp's defaults: headless, a profile of its own, and no background
 	// networking, sync or first run.
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
@@ -53,7 +55,7 @@ func open(t *testing.T, parent context.Context, options ...chromedp.ContextOptio
 
 func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(tab, deadline)
+	ctx, cancel := context.WithTimeout(tab, testkit.Deadline)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		t.Fatal(err)
@@ -63,7 +65,7 @@ func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Voi
 // eval is the value of a JavaScript expression in a tab.
 func eval[T any](t *testing.T, tab context.Context, expression string) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(tab, deadline)
+	ctx, cancel := context.WithTimeout(tab, testkit.Deadline)
 	defer cancel()
 	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
 	if err != nil {
@@ -75,7 +77,7 @@ func eval[T any](t *testing.T, tab context.Context, expression string) T {
 // see waits until an element is there.
 func see(t *testing.T, tab context.Context, selector string) {
 	t.Helper()
-	eventually(t, "the page shows "+selector, func() bool {
+	testkit.Eventually(t, "the page shows "+selector, func() bool {
 		return eval[bool](t, tab, "document.querySelector(`"+selector+"`) !== null")
 	})
 }

@@ -10,6 +10,8 @@ import (
 	emulation "github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // browser is one of those that the module is tested in. Its tabs share a profile.
@@ -69,7 +71,7 @@ func (c chromiumTab) back(t *testing.T) {
 		}
 		return none, err
 	})
-	eventually(t, "the page is back", func() bool {
+	testkit.Eventually(t, "the page is back", func() bool {
 		path, err := chromedp.Run(c.ctx, chromedp.Evaluate[string]("location.pathname"))
 		return err == nil && path == "/page"
 	})
@@ -93,7 +95,7 @@ func (c chromiumTab) offline(t *testing.T, is bool) {
 
 func (c chromiumTab) eval(t *testing.T, expression string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(c.ctx, deadline)
+	ctx, cancel := context.WithTimeout(c.ctx, testkit.Deadline)
 	defer cancel()
 	text, err := chromedp.Run(ctx, chromedp.Evaluate[string](fmt.Sprintf("(async () => JSON.stringify(await (%s)) ?? 'null')()", expression), chromedp.EvalAwaitPromise))
 	if err != nil {

@@ -13,6 +13,8 @@ import (
 
 	"github.com/coder/websocket"
 	"github.com/coder/websocket/wsjson"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // firefox is a Firefox without a window, driven by WebDriver BiDi
@@ -25,7 +27,7 @@ type firefox struct {
 // newFirefox starts Firefox with a profile of its own, and ends it with the test.
 func newFirefox(t *testing.T) *firefox {
 	t.Helper()
-	program := need(t, "firefox-esr", "firefox")
+	program := testkit.Program(t, "firefox-esr", "firefox")
 	// Not t.TempDir: Firefox writes to it until it is gone.
 	profile, err := os.MkdirTemp("", "outcrier-e2e-firefox-")
 	if err != nil {
@@ -60,7 +62,7 @@ func newFirefox(t *testing.T) *firefox {
 		if f.conn, _, err = websocket.Dial(t.Context(), url+"/session", nil); err != nil {
 			t.Fatal(err)
 		}
-	case <-time.After(2 * deadline):
+	case <-time.After(2 * testkit.Deadline):
 		t.Fatal("Firefox does not say where it listens")
 	}
 	f.conn.SetReadLimit(64 << 20)
@@ -72,7 +74,7 @@ func newFirefox(t *testing.T) *firefox {
 // call sends a command and waits for its result.
 func (f *firefox) call(t *testing.T, method string, params any, result any) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*deadline) // the first takes long
+	ctx, cancel := context.WithTimeout(context.Background(), 2*testkit.Deadline) // the first takes long
 	defer cancel()
 	f.last++
 	if err := wsjson.Write(ctx, f.conn, map[string]any{"id": f.last, "method": method, "params": params}); err != nil {

@@ -8,20 +8,22 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // startNginx starts an nginx before a site and the server of its events, with
 // directives for these, and returns its address. It ends with the test.
 func startNginx(t *testing.T, site, events, directives string) string {
 	t.Helper()
-	program := need(t, "nginx", "/usr/sbin/nginx")
+	program := testkit.Program(t, "nginx", "/usr/sbin/nginx")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := listener.Addr().String()
 	listener.Close()
-	dir := folder(t)
+	dir := testkit.Folder(t)
 	config := fmt.Sprintf(`
 		daemon off; master_process off; pid %[1]s/pid; error_log %[1]s/log; events {}
 		http {
@@ -47,7 +49,7 @@ func startNginx(t *testing.T, site, events, directives string) string {
 		command.Process.Kill()
 		_ = command.Wait()
 	})
-	eventually(t, "nginx listens", func() bool {
+	testkit.Eventually(t, "nginx listens", func() bool {
 		conn, err := net.DialTimeout("tcp", address, time.Second)
 		if err == nil {
 			conn.Close()

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // site is an application's own: it serves a page that imports the module, and passes
@@ -91,7 +93,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func (s *site) open() {
 	s.t.Helper()
 	var listener net.Listener
-	eventually(s.t, "the port is free", func() bool {
+	testkit.Eventually(s.t, "the port is free", func() bool {
 		var err error
 		listener, err = net.Listen("tcp", strings.TrimPrefix(s.base, "http://"))
 		return err == nil

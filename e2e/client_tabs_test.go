@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // streams is how many streams the server has open that name a topic.
@@ -30,7 +32,7 @@ func tabsShare(t *testing.T, s *stage) {
 		}
 		tabs = append(tabs, in)
 	}
-	eventually(t, "the tabs have one stream", func() bool {
+	testkit.Eventually(t, "the tabs have one stream", func() bool {
 		return s.streams(t, "a") == 1 && s.streams(t, "b") == 1 && s.streams(t, "both/*") == 1 && s.streams(t, "all") == 1
 	})
 	compare := func(leading int) {
@@ -51,7 +53,7 @@ func tabsShare(t *testing.T, s *stage) {
 	compare(0)
 	tabs[0].close(t)
 	compare(1)
-	eventually(t, "the tabs left have one stream", func() bool { return s.streams(t, "all") == 1 && s.streams(t, "a") == 0 })
+	testkit.Eventually(t, "the tabs left have one stream", func() bool { return s.streams(t, "all") == 1 && s.streams(t, "a") == 0 })
 	// A tab that comes later, from the past, and whose page is reloaded.
 	past := s.page(t, fmt.Sprintf("share: true, remember: 'tabs', from: 'earliest', topics: ['%s/b', '%[1]s/all']", s.topic))
 	want, tabs = append(want, "b"), append(tabs, past)
@@ -74,7 +76,7 @@ func tabsShare(t *testing.T, s *stage) {
 	}
 	until(t, past, "the page loaded anew has the last event", fmt.Sprintf("stream.ids.includes(%q)", held[len(held)-1]))
 	s.same(t, past, held[before:])
-	eventually(t, "the tabs left have one stream", func() bool { return s.streams(t, "all") == 1 })
+	testkit.Eventually(t, "the tabs left have one stream", func() bool { return s.streams(t, "all") == 1 })
 	tabs[2].close(t)
 	past.close(t)
 }

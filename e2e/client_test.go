@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/auth"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
@@ -114,9 +115,9 @@ func (s *stage) listen(t *testing.T, in tab, options string) {
 // until waits until an expression of a page is true.
 func until(t *testing.T, in tab, what, expression string) {
 	t.Helper()
-	for end := time.Now().Add(deadline); !value[bool](t, in, expression); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(testkit.Deadline); !value[bool](t, in, expression); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s; states %s; told %s", deadline, what, in.eval(t, "stream.states"), in.eval(t, "stream.told"))
+			t.Fatalf("not within %v: %s; states %s; told %s", testkit.Deadline, what, in.eval(t, "stream.states"), in.eval(t, "stream.told"))
 		}
 	}
 }
@@ -292,7 +293,7 @@ func putAway(t *testing.T, s *stage) {
 		before := len(s.held(t, "%"))
 		in.eval(t, "void dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
 		s.add(t, "b", "c")
-		eventually(t, "the page has no stream", func() bool { return s.streams(t, "**") == 0 })
+		testkit.Eventually(t, "the page has no stream", func() bool { return s.streams(t, "**") == 0 })
 		in.eval(t, "void dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
 		s.check(t, in, "a", "%", before)
 		in.close(t)
@@ -435,7 +436,7 @@ func tokenExpires(t *testing.T, s *stage) {
 	}
 	right := open("void 0")
 	minted := here.site.minted.Load()
-	eventually(t, "the token is renewed", func() bool { return here.site.minted.Load() > minted })
+	testkit.Eventually(t, "the token is renewed", func() bool { return here.site.minted.Load() > minted })
 	if said := value[int](t, right, "stream.told.filter(([name]) => name === 'goodbye').length"); said > 0 {
 		t.Errorf("the server said goodbye %d times: the token was not renewed before", said)
 	}

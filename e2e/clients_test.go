@@ -17,6 +17,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 	"github.com/tmaxmax/go-sse"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // notebook has the events that a client has received so far, by stream.
@@ -35,7 +37,7 @@ func (n *notebook) keep(stream int, e event) {
 func (n *notebook) await(t *testing.T, client, marker string) [][]event {
 	t.Helper()
 	var streams [][]event
-	eventually(t, fmt.Sprintf("%s has all up to %q", client, marker), func() bool {
+	testkit.Eventually(t, fmt.Sprintf("%s has all up to %q", client, marker), func() bool {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		streams = nil
@@ -87,7 +89,7 @@ func readChromium(t *testing.T, tab context.Context, urls, types []string) func(
 	eval[chromedp.Void](t, tab, followJS+fmt.Sprintf(`;globalThis.kept = []; follow(EventSource, %s, %s, (e) => kept.push(e));`, array(t, urls), array(t, types)))
 	return func(marker string) [][]event {
 		t.Helper()
-		eventually(t, fmt.Sprintf("Chromium has all up to %q", marker), func() bool {
+		testkit.Eventually(t, fmt.Sprintf("Chromium has all up to %q", marker), func() bool {
 			return eval[int](t, tab, fmt.Sprintf(`new Set(kept.filter((e) => e.type === %q || e.data.length < 1000 && e.data.includes(%[1]q)).map((e) => e.stream)).size`, marker)) == len(urls)
 		})
 		n := notebook{streams: make([][]event, len(urls))}
@@ -116,7 +118,7 @@ func array(t *testing.T, list []string) string {
 // installEventSource returns a folder with npm's eventsource.
 func installEventSource(t *testing.T) string {
 	t.Helper()
-	need(t, "node")
+	testkit.Program(t, "node")
 	return npmInstall(t, "eventsource")
 }
 
@@ -124,7 +126,7 @@ func installEventSource(t *testing.T) string {
 // lock file names.
 func npmInstall(t *testing.T, name string) string {
 	t.Helper()
-	npm := need(t, "npm")
+	npm := testkit.Program(t, "npm")
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", name))); err != nil {
 		t.Fatal(err)
@@ -132,7 +134,7 @@ func npmInstall(t *testing.T, name string) string {
 	install := exec.CommandContext(t.Context(), npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
 	install.Dir = dir
 	if out, err := install.CombinedOutput(); err != nil {
-		without(t, "npm ci: %v\n%s", err, out)
+		testkit.Missing(t, "npm ci: %v\n%s", err, out)
 	}
 	return dir
 }

@@ -8,12 +8,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // TestDemo_KilledLeavesNoOrphanAndFindsItsEvents kills the demo, which can't take
 // its private Postgres down any more, and starts it again on the same data.
 func TestDemo_KilledLeavesNoOrphanAndFindsItsEvents(t *testing.T) {
-	s := start(t, "--data", folder(t))
+	s := start(t, "--data", testkit.Folder(t))
 	db := connect(t, s.url())
 	for i := range 3 {
 		insert(t, db, "kept/"+strconv.Itoa(i), "a.kept", strconv.Itoa(i))
@@ -34,7 +36,7 @@ func TestDemo_KilledLeavesNoOrphanAndFindsItsEvents(t *testing.T) {
 		t.Fatalf("process %s is %q, want Postgres", pid, commandOf(pid))
 	}
 	s.kill()
-	eventually(t, "Postgres is gone", func() bool { return !strings.Contains(commandOf(pid), "postgres") })
+	testkit.Eventually(t, "Postgres is gone", func() bool { return !strings.Contains(commandOf(pid), "postgres") })
 
 	s.restart(t)
 	held := rows(t, s.url(), "kept/%")

@@ -11,6 +11,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -36,7 +37,7 @@ func openDesks(t *testing.T, tab context.Context, base string) {
 // wait waits for a JavaScript expression to be true.
 func wait(t *testing.T, tab context.Context, expression string) {
 	t.Helper()
-	eventually(t, expression, func() bool { return eval[bool](t, tab, expression) })
+	testkit.Eventually(t, expression, func() bool { return eval[bool](t, tab, expression) })
 }
 
 func click(t *testing.T, tab context.Context, person, selector string) {
@@ -247,7 +248,7 @@ func TestDemo_Refreshes(t *testing.T) {
 	const was = "COFFEE 41850,VANILLA 19900,COCOA 68200,PEPPER 2460"
 	const priceSQL = `SELECT string_agg(symbol || ' ' || price_cents, ',' ORDER BY title) FROM demo_symbol`
 	want, db := was, connect(t, database)
-	eventually(t, "the prices have changed", func() bool {
+	testkit.Eventually(t, "the prices have changed", func() bool {
 		if err := db.QueryRow(t.Context(), priceSQL).Scan(&want); err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -72,11 +73,11 @@ func TestPage_RunsNothingOfWhatEventsSay(t *testing.T) {
 		insert(t, db, "user/ada", "user.logged_out", payload(map[string]any{"person": "ada"}))
 	}
 	last := fmt.Sprintf(`document.querySelectorAll('[data-testid=timeline] [data-type="user.logged_out"]').length === %d`, len(scripts))
-	eventually(t, "Ada's page shows them all", func() bool { return eval[bool](t, ada, last) })
-	eventually(t, "Rita's page shows them all", func() bool {
+	testkit.Eventually(t, "Ada's page shows them all", func() bool { return eval[bool](t, ada, last) })
+	testkit.Eventually(t, "Rita's page shows them all", func() bool {
 		return eval[int](t, rita, `document.querySelectorAll('[data-testid=queue] [data-testid=approve]').length`) == len(scripts)
 	})
-	eventually(t, "Tom's page shows them all", func() bool {
+	testkit.Eventually(t, "Tom's page shows them all", func() bool {
 		return eval[int](t, tom, `document.querySelectorAll('[data-testid=ready] [data-testid=trade]').length`) == len(scripts)
 	})
 	screenshot(t, ada, "5-scripts-are-text")

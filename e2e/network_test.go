@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // network is what lies between a browser and the server: it can be cut and
@@ -106,7 +108,7 @@ func (n *network) cut() {
 // all connections.
 func (n *network) breakUp(id string) {
 	n.t.Helper()
-	eventually(n.t, "the server sends event "+id, func() bool {
+	testkit.Eventually(n.t, "the server sends event "+id, func() bool {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		return bytes.Contains(n.lost.Bytes(), fmt.Appendf(nil, `"id":%q`, id))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -34,7 +35,7 @@ func TestBrowser_KeepsOtherPagesOut(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := startAs(t, "serve", "--dev", "--database-url", database, "--jwt-secret-file", secret, "--allow-origin", friend.URL)
-	minted, err := exec.Command(binary, "token", "--jwt-secret-file", secret, "--subject", "ann", "--subscribe", "a", "--publish", "a").Output()
+	minted, err := exec.Command(binary(t), "token", "--jwt-secret-file", secret, "--subject", "ann", "--subscribe", "a", "--publish", "a").Output()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,7 +98,7 @@ func TestBrowser_KeepsOtherPagesOut(t *testing.T) {
 // said waits for what a page has to say.
 func said(t *testing.T, tab context.Context) (word string) {
 	t.Helper()
-	eventually(t, "the page says something", func() bool {
+	testkit.Eventually(t, "the page says something", func() bool {
 		word = eval[string](t, tab, `globalThis.said ?? ''`)
 		return word != ""
 	})

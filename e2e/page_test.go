@@ -11,6 +11,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -93,7 +94,7 @@ func (w *watched) away(t *testing.T, name string, cut func(), notice func(id str
 		}
 	}
 	notice(missed[len(missed)-1])
-	eventually(t, "the page knows that it is cut off", func() bool {
+	testkit.Eventually(t, "the page knows that it is cut off", func() bool {
 		return eval[bool](t, w.tab, "document.querySelector(`"+live+"`) === null")
 	})
 	screenshot(t, w.tab, name)
@@ -124,7 +125,7 @@ func (w *watched) ids(t *testing.T) []string {
 // until waits for n entries on the timeline.
 func (w *watched) until(t *testing.T, n int) (ids []string) {
 	t.Helper()
-	eventually(t, fmt.Sprintf("the timeline has %d entries", n), func() bool {
+	testkit.Eventually(t, fmt.Sprintf("the timeline has %d entries", n), func() bool {
 		ids = w.ids(t)
 		return len(ids) >= n
 	})

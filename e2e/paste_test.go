@@ -8,11 +8,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // TestCurl_SeesInsertTypedInPsql pastes into two shells what the server prints.
 func TestCurl_SeesInsertTypedInPsql(t *testing.T) {
-	s := start(t, "--data", folder(t))
+	s := start(t, "--data", testkit.Folder(t))
 
 	blocks := make(chan string, 16)
 	shown := curl(t, s.stream)
@@ -29,7 +31,7 @@ func TestCurl_SeesInsertTypedInPsql(t *testing.T) {
 	// next waits for what curl shows next with all of these lines.
 	next := func(lines ...string) {
 		t.Helper()
-		giveUp := time.After(deadline)
+		giveUp := time.After(testkit.Deadline)
 		for {
 			select {
 			case block, ok := <-blocks:

@@ -13,21 +13,17 @@ import (
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // TestQuickStart_IsTrueWordForWord follows the README on a fresh clone: its shell blocks in
 // their order, the INSERT, and the tests. It replaces only the repository's address, the
 // port, and the folder of the data.
 func TestQuickStart_IsTrueWordForWord(t *testing.T) {
-	git := need(t, "git")
-	need(t, "make")
-	root, err := filepath.Abs("..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := track(); err != nil {
-		t.Fatal(err)
-	}
+	git := testkit.Program(t, "git")
+	testkit.Program(t, "make")
+	root := testkit.Source(t)
 	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -55,12 +51,12 @@ func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 		name, _, _ := strings.Cut(entry, "=")
 		return name == "DATABASE_URL" || strings.HasPrefix(name, "OUTCRIER_") && name != "OUTCRIER_PG_BIN"
 	})
-	environ := append(mine, "OUTCRIER_LISTEN=127.0.0.1:0", "OUTCRIER_DATA="+folder(t), "OUTCRIER_DRAIN=0s",
+	environ := append(mine, "OUTCRIER_LISTEN=127.0.0.1:0", "OUTCRIER_DATA="+testkit.Folder(t), "OUTCRIER_DRAIN=0s",
 		"GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=url."+root+".insteadOf", "GIT_CONFIG_VALUE_0="+public,
 		// A checkout that belongs to another user makes git refuse.
 		"GIT_CONFIG_KEY_1=safe.directory", "GIT_CONFIG_VALUE_1=*")
 	if out, err := exec.Command(git, "-c", "safe.directory=*", "-C", root, "rev-parse", "HEAD").CombinedOutput(); err != nil {
-		without(t, "this is no checkout of git: %s", out)
+		testkit.Missing(t, "this is no checkout of git: %s", out)
 	}
 	// A block as someone pastes it, in a group of processes that ends with the test.
 	paste := func(block, in string) *exec.Cmd {
@@ -82,11 +78,11 @@ func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 		t.Cleanup(func() {
 			// As Ctrl-C does: all of the group.
 			_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGINT)
-			giveUp := time.AfterFunc(deadline, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+			giveUp := time.AfterFunc(testkit.Deadline, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 			defer giveUp.Stop()
 			_ = cmd.Wait()
 		})
-		giveUp := time.AfterFunc(10*deadline, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+		giveUp := time.AfterFunc(10*testkit.Deadline, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
 		t.Cleanup(func() { giveUp.Stop() })
 		return bufio.NewScanner(stdout)
 	}
@@ -150,7 +146,7 @@ func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 
 	eval[chromedp.Void](t, tab, `globalThis.logged = []; console.log = (text) => logged.push(text);`)
 	eval[bool](t, tab, console[0]+"; true")
-	eventually(t, "an event of one's own is in the browser", func() bool {
+	testkit.Eventually(t, "an event of one's own is in the browser", func() bool {
 		insert() // an event from before the page's stream is open does not reach it
 		return strings.Contains(eval[string](t, tab, "logged.join()"), `"data":{"submission": 7}`)
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/tmaxmax/go-sse"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -189,7 +190,7 @@ func (f *follower) keep(e event) {
 // await waits until is tells so of the follower.
 func (f *follower) await(t *testing.T, progress <-chan struct{}, what string, is func() bool) {
 	t.Helper()
-	giveUp := time.After(deadline)
+	giveUp := time.After(testkit.Deadline)
 	for {
 		f.mu.Lock()
 		yes := is()
@@ -200,7 +201,7 @@ func (f *follower) await(t *testing.T, progress <-chan struct{}, what string, is
 		select {
 		case <-progress:
 		case <-giveUp:
-			t.Fatalf("not within %v: %s", deadline, what)
+			t.Fatalf("not within %v: %s", testkit.Deadline, what)
 		}
 	}
 }

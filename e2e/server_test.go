@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // server is a process that runs the demo, or outcrier serve.
@@ -31,20 +33,17 @@ type server struct {
 // start starts the demo on a free port, and ends it with the test.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
-	return launch(t, demo, append([]string{"--traffic", "0", "--log-level", "info"}, args...)...)
+	return launch(t, demo(t), append([]string{"--traffic", "0", "--log-level", "info"}, args...)...)
 }
 
 // startAs does so with a command of outcrier.
 func startAs(t *testing.T, command string, args ...string) *server {
 	t.Helper()
-	return launch(t, binary, append([]string{command}, args...)...)
+	return launch(t, binary(t), append([]string{command}, args...)...)
 }
 
 func launch(t *testing.T, program string, args ...string) *server {
 	t.Helper()
-	if err := track(); err != nil {
-		t.Fatal(err)
-	}
 	s := &server{base: "http://127.0.0.1:0", program: program, args: append(args, "--drain", "0s")}
 	s.restart(t)
 	t.Cleanup(func() { s.stop(t) })
@@ -70,7 +69,7 @@ func (s *server) restart(t *testing.T) {
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	giveUp := time.AfterFunc(2*deadline, func() { s.cmd.Process.Kill() })
+	giveUp := time.AfterFunc(2*testkit.Deadline, func() { s.cmd.Process.Kill() })
 	defer giveUp.Stop()
 	for lines := bufio.NewScanner(stdout); lines.Scan(); {
 		switch key, value, _ := strings.Cut(lines.Text(), " "); key {
@@ -105,7 +104,7 @@ func (s *server) stop(t *testing.T) {
 		return
 	}
 	s.cmd.Process.Signal(os.Interrupt)
-	giveUp := time.AfterFunc(deadline, func() { s.cmd.Process.Kill() })
+	giveUp := time.AfterFunc(testkit.Deadline, func() { s.cmd.Process.Kill() })
 	defer giveUp.Stop()
 	if err := s.cmd.Wait(); err != nil {
 		t.Errorf("the server ended badly: %v", err)

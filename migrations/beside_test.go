@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
@@ -81,13 +82,13 @@ func TestUp_NodesAndWritersGoOn(t *testing.T) {
 		if err := m.Roles(t.Context()); err != nil {
 			t.Error(err)
 		}
-		eventually(t, "events go on", received(then+50))
+		testkit.Eventually(t, "events go on", received(then+50))
 	}
 	stop()
 	writers.Wait()
-	eventually(t, "what is scheduled is delivered", func() bool { return ask[int](t, conn, `SELECT count(*) FROM outcrier.scheduled`) == 0 })
+	testkit.Eventually(t, "what is scheduled is delivered", func() bool { return ask[int](t, conn, `SELECT count(*) FROM outcrier.scheduled`) == 0 })
 	stored := ask[[]int64](t, conn, `SELECT array_agg(id ORDER BY id) FROM outcrier.history`)
-	eventually(t, "all are received", received(len(stored)))
+	testkit.Eventually(t, "all are received", received(len(stored)))
 	cancel(over)
 	node.Wait()
 	if starts != 1 {

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
@@ -38,20 +39,6 @@ func cluster(t *testing.T, dir string, settings map[string]string) *pgserver.Ser
 	return server
 }
 
-// open is a folder that the account of Postgres can enter.
-func open(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "outcrier-cluster-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return dir
-}
-
 // libpq is a URL as libpq takes it.
 func libpq(t *testing.T, url string) string {
 	t.Helper()
@@ -67,7 +54,7 @@ func libpq(t *testing.T, url string) string {
 // that works.
 func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
 	logical := map[string]string{"wal_level": "logical", "max_replication_slots": "20", "max_sync_workers_per_subscription": "8", "max_logical_replication_workers": "12"}
-	publisher, subscriber := cluster(t, filepath.Join(open(t), "publisher"), logical), cluster(t, filepath.Join(open(t), "subscriber"), logical)
+	publisher, subscriber := cluster(t, filepath.Join(testkit.Folder(t), "publisher"), logical), cluster(t, filepath.Join(testkit.Folder(t), "subscriber"), logical)
 	for database, with := range map[string]string{"partitions": "", "root": "WITH (publish_via_partition_root = true)"} {
 		t.Run(database, func(t *testing.T) {
 			for _, server := range []*pgserver.Server{publisher, subscriber} {
@@ -82,7 +69,7 @@ func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
 			past(t, source)
 			// All that changes rows: a restored outbox settles, retention and erasure work, records are purged.
 			exec(t, source, `UPDATE outcrier.history_id SET system_identifier = 1`)
-			eventually(t, "it settles", func() bool { return ask[bool](t, source, `SELECT outcrier.settle() IS NOT NULL`) })
+			testkit.Eventually(t, "it settles", func() bool { return ask[bool](t, source, `SELECT outcrier.settle() IS NOT NULL`) })
 			exec(t, source, `SELECT outcrier.drop_partition('1 day'), outcrier.delete_expired('present', '1 minute', clock => now() + interval '1 day')`)
 			exec(t, source, `CALL outcrier.maintain('1 day', '{"works": "1 minute"}')`)
 			exec(t, source, `SELECT outcrier.erase('none/**'::text, 'a test'), outcrier.redact(1, '{"redacted": true}', 'a test'), outcrier.purge_records('1 day')`)
@@ -94,12 +81,12 @@ func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
 			exec(t, target, `CREATE SUBSCRIPTION copy_`+database+` CONNECTION '`+libpq(t, from)+`' PUBLICATION everything`)
 			exec(t, source, `SELECT outcrier.append('while copied', 't')`)
 			const has = `SELECT coalesce(string_agg(concat_ws(' ', id, topic, payload, dedup_key), ', ' ORDER BY id), '') FROM outcrier.event`
-			eventually(t, "the rows are copied", func() bool { return ask[string](t, source, has) == ask[string](t, target, has) })
-			eventually(t, "all tables are", func() bool {
+			testkit.Eventually(t, "the rows are copied", func() bool { return ask[string](t, source, has) == ask[string](t, target, has) })
+			testkit.Eventually(t, "all tables are", func() bool {
 				return ask[bool](t, target, `SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel`)
 			})
 			exec(t, source, `SELECT outcrier.append('streamed', 't')`)
-			eventually(t, "what comes later is copied", func() bool { return ask[string](t, source, has) == ask[string](t, target, has) })
+			testkit.Eventually(t, "what comes later is copied", func() bool { return ask[string](t, source, has) == ask[string](t, target, has) })
 
 			// What arrives is history: no node of the copy takes it for new.
 			if n := ask[int](t, target, `SELECT count(*) FROM outcrier.event WHERE xid <> '3'`); n != 0 {
@@ -111,7 +98,7 @@ func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
 			if id := ask[int64](t, target, `INSERT INTO outbox (topic, type) VALUES ('new', 't') RETURNING id`); id <= largest {
 				t.Errorf("the copy draws id %d, and has %d", id, largest)
 			}
-			eventually(t, "the copy is settled", func() bool { return ask[bool](t, target, `SELECT outcrier.settle() IS NOT NULL`) })
+			testkit.Eventually(t, "the copy is settled", func() bool { return ask[bool](t, target, `SELECT outcrier.settle() IS NOT NULL`) })
 			if now := ask[int64](t, target, `SELECT outcrier.settle()`); now == history {
 				t.Error("the copy has the history of what it is copied from")
 			}
@@ -120,7 +107,7 @@ func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
 			if a, b := ask[int64](t, source, `SELECT outcrier.append('kept', 't', dedup_key => 'kept')`), ask[int64](t, target, `SELECT outcrier.append('kept', 't', dedup_key => 'kept')`); a != b {
 				t.Errorf("a retry has id %d, and %d on the copy", a, b)
 			}
-			eventually(t, "what was scheduled is delivered by the copy", func() bool {
+			testkit.Eventually(t, "what was scheduled is delivered by the copy", func() bool {
 				exec(t, target, `SELECT outcrier.deliver_scheduled()`)
 				return ask[int](t, target, `SELECT count(*) FROM outcrier.history WHERE topic = 'due'`) == 1
 			})
@@ -131,7 +118,7 @@ func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
 
 // A restore into another cluster brings transactions that mean nothing there.
 func TestRestore_IntoAnotherCluster(t *testing.T) {
-	from, to := cluster(t, filepath.Join(open(t), "from"), nil), cluster(t, filepath.Join(open(t), "to"), nil)
+	from, to := cluster(t, filepath.Join(testkit.Folder(t), "from"), nil), cluster(t, filepath.Join(testkit.Folder(t), "to"), nil)
 	up(t, migrations.Migrations{URL: from.URL("")})
 	source := connect(t, from.URL(""))
 	works(t, source)
@@ -139,7 +126,7 @@ func TestRestore_IntoAnotherCluster(t *testing.T) {
 	history := ask[int64](t, source, `SELECT outcrier.settle()`)
 	mustRun(t, mustRun(t, "", "pg_dump", "-d", from.URL("")), "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", to.URL(""))
 	target := connect(t, to.URL(""))
-	eventually(t, "it is settled", func() bool { return ask[bool](t, target, `SELECT outcrier.settle() IS NOT NULL`) })
+	testkit.Eventually(t, "it is settled", func() bool { return ask[bool](t, target, `SELECT outcrier.settle() IS NOT NULL`) })
 	if now := ask[int64](t, target, `SELECT outcrier.settle()`); now == history {
 		t.Error("it goes on with the history of another cluster")
 	}
@@ -158,7 +145,7 @@ func TestUpgrade_ToANewerPostgres(t *testing.T) {
 	if bin == "" {
 		t.Skip("OUTCRIER_PG_NEW_BIN names no Postgres to upgrade to")
 	}
-	dir := open(t)
+	dir := testkit.Folder(t)
 	before := cluster(t, filepath.Join(dir, "old"), nil)
 	m := migrations.Migrations{URL: before.URL("")}
 	up(t, m)
@@ -223,11 +210,11 @@ func TestUpgrade_ToANewerPostgres(t *testing.T) {
 	}
 	m.URL = server.URL("")
 	whole(t, m)
-	eventually(t, "it is settled", func() bool { return ask[bool](t, conn, `SELECT outcrier.settle() IS NOT NULL`) })
+	testkit.Eventually(t, "it is settled", func() bool { return ask[bool](t, conn, `SELECT outcrier.settle() IS NOT NULL`) })
 	if now := ask[int64](t, conn, `SELECT outcrier.settle()`); now == history {
 		t.Log("the cluster has kept its system identifier, and the outbox its history")
 	}
-	eventually(t, "what was scheduled is delivered", func() bool {
+	testkit.Eventually(t, "what was scheduled is delivered", func() bool {
 		exec(t, conn, `SELECT outcrier.deliver_scheduled()`)
 		return ask[int](t, conn, `SELECT count(*) FROM outcrier.history WHERE topic = 'due'`) == 1
 	})

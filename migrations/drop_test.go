@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
@@ -104,7 +105,7 @@ func TestDrop_SeesSessionsOfNodes(t *testing.T) {
 		t.Error(err)
 	}
 	node.Close(t.Context())
-	eventually(t, "it is dropped", func() bool { return m.Drop(t.Context(), conn.Config().Database) == nil })
+	testkit.Eventually(t, "it is dropped", func() bool { return m.Drop(t.Context(), conn.Config().Database) == nil })
 }
 
 // A lock that is not to be had is waited for, and writers don't wait behind.
@@ -116,7 +117,7 @@ func TestDrop_WaitsForAnOpenTransactionWithoutStoppingOthers(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- migrations.Migrations{URL: address}.Drop(context.Background(), conn.Config().Database) }()
 	exec(t, conn, `SET lock_timeout = '5s'`) // a writer that queues after it would wait for ever
-	eventually(t, "it waits for a lock", func() bool {
+	testkit.Eventually(t, "it waits for a lock", func() bool {
 		exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('b', 't')`)
 		return ask[bool](t, conn, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation IN ('outcrier.event'::regclass, 'outbox'::regclass))`)
 	})

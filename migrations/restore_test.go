@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
@@ -27,8 +28,8 @@ func works(t *testing.T, conn *pgx.Conn) {
 		t.Errorf("the new id is %d, and there is %d", first, highest)
 	}
 	exec(t, conn, `SELECT outcrier.append('works', 'later', deliver_at => clock_timestamp() + interval '20 milliseconds')`)
-	eventually(t, "what is scheduled is delivered", func() bool { return ask[int](t, conn, `SELECT outcrier.deliver_scheduled()`) == 1 })
-	eventually(t, "the outbox is settled", func() bool { return ask[bool](t, conn, `SELECT outcrier.settle() IS NOT NULL`) })
+	testkit.Eventually(t, "what is scheduled is delivered", func() bool { return ask[int](t, conn, `SELECT outcrier.deliver_scheduled()`) == 1 })
+	testkit.Eventually(t, "the outbox is settled", func() bool { return ask[bool](t, conn, `SELECT outcrier.settle() IS NOT NULL`) })
 	if n := ask[int](t, conn, `SELECT count(*) FROM outcrier.history`); n != before+2 {
 		t.Errorf("there were %d events, and are %d, want 2 more", before, n)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
@@ -372,7 +373,7 @@ func TestRoles_HeldAdvisoryLocksStopNothing(t *testing.T) {
 	exec(t, hostile, `SELECT pg_advisory_lock(oid::int, 0), pg_advisory_lock(oid::bigint) FROM pg_class WHERE relname IN ('removal', 'scheduled', 'history_id', 'event', 'maintenance')`)
 	exec(t, connect(t, g.writer), `SELECT outcrier.append('a', 't', deliver_at => clock_timestamp() + interval '100 milliseconds')`)
 	past(t, connect(t, g.owner))
-	eventually(t, "the event is delivered", func() bool { return ask[int](t, server, `SELECT outcrier.deliver_scheduled()`) == 1 })
+	testkit.Eventually(t, "the event is delivered", func() bool { return ask[int](t, server, `SELECT outcrier.deliver_scheduled()`) == 1 })
 	if got := ask[string](t, server, `SELECT coalesce(outcrier.drop_partition('1 day'), 'nothing')`); got != "event_2020_01_01" {
 		t.Errorf("dropped is %s", got)
 	}

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // proxy is one of the configurations, and how to run it.
@@ -122,7 +124,7 @@ func (p proxy) start(t *testing.T, nodes [2]string, more ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, address := folder(t), free(t)
+	dir, address := folder(t), testkit.FreeAddress(t)
 	edits := append(p.edit(address, dir), more...)
 	for i, node := range nodes {
 		before, after := fmt.Sprintf("127.0.0.1:%d", 8080+i), node
@@ -157,7 +159,7 @@ func (p proxy) start(t *testing.T, nodes [2]string, more ...string) string {
 	}
 	path := filepath.Join(dir, p.file)
 	args := p.command(path, address, dir)
-	name := need(t, args[0])
+	name := testkit.Program(t, args[0])
 	cmd := exec.Command(name, args[1:]...)
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
 	log, err := os.Create(filepath.Join(dir, "output"))
@@ -182,7 +184,7 @@ func (p proxy) start(t *testing.T, nodes [2]string, more ...string) string {
 			t.Logf("the end of what %s has said:\n%s", args[0], said[max(0, len(said)-2000):])
 		}
 	})
-	eventually(t, p.file+" listens", func() bool {
+	testkit.Eventually(t, p.file+" listens", func() bool {
 		conn, err := net.Dial("tcp", address)
 		if err == nil {
 			conn.Close()
@@ -197,29 +199,10 @@ func (p proxy) start(t *testing.T, nodes [2]string, more ...string) string {
 
 const nobody = 65534
 
-// need is the path of a program, which is in CI.
-func need(t *testing.T, name string) string {
-	t.Helper()
-	for _, path := range []string{name, "/usr/sbin/" + name} {
-		if path, err := exec.LookPath(path); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("CI is set, but %s is not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
-
 // folder belongs to the user nobody, and has a certificate.
 func folder(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "outcrier-proxy-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
+	dir := testkit.Folder(t)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -247,24 +230,4 @@ func folder(t *testing.T) string {
 		t.Fatal(err)
 	}
 	return dir
-}
-
-// free is an address on loopback that was free just now.
-func free(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
-}
-
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within 30 s: %s", what)
-		}
-	}
 }

@@ -6,11 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -22,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/conformance/eventsource"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -33,31 +30,31 @@ func TestProxies_KeepEveryEventSource(t *testing.T) {
 		t.Run(p.file, func(t *testing.T) {
 			t.Parallel()
 			database := outboxtest.URL(t)
-			nodes := [2]*process{newProcess(t, "one", database), newProcess(t, "two", database)}
+			nodes := [2]named{newNamed(t, "one", database), newNamed(t, "two", database)}
 			for _, n := range nodes {
-				n.start(t)
+				n.Start(t)
 			}
 			for _, n := range nodes {
-				n.awaitReady(t)
+				n.Ready(t)
 			}
-			base := p.start(t, [2]string{nodes[0].address, nodes[1].address}, "retry: 3000", "retry: 300")
-			eventually(t, "the proxy has found a node", func() bool { return status(base+"/readyz") == http.StatusOK })
+			base := p.start(t, [2]string{nodes[0].Address, nodes[1].Address}, "retry: 3000", "retry: 300")
+			testkit.Eventually(t, "the proxy has found a node", func() bool { return status(base+"/readyz") == http.StatusOK })
 			crowd := newCrowd(t, outboxtest.Pool(t, database), base, p.plain)
 			crowd.haveNews(t, "the streams are open")
 
 			for _, n := range nodes {
-				n.end(t, syscall.SIGTERM)
+				n.End(t, syscall.SIGTERM)
 				crowd.haveNews(t, "a node was stopped")
-				n.start(t)
-				n.awaitReady(t)
+				n.Start(t)
+				n.Ready(t)
 				n.awaitNotice(t, base) // as a deployment does, before it goes on to the next
 			}
 			ended, broken := crowd.ends()
 			for _, n := range nodes {
-				n.end(t, syscall.SIGKILL)
+				n.End(t, syscall.SIGKILL)
 				crowd.haveNews(t, "a node was killed")
-				n.start(t)
-				n.awaitReady(t)
+				n.Start(t)
+				n.Ready(t)
 				n.awaitNotice(t, base)
 			}
 			// All streams are at the node that is killed. A broken connection brings
@@ -69,7 +66,7 @@ func TestProxies_KeepEveryEventSource(t *testing.T) {
 			}
 
 			for _, n := range nodes {
-				n.end(t, syscall.SIGKILL)
+				n.End(t, syscall.SIGKILL)
 			}
 			for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
 				isAnswered(t, base)
@@ -78,7 +75,7 @@ func TestProxies_KeepEveryEventSource(t *testing.T) {
 				t.Errorf("while no node is there, what is no stream is answered by %d, want an error", got)
 			}
 			for _, n := range nodes {
-				n.start(t)
+				n.Start(t)
 			}
 			crowd.haveNews(t, "no node was there for five seconds")
 			crowd.check(t)
@@ -204,7 +201,7 @@ func (c *crowd) haveNews(t *testing.T, what string) {
 	after := c.appended
 	c.mu.Unlock()
 	began := time.Now()
-	eventually(t, what+", and every stream has something new", func() bool {
+	testkit.Eventually(t, what+", and every stream has something new", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		fresh := c.failed
@@ -232,7 +229,7 @@ func (c *crowd) check(t *testing.T) {
 	t.Helper()
 	c.stop()
 	c.writing.Wait()
-	eventually(t, "each stream that has not failed has the last event", func() bool {
+	testkit.Eventually(t, "each stream that has not failed has the last event", func() bool {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		complete := c.failed
@@ -258,67 +255,23 @@ func (c *crowd) check(t *testing.T) {
 	t.Logf("%d of %d EventSources dead, %d events, %d streams were opened", c.failed, streams, c.appended, opened)
 }
 
-// process is a node as it is deployed.
-type process struct {
-	name, address, database string
-	cmd                     *exec.Cmd
+// named is a node as it is deployed, with a name.
+type named struct {
+	*testkit.Node
+	name string
 }
 
-// command is the command outcrier, built once for this run of the tests.
-var command = sync.OnceValues(func() (string, error) {
-	// What the binary is made of, go test can't know; but from its cache it gives no result
-	// of a test that has looked at a folder which changed since.
-	err := filepath.WalkDir("../..", func(_ string, entry fs.DirEntry, err error) error {
-		if name := entry.Name(); err == nil && entry.IsDir() && name != ".." && (name[0] == '.' || name == "node_modules") {
-			return fs.SkipDir
-		}
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "outcrier-proxies-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "outcrier")
-	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/outcrier").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the command: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-func newProcess(t *testing.T, name, database string) *process {
+func newNamed(t *testing.T, name, database string) named {
 	t.Helper()
-	return &process{name: name, address: free(t), database: database}
-}
-
-func (p *process) start(t *testing.T) {
-	t.Helper()
-	path, err := command()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.cmd = exec.Command(path, "serve", "--dev", "--migrate=false", "--database-url", p.database, "--listen", p.address,
-		"--node", p.name, "--retry", "300ms", "--heartbeat", "1s", "--drain", "500ms", "--drain-delay", "100ms", "--log-level", "error")
-	p.cmd.Stderr = t.Output()
-	if err := p.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	cmd := p.cmd
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-}
-
-func (p *process) awaitReady(t *testing.T) {
-	t.Helper()
-	eventually(t, "a node is ready", func() bool { return status("http://"+p.address+"/readyz") == http.StatusOK })
+	return named{testkit.NewNode(t, testkit.PlainCommand(t, "cmd/outcrier"), database,
+		"--node", name, "--retry", "300ms", "--heartbeat", "1s", "--drain", "500ms", "--drain-delay", "100ms"), name}
 }
 
 // awaitNotice waits until a proxy has noticed that the node is back: a stream that it
 // opens there says so.
-func (p *process) awaitNotice(t *testing.T, base string) {
+func (p named) awaitNotice(t *testing.T, base string) {
 	t.Helper()
-	eventually(t, "the proxy uses node "+p.name, func() bool {
+	testkit.Eventually(t, "the proxy uses node "+p.name, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
 		found := false
@@ -329,14 +282,4 @@ func (p *process) awaitNotice(t *testing.T, base string) {
 		_ = source.Run(ctx)
 		return found
 	})
-}
-
-func (p *process) end(t *testing.T, by syscall.Signal) {
-	t.Helper()
-	if err := p.cmd.Process.Signal(by); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.cmd.Wait(); err != nil && by == syscall.SIGTERM {
-		t.Errorf("a node that was told to stop ended with %v", err)
-	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
@@ -68,7 +69,7 @@ func newNode(t *testing.T, heartbeat time.Duration) *node {
 		}
 		server.Close()
 	})
-	eventually(t, "the tail follows", func() bool { return streams.Status().Following && streams.Status().Listening })
+	testkit.Eventually(t, "the tail follows", func() bool { return streams.Status().Following && streams.Status().Listening })
 	return n
 }
 
@@ -119,7 +120,7 @@ func TestProxies_PassAStreamOn(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, 100*time.Millisecond)
 			base := p.start(t, [2]string{n.address, n.also})
-			eventually(t, "the proxy has found the node", func() bool {
+			testkit.Eventually(t, "the proxy has found the node", func() bool {
 				response, err := insecure.Get(base + "/readyz")
 				if err == nil {
 					response.Body.Close()
@@ -148,13 +149,13 @@ func TestProxies_PassAStreamOn(t *testing.T) {
 				}
 			}
 			before := heartbeats(proxied.Raw())
-			eventually(t, "heartbeats pass", func() bool { return heartbeats(proxied.Raw()) >= before+3 })
+			testkit.Eventually(t, "heartbeats pass", func() bool { return heartbeats(proxied.Raw()) >= before+3 })
 
 			n.add(t, "test.last")
 			last := proxied.Until("test.last").ID
 			open := n.streams.Streams().Open
 			proxied.Close()
-			eventually(t, "the node sees that the reader has left", func() bool { return n.streams.Streams().Open == open-1 })
+			testkit.Eventually(t, "the node sees that the reader has left", func() bool { return n.streams.Streams().Open == open-1 })
 
 			n.add(t, "test.missed")
 			resumed := ssetest.Open(t, base+path, "Last-Event-ID", last)
@@ -279,7 +280,7 @@ func TestProxies_BufferingIsFoundOut(t *testing.T) {
 	})
 	defer reading.Wait()
 	defer cancel()
-	eventually(t, "the node has both streams", func() bool { return n.streams.Streams().Open == 2 })
+	testkit.Eventually(t, "the node has both streams", func() bool { return n.streams.Streams().Open == 2 })
 	shown := func() []byte {
 		mu.Lock()
 		defer mu.Unlock()

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -23,29 +22,9 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
-
-// bin is the folder of the command outcrier, built for this run of the tests.
-var bin string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "outcrier-bridge-")
-	if err == nil {
-		bin = dir
-		var out []byte
-		if out, err = exec.Command("go", "build", "-o", dir, "github.com/outcrier/outcrier/cmd/outcrier").CombinedOutput(); err != nil {
-			err = fmt.Errorf("%w: %s", err, out)
-		}
-	}
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	code := m.Run()
-	os.RemoveAll(dir)
-	os.Exit(code)
-}
 
 // sink is what a bridge leads to: it counts how often each event has come, by the number in
 // its payload.
@@ -91,7 +70,7 @@ func cross(t *testing.T, recipe string, s *sink, environ ...string) {
 	database := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, database)
 	state := t.TempDir()
-	environ = append(append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), "DATABASE_URL="+database, "STATE="+state), environ...)
+	environ = append(append(os.Environ(), "PATH="+filepath.Dir(testkit.PlainCommand(t, "cmd/outcrier"))+":"+os.Getenv("PATH"), "DATABASE_URL="+database, "STATE="+state), environ...)
 	start := func() *exec.Cmd {
 		cmd := exec.Command("./" + recipe)
 		cmd.Env, cmd.Stderr = environ, t.Output()
@@ -108,13 +87,13 @@ func cross(t *testing.T, recipe string, s *sink, environ ...string) {
 	// From its first answer on nothing is missed: it begins with the events that come
 	// then.
 	at := filepath.Join(state, strings.TrimSuffix(recipe, ".sh")+".at")
-	eventually(t, "the bridge has begun", func() bool { _, err := os.Stat(at); return err == nil })
+	testkit.Eventually(t, "the bridge has begun", func() bool { _, err := os.Stat(at); return err == nil })
 
 	var ids []string
 	for n := 1; n <= kills+1; n++ {
 		ids = append(ids, write(t, pool, len(ids), 12)...)
 		before := s.count()
-		eventually(t, "events come through", func() bool { return s.count() > before+3 })
+		testkit.Eventually(t, "events come through", func() bool { return s.count() > before+3 })
 		if n <= kills {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
@@ -122,7 +101,7 @@ func cross(t *testing.T, recipe string, s *sink, environ ...string) {
 			cmd = start()
 		}
 	}
-	eventually(t, "all have come through", func() bool { return s.count() >= len(ids) })
+	testkit.Eventually(t, "all have come through", func() bool { return s.count() >= len(ids) })
 	if err := cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)
 	}
@@ -161,29 +140,6 @@ func write(t *testing.T, pool *pgxpool.Pool, before, n int) (numbers []string) {
 	return numbers
 }
 
-func eventually(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); !is(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("not within a minute: %s", what)
-		}
-	}
-}
-
-func need(t *testing.T, name string) string {
-	t.Helper()
-	for _, path := range []string{name, "/usr/sbin/" + name} {
-		if path, err := exec.LookPath(path); err == nil {
-			return path
-		}
-	}
-	if os.Getenv("CI") != "" {
-		t.Fatalf("CI is set, but %s is not installed", name)
-	}
-	t.Skipf("%s is not installed", name)
-	return ""
-}
-
 // TestExec_ReadsTheWholeEventWhenTheTailIsKilled has a command that reads its input after
 // the tail was killed, and an event that is longer than a pipe holds.
 func TestExec_ReadsTheWholeEventWhenTheTailIsKilled(t *testing.T) {
@@ -199,7 +155,7 @@ func TestExec_ReadsTheWholeEventWhenTheTailIsKilled(t *testing.T) {
 	exists := func(name string) func() bool {
 		return func() bool { _, err := os.Stat(filepath.Join(dir, name)); return err == nil }
 	}
-	cmd := exec.Command(filepath.Join(bin, "outcrier"), "tail", "--database-url", database, "--topic", "**", "--from", "earliest", "--format", "payload", "--exec",
+	cmd := exec.Command(testkit.PlainCommand(t, "cmd/outcrier"), "tail", "--database-url", database, "--topic", "**", "--from", "earliest", "--format", "payload", "--exec",
 		`touch begun; until [ -e killed ]; do sleep 0.02; done; cat >part; mv part whole`)
 	cmd.Dir, cmd.Stderr = dir, t.Output()
 	if err := cmd.Start(); err != nil {
@@ -209,7 +165,7 @@ func TestExec_ReadsTheWholeEventWhenTheTailIsKilled(t *testing.T) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	})
-	eventually(t, "the command runs", exists("begun"))
+	testkit.Eventually(t, "the command runs", exists("begun"))
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +173,7 @@ func TestExec_ReadsTheWholeEventWhenTheTailIsKilled(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "killed"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the command has read its input", exists("whole"))
+	testkit.Eventually(t, "the command has read its input", exists("whole"))
 	payload, err := os.ReadFile(filepath.Join(dir, "whole"))
 	if err != nil {
 		t.Fatal(err)
@@ -230,7 +186,7 @@ func TestExec_ReadsTheWholeEventWhenTheTailIsKilled(t *testing.T) {
 
 // TestWebhook_LosesNothing has a webhook that fails now and then, too.
 func TestWebhook_LosesNothing(t *testing.T) {
-	need(t, "curl")
+	testkit.Program(t, "curl")
 	var s sink
 	var requests atomic.Int32 // two at once, when a command outlives its tail
 	hook := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -253,8 +209,8 @@ func TestWebhook_LosesNothing(t *testing.T) {
 
 // TestMQTT_LosesNothing has mosquitto's broker, and a subscriber that was there before.
 func TestMQTT_LosesNothing(t *testing.T) {
-	broker, subscribe := need(t, "mosquitto"), need(t, "mosquitto_sub")
-	publish := need(t, "mosquitto_pub")
+	broker, subscribe := testkit.Program(t, "mosquitto"), testkit.Program(t, "mosquitto_sub")
+	publish := testkit.Program(t, "mosquitto_pub")
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -270,7 +226,7 @@ func TestMQTT_LosesNothing(t *testing.T) {
 	}
 	defer func() { _ = daemon.Wait() }()
 	defer stop()
-	eventually(t, "the broker listens", func() bool {
+	testkit.Eventually(t, "the broker listens", func() bool {
 		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err == nil {
 			conn.Close()
@@ -299,7 +255,7 @@ func TestMQTT_LosesNothing(t *testing.T) {
 	}()
 	defer func() { _ = reader.Wait() }()
 	defer stop()
-	eventually(t, "somebody subscribes", func() bool {
+	testkit.Eventually(t, "somebody subscribes", func() bool {
 		_ = exec.CommandContext(ctx, publish, "-h", "127.0.0.1", "-p", port, "-q", "1", "-t", "outcrier/probe", "-m", "-").Run()
 		return subscribed.Load()
 	})

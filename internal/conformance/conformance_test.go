@@ -5,19 +5,16 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io/fs"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -185,19 +182,19 @@ func newStage(t *testing.T) *Stage {
 	t.Helper()
 	database := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, database)
-	now, next := newProcess(t, database), newProcess(t, database)
+	now, next := newNode(t, database), newNode(t, database)
 	leave := func(by syscall.Signal) func(context.Context, func(*url.URL)) error {
 		return func(_ context.Context, to func(*url.URL)) error {
-			next.awaitReady(t)
-			to(next.url())
-			now.end(t, by)
-			now.start(t)
+			next.Ready(t)
+			to(urlOf(next))
+			now.End(t, by)
+			now.Start(t)
 			now, next = next, now
 			return nil
 		}
 	}
-	now.awaitReady(t)
-	stream := now.url()
+	now.Ready(t)
+	stream := urlOf(now)
 	stream.Path, stream.RawQuery = "/events", "topic=conformance&format=payload&names=message"
 	return &Stage{
 		Stream: stream,
@@ -211,92 +208,17 @@ func newStage(t *testing.T) *Stage {
 	}
 }
 
-// process is a node as it is deployed.
-type process struct {
-	address, database string
-	cmd               *exec.Cmd
-}
-
-// command is the command outcrier, built once for this run of the tests.
-var command = sync.OnceValues(func() (string, error) {
-	// What the binary is made of, go test can't know; but from its cache it gives no result
-	// of a test that has looked at a folder which changed since.
-	err := filepath.WalkDir("../..", func(_ string, entry fs.DirEntry, err error) error {
-		if name := entry.Name(); err == nil && entry.IsDir() && name != ".." && (name[0] == '.' || name == "node_modules") {
-			return fs.SkipDir
-		}
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	dir, err := os.MkdirTemp("", "outcrier-conformance-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "outcrier")
-	if out, err := exec.Command("go", "build", "-o", path, "../../cmd/outcrier").CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the command: %w\n%s", err, out)
-	}
-	return path, nil
-})
-
-func newProcess(t *testing.T, database string) *process {
+func newNode(t *testing.T, database string) *testkit.Node {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	program := os.Getenv("CONFORMANCE_SERVER")
+	if program == "" {
+		program = testkit.PlainCommand(t, "cmd/outcrier")
 	}
-	defer listener.Close()
-	n := &process{address: listener.Addr().String(), database: database}
-	listener.Close()
-	n.start(t)
+	n := testkit.NewNode(t, program, database, "--retry", "300ms", "--heartbeat", "1s", "--drain", "200ms",
+		"--wake", "poll") // with LISTEN it is not ready before that was heard once
+	n.Start(t)
 	return n
 }
 
-func (n *process) url() *url.URL { return &url.URL{Scheme: "http", Host: n.address} }
-
-func (n *process) start(t *testing.T) {
-	t.Helper()
-	path := os.Getenv("CONFORMANCE_SERVER")
-	if path == "" {
-		var err error
-		if path, err = command(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	cmd := exec.Command(path, "serve", "--dev", "--migrate=false", "--database-url", n.database, "--listen", n.address,
-		"--retry", "300ms", "--heartbeat", "1s", "--drain", "200ms", "--log-level", "error", "--wake", "poll") // with LISTEN it is not ready before that was heard once
-	cmd.Stderr = t.Output()
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	n.cmd = cmd
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-}
-
-func (n *process) awaitReady(t *testing.T) {
-	t.Helper()
-	for end := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		response, err := http.Get(n.url().String() + "/readyz")
-		if err == nil {
-			response.Body.Close()
-			if response.StatusCode == http.StatusOK {
-				return
-			}
-		}
-		if time.Now().After(end) {
-			t.Fatal("a node is not ready within 30 s")
-		}
-	}
-}
-
-func (n *process) end(t *testing.T, by syscall.Signal) {
-	t.Helper()
-	if err := n.cmd.Process.Signal(by); err != nil {
-		t.Fatal(err)
-	}
-	if err := n.cmd.Wait(); err != nil && by == syscall.SIGTERM {
-		t.Errorf("a node that was told to stop ended with %v", err)
-	}
-}
+// urlOf is where a node serves.
+func urlOf(n *testkit.Node) *url.URL { return &url.URL{Scheme: "http", Host: n.Address} }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/internal/badnet"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -40,12 +41,12 @@ func attacked(t *testing.T, args ...string) (n *process, database string) {
 		t.Fatal(err)
 	}
 	t.Setenv("GOMEMLIMIT", strconv.Itoa(attackMemory/10*9))
-	n = newProcessOf(t, plain, database, append([]string{"--jwt-secret", attackSecret, "--metrics", "open", "--log-level", "info"}, args...)...)
+	n = newProcessOf(t, plain(t), database, append([]string{"--jwt-secret", attackSecret, "--metrics", "open", "--log-level", "info"}, args...)...)
 	limit := unix.Rlimit{Cur: attackMemory, Max: attackMemory}
 	if err := unix.Prlimit(n.cmd.Process.Pid, unix.RLIMIT_DATA, &limit, nil); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the node is ready", 60*time.Second, n.ready)
+	testkit.Within(t, "the node is ready", 60*time.Second, n.ready)
 	t.Cleanup(func() {
 		if t.Failed() || n.cmd == nil {
 			return
@@ -213,7 +214,7 @@ func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
 		for i := range asked {
 			must(t, ask(d, i))
 		}
-		eventually(t, name+": all have ended", 60*time.Second, func() bool { return d.Reset() == asked || d.Ended() })
+		testkit.Within(t, name+": all have ended", 60*time.Second, func() bool { return d.Reset() == asked || d.Ended() })
 		must(t, d.Close())
 	}
 	var deaf []net.Conn
@@ -230,7 +231,7 @@ func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
 		_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nAuthorization: %s\r\n\r\n", poll, as(i))
 		must(t, err)
 	}
-	eventually(t, "no poll is open", 60*time.Second, func() bool {
+	testkit.Within(t, "no poll is open", 60*time.Second, func() bool {
 		return n.metric(t, `outcrier_readers{protocol="poll"}`) == 0
 	})
 	code, answer := send(t.Context(), "GET", n.url+poll, strings.TrimPrefix(as(0), "Bearer "), nil, "Accept", "application/json")
@@ -272,7 +273,7 @@ func TestAttack_OpeningsFillNeitherLogNorAudit(t *testing.T) {
 	})
 	// 200 at once, and 50 a second.
 	most := int64(200 + 50*(time.Since(began).Seconds()+1))
-	eventually(t, "the log has come to an end", 20*time.Second, func() bool {
+	testkit.Within(t, "the log has come to an end", 20*time.Second, func() bool {
 		return n.metric(t, `outcrier_readers{protocol="http1"}`) == 0
 	})
 	grown := size() - before
@@ -375,8 +376,7 @@ func TestAttack_PayloadsThatNestWithoutEndAreRefused(t *testing.T) {
 	if code, answer := send(t.Context(), "POST", n.url+"/events", admin, strings.NewReader(`{"topic":"a","type":"t","payload":`+deep+`}`)); code != 422 || !strings.Contains(answer, "64") {
 		t.Errorf("POST: %d %.200s", code, answer)
 	}
-	binary, err := plain()
-	must(t, err)
+	binary := plain(t)
 	run := func(ctx context.Context, stdin string, args ...string) (string, error) {
 		cmd := exec.CommandContext(ctx, binary, args...)
 		cmd.Stdin = strings.NewReader(stdin)
@@ -396,7 +396,7 @@ func TestAttack_PayloadsThatNestWithoutEndAreRefused(t *testing.T) {
 	must(t, err)
 	_, err = conn.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) VALUES ('a', 'behind', '{"n":1}')`)
 	must(t, err)
-	eventually(t, "a poll has both, with the tail's next read", 30*time.Second, func() bool {
+	testkit.Within(t, "a poll has both, with the tail's next read", 30*time.Second, func() bool {
 		code, answer := send(t.Context(), "GET", n.url+"/events?topic=a&from=earliest&wait=0", admin, nil, "Accept", "application/json")
 		return code == 200 && strings.Contains(answer, deep) && strings.Contains(answer, `"behind"`)
 	})
@@ -411,7 +411,7 @@ func TestAttack_PayloadsThatNestWithoutEndAreRefused(t *testing.T) {
 		cmd := exec.CommandContext(ctx, binary, "tail", "--url", n.url, "--token", admin, "--topic", "a", "--from", "earliest", "--format", format)
 		cmd.Stdout, cmd.Stderr = &out, &out
 		must(t, cmd.Start())
-		eventually(t, "outcrier tail prints what comes behind, as "+format, 30*time.Second, func() bool { return strings.Contains(out.String(), "behind") })
+		testkit.Within(t, "outcrier tail prints what comes behind, as "+format, 30*time.Second, func() bool { return strings.Contains(out.String(), "behind") })
 		cancel()
 		_ = cmd.Wait()
 		if !strings.Contains(out.String(), "too deep") {

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 )
 
@@ -17,7 +18,7 @@ import (
 // the way of an event looks at it.
 func TestFault_ClockJumps(t *testing.T) {
 	t.Parallel()
-	library := need(t, "/usr/lib/*/faketime/libfaketime.so.1")
+	library := testkit.Program(t, "/usr/lib/*/faketime/libfaketime.so.1")
 	clock := filepath.Join(openFolder(t), "clock")
 	set := func(offset string) { must(t, os.WriteFile(clock, []byte(offset+"\n"), 0o644)) }
 	set("+0")

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -24,8 +25,8 @@ import (
 // returns its address.
 func startBalancer(t *testing.T, nodes []*process) (address string) {
 	t.Helper()
-	program := need(t, "haproxy", "/usr/sbin/haproxy")
-	address = freeAddress(t)
+	program := testkit.Program(t, "haproxy", "/usr/sbin/haproxy")
+	address = testkit.FreeAddress(t)
 	var config strings.Builder
 	fmt.Fprintf(&config, `global
 	maxconn 2000
@@ -63,7 +64,7 @@ backend nodes
 			t.Logf("HAProxy: %s", output.String())
 		}
 	})
-	eventually(t, "HAProxy passes requests on", 20*time.Second, func() bool {
+	testkit.Within(t, "HAProxy passes requests on", 20*time.Second, func() bool {
 		response, err := http.Get("http://" + address + "/readyz")
 		if err != nil {
 			return false
@@ -97,7 +98,7 @@ func TestDeploy_LosesNothingBehindHAProxy(t *testing.T) {
 			for _, n := range f.nodes {
 				n.drain()
 				n.start()
-				eventually(t, "a node is ready again", 20*time.Second, n.ready)
+				testkit.Within(t, "a node is ready again", 20*time.Second, n.ready)
 				pause(t.Context(), time.Second) // the balancer takes note
 			}
 		})
@@ -181,11 +182,11 @@ func TestDrain_ReadinessTurnsFirst(t *testing.T) {
 	t.Parallel()
 	database := outboxtest.URL(t)
 	n := newProcess(t, database, "--drain-delay", "1m", "--drain", "1s")
-	eventually(t, "the node is ready", 30*time.Second, n.ready)
+	testkit.Within(t, "the node is ready", 30*time.Second, n.ready)
 	before := openStream(t, n)
 	until(t, before, "outcrier.live")
 	n.cmd.Process.Signal(syscall.SIGTERM)
-	eventually(t, "the node is not ready any more", 20*time.Second, func() bool { return !n.ready() })
+	testkit.Within(t, "the node is not ready any more", 20*time.Second, func() bool { return !n.ready() })
 	meanwhile := openStream(t, n)
 	until(t, meanwhile, "outcrier.live")
 	execute(t, database, `INSERT INTO outbox (topic, type, payload) VALUES ('a', 'b', '"still served"')`)
@@ -207,7 +208,7 @@ func TestDrain_ReadinessTurnsFirst(t *testing.T) {
 func TestDrain_SaysGoodbyeAndEndsWell(t *testing.T) {
 	t.Parallel()
 	n := newProcess(t, outboxtest.URL(t), "--drain", "500ms")
-	eventually(t, "the node is ready", 30*time.Second, n.ready)
+	testkit.Within(t, "the node is ready", 30*time.Second, n.ready)
 	var streams []<-chan string
 	for range 10 {
 		streams = append(streams, openStream(t, n))
@@ -227,7 +228,7 @@ func TestDrain_WaitsForNoSlowReader(t *testing.T) {
 	t.Parallel()
 	database := outboxtest.URL(t)
 	n := newProcess(t, database, "--drain", "300ms", "--stall", "5m")
-	eventually(t, "the node is ready", 30*time.Second, n.ready)
+	testkit.Within(t, "the node is ready", 30*time.Second, n.ready)
 	conn, err := net.Dial("tcp", n.listen)
 	must(t, err)
 	defer conn.Close()

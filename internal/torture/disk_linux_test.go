@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 )
 
@@ -18,7 +19,7 @@ func TestFault_DiskFull(t *testing.T) {
 	t.Parallel()
 	folder := openFolder(t)
 	if err := syscall.Mount("tmpfs", folder, "tmpfs", 0, "size=220m,mode=755"); err != nil {
-		without(t, "a small disk can't be mounted: %v", err)
+		testkit.Missing(t, "a small disk can't be mounted: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := syscall.Unmount(folder, syscall.MNT_DETACH); err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/badnet"
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // fault is a failure after which history is unchanged: no event may be lost or come
@@ -123,7 +124,7 @@ var faults = []fault{
 		for _, n := range shuffled(f.chance, f.nodes) {
 			n.drain()
 			n.start()
-			eventually(f.t, "a node is ready again", 20*time.Second, n.ready)
+			testkit.Within(f.t, "a node is ready again", 20*time.Second, n.ready)
 		}
 	}},
 	{"out of connections", 10 * time.Second, func(f *field, _ *pgserver.Server) {
@@ -152,7 +153,7 @@ var faults = []fault{
 				}
 			})
 		}
-		eventually(f.t, "no connection can be had", 20*time.Second, full.Load)
+		testkit.Within(f.t, "no connection can be had", 20*time.Second, full.Load)
 		f.terminate(`application_name = 'outcrier'`, 1000)
 		f.pause(time.Second, 2*time.Second)
 		stop()
@@ -226,7 +227,7 @@ func (f *field) terminate(condition string, n int) {
 	conn, err := connect(f.t.Context(), f.url)
 	must(f.t, err)
 	defer conn.Close(context.Background())
-	eventually(f.t, "there is somebody to terminate", 20*time.Second, func() bool {
+	testkit.Within(f.t, "there is somebody to terminate", 20*time.Second, func() bool {
 		var ended int
 		must(f.t, conn.QueryRow(f.t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM (
 			SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND `+condition+`

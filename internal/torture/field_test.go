@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/internal/badnet"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -60,10 +61,10 @@ const probeTopic = "torture/probe"
 // newField makes a field on a database that is migrated.
 func newField(t *testing.T, database string, nodes int, args ...string) *field {
 	t.Helper()
-	return newFieldOf(t, command, database, nodes, args...)
+	return newFieldOf(t, raced(t), database, nodes, args...)
 }
 
-func newFieldOf(t *testing.T, command func() (string, error), database string, nodes int, args ...string) *field {
+func newFieldOf(t *testing.T, program, database string, nodes int, args ...string) *field {
 	t.Helper()
 	s := seed(t)
 	makeNodeRole(t, database)
@@ -77,12 +78,12 @@ func newFieldOf(t *testing.T, command func() (string, error), database string, n
 			args = append([]string{"--gzip"}, args...)
 		}
 		f.database = append(f.database, newNetwork(t, hostOf(t, database)))
-		n := newProcessOf(t, command, asNode(t, through(t, database, f.database[len(f.database)-1])), args...)
+		n := newProcessOf(t, program, asNode(t, through(t, database, f.database[len(f.database)-1])), args...)
 		f.nodes = append(f.nodes, n)
 		f.client = append(f.client, newNetwork(t, n.listen))
 	}
 	for _, n := range f.nodes {
-		eventually(t, "a node is ready", 30*time.Second, n.ready)
+		testkit.Within(t, "a node is ready", 30*time.Second, n.ready)
 	}
 	f.business = newBusiness(database)
 	f.business.enough.Store(1 << 60)
@@ -180,7 +181,7 @@ func (f *field) read(readers int) {
 	}
 	for i, r := range f.readers {
 		if i%2 == 0 {
-			eventually(f.t, "a reader is live", 30*time.Second, r.live.Load)
+			testkit.Within(f.t, "a reader is live", 30*time.Second, r.live.Load)
 		}
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // TestHostile_ReadersCostBoundedMemoryAndTheirStreams (P7): readers who take nothing,
@@ -31,7 +33,7 @@ func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
 		bound = 64 << 20
 	)
 	server := startPostgres(t)
-	f := newFieldOf(t, plain, server.URL(""), 1, "--metrics", "open")
+	f := newFieldOf(t, plain(t), server.URL(""), 1, "--metrics", "open")
 	n := f.nodes[0]
 	good := &reader{name: "good", filter: everything(), byPayload: map[payload]int{}, steady: new(atomic.Bool)}
 	f.follow(good, true)
@@ -77,7 +79,7 @@ func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
 	// The good one has all while the others hang on.
 	f.recover("beside hostile readers", 60*time.Second)
 	// Who begins to read before that is a slow reader, and no hostile one.
-	eventually(t, "all who take nothing or next to nothing have stalled", 60*time.Second, func() bool {
+	testkit.Within(t, "all who take nothing or next to nothing have stalled", 60*time.Second, func() bool {
 		most = max(most, residentMemory(t, n))
 		return n.metric(t, `outcrier_streams_ended_total{reason="stalled"}`) >= 2*each
 	})

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // pooler is a PgBouncer in transaction mode.
@@ -29,7 +31,7 @@ type pooler struct {
 // newPooler starts one before the database at url, for nodes.
 func newPooler(t *testing.T, url string, settings ...string) *pooler {
 	t.Helper()
-	p := &pooler{t: t, address: freeAddress(t), file: filepath.Join(openFolder(t), "pgbouncer.ini")}
+	p := &pooler{t: t, address: testkit.FreeAddress(t), file: filepath.Join(openFolder(t), "pgbouncer.ini")}
 	host, port, _ := strings.Cut(hostOf(t, url), ":")
 	_, listen, _ := strings.Cut(p.address, ":")
 	must(t, os.WriteFile(p.file, fmt.Appendf(nil, `[databases]
@@ -54,7 +56,7 @@ func (p *pooler) start() {
 	p.mu.Lock()
 	must(p.t, p.launch())
 	p.mu.Unlock()
-	eventually(p.t, "PgBouncer passes connections on", 20*time.Second, func() bool {
+	testkit.Within(p.t, "PgBouncer passes connections on", 20*time.Second, func() bool {
 		return attempt(p.t.Context(), "postgres://x@"+p.address+"/postgres?sslmode=disable&default_query_exec_mode=simple_protocol", `SELECT`) == nil
 	})
 }
@@ -62,7 +64,7 @@ func (p *pooler) start() {
 // launch starts the process, and again if it ends by itself, as whatever looks after
 // it would.
 func (p *pooler) launch() error {
-	program := need(p.t, "pgbouncer", "/usr/sbin/pgbouncer")
+	program := testkit.Program(p.t, "pgbouncer", "/usr/sbin/pgbouncer")
 	args := []string{p.file}
 	if os.Geteuid() == 0 { // which it refuses to run as
 		args = append([]string{"-u", "nobody"}, args...)
@@ -117,11 +119,11 @@ func TestFault_PgBouncer(t *testing.T) {
 		f.nodes = append(f.nodes, n)
 		f.client = append(f.client, newNetwork(t, n.listen))
 	}
-	eventually(t, "the node with a direct URL is ready", 30*time.Second, direct.ready)
+	testkit.Within(t, "the node with a direct URL is ready", 30*time.Second, direct.ready)
 	f.write(4)
 	f.read(8)
 	f.recover("the start", 30*time.Second)
-	eventually(t, "the node whose tail is behind a pooler is ready and says that it needs a direct connection", 20*time.Second, func() bool {
+	testkit.Within(t, "the node whose tail is behind a pooler is ready and says that it needs a direct connection", 20*time.Second, func() bool {
 		return polling.ready() && strings.Contains(readiness(t, polling), "direct connection")
 	})
 	f.suffer("behind PgBouncer", 10*time.Second, func() { f.pause(2*time.Second, 3*time.Second) })
@@ -136,7 +138,7 @@ func TestFault_PgBouncer(t *testing.T) {
 // readiness is what a node says of its readiness, once its tail follows.
 func readiness(t *testing.T, n *process) (why string) {
 	t.Helper()
-	eventually(t, "the tail follows", 20*time.Second, func() bool {
+	testkit.Within(t, "the tail follows", 20*time.Second, func() bool {
 		response, err := http.Get(n.url + "/readyz")
 		if err != nil {
 			return false

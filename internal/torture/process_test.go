@@ -4,22 +4,19 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/outcrier/outcrier/internal/badnet"
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // process is a node as it is deployed: a process of its own.
@@ -29,58 +26,29 @@ type process struct {
 	listen string
 	url    string
 	log    string
-	// command is the binary.
-	command func() (string, error)
+	// program is the path of outcrier.
+	program string
 	cmd     *exec.Cmd
 	ended   chan error
 }
 
-// command is the command outcrier, built once for this run of the tests, with the race
-// detector if they are. plain is built without: the detector's own memory is many times
-// the program's.
-var (
-	command = sync.OnceValues(func() (string, error) {
-		info, ok := debug.ReadBuildInfo()
-		if ok && slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"}) {
-			return build("outcrier-race", "-race")
-		}
-		return plain()
-	})
-	plain = sync.OnceValues(func() (string, error) { return build("outcrier") })
-)
-
-func build(name string, flags ...string) (string, error) {
-	// What the binary is made of, go test can't know; but from its cache it gives
-	// no result of a test that has looked at a folder which changed since.
-	err := filepath.WalkDir("../..", func(_ string, entry fs.DirEntry, err error) error {
-		if name := entry.Name(); err == nil && entry.IsDir() && name != ".." && (name[0] == '.' || name == "node_modules") {
-			return fs.SkipDir
-		}
-		return err
-	})
-	if err != nil {
-		return "", err
-	}
-	binary := filepath.Join(scratch, name)
-	args := slices.Concat([]string{"build", "-o", binary}, flags, []string{"../../cmd/outcrier"})
-	if out, err := exec.Command("go", args...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the command: %w\n%s", err, out)
-	}
-	return binary, nil
-}
+// raced is the command outcrier, with the race detector if the tests have it, and plain the
+// one without.
+func raced(t *testing.T) string { t.Helper(); return testkit.Command(t, "cmd/outcrier") }
+func plain(t *testing.T) string { t.Helper(); return testkit.PlainCommand(t, "cmd/outcrier") }
 
 // newProcess starts a node on a database, which need not be there, and ends it
 // with the test. Its log is looked through then.
 func newProcess(t *testing.T, database string, args ...string) *process {
 	t.Helper()
-	return newProcessOf(t, command, database, args...)
+	return newProcessOf(t, raced(t), database, args...)
 }
 
-func newProcessOf(t *testing.T, command func() (string, error), database string, args ...string) *process {
+func newProcessOf(t *testing.T, program, database string, args ...string) *process {
 	t.Helper()
-	address := freeAddress(t)
+	address := testkit.FreeAddress(t)
 	log := filepath.Join(logFolder(t), fmt.Sprintf("%s-%s.log", strings.ReplaceAll(t.Name(), "/", "_"), address[strings.LastIndex(address, ":")+1:]))
-	p := &process{t: t, command: command, listen: address, url: "http://" + address, log: log, args: append([]string{
+	p := &process{t: t, program: program, listen: address, url: "http://" + address, log: log, args: append([]string{
 		"serve", "--dev", "--migrate=false", "--database-url", database, "--listen", address,
 		"--retention", "0", "--retry", "100ms", "--heartbeat", "300ms", "--stall", "2s", "--drain", "300ms", "--ring", "1MiB", "--queue", "64",
 	}, args...)}
@@ -90,16 +58,6 @@ func newProcessOf(t *testing.T, command func() (string, error), database string,
 		p.inspect()
 	})
 	return p
-}
-
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().String()
 }
 
 func logFolder(t *testing.T) string {
@@ -112,16 +70,12 @@ func logFolder(t *testing.T) string {
 // start does not wait for anything but the process.
 func (p *process) start() {
 	p.t.Helper()
-	binary, err := p.command()
-	if err != nil {
-		p.t.Fatal(err)
-	}
 	log, err := os.OpenFile(p.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		p.t.Fatal(err)
 	}
 	defer log.Close()
-	p.cmd = exec.Command(binary, p.args...)
+	p.cmd = exec.Command(p.program, p.args...)
 	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		return name == "DATABASE_URL" || strings.HasPrefix(name, "OUTCRIER_")
@@ -150,7 +104,7 @@ func (p *process) wait() error { return <-p.ended }
 // was started a moment ago has no handler for signals yet and would die of it.
 func (p *process) drain() {
 	p.t.Helper()
-	eventually(p.t, "a node answers", 20*time.Second, p.answers)
+	testkit.Within(p.t, "a node answers", 20*time.Second, p.answers)
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case err := <-p.ended:
@@ -212,47 +166,13 @@ func newNetwork(t *testing.T, address string) *badnet.Proxy {
 	return p
 }
 
-// eventually waits until the condition that what describes is true.
-func eventually(t *testing.T, what string, within time.Duration, is func() bool) {
-	t.Helper()
-	for end := time.Now().Add(within); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", within, what)
-		}
-	}
-}
-
-// need is the path of a foreign program. In CI it has to be there.
-func need(t *testing.T, names ...string) string {
-	t.Helper()
-	for _, name := range names {
-		if path, err := exec.LookPath(name); err == nil {
-			return path
-		}
-		if found, _ := filepath.Glob(name); len(found) > 0 {
-			return found[0]
-		}
-	}
-	without(t, "none of %q is installed", names)
-	return ""
-}
-
-// without skips a test that can't be made here. In CI it fails.
-func without(t *testing.T, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf("CI is set, but "+format, args...)
-	}
-	t.Skipf(format, args...)
-}
-
 // tool is the path of one of Postgres's own programs, of the server's version. What npm
 // has of Postgres has the server alone.
 func tool(t *testing.T, server *pgserver.Server, name string) string {
 	t.Helper()
 	path := filepath.Join(server.Bin(), name)
 	if _, err := os.Stat(path); err != nil {
-		without(t, "%v", err)
+		testkit.Missing(t, "%v", err)
 	}
 	return path
 }

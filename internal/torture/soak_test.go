@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // soak is everyday load without end: streams, topics and nodes come and go at a steady
@@ -133,7 +134,7 @@ func (s *soak) start(settings map[string]string) {
 	s.third = newProcess(t, asNode(t, s.url), args...)
 	s.setUp(true)
 	for _, n := range append(s.nodes, s.third) {
-		eventually(t, "a node is ready", 30*time.Second, n.ready)
+		testkit.Within(t, "a node is ready", 30*time.Second, n.ready)
 	}
 	s.judged = make(chan *visitor, 10_000)
 }
@@ -242,7 +243,7 @@ func (s *soak) churn(chance *rand.Rand, end time.Time) {
 	s.setUp(false)
 	stay(5*time.Second, 20*time.Second)
 	s.third.start()
-	eventually(s.t, "the third node is ready again", 30*time.Second, s.third.ready)
+	testkit.Within(s.t, "the third node is ready again", 30*time.Second, s.third.ready)
 	s.setUp(true)
 }
 

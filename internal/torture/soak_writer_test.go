@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 const (
@@ -148,7 +150,7 @@ func (s *soak) findMoved() {
 // settleScheduled waits until nothing waits for its time any more. Visitors who leave
 // meanwhile are judged meanwhile.
 func (s *soak) settleScheduled() {
-	eventually(s.t, "all that was scheduled is delivered", time.Minute, func() bool {
+	testkit.Within(s.t, "all that was scheduled is delivered", time.Minute, func() bool {
 		s.findMoved()
 		conn, err := connect(s.t.Context(), s.url)
 		must(s.t, err)

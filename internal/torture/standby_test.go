@@ -19,6 +19,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/badnet"
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
@@ -117,7 +118,7 @@ func TestStandby_IsRefused(t *testing.T) {
 	}
 
 	n := newProcess(t, standby.URL(""))
-	eventually(t, "the node has said why it is not ready", 20*time.Second, func() bool {
+	testkit.Within(t, "the node has said why it is not ready", 20*time.Second, func() bool {
 		log, _ := os.ReadFile(n.log)
 		return strings.Contains(string(log), outbox.ErrStandby.Error())
 	})
@@ -205,7 +206,7 @@ func failover(t *testing.T, name string, lossless, beside bool) {
 		return
 	}
 	f.loses(name, within, func() {
-		eventually(t, "the standby has what was committed", 20*time.Second, func() bool { return replayed(t, primary, standby) })
+		testkit.Within(t, "the standby has what was committed", 20*time.Second, func() bool { return replayed(t, primary, standby) })
 	}, func() {
 		replication.Hold(badnet.Both)
 	}, promote)

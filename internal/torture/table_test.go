@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -81,7 +82,7 @@ func TestFault_Table(t *testing.T) {
 // so that no writers queue after it, and tries again.
 func (f *field) alter(statement string) {
 	f.t.Helper()
-	eventually(f.t, statement, 30*time.Second, func() bool {
+	testkit.Within(f.t, statement, 30*time.Second, func() bool {
 		err := attempt(f.t.Context(), f.url, `SET lock_timeout = '200ms'; `+statement)
 		var pg *pgconn.PgError
 		switch {

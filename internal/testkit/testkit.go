@@ -1,0 +1,85 @@
+// Package testkit has what the tests of several packages do alike: wait for a value, find a
+// program that is installed, run the command outcrier as a process.
+package testkit
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// Deadline is how long a test waits for anything: long enough for a busy machine.
+const Deadline = time.Minute
+
+// Eventually waits until is returns true. Where it does not within Deadline, the test ends and
+// names what it waited for.
+func Eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	Within(t, what, Deadline, is)
+}
+
+// Within is Eventually with a limit of its own.
+func Within(t testing.TB, what string, limit time.Duration, is func() bool) {
+	t.Helper()
+	for end := time.Now().Add(limit); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("not within %v: %s", limit, what)
+		}
+	}
+}
+
+// Program returns the path of the first program that is installed. A name may be a path, and a
+// pattern. Programs of sbin are found though it is not on everybody's path.
+func Program(t testing.TB, names ...string) string {
+	t.Helper()
+	for _, name := range names {
+		for _, name := range []string{name, "/usr/sbin/" + name} {
+			if path, err := exec.LookPath(name); err == nil {
+				return path
+			}
+		}
+		if found, _ := filepath.Glob(name); len(found) > 0 {
+			return found[0]
+		}
+	}
+	Missing(t, "none of %q is installed", names)
+	return ""
+}
+
+// Missing skips a test for which something is missing on this machine. In CI the test fails.
+func Missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("CI is set, but "+format, args...)
+	}
+	t.Skipf(format, args...)
+}
+
+// FreeAddress returns an address on loopback whose port was free just now.
+func FreeAddress(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it takes no time
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
+}
+
+// Folder returns a temporary folder that other accounts can enter, like that of Postgres: into
+// root's t.TempDir they can't.
+func Folder(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "outcrier-test-")
+	if err == nil {
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		err = os.Chmod(dir, 0o755) //nolint:gosec // that is what it is for
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
