@@ -3,6 +3,8 @@
 package torture
 
 import (
+	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -36,4 +38,20 @@ func TestMutants(t *testing.T) {
 			}
 		})
 	}
+}
+
+// overlay applies the mutant to a folder of the test, and returns the file for go's
+// flag -overlay.
+func (m mutant) overlay(t *testing.T, root string) string {
+	t.Helper()
+	folder := t.TempDir()
+	overlay, err := json.Marshal(map[string]any{"Replace": m.apply(t, root, folder)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(folder, "overlay.json")
+	if err := os.WriteFile(file, overlay, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
