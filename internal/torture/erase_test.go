@@ -63,6 +63,13 @@ func (e *erasures) gone(id int64, p payload, round int64) bool {
 	return one != nil && one.round > 0 && one.round <= round && (!one.redacted || !p.Redacted)
 }
 
+// least is how many events were erased, or redacted if those are fewer.
+func (e *erasures) least() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return min(e.erased, e.redacted)
+}
+
 // known returns the last round that every node has read.
 func (e *erasures) known() int64 {
 	if e == nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -81,7 +82,8 @@ func execute(t *testing.T, url string, statements ...string) {
 	}
 }
 
-// size is how many events a torture must commit.
+// size is how many events a torture must commit: TORTURE_EVENTS, which make torture sets, or
+// twice as many as the mutants are found by.
 func size(t *testing.T) int64 {
 	if text := os.Getenv("TORTURE_EVENTS"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
@@ -93,7 +95,7 @@ func size(t *testing.T) int64 {
 	if testing.Short() {
 		return 20_000
 	}
-	return 200_000
+	return 40_000
 }
 
 // seed is TORTURE_SEED, or a new one; it is printed.
@@ -120,13 +122,13 @@ func TestTorture(t *testing.T) {
 // or by a cache of the sequence, lose nothing and repeat nothing. Only the order
 // is then the writers' own doing.
 func TestTorture_IdsOutOfOrder(t *testing.T) {
-	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, forged: true})
+	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 2, forged: true})
 }
 
 // TestTorture_EveryCommitNotifies: every append sends a notification, whether a tail
 // has requested one or not.
 func TestTorture_EveryCommitNotifies(t *testing.T) {
-	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, prepare: `
+	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 2, prepare: `
 		CREATE FUNCTION torture_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
 			IF current_setting('outcrier.notify', true) IS DISTINCT FROM 'off' THEN
@@ -140,7 +142,7 @@ func TestTorture_EveryCommitNotifies(t *testing.T) {
 // TestTorture_NoCommitNotifies: no append sends a notification, though the tails
 // rely on them; the tails find the events when they poll.
 func TestTorture_NoCommitNotifies(t *testing.T) {
-	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 1, prepare: `
+	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 2, prepare: `
 		CREATE OR REPLACE FUNCTION outcrier.notify(request bigint) RETURNS void LANGUAGE sql AS 'SELECT'`})
 }
 
@@ -179,7 +181,7 @@ func let(t *testing.T, c torture) {
 
 	b := newBusiness(url)
 	b.forged = c.forged
-	b.enough.Store(c.events)
+	b.enough.Store(math.MaxInt64) // until the faults have been there
 	for i := range 40 {
 		b.topics = append(b.topics, fmt.Sprintf("torture/%d/%d", i%8, i))
 	}
@@ -216,7 +218,7 @@ func let(t *testing.T, c torture) {
 	var erasing sync.WaitGroup
 	erasing.Go(func() {
 		chance := rand.New(rand.NewPCG(seed, 1<<32))
-		for b.committed.Load() < c.events {
+		for b.committed.Load() < b.enough.Load() {
 			restarting.Lock()
 			err := b.erase(t.Context(), chance, nodes.get())
 			restarting.Unlock()
@@ -227,8 +229,20 @@ func let(t *testing.T, c torture) {
 		}
 	})
 
-	// Meanwhile everything that can break breaks.
+	// Meanwhile everything that can break breaks, by chance and at least twice: the writers
+	// go on until it has.
 	kills, crashed, restarts := 0, 0, 0
+	kill := func() { kills += killSome(t.Context(), url, 1+chance.IntN(3)) }
+	restart := func() {
+		restarts++
+		which := chance.IntN(2)
+		restarting.Lock()
+		defer restarting.Unlock()
+		old := nodes.get()
+		old[which].stop()
+		fresh := startNode(t, url, log.With("node", 1+restarts), &outbox.Tail{Turn: time.Duration(1+which*60) * time.Millisecond})
+		nodes.set(old[1-which], fresh)
+	}
 	for writing := true; writing; {
 		select {
 		case <-wait:
@@ -237,8 +251,11 @@ func let(t *testing.T, c torture) {
 		case <-time.After(50 * time.Millisecond):
 		}
 		done := b.committed.Load()
+		due := func(times, of int) bool { return times < of && done > c.events*int64(times+1)/int64(of+1) }
 		switch {
-		case crashed < c.crashes && done > c.events*int64(crashed+1)/int64(c.crashes+1):
+		case done >= c.events && (t.Failed() || crashed >= c.crashes && min(kills, restarts, b.erasures.least()) >= 2):
+			b.enough.Store(c.events)
+		case due(crashed, c.crashes):
 			crashed++
 			if err := server.Kill(); err != nil {
 				t.Fatal(err)
@@ -251,19 +268,16 @@ func let(t *testing.T, c torture) {
 			if from, err := positionNow(t.Context(), url); err == nil {
 				startReader(len(readers), from)
 			}
+		case due(kills, 2):
+			kill()
+		case due(restarts, 2):
+			restart()
 		case chance.IntN(3) == 0:
 			_ = b.resolve(t.Context(), chance, false) // the server may be down
 		case chance.IntN(3) == 0:
-			kills += killSome(t.Context(), url, 1+chance.IntN(3))
+			kill()
 		case chance.IntN(20) == 0:
-			restarts++
-			which := chance.IntN(2)
-			restarting.Lock()
-			old := nodes.get()
-			old[which].stop()
-			fresh := startNode(t, url, log.With("node", 1+restarts), &outbox.Tail{Turn: time.Duration(1+which*60) * time.Millisecond})
-			nodes.set(old[1-which], fresh)
-			restarting.Unlock()
+			restart()
 		}
 	}
 	erasing.Wait()
