@@ -109,13 +109,7 @@ check-js: $(packages)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target, one after another; FUZZTIME=10m PKG=./outbox
-	@for package in $$(go list -f '{{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}' $(PKG)); do \
-		targets=$$(go test -list '^Fuzz' $$package) || exit 1; \
-		for target in $$(echo "$$targets" | grep '^Fuzz'); do \
-			echo "$$package $$target"; \
-			go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x -parallel 2 $$package || exit 1; \
-		done; \
-	done
+	@.ci/fuzz $(FUZZTIME) $(PKG)
 
 .PHONY: download
 download: ## fetch the modules that all of it needs
