@@ -27,8 +27,8 @@ func Command(t testing.TB, folder string) string {
 	return built(t, folder, RaceDetector())
 }
 
-// PlainCommand is Command without the race detector, whose own memory is many times what it
-// watches.
+// PlainCommand is Command without the race detector, which needs many times the memory of the
+// program.
 func PlainCommand(t testing.TB, folder string) string {
 	t.Helper()
 	return built(t, folder, false)

@@ -1,5 +1,5 @@
-// Package testkit has what the tests of several packages do alike: wait for a value, find a
-// program that is installed, run the command outcrier as a process.
+// Package testkit has helpers that the tests of several packages share: wait for a condition,
+// find a program that is installed, run the command outcrier as a process.
 package testkit
 
 import (
@@ -14,8 +14,8 @@ import (
 // Deadline is how long a test waits for anything: long enough for a busy machine.
 const Deadline = time.Minute
 
-// Eventually waits until is returns true. Where it does not within Deadline, the test ends and
-// names what it waited for.
+// Eventually waits until is returns true. Where it does not within Deadline, the test fails
+// and names the condition.
 func Eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	Within(t, what, Deadline, is)
