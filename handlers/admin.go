@@ -1,6 +1,7 @@
 package handlers
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -164,6 +165,24 @@ func whole(name, text string) (int64, error) {
 		return 0, fault(http.StatusBadRequest, fmt.Sprintf("%s must be a whole number, not %.100q", name, text))
 	}
 	return n, nil
+}
+
+// records answers with a page of numbered records under a name, the newest first. The next
+// page begins before the number of the last one; page is how many records a full one has.
+func records[T any](h *handlers, c echo.Context, name string, page int, read func(ctx context.Context, before int64) ([]T, error)) error {
+	query, err := asked(c, "before")
+	if err != nil {
+		return err
+	}
+	before, err := whole("before", query.Get("before"))
+	if err != nil {
+		return err
+	}
+	list, err := read(c.Request().Context(), before)
+	if err != nil {
+		return err
+	}
+	return h.answer(c, map[string]any{name: list, "more": len(list) == page})
 }
 
 // moment parses a time; zero if the text is empty.

@@ -10,22 +10,7 @@ import (
 
 // erasures is GET /admin/api/erasures: the erasures and redactions, the newest first.
 func (h *handlers) erasures(c echo.Context, _ identity) error {
-	query, err := asked(c, "before")
-	if err != nil {
-		return err
-	}
-	before, err := whole("before", query.Get("before"))
-	if err != nil {
-		return err
-	}
-	erasures, err := h.Admin.Erasures(c.Request().Context(), before)
-	if err != nil {
-		return err
-	}
-	return h.answer(c, struct {
-		Erasures []outbox.Erasure `json:"erasures"`
-		More     bool             `json:"more"`
-	}{erasures, len(erasures) == outbox.ErasurePage})
+	return records(h, c, "erasures", outbox.ErasurePage, h.Admin.Erasures)
 }
 
 // erase is POST /admin/api/erasures. The body is not logged.

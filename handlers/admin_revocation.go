@@ -56,23 +56,7 @@ func (h *handlers) revoke(c echo.Context, who identity) error {
 	return c.JSON(http.StatusCreated, revocation)
 }
 
-// revocations is GET /admin/api/revocations: the newest first. The next page begins before
-// the id of the last one.
+// revocations is GET /admin/api/revocations: the newest first.
 func (h *handlers) revocations(c echo.Context, _ identity) error {
-	query, err := asked(c, "before")
-	if err != nil {
-		return err
-	}
-	before, err := whole("before", query.Get("before"))
-	if err != nil {
-		return err
-	}
-	list, err := h.Admin.Revocations(c.Request().Context(), before)
-	if err != nil {
-		return err
-	}
-	return h.answer(c, struct {
-		Revocations []outbox.Revocation `json:"revocations"`
-		More        bool                `json:"more"`
-	}{append([]outbox.Revocation{}, list...), len(list) == outbox.RevocationPage})
+	return records(h, c, "revocations", outbox.RevocationPage, h.Admin.Revocations)
 }
