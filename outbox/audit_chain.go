@@ -67,8 +67,22 @@ type AuditVerified struct {
 	// still there.
 	Days    []AuditLink
 	Records int64
+	// Unchained are records that are closed, and not in the chain yet: those of today, of
+	// yesterday until an hour after its end, or of days whose links no node has made. They
+	// may have been altered or removed without a fault.
+	Unchained AuditUnverified
+	// Open are the streams that have not ended: their records go on to change.
+	Open AuditUnverified
 	// Faults says, a line each, what was altered or removed. None if nothing was.
 	Faults []string
+}
+
+// AuditUnverified is how many records a verification could not hold against the chain.
+type AuditUnverified struct {
+	Records int64
+	// Since is when the oldest of them was closed, or of open streams was opened; zero when
+	// there is none.
+	Since time.Time
 }
 
 // Verify reads every record of every day in the chain, and holds it against its link. Of a
@@ -83,6 +97,17 @@ func (a AuditChain) Verify(ctx context.Context, heads ...AuditLink) (found Audit
 		}
 		found.Days, err = pgx.CollectRows(rows, pgx.RowToStructByPos[AuditLink])
 		if err != nil {
+			return err
+		}
+		// First, so that a record that is closed meanwhile is counted as open.
+		if found.Open, err = unverified(ctx, q, `SELECT count(*), min(opened_at) FROM outcrier.stream WHERE recorded_at IS NULL`); err != nil {
+			return err
+		}
+		first, end := noDay, noDay
+		if n := len(found.Days); n > 0 {
+			first, end = found.Days[0].Day, found.Days[n-1].Day.AddDate(0, 0, 1)
+		}
+		if found.Unchained, err = unverified(ctx, q, unchainedSQL, first, end); err != nil {
 			return err
 		}
 		for _, day := range found.Days {
@@ -113,6 +138,27 @@ func (a AuditChain) Verify(ctx context.Context, heads ...AuditLink) (found Audit
 		found.holds(head)
 	}
 	return found, nil
+}
+
+// unchainedSQL counts the records before the first day of the chain and after the last.
+// Links are not counted: each is held by the next one.
+const unchainedSQL = `
+SELECT count(*), min(a.recorded_at) FROM outcrier.audit AS a
+WHERE a.kind <> 'day' AND (a.recorded_at < $1::timestamptz OR a.recorded_at >= $2::timestamptz)`
+
+// noDay is later than any record: where there is no chain, all are before its first day.
+var noDay = time.Date(9999, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// unverified reads a number of records, and the time of the oldest.
+func unverified(ctx context.Context, q db, query string, args ...any) (u AuditUnverified, err error) {
+	var since *time.Time
+	if err := q.QueryRow(ctx, query, args...).Scan(&u.Records, &since); err != nil {
+		return u, err
+	}
+	if since != nil {
+		u.Since = *since
+	}
+	return u, nil
 }
 
 func (v *AuditVerified) fault(format string, values ...any) {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ import (
 type auditVerifyConfig struct {
 	DatabaseSettings
 	Heads []string `scope:"audit-verify" flag:"head" help:"a link that an earlier run printed; it must still be in the chain"`
+	JSON  bool     `scope:"audit-verify" flag:"json" help:"print one JSON object instead"`
 	LogSettings
 }
 
@@ -37,6 +39,9 @@ func auditCommand(p process) *cobra.Command {
 	verify := newCommand(p, "verify", "Find records of the audit that were removed or altered", runAuditVerify)
 	verify.Long = `Reads every record of the audit and holds it against the chain of hashes that the nodes have
 made of it, a link for each day (UTC). It ends with 1 if something was removed or altered.
+
+A day gets its link an hour after its end, and the record of an open stream still changes: the
+command says how many records and streams it could not verify yet, and since when there are any.
 
 It prints the newest link. Note it elsewhere, and give it the next time: whoever owns the
 database could else make the whole chain anew.
@@ -112,24 +117,78 @@ func runAuditVerify(ctx context.Context, p process, c auditVerifyConfig) error {
 		if err != nil {
 			return err
 		}
-		removed := 0
-		for _, day := range found.Days {
-			if day.Removed {
-				removed++
-			}
-		}
-		for _, fault := range found.Faults {
-			fmt.Fprintln(p.stdout, fault)
-		}
-		fmt.Fprintf(p.stdout, "%d days, %d records; the records of %d days were removed by retention\n", len(found.Days), found.Records, removed)
-		if len(found.Days) > 0 {
-			fmt.Fprintf(p.stdout, "head %s\n", found.Days[len(found.Days)-1])
+		outcome := newVerified(found)
+		if c.JSON {
+			err = printJSON(p.stdout, outcome)
+		} else {
+			_, err = io.WriteString(p.stdout, outcome.String())
 		}
 		if len(found.Faults) > 0 {
 			return errors.New("the audit is not as it was recorded")
 		}
-		return nil
+		return err
 	})
+}
+
+// verified is what "outcrier audit verify" prints.
+type verified struct {
+	Faults      []string   `json:"faults"`
+	Days        int        `json:"days"`
+	Records     int64      `json:"records"`
+	RemovedDays int        `json:"removed_days"`
+	Unchained   unverified `json:"unchained"`
+	OpenStreams unverified `json:"open_streams"`
+	// Head is the newest link; empty where there is none.
+	Head string `json:"head"`
+}
+
+type unverified struct {
+	Records int64      `json:"records"`
+	Since   *time.Time `json:"since"`
+}
+
+func newVerified(found outbox.AuditVerified) verified {
+	v := verified{
+		Faults: append([]string{}, found.Faults...), Days: len(found.Days), Records: found.Records,
+		Unchained: newUnverified(found.Unchained), OpenStreams: newUnverified(found.Open),
+	}
+	for _, day := range found.Days {
+		if day.Removed {
+			v.RemovedDays++
+		}
+		v.Head = day.String()
+	}
+	return v
+}
+
+func newUnverified(u outbox.AuditUnverified) unverified {
+	if u.Since.IsZero() {
+		return unverified{Records: u.Records}
+	}
+	since := u.Since.UTC()
+	return unverified{u.Records, &since}
+}
+
+// String has a line for each fault, and what was verified and what was not.
+func (v verified) String() string {
+	var text strings.Builder
+	for _, fault := range v.Faults {
+		fmt.Fprintln(&text, fault)
+	}
+	fmt.Fprintf(&text, "%d days, %d records; the records of %d days were removed by retention\n", v.Days, v.Records, v.RemovedDays)
+	fmt.Fprintf(&text, "not verified: %s not in the chain yet%s; %s open%s\n",
+		several(int(v.Unchained.Records), "record"), v.Unchained.since(), several(int(v.OpenStreams.Records), "stream"), v.OpenStreams.since())
+	if v.Head != "" {
+		fmt.Fprintf(&text, "head %s\n", v.Head)
+	}
+	return text.String()
+}
+
+func (u unverified) since() string {
+	if u.Since == nil {
+		return ""
+	}
+	return ", since " + u.Since.Format(time.RFC3339)
 }
 
 // auditLine is a line of the export.

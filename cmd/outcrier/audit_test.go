@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,8 +34,14 @@ func TestAudit_VerifySaysWhatWasAltered(t *testing.T) {
 		t.Errorf("of an empty audit: %+v", got)
 	}
 	exec(publishSQL, 1, 10)
+	if got := call(); !strings.HasPrefix(got.stdout, "0 days, 0 records") || !strings.Contains(got.stdout, "not verified: 10 records not in the chain yet, since ") {
+		t.Errorf("before there is a chain: %+v", got)
+	}
 	exec(`SELECT outcrier.link_audit_days()`)
 	got := call()
+	if !strings.Contains(got.stdout, "\nnot verified: 0 records not in the chain yet; 0 streams open\n") {
+		t.Errorf("with all in the chain: %+v", got)
+	}
 	head := regexp.MustCompile(`(?m)^head (\S+)$`).FindStringSubmatch(got.stdout)
 	if got.code != exitDone || len(head) == 0 {
 		t.Fatalf("%+v", got)
@@ -56,6 +63,49 @@ func TestAudit_VerifySaysWhatWasAltered(t *testing.T) {
 	}
 	if got := call("--head", head[1]); got.code != exitFailed || !strings.Contains(got.stdout, "made anew") {
 		t.Errorf("with a chain made anew, and the head: %+v", got)
+	}
+}
+
+// What was not verified is counted, so that nobody takes it for verified: it may have been
+// altered unseen.
+func TestAudit_VerifyCountsWhatIsNotInTheChainYet(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := pool.Exec(t.Context(), sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec(publishSQL, 1, 10)
+	exec(`SELECT outcrier.link_audit_days()`)
+	// Two of now, one of before the chain, and two streams, one of which has ended.
+	exec(`INSERT INTO outcrier.publication (id, publisher, client_address) VALUES (11, 'shop', ''), (12, 'shop', '')`)
+	exec(`INSERT INTO outcrier.publication (id, publisher, client_address, recorded_at) VALUES (13, 'shop', '', '2020-02-02T20:20:20Z')`)
+	exec(`INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set, position, position_set, position_at, events, opened_at, recorded_at)
+		SELECT 1, n, 'a1', 'ann', '', '{a}', '{}', 1, '0.x', ROW('0', '{}', NULL, NULL, NULL)::outcrier.position_set, '0.x', ROW('0', '{}', NULL, NULL, NULL)::outcrier.position_set, now(), 0,
+			'2021-03-03T21:21:21Z', CASE n WHEN 2 THEN clock_timestamp() END FROM generate_series(1, 2) AS n`)
+	got := runWith(t, []string{"DATABASE_URL=" + url}, "audit", "verify")
+	if !strings.Contains(got.stdout, "\nnot verified: 4 records not in the chain yet, since 2020-02-02T20:20:20Z; 1 stream open, since 2021-03-03T21:21:21Z\n") {
+		t.Errorf("%+v", got)
+	}
+	exec(`UPDATE outcrier.publication SET publisher = 'another' WHERE id = 5`)
+	got = runWith(t, []string{"DATABASE_URL=" + url}, "audit", "verify", "--json")
+	var said map[string]any
+	if err := json.Unmarshal([]byte(got.stdout), &said); err != nil || got.code != exitFailed {
+		t.Fatalf("%+v: %v", got, err)
+	}
+	if faults, _ := said["faults"].([]any); len(faults) != 1 || !strings.HasPrefix(fmt.Sprint(said["head"]), "20") {
+		t.Errorf("%s", got.stdout)
+	}
+	for name, want := range map[string]string{
+		"records": "10", "removed_days": "0",
+		"unchained":    "map[records:4 since:2020-02-02T20:20:20Z]",
+		"open_streams": "map[records:1 since:2021-03-03T21:21:21Z]",
+	} {
+		if fmt.Sprint(said[name]) != want {
+			t.Errorf("%s is %v, want %s", name, said[name], want)
+		}
 	}
 }
 
