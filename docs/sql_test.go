@@ -76,6 +76,9 @@ var cookbookSQL = []string{
 			ROW((SELECT max(xid) FROM outcrier.event), '{}', NULL, NULL, NULL)::outcrier.position_set, now(), 3, 7, now() - interval '4 hours'
 		FROM outcrier.history_id`,
 	`INSERT INTO outcrier.node (run, node, streams, lag, about) VALUES (1, 'a1', 1, '0', '{"version": "v0.1.0", "settings": {"retention": "7d"}, "slow": [{"stream": 1, "for_s": 12.5}]}')`,
+	`INSERT INTO outcrier.admin_request (requested_at, node, subject, client_address, request, question, outcome) VALUES
+		(now(), 'a1', 'rita', '192.0.2.9', 'GET /admin/api/people/sent', '{"subject": "ann"}', '{"status": 200}'),
+		(now(), 'a1', 'root', '192.0.2.9', 'POST /admin/api/revocations', '{}', '{"status": 201, "done": {"what": "revoke tokens", "sub": "ann"}}')`,
 	`INSERT INTO outcrier.erasure (kind, event_id, events, reason) VALUES ('erase', 99, 1, 'a mistake')`,
 }
 

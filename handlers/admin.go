@@ -47,6 +47,7 @@ func (h *handlers) adminRoutes(e *echo.Echo) {
 	h.adminRoute(e, "/admin/api/catalogue", routes{http.MethodGet: needs(h.editable, read, catalogue), http.MethodPost: needs(h.createType, catalogue)})
 	h.adminRoute(e, "/admin/api/catalogue/:type", routes{http.MethodPut: needs(h.changeType, catalogue), http.MethodDelete: needs(h.deleteType, catalogue)})
 	h.adminRoute(e, "/admin/api/revocations", routes{http.MethodGet: needs(h.revocations, read, operate), http.MethodPost: needs(h.revoke, operate)})
+	h.adminRoute(e, "/admin/api/requests", routes{http.MethodGet: needs(h.requests, read)})
 	h.adminRoute(e, "/admin/api/scheduled", routes{http.MethodGet: needs(h.scheduled, read)})
 	h.adminRoute(e, "/admin/api/scheduled/:id", routes{http.MethodDelete: needs(h.cancel, operate)})
 }
@@ -92,18 +93,20 @@ func (h *handlers) asAdmin(of func(echo.Context) route) echo.HandlerFunc {
 	return h.as(func(c echo.Context, who identity) error {
 		route := of(c)
 		if err := who.may(route.anyOf...); err != nil {
+			h.noteRefusal(c, who, err)
 			return err
 		}
 		c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-		h.noteRequest(c, who)
-		err := route.do(c, who)
-		// A fault of the client is answered in any case: a body that comes too slowly ends
-		// the request's context as well.
-		var known *echo.HTTPError
-		if err != nil && !errors.As(err, &known) && c.Request().Context().Err() != nil {
-			return nil // the client is gone
-		}
-		return h.adminFault(c, err)
+		return h.onRecord(c, who, func() error {
+			err := route.do(c, who)
+			// A fault of the client is answered in any case: a body that comes too slowly ends
+			// the request's context as well.
+			var known *echo.HTTPError
+			if err != nil && !errors.As(err, &known) && c.Request().Context().Err() != nil {
+				return nil // the client is gone
+			}
+			return h.adminFault(c, err)
+		})
 	})
 }
 
@@ -169,8 +172,9 @@ func whole(name, text string) (int64, error) {
 
 // records answers with a page of numbered records under a name, the newest first. The next
 // page begins before the number of the last one; page is how many records a full one has.
-func records[T any](h *handlers, c echo.Context, name string, page int, read func(ctx context.Context, before int64) ([]T, error)) error {
-	query, err := asked(c, "before")
+// known are further parameters of the query, which read looks at.
+func records[T any](h *handlers, c echo.Context, name string, page int, read func(ctx context.Context, before int64) ([]T, error), known ...string) error {
+	query, err := asked(c, append(known, "before")...)
 	if err != nil {
 		return err
 	}

@@ -205,11 +205,6 @@ func nothingMore(decoder *json.Decoder) error {
 	return nil
 }
 
-// changed logs a change by an admin.
-func (h *handlers) changed(c echo.Context, who identity, what string, more ...any) {
-	h.Log.InfoContext(c.Request().Context(), "admin changed something", append([]any{"what", what, "subject", who.Subject, "address", who.address}, more...)...)
-}
-
 // name returns the name of an admin for the records.
 func (w identity) name() string {
 	if w.Subject != "" {

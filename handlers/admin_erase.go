@@ -30,7 +30,11 @@ func (h *handlers) erase(c echo.Context, who identity) error {
 	if erasing.Payload != nil {
 		what = "redact"
 	}
-	h.changed(c, who, what, "event", erasing.ID, "pattern", erasing.Pattern, "events", events, "reason", erasing.Reason)
+	more := []any{"pattern", string(erasing.Pattern), "events", events, "reason", erasing.Reason}
+	if erasing.ID > 0 {
+		more = append(more, "event", erasing.ID)
+	}
+	h.changed(c, who, what, more...)
 	return c.JSON(http.StatusCreated, struct {
 		Events int64 `json:"events"`
 	}{events})

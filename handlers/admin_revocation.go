@@ -52,7 +52,7 @@ func (h *handlers) revoke(c echo.Context, who identity) error {
 	if revocation, err = h.Admin.Revoke(c.Request().Context(), revocation); err != nil {
 		return err
 	}
-	h.changed(c, who, "revoke tokens", "sub", wanted.Sub, "jti", wanted.JTI, "reason", wanted.Reason)
+	h.changed(c, who, "revoke tokens", "revocation", revocation.ID, "sub", wanted.Sub, "jti", wanted.JTI, "reason", wanted.Reason)
 	return c.JSON(http.StatusCreated, revocation)
 }
 

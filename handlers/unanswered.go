@@ -81,6 +81,7 @@ var (
 	eventFailed          = unansweredKind{message: "event not read"}
 	catalogueFailed      = unansweredKind{message: "catalogue not read"}
 	appendFailed         = unansweredKind{message: "append failed"}
+	recordFailed         = unansweredKind{message: "admin's act not recorded"}
 )
 
 // questionFailed is of an admin's request. Some of their routes need no database.

@@ -161,22 +161,44 @@ LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     RETURNING true
 $$;
 
--- What admins asked and did by HTTP: the route and its query, never a body or an answer.
+-- What admins asked and did by HTTP: the route, its query, and the outcome; never a body nor
+-- the content of an answer. An act is on record before it begins: while it has no outcome, it
+-- was perhaps done.
 CREATE TABLE outcrier.admin_request (
     n              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     recorded_at    timestamptz NOT NULL DEFAULT clock_timestamp(), requested_at timestamptz NOT NULL,
     node           text        NOT NULL,
     subject        text        NOT NULL, client_address text NOT NULL,
     request        text        NOT NULL, -- a method and a path, like "GET /admin/api/history/:id"
-    question       jsonb       NOT NULL -- the parameters of the path and the query
+    question       jsonb       NOT NULL, -- the parameters of the path and the query
+    outcome        jsonb -- the answer's status, what was done, and why if it was refused or failed; NULL: not known
 );
 CREATE INDEX admin_request_recorded_at ON outcrier.admin_request (recorded_at);
 
-CREATE FUNCTION outcrier.record_admin_requests(node text, requests json) RETURNS void
-LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    INSERT INTO outcrier.admin_request (requested_at, node, subject, client_address, request, question)
-    SELECT clock_timestamp() - r.age * interval '1 second', $1, r.subject, r.client_address, r.request, r.question
-    FROM json_to_recordset($2) AS r (age float8, subject text, client_address text, request text, question jsonb)
+-- record_admin_requests writes requests, and the outcomes of those that have a number n, and
+-- returns the numbers. A request with a late outcome moves to the time when it got it, so that
+-- an export has it again. From half an hour on it gets none: it may be in the chain. An
+-- outcome is never changed.
+CREATE FUNCTION outcrier.record_admin_requests(node text, requests json) RETURNS SETOF bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    one record;
+BEGIN
+    FOR one IN
+        SELECT r.n, r.age, r.subject, r.client_address, r.request, r.question, r.outcome
+        FROM json_to_recordset($2) AS r (n bigint, age float8, subject text, client_address text, request text, question jsonb, outcome jsonb)
+    LOOP
+        IF one.n IS NULL THEN
+            INSERT INTO outcrier.admin_request AS a (requested_at, node, subject, client_address, request, question, outcome)
+            VALUES (clock_timestamp() - one.age * interval '1 second', $1, one.subject, one.client_address, one.request, one.question, one.outcome)
+            RETURNING a.n INTO one.n;
+        ELSE
+            UPDATE outcrier.admin_request AS a SET outcome = one.outcome, recorded_at = clock_timestamp()
+            WHERE a.n = one.n AND a.outcome IS NULL AND a.recorded_at > clock_timestamp() - interval '30 minutes';
+        END IF;
+        RETURN NEXT one.n;
+    END LOOP;
+END
 $$;
 
 -- Who appended an event by HTTP: the subject of the token. A table of its own, written by the
@@ -218,7 +240,7 @@ SELECT s.recorded_at, 'stream' COLLATE "C" AS kind, (s.run || '/' || s.stream) C
 FROM outcrier.stream AS s WHERE s.recorded_at IS NOT NULL
 UNION ALL
 SELECT r.recorded_at, 'admin_request', r.n::text, jsonb_build_object('requested_at', r.requested_at, 'node', r.node, 'subject', r.subject,
-    'client_address', r.client_address, 'request', r.request, 'question', r.question)
+    'client_address', r.client_address, 'request', r.request, 'question', r.question, 'outcome', r.outcome)
 FROM outcrier.admin_request AS r
 UNION ALL
 SELECT p.recorded_at, 'publication', p.id::text, jsonb_build_object('id', p.id, 'publisher', p.publisher, 'client_address', p.client_address)

@@ -348,7 +348,7 @@ var serverSurface = []string{
 	`SELECT outcrier.record_streams(1, 'n', pg_catalog.now(), '[{"stream": 1, "subject": "ann", "client_address": "127.0.0.1", "topics": ["a"], "types": [], "history": 1, "from_position": "0.x",
 		"from_set": {"max_xid": 3, "in_flight": [], "event_id": 0}, "position": "1.x", "position_set": {"max_xid": 9, "in_flight": [], "event_id": 0}, "events": 1, "last_event": 1,
 		"position_age": 0, "opened_age": 1}]')`,
-	`SELECT outcrier.record_admin_requests('n', '[{"age": 1, "subject": "ann", "client_address": "127.0.0.1", "request": "GET /", "question": {"id": "1"}}]')`,
+	`SELECT outcrier.record_admin_requests('n', '[{"age": 1, "subject": "ann", "client_address": "127.0.0.1", "request": "GET /", "question": {"id": "1"}}, {"n": 1, "outcome": {"status": 200}}]')`,
 	`SELECT outcrier.record_publisher('{1}', 'ann', '127.0.0.1')`, `SELECT outcrier.position_keys()`,
 	`SELECT outcrier.link_audit_days()`, `SELECT outcrier.purge_audit('1 second')`, `SELECT FROM outcrier.audit`, `SELECT FROM outcrier.audit_digest('2026-11-29')`,
 	`SELECT outcrier.end_stream(1, 1, 'me')`, `SELECT outcrier.stop_node(1)`, `SELECT outcrier.cancel(1)`,

@@ -262,6 +262,7 @@ var attacks = []struct{ who, what, sql, code string }{
 	{"server", "a stream that is on record removed", `DELETE FROM outcrier.stream`, denied},
 	{"server", "a stream that is on record altered", `UPDATE outcrier.stream SET subject = 'nobody'`, denied},
 	{"server", "requests of admins removed", `DELETE FROM outcrier.admin_request`, denied},
+	{"server", "what came of requests", `UPDATE outcrier.admin_request SET outcome = NULL`, denied},
 	{"server", "another publisher", `UPDATE outcrier.publication SET publisher = 'another'`, denied},
 	{"server", "a link of the audit", `INSERT INTO outcrier.audit_day (day, records, digest, link) VALUES ('2026-01-01', 0, '', '')`, denied},
 	{"server", "a link removed", `DELETE FROM outcrier.audit_day`, denied},

@@ -28,7 +28,8 @@ import (
 // heartbeat in the table node.
 //
 // A long poll that returns events is recorded as a stream, before its first byte is written;
-// one without events is not. Requests of admins are recorded too, see AdminRequest.
+// one without events is not. Requests of admins are recorded too, see AdminRequest and
+// AdminAct.
 //
 // The record counts too much rather than too little: events of a write that failed may have
 // arrived, and are recorded as perhaps sent.
@@ -210,7 +211,7 @@ func (a *Audit) turn(ctx context.Context, every time.Duration) error {
 	}
 	heard := time.Now()
 	a.startAnew(heard)
-	if err := a.writeRequests(ctx); err != nil {
+	if err := a.writeRequests(ctx, min(every, outcomeWait)); err != nil {
 		return fmt.Errorf("record requests of admins: %w", err)
 	}
 	a.mu.Lock()

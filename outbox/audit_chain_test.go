@@ -25,7 +25,7 @@ func auditOf(t *testing.T, pool *pgxpool.Pool, days ...int) {
 		for range 2 {
 			audit.Opened(outbox.StreamOpened{Subject: fmt.Sprint(day), Filter: all("a/**"), From: from}).Closed("left")
 		}
-		audit.AdminRequest(outbox.AdminRequest{Subject: "root", Request: "GET /admin/api/history", Question: map[string]string{"topic": fmt.Sprint(day)}})
+		audit.AdminRequest(outbox.AdminRequest{Subject: "root", Request: "GET /admin/api/history", Question: map[string]string{"topic": fmt.Sprint(day)}}).Ended(outbox.AdminOutcome{Status: 200})
 	}
 	turn(t, audit, 1)
 	for _, day := range days {
@@ -93,6 +93,7 @@ func TestAuditChain_ShowsWhatWasRemovedOrAltered(t *testing.T) {
 	tamper(32, altered, `UPDATE outcrier.stream SET position_at = position_at + interval '1 microsecond' WHERE subject = '32'`)
 	tamper(31, gone, `DELETE FROM outcrier.admin_request WHERE question->>'topic' = '31'`)
 	tamper(30, altered, `UPDATE outcrier.admin_request SET subject = 'another' WHERE question->>'topic' = '30'`)
+	tamper(25, altered, `UPDATE outcrier.admin_request SET outcome = '{"status": 404}' WHERE question->>'topic' = '25'`)
 	tamper(29, altered, `UPDATE outcrier.publication SET publisher = 'another' WHERE id = 1029`)
 	tamper(28, altered, `UPDATE outcrier.erasure SET reason = 'another' WHERE event_id = 28`)
 	tamper(27, gone, `UPDATE outcrier.stream SET recorded_at = NULL WHERE subject = '27'`)

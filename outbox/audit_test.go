@@ -530,8 +530,31 @@ func TestAudit_PerhapsSentHasReceiptsThatSaySo(t *testing.T) {
 	if got, want := receipts(), fmt.Sprintf("%d f f, %d t t, %d t t", first, second, third); got != want {
 		t.Errorf("of two writes: %s, want %s", got, want)
 	}
+	admin := outbox.NewAdmin(pool)
+	said := func() string {
+		t.Helper()
+		found, err := admin.Sent(t.Context(), outbox.SentSearch{Subject: "ann"})
+		if err != nil || len(found.Events) != 3 {
+			t.Fatalf("%+v: %v", found, err)
+		}
+		text := ""
+		for _, e := range found.Events {
+			why, err := admin.Why(t.Context(), "ann", e.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			text += fmt.Sprint(e.Perhaps, " ", why.Verdict, " ", why.Streams[0].Verdict, ", ")
+		}
+		return text
+	}
+	if got, want := said(), "true perhaps perhaps, true perhaps perhaps, false sent sent, "; got != want {
+		t.Errorf("before it is known admins are told %s, want %s", got, want)
+	}
 	record.Sent()
 	if got, want := receipts(), fmt.Sprintf("%d f f, %d f f, %d f f", first, second, third); got != want {
 		t.Errorf("when it is known: %s, want %s", got, want)
+	}
+	if got, want := said(), strings.Repeat("false sent sent, ", 3); got != want {
+		t.Errorf("when it is known admins are told %s, want %s", got, want)
 	}
 }

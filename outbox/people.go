@@ -68,6 +68,9 @@ const (
 	sentTo        = sentBetween + ` AND EXISTS (SELECT FROM unnest(s.topics) AS p WHERE outcrier.matches(e.topic, p))`
 	sentByPattern = sentBetween + ` AND outcrier.matches(e.topic, s.pattern)`
 
+	// perhapsSent is whether one that was sent was so only perhaps.
+	perhapsSent = `(s.sure_set).max_xid IS NOT NULL AND NOT outcrier.contains(s.sure_set, e.xid, e.id)`
+
 	sentBetween = `s.xid_range @> e.xid::text::bigint
 	AND outcrier.contains(s.position_set, e.xid, e.id) AND NOT outcrier.contains(s.from_set, e.xid, e.id)
 	AND (s.since IS NULL OR e.created_at >= s.since OR (s.live_set).max_xid IS NOT NULL AND NOT outcrier.contains(s.live_set, e.xid, e.id))
@@ -101,6 +104,8 @@ type Sent struct {
 	Nodes      []string  `json:"nodes"`
 	SentAfter  time.Time `json:"sent_after"`
 	SentBefore time.Time `json:"sent_before"`
+	// Perhaps is set where on each of them the connection broke in that write, or soon after.
+	Perhaps bool `json:"perhaps"`
 }
 
 // SentFound is a page of events that a person was sent, the newest first.
@@ -257,11 +262,11 @@ func (s *SentSearch) window(ctx context.Context, tx db, candidates *statement) (
 	q.add(`, s AS MATERIALIZED (
 	SELECT * FROM outcrier.stream WHERE subject = ? AND history = `+presentHistory+` ORDER BY opened_at DESC LIMIT ?
 ), sent AS (
-	SELECT e.id, count(*) AS streams, array_agg(DISTINCT s.node) AS nodes, min(greatest(e.created_at, s.opened_at)) AS sent_after, max(s.position_at) AS sent_before
+	SELECT e.id, count(*) AS streams, array_agg(DISTINCT s.node) AS nodes, min(greatest(e.created_at, s.opened_at)) AS sent_after, max(s.position_at) AS sent_before, bool_and(`+perhapsSent+`) AS perhaps
 	FROM e JOIN s ON `, s.Subject, sentStreams)
 	q.sql.WriteString(sentTo + ` GROUP BY e.id
 )
-SELECT e.id, e.created_at, e.topic, e.type, t.title, t.severity, s.streams, s.nodes, s.sent_after, s.sent_before
+SELECT e.id, e.created_at, e.topic, e.type, t.title, t.severity, s.streams, s.nodes, s.sent_after, s.sent_before, s.perhaps
 FROM sent AS s JOIN e ON e.id = s.id LEFT JOIN outcrier.event_type AS t ON t.type = e.type`)
 	q.add(` ORDER BY e.id DESC LIMIT ?`, SentPage+1)
 	return rowsOf[Sent](ctx, tx, q.sql.String(), q.args...)
@@ -276,7 +281,7 @@ func scanned(ctx context.Context, tx db, candidates *statement) (events int, low
 // sql is the statement that asks the same of the view people.
 func (s *SentSearch) sql() *statement {
 	q := new(statement)
-	q.add("SELECT id, created_at, topic, type, node, sent_after, sent_before\nFROM outcrier.people\nWHERE subject = ?", s.Subject)
+	q.add("SELECT id, created_at, topic, type, node, sent_after, sent_before, perhaps\nFROM outcrier.people\nWHERE subject = ?", s.Subject)
 	if s.Topic != "" {
 		q.add("\n  AND outcrier.matches(topic, ?)", string(s.Topic))
 	}

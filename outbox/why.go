@@ -13,7 +13,8 @@ import (
 type Why struct {
 	Subject string `json:"subject"`
 	Event   int64  `json:"event"`
-	// Verdict is the first of these that holds: "sent"; "erased", "scheduled", "unknown" of
+	// Verdict is the first of these that holds: "sent"; "perhaps" where the connection broke
+	// in that write, or soon after; "erased", "scheduled", "unknown" of
 	// an event that is not held; "behind" for a stream that selects it and has not reached
 	// it; "ended" for one that ended before; "passed" for one that began after it; "type"
 	// and "topic" for streams that select others; "elsewhere" for streams of another
@@ -60,7 +61,7 @@ SELECT s.run, s.stream, s.node, s.client_address, s.topics, s.types, s.opened_at
 	WHEN s.types <> '{}' AND NOT EXISTS (SELECT FROM unnest(s.types) AS k WHERE k = e.type OR right(k, 1) = '*' AND starts_with(e.type, left(k, -1))) THEN 'type'
 	WHEN outcrier.contains(s.from_set, e.xid, e.id) THEN 'passed'
 	WHEN s.since IS NOT NULL AND e.created_at < s.since AND ((s.live_set).max_xid IS NULL OR outcrier.contains(s.live_set, e.xid, e.id)) THEN 'passed'
-	WHEN outcrier.contains(s.position_set, e.xid, e.id) THEN 'sent'
+	WHEN outcrier.contains(s.position_set, e.xid, e.id) THEN CASE WHEN ` + perhapsSent + ` THEN 'perhaps' ELSE 'sent' END
 	WHEN s.closed_at IS NULL THEN 'behind'
 	ELSE 'ended' END AS verdict
 FROM (SELECT $2::bigint AS id, $3::text::xid8 AS xid, $4::text AS topic, $5::text AS type, $6::timestamptz AS created_at) AS e
@@ -72,7 +73,7 @@ ORDER BY s.opened_at, s.run, s.stream LIMIT 50`
 )
 
 // verdicts are those of streams, the one that explains most first.
-var verdicts = []string{"sent", "behind", "ended", "passed", "type", "topic", "elsewhere"}
+var verdicts = []string{"sent", "perhaps", "behind", "ended", "passed", "type", "topic", "elsewhere"}
 
 // Why finds out whether a person was sent an event. It goes by the audit: what a stream
 // was sent in its last seconds, and what a client did with it, it does not know.

@@ -169,7 +169,7 @@ func newUnverified(u outbox.AuditUnverified) unverified {
 	return unverified{u.Records, &since}
 }
 
-// String has a line for each fault, and what was verified and what was not.
+// String has a line for each fault, and one each for the verified records and the others.
 func (v verified) String() string {
 	var text strings.Builder
 	for _, fault := range v.Faults {

@@ -1,0 +1,79 @@
+package outbox_test
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+)
+
+// outcomesSQL lists what is on record of requests, in the order of their numbers.
+const outcomesSQL = `SELECT concat_ws(' ', request, coalesce(outcome::text, 'perhaps')) FROM outcrier.admin_request ORDER BY n`
+
+// An act is on record before it is begun, as perhaps done until what came of it is on record.
+func TestAudit_AnActIsOnRecordBeforeItsOutcome(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit := newAudit(t, pool, "n")
+	act := func(name string) *outbox.AdminRecord {
+		t.Helper()
+		record, err := audit.AdminAct(t.Context(), outbox.AdminRequest{Subject: "root", Request: name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return record
+	}
+	holds := func(when string, want ...string) {
+		t.Helper()
+		if got := ask[string](t, pool, outcomesSQL); !slices.Equal(got, want) {
+			t.Errorf("%s there is %q, want %q", when, got, want)
+		}
+	}
+	first, second, late := act("first"), act("second"), act("late")
+	holds("before the acts", "first perhaps", "second perhaps", "late perhaps")
+	exec(t, pool, `UPDATE outcrier.admin_request SET recorded_at = recorded_at - interval '1 minute' WHERE request = 'first'`)
+	exec(t, pool, `UPDATE outcrier.admin_request SET recorded_at = recorded_at - interval '31 minutes' WHERE request = 'late'`)
+
+	first.Ended(outbox.AdminOutcome{Status: 201, Done: map[string]any{"id": int64(1 << 60), "topic": "a\x00b"}})
+	first.Ended(outbox.AdminOutcome{Status: 500})
+	late.Ended(outbox.AdminOutcome{Status: 201})
+	turn(t, audit, 1)
+	const done = `first {"done": {"id": 1152921504606846976, "topic": "a�b"}, "status": 201}`
+	holds("with an outcome", done, "second perhaps", "late perhaps")
+	if old := ask1[int](t, pool, `SELECT count(*) FROM outcrier.admin_request WHERE request = 'first' AND recorded_at < clock_timestamp() - interval '50 seconds'`); old != 0 {
+		t.Error("a record that was completed is behind the cursor of an export")
+	}
+	second.Ended(outbox.AdminOutcome{Why: "the client left before the answer"})
+	turn(t, audit, 1)
+	holds("without an answer", done, `second {"why": "the client left before the answer"}`, "late perhaps")
+
+	exec(t, pool, `ALTER FUNCTION outcrier.record_admin_requests RENAME TO gone`)
+	if _, err := audit.AdminAct(t.Context(), outbox.AdminRequest{Request: "fourth"}); err == nil {
+		t.Error("an act that can't be recorded may be done")
+	}
+}
+
+// A read is on record once it has waited a second for its outcome, and what repeats within a
+// minute once for each status: what was refused does not hide what was answered.
+func TestAudit_ReadsAreOnRecordWithTheirStatus(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit := newAudit(t, pool, "n")
+	read := func(name string) *outbox.AdminRecord {
+		return audit.AdminRequest(outbox.AdminRequest{Subject: "root", Request: name, Repeats: true})
+	}
+	for _, status := range []int{503, 503, 200, 200, 503} {
+		read("page").Ended(outbox.AdminOutcome{Status: status})
+	}
+	long := read("long")
+	turn(t, audit, 1)
+	want := []string{`page {"status": 503}`, `page {"status": 200}`, "long perhaps"}
+	if got := ask[string](t, pool, outcomesSQL); !slices.Equal(got, want) {
+		t.Errorf("there is %q, want %q", got, want)
+	}
+	long.Ended(outbox.AdminOutcome{Status: 200})
+	turn(t, audit, 1)
+	want[2] = `long {"status": 200}`
+	if got := ask[string](t, pool, outcomesSQL); !slices.Equal(got, want) {
+		t.Errorf("at its end there is %q, want %q", got, want)
+	}
+}
