@@ -136,6 +136,7 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 	click(`dialog [data-testid=do]`)
 	shows("is published.")
 	settled(t, tab, `document.querySelector('main dd a')?.textContent === 'nobody/follows'`)
+	settled(t, tab, `document.querySelector('[data-testid=publisher]')?.textContent === 'root'`)
 	published := eval[string](t, tab, `location.hash.split('/').pop()`)
 	click(`#nav a[href="#/history"]`)
 	click(`[data-testid=unsent]`)
@@ -153,6 +154,15 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 		t.Errorf("ann is told %s", e.Data)
 	}
 	shows("The tokens of ann are revoked.")
+
+	// Who did all that, and what came of it.
+	click(`#nav a[href="#/requests"]`)
+	fill(`[data-testid=by-about]`, "ann")
+	click(`[data-testid=acts]`)
+	click(`[data-testid=filter]`)
+	settled(t, tab, `location.hash.includes('about=ann') && [...document.querySelectorAll('[data-testid=request]')].map((row) => row.innerText.includes('revoke tokens') && row.innerText.includes('root') && row.innerText.includes('done')).join() === 'true'`)
+	screenshot(t, tab, "admin-requests")
+
 	var by string
 	if err := db.QueryRow(t.Context(), `SELECT string_agg(DISTINCT split_part(erased_by, ' for ', 2), ' ') || ' ' || (SELECT revoked_by FROM outcrier.revoked) FROM outcrier.erasure`).Scan(&by); err != nil || by != "root root" {
 		t.Errorf("on record is %q %v", by, err)

@@ -87,7 +87,16 @@ INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics,
 SELECT 7, n, 'birch', (ARRAY['ann', 'bob/7'])[n], '192.0.2.' || n, ARRAY['user/' || n, 'public/**'], '{}', history, '0.x', ROW('0', '{}', NULL, NULL, NULL)::outcrier.position_set, '1.x',
 	ROW(pg_current_xact_id(), '{}', NULL, NULL, NULL)::outcrier.position_set, now(), 33, 230, now() - interval '2 hours', now() - interval '1 minute', 'left'
 FROM outcrier.history_id, generate_series(1, 2) AS n`
-	for _, sql := range []string{`SELECT outcrier.settle()`, `INSERT INTO outbox (topic, type) VALUES ('gone/1', 't')`, fillSQL, planSQL, eraseSQL, peopleSQL} {
+	// It is not sure that what ann was sent arrived.
+	const perhapsSQL = `
+UPDATE outcrier.stream SET sure_set = ROW('0', '{}', NULL, NULL, NULL)::outcrier.position_set WHERE subject = 'ann'`
+	const requestsSQL = `
+INSERT INTO outcrier.admin_request (requested_at, node, subject, client_address, request, question, outcome) VALUES
+	(now() - interval '3 hours', 'birch', 'rita', '192.0.2.9', 'GET /admin/api/people/sent', '{"subject": "ann", "topic": "user/1"}', '{"status": 200}'),
+	(now() - interval '2 hours', 'birch', 'rita', '192.0.2.9', 'POST /admin/api/history/:id/again', '{"id": "7"}', '{"status": 201, "done": {"what": "send an event again", "event": 7, "topic": "user/1", "id": 88}}'),
+	(now() - interval '1 hour', 'birch', 'omar', '192.0.2.8', 'POST /admin/api/erasures', '{}', '{"status": 403, "why": "the admin grant erase is needed, and not granted"}'),
+	(now(), 'birch', 'omar', '192.0.2.8', 'DELETE /admin/api/streams', '{"subject": "bob/7"}', NULL)`
+	for _, sql := range []string{`SELECT outcrier.settle()`, `INSERT INTO outbox (topic, type) VALUES ('gone/1', 't')`, fillSQL, planSQL, eraseSQL, peopleSQL, requestsSQL, perhapsSQL} {
 		if _, err := db.Exec(t.Context(), sql); err != nil {
 			t.Fatal(err)
 		}
@@ -111,8 +120,16 @@ var adminViews = map[string]string{
 	"trends":     `document.querySelectorAll('[data-testid=trend] li').length === 6 && document.querySelector('.plot svg') !== null`,
 	"erased":     `document.querySelectorAll('[data-testid=erasure]').length === 2`,
 	"catalogue":  `document.querySelectorAll('[data-testid=types] > li').length >= 8`,
+	"requests":   `document.querySelectorAll('[data-testid=request]').length >= 4`,
 	"scheduled":  `document.querySelectorAll('[data-testid=planned]').length === 4`,
 }
+
+// cutHints are the placeholders that have no room in their fields.
+const cutHints = `[...document.querySelectorAll('main input[placeholder]')].filter((input) => {
+	const style = getComputedStyle(input), pen = document.createElement('canvas').getContext('2d');
+	pen.font = style.font;
+	return input.offsetParent && pen.measureText(input.placeholder).width > input.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+}).map((input) => input.placeholder)`
 
 // Every view shows what there is, at each width, in light and dark and in both
 // languages, without a serious finding of axe and without scrolling sideways.
@@ -144,6 +161,9 @@ func TestAdmin_ShowsWhatThereIs(t *testing.T) {
 				if wide := eval[int](t, tab, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
 					t.Errorf("%s in %s: it is %d px too wide for %d", view, l.language, wide, width)
 				}
+				if cut := eval[[]string](t, tab, cutHints); len(cut) > 0 {
+					t.Errorf("%s in %s: at %d px the hints %q are cut off", view, l.language, width, cut)
+				}
 			}
 		}
 	}
@@ -160,6 +180,7 @@ func TestAdmin_SaysThatThereIsNothing(t *testing.T) {
 		"streams": "--audit", "history": "INSERT INTO outbox", "scheduled": "Nothing is scheduled", "event/99": "No event 99 is held",
 		"history?text=nowhere": "No event matches", "history?topic=a//b": "empty segments are not allowed", "": "without --audit", "people": "without --audit",
 		"trends": "No event matches", "erased": "Nothing was erased", "history?from=soon": "from must be an RFC 3339 time", "people/ann?from=soon": "is not a time",
+		"requests": "nodes keep them with --audit",
 	} {
 		desk.as(t, tab, s.base+"/admin#/"+view)
 		settled(t, tab, fmt.Sprintf(`document.querySelector('main').innerText.includes(%q)`, says))

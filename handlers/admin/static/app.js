@@ -7,6 +7,7 @@ import { event } from './event.js';
 import { history } from './history.js';
 import { overview } from './overview.js';
 import { people } from './people.js';
+import { requests } from './requests.js';
 import { scheduled } from './scheduled.js';
 import { signIn } from './signin.js';
 import { streams } from './streams.js';
@@ -14,8 +15,8 @@ import { trends } from './trends.js';
 import { clock, current, switchLanguage, switchZone, t, zone } from './words.js';
 
 const $ = (id) => document.getElementById(id);
-const views = { '': overview, people, streams, history, event, erased, trends, catalogue, scheduled };
-const places = [['', 'overview'], ['people', 'people'], ['streams', 'streams'], ['history', 'history'], ['trends', 'trends'], ['catalogue', 'catalogue'], ['scheduled', 'scheduled']];
+const views = { '': overview, people, streams, history, event, erased, trends, catalogue, scheduled, requests };
+const places = [['', 'overview'], ['people', 'people'], ['streams', 'streams'], ['history', 'history'], ['trends', 'trends'], ['catalogue', 'catalogue'], ['scheduled', 'scheduled'], ['requests', 'requests']];
 const under = { event: 'history', erased: 'history' };
 
 let leaving = new AbortController(); // ends what the present view does

@@ -3,7 +3,7 @@ import { erase, redact, sendAgain } from './acts.js';
 import { el, sync, table, when } from './dom.js';
 import { sqlBox } from './sql.js';
 import { count, since, t } from './words.js';
-import { reason, whyForm } from './why.js';
+import { perhaps, reason, whyForm } from './why.js';
 
 // indented writes JSON over lines, token by token: parsing it would change large
 // numbers and lose repeated keys.
@@ -59,6 +59,7 @@ export function event(main, page, _query, [id]) {
         el('dl', {},
           fact('type', e.type, true), fact('topic', el('a', { href: `#/history?${new URLSearchParams({ topic: e.topic })}` }, e.topic)),
           fact('time', [when(e.created_at), ` (${since(e.created_at)})`]), fact('source', e.source, true),
+          fact('publisher', e.publisher && el('a', { href: `#/people/${encodeURIComponent(e.publisher)}`, 'data-testid': 'publisher' }, e.publisher)),
           e.headers?.resentof && fact('again_of', el('a', { href: `#/event/${e.headers.resentof}` }, t('event', { id: e.headers.resentof }))),
           fact('code', e.code), e.action && e.action !== 'none' && fact('action', e.action, true),
           fact('dedup_key', e.dedup_key, true), fact('xid', String(e.xid), true),
@@ -99,7 +100,7 @@ function receipts(page, id, statement) {
         [r.subject ? el('a', { href: `#/people/${encodeURIComponent(r.subject)}` }, el('strong', {}, r.subject)) : el('strong', {}, t('anonymous')), el('span', { class: 'under' }, r.client_address)],
         r.node,
         [when(r.sent_after), ' – ', when(r.sent_before)],
-        r.closed_at ? reason(r) : t('still_open')));
+        [r.closed_at ? reason(r) : t('still_open'), r.perhaps && perhaps()]));
     list.whole.hidden = !all.length;
     none.hidden = all.length > 0;
     none.classList.remove('loading');

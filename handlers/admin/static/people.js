@@ -3,7 +3,7 @@ import { keepOut } from './acts.js';
 import { confirm, el, sync, table, when } from './dom.js';
 import { sqlBox } from './sql.js';
 import { clock, count, moment, since, t, typed } from './words.js';
-import { reason, whyForm } from './why.js';
+import { perhaps, reason, whyForm } from './why.js';
 
 // people finds a person, or shows one.
 export function people(main, page, query, [subject]) {
@@ -66,7 +66,7 @@ function person(main, page, query, subject) {
       page.notice(t('end_all_asked', { n: count(n) }));
     });
   main.append(
-    el('p', {}, el('a', { href: page.back('people') }, `← ${t('people')}`)),
+    el('p', { class: 'links' }, el('a', { href: page.back('people') }, `← ${t('people')}`), el('a', { href: `#/requests?${new URLSearchParams({ about: subject })}` }, t('requests_about'))),
     el('div', { class: 'head' }, el('h1', {}, subject),
       page.can('operate') && el('div', { class: 'buttons' },
         el('button', { type: 'button', class: 'bad', 'data-testid': 'end-all', onclick: end }, t('end_all')),
@@ -121,7 +121,7 @@ function sentTo(page, query, subject) {
     sync(list.body, all, (e) => e.id, (e) =>
       list.row({ 'data-testid': 'sent' },
         el('a', { href: `#/event/${e.id}` }, String(e.id)), [el('strong', {}, e.title ?? e.type), e.title && el('code', { class: 'under type' }, e.type)], e.topic,
-        when(e.created_at), [when(e.sent_after), ' – ', when(e.sent_before)], e.nodes.join(', ')));
+        when(e.created_at), [when(e.sent_after), ' – ', when(e.sent_before), e.perhaps && perhaps()], e.nodes.join(', ')));
     list.whole.hidden = !all.length;
     none.hidden = all.length > 0 && !found.further;
     none.classList.remove('loading');

@@ -45,3 +45,6 @@ function verdict(why) {
 
 // reason is why a stream ended, in words.
 export const reason = (s) => (s.end_reason ? (known(`ended_${s.end_reason.replaceAll(' ', '_')}`) ?? s.end_reason) : '');
+
+// perhaps marks a delivery that may not have arrived.
+export const perhaps = () => el('span', { class: 'under perhaps', title: t('perhaps_why'), 'data-testid': 'perhaps' }, t('perhaps'));
