@@ -1,19 +1,43 @@
 // Package client is the JavaScript module: a client for browsers, workers, Node.js, Bun
-// and Deno without dependencies. It is published to npm as it is here, and served by every
-// node as one file.
+// and Deno without dependencies. It is published to npm as it is here. Every node serves
+// it as one file, which loads others when they are needed.
 package client
 
-import _ "embed"
+import "embed"
 
 //go:generate go test -run TestScript_IsMadeOfTheSource -update
 
-// Script is the module as nodes serve it: all of src in one file, without what only people
-// read.
+// Script is the module as nodes serve it, without what only people read: what every page
+// needs. It imports the Parts when they are needed, relative to itself, as client/NAME.
 //
 //go:embed client.js
 var Script []byte
+
+// Whole is the module with all of its parts, which imports nothing: for service workers.
+//
+//go:embed client.all.js
+var Whole []byte
 
 // Types are the module's types, for TypeScript.
 //
 //go:embed outcrier.d.ts
 var Types []byte
+
+//go:embed client/*.js
+var parts embed.FS
+
+// Parts returns the files that Script loads when they are needed, by their names. Each is
+// named for what is in it, so one name is never that of other content.
+func Parts() map[string][]byte {
+	files, err := parts.ReadDir("client")
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	all := make(map[string][]byte, len(files))
+	for _, file := range files {
+		if all[file.Name()], err = parts.ReadFile("client/" + file.Name()); err != nil {
+			panic(err)
+		}
+	}
+	return all
+}

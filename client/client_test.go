@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,66 +23,91 @@ import (
 	"github.com/outcrier/outcrier/client"
 )
 
-var update = flag.Bool("update", false, "write client.js anew")
+var update = flag.Bool("update", false, "write client.js and what it loads anew")
 
 // inner are names of properties that are the module's own: none of them is one of the
-// browser's, of what a page sees, or of what tabs tell each other.
-const inner = "^(asking|ask|authorize|begin|deposed|emit|ended|expectFirst|expect|fail|flows|giveWay|hear|impeach|isDue|isMember|isOver|keep|kept|lead|leads|load|methods|moved|part|probe|refuse|requests|run|save|setRetry|take|tell|tick|together|turn)$"
+// browser's, of what a page sees, of what tabs tell each other, or exported by a part.
+const inner = "^(arrive|ask|asked|authorize|backoff|begin|changed|desk|doubt|emit|end|expect|expectFirst|failed|final|flows|give|hear|isDue|isOver|keep|kept|line|load|longest|methods|miss|next|online|open|page|part|pause|probe|refuse|refused|renew|requests|reset|restart|run|save|setRetry|sleep|soon|stand|start|stop|take|tell|tick|turn|wake|wants)$"
 
-// bundle puts the module into one file, as small as it can be. What without names becomes
-// a module without exports that are good for anything.
-func bundle(t *testing.T, without ...string) []byte {
+// served returns the files that nodes serve, as small as they can be.
+func served(t *testing.T) map[string][]byte {
 	t.Helper()
-	result := api.Build(api.BuildOptions{
-		EntryPoints: []string{"src/outcrier.js"}, Bundle: true, Format: api.FormatESModule, Target: api.ES2022, Charset: api.CharsetUTF8,
-		MangleProps: inner, MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true, LegalComments: api.LegalCommentsNone,
-		Plugins: []api.Plugin{{Name: "without", Setup: func(build api.PluginBuild) {
-			build.OnLoad(api.OnLoadOptions{Filter: `\.js$`}, func(args api.OnLoadArgs) (result api.OnLoadResult, err error) {
-				if name := filepath.Base(args.Path); slices.Contains(without, name) {
-					text := "export const " + name[:len(name)-len(".js")] + " = 0"
-					result.Contents = &text
-				}
-				return result, nil
-			})
-		}}},
-	})
-	for _, message := range append(result.Errors, result.Warnings...) {
-		t.Errorf("%s: %+v", message.Text, message.Location)
+	files := map[string][]byte{}
+	for name, source := range map[string]string{"client": "src/outcrier.js", "client.all": "src/all.js"} {
+		result := api.Build(api.BuildOptions{
+			EntryPointsAdvanced: []api.EntryPoint{{InputPath: source, OutputPath: name}}, Outdir: "/", ChunkNames: "client/[name]-[hash]",
+			Bundle: true, Splitting: name == "client", Format: api.FormatESModule, Target: api.ES2022, Charset: api.CharsetUTF8,
+			MangleProps: inner, MinifyWhitespace: true, MinifyIdentifiers: true, MinifySyntax: true, LegalComments: api.LegalCommentsNone,
+			Banner: map[string]string{"js": "// Outcrier, Apache-2.0"},
+		})
+		for _, message := range append(result.Errors, result.Warnings...) {
+			t.Errorf("%s: %+v", message.Text, message.Location)
+		}
+		for _, file := range result.OutputFiles {
+			files[strings.TrimPrefix(filepath.ToSlash(file.Path), "/")] = file.Contents
+		}
 	}
 	if t.Failed() {
 		t.FailNow()
 	}
-	return append([]byte("// Outcrier's JavaScript module, Apache-2.0: https://github.com/outcrier/outcrier/tree/main/client\n"), result.OutputFiles[0].Contents...)
+	return files
 }
 
-// TestScript_IsMadeOfTheSource compares the committed file with one that is made of the
-// source now.
+// TestScript_IsMadeOfTheSource compares what is committed with what the source gives. Beside
+// it there are only parts that a released version loads: pages that were loaded before a
+// node's upgrade ask for them after it.
 func TestScript_IsMadeOfTheSource(t *testing.T) {
-	made := bundle(t)
+	made := served(t)
+	listed, err := os.ReadFile("released.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	released := strings.Fields(string(listed))
 	if *update {
-		if err := os.WriteFile("client.js", made, 0o644); err != nil {
-			t.Fatal(err)
+		for name := range client.Parts() {
+			if !slices.Contains(released, name) {
+				if err := os.Remove("client/" + name); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for name, content := range made {
+			if err := os.WriteFile(name, content, 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
 		return
 	}
-	if !bytes.Equal(made, client.Script) {
-		t.Error("client.js is not what src gives: go generate ./client")
+	held := map[string][]byte{"client.js": client.Script, "client.all.js": client.Whole}
+	for name, content := range client.Parts() {
+		held["client/"+name] = content
+	}
+	for name, content := range made {
+		if !bytes.Equal(held[name], content) {
+			t.Errorf("%s is not what src gives: go generate ./client", name)
+		}
+	}
+	for _, name := range released {
+		if held["client/"+name] == nil {
+			t.Errorf("client/%s is gone, which a released version loads", name)
+		}
+	}
+	for name := range held {
+		if made[name] == nil && !slices.Contains(released, strings.TrimPrefix(name, "client/")) {
+			t.Errorf("%s is not of src: go generate ./client", name)
+		}
 	}
 }
 
-// TestScript_IsSmall measures what a browser loads.
+// TestScript_IsSmall measures what a browser loads: at first, for a stream in one tab, and
+// when more is needed.
 func TestScript_IsSmall(t *testing.T) {
-	for name, test := range map[string]struct {
-		script []byte
-		most   int
-	}{
-		"all":               {bundle(t), 6 << 10},
-		"without WebSocket": {bundle(t, "websocket.js"), 5920},
-	} {
+	sizes, all := map[string]int{}, 0
+	for name, content := range served(t) {
 		var zipped bytes.Buffer
 		w, err := gzip.NewWriterLevel(&zipped, gzip.BestCompression)
 		if err == nil {
-			_, err = w.Write(test.script)
+			_, err = w.Write(content)
 		}
 		if err == nil {
 			err = w.Close()
@@ -88,11 +115,32 @@ func TestScript_IsSmall(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%s: %d bytes, gzipped %d", name, len(test.script), zipped.Len())
-		if zipped.Len() > test.most {
-			t.Errorf("%s: the module has %d bytes gzipped, want at most %d", name, zipped.Len(), test.most)
+		kind, _, _ := strings.Cut(strings.TrimPrefix(name, "client/"), "-") // without the hash
+		sizes[kind] = zipped.Len()
+		t.Logf("%s: %d bytes, gzipped %d", name, len(content), zipped.Len())
+		if name != "client.all.js" {
+			all += zipped.Len()
 		}
 	}
+	for kind, most := range map[string]int{"client.js": 4000, "client.all.js": 7300} {
+		if got := sizes[kind]; got == 0 || got > most {
+			t.Errorf("%s has %d bytes gzipped, want at most %d", kind, got, most)
+		}
+	}
+	document, err := os.ReadFile("../docs/client.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kind, row := range map[string]string{
+		"client.js": "the core", "changes": "topics that change", "tabs": "tabs", "ways": "WebSocket, long polls", "memory": "the kept position",
+		"renewal": "the renewal of tokens", "client.all.js": "all of it in one file",
+	} {
+		found := regexp.MustCompile(`(?m)^\| ` + row + `[^|]*\| ([\d,]+) \|`).FindSubmatch(document)
+		if found == nil || strings.ReplaceAll(string(found[1]), ",", "") != strconv.Itoa(sizes[kind]) {
+			t.Errorf("docs/client.md says that %s has %q bytes; it has %d", row, found, sizes[kind])
+		}
+	}
+	t.Logf("all of them: gzipped %d", all)
 }
 
 // tests are the module's own, under node.
@@ -102,11 +150,7 @@ var tests = []string{"outcrier.test.js", "tabs.test.js", "held.test.js", "websoc
 // with what nodes serve.
 func TestModule(t *testing.T) {
 	node := program(t, "node")
-	served, err := filepath.Abs("client.js")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, module := range map[string]string{"source": "../src/outcrier.js", "served": served} {
+	for name, module := range map[string]string{"source": "../src/outcrier.js", "served": "../client.js", "served whole": "../client.all.js"} {
 		for _, file := range tests {
 			t.Run(name+"/"+file, func(t *testing.T) {
 				t.Parallel()

@@ -26,6 +26,8 @@ type site struct {
 	// wrong, when set, answers instead of Outcrier; refused counts its answers.
 	wrong   atomic.Pointer[http.HandlerFunc]
 	refused atomic.Int64
+	// partless, when set, has the parts that the module loads answered by 503.
+	partless atomic.Bool
 	// minted are the tokens that /token has returned.
 	minted atomic.Int64
 	token  func() string
@@ -76,10 +78,18 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/worker.js":
 		w.Header().Set("Content-Type", "text/javascript")
 		fmt.Fprint(w, cachingWorker)
+	case "/follows.js", "/follows-whole.js":
+		w.Header().Set("Content-Type", "text/javascript")
+		fmt.Fprintf(w, "import { connect } from '%s';\n%s", map[string]string{"/follows.js": "/client.js", "/follows-whole.js": "/client.all.js"}[r.URL.Path], followingWorker)
 	case "/token":
 		s.minted.Add(1)
 		fmt.Fprint(w, s.token())
 	default:
+		if s.partless.Load() && strings.HasPrefix(r.URL.Path, "/client/") {
+			s.refused.Add(1)
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
 		if wrong := s.wrong.Load(); wrong != nil && r.URL.Path == "/events" {
 			s.refused.Add(1)
 			(*wrong)(w, r)

@@ -67,6 +67,9 @@ func situations(t *testing.T, browser browser, args ...string) {
 		{"topic refused, by WebSocket", byWebSocket(topicRefused)},
 		{"connections run out", connectionsRunOut},
 		{"worker caches", workerCaches},
+		{"dedicated worker", follows("dedicated")},
+		{"shared worker", follows("shared")},
+		{"parts are away", partsAway},
 		{"proxy buffers", proxyBuffers},
 	} {
 		t.Run(situation.name, func(t *testing.T) {

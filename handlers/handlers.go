@@ -92,13 +92,14 @@ func New(config Config) http.Handler {
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))
 		// Other methods at these paths are not for Home.
-		for _, path := range []string{"/events", "/events/:id", "/session", "/catalogue", "/healthz", "/readyz", "/metrics", "/client.js", "/client.d.ts", "/openapi.yaml"} {
+		for _, path := range []string{"/events", "/events/:id", "/session", "/catalogue", "/healthz", "/readyz", "/metrics", "/client.js", "/client.all.js", "/client.d.ts", "/openapi.yaml"} {
 			methods := cmp.Or(strings.Join(resources[path], ", "), "GET, HEAD")
 			e.Any(path, h.oneSegment(func(c echo.Context) error {
 				c.Response().Header().Set(echo.HeaderAllow, methods)
 				return echo.ErrMethodNotAllowed
 			}))
 		}
+		e.Any("/client/:part", h.part)
 	}
 	// A HEAD is answered like a GET: net/http leaves out the body.
 	get := func(path string, handler echo.HandlerFunc) {
@@ -122,8 +123,10 @@ func New(config Config) http.Handler {
 		get("/metrics", h.as(h.metrics))
 	}
 	for path, file := range map[string]echo.HandlerFunc{
-		"/client.js":   module("text/javascript; charset=utf-8", client.Script),
-		"/client.d.ts": module("text/plain; charset=utf-8", client.Types),
+		"/client.js":     module(forScripts, aWhile, client.Script),
+		"/client.all.js": module(forScripts, aWhile, client.Whole),
+		"/client.d.ts":   module("text/plain; charset=utf-8", aWhile, client.Types),
+		"/client/:part":  h.part,
 	} {
 		get(path, file)
 	}

@@ -1,14 +1,20 @@
-import { poll } from './poll.js';
+import { parts } from './parts.js';
 import { stream } from './stream.js';
-import { websocket } from './websocket.js';
 
 /** @typedef {import('./requests.js').Trouble} Trouble */
 /** @typedef {import('../outcrier.d.ts').State} State */
 
 /**
- * How events come: it asks for the topics, tells what comes, and throws why it ended.
+ * How events come: it asks for the topics, tells what comes, and returns why it ended, or
+ * nothing if it gives way to another. Throws Trouble.
  *
- * @typedef {(link: Link, topics: string[], signal: AbortSignal) => Promise<void>} Transport
+ * @typedef {(link: Link, topics: string[], signal: AbortSignal) => Promise<string | void>} Transport
+ */
+
+/**
+ * The tabs that a connection is for: their topics, and by tabs.js which they are.
+ *
+ * @typedef {{topics: string[], tabs?: number[]}} Crowd
  */
 
 /**
@@ -16,19 +22,16 @@ import { websocket } from './websocket.js';
  *
  * @typedef {object} Link
  * @property {ReturnType<typeof import('./requests.js').requests>} requests
- * @property {Desk['begin']} begin
- * @property {Desk['join']} join
- * @property {Desk['tell']} tell
+ * @property {Desk} desk
+ * @property {(at: string | undefined, crowd?: Crowd, gap?: unknown) => void} arrive the connection stands there, for them
  * @property {() => void} expectFirst what comes first is late after the patience
  * @property {(ms: number) => void} expect what comes next is late after so long
  * @property {() => void} hear something has come
  * @property {(type: string, detail: any, at: string) => void} take an event has come. Throws the end of the stream
+ * @property {(why: Trouble) => boolean} refuse a topic is refused. Reports whether it was asked for
  * @property {(ms: number) => void} setRetry
- * @property {() => Trouble} ended
- * @property {() => Promise<void>} probe asks as the transport does, by poll. Throws why that is refused
- * @property {() => void} giveWay another transport is next
- * @property {() => boolean} isOver a better transport is to be tried
- * @property {((change: {add?: string[], drop?: string[]}) => void) | undefined} [send] changes the topics of this connection
+ * @property {Crowd} asked whom it is for, or will be by the answers to come
+ * @property {(add: string[], drop: string[], crowd: Crowd) => void} [send] changes the topics of this connection
  */
 
 /**
@@ -36,193 +39,161 @@ import { websocket } from './websocket.js';
  *
  * @typedef {object} Desk
  * @property {() => Record<string, string | undefined>} begin where the next attempt begins, as a query
- * @property {() => Promise<string[]>} topics what the next attempt asks for
- * @property {(at: string | undefined, gap?: import('../outcrier.d.ts').Gap) => void} join the connection stands there
- * @property {(at: string) => void} moved it has the topics that it was asked to change to
- * @property {(kind: string, detail?: unknown, at?: string) => void} tell
- * @property {() => void} check what is wanted may have changed while there was no connection
- * @property {(trouble: Trouble) => boolean} refuse a topic is refused. Reports whether it was asked for
- * @property {(trouble: Trouble) => void} fail no attempt will be better
+ * @property {() => Promise<Crowd>} wants whom the next attempt is for. Throws Trouble
+ * @property {(kind: string, detail?: any, at?: string) => void} tell
+ * @property {() => void} [check] what is wanted may have changed while there was no connection
+ * @property {(why: Trouble) => void} refuse a topic is refused
+ * @property {(why: Trouble) => void} fail no attempt will be better
  */
 
 /** Why an attempt is ended that nothing is wrong with. */
 const planned = {};
 
-/** @type {Record<'stream' | 'websocket' | 'poll', Transport>} */
-const transports = { stream, websocket, poll };
-
-const isOffline = () => globalThis.navigator?.onLine === false;
-
 /**
- * The connection to the server: one attempt after the other, each by the best transport
- * that gets through.
+ * The connection to the server: one attempt after the other.
  *
  * @param {import('../outcrier.d.ts').Options} options
  * @param {Link['requests']} requests
+ * @param {ReturnType<typeof import('./pauses.js').pauses>} pause
  * @param {Desk} desk
  */
-export function connection(options, requests, desk) {
-  let { heartbeat = 15_000 } = options;
-  const { patience = 5000, retry: { min = 1000, max = 30_000, factor = 2, attempts = Infinity } = {} } = options;
-  const first = options.transport;
-  /** @type {('stream' | 'websocket' | 'poll')[]} */
-  const ways = [];
-  if (globalThis.Response && 'body' in Response.prototype) ways.push('stream');
-  if (globalThis.WebSocket) ways[first === 'websocket' ? 'unshift' : 'push']('websocket');
-  ways.push('poll');
-  if (first === 'poll') ways.reverse();
-  let way = 0;
-  let better = 0; // when the first of them is tried again
-
+export function connection({ heartbeat = 15_000, patience = 5000, transport = 'stream', retry: { attempts = Infinity } = {} }, requests, pause, desk) {
   let attempt = new AbortController();
   let began = 0; // when the first byte of this attempt came, if any has
   let heard = 0; // when the last one did
   let due = Infinity; // ms from one to the next, at most
+  let isLive = false;
   let probing = false;
-  let held = 0; // streams of which only the beginning came, one after the other
   /** @type {State | undefined} */
   let told;
   let failures = 0; // attempts that failed, one after the other
   /** @type {number | undefined} */
   let retry; // ms, as the server told
-  /** @type {string[]} */
-  let asked = [];
-  let wake = () => {};
+  /** @type {ReturnType<Awaited<ReturnType<typeof parts.ways>>['ways']> | undefined} */
+  let ways; // where streams are not what there is to try
 
-  /** @param {number} ms */
-  function sleep(ms) {
-    return new Promise((resolve) => {
-      wake = () => resolve(0);
-      setTimeout(wake, ms);
-    });
-  }
+  const getWays = async () => (ways ??= (await parts.ways()).ways(link, transport, stream, patience));
 
-  /** @param {State} state @param {Trouble & {retryIn?: number}} [why] */
+  /** @param {State} state @param {object} [why] */
   function say(state, why) {
     // One that is live stays so until there is trouble.
     if (told === 'live' && (state === 'connecting' || state === 'replaying')) return;
     told = state;
-    desk.tell('state', { state, via: ways[way], ...why });
+    desk.tell('state', { state, via: ways?.via ?? 'stream', ...why });
+  }
+
+  /** @param {unknown} [why] the trouble, if there is any */
+  function stop(why = planned) {
+    due = Infinity;
+    attempt.abort(why);
+    pause.wake();
   }
 
   /** @type {Link} */
   const link = {
+    asked: { topics: [] },
     requests,
-    begin: desk.begin,
-    join: desk.join,
-    tell: desk.tell,
+    desk,
+    arrive: (at, crowd = link.asked, gap) => desk.tell('join', { ...crowd, gap, isLive, heartbeat }, at),
     expect(ms) {
       heard = Date.now();
       due = ms;
     },
     expectFirst: () => link.expect(patience * (failures + 1)),
     hear() {
-      began ||= Date.now();
       link.expect(2.5 * heartbeat);
+      began ||= heard;
       desk.tell('beat');
     },
     setRetry(ms) { retry = ms; },
-    ended: () => ({ reason: 'ended', wait: failures ? undefined : retry }),
-    isOver: () => way > 0 && Date.now() > better,
-    giveWay() {
-      way = (way + 1) % ways.length;
-      better = Date.now() + 300_000;
-      held = 0;
-    },
-    async probe() {
-      await requests.page(asked, { wait: '0s', limit: '1' }, AbortSignal.timeout(4 * patience));
+    refuse(why) {
+      const is = link.asked.topics.includes(/** @type {string} */ (why.topic));
+      if (is) desk.refuse(why);
+      return is;
     },
     take(type, detail, at) {
-      if (type === 'outcrier.hello') {
-        failures = 0;
+      const own = type.startsWith('outcrier.') && type.slice(9);
+      if (own === 'hello') {
         ({ heartbeat = heartbeat, retry = retry } = detail);
         link.expect(2.5 * heartbeat);
-        desk.join(at, detail.resumed === 'gap' && detail);
-        say('replaying');
-        desk.check();
-      } else if (type === 'outcrier.topics') {
-        desk.moved(at);
-      } else if (type === 'outcrier.error') {
-        desk.refuse(detail);
-      } else {
-        desk.tell(type.startsWith('outcrier.') ? type.slice(9) : 'event', detail, at);
-      }
-      if (type === 'outcrier.live') {
+        link.arrive(at, link.asked, detail.resumed === 'gap' && detail);
+      } else desk.tell(own || 'event', detail, at);
+      if (own === 'hello' || own === 'live') {
+        isLive = own === 'live';
         failures = 0;
-        say('live');
-        desk.check();
+        say(isLive ? 'live' : 'replaying');
+        desk.check?.();
       }
-      if (type === 'outcrier.goodbye') {
-        const { reason } = detail;
+      if (own === 'goodbye') {
+        const { reason, retry: wait = retry } = detail;
         const soon = /^(token|key)_/.test(reason);
         if (soon) requests.refuse(reason);
-        throw { reason, soon, wait: detail.retry ?? retry };
+        throw { reason, soon, wait };
       }
     },
   };
 
   async function attend() {
-    asked = await desk.topics();
-    say(asked[0] ? 'connecting' : 'idle');
-    if (asked[0]) return transports[ways[way]](link, asked, attempt.signal);
-    began = Date.now();
-    desk.join(desk.begin().last_event_id);
-    await sleep(max);
+    const { signal } = attempt;
+    link.asked = await desk.wants();
+    if (transport !== 'stream' || !globalThis.ReadableStream) await getWays();
+    signal.throwIfAborted();
+    const { topics } = link.asked;
+    const by = ways?.next() ?? stream;
+    say(topics[0] ? 'connecting' : 'idle');
+    if (topics[0]) return by(link, topics, signal);
+    began = 1;
+    link.arrive(desk.begin().last_event_id);
+    await pause.sleep(pause.longest);
   }
 
   /** @param {Trouble} trouble */
-  async function suffer({ reason = 'unreachable', final, status, message, detail = message, soon, wait, topic }) {
-    if (final && topic && desk.refuse({ status, detail, topic })) return;
+  async function suffer(trouble) {
+    const { reason = 'unreachable', final, status, message, detail = message, soon, wait = pause.backoff(failures) } = trouble;
+    if (final && link.refuse(trouble)) return;
     if (final || failures >= attempts) return desk.fail({ reason, status, detail });
-    if (!began && ways[way] === 'poll') way = 0; // it was not the proxy
-    wait = soon && !failures ? 0 : (wait ?? Math.random() * Math.min(max, min * factor ** failures));
+    if (!began) ways?.failed();
+    const offline = globalThis.navigator?.onLine === false;
+    const retryIn = offline ? pause.longest : soon && !failures ? 0 : wait;
     failures++;
-    if (isOffline()) wait = max;
-    if (wait) say(isOffline() ? 'offline' : 'waiting', { reason, status, detail, retryIn: wait });
-    await sleep(wait);
+    if (retryIn) say(offline ? 'offline' : 'waiting', { reason, status, detail, retryIn });
+    await pause.sleep(retryIn);
   }
 
-  // Something is late. A poll finds out whether the network is to blame, or a line that is
-  // slow, or other streams that take all of the browser's connections: then it is late too.
-  // If not, a proxy holds back the stream: all of it, or what comes after its beginning.
+  // Something is late: the network is lost, unless another way gets through that we find.
   async function suspect() {
     const { signal } = attempt;
     const late = heard;
-    let reason = 'silent';
-    if (ways[way] !== 'poll' && (!began || heard - began < 2 * heartbeat)) {
-      probing = true;
-      const through = await link.probe().then(() => true, () => false);
-      probing = false;
-      if (late !== heard || signal !== attempt.signal) return; // it has come
-      if (through && (!began || ++held > 1)) {
-        link.giveWay();
-        reason = '';
-      }
-    } else held = 0;
-    attempt.abort(reason ? { reason } : planned);
+    const isLate = () => late === heard && signal === attempt.signal;
+    probing = true;
+    // What was good for long needs no other way.
+    const isOther = (!began || heard - began < 2 * heartbeat) && (await Promise.race([
+      getWays().then(({ doubt }) => doubt(began, isLate)).catch(() => false),
+      pause.sleep(4 * patience),
+    ]));
+    probing = false;
+    if (isLate()) stop(isOther ? planned : { reason: 'silent' });
   }
 
   return {
     /** @param {AbortSignal} signal */
     async run(signal) {
-      told = undefined;
-      signal.addEventListener('abort', () => {
-        attempt.abort(planned);
-        wake();
-      });
+      signal.addEventListener('abort', () => stop());
       while (!signal.aborted) {
         attempt = new AbortController();
         began = 0;
-        due = Infinity;
-        if (link.isOver()) way = 0;
+        isLive = false;
+        /** @type {any} */
+        let trouble = planned;
         try {
-          await attend();
+          const reason = await attend();
+          if (reason) trouble = { reason, wait: failures ? undefined : retry };
         } catch (error) {
-          const trouble = attempt.signal.aborted ? attempt.signal.reason : error;
-          attempt.abort(planned);
-          due = Infinity;
-          if (trouble !== planned && !signal.aborted) await suffer(trouble);
+          trouble = error;
         }
+        if (attempt.signal.aborted) trouble = attempt.signal.reason;
+        stop();
+        if (trouble !== planned) await suffer(trouble);
       }
     },
 
@@ -233,40 +204,21 @@ export function connection(options, requests, desk) {
         if (!probing) suspect();
       } else if (requests.isDue()) {
         // Without a new one the stream goes on until the server ends it.
-        requests.authorize().then((fresh) => fresh && attempt.abort(planned), () => {});
+        requests.authorize().then((fresh) => fresh && stop(), () => {});
       }
     },
 
-    heartbeat: () => heartbeat,
+    stop,
+    link,
 
     /** Reports whether there is a connection whose topics can be changed. */
-    flows: () => began > 0,
+    flows: () => began > 0 && !attempt.signal.aborted,
 
-    /**
-     * Asks for other topics. Reports whether they are the same.
-     *
-     * @param {string[]} topics
-     */
-    change(topics) {
-      const add = topics.filter((topic) => !asked.includes(topic));
-      const drop = asked.filter((topic) => !topics.includes(topic));
-      if (!add[0] && !drop[0]) return true;
-      if (link.send && topics[0]) {
-        asked = topics;
-        link.send({ add, drop });
-      } else {
-        attempt.abort(planned);
-        wake();
-      }
-      return false;
-    },
-
-    wake: () => wake(),
     /** @param {boolean} is */
     online(is) {
-      way = 0;
-      if (is) wake();
-      else attempt.abort({ reason: 'offline' });
+      ways?.reset();
+      if (is) pause.wake();
+      else stop({ reason: 'offline' });
     },
   };
 }

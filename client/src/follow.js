@@ -1,5 +1,5 @@
 import { connect } from './outcrier.js';
-import { listed } from './topics.js';
+import { listed } from './listed.js';
 
 /** @typedef {import('../hooks.d.ts').HookOptions} HookOptions */
 /** @typedef {Record<string, ((event: any) => void) | undefined>} Listeners */

@@ -5,7 +5,7 @@
  * A position holds for what was followed. So it is kept under the address, the types and
  * the topics, which are those that the page names first.
  *
- * @param {string | undefined} name
+ * @param {string} name
  * @param {string} address
  * @param {readonly string[]} types
  */
@@ -39,7 +39,7 @@ export function memory(name, address, types) {
     load(topics) {
       /** @type {string | undefined} */
       let position;
-      if (name && !item && topics[0]) {
+      if (!item && topics[0]) {
         const key = (item = `outcrier:${name}:${JSON.stringify([address, [...types].sort(), [...topics].sort()])}`);
         each((storage) => { position = storage.getItem(key) ?? position; });
       }

@@ -4,11 +4,11 @@
 //
 // An event travels: asked for (requests), read by one of three transports (stream,
 // websocket, poll) of the connection, told to all tabs (tabs), given to the page (reader).
+import { listed } from './listed.js';
 import { listeners } from './listeners.js';
-import { memory } from './memory.js';
+import { parts } from './parts.js';
 import { reader } from './reader.js';
 import { requests } from './requests.js';
-import { listed } from './topics.js';
 
 export { parser } from './parser.js';
 
@@ -44,9 +44,9 @@ export function connect(address, options = {}) {
   let us;
   try {
     const url = new URL(address, globalThis.location?.href);
-    const kept = memory(remember, url.origin + url.pathname, types);
+    const recall = remember ? async () => (await parts.memory()).memory(remember, url.origin + url.pathname, types) : undefined;
     const area = share && globalThis.navigator?.locks && JSON.stringify(['outcrier', share, url, types]);
-    us = reader({ topics: listed(topics), from: from === 'now' ? undefined : from, area: area || undefined, kept, emit, turn, close, options, asking: requests(url, options) });
+    us = reader({ topics: listed(topics), from: from === 'now' ? undefined : from, area: area || undefined, recall, requests: requests(url, options), emit, turn, close, options });
     const { open, end, online, wake } = us;
     /** @param {string} type @param {(event: any) => void} listener */
     const listen = (type, listener) => globalThis.addEventListener?.(type, listener, page);
@@ -67,8 +67,8 @@ export function connect(address, options = {}) {
     get via() { return now.via; },
     get position() { return us?.position; },
     .../** @type {any} */ (methods),
-    add(topics, { from } = {}) { us?.add(listed(topics), from === 'now' ? undefined : from); },
-    drop(topics) { us?.drop(listed(topics)); },
+    add(topics, { from } = {}) { if (topics[0]) us?.add(listed(topics), from === 'now' ? undefined : from); },
+    drop(topics) { if (topics[0]) us?.drop(listed(topics)); },
     close: () => close({ reason: 'closed' }),
   };
 }

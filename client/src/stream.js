@@ -7,14 +7,13 @@ import { parser } from './parser.js';
  * @type {import('./connection.js').Transport}
  */
 export async function stream(link, topics, signal) {
-  const accept = 'text/event-stream';
-  const response = await link.requests.ask(topics, link.begin(), accept, signal, link.expectFirst);
-  const reader = /** @type {ReadableStream<Uint8Array>} */ (response.body).getReader();
+  const { body } = await link.requests.ask(topics, link.desk.begin(), 'text/event-stream', signal, link.expectFirst);
+  const reader = /** @type {ReadableStream<Uint8Array>} */ (body).getReader();
   const decoder = new TextDecoder();
   const feed = parser(({ type, data, id }) => link.take(type, JSON.parse(data), id), link.setRetry);
   for (;;) {
     const { value } = await reader.read().catch(() => /** @type {{value?: undefined}} */ ({}));
-    if (!value) throw link.ended(); // or broken
+    if (!value) return 'ended'; // or broken
     link.hear();
     feed(decoder.decode(value, { stream: true }));
   }

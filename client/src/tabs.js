@@ -1,3 +1,7 @@
+/** @typedef {import('./requests.js').Trouble} Trouble */
+/** @typedef {import('./connection.js').Crowd} Crowd */
+/** @typedef {import('../outcrier.d.ts').StateChange} StateChange */
+
 /**
  * What one tab tells all: an event that has come, a state, or the like.
  *
@@ -5,171 +9,226 @@
  * @property {string} kind
  * @property {any} [detail]
  * @property {string} [at] the position of the connection from then on
- * @property {number} [tab] which tells it
+ * @property {number} tab which tells it
  */
 
 /**
- * The tabs that a connection is for: which, and the topics of all of them.
+ * What this tab is by itself, by changes.js.
  *
- * @typedef {{tabs: number[], topics: string[]}} Crowd
- */
-
-/**
  * @typedef {object} Member
- * @property {() => string[]} topics what this tab wants
- * @property {(signal: AbortSignal) => void} lead it is this tab's to have the connection
- * @property {(news: News) => void} take
- * @property {() => void} check another tab has come or gone, or wants something else
- * @property {() => void} deposed another tab has taken the lead
- * @property {() => boolean} isMember it knows where the connection stands
+ * @property {() => string[]} topics
+ * @property {import('./connection.js').Desk['begin']} begin
+ * @property {import('./connection.js').Desk['tell']} tell
+ * @property {(why: Trouble) => void} refuse
+ * @property {(why: Trouble) => void} fail
+ * @property {(signal: AbortSignal) => void} run
+ * @property {() => void} tick
+ * @property {(next: Crowd) => boolean} ask
+ * @property {() => void} wake
+ * @property {() => void} restart
+ * @property {() => void} part
  */
 
 /**
  * The tabs of an origin that share a connection. The one that holds the lock of the area
  * leads: it has the connection, and tells the others what comes. Each tab holds another
  * lock, whose name says what the tab wants: so the leader knows what all want that are
- * alive. Without an area the tab is alone.
+ * alive.
  *
- * @param {string | undefined} area
+ * @param {string} area
  * @param {Member} member
+ * @param {import('../outcrier.d.ts').Options} options
  */
-export function tabs(area, member) {
+export function tabs(area, member, { heartbeat = 15_000 }) {
+  const { topics, begin } = member;
   const tab = Math.random();
+  const channel = new BroadcastChannel(area);
   let id = 0; // of the tab with what it wants at present
-  let leads = false;
-  let stale = false; // the leader has fallen silent
-  /** @type {BroadcastChannel | undefined} */
-  let channel;
-  /** @type {AbortController | undefined} */
-  let session;
-  let candidacy = new AbortController();
   let changes = Promise.resolve(); // of what this tab wants
   let unwant = () => {}; // releases the lock that says so
+  let candidacy = new AbortController();
 
-  /** @param {AbortSignal} signal */
-  function lead(signal) {
-    leads = true;
-    stale = false;
-    member.lead(signal);
+  // What all tabs know of the connection.
+  /** @type {Crowd & {tabs: number[]}} */
+  let crowd = { tabs: [], topics: [] }; // whom it serves, or will by the answers to come
+  let isMember = false; // this tab knows of it
+  /** @type {StateChange | undefined} */
+  let told;
+  let leader = 0;
+  let leads = false;
+  let heard = 0;
+  let stale = false; // the leader has fallen silent
+  /** @type {Map<string, Trouble>} */
+  const barred = new Map(); // topics that are refused
+  /** @type {AbortSignal} */
+  let session;
+
+  /** @param {string} kind @param {any} [detail] @param {string} [at] */
+  function tell(kind, detail, at) {
+    const news = { kind, detail, at, tab };
+    channel.postMessage(news);
+    hear(news);
   }
 
-  /** @param {string} name @param {AbortSignal} signal */
-  async function elect(name, signal) {
-    await navigator.locks.query(); // fails where locks are forbidden
-    channel = new BroadcastChannel(name);
-    channel.onmessage = ({ data }) => (data.kind ? member.take(data) : leads && member.check());
-    await changes;
-    for (let ours; !ours && !signal.aborted; ) {
-      candidacy = new AbortController();
-      // A tab that does not know where to go on leads only if it is alone.
-      const isMember = member.isMember();
-      ours = await hold(name, !isMember ? { ifAvailable: true } : stale ? { steal: true } : { signal: candidacy.signal }, signal);
-      if (ours || isMember) continue;
-      channel?.postMessage({});
-      await new Promise((resolve) => setTimeout(resolve, 1000));
-    }
-    if (!signal.aborted) lead(signal);
+  /** @param {News} news */
+  function hear({ kind, detail, at, tab: from }) {
+    if (session.aborted) return;
+    const ours = from === tab;
+    if (!ours) heard = Date.now(); // also from one that has not joined yet
+    if (kind === 'join' && (isMember || detail.tabs.includes(id))) {
+      member.wake();
+      isMember = true;
+      leader = from;
+      if (!ours) crowd = { tabs: detail.tabs, topics: detail.topics };
+      ({ told, heartbeat = heartbeat } = detail);
+      member.tell('join', { ...detail, ours, serves: () => detail.tabs.includes(id) }, at);
+      if (told) show(told);
+    } else if (from !== leader || (!isMember && !leads)) return; // also of one who led before
+    else if (kind === 'state') show((told = detail));
+    else if (kind === 'refused') member.refuse(detail);
+    else if (kind === 'alone') member.part();
+    else if (kind !== 'join' && kind !== 'beat') member.tell(kind, detail, at);
+  }
+
+  /** @param {StateChange} state */
+  function show(state) {
+    member.tell('state', leads ? state : { ...state, via: 'tab' });
   }
 
   /**
    * Returns what releases the lock, as the end of the session does; nothing if the lock
    * can't be had.
    *
-   * @param {string} name @param {LockOptions} how @param {AbortSignal} signal
+   * @param {string} name @param {LockOptions} how
    * @returns {Promise<(() => void) | undefined>}
    */
-  function hold(name, how, signal) {
+  function hold(name, how) {
     return new Promise((resolve) => {
       /** @param {Lock | null} lock */
       const held = (lock) =>
         new Promise((/** @type {(none?: any) => void} */ release) => {
-          if (!lock || signal.aborted) {
+          if (!lock || session.aborted) {
             release();
             return resolve(undefined);
           }
-          signal.addEventListener('abort', release);
+          session.addEventListener('abort', release);
           resolve(release);
         });
       navigator.locks.request(name, how, held).catch(() => {
         resolve(undefined);
-        if (leads && !signal.aborted) member.deposed();
+        if (leads && !session.aborted) member.restart(); // another tab has taken the lead
       });
     });
   }
 
+  /** Holds the lock that says what this tab wants. */
   function want() {
     id = Math.random();
-    if (!area || session?.signal.aborted !== false) return;
-    const { signal } = session;
-    const name = area + JSON.stringify({ id, topics: member.topics() });
+    const name = area + JSON.stringify({ id, topics: topics() });
     changes = changes.then(async () => {
+      if (session.aborted) return;
       const before = unwant;
-      unwant = (await hold(name, {}, signal)) ?? before;
+      unwant = (await hold(name, {})) ?? before;
       before();
-      channel?.postMessage({});
+      if (!session.aborted) channel.postMessage({});
     });
+  }
+
+  async function elect() {
+    await navigator.locks.query(); // fails where locks are forbidden
+    channel.onmessage = ({ data }) => (data.kind ? hear(data) : leads && check(true));
+    await changes;
+    for (let ours; !ours && !session.aborted; ) {
+      candidacy = new AbortController();
+      // A tab that does not know where to go on leads only if it is alone.
+      const asMember = isMember;
+      ours = await hold(area, !asMember ? { ifAvailable: true } : stale ? { steal: true } : { signal: candidacy.signal });
+      if (ours || asMember || session.aborted) continue;
+      channel.postMessage({});
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+    if (session.aborted) return;
+    leads = true;
+    leader = tab;
+    member.run(session);
+  }
+
+  /** What the tabs want, without what is refused. @param {boolean} [alone] only what this one does */
+  async function together(alone) {
+    let all = [{ id, topics: topics() }];
+    if (!alone) {
+      const { held = [] } = await navigator.locks.query();
+      all = held.flatMap(({ name = '' }) => (name.startsWith(`${area}{`) ? JSON.parse(name.slice(area.length)) : []));
+    }
+    const wanted = new Set(all.flatMap((one) => one.topics));
+    for (const [topic, why] of barred) {
+      if (wanted.delete(topic)) tell('refused', why);
+      else barred.delete(topic); // whoever adds it anew is given another chance
+    }
+    return { tabs: all.map((one) => one.id).sort(), topics: [...wanted] };
+  }
+
+  /**
+   * Sees whether the tabs or what they want have changed, and lets those know who ask.
+   *
+   * @param {boolean} [answer]
+   */
+  async function check(answer) {
+    const next = await together();
+    if (session.aborted || (!answer && next.tabs.join() === crowd.tabs.join())) return;
+    if (member.ask(next)) crowd = next;
   }
 
   return {
-    tab,
-    get id() { return id; },
-    get leads() { return leads; },
+    async wants() {
+      // The first connection begins where this tab does, the others join later.
+      crowd = await together(!crowd.tabs[0]);
+      return crowd;
+    },
+    /** @param {string} kind @param {any} [detail] @param {string} [at] */
+    tell(kind, detail, at) {
+      tell(kind, kind === 'join' ? { ...detail, since: begin().last_event_id, told } : detail, at);
+    },
+    check,
+    /** @param {Trouble} why */
+    refuse(why) {
+      barred.set(/** @type {string} */ (why.topic), why);
+      tell('refused', why);
+    },
+    /** @param {Trouble} why */
+    fail(why) {
+      // It may be that only what another tab wants is refused.
+      if (crowd.tabs[1]) tell('alone');
+      else member.fail(why);
+    },
 
-    open() {
-      session = new AbortController();
-      want();
-      const { signal } = session;
-      if (!area) return lead(signal);
-      elect(area, signal).catch(() => {
-        area = undefined; // locks are forbidden here
-        lead(signal);
+    /** @param {AbortSignal} signal */
+    run(signal) {
+      session = signal;
+      signal.addEventListener('abort', () => {
+        leads = false;
+        candidacy.abort();
+        unwant();
+        channel.postMessage({});
+        channel.close();
       });
+      want();
+      elect().catch(member.part); // locks are forbidden here
     },
 
-    end() {
-      leads = false;
-      session?.abort();
-      candidacy.abort();
-      unwant();
-      channel?.postMessage({});
-      channel?.close();
-      channel = undefined;
+    tick() {
+      if (leads) member.tick();
+      else if (isMember && Date.now() - heard > 3 * heartbeat) {
+        stale = true;
+        candidacy.abort();
+      }
     },
-
-    /** Goes on without the others. */
-    part() { area = undefined; },
 
     /** This tab wants other topics. */
-    change() {
+    changed() {
+      for (const topic of topics()) barred.delete(topic); // it is added anew
       want();
-      changes.then(() => leads && member.check());
-    },
-
-    /** The leader has not been heard of for too long. */
-    impeach() {
-      stale = true;
-      candidacy.abort();
-    },
-
-    /** @param {News} news */
-    tell(news) {
-      channel?.postMessage(news);
-      member.take(news);
-    },
-
-    /**
-     * Who the tabs are and what they want; alone, what this one does.
-     *
-     * @param {boolean} alone
-     * @returns {Promise<Crowd>}
-     */
-    async together(alone) {
-      let wants = [{ id, topics: member.topics() }];
-      if (area && !alone) {
-        const { held = [] } = await navigator.locks.query();
-        wants = held.flatMap(({ name = '' }) => (name.startsWith(`${area}{`) ? JSON.parse(name.slice(area?.length)) : []));
-      }
-      return { tabs: wants.map((one) => one.id).sort(), topics: [...new Set(wants.flatMap((one) => one.topics))] };
+      changes.then(() => { if (leads) check(); });
     },
   };
 }

@@ -1,5 +1,6 @@
+import { covers } from './covers.js';
+import { listed } from './listed.js';
 import { listeners } from './listeners.js';
-import { covers, listed } from './topics.js';
 
 /** @type {typeof import('../testing.d.ts').fakeStream} */
 export function fakeStream(url = '/events', options = {}) {

@@ -2,18 +2,22 @@
  * The same stream by WebSocket, for where proxies hold streams back. Topics change
  * without a new connection.
  *
- * @type {import('./connection.js').Transport}
+ * @param {import('./connection.js').Link} link @param {string[]} topics @param {AbortSignal} signal
+ * @param {{probe: () => Promise<unknown>, giveWay: () => void}} ways
+ * @returns {Promise<string | void>}
  */
-export async function websocket(link, topics, signal) {
+export async function websocket(link, topics, signal, { probe, giveWay }) {
   const token = await link.requests.token();
   link.expectFirst();
-  const address = link.requests.address(topics, link.begin());
+  const address = link.requests.address(topics, link.desk.begin());
   address.protocol = address.protocol.replace('http', 'ws');
+  /** @type {import('./connection.js').Crowd[]} */
+  const changing = []; // whom it will serve, by the answers to come
   /** @type {WebSocket | undefined} */
   let socket;
   let open = false;
   try {
-    await new Promise((_, reject) => {
+    return await new Promise((resolve, reject) => {
       signal.addEventListener('abort', () => reject(signal.reason));
       // A browser's WebSocket has no headers: the token goes with the protocols.
       const ours = new WebSocket(address, token ? ['outcrier', `bearer.${token}`] : ['outcrier']);
@@ -21,23 +25,32 @@ export async function websocket(link, topics, signal) {
       ours.onmessage = ({ data }) => {
         try {
           const { position, event } = JSON.parse(data);
+          const { type } = event;
           open = true;
           link.hear();
-          link.take(event.type, event.type.startsWith('outcrier.') ? event.data : event, position);
+          if (type === 'outcrier.topics') link.arrive(position, changing.shift());
+          else if (type === 'outcrier.error') link.refuse(event.data);
+          else link.take(type, type.startsWith('outcrier.') ? event.data : event, position);
         } catch (trouble) {
           reject(trouble);
         }
       };
       ours.onerror = () => {}; // the end follows
-      ours.onclose = () => reject(open ? link.ended() : {});
-      link.send = (change) => ours.send(JSON.stringify(change));
+      ours.onclose = () => (open ? resolve('ended') : reject({}));
+      link.send = (add, drop, crowd) => {
+        if (add[0] || drop[0]) {
+          ours.send(JSON.stringify({ add, drop }));
+          changing.push(crowd);
+        } else if (changing[0]) changing[changing.length - 1] = crowd;
+        else link.arrive(link.desk.begin().last_event_id, crowd);
+      };
     });
   } catch (trouble) {
     // A socket does not say why it was refused. A poll does, and if it is answered,
     // sockets don't get through here.
     if (open || signal.aborted) throw trouble;
-    await link.probe();
-    link.giveWay();
+    await probe();
+    giveWay();
   } finally {
     link.send = undefined;
     socket?.close();

@@ -1,6 +1,7 @@
 // Runs under node's test runner: what of the module needs no browser.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { part } from '../src/parts.js';
 import { begin, ended, event, happenings, hello, live, open, page, parser, reported, serve, status, stream, until } from './testkit.js';
 
 // read gives what a parser makes of pieces, with the delays that it was told.
@@ -43,6 +44,17 @@ test('parser: the hard cases of the standard', () => {
 
 test('parser: an event is given with its last line end, not with what follows', () => {
   for (const end of ['\n\n', '\r\r', '\r\n\r\n', '\r\n\r']) assert.equal(read(['data: a', end]).length, 1, JSON.stringify(end));
+});
+
+test('a part that failed to load is asked for again, under another address if the browser names it', async () => {
+  // Node.js loads nothing by http: the error says that it tried.
+  const load = part(() => Promise.reject(new TypeError('error loading dynamically imported module: http://127.0.0.1:1/a.js')));
+  await assert.rejects(load);
+  await assert.rejects(load, { code: 'ERR_UNSUPPORTED_ESM_URL_SCHEME' });
+  let asked = 0;
+  const other = part(async () => { if (!asked++) throw new Error('gone'); return 'it'; });
+  await assert.rejects(other);
+  assert.equal(await other(), 'it');
 });
 
 test('goes on from its position, and drops what it had', async () => {
@@ -361,13 +373,14 @@ test('without topics it waits for some', async () => {
   await until('an event', () => s.ids.length === 1);
 });
 
-test('patterns: what covers which topic', async () => {
+test('patterns: what covers which topic, where topics have changed', async () => {
   const topics = ['user/42', 'user/42/x', 'user/42/x/y', 'user/7', 'user', 'b/c/d', 'b/x/d', 'b/d'];
   for (const [pattern, want] of [
     ['**', topics], ['user/42/**', topics.slice(0, 3)], ['user/*', ['user/42', 'user/7']], ['user/42', ['user/42']], ['b/*/d', ['b/c/d', 'b/x/d']], ['*', ['user']], ['*/*/**', topics.filter((topic) => topic !== 'user')],
   ]) {
     const { url } = await serve(stream(hello('0.p'), ...topics.map((topic, i) => event(i, topic)), live('9.p')));
     const s = open(url, { topics: [pattern] });
+    s.add('z');
     await until('live', () => s.state === 'live');
     assert.deepEqual(s.ids.map((id) => topics[id]), want, pattern);
   }

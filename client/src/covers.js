@@ -11,11 +11,3 @@ export function covers(pattern, topic) {
   const rest = want.at(-1) === '**' && want.pop();
   return want.every((segment, i) => segment === have[i] || (segment === '*' && i in have)) && (rest || !have[want.length]);
 }
-
-/**
- * The topics of an argument, which may be a single one.
- *
- * @param {string | readonly string[]} topics
- * @returns {string[]}
- */
-export const listed = (topics) => /** @type {string[]} */ ([topics].flat());

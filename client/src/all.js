@@ -1,0 +1,16 @@
+// The whole module at once, for service workers, in which nothing can be loaded later, and
+// for pages that want no other request.
+import * as changes from './changes.js';
+import * as memory from './memory.js';
+import { parts } from './parts.js';
+import * as renewal from './renewal.js';
+import * as tabs from './tabs.js';
+import * as ways from './ways.js';
+
+parts.changes = async () => changes;
+parts.memory = async () => memory;
+parts.renewal = async () => renewal;
+parts.tabs = async () => tabs;
+parts.ways = async () => ways;
+
+export * from './outcrier.js';

@@ -1,0 +1,7 @@
+/**
+ * The topics of an argument, which may be a single one.
+ *
+ * @param {string | readonly string[]} topics
+ * @returns {string[]}
+ */
+export const listed = (topics) => /** @type {string[]} */ ([topics].flat());

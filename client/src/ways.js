@@ -1,0 +1,73 @@
+import { poll } from './poll.js';
+import { websocket } from './websocket.js';
+
+/** @typedef {import('./connection.js').Transport} Transport */
+
+/**
+ * The transports that there are here, from the one that is tried first on.
+ *
+ * @param {import('./connection.js').Link} link
+ * @param {import('../outcrier.d.ts').Options['transport']} first
+ * @param {Transport} stream
+ * @param {number} patience
+ */
+export function ways(link, first, stream, patience) {
+  /** @type {Record<'stream' | 'websocket' | 'poll', Transport>} */
+  const transports = {
+    stream,
+    websocket: (...its) => websocket(...its, { probe, giveWay }),
+    poll: (...its) => poll(...its, isOver),
+  };
+  /** @type {('stream' | 'websocket' | 'poll')[]} */
+  const names = ['poll'];
+  if (globalThis.WebSocket) names.unshift('websocket');
+  if (globalThis.ReadableStream) names.unshift('stream');
+  names.sort((a, b) => +(b === first) - +(a === first));
+  let way = 0;
+  let better = 0; // when the first of them is tried again
+  let held = 0; // streams of which only the beginning came, one after the other
+
+  const isOver = () => way > 0 && Date.now() > better;
+
+  function giveWay() {
+    way = (way + 1) % names.length;
+    better = Date.now() + 300_000;
+    held = 0;
+  }
+
+  /** Asks as the transport does, by poll. Throws why that is refused. */
+  const probe = () => link.requests.page(link.asked.topics, { wait: '0s', limit: '1' }, AbortSignal.timeout(4 * patience));
+
+  return {
+    get via() { return names[way]; },
+
+    /** The transport of the next attempt. */
+    next() {
+      if (isOver()) way = 0;
+      return transports[names[way]];
+    },
+
+    /**
+     * Something is late. A poll finds out whether the network is to blame, or a line that is
+     * slow, or other streams that take all of the browser's connections: then it is late too.
+     * If not, a proxy holds back the stream: all of it, or what comes after its beginning.
+     * Reports whether another transport is next.
+     *
+     * @param {number} began @param {() => boolean} isLate
+     */
+    async doubt(began, isLate) {
+      if (names[way] === 'poll') return false;
+      await probe();
+      if (!isLate() || (began && ++held < 2)) return false;
+      giveWay();
+      return true;
+    },
+
+    /** No byte came by the one that was tried. */
+    failed() {
+      if (names[way] === 'poll') way = 0; // it was not the proxy
+    },
+
+    reset() { way = 0; },
+  };
+}
