@@ -7,8 +7,8 @@ import "embed"
 
 //go:generate go test -run TestScript_IsMadeOfTheSource -update
 
-// Script is the module as nodes serve it, without what only people read: what every page
-// needs. It imports the Parts when they are needed, relative to itself, as client/NAME.
+// Script is the core of the module, minified, as nodes serve it: all that most pages need. It
+// imports the Parts when they are needed, relative to itself, as client/NAME.
 //
 //go:embed client.js
 var Script []byte
@@ -26,8 +26,8 @@ var Types []byte
 //go:embed client/*.js
 var parts embed.FS
 
-// Parts returns the files that Script loads when they are needed, by their names. Each is
-// named for what is in it, so one name is never that of other content.
+// Parts returns the files that Script loads when they are needed, by name. A name has a hash
+// of the content, so it never stands for other content.
 func Parts() map[string][]byte {
 	files, err := parts.ReadDir("client")
 	if err != nil {

@@ -18,7 +18,7 @@ const (
 	forScripts = "text/javascript; charset=utf-8"
 	// A node of another version may answer at the same address.
 	aWhile = "public, max-age=600"
-	// Names of parts say what is in them.
+	// The name of a part has a hash of its content.
 	forGood = "public, max-age=31536000, immutable"
 )
 
@@ -39,7 +39,7 @@ func module(kind, cache string, content []byte) echo.HandlerFunc {
 	}
 }
 
-// moduleParts are what the module loads when it is needed, by name.
+// moduleParts are the files that the module loads when they are needed, by name.
 var moduleParts = sync.OnceValue(func() map[string]echo.HandlerFunc {
 	all := map[string]echo.HandlerFunc{}
 	for name, content := range client.Parts() {
