@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -50,7 +51,7 @@ func follows(kind string) func(*testing.T, *stage) {
 		isLive(t, in)
 		page := s.page(t, fmt.Sprintf("share: '%s'", kind))
 		isLive(t, page)
-		eventually(t, "worker and page have one stream", func() bool { return s.streams(t, "**") == 1 })
+		testkit.Eventually(t, "worker and page have one stream", func() bool { return s.streams(t, "**") == 1 })
 		s.add(t, "a", "b")
 		s.server.kill()
 		s.add(t, "c")
@@ -93,7 +94,7 @@ func partsAway(t *testing.T, s *stage) {
 	refused := func(more int64) {
 		t.Helper()
 		before := s.site.refused.Load()
-		eventually(t, "parts are asked for", func() bool { return s.site.refused.Load() >= before+more })
+		testkit.Eventually(t, "parts are asked for", func() bool { return s.site.refused.Load() >= before+more })
 	}
 
 	sharing := s.page(t, "share: 'parts', from: 'earliest', retry: {max: 500}")
