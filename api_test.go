@@ -15,7 +15,7 @@ import (
 )
 
 // public are the packages that programs outside this module may import.
-var public = []string{".", "auth", "auth/login", "client", "handlers", "migrations", "outbox", "outbox/outboxtest", "outbox/position", "sse", "sse/ssetest", "sse/wire"}
+var public = []string{".", "auth", "auth/login", "client", "handlers", "migrations", "outbox", "outbox/jsonschema", "outbox/opentelemetry", "outbox/outboxtest", "outbox/position", "sse", "sse/ssetest", "sse/wire"}
 
 const module = "github.com/outcrier/outcrier"
 
@@ -59,7 +59,7 @@ func TestAPI_MentionsNoInternalType(t *testing.T) {
 
 // A folder with Go code is public, internal, a command or for the repository's own use.
 func TestAPI_KnowsEveryPackage(t *testing.T) {
-	private := []string{"internal/", "cmd/", "examples/", "deploy", "docs", "bench/", "e2e/"}
+	private := []string{"internal/", "outbox/internal/", "cmd/", "examples/", "deploy", "docs", "bench/", "e2e/"}
 	err := filepath.WalkDir(".", func(file string, entry os.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -84,6 +84,33 @@ func TestAPI_KnowsEveryPackage(t *testing.T) {
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// An application that appends needs no module but ours and those of pgx: each further one
+// would be built, scanned and updated by every application.
+func TestOutbox_NeedsNoModuleButPgx(t *testing.T) {
+	modules := func(of string) map[string]bool {
+		list := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", of)
+		list.Stderr = os.Stderr
+		out, err := list.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		needed := map[string]bool{}
+		for line := range strings.Lines(string(out)) {
+			needed[strings.TrimSpace(line)] = true
+		}
+		return needed
+	}
+	pgx := modules("github.com/jackc/pgx/v5/pgxpool")
+	for needed := range modules("./outbox") {
+		if needed != "" && needed != module && !pgx[needed] {
+			t.Errorf("%s is needed to append", needed)
+		}
+	}
+	if !modules("./outbox/jsonschema")["github.com/santhosh-tekuri/jsonschema/v6"] {
+		t.Error("no module is found where there is one")
 	}
 }
 

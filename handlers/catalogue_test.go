@@ -16,6 +16,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
+	_ "github.com/outcrier/outcrier/outbox/jsonschema" // as a node has it
 )
 
 func (n *node) catalogue(t *testing.T, headers ...string) (answer, handlers.Types) {

@@ -36,8 +36,9 @@ FROM (SELECT 1) AS one LEFT JOIN outcrier.payload_schemas() AS s ON true`
 // catalogue's schema of its type is a *SchemaError; then nothing was sent, the transaction
 // still works, and the caller must not commit it.
 //
-// Where ctx has a span of OpenTelemetry, the append is a child of it, and drafts without a
-// header traceparent get the one of that span.
+// Payloads are checked by package outbox/jsonschema, which a program imports for that alone;
+// without it events of a type with a schema are refused. With package outbox/opentelemetry
+// the append is a child of the span that ctx has.
 //
 // The outbox is that of the default schema; Schema.Append is for another.
 func Append(ctx context.Context, tx pgx.Tx, drafts ...Draft) ([]int64, error) {

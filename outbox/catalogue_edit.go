@@ -72,7 +72,9 @@ func (t EventType) schemaText() (*string, error) {
 	if len(t.PayloadSchema) == 0 || string(t.PayloadSchema) == "null" {
 		return nil, nil
 	}
-	if _, err := CompileSchema(t.PayloadSchema); err != nil {
+	if _, err := compile(t.PayloadSchema); errors.Is(err, errUnlinked) {
+		return nil, err
+	} else if err != nil {
 		return nil, &SchemaError{Type: t.Type, Draft: -1, Reason: err.Error()}
 	}
 	text := string(t.PayloadSchema)

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -64,15 +63,14 @@ const (
 func (r Retention) Run(ctx context.Context) error {
 	r.Log = logOr(r.Log)
 	var failing outage.Outage
-	retry := backoff.NewExponentialBackOff()
-	retry.InitialInterval, retry.MaxInterval = time.Second, retentionTurn
+	retry := retry{first: time.Second, longest: retentionTurn}
 	busy := 0
 	for {
 		locked, err := r.turn(ctx)
 		pause := retentionTurn
 		switch {
 		case err != nil:
-			pause = retry.NextBackOff()
+			pause = retry.next()
 			if ctx.Err() == nil && failing.Fails(cause(err)) {
 				r.Log.WarnContext(ctx, "partitions not maintained", "err", oneLine(err), "retry_in", pause)
 			}
@@ -85,7 +83,7 @@ func (r Retention) Run(ctx context.Context) error {
 			r.Log.WarnContext(ctx, "a transaction that stays open keeps partitions from being made or dropped", "for", busyTurns*retentionTurn)
 		}
 		if err == nil {
-			retry.Reset()
+			retry.reset()
 			if failures, lasted := failing.Ends(); failures > 0 {
 				r.Log.InfoContext(ctx, "partitions are maintained again", "after", lasted, "failures", failures)
 			}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/outcrier/outcrier/outbox"
+	_ "github.com/outcrier/outcrier/outbox/jsonschema"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 

@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -110,13 +109,12 @@ func (t *Tail) Run(ctx context.Context) error {
 		t.Silence = 10 * time.Second
 	}
 	t.begun()
-	retry := backoff.NewExponentialBackOff()
-	retry.InitialInterval, retry.MaxInterval = 50*time.Millisecond, 2*time.Second
+	retry := retry{first: 50 * time.Millisecond, longest: 2 * time.Second}
 	var failing outage.Outage
 	followed := false
 	for {
 		err := t.session(ctx, func() {
-			retry.Reset()
+			retry.reset()
 			followed = true
 			if failures, lasted := failing.Ends(); failures > 0 {
 				t.Log.InfoContext(ctx, "tail follows again", "after", lasted, "failures", failures)
@@ -130,7 +128,7 @@ func (t *Tail) Run(ctx context.Context) error {
 		if permanent && !followed {
 			return fmt.Errorf("follow the outbox: %s: %w", why, err)
 		}
-		pause := retry.NextBackOff()
+		pause := retry.next()
 		if failing.Fails(cause(err)) {
 			said := "tail lost its connection"
 			if !followed {

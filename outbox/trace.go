@@ -4,45 +4,24 @@ import (
 	"context"
 	"maps"
 
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/propagation"
-	"go.opentelemetry.io/otel/trace"
+	"github.com/outcrier/outcrier/outbox/internal/plug"
 )
 
-// w3c reads and writes the headers traceparent and tracestate (W3C Trace Context), which
-// are the attributes of CloudEvents' distributed tracing extension too.
-var w3c propagation.TraceContext
-
-// Trace is the span that the event's header traceparent names, if it has a good one.
-func (e *Event) Trace() (trace.SpanContext, bool) { return traceOf(e.Headers) }
-
-func traceOf(headers map[string]string) (trace.SpanContext, bool) {
-	if headers["traceparent"] == "" {
-		return trace.SpanContext{}, false
-	}
-	from := trace.SpanContextFromContext(w3c.Extract(context.Background(), propagation.MapCarrier(headers)))
-	return from, from.IsValid()
-}
-
-// traced begins a span for an append where ctx has one, by the same provider, and returns
-// the drafts with its traceparent, except those that have one of their own: to these the
-// span is linked. Without a span in ctx it does nothing. end must be called.
+// traced begins a span for an append, where the program traces and ctx has one, and returns
+// the drafts with its traceparent, except those that have one of their own. end must be
+// called.
 func traced(ctx context.Context, drafts []Draft) (_ context.Context, _ []Draft, end func(error)) {
-	parent := trace.SpanFromContext(ctx)
-	if !parent.SpanContext().IsValid() {
+	if plug.Begin == nil {
 		return ctx, drafts, func(error) {}
 	}
-	var links []trace.Link
-	for _, d := range drafts {
-		if from, ok := traceOf(d.Headers); ok {
-			links = append(links, trace.Link{SpanContext: from})
-		}
+	headers := make([]map[string]string, len(drafts))
+	for i, d := range drafts {
+		headers[i] = d.Headers
 	}
-	ctx, span := parent.TracerProvider().Tracer("github.com/outcrier/outcrier/outbox").Start(ctx, "outbox append",
-		trace.WithSpanKind(trace.SpanKindProducer), trace.WithAttributes(attribute.Int("outcrier.events", len(drafts))), trace.WithLinks(links...))
-	carrier := propagation.MapCarrier{}
-	w3c.Inject(ctx, carrier)
+	ctx, added, end := plug.Begin(ctx, headers)
+	if added == nil {
+		return ctx, drafts, end
+	}
 	with := make([]Draft, len(drafts))
 	for i, d := range drafts {
 		if with[i] = d; d.Headers["traceparent"] == "" {
@@ -50,14 +29,9 @@ func traced(ctx context.Context, drafts []Draft) (_ context.Context, _ []Draft, 
 			if headers == nil {
 				headers = map[string]string{}
 			}
-			maps.Copy(headers, carrier)
+			maps.Copy(headers, added)
 			with[i].Headers = headers
 		}
 	}
-	return ctx, with, func(err error) {
-		if err != nil {
-			span.SetStatus(codes.Error, err.Error())
-		}
-		span.End()
-	}
+	return ctx, with, end
 }

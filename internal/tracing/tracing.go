@@ -18,6 +18,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/opentelemetry"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -147,7 +148,7 @@ const maxLinks = 128
 func links(list []outbox.Event) (links []trace.Link) {
 	seen := map[trace.SpanID]bool{}
 	for i := range list {
-		from, ok := list[i].Trace()
+		from, ok := opentelemetry.SpanContext(list[i].Headers)
 		if !ok || seen[from.SpanID()] {
 			continue
 		}
