@@ -37,7 +37,7 @@ func TestHelm_ValuesNameRealSettings(t *testing.T) {
 	named := 0
 	for _, line := range regexp.MustCompile(`(?m)^settings: \{(.*)\}$`).FindAllStringSubmatch(read(t, "helm/outcrier/ci/full-values.yaml"), -1) {
 		for _, name := range regexp.MustCompile(`([a-z-]+): `).FindAllStringSubmatch(line[1], -1) {
-			if named++; !strings.Contains(string(help), "--"+name[1]+" ") {
+			if named++; !regexp.MustCompile("--" + name[1] + "[ =]").Match(help) {
 				t.Errorf("serve has no --%s", name[1])
 			}
 		}

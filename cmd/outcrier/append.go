@@ -11,8 +11,6 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -21,18 +19,14 @@ import (
 type appendConfig struct {
 	DatabaseSettings
 	RemoteSettings
-	Topic     string            `scope:"append" flag:"topic" help:"what clients select on, like user/42"`
-	Type      string            `scope:"append" flag:"type" help:"what happened, like audit.approved"`
-	Payload   string            `scope:"append" flag:"payload" default:"-" secret:"true" help:"its JSON; - reads standard input"`
-	Source    string            `scope:"append" flag:"source" default:"/" help:"which system, service or component it comes from (a URI reference)"`
-	Headers   map[string]string `scope:"append" flag:"header" envSeparator:"\n" envKeyValSeparator:"=" help:"what travels with it, like traceparent=…"`
-	DedupKey  string            `scope:"append" flag:"dedup-key" help:"a second append with the same key stores nothing"`
-	DeliverAt time.Time         `scope:"append" flag:"deliver-at" help:"when to deliver it, when not at once"`
+	Topic     string            `scope:"append" name:"topic" help:"what clients select on, like user/42"`
+	Type      string            `scope:"append" name:"type" help:"what happened, like audit.approved"`
+	Payload   string            `scope:"append" name:"payload" default:"-" secret:"true" help:"its JSON; - reads standard input"`
+	Source    string            `scope:"append" name:"source" default:"/" help:"which system, service or component it comes from (a URI reference)"`
+	Headers   map[string]string `scope:"append" name:"header" help:"what travels with it, like traceparent=…"`
+	DedupKey  string            `scope:"append" name:"dedup-key" help:"a second append with the same key stores nothing"`
+	DeliverAt time.Time         `scope:"append" name:"deliver-at" help:"when to deliver it, when not at once"`
 	LogSettings
-}
-
-func appendCommand(p process) *cobra.Command {
-	return newCommand(p, "append", "Append an event in a transaction of its own, and print its id", runAppend)
 }
 
 func (c *appendConfig) check(r *report) {
@@ -71,7 +65,7 @@ func (c appendConfig) payload(stdin io.Reader) (json.RawMessage, error) {
 	return text, nil
 }
 
-func runAppend(ctx context.Context, p process, c appendConfig) error {
+func (c appendConfig) Run(ctx context.Context, p process) error {
 	payload, err := c.payload(p.input(ctx, "the payload as JSON"))
 	if err != nil {
 		return err

@@ -12,32 +12,28 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/outcrier/outcrier/outbox"
 )
 
 // auditVerifyConfig is the settings of "outcrier audit verify".
 type auditVerifyConfig struct {
 	DatabaseSettings
-	Heads []string `scope:"audit-verify" flag:"head" help:"a link that an earlier run printed; it must still be in the chain"`
-	JSON  bool     `scope:"audit-verify" flag:"json" help:"print one JSON object instead"`
+	Heads []string `scope:"audit-verify" name:"head" help:"a link that an earlier run printed; it must still be in the chain"`
+	JSON  bool     `scope:"audit-verify" name:"json" help:"print one JSON object instead"`
 	LogSettings
 }
 
 // auditExportConfig is the settings of "outcrier audit export".
 type auditExportConfig struct {
 	DatabaseSettings
-	Since  string    `scope:"audit-export" flag:"since" help:"where to begin: a time (RFC 3339), a duration back like 24h, or the cursor of the last line of an earlier export; the oldest record by default"`
-	Until  time.Time `scope:"audit-export" flag:"until" help:"the time to end before; by default a minute ago"`
-	Output string    `scope:"audit-export" flag:"output" default:"-" help:"the file to append to, continuing after its last line; - is standard output"`
+	Since  string    `scope:"audit-export" name:"since" help:"where to begin: a time (RFC 3339), a duration back like 24h, or the cursor of the last line of an earlier export; the oldest record by default"`
+	Until  time.Time `scope:"audit-export" name:"until" help:"the time to end before; by default a minute ago"`
+	Output string    `scope:"audit-export" name:"output" default:"-" help:"the file to append to, continuing after its last line; - is standard output"`
 	LogSettings
 }
 
-func auditCommand(p process) *cobra.Command {
-	audit := newGroup("audit", "Verify or export the audit: who was sent what, who published, what admins asked and did")
-	verify := newCommand(p, "verify", "Find records of the audit that were removed or altered", runAuditVerify)
-	verify.Long = `Reads every record of the audit and holds it against the chain of hashes that the nodes have
+func (auditVerifyConfig) Help() string {
+	return `Reads every record of the audit and holds it against the chain of hashes that the nodes have
 made of it, a link for each day (UTC). It ends with 1 if something was removed or altered.
 
 A day gets its link an hour after its end, and the record of an open stream still changes: the
@@ -47,8 +43,10 @@ It prints the newest link. Note it elsewhere, and give it the next time: whoever
 database could else make the whole chain anew.
 
   outcrier audit verify --head 2026-11-29:5f70…`
-	export := newCommand(p, "export", "Print the records of the audit as JSON, one a line", runAuditExport)
-	export.Long = `Prints the records of the audit as JSON, one a line, in the order in which they were recorded.
+}
+
+func (auditExportConfig) Help() string {
+	return `Prints the records of the audit as JSON, one a line, in the order in which they were recorded.
 A stream is there when it has ended; nothing of the last minute is.
 
 To keep a file up to date, or feed it to a SIEM, call it again and again:
@@ -56,8 +54,6 @@ To keep a file up to date, or feed it to a SIEM, call it again and again:
   outcrier audit export --output audit.jsonl
 
 Each line has a cursor. To go on behind a line elsewhere, give its cursor as --since.`
-	audit.AddCommand(verify, export)
-	return audit
 }
 
 func (c *auditVerifyConfig) check(r *report) {
@@ -103,7 +99,7 @@ func (d DatabaseSettings) withAudit(fn func(outbox.AuditChain) error) error {
 	return fn(outbox.AuditChain{Pool: pool, Schema: d.Schema})
 }
 
-func runAuditVerify(ctx context.Context, p process, c auditVerifyConfig) error {
+func (c auditVerifyConfig) Run(ctx context.Context, p process) error {
 	heads := make([]outbox.AuditLink, 0, len(c.Heads))
 	for _, text := range c.Heads {
 		head, err := outbox.ParseAuditHead(text)
@@ -200,7 +196,7 @@ type auditLine struct {
 	Record     json.RawMessage `json:"record"`
 }
 
-func runAuditExport(ctx context.Context, p process, c auditExportConfig) error {
+func (c auditExportConfig) Run(ctx context.Context, p process) error {
 	after, err := c.begins(time.Now())
 	if err != nil {
 		return err

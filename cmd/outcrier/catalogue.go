@@ -10,15 +10,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/cobra"
-
 	"github.com/outcrier/outcrier/outbox"
 )
 
 // catalogueListConfig is the settings of "outcrier catalogue list".
 type catalogueListConfig struct {
 	DatabaseSettings
-	JSON bool `scope:"catalogue-list" flag:"json" help:"print it as JSON instead, as GET /catalogue answers"`
+	JSON bool `scope:"catalogue-list" name:"json" help:"print it as JSON instead, as GET /catalogue answers"`
 	LogSettings
 }
 
@@ -26,22 +24,22 @@ type catalogueListConfig struct {
 // leave the entry's fields unchanged.
 type catalogueSetConfig struct {
 	DatabaseSettings
-	Type          string   `scope:"catalogue-set" flag:"type" help:"the type of events that is described, like audit.approved"`
-	Title         string   `scope:"catalogue-set" flag:"title" help:"what it is called; has to be given for a new type"`
-	Description   string   `scope:"catalogue-set" flag:"description" help:"what it means, in a sentence or two"`
-	Code          string   `scope:"catalogue-set" flag:"code" help:"a short name for people to quote, like AUDIT-2; no other type can have it"`
-	Severity      string   `scope:"catalogue-set" flag:"severity" help:"info, warning or error; info for a new type"`
-	Action        string   `scope:"catalogue-set" flag:"action" help:"what the client should do: none, refresh, retry, sign_in_again, contact_support, show_details, or one of your clients' own; none for a new type"`
-	PayloadSchema string   `scope:"catalogue-set" flag:"payload-schema" help:"the JSON Schema that payloads must match; - reads standard input, and null removes it"`
-	Clear         []string `scope:"catalogue-set" flag:"clear" allow:"description|code|payload-schema" help:"what to remove from the entry"`
-	JSON          bool     `scope:"catalogue-set" flag:"json" help:"read all of the entry from standard input, as JSON with these names; the schema is payload_schema"`
+	Type          string   `scope:"catalogue-set" name:"type" help:"the type of events that is described, like audit.approved"`
+	Title         string   `scope:"catalogue-set" name:"title" help:"what it is called; has to be given for a new type"`
+	Description   string   `scope:"catalogue-set" name:"description" help:"what it means, in a sentence or two"`
+	Code          string   `scope:"catalogue-set" name:"code" help:"a short name for people to quote, like AUDIT-2; no other type can have it"`
+	Severity      string   `scope:"catalogue-set" name:"severity" help:"info, warning or error; info for a new type"`
+	Action        string   `scope:"catalogue-set" name:"action" help:"what the client should do: none, refresh, retry, sign_in_again, contact_support, show_details, or one of your clients' own; none for a new type"`
+	PayloadSchema string   `scope:"catalogue-set" name:"payload-schema" help:"the JSON Schema that payloads must match; - reads standard input, and null removes it"`
+	Clear         []string `scope:"catalogue-set" name:"clear" allow:"description|code|payload-schema" help:"what to remove from the entry"`
+	JSON          bool     `scope:"catalogue-set" name:"json" help:"read all of the entry from standard input, as JSON with these names; the schema is payload_schema"`
 	LogSettings
 }
 
 // catalogueRemoveConfig is the settings of "outcrier catalogue remove".
 type catalogueRemoveConfig struct {
 	DatabaseSettings
-	Type string `scope:"catalogue-remove" flag:"type" help:"the type to remove from the catalogue; its events stay, and more can be appended"`
+	Type string `scope:"catalogue-remove" name:"type" help:"the type to remove from the catalogue; its events stay, and more can be appended"`
 	LogSettings
 }
 
@@ -54,44 +52,37 @@ type catalogueExportConfig struct {
 // catalogueImportConfig is the settings of "outcrier catalogue import".
 type catalogueImportConfig struct {
 	DatabaseSettings
-	Prune  bool `scope:"catalogue-import" flag:"prune" help:"remove the types that the input does not have"`
-	DryRun bool `scope:"catalogue-import" flag:"dry-run" help:"only print what would change"`
+	Prune  bool `scope:"catalogue-import" name:"prune" help:"remove the types that the input does not have"`
+	DryRun bool `scope:"catalogue-import" name:"dry-run" help:"only print what would change"`
 	LogSettings
 }
 
-func catalogueCommand(p process) *cobra.Command {
-	catalogue := newGroup("catalogue", "Show or change the catalogue: what types of events mean")
-	export := newCommand(p, "export", "Print all entries as JSON, to be kept with the code", runCatalogueExport)
-	export.Long = `Prints all entries as JSON, by type and without their times, so that a file of it differs
+func (catalogueExportConfig) Help() string {
+	return `Prints all entries as JSON, by type and without their times, so that a file of it differs
 where the catalogue does:
 
   outcrier catalogue export > catalogue.json
   outcrier catalogue import --prune < catalogue.json`
-	types := newCommand(p, "types", "Print the payloads of all types as TypeScript, for the JavaScript module", runCatalogueTypes)
-	types.Long = `Prints a TypeScript interface with the payload of each type of event, made from the JSON
+}
+
+func (catalogueTypesConfig) Help() string {
+	return `Prints a TypeScript interface with the payload of each type of event, made from the JSON
 Schemas. With it the JavaScript module knows what its listeners get:
 
   outcrier catalogue types > events.ts
   curl -H "Authorization: Bearer $TOKEN" https://events.example.com/catalogue | outcrier catalogue types --json > events.ts
 
   const stream = connect<Events>('/events', {topics: ['user/42']});`
-	set := newCommand(p, "set", "Describe a type, or change its description", runCatalogueSet)
-	set.Long = `Describes a type of events, or changes what is given and leaves the rest:
+}
+
+func (catalogueSetConfig) Help() string {
+	return `Describes a type of events, or changes what is given and leaves the rest:
 
   outcrier catalogue set --type order.filled --title 'Order filled' --action refresh
   outcrier catalogue set --type order.filled --payload-schema - < order.schema.json
   outcrier catalogue set --type order.filled --clear code,payload-schema
 
 With --json all of the entry comes from standard input.`
-	catalogue.AddCommand(
-		newCommand(p, "list", "List the types, by name", runCatalogueList),
-		set,
-		newCommand(p, "remove", "Remove a type from the catalogue", runCatalogueRemove),
-		export,
-		types,
-		newCommand(p, "import", "Add and change entries as standard input has them, all or none", runCatalogueImport),
-	)
-	return catalogue
 }
 
 func (c *catalogueListConfig) check(r *report)   { c.required(r) }
@@ -139,7 +130,7 @@ type entries struct {
 	Types []outbox.EventType `json:"types"`
 }
 
-func runCatalogueList(ctx context.Context, p process, c catalogueListConfig) error {
+func (c catalogueListConfig) Run(ctx context.Context, p process) error {
 	return c.withCatalogue(func(catalogue outbox.Catalogue) error {
 		types, err := catalogue.List(ctx)
 		if err != nil {
@@ -159,7 +150,7 @@ func printJSON(w io.Writer, value any) error {
 	return encoder.Encode(value)
 }
 
-func runCatalogueSet(ctx context.Context, p process, c catalogueSetConfig) error {
+func (c catalogueSetConfig) Run(ctx context.Context, p process) error {
 	var whole *outbox.EventType
 	var err error
 	if c.JSON {
@@ -216,7 +207,7 @@ func (c catalogueSetConfig) apply(t *outbox.EventType) {
 	}
 }
 
-func runCatalogueRemove(ctx context.Context, p process, c catalogueRemoveConfig) error {
+func (c catalogueRemoveConfig) Run(ctx context.Context, p process) error {
 	return c.edit(ctx, p, func(types []outbox.EventType) ([]outbox.EventType, error) {
 		kept := slices.DeleteFunc(slices.Clone(types), func(t outbox.EventType) bool { return t.Type == c.Type })
 		if len(kept) == len(types) {
@@ -226,7 +217,7 @@ func runCatalogueRemove(ctx context.Context, p process, c catalogueRemoveConfig)
 	})
 }
 
-func runCatalogueExport(ctx context.Context, p process, c catalogueExportConfig) error {
+func (c catalogueExportConfig) Run(ctx context.Context, p process) error {
 	return c.withCatalogue(func(catalogue outbox.Catalogue) error {
 		types, err := catalogue.List(ctx)
 		if err != nil {
@@ -244,7 +235,7 @@ func runCatalogueExport(ctx context.Context, p process, c catalogueExportConfig)
 	})
 }
 
-func runCatalogueImport(ctx context.Context, p process, c catalogueImportConfig) error {
+func (c catalogueImportConfig) Run(ctx context.Context, p process) error {
 	given, err := readStdin[entries](p.input(ctx, "the entries as JSON"), `{"types": [`+exampleEntry+`, …]}, as export prints it`)
 	if err != nil {
 		return err

@@ -16,8 +16,8 @@ import (
 // catalogueTypesConfig is the settings of "outcrier catalogue types".
 type catalogueTypesConfig struct {
 	DatabaseSettings
-	Name string `scope:"catalogue-types" flag:"name" default:"Events" help:"the name of the interface"`
-	JSON bool   `scope:"catalogue-types" flag:"json" help:"read the entries from standard input instead of the database, as export and GET /catalogue print them"`
+	Name string `scope:"catalogue-types" name:"name" default:"Events" help:"the name of the interface"`
+	JSON bool   `scope:"catalogue-types" name:"json" help:"read the entries from standard input instead of the database, as export and GET /catalogue print them"`
 	LogSettings
 }
 
@@ -30,7 +30,7 @@ func (c *catalogueTypesConfig) check(r *report) {
 	}
 }
 
-func runCatalogueTypes(ctx context.Context, p process, c catalogueTypesConfig) error {
+func (c catalogueTypesConfig) Run(ctx context.Context, p process) error {
 	if c.JSON {
 		given, err := readStdin[entries](p.stdin, `{"types": [`+exampleEntry+`, …]}, as export prints it`)
 		if err != nil {

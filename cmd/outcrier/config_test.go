@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"io"
 	"maps"
 	"strings"
@@ -21,25 +20,18 @@ const (
 
 // loaded is the config that a command would run with, and the error that it
 // would end with instead.
-func loaded[C any, P interface {
-	*C
-	config
-}](t *testing.T, environ []string, args ...string) (C, error) {
+func loaded[C any](t *testing.T, environ []string, args ...string) (C, error) {
 	t.Helper()
-	var got C
-	cmd := newCommand[C, P](process{environ: environ, stderr: io.Discard}, "test", "",
-		func(_ context.Context, _ process, c C) error { got = c; return nil })
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	cmd.SetArgs(append([]string{}, args...))
-	return got, cmd.ExecuteContext(t.Context())
+	var grammar struct {
+		Test C `cmd:""`
+	}
+	_, err := parse(&grammar, append([]string{"test"}, args...), process{environ: environ, stdout: io.Discard, stderr: io.Discard})
+	return grammar.Test, err
 }
 
-func mustLoad[C any, P interface {
-	*C
-	config
-}](t *testing.T, environ []string, args ...string) C {
+func mustLoad[C any](t *testing.T, environ []string, args ...string) C {
 	t.Helper()
-	got, err := loaded[C, P](t, environ, args...)
+	got, err := loaded[C](t, environ, args...)
 	if err != nil {
 		t.Fatalf("load: %v", err)
 	}
@@ -114,6 +106,7 @@ func TestConfig_FlagBeatsVariableBeatsDatabaseURLBeatsDefault(t *testing.T) {
 		{"flag", []string{"DATABASE_URL=" + other("a"), "OUTCRIER_DATABASE_URL=" + other("b")}, []string{"--database-url", other("c")}, other("c")},
 		{"empty flag", []string{"DATABASE_URL=" + other("a")}, []string{"--database-url="}, ""},
 		{"last flag", nil, []string{"--database-url", other("a"), "--database-url", other("b")}, other("b")},
+		{"last flag, after a wrong one", nil, []string{"--database-url", "nowhere:x", "--database-url", other("b")}, other("b")},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got := mustLoad[serveConfig](t, tt.environ, append(tt.args, "--dev")...)
@@ -162,10 +155,8 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		return err
 	}
 	mint := func(t *testing.T, args ...string) error {
-		cmd := tokenCommand(process{stdout: io.Discard, stderr: io.Discard})
-		cmd.SilenceErrors, cmd.SilenceUsage = true, true
-		cmd.SetArgs(args)
-		return cmd.ExecuteContext(t.Context())
+		_, err := loaded[tokenConfig](t, nil, args...)
+		return err
 	}
 	revoke := func(t *testing.T, args ...string) error {
 		_, err := loaded[revokeConfig](t, nil, append([]string{"--database-url", dsn}, args...)...)
@@ -398,5 +389,20 @@ func TestConfig_TailFollowsWhatWasNamedClosest(t *testing.T) {
 				t.Errorf("URL %q, database %q, want %q, %q", got.URL, got.DatabaseURL, tt.url, tt.dsn)
 			}
 		})
+	}
+}
+
+// Settings are read as Go reads them, byte for byte.
+func TestConfig_TextsAreTakenAsTheyAre(t *testing.T) {
+	odd := "\xff\xfe<&>\\," + strings.Repeat("k", 32)
+	got := mustLoad[tokenConfig](t, []string{"OUTCRIER_JWT_SECRET=" + odd}, "--subscribe", `a\,b`, "--subject", "-")
+	if got.JWTSecret != odd || got.Subject != "-" || !cmp.Equal(got.Subscribe, []string{`a\,b`}) {
+		t.Errorf("%q, %q, %q", got.JWTSecret, got.Subject, got.Subscribe)
+	}
+	if got := mustLoad[serveConfig](t, []string{"OUTCRIER_GZIP=T"}, "--dev", "--queue", "010"); got.Queue != 10 || !got.Gzip {
+		t.Errorf("--queue 010 is %d, T is %v", got.Queue, got.Gzip)
+	}
+	if _, err := loaded[serveConfig](t, nil, "--dev", "--queue", "0x10"); err == nil || !strings.Contains(err.Error(), "want a whole number") {
+		t.Errorf("--queue 0x10: %v", err)
 	}
 }

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/internal/doctor"
 )
@@ -18,25 +16,23 @@ import (
 // URL and the token is there to be examined.
 type doctorConfig struct {
 	DatabaseSettings
-	DirectURL   string `flag:"direct-url" secret:"true" help:"the same database without a pooler between, as the server has it; by default the database URL"`
-	URL         string `flag:"url" secret:"true" help:"a server as its readers reach it, to be tested from end to end: a probe is appended on a topic under outcrier/doctor/"`
-	Token       string `flag:"token" secret:"true" help:"a token to explain, and to use at --url; better in its variable than on the command line"`
+	DirectURL   string `name:"direct-url" secret:"true" help:"the same database without a pooler between, as the server has it; by default the database URL"`
+	URL         string `name:"url" secret:"true" help:"a server as its readers reach it, to be tested from end to end: a probe is appended on a topic under outcrier/doctor/"`
+	Token       string `name:"token" secret:"true" help:"a token to explain, and to use at --url; better in its variable than on the command line"`
 	KeySettings `group:"Access"`
-	Patience    time.Duration `scope:"doctor" flag:"patience" default:"20s" allow:"100ms..10m" help:"how long a heartbeat at --url is waited for: longer than the server's --heartbeat"`
-	JSON        bool          `scope:"doctor" flag:"json" help:"print the findings as JSON"`
+	Patience    time.Duration `scope:"doctor" name:"patience" default:"20s" allow:"100ms..10m" help:"how long a heartbeat at --url is waited for: longer than the server's --heartbeat"`
+	JSON        bool          `scope:"doctor" name:"json" help:"print the findings as JSON"`
 	LogSettings
 }
 
-func doctorCommand(p process) *cobra.Command {
-	cmd := newCommand(p, "doctor", "Examine the database, a token and the way to readers, and say what to mend", runDoctor)
-	cmd.Long = `Examines what is given: the database (schema, rights, LISTEN, partitions, open
+func (doctorConfig) Help() string {
+	return `Examines what is given: the database (schema, rights, LISTEN, partitions, open
 transactions), a token (what it says, and with the server's key settings whether it
 is good), and a server at its public URL, through all proxies (buffering, lost headers,
 heartbeats). Nothing is changed, but for one probe event at --url.
 
 It exits with 0 when nothing is an error (there may be warnings and advice), with 1 when
 something is, and with 2 when a setting is wrong.`
-	return cmd
 }
 
 func (c *doctorConfig) check(r *report) {
@@ -54,7 +50,7 @@ func (c *doctorConfig) check(r *report) {
 	}
 }
 
-func runDoctor(ctx context.Context, p process, c doctorConfig) error {
+func (c doctorConfig) Run(ctx context.Context, p process) error {
 	var verifier *auth.Verifier
 	if c.configured() {
 		var err error

@@ -11,28 +11,24 @@ import (
 	"net/url"
 	"slices"
 	"time"
-
-	"github.com/spf13/cobra"
 )
 
 // healthConfig is the settings of "outcrier health". Listen, TLSCert and
 // AutocertHosts are those that the server was started with.
 type healthConfig struct {
-	URL           string        `flag:"url" secret:"true" help:"the server, like http://127.0.0.1:8080; by default the one on this machine that the next settings are of"`
-	Listen        string        `flag:"listen" default:"127.0.0.1:8080" help:"the address that the server listens on"`
-	TLSCert       string        `flag:"tls-cert" help:"the certificate of the server, if it speaks TLS; on this machine it is not verified"`
-	AutocertHosts []string      `flag:"autocert-host" envSeparator:"\n" help:"the same of certificates that it gets by itself"`
-	Alive         bool          `scope:"health" flag:"alive" help:"ask whether the process answers, not whether it is ready for streams"`
-	Timeout       time.Duration `scope:"health" flag:"timeout" default:"4s" allow:"100ms..1m" help:"how long to wait for an answer"`
+	URL           string        `name:"url" secret:"true" help:"the server, like http://127.0.0.1:8080; by default the one on this machine that the next settings are of"`
+	Listen        string        `name:"listen" default:"127.0.0.1:8080" help:"the address that the server listens on"`
+	TLSCert       string        `name:"tls-cert" help:"the certificate of the server, if it speaks TLS; on this machine it is not verified"`
+	AutocertHosts []string      `name:"autocert-host" help:"the same of certificates that it gets by itself"`
+	Alive         bool          `scope:"health" name:"alive" help:"ask whether the process answers, not whether it is ready for streams"`
+	Timeout       time.Duration `scope:"health" name:"timeout" default:"4s" allow:"100ms..1m" help:"how long to wait for an answer"`
 	LogSettings
 }
 
-func healthCommand(p process) *cobra.Command {
-	cmd := newCommand(p, "health", "Ask a server whether it is ready, for health checks", runHealth)
-	cmd.Long = `Asks /readyz of a server, or /healthz with --alive, and fails unless the answer is
+func (healthConfig) Help() string {
+	return `Asks /readyz of a server, or /healthz with --alive, and fails unless the answer is
 yes. It is for health checks where there is no curl: beside the server, and with its
 environment, it needs no settings.`
-	return cmd
 }
 
 func (c *healthConfig) check(r *report) {
@@ -61,7 +57,7 @@ func (c healthConfig) local() string {
 	return scheme + net.JoinHostPort(host, port)
 }
 
-func runHealth(ctx context.Context, p process, c healthConfig) error {
+func (c healthConfig) Run(ctx context.Context, p process) error {
 	base, transport := c.URL, &http.Transport{Proxy: http.ProxyFromEnvironment}
 	if base == "" {
 		// Its certificate is for its name in public.

@@ -12,8 +12,6 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-
-	"github.com/spf13/cobra"
 )
 
 // The exit codes of run.
@@ -51,53 +49,35 @@ type process struct {
 // os.Environ gives it. It returns the exit code when the command has ended,
 // which it does in good order when ctx is cancelled.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	root := newRoot(process{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr})
-	// Without arguments cobra would take those of the test binary.
-	root.SetArgs(append([]string{}, args...))
-	cmd, err := root.ExecuteContextC(ctx)
+	return execute(ctx, process{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}, &commands{}, args)
+}
+
+// execute runs one command of the grammar.
+func execute(ctx context.Context, p process, grammar any, args []string) int {
+	c, err := parse(grammar, args, p)
+	switch {
+	case err != nil:
+		fmt.Fprintf(p.stderr, "%s: %v\nSee '%[1]s --help'.\n", c.path, err)
+		return exitMistake
+	case c.command == nil:
+		return exitDone
+	}
+	p.log = c.logger(p.stderr)
+	for _, name := range c.unknown {
+		p.log.Warn("variable ignored, no setting has this name", "variable", name)
+	}
+	err = c.Run(ctx, p)
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintf(stderr, "%s: %v\n", cmd.CommandPath(), err)
-	if _, ok := errors.AsType[*failure](err); ok {
-		if ctx.Err() != nil {
-			return exitInterrupted
-		}
-		return exitFailed
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = context.Cause(ctx) // the signal says more than "context canceled"
 	}
-	fmt.Fprintf(stderr, "See '%s --help'.\n", cmd.CommandPath())
-	return exitMistake
-}
-
-func newRoot(p process) *cobra.Command {
-	root := newGroup("outcrier", "Streams the events of a Postgres outbox to browsers")
-	root.Long = `Outcrier tails a Postgres outbox table and streams its events to browsers over
-Server-Sent Events.
-
-Every setting is a flag and an environment variable: --idle-turn is
-OUTCRIER_IDLE_TURN. A flag wins over its variable; an empty flag stands for the
-default, and an empty variable counts as not given. DATABASE_URL is read where
-OUTCRIER_DATABASE_URL is not given.`
-	root.Version = version()
-	root.SetVersionTemplate(builtFrom().String())
-	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetIn(p.stdin)
-	root.SetOut(p.stdout)
-	root.SetErr(p.stderr)
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(
-		serveCommand(p),
-		migrateCommand(p),
-		appendCommand(p),
-		tailCommand(p),
-		tokenCommand(p),
-		catalogueCommand(p),
-		auditCommand(p),
-		doctorCommand(p),
-		healthCommand(p),
-		versionCommand(p),
-	)
-	return root
+	fmt.Fprintf(p.stderr, "%s: %v\n", c.path, err)
+	if ctx.Err() != nil {
+		return exitInterrupted
+	}
+	return exitFailed
 }
 
 // version is the module's version that the binary was built from, "(devel)"

@@ -4,12 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
+	"github.com/alecthomas/kong"
 )
 
 // output is what a call of run ended with.
@@ -30,14 +30,16 @@ func TestRun_MistakesExitWithTwoAndSayWhereHelpIs(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "outcrier: no command given, want append, audit, catalogue, doctor, health, migrate, serve, tail, token or version\nSee 'outcrier --help'.\n"},
-		{[]string{"follow"}, "outcrier: unknown command \"follow\", want append, audit, catalogue, doctor, health, migrate, serve, tail, token or version\nSee 'outcrier --help'.\n"},
-		{[]string{"server"}, "outcrier: unknown command \"server\", did you mean serve?\nSee 'outcrier --help'.\n"},
-		{[]string{"migrate"}, "outcrier migrate: no command given, want drop, roles, sql, status or up\nSee 'outcrier migrate --help'.\n"},
-		{[]string{"migrate", "sideways"}, "outcrier migrate: unknown command \"sideways\", want drop, roles, sql, status or up\nSee 'outcrier migrate --help'.\n"},
+		{nil, "outcrier: no command given, want serve, migrate, append, tail, token, catalogue, audit, doctor, health or version\nSee 'outcrier --help'.\n"},
+		{[]string{"follow"}, "outcrier: unknown command \"follow\", want serve, migrate, append, tail, token, catalogue, audit, doctor, health or version\nSee 'outcrier --help'.\n"},
+		{[]string{"server"}, "outcrier: unknown command \"server\", did you mean \"serve\"?\nSee 'outcrier --help'.\n"},
+		{[]string{"migrate"}, "outcrier migrate: no command given, want up, status, sql, roles or drop\nSee 'outcrier migrate --help'.\n"},
+		{[]string{"migrate", "sideways"}, "outcrier migrate: unknown command \"sideways\", want up, status, sql, roles or drop\nSee 'outcrier migrate --help'.\n"},
+		{[]string{"token", "revok"}, "outcrier token mint: unexpected argument \"revok\", settings are given as --name value\nSee 'outcrier token mint --help'.\n"},
+		{[]string{"token", "--subject", "ann", "revoke"}, "outcrier token: flag --subject applies to the default command \"mint\", not \"revoke\"\nSee 'outcrier token --help'.\n"},
 		{[]string{"serve", "now"}, "outcrier serve: unexpected argument \"now\", settings are given as --name value\nSee 'outcrier serve --help'.\n"},
-		{[]string{"serve", "--trun", "1s"}, "outcrier serve: unknown flag: --trun, did you mean --turn?\nSee 'outcrier serve --help'.\n"},
-		{[]string{"serve", "--turn"}, "outcrier serve: flag needs an argument: --turn\nSee 'outcrier serve --help'.\n"},
+		{[]string{"serve", "--trun", "1s"}, "outcrier serve: unknown flag --trun, did you mean \"--turn\"?\nSee 'outcrier serve --help'.\n"},
+		{[]string{"serve", "--turn"}, "outcrier serve: --turn: needs a value\nSee 'outcrier serve --help'.\n"},
 		{[]string{"migrate", "up"}, "outcrier migrate up: a setting is wrong\n  --database-url (OUTCRIER_DATABASE_URL, DATABASE_URL): has to be given\nSee 'outcrier migrate up --help'.\n"},
 	} {
 		t.Run(strings.Join(tt.args, " "), func(t *testing.T) {
@@ -49,30 +51,79 @@ func TestRun_MistakesExitWithTwoAndSayWhereHelpIs(t *testing.T) {
 	}
 }
 
-// call runs cmd in a root of its own, as run would.
-func call(t *testing.T, ctx context.Context, do func(context.Context) error) error {
-	t.Helper()
-	cmd := newCommand(process{stderr: t.Output()}, "test", "",
-		func(ctx context.Context, _ process, _ migrateSQLConfig) error { return do(ctx) })
-	cmd.SilenceErrors, cmd.SilenceUsage = true, true
-	cmd.SetArgs([]string{})
-	return cmd.ExecuteContext(ctx)
+// probe is a command that calls a function.
+type probe struct {
+	LogSettings
+	do func(context.Context) error
+}
+
+func (probe) check(*report) {}
+
+func (c probe) Run(ctx context.Context, _ process) error { return c.do(ctx) }
+
+// call runs a command that calls do, as run would.
+func call(ctx context.Context, environ []string, do func(context.Context) error, args ...string) output {
+	grammar := struct {
+		Test probe `cmd:""`
+	}{probe{do: do}}
+	var stdout, stderr bytes.Buffer
+	code := execute(ctx, process{environ: environ, stdout: &stdout, stderr: &stderr}, &grammar, append([]string{"test"}, args...))
+	return output{code, stdout.String(), stderr.String()}
 }
 
 func TestCommand_FailureIsToldFromMistake(t *testing.T) {
-	broken := errors.New("broken")
-	err := call(t, t.Context(), func(context.Context) error { return broken })
-	if _, ok := errors.AsType[*failure](err); !ok || !errors.Is(err, broken) {
-		t.Errorf("error %#v, want a failure that wraps the command's", err)
+	broken := func(context.Context) error { return errors.New("broken") }
+	if got, want := call(t.Context(), nil, broken), (output{exitFailed, "", "outcrier test: broken\n"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := call(t.Context(), nil, broken, "--log-level", "loud"); got.code != exitMistake || strings.Contains(got.stderr, "broken") {
+		t.Errorf("with a mistake: %+v", got)
 	}
 }
 
 func TestCommand_SaysWhatCancelledIt(t *testing.T) {
-	interrupted := errors.New("interrupt signal received")
 	ctx, cancel := context.WithCancelCause(t.Context())
-	err := call(t, ctx, func(ctx context.Context) error { cancel(interrupted); return ctx.Err() })
-	if !errors.Is(err, interrupted) {
-		t.Errorf("error %v, want %v", err, interrupted)
+	got := call(ctx, nil, func(ctx context.Context) error {
+		cancel(errors.New("interrupt signal received"))
+		return ctx.Err()
+	})
+	if want := (output{exitInterrupted, "", "outcrier test: interrupt signal received\n"}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// TestRun_TakesWhatOthersTake: what people type who know other programs.
+func TestRun_TakesWhatOthersTake(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"--version"}, "outcrier "}, {[]string{"-v"}, "outcrier "}, {[]string{"version"}, "outcrier "},
+		{[]string{"help"}, "Usage: outcrier <command>"}, {[]string{"-h"}, "Usage: outcrier <command>"},
+		{[]string{"help", "migrate", "up"}, "Usage: outcrier migrate up"}, {[]string{"serve", "-h"}, "Usage: outcrier serve"},
+		{[]string{"migrate", "--help"}, "migrate status"},
+		{[]string{"token", "--help"}, "token revoke"}, {[]string{"token", "--help"}, "--subscribe=text"},
+	} {
+		if got := runWith(t, nil, tt.args...); got.code != exitDone || got.stderr != "" || !strings.Contains(got.stdout, tt.want) {
+			t.Errorf("%q: %+v, want %q", tt.args, got, tt.want)
+		}
+	}
+}
+
+// TestRun_CompletesWords: as "complete -C outcrier outcrier" of bash calls it.
+func TestRun_CompletesWords(t *testing.T) {
+	for line, want := range map[string]string{
+		"outcrier ta":                   "tail\n",
+		"outcrier migrate s":            "status\nsql\n",
+		"outcrier tail --fo":            "--format\n",
+		"outcrier token --subj":         "--subject\n",
+		"outcrier tail --topic a --pos": "--position-file\n",
+		"outcrier nothing":              "",
+		"outcrier":                      "",
+	} {
+		if got := runWith(t, []string{"COMP_LINE=" + line}); got != (output{exitDone, want, ""}) {
+			t.Errorf("%q: %+v, want %q", line, got, want)
+		}
 	}
 }
 
@@ -82,11 +133,12 @@ func TestHelp_ShowsFlagVariableDefaultAndWhatIsAllowed(t *testing.T) {
 		t.Fatalf("code %d, stderr %q", got.code, got.stderr)
 	}
 	for _, want := range []string{
-		"--database-url text", "OUTCRIER_DATABASE_URL, DATABASE_URL\n",
-		"--turn duration", "OUTCRIER_TURN, 1ms to 1s (default 10ms)\n",
-		"--wake notify|poll", "OUTCRIER_WAKE (default notify)\n",
-		"--schema text", "OUTCRIER_SCHEMA (default outcrier)\n",
-		"--retention duration", "OUTCRIER_RETENTION, 0, or 24h or more (default 168h)\n",
+		"--database-url=text ", "(OUTCRIER_DATABASE_URL, DATABASE_URL)\n",
+		"--turn=duration ", "(OUTCRIER_TURN; 1ms to 1s; default 10ms)\n",
+		"--wake=notify|poll ", "(OUTCRIER_WAKE; default notify)\n",
+		"--schema=text ", "(OUTCRIER_SCHEMA; default outcrier)\n",
+		"--retention=duration ", "(OUTCRIER_RETENTION; 0, or 24h or more; default 168h)\n",
+		"\nStreams:\n", "\nLimits:\n",
 	} {
 		if !strings.Contains(got.stdout, want) {
 			t.Errorf("help lacks %q:\n%s", want, got.stdout)
@@ -94,30 +146,31 @@ func TestHelp_ShowsFlagVariableDefaultAndWhatIsAllowed(t *testing.T) {
 	}
 }
 
+// model is the command line as it is read.
+func model(t *testing.T) *kong.Application {
+	t.Helper()
+	parser, err := newParser(&commands{}, process{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parser.Model
+}
+
 // TestHelp_NamesEverySetting holds for each command, those added later too.
 func TestHelp_NamesEverySetting(t *testing.T) {
-	var visit func(*cobra.Command)
-	visit = func(cmd *cobra.Command) {
-		got := runWith(t, nil, append(strings.Fields(cmd.CommandPath())[1:], "--help")...)
+	for _, command := range model(t).Leaves(false) {
+		got := runWith(t, nil, append(strings.Fields(command.Path()), "--help")...)
 		if got.code != exitDone {
-			t.Errorf("%s --help ends with %d: %s", cmd.CommandPath(), got.code, got.stderr)
+			t.Errorf("%s --help ends with %d: %s", command.FullPath(), got.code, got.stderr)
 		}
-		cmd.Flags().VisitAll(func(flag *pflag.Flag) {
-			text, ours := flag.Value.(*flagText)
-			if !ours {
-				return
+		for _, s := range settingsOf(command) {
+			// All on one line, for grep.
+			line := regexp.MustCompile(`(?m)^ +--` + s.flag.Name + `[ =].*\b` + strings.Join(s.variables(), ", ") + `\b`)
+			if !line.MatchString(got.stdout) {
+				t.Errorf("%s --help lacks --%s with %q", command.FullPath(), s.flag.Name, s.variables())
 			}
-			for _, want := range append(text.setting.variables(), "--"+flag.Name) {
-				if !strings.Contains(got.stdout, want) {
-					t.Errorf("%s --help lacks %s", cmd.CommandPath(), want)
-				}
-			}
-		})
-		for _, sub := range cmd.Commands() {
-			visit(sub)
 		}
 	}
-	visit(newRoot(process{}))
 }
 
 // TestSettings_DefaultsAreAllowed finds faulty tags: bounds that can't be read
@@ -135,7 +188,7 @@ func TestSettings_DefaultsAreAllowed(t *testing.T) {
 }
 
 func TestUnknownVariables_AreThoseOfNoCommand(t *testing.T) {
-	got := unknownVariables(newRoot(process{}), []string{
+	got := unknownVariables(model(t), []string{
 		"HOME=/", "DATABASE_URL=x", "OUTCRIER_TURN=1s", "OUTCRIER_TRUN=1s", "OUTCRIER_HELP=1", "OUTCRIER_PG_BIN=/bin",
 	})
 	if want := []string{"OUTCRIER_TRUN", "OUTCRIER_HELP"}; !slices.Equal(got, want) {
@@ -144,14 +197,9 @@ func TestUnknownVariables_AreThoseOfNoCommand(t *testing.T) {
 }
 
 func TestCommand_WarnsOfUnknownVariables(t *testing.T) {
-	var stderr bytes.Buffer
-	cmd := newCommand(process{environ: []string{"OUTCRIER_TRUN=1s", "OUTCRIER_LOG_FORMAT=json"}, stderr: &stderr}, "test", "",
-		func(context.Context, process, migrateSQLConfig) error { return nil })
-	cmd.SetArgs([]string{})
-	if err := cmd.ExecuteContext(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(stderr.String(), `"variable":"OUTCRIER_TRUN"`) {
-		t.Errorf("log %q, want a warning of OUTCRIER_TRUN", stderr.String())
+	environ := []string{"OUTCRIER_TRUN=1s", "OUTCRIER_LOG_FORMAT=json"}
+	got := call(t.Context(), environ, func(context.Context) error { return nil })
+	if got.code != exitDone || !strings.Contains(got.stderr, `"variable":"OUTCRIER_TRUN"`) {
+		t.Errorf("%+v, want a warning of OUTCRIER_TRUN", got)
 	}
 }

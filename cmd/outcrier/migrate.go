@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/outcrier/outcrier/migrations"
@@ -17,7 +16,7 @@ import (
 
 // PayloadLimitSettings says what the schema is made with.
 type PayloadLimitSettings struct {
-	PayloadLimit byteSize `flag:"payload-limit" default:"1MiB" allow:"1KiB..64MiB" help:"the largest payload that the schema will accept"`
+	PayloadLimit byteSize `name:"payload-limit" default:"1MiB" allow:"1KiB..64MiB" help:"the largest payload that the schema will accept"`
 }
 
 // migrateUpConfig is the settings of "outcrier migrate up".
@@ -30,8 +29,8 @@ type migrateUpConfig struct {
 // migrateStatusConfig is the settings of "outcrier migrate status".
 type migrateStatusConfig struct {
 	DatabaseSettings
-	JSON  bool `scope:"migrate-status" flag:"json" help:"print one JSON object instead"`
-	Check bool `scope:"migrate-status" flag:"check" help:"fail if a migration is pending, or something is wrong with the schema"`
+	JSON  bool `scope:"migrate-status" name:"json" help:"print one JSON object instead"`
+	Check bool `scope:"migrate-status" name:"check" help:"fail if a migration is pending, or something is wrong with the schema"`
 	LogSettings
 }
 
@@ -39,32 +38,32 @@ type migrateStatusConfig struct {
 type migrateSQLConfig struct {
 	OutboxSettings
 	PayloadLimitSettings
-	From int `scope:"migrate-sql" flag:"from" default:"0" allow:"0.." help:"the version of a schema that is there: print only what comes after it"`
+	From int `scope:"migrate-sql" name:"from" default:"0" allow:"0.." help:"the version of a schema that is there: print only what comes after it"`
 	LogSettings
 }
 
 // migrateRolesConfig is the settings of "outcrier migrate roles".
 type migrateRolesConfig struct {
 	DatabaseSettings
-	Print bool `scope:"migrate-roles" flag:"print" help:"print the SQL instead, for somebody with more rights to run it with psql"`
+	Print bool `scope:"migrate-roles" name:"print" help:"print the SQL instead, for somebody with more rights to run it with psql"`
 	LogSettings
 }
 
 // migrateDropConfig is the settings of "outcrier migrate drop".
 type migrateDropConfig struct {
 	DatabaseSettings
-	Database string `scope:"migrate-drop" flag:"database" help:"the name of the database that the URL leads to, to confirm; on a terminal it is asked for"`
+	Database string `scope:"migrate-drop" name:"database" help:"the name of the database that the URL leads to, to confirm; on a terminal it is asked for"`
 	LogSettings
 }
 
-func migrateCommand(p process) *cobra.Command {
-	migrate := newGroup("migrate", "Make, change, show or drop the schema of the outbox")
-	up := newCommand(p, "up", "Apply all migrations that the database lacks", runMigrateUp)
-	up.Long = `Applies all migrations that the database lacks, beside running nodes and writers, and
+func (migrateUpConfig) Help() string {
+	return `Applies all migrations that the database lacks, beside running nodes and writers, and
 restores what a dump of the schema alone or a test suite that empties all tables leaves
 out. The schema belongs to the role that runs this.`
-	script := newCommand(p, "sql", "Print the schema, or a later step of it, as a plain SQL script", runMigrateSQL)
-	script.Long = `Prints the whole schema as one SQL script, for a DBA to review and to run with psql, or
+}
+
+func (migrateSQLConfig) Help() string {
+	return `Prints the whole schema as one SQL script, for a DBA to review and to run with psql, or
 as a migration of Flyway, Liquibase, Alembic, Rails, Prisma or another tool:
 
   outcrier migrate sql > outcrier.sql
@@ -73,15 +72,11 @@ as a migration of Flyway, Liquibase, Alembic, Rails, Prisma or another tool:
 Afterwards "outcrier migrate up" has nothing to do. With --from it prints the step that
 takes a schema from that version to the newest. No database is asked: the view is
 public.outbox, unless --outbox says otherwise.`
-	drop := newCommand(p, "drop", "Drop the schema and its view with all events, after asking", runMigrateDrop)
-	drop.Long = `Drops the schema and its view with all events. It asks for the name of the database, which
+}
+
+func (migrateDropConfig) Help() string {
+	return `Drops the schema and its view with all events. It asks for the name of the database, which
 --database gives too, and refuses while nodes run. The roles stay: they belong to the cluster.`
-	migrate.AddCommand(
-		up, script, drop,
-		newCommand(p, "roles", "Make the roles outcrier_writer, _reader, _server, _operator and _two_phase, and grant each what it needs", runMigrateRoles),
-		newCommand(p, "status", "List the migrations, and which are applied", runMigrateStatus),
-	)
-	return migrate
 }
 
 func (c *migrateUpConfig) check(r *report)     { c.required(r) }
@@ -96,7 +91,7 @@ func (c *migrateSQLConfig) check(r *report) {
 	}
 }
 
-func runMigrateUp(ctx context.Context, p process, c migrateUpConfig) error {
+func (c migrateUpConfig) Run(ctx context.Context, p process) error {
 	progress := newProgress(p.stderr, p.environ)
 	defer progress.end()
 	m := c.migrations(c.DatabaseURL, c.logger(progress))
@@ -143,7 +138,7 @@ func several(n int, thing string) string {
 	return fmt.Sprintf("%d %ss", n, thing)
 }
 
-func runMigrateSQL(_ context.Context, p process, c migrateSQLConfig) error {
+func (c migrateSQLConfig) Run(_ context.Context, p process) error {
 	m := migrations.Migrations{Schema: c.Schema, Outbox: c.Outbox, PayloadLimit: int(c.PayloadLimit)}
 	text, err := m.SQL(int64(c.From))
 	if err != nil {
@@ -153,7 +148,7 @@ func runMigrateSQL(_ context.Context, p process, c migrateSQLConfig) error {
 	return err
 }
 
-func runMigrateDrop(ctx context.Context, p process, c migrateDropConfig) error {
+func (c migrateDropConfig) Run(ctx context.Context, p process) error {
 	m := c.migrations(c.DatabaseURL, p.log)
 	if c.Database == "" {
 		status, err := m.Status(ctx)
@@ -185,7 +180,7 @@ func askForDatabase(ctx context.Context, p process, status migrations.Status) (s
 	return strings.TrimSpace(line), nil
 }
 
-func runMigrateRoles(ctx context.Context, p process, c migrateRolesConfig) error {
+func (c migrateRolesConfig) Run(ctx context.Context, p process) error {
 	m := c.migrations(c.DatabaseURL, p.log)
 	if !c.Print {
 		if err := m.Roles(ctx); err != nil {
@@ -202,7 +197,7 @@ func runMigrateRoles(ctx context.Context, p process, c migrateRolesConfig) error
 	return err
 }
 
-func runMigrateStatus(ctx context.Context, p process, c migrateStatusConfig) error {
+func (c migrateStatusConfig) Run(ctx context.Context, p process) error {
 	status, err := c.migrations(c.DatabaseURL, nil).Status(ctx)
 	if err != nil {
 		return err

@@ -17,7 +17,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
-func runServe(ctx context.Context, p process, c serveConfig) error {
+func (c serveConfig) Run(ctx context.Context, p process) error {
 	return node{serveConfig: c, process: p}.run(ctx)
 }
 

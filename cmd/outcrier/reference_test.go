@@ -9,8 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
+	"github.com/alecthomas/kong"
 )
 
 var update = flag.Bool("update", false, "write docs/settings.md")
@@ -27,76 +26,78 @@ command does has the command's name in its variable: one that is left in the env
 Exit codes: 0 when it is done, 1 when it failed, 2 when a setting is wrong and nothing ran, 130 when a signal ended it before
 it was done. ` + "`serve` and `tail`" + ` run until a signal ends them, and then exit with 0.
 
+Bash completes commands and flags after ` + "`complete -C outcrier outcrier`" + `.
+
 This page is written from the settings themselves: ` + "`go test ./cmd/outcrier -run Reference -update`" + `.
 `
 
 // reference is docs/settings.md, as the settings say it.
-func reference() string {
+func reference(model *kong.Application) string {
 	var b strings.Builder
 	b.WriteString(referenceHead)
-	var visit func(*cobra.Command)
-	visit = func(cmd *cobra.Command) {
-		if !cmd.IsAvailableCommand() && cmd.HasParent() {
-			return
+	for _, command := range model.Leaves(false) {
+		groups, settings := groupsOf(command)
+		if groups == nil {
+			continue
 		}
-		if groups := groupsOf(cmd.Flags()); cmd.Runnable() && len(groups) > 0 && !cmd.HasSubCommands() || cmd.Name() == "token" {
-			fmt.Fprintf(&b, "\n## %s\n\n%s.\n", cmd.CommandPath(), cmd.Short)
-			var same []string
-			for _, g := range groups {
-				if cmd.Name() != "serve" && (g.name == "Database" || g.name == "Log" || g.name == "Access") {
-					same = append(same, "*"+g.name+"*")
-					continue
-				}
-				writeGroup(&b, g)
+		fmt.Fprintf(&b, "\n## %s\n\n%s.\n", command.FullPath(), command.Help)
+		var same []string
+		for _, group := range groups {
+			if command.Name != "serve" && (group == "Database" || group == "Log" || group == "Access") {
+				same = append(same, "*"+group+"*")
+				continue
 			}
-			if same != nil {
-				fmt.Fprintf(&b, "\nWith the settings of %s, as `serve` has them.\n", strings.Join(same, " and "))
-			}
+			writeGroup(&b, group, settings[group])
 		}
-		subs := cmd.Commands()
-		slices.SortStableFunc(subs, func(a, b *cobra.Command) int { return order(a) - order(b) })
-		for _, sub := range subs {
-			visit(sub)
+		if same != nil {
+			fmt.Fprintf(&b, "\nWith the settings of %s, as `serve` has them.\n", strings.Join(same, " and "))
 		}
 	}
-	visit(newRoot(process{}))
 	return b.String()
 }
 
-// order has serve first, whose settings the others have in part.
-func order(cmd *cobra.Command) int {
-	if cmd.Name() == "serve" {
-		return 0
+// groupsOf returns the headings of a command's settings, those without one first, and what is
+// beneath them.
+func groupsOf(command *kong.Node) (groups []string, settings map[string]report) {
+	settings = map[string]report{}
+	for _, s := range settingsOf(command) {
+		group := "Settings"
+		if s.flag.Group != nil {
+			group = s.flag.Group.Key
+		}
+		if settings[group] == nil {
+			groups = append(groups, group)
+		}
+		settings[group] = append(settings[group], s)
 	}
-	return 1
+	if i := slices.Index(groups, "Settings"); i > 0 {
+		groups = slices.Insert(slices.Delete(groups, i, i+1), 0, "Settings")
+	}
+	return groups, settings
 }
 
-func writeGroup(b *strings.Builder, g group) {
-	if g.name == groupOther {
-		return
-	}
-	fmt.Fprintf(b, "\n**%s**\n\n| flag | variable | default | |\n|---|---|---|---|\n", g.name)
-	for _, f := range g.flags {
-		s := f.Value.(*flagText).setting
+func writeGroup(b *strings.Builder, group string, settings report) {
+	fmt.Fprintf(b, "\n**%s**\n\n| flag | variable | default | |\n|---|---|---|---|\n", group)
+	for _, s := range settings {
 		standing := "–"
-		if s.initial != "" {
-			standing = "`" + s.initial + "`"
+		if s.flag.Default != "" {
+			standing = "`" + s.flag.Default + "`"
 		}
-		what := s.help
-		if name := s.typeName(); s.allow != "" {
-			if name != s.allow {
+		what := s.flag.Help
+		if allow := s.allow(); allow != "" {
+			if name := s.PlaceHolder(nil); name != string(allow) {
 				what += ": " + name
 			}
-			what += ", " + allowed(s.allow).String()
+			what += ", " + allow.String()
 		}
-		fmt.Fprintf(b, "| `--%s` | `%s` | %s | %s |\n", s.flag, strings.Join(s.variables(), "`, `"), standing, strings.ReplaceAll(what, "|", `\|`))
+		fmt.Fprintf(b, "| `--%s` | `%s` | %s | %s |\n", s.flag.Name, strings.Join(s.variables(), "`, `"), standing, strings.ReplaceAll(what, "|", `\|`))
 	}
 }
 
 // TestReference_IsWhatTheSettingsSay: docs/settings.md has each setting of each command.
 func TestReference_IsWhatTheSettingsSay(t *testing.T) {
 	const path = "../../docs/settings.md"
-	want := reference()
+	want := reference(model(t))
 	if *update {
 		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
@@ -122,25 +123,16 @@ func TestVariables_MeanOneThing(t *testing.T) {
 		shared[name] = true
 	}
 	meanings := map[string]map[string]bool{}
-	var visit func(*cobra.Command)
-	visit = func(cmd *cobra.Command) {
-		cmd.Flags().VisitAll(func(f *pflag.Flag) {
-			text, ours := f.Value.(*flagText)
-			if !ours {
-				return
-			}
-			for _, name := range text.setting.variables() {
+	for _, command := range model(t).Leaves(false) {
+		for _, s := range settingsOf(command) {
+			for _, name := range s.variables() {
 				if meanings[name] == nil {
 					meanings[name] = map[string]bool{}
 				}
-				meanings[name][fmt.Sprintf("--%s: %s (%s %s)", f.Name, text.setting.help, text.setting.initial, text.setting.allow)] = true
+				meanings[name][fmt.Sprintf("--%s: %s (%s %s)", s.flag.Name, s.flag.Help, s.flag.Default, s.allow())] = true
 			}
-		})
-		for _, sub := range cmd.Commands() {
-			visit(sub)
 		}
 	}
-	visit(newRoot(process{}))
 	for _, name := range []string{"HEAD", "SINCE", "UNTIL", "OUTPUT", "NAME", "JSON"} { // of one call, and likely to be another program's
 		if meanings["OUTCRIER_"+name] != nil {
 			t.Errorf("OUTCRIER_%s has no scope", name)

@@ -8,8 +8,8 @@ import (
 
 // RemoteSettings names a server in place of the database.
 type RemoteSettings struct {
-	URL   string `flag:"url" secret:"true" help:"a server in place of the database, like http://127.0.0.1:8080"`
-	Token string `flag:"token" secret:"true" help:"a bearer token for the server at --url; better in its variable than on the command line"`
+	URL   string `name:"url" secret:"true" help:"a server in place of the database, like http://127.0.0.1:8080"`
+	Token string `name:"token" secret:"true" help:"a bearer token for the server at --url; better in its variable than on the command line"`
 }
 
 // check leaves exactly one of the two addresses.
@@ -22,9 +22,9 @@ func (s *RemoteSettings) check(r *report, database *ConnectionSettings) {
 	case *databaseURL == "" && s.URL == "":
 		r.reject("url", "has to be given, or --database-url")
 	case *databaseURL == "" || s.URL == "":
-	case r.origins["url"] > r.origins["database-url"]:
+	case r.setting("url").origin > r.setting("database-url").origin:
 		*databaseURL, database.DatabaseURLFile = "", ""
-	case r.origins["url"] < r.origins["database-url"]:
+	case r.setting("url").origin < r.setting("database-url").origin:
 		s.URL = ""
 	default:
 		r.reject("url", "want either it or --database-url, not both")

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/spf13/cobra"
 
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -14,24 +13,22 @@ import (
 // revokeConfig is the settings of "outcrier token revoke".
 type revokeConfig struct {
 	ConnectionSettings
-	Schema outbox.Schema `flag:"schema" default:"outcrier" help:"the schema with all tables and functions of the outbox"`
-	Sub    string        `scope:"revoke" flag:"sub" help:"the subject whose tokens are revoked, all that were issued until now"`
-	JTI    string        `scope:"revoke" flag:"jti" help:"the id of the token that is revoked"`
-	Reason string        `scope:"revoke" flag:"reason" help:"why, for the record"`
-	Within time.Duration `scope:"revoke" flag:"expires-within" default:"0" allow:"0|1s.." help:"the time after which all of them have expired, if that is known: the revocation has no use later"`
+	Schema outbox.Schema `name:"schema" default:"outcrier" help:"the schema with all tables and functions of the outbox"`
+	Sub    string        `scope:"revoke" name:"sub" help:"the subject whose tokens are revoked, all that were issued until now"`
+	JTI    string        `scope:"revoke" name:"jti" help:"the id of the token that is revoked"`
+	Reason string        `scope:"revoke" name:"reason" help:"why, for the record"`
+	Within time.Duration `scope:"revoke" name:"expires-within" default:"0" allow:"0|1s.." help:"the time after which all of them have expired, if that is known: the revocation has no use later"`
 	LogSettings
 }
 
-func revokeCommand(p process) *cobra.Command {
-	cmd := newCommand(p, "revoke", "Revoke tokens before they expire", runRevoke)
-	cmd.Long = `Revokes all tokens of a subject that were issued until now, or one token by its id:
+func (revokeConfig) Help() string {
+	return `Revokes all tokens of a subject that were issued until now, or one token by its id:
 every node refuses them from then on, and ends their streams. Tokens that the
 subject is issued later are good.
 
   outcrier token revoke --sub ann --reason 'laptop stolen'
 
 It needs a role that may call outcrier.revoke: outcrier_operator, or the owner.`
-	return cmd
 }
 
 func (c *revokeConfig) check(r *report) {
@@ -46,7 +43,7 @@ func (c *revokeConfig) check(r *report) {
 	r.require("reason", c.Reason)
 }
 
-func runRevoke(ctx context.Context, p process, c revokeConfig) error {
+func (c revokeConfig) Run(ctx context.Context, p process) error {
 	conn, err := pgx.Connect(ctx, c.DatabaseURL)
 	if err != nil {
 		return err

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"github.com/spf13/cobra"
-
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -14,12 +12,8 @@ type serveConfig struct {
 	TLSSettings    `group:"Listening"`
 	// Dev needs no token from clients unless there are keys to verify them with, and a
 	// private Postgres replaces a database that isn't configured.
-	Dev bool `flag:"dev" help:"for development: no tokens, on loopback only, unless keys are given, and a private Postgres where no database URL is given"`
+	Dev bool `name:"dev" help:"for development: no tokens, on loopback only, unless keys are given, and a private Postgres where no database URL is given"`
 	LogSettings
-}
-
-func serveCommand(p process) *cobra.Command {
-	return newCommand(p, "serve", "Serve the outbox as streams, until a signal ends it", runServe)
 }
 
 // open reports whether no token is needed.

@@ -22,15 +22,15 @@ import (
 
 // ConnectionSettings says where the database is.
 type ConnectionSettings struct {
-	DatabaseURL string `flag:"database-url" fallback:"DATABASE_URL" secret:"true" help:"the Postgres database with the outbox, like postgres://user:password@host:5432/name"`
+	DatabaseURL string `name:"database-url" fallback:"DATABASE_URL" secret:"true" help:"the Postgres database with the outbox, like postgres://user:password@host:5432/name"`
 	// DatabaseURLFile is the file that DatabaseURL is from, "" if it isn't.
-	DatabaseURLFile string `flag:"database-url-file" fallback:"DATABASE_URL_FILE" help:"a file with that URL; a server reads it again for each connection, so that a password can be changed while it runs"`
+	DatabaseURLFile string `name:"database-url-file" fallback:"DATABASE_URL_FILE" help:"a file with that URL; a server reads it again for each connection, so that a password can be changed while it runs"`
 }
 
 // OutboxSettings says what the outbox is called in its database.
 type OutboxSettings struct {
-	Schema outbox.Schema `flag:"schema" default:"outcrier" help:"the schema with all tables and functions of the outbox"`
-	Outbox string        `flag:"outbox" help:"the view that applications insert into, as schema.name, for when it is made; by default outbox in the first schema of the connection's search_path"`
+	Schema outbox.Schema `name:"schema" default:"outcrier" help:"the schema with all tables and functions of the outbox"`
+	Outbox string        `name:"outbox" help:"the view that applications insert into, as schema.name, for when it is made; by default outbox in the first schema of the connection's search_path"`
 }
 
 // DatabaseSettings says where the outbox is.
@@ -80,17 +80,17 @@ func urlFromFile(r *report, flag string, url, file *string) {
 	switch {
 	case err == nil && *url == text: // read before
 		return
-	case *url != "" && r.origins[flag] > r.origins[named]:
+	case *url != "" && r.setting(flag).origin > r.setting(named).origin:
 		*file = ""
 		return
-	case *url != "" && r.origins[flag] == r.origins[named]:
+	case *url != "" && r.setting(flag).origin == r.setting(named).origin:
 		r.reject(named, "want either it or --%s", flag)
 		return
 	case err != nil:
 		r.reject(named, "%v", err)
 		return
 	}
-	*url, r.origins[flag] = text, r.origins[named]
+	*url, r.setting(flag).origin = text, r.setting(named).origin
 }
 
 // rejectUnlessDSN never repeats the reason of the parser: that can contain the
@@ -106,8 +106,8 @@ func rejectUnlessDSN(r *report, flag, dsn string) {
 
 // LogSettings configures the log, on standard error.
 type LogSettings struct {
-	LogLevel  string `group:"Log" flag:"log-level" default:"info" allow:"debug|info|warn|error" help:"the least severe level that is logged"`
-	LogFormat string `group:"Log" flag:"log-format" default:"text" allow:"text|json" help:"the form of a line of the log"`
+	LogLevel  string `group:"Log" name:"log-level" default:"info" allow:"debug|info|warn|error" help:"the least severe level that is logged"`
+	LogFormat string `group:"Log" name:"log-format" default:"text" allow:"text|json" help:"the form of a line of the log"`
 }
 
 func (l LogSettings) logger(w io.Writer) *slog.Logger {
@@ -125,38 +125,38 @@ func (l LogSettings) logger(w io.Writer) *slog.Logger {
 // ServerSettings configures a node.
 type ServerSettings struct {
 	// Listen is host:port. Port 0 picks a free one.
-	Listen string `group:"Listening" flag:"listen" default:"127.0.0.1:8080" help:"the address to serve HTTP on; in dev mode, on loopback"`
+	Listen string `group:"Listening" name:"listen" default:"127.0.0.1:8080" help:"the address to serve HTTP on; in dev mode, on loopback"`
 	// DirectURL is never empty where DatabaseURL isn't.
-	DirectURL     string        `group:"Database" flag:"direct-url" secret:"true" help:"the same database without a pooler in between, for LISTEN; by default the database URL"`
-	DirectURLFile string        `group:"Database" flag:"direct-url-file" help:"a file with that URL, read again for each connection"`
-	Data          string        `group:"Database" flag:"data" help:"the folder of the private Postgres that runs where no database URL is given; by default one of this user's"`
-	Migrate       bool          `group:"Database" flag:"migrate" help:"apply the migrations at start; by default in dev mode only"`
-	Node          string        `group:"Operation" flag:"node" help:"the name of this process among the nodes; by default the host's with a random suffix"`
-	Wake          string        `group:"Following the table" flag:"wake" default:"notify" allow:"notify|poll" help:"how the tail learns of commits while it is idle: notify (LISTEN/NOTIFY), or poll (a read every 100ms)"`
-	Turn          time.Duration `group:"Following the table" flag:"turn" default:"10ms" allow:"1ms..1s" help:"the time between two reads of the tail while events flow"`
-	IdleTurn      time.Duration `group:"Following the table" flag:"idle-turn" default:"1s" allow:"10ms..60s" help:"the longest time between two reads of the tail"`
-	Heartbeat     time.Duration `group:"Streams" flag:"heartbeat" default:"15s" allow:"100ms..5m" help:"the silence on a stream after which a heartbeat is sent"`
-	Stall         time.Duration `group:"Streams" flag:"stall" default:"30s" allow:"1s..10m" help:"the time without progress of a write after which its stream is ended"`
-	Drain         time.Duration `group:"Streams" flag:"drain" default:"5s" allow:"0s..5m" help:"the time over which all streams are ended when the server stops"`
-	Retry         time.Duration `group:"Streams" flag:"retry" default:"3s" allow:"100ms..5m" help:"the time after which a browser reconnects, on average"`
-	Queue         int           `group:"Streams" flag:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
-	Ring          byteSize      `group:"Streams" flag:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
-	Gzip          bool          `group:"Streams" flag:"gzip" help:"gzip streams and polls for clients that accept it (each event is compressed once and shared)"`
-	Audit         bool          `group:"Retention and audit" flag:"audit" help:"record in the table stream which streams received which events, for receipts and the admin page"`
+	DirectURL     string        `group:"Database" name:"direct-url" secret:"true" help:"the same database without a pooler in between, for LISTEN; by default the database URL"`
+	DirectURLFile string        `group:"Database" name:"direct-url-file" help:"a file with that URL, read again for each connection"`
+	Data          string        `group:"Database" name:"data" help:"the folder of the private Postgres that runs where no database URL is given; by default one of this user's"`
+	Migrate       bool          `group:"Database" name:"migrate" help:"apply the migrations at start; by default in dev mode only"`
+	Node          string        `group:"Operation" name:"node" help:"the name of this process among the nodes; by default the host's with a random suffix"`
+	Wake          string        `group:"Following the table" name:"wake" default:"notify" allow:"notify|poll" help:"how the tail learns of commits while it is idle: notify (LISTEN/NOTIFY), or poll (a read every 100ms)"`
+	Turn          time.Duration `group:"Following the table" name:"turn" default:"10ms" allow:"1ms..1s" help:"the time between two reads of the tail while events flow"`
+	IdleTurn      time.Duration `group:"Following the table" name:"idle-turn" default:"1s" allow:"10ms..60s" help:"the longest time between two reads of the tail"`
+	Heartbeat     time.Duration `group:"Streams" name:"heartbeat" default:"15s" allow:"100ms..5m" help:"the silence on a stream after which a heartbeat is sent"`
+	Stall         time.Duration `group:"Streams" name:"stall" default:"30s" allow:"1s..10m" help:"the time without progress of a write after which its stream is ended"`
+	Drain         time.Duration `group:"Streams" name:"drain" default:"5s" allow:"0s..5m" help:"the time over which all streams are ended when the server stops"`
+	Retry         time.Duration `group:"Streams" name:"retry" default:"3s" allow:"100ms..5m" help:"the time after which a browser reconnects, on average"`
+	Queue         int           `group:"Streams" name:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
+	Ring          byteSize      `group:"Streams" name:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
+	Gzip          bool          `group:"Streams" name:"gzip" help:"gzip streams and polls for clients that accept it (each event is compressed once and shared)"`
+	Audit         bool          `group:"Retention and audit" name:"audit" help:"record in the table stream which streams received which events, for receipts and the admin page"`
 	// AuditRetention is 0 for as long as the oldest event.
-	AuditRetention time.Duration `group:"Retention and audit" flag:"audit-retention" default:"0" allow:"0|168h.." help:"the age at which records of the audit are removed, a whole day at a time; 0 keeps them for as long as the oldest event, and a week at least"`
+	AuditRetention time.Duration `group:"Retention and audit" name:"audit-retention" default:"0" allow:"0|168h.." help:"the age at which records of the audit are removed, a whole day at a time; 0 keeps them for as long as the oldest event, and a week at least"`
 	// MaxStreams is of this node, not of all.
-	MaxStreams int `group:"Streams" flag:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
+	MaxStreams int `group:"Streams" name:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
 	// DrainDelay comes before Drain.
-	DrainDelay    time.Duration `group:"Streams" flag:"drain-delay" default:"0s" allow:"0s..5m" help:"the time from when readiness says no until the first stream is ended, for load balancers to take note"`
+	DrainDelay    time.Duration `group:"Streams" name:"drain-delay" default:"0s" allow:"0s..5m" help:"the time from when readiness says no until the first stream is ended, for load balancers to take note"`
 	LimitSettings `group:"Limits"`
 	ProxySettings `group:"Listening"`
-	Pool          int           `group:"Database" flag:"pool" default:"8" allow:"1..1000" help:"the database connections for replay and appends"`
-	Metrics       string        `group:"Operation" flag:"metrics" default:"admin" help:"who may read GET /metrics: admin for those whose token grants that, open for everyone, or an address of its own, like 127.0.0.1:9090, where everyone may who reaches it"`
-	Debug         string        `group:"Operation" flag:"debug" help:"an address on loopback to serve Go's profiles at, like 127.0.0.1:6060; none by default"`
-	Retention     time.Duration `group:"Retention and audit" flag:"retention" default:"168h" allow:"0|24h.." help:"the age at which events are removed; 0 keeps them for ever"`
+	Pool          int           `group:"Database" name:"pool" default:"8" allow:"1..1000" help:"the database connections for replay and appends"`
+	Metrics       string        `group:"Operation" name:"metrics" default:"admin" help:"who may read GET /metrics: admin for those whose token grants that, open for everyone, or an address of its own, like 127.0.0.1:9090, where everyone may who reaches it"`
+	Debug         string        `group:"Operation" name:"debug" help:"an address on loopback to serve Go's profiles at, like 127.0.0.1:6060; none by default"`
+	Retention     time.Duration `group:"Retention and audit" name:"retention" default:"168h" allow:"0|24h.." help:"the age at which events are removed; 0 keeps them for ever"`
 	// Retain are patterns with durations.
-	Retain map[string]time.Duration `group:"Retention and audit" flag:"retain" envSeparator:"\n" envKeyValSeparator:"=" help:"topics whose events are removed earlier than that, and at which age, 1m at least, like presence/**=1h; not for a pattern that begins with a wildcard"`
+	Retain map[string]time.Duration `group:"Retention and audit" name:"retain" help:"topics whose events are removed earlier than that, and at which age, 1m at least, like presence/**=1h; not for a pattern that begins with a wildcard"`
 }
 
 // check takes open for a server that needs no token.

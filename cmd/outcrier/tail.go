@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
-	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/outcrier/outcrier"
@@ -29,20 +28,19 @@ import (
 type tailConfig struct {
 	DatabaseSettings
 	RemoteSettings
-	Topics []string `scope:"tail" flag:"topic" default:"**" envSeparator:"\n" help:"the topic to follow, exact or a pattern"`
-	Types  []string `scope:"tail" flag:"type" envSeparator:"\n" help:"the type to show, exact or with a final *; all by default"`
-	From   string   `scope:"tail" flag:"from" default:"now" help:"where to begin: now, earliest, a position, a time (RFC 3339) or a duration back like 1h or 7d"`
-	Format string   `scope:"tail" flag:"format" default:"text" allow:"text|cloudevents|payload" help:"what is printed of an event, one a line: text is for people"`
-	JSON   bool     `scope:"tail" flag:"json" help:"for programs, the same as --format cloudevents"`
+	Topics []string `scope:"tail" name:"topic" default:"**" help:"the topic to follow, exact or a pattern"`
+	Types  []string `scope:"tail" name:"type" help:"the type to show, exact or with a final *; all by default"`
+	From   string   `scope:"tail" name:"from" default:"now" help:"where to begin: now, earliest, a position, a time (RFC 3339) or a duration back like 1h or 7d"`
+	Format string   `scope:"tail" name:"format" default:"text" allow:"text|cloudevents|payload" help:"what is printed of an event, one a line: text is for people"`
+	JSON   bool     `scope:"tail" name:"json" help:"for programs, the same as --format cloudevents"`
 	// PositionFile wins over From once it is there.
-	PositionFile string `scope:"tail" flag:"position-file" help:"a file that keeps how far it has come, to go on from there after a restart, however it ended"`
-	Exec         string `scope:"tail" flag:"exec" help:"a shell command to run for each event, one after another: it reads the event from standard input, has EVENT_ID, EVENT_TOPIC and EVENT_TYPE, and is run again until it succeeds"`
+	PositionFile string `scope:"tail" name:"position-file" help:"a file that keeps how far it has come, to go on from there after a restart, however it ended"`
+	Exec         string `scope:"tail" name:"exec" help:"a shell command to run for each event, one after another: it reads the event from standard input, has EVENT_ID, EVENT_TOPIC and EVENT_TYPE, and is run again until it succeeds"`
 	LogSettings
 }
 
-func tailCommand(p process) *cobra.Command {
-	cmd := newCommand(p, "tail", "Follow events in the terminal, or hand them to a program", runTail)
-	cmd.Long = `Follows events and prints them, one a line, until a signal ends it. It reconnects by itself
+func (tailConfig) Help() string {
+	return `Follows events and prints them, one a line, until a signal ends it. It reconnects by itself
 and ends only for what another try would not change: a refused token, a missing schema.
 
   outcrier tail --topic 'user/**' --from 1h
@@ -52,7 +50,6 @@ and ends only for what another try would not change: a refused token, a missing 
 With --position-file a restart goes on where it ended; after kill -9 at most the event that it
 was at comes again. With --exec an event is done when the command has succeeded; in a pipe
 it is done when it is written, whatever the reader then does with it.`
-	return cmd
 }
 
 func (c *tailConfig) check(r *report) {
@@ -86,7 +83,7 @@ func (c *tailConfig) check(r *report) {
 
 // runTail follows by long poll, a server's or, on the database itself, that of a
 // node that lives as long as the command.
-func runTail(ctx context.Context, p process, c tailConfig) error {
+func (c tailConfig) Run(ctx context.Context, p process) error {
 	if c.URL != "" {
 		return c.follow(ctx, p, c.URL)
 	}

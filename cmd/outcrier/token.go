@@ -6,46 +6,34 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/spf13/cobra"
-
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/outbox"
 )
 
 // tokenConfig is the settings of "outcrier token".
 type tokenConfig struct {
-	Subject        string        `scope:"token" flag:"subject" help:"whose token it is: its sub"`
-	Subscribe      []string      `scope:"token" flag:"subscribe" envSeparator:"\n" help:"the topic that it grants to subscribe to, exact or a pattern"`
-	Publish        []string      `scope:"token" flag:"publish" envSeparator:"\n" help:"the topic that it grants to publish on, exact or a pattern"`
-	Admin          string        `scope:"token" flag:"admin" bare:"true" help:"grant what admins may: alone all of it, or some of metrics, read, operate, catalogue and erase, separated by commas"`
-	ID             string        `scope:"token" flag:"jti" help:"its id, by which it alone can be revoked"`
-	TTL            time.Duration `scope:"token" flag:"ttl" default:"1h" allow:"1s..87600h" help:"how long it is good for"`
-	JWTSecret      string        `flag:"jwt-secret" secret:"true" help:"the secret to sign it with, as the server has it"`
-	JWTSecretFile  string        `flag:"jwt-secret-file" help:"a file with that secret"`
-	JWTPrivateFile string        `flag:"jwt-private-key-file" help:"a PEM file of a private key to sign it with, whose public key the server has"`
-	JWTKeyID       string        `flag:"jwt-key-id" help:"the kid of the key; none by default"`
-	JWTIssuer      string        `flag:"jwt-issuer" help:"its iss"`
-	JWTAudience    string        `flag:"jwt-audience" help:"its aud"`
+	Subject        string        `scope:"token" name:"subject" help:"whose token it is: its sub"`
+	Subscribe      []string      `scope:"token" name:"subscribe" help:"the topic that it grants to subscribe to, exact or a pattern"`
+	Publish        []string      `scope:"token" name:"publish" help:"the topic that it grants to publish on, exact or a pattern"`
+	Admin          string        `scope:"token" name:"admin" bare:"true" help:"grant what admins may: alone all of it, or some of metrics, read, operate, catalogue and erase, separated by commas"`
+	ID             string        `scope:"token" name:"jti" help:"its id, by which it alone can be revoked"`
+	TTL            time.Duration `scope:"token" name:"ttl" default:"1h" allow:"1s..87600h" help:"how long it is good for"`
+	JWTSecret      string        `name:"jwt-secret" secret:"true" help:"the secret to sign it with, as the server has it"`
+	JWTSecretFile  string        `name:"jwt-secret-file" help:"a file with that secret"`
+	JWTPrivateFile string        `name:"jwt-private-key-file" help:"a PEM file of a private key to sign it with, whose public key the server has"`
+	JWTKeyID       string        `name:"jwt-key-id" help:"the kid of the key; none by default"`
+	JWTIssuer      string        `name:"jwt-issuer" help:"its iss"`
+	JWTAudience    string        `name:"jwt-audience" help:"its aud"`
 	LogSettings
 }
 
-func tokenCommand(p process) *cobra.Command {
-	cmd := newCommand(p, "token", "Mint a token for development, and print it", runToken)
-	cmd.Long = `Mints a token with the key that a server verifies with, and prints it:
+func (tokenConfig) Help() string {
+	return `Mints a token with the key that a server verifies with, and prints it:
 
   export OUTCRIER_JWT_SECRET=$(openssl rand -hex 32)
   export OUTCRIER_TOKEN=$(outcrier token --subject ann --subscribe 'user/42/**')
 
 An application mints its own tokens, with a JWT library and the same claims.`
-	// After a flag whose value is optional, the next word is an argument.
-	cmd.Args = func(cmd *cobra.Command, args []string) error {
-		if admin := cmd.Flags().Lookup("admin"); len(args) == 1 && admin.Changed && admin.Value.String() == "true" {
-			return admin.Value.Set(args[0])
-		}
-		return noArguments(cmd, args)
-	}
-	cmd.AddCommand(revokeCommand(p))
-	return cmd
 }
 
 func (c *tokenConfig) check(r *report) {
@@ -102,7 +90,7 @@ func parsePatterns(texts []string) (patterns []outbox.Pattern, err error) {
 	return patterns, nil
 }
 
-func runToken(_ context.Context, p process, c tokenConfig) error {
+func (c tokenConfig) Run(_ context.Context, p process) error {
 	_, key, err := c.key()
 	subscribe, err1 := parsePatterns(c.Subscribe)
 	publish, err2 := parsePatterns(c.Publish)

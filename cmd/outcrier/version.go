@@ -9,14 +9,12 @@ import (
 	"runtime"
 	"runtime/debug"
 
-	"github.com/spf13/cobra"
-
 	"github.com/outcrier/outcrier/migrations"
 )
 
 // versionConfig is the settings of "outcrier version".
 type versionConfig struct {
-	JSON bool `scope:"version" flag:"json" help:"print one JSON object instead"`
+	JSON bool `scope:"version" name:"json" help:"print one JSON object instead"`
 }
 
 func (*versionConfig) check(*report) {}
@@ -71,12 +69,10 @@ func (b built) String() string {
 	return text + fmt.Sprintf("go       %s %s\nschema   %d\n", b.Go, b.Platform, b.Schema)
 }
 
-func versionCommand(p process) *cobra.Command {
-	return newCommand(p, "version", "Print the version, the commit, Go's and the schema's", func(_ context.Context, p process, c versionConfig) error {
-		if c.JSON {
-			return json.NewEncoder(p.stdout).Encode(builtFrom())
-		}
-		_, err := io.WriteString(p.stdout, builtFrom().String())
-		return err
-	})
+func (c versionConfig) Run(_ context.Context, p process) error {
+	if c.JSON {
+		return json.NewEncoder(p.stdout).Encode(builtFrom())
+	}
+	_, err := io.WriteString(p.stdout, builtFrom().String())
+	return err
 }
