@@ -66,7 +66,7 @@ type Sizes struct {
 	// Nodes is how many nodes follow the outbox in the measure work, for what each costs
 	// Postgres.
 	Nodes int `json:"nodes"`
-	// Beside is how many idle streams are open while latency is measured.
+	// Beside is the number of idle streams that are open while latency is measured.
 	Beside int `json:"beside"`
 	// Settle is how long idle streams are left alone before memory is read.
 	Settle time.Duration `json:"settle_ns"`

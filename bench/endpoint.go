@@ -62,7 +62,7 @@ func (e *endpoint) request(topic, lastEventID string) []byte {
 	}
 	accept := "Accept: text/event-stream\r\n"
 	if e.webSocket {
-		// Every one with the same key: nobody checks the answer.
+		// All with the same key: the answer is not checked.
 		accept = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: b3V0Y3JpZXItYmVuY2gtLQ==\r\n"
 	}
 	var b strings.Builder

@@ -155,7 +155,7 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 	}
 	shows("The tokens of ann are revoked.")
 
-	// Who did all that, and what came of it.
+	// Who did all that, with which result.
 	click(`#nav a[href="#/requests"]`)
 	fill(`[data-testid=by-about]`, "ann")
 	click(`[data-testid=acts]`)

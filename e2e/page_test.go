@@ -58,10 +58,10 @@ type watched struct {
 	db       *pgx.Conn
 }
 
-// away cuts the page off, appends what it misses, lets it back, and checks that its
-// timeline shows that once, by id, after the events that it had. Once the last missed
-// event is committed, notice is called with its id, and has the page notice that it is
-// cut off.
+// away cuts the page off, appends events that it misses, lets it back, and checks that
+// its timeline shows them once, by id, after the events that it had. Once the last
+// missed event is committed, notice is called with its id, and has the page notice that
+// it is cut off.
 func (w *watched) away(t *testing.T, name string, cut func(), notice func(id string), mend func()) {
 	t.Helper()
 	before := rows(t, w.database, "%")

@@ -91,8 +91,8 @@ type requested struct {
 	More bool
 }
 
-// Of each act it is on record what was done, or why it was not: ids, numbers and names, and
-// nothing of a payload.
+// The record of each act has what was done, or why it was not: ids, numbers and names,
+// and nothing of a payload.
 func TestAdmin_OutcomesOfActsAreOnRecord(t *testing.T) {
 	n := administered(t, nil)
 	id := n.add(t, "user/42")

@@ -57,8 +57,8 @@ func TestBuffered_AnswersToAdmins(t *testing.T) {
 	}
 }
 
-// An export that nobody reads holds its share until it ends, and another of the same principal
-// is told to come again meanwhile.
+// An export whose client does not read holds its share until it ends, and another of
+// the same principal is told to come again meanwhile.
 func TestBuffered_AnExportThatNobodyReadsHoldsItsShare(t *testing.T) {
 	n := administered(t, func(n *node) {
 		n.access.Limits.BufferedPerPrincipal = 1

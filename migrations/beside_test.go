@@ -17,7 +17,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
-// Nodes and writers go on while Up restores what is missing and roles are granted:
+// Nodes and writers go on while Up restores missing objects and roles are granted:
 // nothing is lost, nothing comes twice, and no tail starts again.
 func TestUp_NodesAndWritersGoOn(t *testing.T) {
 	address, conn := migrated(t)

@@ -8,10 +8,10 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// outcomesSQL lists what is on record of requests, in the order of their numbers.
+// outcomesSQL lists the records of requests, in the order of their numbers.
 const outcomesSQL = `SELECT concat_ws(' ', request, coalesce(outcome::text, 'perhaps')) FROM outcrier.admin_request ORDER BY n`
 
-// An act is on record before it is begun, as perhaps done until what came of it is on record.
+// An act is on record before it begins, as perhaps done until its outcome is on record.
 func TestAudit_AnActIsOnRecordBeforeItsOutcome(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n")
@@ -53,8 +53,8 @@ func TestAudit_AnActIsOnRecordBeforeItsOutcome(t *testing.T) {
 	}
 }
 
-// A read is on record once it has waited a second for its outcome, and what repeats within a
-// minute once for each status: what was refused does not hide what was answered.
+// A read is on record once it has waited a second for its outcome, and repetitions
+// within a minute once for each status: a refusal does not hide an answer.
 func TestAudit_ReadsAreOnRecordWithTheirStatus(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n")

@@ -114,7 +114,7 @@ func TestAdmin_FewAreAtTheDatabaseAtOnce(t *testing.T) {
 	if _, err := a.Overview(ctx); err == nil || err.Error() != "my time" {
 		t.Errorf("a third is answered: %v", err)
 	}
-	for range 2 { // and nobody waits for a lock for ever
+	for range 2 { // and no call waits for a lock for ever
 		if err := <-done; !errors.Is(err, outbox.ErrTooSlow) {
 			t.Errorf("%v, want that it was too slow", err)
 		}

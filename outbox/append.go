@@ -159,7 +159,7 @@ func appendDrafts(drafts []Draft, store func(passed []int64, c *columns) ([]int6
 		}
 		known = []*schemas{present}
 	}
-	return nil, appendError(errors.New("the catalogue changes all the time"), drafts)
+	return nil, appendError(errors.New("the catalogue changed during each of several attempts"), drafts)
 }
 
 // columns are drafts by column.

@@ -207,7 +207,7 @@ func (a *Audit) Run(ctx context.Context) error {
 func (a *Audit) turn(ctx context.Context, every time.Duration) error {
 	asked, err := a.beat(ctx)
 	if err != nil {
-		return fmt.Errorf("beat: %w", err)
+		return fmt.Errorf("record that the node lives: %w", err)
 	}
 	heard := time.Now()
 	a.startAnew(heard)

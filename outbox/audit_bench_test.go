@@ -9,8 +9,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// BenchmarkAudit_Storm is 10,000 streams that end and are opened anew, all at one
-// position, over a million that are on record.
+// BenchmarkAudit_Storm is 10,000 streams that end and are opened again, all at one
+// position, with a million streams on record.
 func BenchmarkAudit_Storm(b *testing.B) {
 	const storm = 10_000
 	for _, held := range []int{0, 1_000_000} {

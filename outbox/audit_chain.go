@@ -73,7 +73,7 @@ type AuditVerified struct {
 	Unchained AuditUnverified
 	// Open are the streams that have not ended: their records go on to change.
 	Open AuditUnverified
-	// Faults says, a line each, what was altered or removed. None if nothing was.
+	// Faults names, one a line, the records that were altered or removed.
 	Faults []string
 }
 
@@ -85,10 +85,10 @@ type AuditUnverified struct {
 	Since time.Time
 }
 
-// Verify reads every record of every day in the chain, and holds it against its link. Of a
-// day that retention has removed it verifies the link only. heads are links that were
-// noted elsewhere before: without one, whoever owns the database could make the whole
-// chain anew.
+// Verify reads every record of every day in the chain, and holds it against its link.
+// Of a day that retention has removed it verifies the link only. heads are links that
+// were noted elsewhere before: without one, the owner of the database could recompute
+// the whole chain.
 func (a AuditChain) Verify(ctx context.Context, heads ...AuditLink) (found AuditVerified, err error) {
 	err = inPool(ctx, a.Pool, a.Schema, func(q db) error {
 		rows, err := q.Query(ctx, `SELECT day, records, digest, link, removed_at IS NOT NULL FROM outcrier.audit_day ORDER BY day`)
@@ -203,7 +203,7 @@ type AuditRecord struct {
 	Record []byte
 }
 
-// AuditCursor is the place behind a record. The zero value is before all.
+// AuditCursor is the place after a record. The zero value is before all.
 type AuditCursor struct {
 	RecordedAt time.Time
 	Kind, Key  string
@@ -232,8 +232,9 @@ const auditMargin = time.Minute
 // auditPage is how many records are read at once.
 const auditPage = 1000
 
-// Export calls fn with the records behind a cursor and before a time, in their order. Those
-// of the last minute are left for the next time. A stream is there when it has ended.
+// Export calls fn with the records after a cursor and before a time, in their order.
+// Those of the last minute are left for the next time. A stream is there when it has
+// ended.
 func (a AuditChain) Export(ctx context.Context, after AuditCursor, until time.Time, fn func(AuditRecord) error) error {
 	const exportSQL = `
 SELECT recorded_at, kind, key, record::text FROM outcrier.audit

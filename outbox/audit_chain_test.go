@@ -98,10 +98,10 @@ func TestAuditChain_ShowsWhatWasRemovedOrAltered(t *testing.T) {
 	tamper(28, altered, `UPDATE outcrier.erasure SET reason = 'another' WHERE event_id = 28`)
 	tamper(27, gone, `UPDATE outcrier.stream SET recorded_at = NULL WHERE subject = '27'`)
 	tamper(26, gone, `INSERT INTO outcrier.publication (id, publisher, client_address, recorded_at) VALUES (1, 'x', 'y', clock_timestamp() - interval '26 days')`)
-	// With the day's sum made anew, the link does not follow.
+	// With the day's sum recomputed, the link does not match.
 	exec(t, pool, `UPDATE outcrier.stream SET subject = 'nobody' WHERE subject = '20'`)
 	tamper(20, "the link does not follow", `UPDATE outcrier.audit_day AS d SET digest = (SELECT g.digest FROM outcrier.audit_digest(d.day) AS g) WHERE d.day = $1::text::date`, day(20))
-	// With the link made anew too, the next one does not.
+	// With the link recomputed too, the next one does not.
 	tamper(15, "the link does not follow", `UPDATE outcrier.audit_day SET link = sha256('') WHERE day = $1::text::date`, day(15))
 	want = append(want, day(14)+": the link does not follow")
 	// A link that is gone.
@@ -121,7 +121,8 @@ func TestAuditChain_ShowsWhatWasRemovedOrAltered(t *testing.T) {
 		}
 	}
 
-	// Whoever owns the database can make all of it anew: the head that was noted tells.
+	// The owner of the database can recompute all of it: the head that was noted shows
+	// it.
 	exec(t, pool, `TRUNCATE outcrier.audit_day`)
 	link(t, pool)
 	if faults := verify(t, pool).Faults; len(faults) > 0 {
@@ -190,7 +191,7 @@ func TestAuditRetention_TakesWholeDaysAndNoneOfTheLastWeek(t *testing.T) {
 	}
 }
 
-// What was recorded to its end is not changed by a node, from an hour later on.
+// A record that is complete is not changed by a node, from an hour later on.
 func TestAudit_WhatWasRecordedToItsEndStays(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n")

@@ -102,7 +102,7 @@ func (r *StreamRecord) Perhaps(p position.Position, events int, last int64) {
 	r.reach(p, events, last)
 }
 
-// Sent notes that what was perhaps sent was.
+// Sent notes that the events that were perhaps sent were sent.
 func (r *StreamRecord) Sent() {
 	if r == nil {
 		return

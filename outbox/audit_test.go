@@ -63,9 +63,9 @@ func TestSQLMatches_IsThePatterns(t *testing.T) {
 	})
 }
 
-// The receipts of a random history are those that the positions claim: streams
-// begin and stand anywhere, in the middle of a read too, beside transactions that
-// are open and events that are committed late.
+// The receipts of a random history are those that the positions claim: streams begin
+// and end anywhere, in the middle of a read too, while transactions are open and events
+// are committed late.
 func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
@@ -251,7 +251,7 @@ func TestAudit_TellsAStreamsLife(t *testing.T) {
 	if position != audit.Keys.Seal(sent) {
 		t.Errorf("it stood at %s, want %s", position, sent)
 	}
-	// What has ended is not told differently afterwards, whoever writes.
+	// The record of an ended stream does not change afterwards, whoever writes.
 	again := newAudit(t, pool, "n1")
 	again.Opened(outbox.StreamOpened{Subject: "mallory", From: from})
 	turn(t, again, 7)
@@ -439,8 +439,8 @@ func TestAudit_AnotherHistoryBeginsAnew(t *testing.T) {
 	}
 }
 
-// Behind a gap that a stream jumps over within a history its receipts begin anew;
-// and where it began by a time, what follows is not measured by that.
+// After a gap within a history a stream's receipts begin again; and a stream that began
+// by a time has receipts for later events whatever their time.
 func TestAudit_GivesNoReceiptsOfWhatAGapJumpsOver(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n")
@@ -507,7 +507,8 @@ func hitIDs(hits []outbox.Hit) (ids []string) {
 	return ids
 }
 
-// What was perhaps sent has receipts that say so, until it is known to have been sent.
+// An event that was perhaps sent has a receipt that says so, until it is known to have
+// been sent.
 func TestAudit_PerhapsSentHasReceiptsThatSaySo(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n")

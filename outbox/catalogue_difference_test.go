@@ -11,9 +11,9 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// Whoever edits has the catalogue for himself: of two who change the same entry at
-// the same time neither overwrites what the other said. It takes no more rights
-// than the server has, and who may only read changes nothing.
+// Edits of the catalogue exclude each other: of two that change the same entry at the
+// same time neither overwrites the other. An edit needs no more rights than the server
+// has, and a role that may only read changes nothing.
 func TestCatalogue_EditsFollowEachOther(t *testing.T) {
 	url := outboxtest.URL(t)
 	if err := (migrations.Migrations{URL: url}).Roles(t.Context()); err != nil {
@@ -71,7 +71,7 @@ func TestCatalogue_EditsFollowEachOther(t *testing.T) {
 	if _, err := edit(as("outcrier_reader"), func(e *outbox.EventType) { e.Title = "Reader's" }); err == nil {
 		t.Error("who reads may write")
 	}
-	// What was only tried, and what was refused, has changed nothing.
+	// A dry run and a refused edit have changed nothing.
 	before := ask1[string](t, server.Pool, `SELECT md5(string_agg(t::text, '' ORDER BY type)) FROM outcrier.event_type AS t`)
 	bad := outbox.EventType{Type: "b", Title: "B", PayloadSchema: []byte(`{"type":7}`)}
 	_, err = server.Edit(t.Context(), false, func(types []outbox.EventType) ([]outbox.EventType, error) {

@@ -48,7 +48,7 @@ func (d *decoder) decode(rows pgx.Rows) (e Event, err error) {
 	d.row = rows.RawValues()
 	headers := d.row[columnHeaders]
 	if len(d.row[columnXID]) != 8 || len(d.row[columnID]) != 8 || len(d.row[columnCreatedAt]) != 8 || headers != nil && (len(headers) == 0 || headers[0] != 1) {
-		return Event{}, fmt.Errorf("the database's binary forms are not as known: %x, %x, %x, %.10x",
+		return Event{}, fmt.Errorf("the database's binary formats are unknown: %x, %x, %x, %.10x",
 			d.row[columnXID], d.row[columnID], d.row[columnCreatedAt], headers)
 	}
 	d.last = Event{

@@ -37,7 +37,7 @@ func Draw(ctx context.Context, conn *pgx.Conn) (next uint64, err error) {
 
 // Answer answers for the notifications that came by now.
 func (l Listener) Answer(ctx context.Context) error {
-	// What was sent before comes with the result, as with that of a read.
+	// Notifications that were sent before come with the result, as with that of a read.
 	if _, err := l.conn.Exec(ctx, `SELECT`); err != nil {
 		return err
 	}
@@ -50,11 +50,12 @@ func (l Listener) Expect(test string) { l.test = test }
 // Works reports whether the test was heard.
 func (l Listener) Works() bool { return l.works }
 
-// Wait waits for a notification, d at most, and Take takes what came with an answer.
+// Wait waits for a notification, d at most, and Take takes those that came with an
+// answer.
 func (l Listener) Wait(ctx context.Context, d time.Duration) (bool, error) { return l.wait(ctx, d) }
 func (l Listener) Take(ctx context.Context) bool                           { return l.take(ctx) }
 
-// Channel is what is listened to.
+// Channel is the channel of LISTEN.
 func (l Listener) Channel() string { return l.channel }
 
 // Like is the pattern as Postgres gets it.

@@ -122,7 +122,8 @@ func asked(b *testing.B) int {
 	return events
 }
 
-// remember makes a week of events, of 10,000 streams that were given them.
+// remember makes a week of events, and the records of 10,000 streams that received
+// them.
 func remember(b *testing.B, pool *pgxpool.Pool, n int) {
 	b.Helper()
 	pastDays(b, pool, 8)

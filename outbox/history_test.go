@@ -61,8 +61,8 @@ func (h *history) end(i int, commit bool) {
 	}
 }
 
-// snapshot is pg_current_snapshot, whose xmax is the latest completed + 1: what
-// is in progress above it is not listed.
+// snapshot is pg_current_snapshot, whose xmax is the latest completed xid + 1:
+// transactions in progress above it are not listed.
 func (h *history) snapshot() string {
 	xmin, xip := h.completed+1, ""
 	for _, tx := range slices.SortedFunc(slices.Values(h.open), func(a, b *transaction) int { return cmp.Compare(a.xid, b.xid) }) {
@@ -133,7 +133,7 @@ func (r *reader) replay(t *rapid.T, h *history, w position.Position, most int) {
 	r.position = historyKeys.Seal(p.Join(w))
 }
 
-// check compares what the reader got with what was committed.
+// check compares the events that the reader received with the committed ones.
 func (r *reader) check(t *rapid.T, h *history) {
 	events := map[int64]modelEvent{}
 	for _, e := range h.committed {

@@ -69,8 +69,8 @@ func TestKeys_RotateUnderARunningTail(t *testing.T) {
 	}
 }
 
-// No row is load-bearing: a key that is gone is made anew, and what was sealed with it is a
-// gap from then on.
+// The schema works without any row: a key that is gone is made again, and a position
+// that was sealed with it is a gap from then on.
 func TestKeys_GoneAreMadeAnew(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
@@ -91,8 +91,8 @@ func TestKeys_GoneAreMadeAnew(t *testing.T) {
 	}
 }
 
-// Where the schema came without its rows there is no key until a node starts, and a position
-// that is given all the same is a gap.
+// If the schema came without its rows there is no key until a node starts, and a
+// position that is returned before that is a gap.
 func TestKeys_WithoutOneAPositionIsAGap(t *testing.T) {
 	pool := outboxtest.New(t)
 	exec(t, pool, `TRUNCATE outcrier.position_key`)

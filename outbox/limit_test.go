@@ -32,9 +32,9 @@ func (u *unlimited) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.T
 
 func (u *unlimited) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// A connection may be dead without a word. What waits for it in silence is not seen
-// by anyone until it is missed: streams of a node that has long been recorded as lost,
-// partitions that nobody has made.
+// A connection may be dead without notice. Work that waits for it in silence is noticed
+// only by its absence: streams of a node that has long been recorded as lost,
+// partitions that were never made.
 func TestUpkeep_WaitsForNoStatementForEver(t *testing.T) {
 	config, err := outbox.PoolConfig(outboxtest.URL(t))
 	if err != nil {

@@ -16,14 +16,14 @@ import (
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
-// Where new connections hang, as those to a full pool do, the tail has one that is
-// well: nobody waits for the test of its LISTEN.
+// When new connections hang, as those to a full pool do, the tail has one that works:
+// nothing waits for the test of its LISTEN.
 func TestListen_TestThatHangsDelaysNoEvents(t *testing.T) {
 	t.Parallel()
 	database := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, database)
 	through, network := behind(t, database)
-	hole, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0") // and nobody accepts
+	hole, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0") // and never accepts
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,8 +47,8 @@ func TestListen_TestThatHangsDelaysNoEvents(t *testing.T) {
 	}
 }
 
-// Behind a transaction pooler a notification may come with an answer, by chance: it
-// does not show that one comes while the tail sleeps.
+// Through a transaction pooler a notification may come with an answer, by chance: that
+// does not prove that one comes while the tail sleeps.
 func TestListen_IsTestedByWhatComesWhileItWaits(t *testing.T) {
 	t.Parallel()
 	pool := outboxtest.New(t)

@@ -20,7 +20,7 @@ func TestRead_LooksAtNoRowsOfOpenTransactions(t *testing.T) {
 	open := begin(t, pool)
 	exec(t, open, `INSERT INTO outbox (topic, type) SELECT 'import', 't' FROM generate_series(1, 5000)`)
 
-	// frugal tells how many entries of indexes a call goes through.
+	// frugal returns how many index entries a call goes through.
 	frugal := func(what string, call func() error) {
 		t.Helper()
 		exec(t, conn, `BEGIN`)

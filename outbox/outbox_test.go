@@ -90,7 +90,7 @@ func addNow(t testing.TB, pool *pgxpool.Pool, topic string, n int) []int64 {
 	return ids
 }
 
-// connection is one of the test's own, beside the pool's.
+// connection is one of the test's own, apart from the pool's.
 func connection(t testing.TB, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)

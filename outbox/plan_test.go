@@ -98,9 +98,9 @@ func blocks(t *testing.T, pool *pgxpool.Pool, fn func()) int64 {
 	return count() - before
 }
 
-// A page costs about what it returns, and not what others were sent: of 20 events on 20 topics
-// among 60,000, of a time, and of what nobody was sent. What is gone through by id is gone
-// through in pages.
+// A page costs about as much as it returns, whatever others were sent: a page of 20
+// events on 20 topics among 60,000, of a time, and of events that were sent to nobody.
+// Scans by id go by pages.
 func TestReplay_CostsWhatItReturns(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool, Times: outbox.NewTimes()}
@@ -157,10 +157,10 @@ func TestReplay_CostsWhatItReturns(t *testing.T) {
 	}
 }
 
-// The position before a time is before all events from then on, whether what was read for
-// others is remembered or nothing is read: with late commits, rows loaded by hand, and times
-// in any order; also where a transaction of the day was begun before the last one of the day
-// before.
+// The position before a time is before all events from then on, whether reads for
+// others are remembered or nothing was read: with late commits, rows loaded by hand,
+// and times in any order; also where a transaction of the day was begun before the last
+// one of the day before.
 func TestTimes_LoseNoEventOfATransactionThatWasOpen(t *testing.T) {
 	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -255,7 +255,7 @@ func TestTimes_RememberWhatWasInFlightWhenTheyRead(t *testing.T) {
 	bulk()
 	before(at)
 	commit(t, late)
-	// An hour passes, and somebody starts with what is new.
+	// An hour passes, and a reader starts from now.
 	forge(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '1 hour'`)
 	at = at.Add(-time.Hour)
 	bulk()
@@ -267,7 +267,8 @@ func TestTimes_RememberWhatWasInFlightWhenTheyRead(t *testing.T) {
 	}
 }
 
-// Nobody who waits for the turn at Times holds a connection, of which appends need one too.
+// A caller that waits for its turn at Times holds no connection, because appends need
+// one too.
 func TestTimes_TheirTurnIsWaitedForWithoutAConnection(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool, Times: outbox.NewTimes(), Patience: 50 * time.Millisecond}
@@ -286,8 +287,8 @@ func TestTimes_TheirTurnIsWaitedForWithoutAConnection(t *testing.T) {
 	}
 }
 
-// What is removed of the events before a time leaves no gap for a reader who begins with the
-// time, though it was not read which they are. What is removed of the later ones does.
+// Removed events from before a time leave no gap for a reader that begins with the
+// time, though it was not read which they are. Removed later ones do.
 func TestTimes_EventsBeforeATimeMayBeRemoved(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool, Times: outbox.NewTimes()}

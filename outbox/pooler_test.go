@@ -23,7 +23,7 @@ type pooler struct {
 	group   sync.WaitGroup
 }
 
-// pooled returns the URL of the database behind a pooler.
+// pooled returns a URL that leads to the database through a pooler.
 func pooled(t *testing.T, database string, refuses bool) (through string, p *pooler) {
 	t.Helper()
 	const sessions = 4

@@ -13,8 +13,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
-// BenchmarkReader_Replay is what a reader missed in a long absence, of a million
-// events of 200 bytes in five days' partitions, beside a COPY of the same rows.
+// BenchmarkReader_Replay is the replay after a long absence, of a million events of 200
+// bytes in five days' partitions, compared with a COPY of the same rows.
 func BenchmarkReader_Replay(b *testing.B) {
 	const held, missed = 1_000_000, 100_000
 	const page = 500 // as streams ask for

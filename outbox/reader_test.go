@@ -155,7 +155,7 @@ func TestReplay_SelectsAndPages(t *testing.T) {
 		events = append(events, outbox.Event{ID: id, Topic: topic, Type: kind})
 	}
 	end := here(t, pool)
-	addNow(t, pool, "user/1", 3) // behind the end
+	addNow(t, pool, "user/1", 3) // after the end
 	for _, filter := range []outbox.Filter{
 		all("user/1"), all("user/1", "user/2", "user/1"), all("user/*"), all("user/**"), all("**"), all("*"), all("none"),
 		all("*/*", "user/1"), all("[x]/$"), all("[x]/*"), all("user/*", "**"),

@@ -14,10 +14,10 @@ import (
 	"github.com/outcrier/outcrier/internal/outage"
 )
 
-// Retention makes partitions ahead, drops expired ones, removes the events of topics with
-// retention rules earlier, and removes records about events that are gone. It chains the
-// audit, a day at a time, and removes what is past the audit's own retention. Every node runs
-// one; a row lock lets one of them work at a time.
+// Retention makes partitions ahead, drops expired ones, removes the events of topics
+// with retention rules earlier, and removes records about events that are gone. It
+// chains the audit, a day at a time, and removes records past the audit's own
+// retention. Every node runs one; a row lock lets one of them work at a time.
 type Retention struct {
 	Pool *pgxpool.Pool
 	// Schema is where the outbox is; the default one by default.
@@ -80,7 +80,7 @@ func (r Retention) Run(ctx context.Context) error {
 			busy++
 		default:
 			busy = 0
-			r.Log.WarnContext(ctx, "a transaction that stays open keeps partitions from being made or dropped", "for", busyTurns*retentionTurn)
+			r.Log.WarnContext(ctx, "an open transaction keeps partitions from being made or dropped", "for", busyTurns*retentionTurn)
 		}
 		if err == nil {
 			retry.reset()

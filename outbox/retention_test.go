@@ -84,7 +84,7 @@ func TestRetention_RemovedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 		if got := replay(t, reader, p, here(t, pool), all("**"), 10); !slices.Equal(got, kept) {
 			t.Errorf("%s: left are %v, want %v", name, got, kept)
 		}
-		// Told once, it goes on without a gap.
+		// After one gap it goes on without another.
 		if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
 			t.Errorf("%s, again: %+v, %v", name, gap, err)
 		}
@@ -112,7 +112,8 @@ func TestRetention_WithinAReplayIsTold(t *testing.T) {
 	}
 }
 
-// In a quiet system the newest event may be past retention: that is nobody's gap.
+// In a quiet system the newest event may be past retention: that is no gap for any
+// reader.
 func TestRetention_QuietSystemHasNoGap(t *testing.T) {
 	pool := outboxtest.New(t)
 	pastPartition(t, pool, 30, 2)
@@ -179,8 +180,8 @@ func TestRetention_DoesNotStandInTheWayOfWriters(t *testing.T) {
 	}
 }
 
-// What came when no partition was there lies in days of its own afterwards, unseen
-// by readers; today's, which is being written, when it is past.
+// Events that came without a partition are moved to partitions of their days, unnoticed
+// by readers; today's, which is still being written, when the day is past.
 func TestRetention_EmptiesTheDefaultPartition(t *testing.T) {
 	pool := outboxtest.New(t)
 	exec(t, pool, `DO $$ DECLARE part regclass; BEGIN
@@ -325,7 +326,7 @@ func TestDeleteExpired_SaysWhatIsAllowed(t *testing.T) {
 	}
 }
 
-// Beside a reader that stays, a dump for hours, each turn finds out that the partition
+// While a reader such as a dump stays for hours, each turn finds out that the partition
 // can't be dropped before it reads all of it.
 func TestRetention_LooksAtNothingThatItCannotDrop(t *testing.T) {
 	pool := outboxtest.New(t)

@@ -16,11 +16,11 @@ import (
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
-// A year of daily turns, with busy days and quiet weeks, the nodes off for a
-// fortnight, and the clock back by a day. Readers leave at any time, in the midst of
-// a read too, and come back days or months later. Each must be told of a gap if and
-// only if an event of its topics, which it had not been given, is gone; and be given
-// what is left.
+// A year of daily turns, with busy days and quiet weeks, the nodes off for a fortnight,
+// and the clock back by a day. Readers leave at any time, in the midst of a read too,
+// and come back days or months later. Each must get a gap if and only if an event of
+// its topics that it had not received is gone; and it must receive the remaining
+// events.
 func TestRetention_AYear(t *testing.T) {
 	y := year{T: t, pool: outboxtest.New(t), random: rand.New(rand.NewPCG(1, 2)), events: map[int64]outbox.Event{}}
 	y.reader = outbox.Reader{Pool: y.pool}

@@ -92,15 +92,15 @@ func TestSchedule_MovesWhatIsDueInItsOrder(t *testing.T) {
 	}
 }
 
-// What is due costs what is due: neither what waits behind it, nor what is planned for
-// later, is looked at each time.
+// The cost is that of the due events: neither those that wait after them nor those
+// planned for later are looked at each time.
 func TestDeliverScheduled_LooksAtNoMoreThanItMoves(t *testing.T) {
 	pool := outboxtest.New(t)
 	conn, err := pool.Acquire(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Release() // what is counted is told by the session that did it
+	defer conn.Release() // the counters are the session's own
 	const due, later = 3000, 10_000
 	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
 		SELECT 'a', n::text, '{}', '/', now() + CASE WHEN n <= $1 THEN interval '-1 second' ELSE interval '1 day' END FROM generate_series(1, $1::int + $2::int) AS n`, due, later)
@@ -220,8 +220,9 @@ func TestDeliverScheduled_WaitsForNobody(t *testing.T) {
 	}
 }
 
-// A scheduled event has its key from when it is scheduled: who appends with the same one
-// meanwhile waits for nobody, and gets the scheduled id; and the key goes along.
+// A scheduled event has its key from when it is scheduled: an append with the same key
+// meanwhile waits for no other, and gets the scheduled id; and the key moves with the
+// event.
 func TestDeliverScheduled_TheKeyGoesAlong(t *testing.T) {
 	pool := outboxtest.New(t)
 	const appendSQL = `SELECT outcrier.append('a', 't', dedup_key => 'k', deliver_at => now() + $1::interval)`
@@ -283,7 +284,7 @@ func TestDeliverScheduled_ARefusedRowStopsNoOther(t *testing.T) {
 	eventually(t, func() bool { return ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`) == 3 })
 }
 
-// What is wrong with the server and not with the row is told to the caller.
+// A fault of the server, not of the row, is returned to the caller.
 func TestDeliverScheduled_HoldsNoRowForTheServersFault(t *testing.T) {
 	pool := outboxtest.New(t)
 	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 't', '{}', '/', now())`)
@@ -310,8 +311,8 @@ func (l *looks) TraceQueryStart(ctx context.Context, _ *pgx.Conn, query pgx.Trac
 
 func (l *looks) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// Beside a tail that is woken, an idle schedule is not looked at ten times a second, and
-// what is scheduled is delivered in time all the same.
+// With a tail that is woken, an idle schedule is not looked at ten times a second, and
+// scheduled events are delivered in time all the same.
 func TestSchedule_IsWokenWithTheTail(t *testing.T) {
 	url := outboxtest.URL(t)
 	var counted looks

@@ -182,7 +182,7 @@ func TestCatalogue_RefusesWhatDoesNotCompile(t *testing.T) {
 	if list, err := (outbox.Catalogue{Pool: pool}).List(t.Context()); err != nil || len(list) != 8 {
 		t.Errorf("%d types, %v", len(list), err)
 	}
-	// Stored by other ways it is told with the append.
+	// A bad schema that was stored another way is reported by the append.
 	put(t, pool, "t", `{"type": 7}`)
 	if err := appendPayload(t.Context(), pool, "t", `{}`); err == nil || !strings.Contains(err.Error(), "does not compile") {
 		t.Errorf("%v", err)

@@ -19,8 +19,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// nasty are texts that mean something to SQL, to LIKE, or to whoever puts
-// statements together.
+// nasty are texts that mean something to SQL, to LIKE, or to code that puts statements
+// together.
 var nasty = []string{
 	`'`, `''`, `"`, `\`, `\'`, `\\'`, `'; DROP TABLE outbox; --`, `' OR '1'='1`, `'); DELETE FROM outcrier.stream; --`, `$1`, `$2 $3`, `?`, `?; ?`,
 	`%`, `_`, `100%`, `a_b`, `\%`, `/* */`, `-- x`, `$$ $$`, `E'\x27'`, `' UNION SELECT 1,2,3,4,5,6,7,8,9 --`, `{"a": "b"}`, `U&'\0027'`, "'||pg_sleep(9)||'", `é 咖啡 🎈`,
@@ -62,8 +62,8 @@ func idsOf(found outbox.Found) []int64 {
 	return ids
 }
 
-// What is typed into a field is looked for, whatever it would mean to SQL, and
-// the statement that is shown finds the same for who may only read.
+// The text of a field is searched for literally, whatever it would mean to SQL, and the
+// statement that is shown finds the same for a role that may only read.
 func TestSearch_TakesTextForText(t *testing.T) {
 	pool, url := searchable(t)
 	if err := (migrations.Migrations{URL: url}).Roles(t.Context()); err != nil {
@@ -206,7 +206,8 @@ func TestSearch_PagesAreOfOneMoment(t *testing.T) {
 		}
 	}
 	for range 3 {
-		// One that belongs on the second page, but is committed behind the first.
+		// An event that belongs on the second page, but is committed after the first
+		// was read.
 		late, err := pool.Begin(t.Context())
 		if err == nil {
 			_, err = outbox.Append(t.Context(), late, outbox.Draft{Topic: "w/late", Type: "t"})

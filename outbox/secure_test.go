@@ -91,7 +91,7 @@ func middle(t *testing.T) (address string, spoken *atomic.Int32) {
 }
 
 // A man in the middle who answers N gets nothing from verify-full, by the pool or the
-// tail; of every other mode he is told who connects, and Insecure says so before.
+// tail; in every other mode he learns who connects, and Insecure warns of that before.
 func TestInsecure_AManInTheMiddleGetsNothingFromVerifyFull(t *testing.T) {
 	for _, mode := range []string{"verify-full", "verify-ca", "require", "prefer", "allow", "disable"} {
 		address, spoken := middle(t)

@@ -165,7 +165,7 @@ func adopt(ctx context.Context, conn *pgx.Conn, want []setting) error {
 
 // errPooler ends a connection that was made as if there were no pooler in between: a
 // prepared statement may be missing in the next transaction, or be another client's.
-var errPooler = errors.New("a pooler stands between; connecting anew")
+var errPooler = errors.New("a pooler is in between; reconnecting")
 
 func valueOf(name string) string {
 	for _, s := range settings {

@@ -34,8 +34,7 @@ func plainPool(t testing.TB, url string) *pgxpool.Pool {
 	return pool
 }
 
-// work has a tail, a reader and all the others do what they are there for, and
-// compares what comes out.
+// work runs a tail, a reader and all the other parts, and compares the results.
 func work(t *testing.T, url string, schema outbox.Schema) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -321,8 +320,8 @@ func TestSession_NamesWhatItCanNotDoWithout(t *testing.T) {
 	}
 }
 
-// Policies on a table hide its rows from all but the owner. That is no outbox without
-// events: whoever would read it says what is wrong.
+// Policies on a table hide its rows from all but the owner. That is not the same as an
+// outbox without events: every reader reports it.
 func TestSession_RowLevelSecurityIsNoEmptyOutbox(t *testing.T) {
 	t.Parallel()
 	url := outboxtest.URL(t)

@@ -9,8 +9,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
-// A dump may be restored where the clock is behind that of where it was taken: the
-// history that began last is the present one, whenever that was.
+// A dump may be restored on a machine with an earlier clock: the history that began
+// last is the present one, whatever its time.
 func TestSettle_TheNewestHistoryIsNotByTheClock(t *testing.T) {
 	pool := outboxtest.New(t)
 	addNow(t, pool, "brought", 2)
@@ -72,7 +72,7 @@ func TestReader_NeedsNoHistory(t *testing.T) {
 	if got := replay(t, reader, earliest(t, reader), p, all("**"), 10); !slices.Equal(got, ids) {
 		t.Errorf("%v, want %v", got, ids)
 	}
-	// The first node begins one, which what was before is not of.
+	// The first node begins a history, to which earlier events do not belong.
 	tail := &outbox.Tail{URL: pool.Config().ConnString()}
 	c := follow(t, tail)
 	if _, gap, err := reader.Verify(t.Context(), p, all("**"), c.starts[0]); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {

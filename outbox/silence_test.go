@@ -16,7 +16,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
-// behind is the URL of a database behind a network.
+// behind is the URL of a database, reached through a network.
 func behind(t *testing.T, database string) (string, *badnet.Proxy) {
 	t.Helper()
 	u, err := url.Parse(database)

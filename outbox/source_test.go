@@ -101,7 +101,8 @@ func TestPool_ReadsAChangedPassword(t *testing.T) {
 				t.Error("a connection with the old password")
 			}
 			set("two")
-			// Nobody asks the pool, for the node is not ready: it finds out when it is looked at.
+			// Nothing uses the pool, because the node is not ready: it finds out when
+			// its state is read.
 			eventually(t, func() bool { return outbox.PoolFault(t.Context(), pool) == nil })
 			if err := asks(); err != nil {
 				t.Error(err)

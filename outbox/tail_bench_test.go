@@ -126,8 +126,8 @@ func followTail(b *testing.B, url string, given func(id int64)) (insert string) 
 	return `INSERT INTO outbox (topic, type, payload) VALUES ('a', 't', ` + payload200 + `) RETURNING id`
 }
 
-// BenchmarkTail_Backlog is a tail's way through what was committed at once. An op
-// is 200,000 events of 200 bytes.
+// BenchmarkTail_Backlog is a tail's way through events that were committed at once. An
+// op is 200,000 events of 200 bytes.
 func BenchmarkTail_Backlog(b *testing.B) {
 	const events = 200_000
 	url := outboxtest.URL(b)

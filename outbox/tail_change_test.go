@@ -22,9 +22,9 @@ func (c *collector) forgets() (n int) {
 	return n
 }
 
-// What is erased or changed, by the functions for that or by hand, is known to each
-// node with its next read: of a node that sleeps too, and whether or not it was there.
-// Nobody is given what says so, and positions go on past it.
+// Each node knows of an erasure or a change, by the functions for that or by hand, with
+// its next read: a sleeping node too, and one that was not running. No reader receives
+// the marker, and positions go on past it.
 func TestTail_ForgetsWhatIsChanged(t *testing.T) {
 	for name, change := range map[string]string{
 		"erase":           `SELECT outcrier.erase($1::bigint, 'a request of the customer')`,
@@ -62,8 +62,8 @@ func TestTail_ForgetsWhatIsChanged(t *testing.T) {
 					t.Errorf("tail %d was told after %v", i, took)
 				}
 			}
-			// Who comes from before is judged at once, beside each tail, with nobody
-			// appending anything.
+			// A position from before is validated at once, at each tail, without any
+			// append.
 			reader := outbox.Reader{Pool: pool}
 			for _, c := range collectors {
 				c.mu.Lock()
@@ -130,7 +130,7 @@ func TestTail_ForgetsLateAndAmongMany(t *testing.T) {
 	}
 }
 
-// After a reset there is another history, and the tail starts anew at once.
+// After a reset there is another history, and the tail starts again at once.
 func TestTail_StartsAnewWithAReset(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
@@ -168,8 +168,8 @@ func TestTail_StartsAnewWithAReset(t *testing.T) {
 	}
 }
 
-// What is put into the table by another way than the view is history: kept, replayed
-// from the earliest on, and streamed to nobody as new; in an empty outbox too.
+// Rows that come into the table by another way than the view are history: kept,
+// replayed from the earliest on, and never streamed as new; in an empty outbox too.
 func TestTail_LoadedRowsAreNotNew(t *testing.T) {
 	for name, load := range map[string]string{
 		"COPY of a dump": `INSERT INTO outcrier.event (xid, id, topic, type, created_at) SELECT '999'::xid8, n, 'old', 't', now() - interval '1 day' FROM generate_series(100, 102) AS n`,
@@ -214,7 +214,7 @@ func TestTail_LoadedRowsAreNotNew(t *testing.T) {
 			if ids[0] <= 102 {
 				t.Errorf("the next id is %d", ids[0])
 			}
-			// That rows of a load go again is nobody's gap.
+			// The removal of loaded rows is no gap for any reader.
 			lose(t, pool, `id = 102`)
 			if _, gap, err := reader.Verify(t.Context(), empty, all("**"), here(t, pool)); err != nil || gap != nil {
 				t.Errorf("%+v, %v", gap, err)
@@ -242,8 +242,8 @@ func TestTail_SettlesInPieces(t *testing.T) {
 	c.wantIDs(t, tail, addNow(t, pool, "new", 1))
 }
 
-// A tail whose own anchor is gone, in a way that nothing tells of, is told by whoever
-// finds out, and starts anew without waiting for a commit.
+// A tail whose own anchor is gone unnoticed is told by the reader that finds out, and
+// starts again without waiting for a commit.
 func TestTail_RechecksWhatItStandsOn(t *testing.T) {
 	for _, wake := range []outbox.Wake{outbox.WakeNotify, outbox.WakePoll} {
 		t.Run(string(wake), func(t *testing.T) {

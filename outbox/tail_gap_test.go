@@ -10,9 +10,9 @@ import (
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
-// An event may be appended and removed while the tail does not look: by a process
-// that was paused, or by a transaction that stays open for longer than its topic is
-// kept. What comes next on that topic would carry streams past it.
+// An event may be appended and removed while the tail does not look: by a process that
+// was paused, or by a transaction that stays open for longer than its topic is kept.
+// The next event on that topic would carry streams past it.
 func TestTail_DeliversNothingPastAnEventRemovedUnread(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -50,7 +50,7 @@ func TestTail_DeliversNothingPastAnEventRemovedUnread(t *testing.T) {
 			if got := c.ids(); len(got) > 0 {
 				t.Errorf("%v came after what is missing", got)
 			}
-			// Whoever follows the topic is told, nobody else.
+			// Streams that follow the topic get a gap, and no others.
 			for topic, want := range map[outbox.Pattern]bool{"presence/*": true, "order/1": false} {
 				_, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), c.starts[0], all(topic), position.Position{})
 				if err != nil || (gap != nil) != want {

@@ -16,8 +16,8 @@ import (
 
 const idAtSQL = `SELECT outcrier.id_at($1::timestamptz)`
 
-// The id that it gives parts what was appended before from what came later, but for
-// what overlaps; in partitions, in the DEFAULT one, and on days without events.
+// The id that it returns separates earlier appends from later ones, except overlapping
+// ones; in partitions, in the DEFAULT one, and on days without events.
 func TestIDAt_IsWhereATimeBegins(t *testing.T) {
 	pool := outboxtest.New(t)
 	for _, at := range []string{"2020-11-20", "-infinity", "infinity"} {
@@ -65,8 +65,8 @@ func at(hour, minute, second int) time.Time {
 	return time.Date(2020, 11, 20, hour, minute, second, 0, time.UTC)
 }
 
-// A search before a time looks at nothing that came later, and finds what is there
-// for all that: an event that has an early time and a late id.
+// A search before a time looks at no later events, and still finds an event that has an
+// early time and a late id.
 func TestSearch_BeginsAtItsTime(t *testing.T) {
 	pool := daily(t, 60, 50000)
 	admin := outbox.NewAdmin(pool)
@@ -95,13 +95,13 @@ func TestSearch_BeginsAtItsTime(t *testing.T) {
 	}
 }
 
-// A page by time alone reads about its own events, and nothing else that there is of
-// the day, but for the keys behind the last one. So does the statement that is shown.
+// A page by time alone reads about its own events, and nothing else of the day, except
+// the keys after the last one. So does the statement that is shown.
 func TestSearch_TimeReadsNothingElse(t *testing.T) {
 	pool := daily(t, 150, 200000)
 	admin := outbox.NewAdmin(pool)
-	// blocks is how many blocks of tables and indexes fn reads; what is at work beside
-	// it can only add to them.
+	// blocks is how many blocks of tables and indexes fn reads; concurrent work can
+	// only add to them.
 	blocks := func(fn func()) int {
 		least := math.MaxInt
 		for range 3 {

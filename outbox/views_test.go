@@ -58,8 +58,8 @@ func TestLag_NamesTheOldestOpenTransactionThatHasAppended(t *testing.T) {
 	}
 }
 
-// Who removes events, or moves them between partitions, appends nothing; who moves
-// what was scheduled does.
+// Removing events, or moving them between partitions, is no append; delivering a
+// scheduled event is.
 func TestLag_OurOwnWorkIsNoAppend(t *testing.T) {
 	pool := outboxtest.New(t)
 	const open = `SELECT open FROM outcrier.lag`

@@ -97,7 +97,7 @@ func (l *listener) selfTest(ctx context.Context, url string) {
 			case err != nil && l.test != "":
 				l.test = ""
 				if l.failing.Fails(cause(err)) {
-					l.log.WarnContext(ctx, "listen can't be tested", "err", oneLine(err), "retry_in", every)
+					l.log.WarnContext(ctx, "LISTEN can't be tested", "err", oneLine(err), "retry_in", every)
 				}
 			case err == nil:
 				if failures, lasted := l.failing.Ends(); failures > 0 {
@@ -113,7 +113,7 @@ func (l *listener) selfTest(ctx context.Context, url string) {
 		l.test, l.works, l.unheard = "", false, true
 		if !l.warned {
 			l.warned = true
-			l.log.WarnContext(ctx, "listen is not heard: a transaction pooler or a replica stands between; polling until the tail has a direct connection")
+			l.log.WarnContext(ctx, "LISTEN is not heard: a transaction pooler or a replica is in between; polling until the tail has a direct connection")
 		}
 	case l.test == "" && (l.testedAt.IsZero() || time.Since(l.testedAt) >= every):
 		l.test = "test " + strconv.FormatInt(time.Now().UnixNano(), 36)

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// Whatever anyone notifies, in whatever order requests become known: what is to be
-// answered was known before it was heard, and the newest such is never hidden.
+// Whatever is notified, and in whatever order requests become known: a request to be
+// answered was known before it was heard, and the newest one is never hidden.
 func FuzzNotify(f *testing.F) {
 	f.Add("7", "9223372036854775807", "8", int64(7), int64(8), true)
 	f.Add("-1", "test x", "", int64(0), int64(0), true)

@@ -17,8 +17,8 @@ import (
 
 const answered = `SELECT coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`
 
-// Whoever may connect may notify, with any number. One that is drawn only later
-// ends nobody's notifications, and one that is never drawn hides none that was.
+// Every role that may connect may notify, with any number. A number that is drawn only
+// later ends no notifications, and one that is never drawn hides none that was.
 func TestWakeUp_AnswersNoRequestThatWasNotifiedBeforeItWasDrawn(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
@@ -50,7 +50,7 @@ func TestWakeUp_AnswersNoRequestThatWasNotifiedBeforeItWasDrawn(t *testing.T) {
 		return ask1[int64](t, pool, answered)
 	}
 	own := draw(awake)
-	notify(own + 1) // of a request that nobody has
+	notify(own + 1) // of a request that no tail has
 	notify(math.MaxInt64)
 	notify(-7)
 	theirs := draw(other) // and now somebody has it, and sleeps on it
@@ -62,7 +62,7 @@ func TestWakeUp_AnswersNoRequestThatWasNotifiedBeforeItWasDrawn(t *testing.T) {
 			t.Fatalf("request %d is answered with %d, and its tail was not woken", theirs, got)
 		}
 	}
-	// A writer's is answered soon, whatever else is heard beside it.
+	// A writer's notification is answered soon, whatever else is heard.
 	eventually(t, func() bool {
 		notify(theirs)
 		notify(math.MaxInt64)

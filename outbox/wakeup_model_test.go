@@ -96,7 +96,7 @@ const (
 	tailAnswering // has compared the request heard, and will set it
 )
 
-// modelStep says who did what, and what came of it.
+// modelStep is a step of the model: the actor, the action and the result.
 type modelStep func(who, what string, next modelState)
 
 // steps yields all that can happen next.
@@ -325,8 +325,8 @@ func (m wakeUpModel) answers(s *modelState, i int) bool {
 	return s.tails[i].heard > s.answered && m.fault != answerNone
 }
 
-// crash ends a tail's connection. Its transaction ends too, but an answer that
-// was under way may still be given, at any time.
+// crash ends a tail's connection. Its transaction ends too, but an answer that was
+// under way may still arrive, at any time.
 func (m wakeUpModel) crash(s *modelState, i int) {
 	spend(&s.crashes)
 	t := &s.tails[i]
@@ -540,7 +540,7 @@ func TestWakeUp_NoneIsLost(t *testing.T) {
 	}
 }
 
-// A check that finds nothing proves something only if it finds what is there.
+// A check that finds nothing proves something only if it can find a fault.
 func TestWakeUp_ModelFindsBrokenProtocols(t *testing.T) {
 	one := wakeUpModel{tails: 1, writers: 1, transactions: 1, crashes: 1, walledNextval: true}
 	two := wakeUpModel{tails: 2, writers: 1, transactions: 1, crashes: 1, walledNextval: true}

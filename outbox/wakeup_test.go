@@ -18,8 +18,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
-// asleep waits until a request was drawn that nobody has answered, and then until
-// so many tails have been idle for longer than those do who are awake.
+// asleep waits until a request was drawn that is not answered, and then until a number
+// of tails have been idle for longer than awake ones are.
 func asleep(t *testing.T, db database, tails int) {
 	t.Helper()
 	eventually(t, func() bool {
@@ -104,8 +104,8 @@ func TestWakeUp_TransactionThatWroteBeforeTheRequestIsNotSleptOver(t *testing.T)
 	var want []int64
 	var tx pgx.Tx
 	for notifying := true; notifying; {
-		// Many events keep the tail awake; if it has requested nothing
-		// behind the write, it had not before, and the write did not notify.
+		// Many events keep the tail awake; if it has requested nothing after the write,
+		// it had not before, and the write did not notify.
 		tx = begin(t, pool)
 		exec(t, tx, `SELECT pg_current_xact_id()`)
 		want = append(want, addNow(t, pool, "awake", 20)...)
@@ -178,9 +178,10 @@ func leftInPeace(t *testing.T, url string, writers int, settings string) {
 	eventually(t, func() bool { return len(c.ids()) == int(commits.Load()) })
 }
 
-// Notifications come one at a time: whoever notifies holds a lock until its commit has reached
-// the disk. Where that is slow, a crowd of writers who notify makes so few events that
-// the tail could take them for a few writers and have them notify for ever.
+// Notifications come one at a time: a session that notifies holds a lock until its
+// commit has reached the disk. If that is slow, a crowd of notifying writers appends so
+// few events that the tail could take them for a few writers and have them notify for
+// ever.
 func TestWakeUp_CrowdOfSlowWritersIsLeftInPeace(t *testing.T) {
 	// Only commits that reach the disk can be slow.
 	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: map[string]string{"fsync": "on"}})
@@ -268,8 +269,7 @@ func TestWakeUp_IsNotNeededByAPollingTail(t *testing.T) {
 	}
 }
 
-// Whoever answers answers the request that was notified for, and none that was not
-// drawn yet.
+// A writer answers the request that was notified for, and none that was not drawn yet.
 func TestAnswerWakeUp_NeverGoesBackNorAhead(t *testing.T) {
 	pool := outboxtest.New(t)
 	exec(t, pool, `SELECT nextval('outcrier.wake_request') FROM generate_series(1, 5)`)

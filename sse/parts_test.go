@@ -9,8 +9,8 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// A stream that is ahead of its node receives what it lacks of a read that comes in
-// several parts, with positions that keep all that it had.
+// A stream that is ahead of its node receives the part that it lacks of a read that
+// comes in several parts, with positions that keep all that it had.
 func TestJoin_AheadThroughAReadInParts(t *testing.T) {
 	at := func(max uint64, except ...uint64) position.Position {
 		return position.Position{Given: position.Set{Max: max, Except: except}, Anchor: position.Anchor{XID: max}}

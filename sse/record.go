@@ -75,8 +75,8 @@ func (t *stream) openRecord(from position.Position) {
 	}
 }
 
-// closeRecord ends the record. What was in a write that failed, or since the last note, may
-// have arrived: it was perhaps sent.
+// closeRecord ends the record. Events in a write that failed, or since the last note,
+// may have arrived: it was perhaps sent.
 func (w *writer) closeRecord(why error) {
 	switch {
 	case w.events == 0:

@@ -12,8 +12,8 @@ import (
 )
 
 // stream is one stream while it is served: its phases, its position and its topics. Its
-// writer has what is sent. One goroutine at a time has a stream: its own, or a worker of the
-// pool; see park.
+// writer has the bytes to be sent. One goroutine at a time has a stream: its own, or a
+// worker of the pool; see park.
 type stream struct {
 	writer
 	request Request

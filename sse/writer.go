@@ -20,8 +20,9 @@ type Writer interface {
 	SetWriteDeadline(t time.Time) error
 }
 
-// writer is the half of a stream that writes: it has the bytes to be sent next, and knows the
-// connection, the stall time and what was sent. What to send, and when, the stream decides.
+// writer is the half of a stream that writes: it has the bytes to be sent next, and
+// knows the connection, the stall time and the sent bytes. The stream decides what to
+// send, and when.
 type writer struct {
 	*Streamer
 	to      Writer

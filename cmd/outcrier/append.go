@@ -107,7 +107,7 @@ func (c appendConfig) post(ctx context.Context, stdout io.Writer, draft outbox.D
 	if err != nil {
 		return err
 	}
-	// Behind the rest as it is: encoding/json would take out its white space.
+	// Appended unchanged after the rest: encoding/json would remove its white space.
 	body = fmt.Appendf(body[:len(body)-1], `,"payload":%s}`, draft.Payload)
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(body))
 	if err != nil {

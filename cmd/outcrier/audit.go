@@ -228,8 +228,8 @@ func (c auditExportConfig) Run(ctx context.Context, p process) error {
 	return errors.Join(err, buffered.Flush())
 }
 
-// lastCursor finds the cursor of a file's last whole line, and cuts off what is behind it:
-// the rest of one that a crash has cut in two.
+// lastCursor finds the cursor of a file's last whole line, and removes the text after
+// it, the beginning of a line that a crash has cut in two.
 func lastCursor(file *os.File) (cursor outbox.AuditCursor, err error) {
 	size, err := file.Seek(0, io.SeekEnd)
 	if err != nil {

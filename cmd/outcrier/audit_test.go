@@ -66,8 +66,8 @@ func TestAudit_VerifySaysWhatWasAltered(t *testing.T) {
 	}
 }
 
-// What was not verified is counted, so that nobody takes it for verified: it may have been
-// altered unseen.
+// Records that were not verified are counted, so that they don't pass for verified:
+// they may have been altered unnoticed.
 func TestAudit_VerifyCountsWhatIsNotInTheChainYet(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)

@@ -26,7 +26,7 @@ type erasures struct {
 	byID map[int64]*erasure
 	// read is the last round that every node has read.
 	read atomic.Int64
-	// redacted, erased and rounds count what has been committed.
+	// redacted, erased and rounds count committed changes.
 	redacted, erased, rounds int
 }
 

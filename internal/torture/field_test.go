@@ -34,8 +34,8 @@ type field struct {
 	business *business
 	readers  []*reader
 	probes   int
-	// lossy is a fault that takes committed events away; anew is one after which no
-	// position is valid.
+	// lossy is a fault that takes committed events away; if anew is set, no position is
+	// valid afterwards.
 	lossy, anew bool
 
 	writing        sync.WaitGroup

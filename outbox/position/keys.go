@@ -290,7 +290,7 @@ func (k *Keys) open(text string) (p Position, err error) {
 	}
 	id, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || id < 0 || number != strconv.FormatInt(id, 10) {
-		return p, errors.New("what stands before the dot is not an event's id")
+		return p, errors.New("the part before the dot is not an event's id")
 	}
 	s := sealings.Get().(*sealing)
 	defer sealings.Put(s)
@@ -298,17 +298,17 @@ func (k *Keys) open(text string) (p Position, err error) {
 	s.sealed, err = base64.RawURLEncoding.Strict().AppendDecode(s.sealed[:0], s.message)
 	switch {
 	case err != nil || strings.ContainsAny(opaque, "\r\n"): // which base64 passes over
-		return p, errors.New("what stands behind the dot is not base64url")
+		return p, errors.New("the part after the dot is not base64url")
 	case len(s.sealed) < sealedHead+sealedStep || (len(s.sealed)-sealedHead)%sealedStep != 0:
-		return p, errors.New("of a length that none has")
+		return p, errors.New("wrong length")
 	}
 	form := s.sealed[0]
 	if form != formPacked && form != formSnapshot {
-		return p, errors.New("of an unknown version")
+		return p, errors.New("unknown version")
 	}
 	key := k.numbered(s.sealed[1])
 	if key == nil {
-		return p, errors.New("sealed with a key that is not taken")
+		return p, errors.New("sealed with an unknown key")
 	}
 	packed, ok := s.unseal(key, id)
 	if !ok {

@@ -6,8 +6,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestPosition_CoversWhatIsEarlier compares Covers to what readers at both positions have
-// been given, event by event.
+// TestPosition_CoversWhatIsEarlier compares Covers with the events that readers at both
+// positions have received, one by one.
 func TestPosition_CoversWhatIsEarlier(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		set := func(name string) Set {

@@ -160,7 +160,7 @@ func unpack(id int64, snapshot bool, packed []byte) (Position, error) {
 	}
 	flags := r.byte()
 	if r.err == nil && flags&^(flagWithin|flagAnchorApart) != 0 {
-		return Position{}, errors.New("of an unknown version")
+		return Position{}, errors.New("unknown version")
 	}
 	p.History, p.Anchor.Hash = r.uint32(), r.uint32()
 	p.Removal = int64(r.uvarint(math.MaxInt64))
@@ -180,7 +180,7 @@ func unpack(id int64, snapshot bool, packed []byte) (Position, error) {
 	case !filling(r.rest):
 		return Position{}, fmt.Errorf("%d bytes too many", len(r.rest))
 	case flags&flagAnchorApart != 0 && p.Anchor.XID == top:
-		return Position{}, errors.New("an anchor apart that is not apart")
+		return Position{}, errors.New("an anchor in the wrong form")
 	}
 	return p, nil
 }

@@ -234,7 +234,7 @@ func TestKeys_OpenTakesNoPositionThatWasAltered(t *testing.T) {
 }
 
 // A position is the same text at every node, so that texts can be compared and frames
-// shared; and of what is in it nothing shows but the id.
+// shared; and nothing of its content shows except the id.
 func TestKeys_SealTheSamePositionInTheSameBytesAndNoOther(t *testing.T) {
 	seen := map[string]Position{}
 	rapid.Check(t, func(t *rapid.T) {
@@ -299,7 +299,8 @@ func FuzzKeys_Open(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) { whatIsTakenIsWrittenBack(t, text) })
 }
 
-// FuzzPosition_Unpack is for who has the key: what is sealed is parsed strictly too.
+// FuzzPosition_Unpack is for senders that have the key: the sealed bytes are parsed
+// strictly too.
 func FuzzPosition_Unpack(f *testing.F) {
 	f.Add(false, packed(0, 0, 50, 2, 1, 1))
 	f.Add(false, packed(flagWithin|flagAnchorApart, 3, 50, 2, 1, 1, 20, 1, 5, 9))

@@ -54,7 +54,8 @@ func run(ctx context.Context, url string) error {
 		return err
 	}
 
-	// An event that is not allowed fails the transaction, with an error that says what is.
+	// An event that is not allowed fails the transaction, with an error that says what
+	// is allowed.
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		_, err := outbox.Append(ctx, tx, outbox.Draft{Topic: "user//42", Type: "order.placed"})
 		return err

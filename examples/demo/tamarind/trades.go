@@ -93,7 +93,7 @@ func (b *Business) Execute(ctx context.Context, trader string, item int64) (Trad
 
 // Failure is a failed action, with the data to try it again.
 type Failure struct {
-	// What has the value trade.
+	// Values of What: trade.
 	What  string `json:"what"`
 	Item  int64  `json:"item"`
 	Title string `json:"title"`
