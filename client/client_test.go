@@ -136,8 +136,14 @@ func TestScript_IsSmall(t *testing.T) {
 		"renewal": "the renewal of tokens", "client.all.js": "all of it in one file",
 	} {
 		found := regexp.MustCompile(`(?m)^\| ` + row + `[^|]*\| ([\d,]+) \|`).FindSubmatch(document)
-		if found == nil || strings.ReplaceAll(string(found[1]), ",", "") != strconv.Itoa(sizes[kind]) {
-			t.Errorf("docs/client.md says that %s has %q bytes; it has %d", row, found, sizes[kind])
+		if found == nil {
+			t.Errorf("docs/client.md does not say how large %s is", row)
+			continue
+		}
+		// Another version of Go may compress a little more or less.
+		said, err := strconv.Atoi(strings.ReplaceAll(string(found[1]), ",", ""))
+		if err != nil || said < sizes[kind]*99/100 || said > sizes[kind]*101/100 {
+			t.Errorf("docs/client.md says that %s has %s bytes; it has %d", row, found[1], sizes[kind])
 		}
 	}
 	t.Logf("all of them: gzipped %d", all)

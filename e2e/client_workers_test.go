@@ -91,21 +91,15 @@ func partsAway(t *testing.T, s *stage) {
 	here.site = newSite(t, s.net.base) // of which the browser has kept nothing
 	s = &here
 	s.site.partless.Store(true)
-	refused := func(more int64) {
-		t.Helper()
-		before := s.site.refused.Load()
-		testkit.Eventually(t, "parts are asked for", func() bool { return s.site.refused.Load() >= before+more })
-	}
-
 	sharing := s.page(t, "share: 'parts', from: 'earliest', retry: {max: 500}")
 	until(t, sharing, "it waits", "stream.state === 'waiting'")
-	refused(2)
+	testkit.Eventually(t, "parts are asked for again", func() bool { return s.site.refused.Load() > 4 })
 	s.add(t, "a")
 
 	in := s.page(t, fmt.Sprintf("topics: ['%s/a'], from: 'earliest', transport: 'stream', retry: {max: 500}", s.topic))
 	isLive(t, in)
 	in.eval(t, fmt.Sprintf("void stream.add('%s/b', {from: 'earliest'})", s.topic))
-	refused(4)
+	until(t, in, "it waits too", "stream.state === 'waiting'")
 	s.add(t, "b", "a", "other")
 
 	s.site.partless.Store(false)
