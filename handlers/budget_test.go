@@ -76,6 +76,30 @@ func TestAnswers_ThatNobodyReadsEnd(t *testing.T) {
 	}
 }
 
+// A reader that takes nothing ends its stream as stalled over HTTP/2 too.
+func TestStream_OverHTTP2EndsAsStalled(t *testing.T) {
+	n := newNode(t, func(n *node) {
+		n.streamer.Stall = 200 * time.Millisecond
+		n.start = func(server *httptest.Server) {
+			server.Config.Protocols = new(http.Protocols)
+			server.Config.Protocols.SetUnencryptedHTTP2(true)
+			server.Start()
+		}
+	})
+	d, err := badnet.DialDeaf(t.Context(), strings.TrimPrefix(n.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close() //nolint:errcheck // the server may have closed it
+	if err := d.Get("/events?topic=a", "accept", "text/event-stream"); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return len(n.streamer.Stats().Ended) > 0 })
+	if ended := n.streamer.Stats().Ended; ended["stalled"] != 1 {
+		t.Errorf("it ended as %v", ended)
+	}
+}
+
 // A stream without pending data does not count as unread: over HTTP/2 too it lasts,
 // however rare its heartbeats are.
 func TestStream_OverHTTP2LastsBetweenHeartbeats(t *testing.T) {

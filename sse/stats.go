@@ -16,6 +16,8 @@ type Stats struct {
 	// and without a goroutine; Current, live, or about to be, with one; Lagging, whose
 	// queue was full and who receive frames from the replay buffer; Behind, which go back to replay.
 	Open, Parked, Current, Lagging, Behind int
+	// Waiting are the streams and polls that wait for their turn to read the table.
+	Waiting int
 	// Queued are the frames that wait in the queues of all.
 	Queued int
 	// Events counts events written to the sockets of streams, each once for each stream;
@@ -54,6 +56,7 @@ func (s *Streamer) Stats() Stats {
 		Replays: s.counts.replays.Load(), Polls: s.counts.polls.Load(),
 		Memory: s.Hub.Buffer.memory.pages(), Table: s.Hub.Buffer.table.pages(), Fell: s.Hub.Buffer.behind.Load(),
 	}
+	st.Waiting = s.Hub.Buffer.slots.Waiting() + s.Hub.Buffer.lanes.Waiting() + s.Hub.Buffer.starts.Waiting()
 	st.BufferBytes, st.BufferEvents, st.BufferLimit = s.Hub.Buffer.held()
 	st.Gaps, st.Ended = s.counts.maps()
 	sent := s.pool.sent.sum(&s.pool.inline)

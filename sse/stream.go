@@ -92,8 +92,10 @@ func (t *stream) finish(ctx context.Context, err error) {
 		t.sub.Close()
 	}
 	isStalled := errors.Is(err, os.ErrDeadlineExceeded)
+	// Over HTTP/2 a deadline that passes cancels the request, as a reader that leaves does.
+	canceled := ctx.Err() != nil && !(isStalled && t.conn == nil && errors.Is(context.Cause(ctx), context.Canceled))
 	switch {
-	case ctx.Err() != nil:
+	case canceled:
 		err = context.Cause(ctx)
 	case isStalled:
 		if err = ErrStalled; t.conn != nil && t.why.Load() != nil {

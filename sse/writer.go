@@ -3,6 +3,7 @@ package sse
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -96,7 +97,8 @@ func (w *writer) flush() (err error) {
 
 // write waits until the reader has taken p, but no longer than the stall time.
 func (w *writer) write(p []byte) error {
-	if err := w.to.SetWriteDeadline(time.Now().Add(w.Stall)); err != nil {
+	began := time.Now()
+	if err := w.to.SetWriteDeadline(began.Add(w.Stall)); err != nil {
 		return fmt.Errorf("set a write deadline: %w", err)
 	}
 	w.hurry() // endNow may have been before
@@ -108,6 +110,10 @@ func (w *writer) write(p []byte) error {
 	w.writing.Store(0)
 	if err != nil {
 		w.torn = true
+		if time.Since(began) >= w.Stall {
+			// Over HTTP/2 the error is that the stream is closed.
+			err = errors.Join(os.ErrDeadlineExceeded, err)
+		}
 		return fmt.Errorf("write to a stream: %w", err)
 	}
 	w.heartbeat.Reset(w.Heartbeat)

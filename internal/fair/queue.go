@@ -132,6 +132,16 @@ func (q *Queue) Used() int {
 	return q.used
 }
 
+// Waiting returns how many requests wait for a place.
+func (q *Queue) Waiting() (n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, requests := range q.requests {
+		n += len(requests)
+	}
+	return n
+}
+
 // forget removes a request that waits, and its principal from the turns if it was the last.
 func (q *Queue) forget(principal string, i int) {
 	if q.requests[principal] = slices.Delete(q.requests[principal], i, i+1); len(q.requests[principal]) > 0 {

@@ -84,6 +84,7 @@ func (w writer) streams(s sse.Stats) {
 	w.counter("sent_bytes_total", "Bytes written to streams.", s.Bytes)
 	w.counter("writes_total", "Writes to streams.", s.Writes)
 	w.histogram("dispatch_to_socket_seconds", "Time from the first live event of a write being handed out to the end of the write.", s.Dispatch)
+	w.gauge("replays_waiting", "Streams and polls that wait for their turn to read the table.", float64(s.Waiting))
 	w.counter("replays_total", "Replays of streams that had a stretch to go.", s.Replays)
 	const pages, events = "Pages of replays, by where they came from.", "Events in pages of replays, by where they came from."
 	w.counter("replay_pages_total", pages, s.Memory.Pages, "source", "memory")
