@@ -111,17 +111,17 @@ INSERT INTO outcrier.admin_request (requested_at, node, subject, client_address,
 
 // adminViews are the views, each with a selector that matches when it is ready.
 var adminViews = map[string]string{
-	"":           `document.querySelectorAll('.plot svg').length === 3 && document.querySelectorAll('[data-testid=nodes] tbody tr').length === 1 && document.querySelectorAll('[data-testid=pending] tbody tr').length === 1`,
-	"streams":    `document.querySelectorAll('[data-testid=stream]').length === 3`,
-	"history":    `document.querySelectorAll('[data-testid=events] li').length === 50`,
-	"event/7":    `document.querySelectorAll('[data-testid=receipt]').length > 0 && document.querySelector('[data-testid=payload]').textContent.includes('submission')`,
-	"people":     `document.querySelectorAll('[data-testid=person]').length === 2`,
-	"people/ann": `document.querySelectorAll('[data-testid=sent]').length > 0`,
-	"trends":     `document.querySelectorAll('[data-testid=trend] li').length === 6 && document.querySelector('.plot svg') !== null`,
-	"erased":     `document.querySelectorAll('[data-testid=erasure]').length === 2`,
-	"catalogue":  `document.querySelectorAll('[data-testid=types] > li').length >= 8`,
-	"requests":   `document.querySelectorAll('[data-testid=request]').length >= 4`,
-	"scheduled":  `document.querySelectorAll('[data-testid=planned]').length === 4`,
+	"":                   `document.querySelectorAll('.plot svg').length === 3 && document.querySelectorAll('[data-testid=nodes] tbody tr').length === 1 && document.querySelectorAll('[data-testid=pending] tbody tr').length === 1`,
+	"streams":            `document.querySelectorAll('[data-testid=stream]').length === 3`,
+	"history":            `document.querySelectorAll('[data-testid=events] li').length === 50`,
+	"event/7":            `document.querySelectorAll('[data-testid=receipt]').length > 0 && document.querySelector('[data-testid=payload]').textContent.includes('submission')`,
+	"people":             `document.querySelectorAll('[data-testid=person]').length === 2`,
+	"people/ann":         `document.querySelectorAll('[data-testid=sent]').length > 0`,
+	"trends":             `document.querySelectorAll('[data-testid=trend] li').length === 6 && document.querySelector('.plot svg') !== null`,
+	"erased":             `document.querySelectorAll('[data-testid=erasure]').length === 2`,
+	"catalogue":          `document.querySelectorAll('[data-testid=types] > li').length >= 8`,
+	"requests?acts=true": `document.querySelectorAll('[data-testid=request]').length === 3`,
+	"scheduled":          `document.querySelectorAll('[data-testid=planned]').length === 4`,
 }
 
 // cutHints are the placeholders that have no room in their fields.

@@ -6,6 +6,9 @@ import { count, known, t } from './words.js';
 // name is the word for a request: get_history_id of GET /admin/api/history/:id.
 const name = (request) => request.replace(/^HEAD /, 'GET ').replace('/admin/api/', '').replace(/\W+/g, '_').toLowerCase();
 
+// labels are the words of values that the page calls by another name.
+const labels = { event: 'event_id', of: 'subject', sub: 'subject' };
+
 // requests shows what admins asked and did, and what came of it.
 export function requests(main, page, query) {
   page.title(t('requests'));
@@ -31,7 +34,7 @@ export function requests(main, page, query) {
   const values = (all) => Object.entries(all ?? {}).filter(([each]) => each !== 'what');
   // chips shows values; what has a page of its own links to it.
   const chips = (all, event) => all.length > 0 && el('ul', { class: 'chips' }, all.map(([each, value]) => {
-    const text = `${each}: ${each === 'events' || each === 'streams' ? count(Number(value)) : value}`;
+    const text = `${known(labels[each] ?? each) ?? each}: ${each === 'events' || each === 'streams' ? count(Number(value)) : value}`;
     const to = each === 'event' || (each === 'id' && event) ? `event/${value}` : each === 'subject' || each === 'of' || each === 'sub' ? `people/${encodeURIComponent(value)}` : null;
     return el('li', {}, to ? el('a', { href: `#/${to}` }, text) : text);
   }));
