@@ -206,13 +206,13 @@ func (e sqlError) Error() string    { return "ERROR: " + string(e) }
 func (e sqlError) SQLState() string { return string(e) }
 
 // A failure that may pass when the request is repeated says so, and is logged below the
-// level of errors.
+// level of warnings.
 func TestAppend_WhatMayPassIsToBeTriedAgain(t *testing.T) {
 	for code, says := range map[sqlError]string{"40001": "again", "40P01": "again", "57P01": "not available", "23505": "not available"} {
 		var log lines
 		config := handlers.Config{
 			Streamer: sse.NewStreamer(sse.NewHub(&sse.Buffer{}), nil), Access: handlers.Access{Open: true}, MaxBody: maxBody,
-			Log:    slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError})),
+			Log:    slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 			Append: func(context.Context, []outbox.Draft) ([]int64, error) { return nil, fmt.Errorf("append: %w", code) },
 		}
 		server := httptest.NewServer(handlers.New(config))
