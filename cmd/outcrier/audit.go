@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/outcrier/outcrier/internal/duration"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -26,7 +27,7 @@ type auditVerifyConfig struct {
 // auditExportConfig is the settings of "outcrier audit export".
 type auditExportConfig struct {
 	DatabaseSettings
-	Since  string    `scope:"audit-export" name:"since" help:"where to begin: a time (RFC 3339), a duration back like 24h, or the cursor of the last line of an earlier export; the oldest record by default"`
+	Since  string    `scope:"audit-export" name:"since" help:"where to begin: a time (RFC 3339), a duration back like 24h or 7d, or the cursor of the last line of an earlier export; the oldest record by default"`
 	Until  time.Time `scope:"audit-export" name:"until" help:"the time to end before; by default a minute ago"`
 	Output string    `scope:"audit-export" name:"output" default:"-" help:"the file to append to, continuing after its last line; - is standard output"`
 	LogSettings
@@ -68,7 +69,7 @@ func (c *auditVerifyConfig) check(r *report) {
 func (c *auditExportConfig) check(r *report) {
 	c.required(r)
 	if _, err := c.begins(time.Now()); err != nil {
-		r.reject("since", "want a time (RFC 3339), a duration back like 24h, or the cursor of a line")
+		r.reject("since", "want a time (RFC 3339), a duration back like 24h or 7d, or the cursor of a line")
 	}
 	if c.Output != "-" && r.given("since") {
 		r.reject("since", "--output is given too, which goes on behind its last line")
@@ -80,7 +81,7 @@ func (c *auditExportConfig) begins(now time.Time) (outbox.AuditCursor, error) {
 	if c.Since == "" {
 		return outbox.AuditCursor{}, nil
 	}
-	if back, err := time.ParseDuration(c.Since); err == nil && back > 0 {
+	if back, err := duration.Parse(c.Since); err == nil && back > 0 {
 		return outbox.AuditCursor{RecordedAt: now.Add(-back)}, nil
 	}
 	if at, err := time.Parse(time.RFC3339Nano, c.Since); err == nil {

@@ -165,7 +165,7 @@ func TestAudit_ExportGoesOnWhereItEnded(t *testing.T) {
 	if rest, _ := keys(call("--since", cursors[29]).stdout); !slices.Equal(rest, got[30:]) {
 		t.Errorf("behind a cursor come %q, want %q", rest, got[30:])
 	}
-	if all, _ := keys(call("--since", "96h").stdout); !slices.Equal(all, got) {
+	if all, _ := keys(call("--since", "4d").stdout); !slices.Equal(all, got) {
 		t.Errorf("of four days come %q", all)
 	}
 	if none, _ := keys(call("--since", "48h").stdout); len(none) > 0 {

@@ -167,7 +167,7 @@ func TestServe_LetsInByTokenOnly(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		printed := &notice{on: "hunter2", call: cancel}
 		var stderr bytes.Buffer
-		code := run(ctx, []string{"tail", "--topic", topic, "--from", "earliest", "--format", "payload"}, environ, strings.NewReader(""), printed, &stderr)
+		code := run(ctx, []string{"tail", "--topic", topic, "--from", "7d", "--format", "payload"}, environ, strings.NewReader(""), printed, &stderr)
 		if want == "" && (code != exitDone || printed.String() != `{ "pin":  "hunter2" }`+"\n") || want != "" && (code != exitFailed || !strings.Contains(stderr.String(), want)) {
 			t.Errorf("tail of %s: %d, %q, %s", topic, code, printed.String(), stderr.String())
 		}

@@ -18,7 +18,6 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/outcrier/outcrier"
-	"github.com/outcrier/outcrier/internal/duration"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
@@ -60,9 +59,6 @@ func (c *tailConfig) check(r *report) {
 	}
 	if slices.Contains(c.Types, "") {
 		r.reject("type", "none can be empty")
-	}
-	if back, err := duration.Parse(c.From); err == nil {
-		c.From = back.String()
 	}
 	if !r.given("log-level") {
 		c.LogLevel = "warn" // a person follows events

@@ -86,7 +86,7 @@ func TestSchema_MayHaveOtherNames(t *testing.T) {
 		}
 		found := examine(t, Config{DatabaseURL: url, Schema: m.Schema})
 		found.want(t, OK, "schema", "as the migrations made them")
-		found.want(t, OK, "grants", "have what they need, and nobody has more")
+		found.want(t, OK, "grants", "have their rights, and no role has more")
 		found.want(t, OK, "migrations")
 	}
 	run(t, conn, `ALTER VIEW public.outbox SET SCHEMA app; ALTER VIEW app.outbox RENAME TO "Events"`)
