@@ -127,7 +127,7 @@ type Config struct {
 
 	// Heartbeat is the longest time without a byte on a stream. 15 s by default.
 	Heartbeat time.Duration
-	// Stall is the time without progress of a write after which its stream is ended. 30 s
+	// Stall is the time after which a stream is ended if its reader takes nothing. 30 s
 	// by default.
 	Stall time.Duration
 	// Retry is the mean time after which a browser reconnects, spread from half to one and

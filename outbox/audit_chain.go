@@ -185,7 +185,7 @@ func (v *AuditVerified) holds(head AuditLink) {
 	for _, day := range v.Days {
 		if day.Day.Equal(head.Day) {
 			if !bytes.Equal(day.Link, head.Link) {
-				v.fault("%s: the link is not the one that was noted: the chain was made anew", day.Day.Format(time.DateOnly))
+				v.fault("%s: the link is not the one that was noted: the chain was recomputed", day.Day.Format(time.DateOnly))
 			}
 			return
 		}

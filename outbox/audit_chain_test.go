@@ -126,10 +126,10 @@ func TestAuditChain_ShowsWhatWasRemovedOrAltered(t *testing.T) {
 	exec(t, pool, `TRUNCATE outcrier.audit_day`)
 	link(t, pool)
 	if faults := verify(t, pool).Faults; len(faults) > 0 {
-		t.Errorf("made anew: %q", faults)
+		t.Errorf("recomputed: %q", faults)
 	}
-	if faults := verify(t, pool, head).Faults; len(faults) != 1 || !strings.Contains(faults[0], "made anew") {
-		t.Errorf("made anew, against the head: %q", faults)
+	if faults := verify(t, pool, head).Faults; len(faults) != 1 || !strings.Contains(faults[0], "recomputed") {
+		t.Errorf("recomputed, against the head: %q", faults)
 	}
 	if faults := verify(t, pool, outbox.AuditLink{Day: head.Day.AddDate(1, 0, 0), Link: head.Link}).Faults; len(faults) != 1 {
 		t.Errorf("against a head that there is not: %q", faults)

@@ -36,7 +36,7 @@ import (
 type Config struct {
 	// Issuer is the provider's address, as its tokens have it in iss.
 	Issuer string
-	// ClientID is what the provider calls this application.
+	// ClientID is the client id of this application at the provider.
 	ClientID string
 	// ClientSecret returns what the provider gave it, as it is now. The key of sessions is
 	// made of it: another secret ends them all.

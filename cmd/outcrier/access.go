@@ -34,8 +34,8 @@ func (a AccessSettings) check(r *report) {
 
 // ProxySettings has the trusted proxies.
 type ProxySettings struct {
-	TrustProxies []string `name:"trust-proxy" help:"the network of proxies that are believed about a client's address and TLS, like 10.0.0.0/8"`
-	ProxyHeader  string   `name:"proxy-header" default:"X-Forwarded-For" allow:"X-Forwarded-For|Forwarded" help:"the header that they set, and clients can't: X-Forwarded-For, with X-Forwarded-Proto, or Forwarded"`
+	TrustProxies []string `name:"trust-proxy" help:"the network of proxies whose headers about a client's address and TLS are trusted, like 10.0.0.0/8"`
+	ProxyHeader  string   `name:"proxy-header" default:"X-Forwarded-For" allow:"X-Forwarded-For|Forwarded" help:"the header that these proxies set and clients can't (with X-Forwarded-For goes X-Forwarded-Proto)"`
 }
 
 func (p ProxySettings) check(r *report) {
@@ -69,20 +69,20 @@ func parseNetwork(text string) (netip.Prefix, error) {
 // all clients count as one, those per client are off unless they are set.
 type LimitSettings struct {
 	StreamsPerPrincipal int           `name:"max-streams-per-principal" default:"100" allow:"0..1000000" help:"the streams and polls that may be open at a time for one subject of tokens; 0 for no limit, as in dev mode"`
-	StreamsPerAddress   int           `name:"max-streams-per-address" default:"1000" allow:"0..1000000" help:"the same for one address, or network of 64 bits in IPv6"`
-	MaxTopics           int           `name:"max-topics" default:"256" allow:"1..10000" help:"the topics that a stream may name, and as many types"`
+	StreamsPerAddress   int           `name:"max-streams-per-address" default:"1000" allow:"0..1000000" help:"the same for one client address, or /64 network in IPv6"`
+	MaxTopics           int           `name:"max-topics" default:"256" allow:"1..10000" help:"the number of topics that a stream may name, and the number of types"`
 	PublishRate         float64       `name:"publish-rate" default:"1000" allow:"0..1000000" help:"the events per second that one subject may publish by HTTP; 0 for no limit, as in dev mode"`
 	PublishBytes        byteSize      `name:"publish-bytes" default:"4MiB" allow:"0|1KiB..1024MiB" help:"the bytes of events per second that one subject may send to be published; 0 for no limit, as in dev mode"`
 	OpenRate            float64       `name:"open-rate" default:"50" allow:"0..1000000" help:"the streams, polls and single events that one subject may ask for per second, beyond 200 at once; 0 for no limit, as in dev mode"`
-	MaxScheduled        int           `name:"max-scheduled" default:"10000" allow:"0..10000000" help:"the events that one subject scheduled by HTTP and that wait for their time; 0 for no limit, as in dev mode"`
+	MaxScheduled        int           `name:"max-scheduled" default:"10000" allow:"0..10000000" help:"the events that one subject may have scheduled by HTTP at a time; 0 for no limit, as in dev mode"`
 	ScheduleAhead       time.Duration `name:"schedule-ahead" default:"8760h" allow:"0|1m.." help:"how far ahead an event may be scheduled by HTTP; 0 for no limit"`
-	MaxBuffered         byteSize      `name:"max-buffered" default:"128MiB" allow:"0|1MiB..65536MiB" help:"the bytes of bodies and answers that the node holds at a time; a body counts four times; 0 for no limit"`
+	MaxBuffered         byteSize      `name:"max-buffered" default:"128MiB" allow:"0|1MiB..65536MiB" help:"the bytes of request bodies and answers that the node holds in memory at a time; a body counts four times; 0 for no limit"`
 	MaxBufferedEach     byteSize      `name:"max-buffered-per-principal" default:"32MiB" allow:"0|1MiB..65536MiB" help:"the same for one subject; 0 for no limit, as in dev mode"`
 	MaxBody             byteSize      `name:"max-body" default:"4MiB" allow:"1KiB..128MiB" help:"the largest body of a request"`
-	BodyTime            time.Duration `name:"body-time" default:"30s" allow:"1s..10m" help:"the time that a body may take to come"`
+	BodyTime            time.Duration `name:"body-time" default:"30s" allow:"1s..10m" help:"the time within which a body must arrive"`
 	MaxURL              byteSize      `name:"max-url" default:"32KiB" allow:"1KiB..1MiB" help:"the longest path of a request with its query"`
 	MaxHeader           byteSize      `name:"max-header" default:"64KiB" allow:"4KiB..1MiB" help:"the largest header of a request, its path and query included"`
-	HeaderTime          time.Duration `name:"header-time" default:"5s" allow:"100ms..1m" help:"the time that a header may take to come, and a TLS handshake"`
+	HeaderTime          time.Duration `name:"header-time" default:"5s" allow:"100ms..1m" help:"the time within which a header must arrive, and a TLS handshake end"`
 }
 
 // withoutPrincipals turns off the limits per client that were not set explicitly.

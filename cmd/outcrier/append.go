@@ -21,11 +21,11 @@ type appendConfig struct {
 	RemoteSettings
 	Topic     string            `scope:"append" name:"topic" help:"what clients select on, like user/42"`
 	Type      string            `scope:"append" name:"type" help:"what happened, like audit.approved"`
-	Payload   string            `scope:"append" name:"payload" default:"-" secret:"true" help:"its JSON; - reads standard input"`
+	Payload   string            `scope:"append" name:"payload" default:"-" secret:"true" help:"the payload's JSON; - reads standard input"`
 	Source    string            `scope:"append" name:"source" default:"/" help:"which system, service or component it comes from (a URI reference)"`
-	Headers   map[string]string `scope:"append" name:"header" help:"what travels with it, like traceparent=…"`
+	Headers   map[string]string `scope:"append" name:"header" help:"a header of the event, like traceparent=…"`
 	DedupKey  string            `scope:"append" name:"dedup-key" help:"a second append with the same key stores nothing"`
-	DeliverAt time.Time         `scope:"append" name:"deliver-at" help:"when to deliver it, when not at once"`
+	DeliverAt time.Time         `scope:"append" name:"deliver-at" help:"when to deliver it; at once by default"`
 	LogSettings
 }
 

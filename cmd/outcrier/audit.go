@@ -19,7 +19,7 @@ import (
 // auditVerifyConfig is the settings of "outcrier audit verify".
 type auditVerifyConfig struct {
 	DatabaseSettings
-	Heads []string `scope:"audit-verify" name:"head" help:"a link that an earlier run printed; it must still be in the chain"`
+	Heads []string `scope:"audit-verify" name:"head" help:"a head that an earlier run printed; it must still be in the chain"`
 	JSON  bool     `scope:"audit-verify" name:"json" help:"print one JSON object instead"`
 	LogSettings
 }

@@ -59,10 +59,10 @@ func TestAudit_VerifySaysWhatWasAltered(t *testing.T) {
 	exec(`TRUNCATE outcrier.audit_day`)
 	exec(`SELECT outcrier.link_audit_days()`)
 	if got := call(); got.code != exitDone {
-		t.Errorf("with a chain made anew: %+v", got)
+		t.Errorf("with a chain recomputed: %+v", got)
 	}
-	if got := call("--head", head[1]); got.code != exitFailed || !strings.Contains(got.stdout, "made anew") {
-		t.Errorf("with a chain made anew, and the head: %+v", got)
+	if got := call("--head", head[1]); got.code != exitFailed || !strings.Contains(got.stdout, "recomputed") {
+		t.Errorf("with a chain recomputed, and the head: %+v", got)
 	}
 }
 

@@ -24,14 +24,14 @@ type catalogueListConfig struct {
 // leave the entry's fields unchanged.
 type catalogueSetConfig struct {
 	DatabaseSettings
-	Type          string   `scope:"catalogue-set" name:"type" help:"the type of events that is described, like audit.approved"`
-	Title         string   `scope:"catalogue-set" name:"title" help:"what it is called; has to be given for a new type"`
-	Description   string   `scope:"catalogue-set" name:"description" help:"what it means, in a sentence or two"`
+	Type          string   `scope:"catalogue-set" name:"type" help:"the type of event, like audit.approved"`
+	Title         string   `scope:"catalogue-set" name:"title" help:"its title; required for a new type"`
+	Description   string   `scope:"catalogue-set" name:"description" help:"its meaning, in a sentence or two"`
 	Code          string   `scope:"catalogue-set" name:"code" help:"a short name for people to quote, like AUDIT-2; no other type can have it"`
 	Severity      string   `scope:"catalogue-set" name:"severity" help:"info, warning or error; info for a new type"`
 	Action        string   `scope:"catalogue-set" name:"action" help:"what the client should do: none, refresh, retry, sign_in_again, contact_support, show_details, or one of your clients' own; none for a new type"`
 	PayloadSchema string   `scope:"catalogue-set" name:"payload-schema" help:"the JSON Schema that payloads must match; - reads standard input, and null removes it"`
-	Clear         []string `scope:"catalogue-set" name:"clear" allow:"description|code|payload-schema" help:"what to remove from the entry"`
+	Clear         []string `scope:"catalogue-set" name:"clear" allow:"description|code|payload-schema" help:"the fields to remove from the entry"`
 	JSON          bool     `scope:"catalogue-set" name:"json" help:"read all of the entry from standard input, as JSON with these names; the schema is payload_schema"`
 	LogSettings
 }

@@ -16,9 +16,9 @@ import (
 
 // ClientCertificateSettings configures the certificates of clients (mTLS).
 type ClientCertificateSettings struct {
-	TLSClientCA         string `name:"tls-client-ca" help:"a PEM file with the authorities of clients' certificates: connections without one of theirs are refused; read anew when it changes"`
-	TLSClientOptional   bool   `name:"tls-client-optional" help:"let in connections without a certificate too, as of browsers; one that is shown still has to be good"`
-	TLSClientIdentities string `name:"tls-client-identities" help:"a JSON file of what the holders of certificates may without a token, by name, like {\"cn:prometheus\": {\"outcrier\": {\"admin\": [\"metrics\"]}}}; read anew when it changes"`
+	TLSClientCA         string `name:"tls-client-ca" help:"a PEM file with the authorities of clients' certificates: connections without one of theirs are refused; read again when it changes"`
+	TLSClientOptional   bool   `name:"tls-client-optional" help:"accept connections without a certificate too, such as browsers'; a certificate that is shown must still be valid"`
+	TLSClientIdentities string `name:"tls-client-identities" help:"a JSON file with the identities of certificate holders, who need no token, by name, like {\"cn:prometheus\": {\"outcrier\": {\"admin\": [\"metrics\"]}}}; read again when it changes"`
 }
 
 func (s ClientCertificateSettings) check(r *report, encrypted, autocert bool) {

@@ -17,10 +17,10 @@ import (
 type doctorConfig struct {
 	DatabaseSettings
 	DirectURL   string `name:"direct-url" secret:"true" help:"the same database without a pooler between, as the server has it; by default the database URL"`
-	URL         string `name:"url" secret:"true" help:"a server as its readers reach it, to be tested from end to end: a probe is appended on a topic under outcrier/doctor/"`
+	URL         string `name:"url" secret:"true" help:"a server's public URL, to test from end to end: a probe is appended on a topic under outcrier/doctor/"`
 	Token       string `name:"token" secret:"true" help:"a token to explain, and to use at --url; better in its variable than on the command line"`
 	KeySettings `group:"Access"`
-	Patience    time.Duration `scope:"doctor" name:"patience" default:"20s" allow:"100ms..10m" help:"how long a heartbeat at --url is waited for: longer than the server's --heartbeat"`
+	Patience    time.Duration `scope:"doctor" name:"patience" default:"20s" allow:"100ms..10m" help:"how long to wait for a heartbeat at --url; must be longer than the server's --heartbeat"`
 	JSON        bool          `scope:"doctor" name:"json" help:"print the findings as JSON"`
 	LogSettings
 }

@@ -16,10 +16,10 @@ import (
 // healthConfig is the settings of "outcrier health". Listen, TLSCert and
 // AutocertHosts are those that the server was started with.
 type healthConfig struct {
-	URL           string        `name:"url" secret:"true" help:"the server, like http://127.0.0.1:8080; by default the one on this machine that the next settings are of"`
+	URL           string        `name:"url" secret:"true" help:"the server, like http://127.0.0.1:8080; by default the one on this machine that the next settings describe"`
 	Listen        string        `name:"listen" default:"127.0.0.1:8080" help:"the address that the server listens on"`
 	TLSCert       string        `name:"tls-cert" help:"the certificate of the server, if it speaks TLS; on this machine it is not verified"`
-	AutocertHosts []string      `name:"autocert-host" help:"the same of certificates that it gets by itself"`
+	AutocertHosts []string      `name:"autocert-host" help:"the names that the server gets certificates for, if it gets them by itself"`
 	Alive         bool          `scope:"health" name:"alive" help:"ask whether the process answers, not whether it is ready for streams"`
 	Timeout       time.Duration `scope:"health" name:"timeout" default:"4s" allow:"100ms..1m" help:"how long to wait for an answer"`
 	LogSettings

@@ -15,15 +15,15 @@ import (
 // KeySettings has the keys that verify tokens.
 type KeySettings struct {
 	JWTSecret     string   `name:"jwt-secret" secret:"true" help:"the secret of tokens signed with HS256, at least 32 bytes; better in its variable or a file than on the command line"`
-	JWTSecretFile string   `name:"jwt-secret-file" help:"a file with that secret, without the line break at its end; read anew when it changes"`
-	JWTKeyFiles   []string `name:"jwt-key-file" help:"a PEM file of public keys, RSA, P-256 or Ed25519, of tokens signed with RS256, ES256 or EdDSA; read anew when it changes"`
+	JWTSecretFile string   `name:"jwt-secret-file" help:"a file with that secret, without the line break at its end; read again when it changes"`
+	JWTKeyFiles   []string `name:"jwt-key-file" help:"a PEM file of public keys, RSA, P-256 or Ed25519, of tokens signed with RS256, ES256 or EdDSA; read again when it changes"`
 	// JWKSURL can have a password.
 	JWKSURL      string        `name:"jwks-url" secret:"true" help:"where the issuer publishes its keys, like https://issuer.example.com/.well-known/jwks.json"`
-	JWKSRefresh  time.Duration `name:"jwks-refresh" default:"5m" allow:"10s..24h" help:"the time after which they are fetched anew"`
-	JWKSMaxAge   time.Duration `name:"jwks-max-age" default:"24h" allow:"0|1m..8760h" help:"the time for which they are trusted while they can't be fetched; then their tokens are answered 503; 0 for ever"`
+	JWKSRefresh  time.Duration `name:"jwks-refresh" default:"5m" allow:"10s..24h" help:"the time after which they are fetched again"`
+	JWKSMaxAge   time.Duration `name:"jwks-max-age" default:"24h" allow:"0|1m..8760h" help:"how long they are trusted while they can't be fetched; after that, requests with their tokens get 503; 0 is for ever"`
 	JWTIssuer    string        `name:"jwt-issuer" help:"the iss that a token must have; any by default"`
 	JWTAudience  string        `name:"jwt-audience" help:"the name of this server that a token must have in aud; by default it must have no aud"`
-	TokenMaxLife time.Duration `name:"token-max-life" default:"0" allow:"0|1m..87600h" help:"the longest time that a token may be good for, from iat to exp, or from now on if it has no iat; 0 for any"`
+	TokenMaxLife time.Duration `name:"token-max-life" default:"0" allow:"0|1m..87600h" help:"the longest time that a token may be valid, from iat to exp, or from now on if it has no iat; 0 for any"`
 	JWTLeeway    time.Duration `name:"jwt-leeway" default:"30s" allow:"0s..5m" help:"how far the clocks of issuer and server may be apart"`
 }
 

@@ -14,12 +14,12 @@ import (
 // LoginSettings configures where admins sign in, in addition to pasted tokens.
 type LoginSettings struct {
 	OIDCIssuer     string            `name:"oidc-issuer" help:"an OpenID Connect provider at which admins sign in, like https://login.example.com"`
-	OIDCClientID   string            `name:"oidc-client-id" help:"what the provider calls this application"`
-	OIDCSecretFile string            `name:"oidc-client-secret-file" help:"a file with the client's secret, without the line break at its end; read anew when it changes, and then all sessions end"`
-	OIDCRedirect   string            `name:"oidc-redirect-url" help:"where the provider sends people back to, as it is registered there, like https://events.example.com/admin/callback"`
-	OIDCScopes     []string          `name:"oidc-scope" help:"a scope to ask for beside openid, like groups"`
+	OIDCClientID   string            `name:"oidc-client-id" help:"the client id of this application at the provider"`
+	OIDCSecretFile string            `name:"oidc-client-secret-file" help:"a file with the client's secret, without the line break at its end; read again when it changes, and then all sessions end"`
+	OIDCRedirect   string            `name:"oidc-redirect-url" help:"the URL to which the provider sends people back, as registered there, like https://events.example.com/admin/callback"`
+	OIDCScopes     []string          `name:"oidc-scope" help:"a further scope to ask for, like groups"`
 	OIDCClaim      string            `name:"oidc-claim" default:"groups" help:"the claim of the ID token that has a person's groups"`
-	OIDCGrants     map[string]string `name:"oidc-grant" help:"what a group may, like oncall=read+operate, or admins=all"`
+	OIDCGrants     map[string]string `name:"oidc-grant" help:"the grants of a group, like oncall=read+operate, or admins=all"`
 	OIDCSession    time.Duration     `name:"oidc-session" default:"8h" allow:"5m..168h" help:"the time for which a person is signed in"`
 }
 

@@ -38,21 +38,21 @@ type migrateStatusConfig struct {
 type migrateSQLConfig struct {
 	OutboxSettings
 	PayloadLimitSettings
-	From int `scope:"migrate-sql" name:"from" default:"0" allow:"0.." help:"the version of a schema that is there: print only what comes after it"`
+	From int `scope:"migrate-sql" name:"from" default:"0" allow:"0.." help:"the version of an existing schema: print only the migrations after it"`
 	LogSettings
 }
 
 // migrateRolesConfig is the settings of "outcrier migrate roles".
 type migrateRolesConfig struct {
 	DatabaseSettings
-	Print bool `scope:"migrate-roles" name:"print" help:"print the SQL instead, for somebody with more rights to run it with psql"`
+	Print bool `scope:"migrate-roles" name:"print" help:"print the SQL instead, to be run with psql by a role that may create roles"`
 	LogSettings
 }
 
 // migrateDropConfig is the settings of "outcrier migrate drop".
 type migrateDropConfig struct {
 	DatabaseSettings
-	Database string `scope:"migrate-drop" name:"database" help:"the name of the database that the URL leads to, to confirm; on a terminal it is asked for"`
+	Database string `scope:"migrate-drop" name:"database" help:"the name of the database, as a confirmation; on a terminal the command asks for it"`
 	LogSettings
 }
 

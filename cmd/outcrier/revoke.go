@@ -14,10 +14,10 @@ import (
 type revokeConfig struct {
 	ConnectionSettings
 	Schema outbox.Schema `name:"schema" default:"outcrier" help:"the schema with all tables and functions of the outbox"`
-	Sub    string        `scope:"revoke" name:"sub" help:"the subject whose tokens are revoked, all that were issued until now"`
-	JTI    string        `scope:"revoke" name:"jti" help:"the id of the token that is revoked"`
-	Reason string        `scope:"revoke" name:"reason" help:"why, for the record"`
-	Within time.Duration `scope:"revoke" name:"expires-within" default:"0" allow:"0|1s.." help:"the time after which all of them have expired, if that is known: the revocation has no use later"`
+	Sub    string        `scope:"revoke" name:"sub" help:"revoke all tokens of this subject that were issued until now"`
+	JTI    string        `scope:"revoke" name:"jti" help:"revoke the token with this id (jti)"`
+	Reason string        `scope:"revoke" name:"reason" help:"the reason, which is kept on record"`
+	Within time.Duration `scope:"revoke" name:"expires-within" default:"0" allow:"0|1s.." help:"the time after which all these tokens have expired, if you know it: the revocation is dropped then"`
 	LogSettings
 }
 

@@ -12,7 +12,7 @@ type serveConfig struct {
 	TLSSettings    `group:"Listening"`
 	// Dev needs no token from clients unless there are keys to verify them with, and a
 	// private Postgres replaces a database that isn't configured.
-	Dev bool `name:"dev" help:"for development: no tokens, on loopback only, unless keys are given, and a private Postgres where no database URL is given"`
+	Dev bool `name:"dev" help:"for development: without keys, no token is needed and only loopback is served; without a database URL, a private Postgres runs"`
 	LogSettings
 }
 

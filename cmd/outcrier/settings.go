@@ -30,7 +30,7 @@ type ConnectionSettings struct {
 // OutboxSettings says what the outbox is called in its database.
 type OutboxSettings struct {
 	Schema outbox.Schema `name:"schema" default:"outcrier" help:"the schema with all tables and functions of the outbox"`
-	Outbox string        `name:"outbox" help:"the view that applications insert into, as schema.name, for when it is made; by default outbox in the first schema of the connection's search_path"`
+	Outbox string        `name:"outbox" help:"where migrate creates the view that applications insert into, as schema.name; by default outbox in the first schema of the connection's search_path"`
 }
 
 // DatabaseSettings says where the outbox is.
@@ -129,17 +129,17 @@ type ServerSettings struct {
 	// DirectURL is never empty where DatabaseURL isn't.
 	DirectURL     string        `group:"Database" name:"direct-url" secret:"true" help:"the same database without a pooler in between, for LISTEN; by default the database URL"`
 	DirectURLFile string        `group:"Database" name:"direct-url-file" help:"a file with that URL, read again for each connection"`
-	Data          string        `group:"Database" name:"data" help:"the folder of the private Postgres that runs where no database URL is given; by default one of this user's"`
+	Data          string        `group:"Database" name:"data" help:"the folder of the private Postgres, which runs if no database URL is given; by default a folder of this user"`
 	Migrate       bool          `group:"Database" name:"migrate" help:"apply the migrations at start; by default in dev mode only"`
 	Node          string        `group:"Operation" name:"node" help:"the name of this process among the nodes; by default the host's with a random suffix"`
 	Wake          string        `group:"Following the table" name:"wake" default:"notify" allow:"notify|poll" help:"how the tail learns of commits while it is idle: notify (LISTEN/NOTIFY), or poll (a read every 100ms)"`
 	Turn          time.Duration `group:"Following the table" name:"turn" default:"10ms" allow:"1ms..1s" help:"the time between two reads of the tail while events flow"`
 	IdleTurn      time.Duration `group:"Following the table" name:"idle-turn" default:"1s" allow:"10ms..60s" help:"the longest time between two reads of the tail"`
 	Heartbeat     time.Duration `group:"Streams" name:"heartbeat" default:"15s" allow:"100ms..5m" help:"the silence on a stream after which a heartbeat is sent"`
-	Stall         time.Duration `group:"Streams" name:"stall" default:"30s" allow:"1s..10m" help:"the time without progress of a write after which its stream is ended"`
+	Stall         time.Duration `group:"Streams" name:"stall" default:"30s" allow:"1s..10m" help:"the time after which a stream is ended if its reader takes nothing"`
 	Drain         time.Duration `group:"Streams" name:"drain" default:"5s" allow:"0s..5m" help:"the time over which all streams are ended when the server stops"`
 	Retry         time.Duration `group:"Streams" name:"retry" default:"3s" allow:"100ms..5m" help:"the time after which a browser reconnects, on average"`
-	Queue         int           `group:"Streams" name:"queue" default:"256" allow:"1..65536" help:"the frames that wait for one stream before it turns to replay"`
+	Queue         int           `group:"Streams" name:"queue" default:"256" allow:"1..65536" help:"the frames that may wait for one stream before it falls back to a replay"`
 	Ring          byteSize      `group:"Streams" name:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
 	Gzip          bool          `group:"Streams" name:"gzip" help:"gzip streams and polls for clients that accept it (each event is compressed once and shared)"`
 	Audit         bool          `group:"Retention and audit" name:"audit" help:"record in the table stream which streams received which events, for receipts and the admin page"`
@@ -148,15 +148,15 @@ type ServerSettings struct {
 	// MaxStreams is of this node, not of all.
 	MaxStreams int `group:"Streams" name:"max-streams" default:"20000" allow:"1..1000000" help:"the streams that may be open at a time"`
 	// DrainDelay comes before Drain.
-	DrainDelay    time.Duration `group:"Streams" name:"drain-delay" default:"0s" allow:"0s..5m" help:"the time from when readiness says no until the first stream is ended, for load balancers to take note"`
+	DrainDelay    time.Duration `group:"Streams" name:"drain-delay" default:"0s" allow:"0s..5m" help:"the time between /readyz turning to 503 and the end of the first stream, for load balancers to notice"`
 	LimitSettings `group:"Limits"`
 	ProxySettings `group:"Listening"`
 	Pool          int           `group:"Database" name:"pool" default:"8" allow:"1..1000" help:"the database connections for replay and appends"`
-	Metrics       string        `group:"Operation" name:"metrics" default:"admin" help:"who may read GET /metrics: admin for those whose token grants that, open for everyone, or an address of its own, like 127.0.0.1:9090, where everyone may who reaches it"`
+	Metrics       string        `group:"Operation" name:"metrics" default:"admin" help:"who may read GET /metrics: admin (a token that grants it), open (everyone), or an address of its own, like 127.0.0.1:9090 (everyone who reaches it)"`
 	Debug         string        `group:"Operation" name:"debug" help:"an address on loopback to serve Go's profiles at, like 127.0.0.1:6060; none by default"`
 	Retention     time.Duration `group:"Retention and audit" name:"retention" default:"168h" allow:"0|24h.." help:"the age at which events are removed; 0 keeps them for ever"`
 	// Retain are patterns with durations.
-	Retain map[string]time.Duration `group:"Retention and audit" name:"retain" help:"topics whose events are removed earlier than that, and at which age, 1m at least, like presence/**=1h; not for a pattern that begins with a wildcard"`
+	Retain map[string]time.Duration `group:"Retention and audit" name:"retain" help:"topics whose events are removed earlier, with the age (1m at least), like presence/**=1h; a pattern can't begin with a wildcard"`
 }
 
 // check takes open for a server that needs no token.

@@ -30,10 +30,10 @@ type tailConfig struct {
 	Topics []string `scope:"tail" name:"topic" default:"**" help:"the topic to follow, exact or a pattern"`
 	Types  []string `scope:"tail" name:"type" help:"the type to show, exact or with a final *; all by default"`
 	From   string   `scope:"tail" name:"from" default:"now" help:"where to begin: now, earliest, a position, a time (RFC 3339) or a duration back like 1h or 7d"`
-	Format string   `scope:"tail" name:"format" default:"text" allow:"text|cloudevents|payload" help:"what is printed of an event, one a line: text is for people"`
+	Format string   `scope:"tail" name:"format" default:"text" allow:"text|cloudevents|payload" help:"the form of an event, one a line (text is for people)"`
 	JSON   bool     `scope:"tail" name:"json" help:"for programs, the same as --format cloudevents"`
 	// PositionFile wins over From once it is there.
-	PositionFile string `scope:"tail" name:"position-file" help:"a file that keeps how far it has come, to go on from there after a restart, however it ended"`
+	PositionFile string `scope:"tail" name:"position-file" help:"a file that keeps the position, so that a restart goes on from there, even after a crash"`
 	Exec         string `scope:"tail" name:"exec" help:"a shell command to run for each event, one after another: it reads the event from standard input, has EVENT_ID, EVENT_TOPIC and EVENT_TYPE, and is run again until it succeeds"`
 	LogSettings
 }

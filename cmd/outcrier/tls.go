@@ -15,14 +15,14 @@ import (
 // TLSSettings configures the protocols of connections: TLS, with HTTP/1.1 and HTTP/2, or
 // without it HTTP/1.1.
 type TLSSettings struct {
-	TLSCert           string   `name:"tls-cert" help:"a PEM file with the certificate, and those between it and the root; read anew when it changes"`
+	TLSCert           string   `name:"tls-cert" help:"a PEM file with the certificate and its intermediates; read again when it changes"`
 	TLSKey            string   `name:"tls-key" help:"a PEM file with its private key"`
-	AutocertHosts     []string `name:"autocert-host" help:"a name of this server to get a certificate for, on port 443, from Let's Encrypt, whose terms you accept thereby"`
-	AutocertCache     string   `name:"autocert-cache" help:"the folder that those certificates are kept in"`
-	AutocertEmail     string   `name:"autocert-email" help:"where the authority writes to when there is trouble with a certificate"`
+	AutocertHosts     []string `name:"autocert-host" help:"a name to get a certificate for from Let's Encrypt, on port 443; by setting it you accept its terms"`
+	AutocertCache     string   `name:"autocert-cache" help:"the folder to keep these certificates in"`
+	AutocertEmail     string   `name:"autocert-email" help:"an address to which the authority writes about problems with a certificate"`
 	AutocertDirectory string   `name:"autocert-directory" help:"the directory of another authority (ACME), like https://acme-staging-v02.api.letsencrypt.org/directory"`
 	ClientCertificateSettings
-	H2C bool `name:"h2c" help:"speak HTTP/2 without TLS too, to a proxy that does"`
+	H2C bool `name:"h2c" help:"accept HTTP/2 without TLS too, from a proxy that speaks it"`
 }
 
 // enabled reports whether connections are encrypted.

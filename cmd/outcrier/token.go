@@ -12,18 +12,18 @@ import (
 
 // tokenConfig is the settings of "outcrier token".
 type tokenConfig struct {
-	Subject        string        `scope:"token" name:"subject" help:"whose token it is: its sub"`
+	Subject        string        `scope:"token" name:"subject" help:"the user or service that the token is for (sub)"`
 	Subscribe      []string      `scope:"token" name:"subscribe" help:"the topic that it grants to subscribe to, exact or a pattern"`
 	Publish        []string      `scope:"token" name:"publish" help:"the topic that it grants to publish on, exact or a pattern"`
-	Admin          string        `scope:"token" name:"admin" bare:"true" help:"grant what admins may: alone all of it, or some of metrics, read, operate, catalogue and erase, separated by commas"`
-	ID             string        `scope:"token" name:"jti" help:"its id, by which it alone can be revoked"`
-	TTL            time.Duration `scope:"token" name:"ttl" default:"1h" allow:"1s..87600h" help:"how long it is good for"`
+	Admin          string        `scope:"token" name:"admin" bare:"true" help:"grant the rights of admins: all of them without a value, or some of metrics, read, operate, catalogue and erase, separated by commas"`
+	ID             string        `scope:"token" name:"jti" help:"the token's id (jti), by which this token alone can be revoked"`
+	TTL            time.Duration `scope:"token" name:"ttl" default:"1h" allow:"1s..87600h" help:"how long the token is valid"`
 	JWTSecret      string        `name:"jwt-secret" secret:"true" help:"the secret to sign it with, as the server has it"`
 	JWTSecretFile  string        `name:"jwt-secret-file" help:"a file with that secret"`
-	JWTPrivateFile string        `name:"jwt-private-key-file" help:"a PEM file of a private key to sign it with, whose public key the server has"`
+	JWTPrivateFile string        `name:"jwt-private-key-file" help:"a PEM file with the private key to sign it with; the server needs its public key"`
 	JWTKeyID       string        `name:"jwt-key-id" help:"the kid of the key; none by default"`
-	JWTIssuer      string        `name:"jwt-issuer" help:"its iss"`
-	JWTAudience    string        `name:"jwt-audience" help:"its aud"`
+	JWTIssuer      string        `name:"jwt-issuer" help:"the token's issuer (iss)"`
+	JWTAudience    string        `name:"jwt-audience" help:"the token's audience (aud)"`
 	LogSettings
 }
 
