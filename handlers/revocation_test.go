@@ -117,7 +117,7 @@ func TestRevocation_NotKnownYetIsNotNone(t *testing.T) {
 	if rows := n.count(t); rows != 0 {
 		t.Errorf("%d events were appended", rows)
 	}
-	if a := do(t, "GET", n.url+"/readyz", ""); a.status != 503 || !strings.Contains(a.body, "which tokens are revoked is not known") {
+	if a := do(t, "GET", n.url+"/readyz", ""); a.status != 503 || !strings.Contains(a.body, "the revoked tokens are not known yet") {
 		t.Errorf("readyz: %d %s", a.status, a.body)
 	}
 	r.Replace(nil)
