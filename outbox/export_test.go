@@ -22,7 +22,7 @@ func ListenOn(ctx context.Context, conn *pgx.Conn) (Listener, error) {
 // Request draws a request and returns its number.
 func (l Listener) Request(ctx context.Context) (int64, error) {
 	var r request
-	_, _, err := read(ctx, db{l.conn, ""}, position.Position{Given: position.Set{Max: math.MaxInt64}}, true, false, &r, func(Read) {})
+	_, _, err := read(ctx, db{l.conn, ""}, position.Position{Given: position.Set{Max: math.MaxInt64}}, true, false, &r, func(Read) error { return nil })
 	l.learn(ctx, r.number)
 	return l.known, err
 }
@@ -31,7 +31,7 @@ func (l Listener) Request(ctx context.Context) (int64, error) {
 // could not tell.
 func Draw(ctx context.Context, conn *pgx.Conn) (next uint64, err error) {
 	var r request
-	_, _, err = read(ctx, db{conn, ""}, position.Position{Given: position.Set{Max: math.MaxInt64}}, true, false, &r, func(Read) {})
+	_, _, err = read(ctx, db{conn, ""}, position.Position{Given: position.Set{Max: math.MaxInt64}}, true, false, &r, func(Read) error { return nil })
 	return r.next, err
 }
 
@@ -66,7 +66,7 @@ func (p Pattern) Bounds() (low, high string, bounded bool) { return p.bounds() }
 
 // ReadOnce is one read of a tail, as for few events or for many.
 func ReadOnce(ctx context.Context, conn *pgx.Conn, from position.Position, few, around bool, deliver func(Read)) (to position.Position, xip []uint64, err error) {
-	to, s, err := read(ctx, db{conn, ""}, from, few, around, nil, deliver)
+	to, s, err := read(ctx, db{conn, ""}, from, few, around, nil, func(r Read) error { deliver(r); return nil })
 	return to, s.inProgress, err
 }
 
@@ -107,3 +107,6 @@ func (m *Times) Hold() (leave func()) {
 	m.turn <- struct{}{}
 	return func() { <-m.turn }
 }
+
+// WatchErasuresEvery has a long read look for erasures so often.
+func (t *Tail) WatchErasuresEvery(d time.Duration) { t.erasedEvery = d }

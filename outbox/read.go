@@ -188,30 +188,30 @@ func (r *Read) take(e Event) error {
 }
 
 // read reads the events that are new since from and passes them to deliver, part by part.
-// It returns the position after them and its snapshot. An error after the first part leaves a read unfinished. With few, read expects
+// It returns the position after them and its snapshot. An error after the first part, which
+// may be one of deliver's, leaves a read unfinished. With few, read expects
 // a few events and first tries a query for these alone, which draws the request as well, if
 // that is not nil and not drawn; with around, it goes around the rows of open transactions,
 // of which there may be many.
-func read(ctx context.Context, q db, from position.Position, few, around bool, r *request, deliver func(Read)) (to position.Position, s snapshot, err error) {
+func read(ctx context.Context, q db, from position.Position, few, around bool, r *request, deliver func(Read) error) (to position.Position, s snapshot, err error) {
 	if few {
 		part, s, err := readFew(ctx, q, from, around, r)
 		if err != nil {
 			return from, s, err
 		}
 		if part.Last {
-			deliver(part)
-			return part.To, s, nil
+			return part.To, s, deliver(part)
 		}
 	}
 	to, s, err = readMany(ctx, q, from, deliver)
-	if err != nil && !errors.Is(err, errReset) {
+	if err != nil && !errors.Is(err, errReset) && !errors.Is(err, errErased) {
 		err = fmt.Errorf("%w: %w", errMany, err)
 	}
 	return to, s, err
 }
 
 // readMany is a read of any number of events.
-func readMany(ctx context.Context, q db, from position.Position, deliver func(Read)) (to position.Position, s snapshot, err error) {
+func readMany(ctx context.Context, q db, from position.Position, deliver func(Read) error) (to position.Position, s snapshot, err error) {
 	rows, err := q.Query(ctx, longSQL, inBinary, from.Given.Max, from.Given.Except)
 	if err != nil {
 		return from, s, err
@@ -237,7 +237,9 @@ func readMany(ctx context.Context, q db, from position.Position, deliver func(Re
 		// in one part: a position between them could not tell them apart.
 		n := len(part.Events)
 		if (n >= partEvents || size > partBytes) && event.ID != part.Events[n-1].ID {
-			deliver(part)
+			if err := deliver(part); err != nil {
+				return from, s, err
+			}
 			part, size = Read{From: from, To: to}, 0
 		}
 		if err := part.take(event); err != nil {
@@ -249,8 +251,7 @@ func readMany(ctx context.Context, q db, from position.Position, deliver func(Re
 		return from, s, err
 	}
 	part.end(to)
-	deliver(part)
-	return part.To, s, nil
+	return part.To, s, deliver(part)
 }
 
 // readFew returns a whole read of at most shortEvents; or, if there are more, a part

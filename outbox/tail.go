@@ -77,6 +77,8 @@ type Tail struct {
 	// keysRead is when Keys were last read, keysEvery how old they may get.
 	keysRead  time.Time
 	keysEvery time.Duration
+	// erasedEvery is how often a long read looks for erasures.
+	erasedEvery time.Duration
 
 	// activity is sent with every notification and every read that has events.
 	activity signal
@@ -124,6 +126,10 @@ func (t *Tail) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		t.note(func(s *Status) { s.Following, s.Err, s.Listen = false, err, "" })
+		if errors.Is(err, errErased) {
+			t.Log.InfoContext(ctx, "tail starts again: events were erased while many were read")
+			continue
+		}
 		why, permanent := Explain(err)
 		if permanent && !followed {
 			return fmt.Errorf("follow the outbox: %s: %w", why, err)
@@ -542,17 +548,24 @@ func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, r *reques
 	defer watchdog.Stop()
 
 	began, whole := time.Now(), false
+	erasures := t.watchErasures(began)
+	defer erasures.close(ctx)
 	err = inSession(ctx, conn, t.Schema, func(q db) (err error) {
-		to, s, err = read(ctx, q, t.position, few, t.around, r, func(r Read) {
+		to, s, err = read(ctx, q, t.position, few, t.around, r, func(r Read) error {
 			watchdog.Reset(t.Silence)
 			if r.To.Removal != t.position.Removal {
-				return
+				return nil
+			}
+			if (!r.First || !r.Last) && erasures.found(ctx, r.To) {
+				cancel(errErased) // the rest of the read need not be taken off the connection
+				return errErased
 			}
 			t.continuing = r.Last
 			events += len(r.Events)
 			r.Asked = asked
 			t.observe(r.Events)
 			t.Deliver(r)
+			return nil
 		})
 		whole = err == nil
 		return err

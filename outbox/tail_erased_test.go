@@ -1,0 +1,66 @@
+package outbox_test
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
+)
+
+// An event that is erased while the tail is in the middle of a read of many is not delivered as it
+// was with a later part: the tail starts again, and goes on.
+func TestTail_AnErasureEndsALongRead(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	var (
+		mu     sync.Mutex
+		starts int
+		erased bool
+		parts  []outbox.Read
+	)
+	tail := &outbox.Tail{
+		URL:   url,
+		Start: func(position.Position) { mu.Lock(); starts++; mu.Unlock() },
+		Deliver: func(r outbox.Read) {
+			mu.Lock()
+			defer mu.Unlock()
+			if r.First && !r.Last && !erased {
+				erased = true
+				if _, err := pool.Exec(context.Background(), `SELECT outcrier.erase(max(id), 'a test') FROM outcrier.event`); err != nil {
+					t.Error(err)
+				}
+			}
+			parts = append(parts, r)
+		},
+	}
+	tail.WatchErasuresEvery(time.Nanosecond)
+	ctx, stop := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { _ = tail.Run(ctx) })
+	defer group.Wait()
+	defer stop()
+	eventually(t, func() bool { return tail.Status().Following })
+	exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', CASE g WHEN 5000 THEN '"secret"' ELSE '{}' END::json FROM generate_series(1, 5000) AS g`)
+	eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return starts == 2 })
+	last := addNow(t, pool, "a", 1)
+	eventually(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.ContainsFunc(parts, func(r outbox.Read) bool { return len(r.Events) > 0 && r.Events[len(r.Events)-1].ID == last[0] })
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	for _, part := range parts {
+		for _, e := range part.Events {
+			if bytes.Contains(e.Payload, []byte("secret")) {
+				t.Errorf("event %d is delivered as it was", e.ID)
+			}
+		}
+	}
+}
