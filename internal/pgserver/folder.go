@@ -51,7 +51,11 @@ func (s *Server) takeFolder() error {
 	var err error
 	if s.folder == "" {
 		s.temporary = true
-		s.folder, err = os.MkdirTemp("", "outcrier-pg-")
+		parent := "" // the system's
+		if s.memory {
+			parent = MemoryFolder()
+		}
+		s.folder, err = os.MkdirTemp(parent, "outcrier-pg-")
 	} else if s.folder, err = filepath.Abs(s.folder); err == nil {
 		err = os.MkdirAll(s.folder, 0o711)
 	}

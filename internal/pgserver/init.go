@@ -63,7 +63,7 @@ func (s *Server) copyTemplate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	key := sha256.Sum256(fmt.Append(nil, s.binaries, s.account.name, initdbArgs))
+	key := sha256.Sum256(fmt.Append(nil, s.binaries, s.account.name, throwAwayAuth, initdbArgs))
 	template := filepath.Join(cache, fmt.Sprintf("template-%d-%x", s.binaries.major, key[:6]))
 	err = once(ctx, template, func(dir string) error {
 		return initialise(ctx, s.binaries, s.account, dir, false)
@@ -120,9 +120,16 @@ func once(ctx context.Context, target string, build func(dir string) error) erro
 	}
 }
 
+// A throw-away server asks for passwords by MD5: they are random, and SCRAM costs a client that runs under the race
+// detector 20 ms for each of the thousands of connections that tests make.
+const (
+	keptAuth      = "--auth=scram-sha-256"
+	throwAwayAuth = "--auth=md5"
+)
+
 // initdbArgs fix what would otherwise follow from the environment.
 var initdbArgs = []string{
-	"--username=" + superuser, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions",
+	"--username=" + superuser, "--encoding=UTF8", "--locale=C", "--no-instructions",
 }
 
 // initLimit is how long initdb may take; with a slow disk the most of it is the sync at its end.
@@ -131,7 +138,7 @@ const initLimit = 2 * time.Minute
 // initialise makes a cluster in an empty folder. The end of ctx does not interrupt it: that
 // would leave shared memory that nothing frees, and macOS has only 32 segments. It takes a
 // second.
-func initialise(ctx context.Context, bin binaries, who account, dir string, sync bool) error {
+func initialise(ctx context.Context, bin binaries, who account, dir string, kept bool) error {
 	password := filepath.Join(dir, passwordFile)
 	if err := os.WriteFile(password, []byte(rand.Text()+"\n"), 0o600); err != nil {
 		return err
@@ -140,8 +147,10 @@ func initialise(ctx context.Context, bin binaries, who account, dir string, sync
 		return err
 	}
 	args := append([]string{"--pgdata=" + filepath.Join(dir, "data"), "--pwfile=" + password}, initdbArgs...)
-	if !sync {
-		args = append(args, "--no-sync")
+	if kept {
+		args = append(args, keptAuth)
+	} else {
+		args = append(args, throwAwayAuth, "--no-sync")
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), initLimit)
 	defer cancel()

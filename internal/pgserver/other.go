@@ -16,6 +16,7 @@ var ErrUnsupported = errors.New("a private Postgres runs on Linux and macOS only
 // Config is that of the other systems.
 type Config struct {
 	Data     string
+	Memory   bool
 	Settings map[string]string
 	Env      []string
 	Fetch    func(ctx context.Context, major int) (string, error)
@@ -30,6 +31,9 @@ func Start(context.Context, Config) (*Server, error) { return nil, ErrUnsupporte
 
 // DefaultData returns ErrUnsupported.
 func DefaultData(string) (string, error) { return "", ErrUnsupported }
+
+// MemoryFolder returns "".
+func MemoryFolder() string { return "" }
 
 // Cached returns ErrUnsupported.
 func Cached(context.Context, string, func(dir string) error) (string, error) {

@@ -31,6 +31,10 @@ type Config struct {
 	// cluster and so share its system_identifier; a server with Data always has its own.
 	Data string
 
+	// Memory has a temporary folder be in memory where there is room for it. That is for tests, which make and drop many
+	// databases: for a minute after files were deleted, ext4 looks past each of them at every file that it makes.
+	Memory bool
+
 	// Settings are set as by postgres -c, and win over postgresql.conf: {"fsync": "off"} for tests. They can't change
 	// the port and the address.
 	Settings map[string]string
@@ -52,6 +56,7 @@ type Config struct {
 type Server struct {
 	folder    string // holds cluster, lock and log
 	temporary bool
+	memory    bool
 	settings  map[string]string
 	env       []string
 	fetch     func(ctx context.Context, major int) (string, error)
@@ -70,7 +75,7 @@ type Server struct {
 // the folder's databases are of a version that is not installed, and when Postgres does not come up within a minute (the
 // error ends with its log). The caller must call Stop. Cancelling ctx ends the start, not the server.
 func Start(ctx context.Context, config Config) (*Server, error) {
-	s := &Server{folder: config.Data, settings: config.Settings, env: config.Env, fetch: config.Fetch, log: config.Log}
+	s := &Server{folder: config.Data, memory: config.Memory, settings: config.Settings, env: config.Env, fetch: config.Fetch, log: config.Log}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -3,12 +3,15 @@
 package testkit
 
 import (
+	"cmp"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/outcrier/outcrier/internal/pgserver"
 )
 
 // Deadline is how long a test waits for anything: long enough for a busy machine.
@@ -70,10 +73,11 @@ func FreeAddress(t testing.TB) string {
 }
 
 // Folder returns a temporary folder that other accounts can enter, like that of Postgres: into
-// root's t.TempDir they can't.
+// root's t.TempDir they can't. It is in memory where there is room: Postgres syncs a cluster
+// that is kept file by file.
 func Folder(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "outcrier-test-")
+	dir, err := os.MkdirTemp(cmp.Or(pgserver.MemoryFolder(), "/tmp"), "outcrier-test-")
 	if err == nil {
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
 		err = os.Chmod(dir, 0o755) //nolint:gosec // that is what it is for

@@ -19,7 +19,7 @@ import (
 func TestFault_ClockJumps(t *testing.T) {
 	t.Parallel()
 	library := testkit.Program(t, "/usr/lib/*/faketime/libfaketime.so.1")
-	clock := filepath.Join(openFolder(t), "clock")
+	clock := filepath.Join(testkit.Folder(t), "clock")
 	set := func(offset string) { must(t, os.WriteFile(clock, []byte(offset+"\n"), 0o644)) }
 	set("+0")
 	server := runPostgres(t, pgserver.Config{Env: []string{

@@ -17,7 +17,7 @@ import (
 // Postgres goes down until there is room.
 func TestFault_DiskFull(t *testing.T) {
 	t.Parallel()
-	folder := openFolder(t)
+	folder := testkit.Folder(t)
 	if err := syscall.Mount("tmpfs", folder, "tmpfs", 0, "size=220m,mode=755"); err != nil {
 		testkit.Missing(t, "a small disk can't be mounted: %v", err)
 	}

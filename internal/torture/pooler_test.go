@@ -31,7 +31,7 @@ type pooler struct {
 // newPooler starts one before the database at url, for nodes.
 func newPooler(t *testing.T, url string, settings ...string) *pooler {
 	t.Helper()
-	p := &pooler{t: t, address: testkit.FreeAddress(t), file: filepath.Join(openFolder(t), "pgbouncer.ini")}
+	p := &pooler{t: t, address: testkit.FreeAddress(t), file: filepath.Join(testkit.Folder(t), "pgbouncer.ini")}
 	host, port, _ := strings.Cut(hostOf(t, url), ":")
 	_, listen, _ := strings.Cut(p.address, ":")
 	must(t, os.WriteFile(p.file, fmt.Appendf(nil, `[databases]

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // TestFault_RestoreFromBaseBackup: the same cluster, as it was a while ago.
@@ -41,7 +42,7 @@ func TestFault_RestoreFromDump(t *testing.T) {
 		run(t, tool(t, server, "pg_dump"), "-Fc", "-f", dump, server.URL(""))
 	}, func() {
 		must(t, server.Kill())
-		other := runPostgres(t, pgserver.Config{Data: openFolder(t), Settings: withSettings()})
+		other := runPostgres(t, pgserver.Config{Data: testkit.Folder(t), Settings: withSettings()})
 		u, err := url.Parse(server.URL(""))
 		must(t, err)
 		password, _ := u.User.Password()

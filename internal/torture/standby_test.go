@@ -30,7 +30,7 @@ import (
 // folder is a backup.
 func copyOf(t *testing.T, server *pgserver.Server, primary string) string {
 	t.Helper()
-	folder := openFolder(t)
+	folder := testkit.Folder(t)
 	cluster := filepath.Join(folder, "cluster")
 	must(t, os.Mkdir(cluster, 0o711))
 	from := primary
@@ -64,21 +64,6 @@ func ownerOf(t *testing.T, server *pgserver.Server) *syscall.Stat_t {
 	info, err := os.Stat(filepath.Join(filepath.Dir(server.LogFile()), "cluster"))
 	must(t, err)
 	return info.Sys().(*syscall.Stat_t)
-}
-
-// openFolder is a folder that the account of Postgres can enter, which root's
-// t.TempDir is not.
-func openFolder(t *testing.T) string {
-	t.Helper()
-	// In memory where that can be: Postgres syncs a new cluster file by file.
-	folder, err := os.MkdirTemp("/dev/shm", "outcrier-torture-")
-	if err != nil {
-		folder, err = os.MkdirTemp("/tmp", "outcrier-torture-")
-	}
-	must(t, err)
-	must(t, os.Chmod(folder, 0o755))
-	t.Cleanup(func() { os.RemoveAll(folder) })
-	return folder
 }
 
 // withSettings are the settings and some more.

@@ -56,6 +56,7 @@ func runPostgres(t *testing.T, config pgserver.Config) *pgserver.Server {
 	if config.Settings == nil {
 		config.Settings = settings
 	}
+	config.Memory = config.Settings["fsync"] == "off" // the soak's is as it comes
 	server, err := pgserver.Start(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 // Package outboxtest gives tests real outboxes: an empty migrated database for
 // each test, on a private Postgres that the test binary starts when the first
-// test asks for one and that dies with it.
+// test asks for one and that dies with it. Where /dev/shm has 4 GiB to spare it
+// is in memory: that halves the time of tests that use many databases.
 //
 // With OUTCRIER_TEST_DATABASE_URL set, databases are made on that server
 // instead; its user needs CREATEDB.
@@ -18,6 +19,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -93,7 +95,28 @@ func (s *server) create() (url string, drop func() error, err error) {
 	if err := s.exec(`CREATE DATABASE ` + name + ` TEMPLATE ` + s.template); err != nil {
 		return "", nil, err
 	}
-	return s.url(name), func() error { return s.exec(`DROP DATABASE IF EXISTS ` + name + ` WITH (FORCE)`) }, nil
+	return s.url(name), func() error { return s.drop(name) }, nil
+}
+
+// drop drops a database.
+func (s *server) drop(name string) error {
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, s.url(""))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	// Sessions that were closed just now take a moment to end, and DROP DATABASE looks for
+	// them ten times a second only.
+	for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		var used bool
+		const usedSQL = `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1)`
+		if err := conn.QueryRow(ctx, usedSQL, pgx.QueryExecModeExec, name).Scan(&used); err != nil || !used {
+			break
+		}
+	}
+	_, err = conn.Exec(ctx, `DROP DATABASE IF EXISTS `+name+` WITH (FORCE)`)
+	return err
 }
 
 // Schema makes a second outbox in the database at url, in a schema of its own whose name
@@ -165,7 +188,7 @@ var started = sync.OnceValues(func() (*server, error) {
 			return u.String()
 		}
 	} else {
-		private, err := pgserver.Start(ctx, pgserver.Config{Settings: Settings})
+		private, err := pgserver.Start(ctx, pgserver.Config{Settings: Settings, Memory: true})
 		if err != nil {
 			return nil, err
 		}
