@@ -161,6 +161,9 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 	click(`[data-testid=acts]`)
 	click(`[data-testid=filter]`)
 	settled(t, tab, `location.hash.includes('about=ann') && [...document.querySelectorAll('[data-testid=request]')].map((row) => row.innerText.includes('revoke tokens') && row.innerText.includes('root') && row.innerText.includes('done')).join() === 'true'`)
+	if tall := eval[int](t, tab, `document.querySelector('.top').offsetHeight - document.querySelector('#nav').offsetHeight`); tall > 30 {
+		t.Errorf("at 1280 px the bar at the top is %d px higher than its places: it is not one line", tall)
+	}
 	screenshot(t, tab, "admin-requests")
 
 	var by string
