@@ -93,7 +93,7 @@ func (t *stream) finish(ctx context.Context, err error) {
 	}
 	isStalled := errors.Is(err, os.ErrDeadlineExceeded)
 	// Over HTTP/2 a deadline that passes cancels the request, as a reader that leaves does.
-	canceled := ctx.Err() != nil && !(isStalled && t.conn == nil && errors.Is(context.Cause(ctx), context.Canceled))
+	canceled := ctx.Err() != nil && (!isStalled || t.conn != nil || !errors.Is(context.Cause(ctx), context.Canceled))
 	switch {
 	case canceled:
 		err = context.Cause(ctx)
