@@ -510,15 +510,17 @@ func TestTail_GoesOnWhenTheSchemaComes(t *testing.T) {
 	conn := connection(t, url)
 	exec(t, conn, `ALTER TABLE outcrier.event RENAME TO elsewhere`)
 	tail := &outbox.Tail{URL: url, Log: slog.New(slog.DiscardHandler)}
-	go func() {
+	var renaming sync.WaitGroup
+	renaming.Go(func() {
 		for tail.Status().Err == nil {
 			time.Sleep(time.Millisecond)
 		}
 		if _, err := conn.Exec(context.Background(), `ALTER TABLE outcrier.elsewhere RENAME TO event`); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
 	c := follow(t, tail)
+	renaming.Wait() // the connection is closed with the test
 	c.wantIDs(t, tail, addNow(t, outboxtest.Pool(t, url), "a", 1))
 }
 
