@@ -68,7 +68,12 @@ func (h *handlers) export(c echo.Context, who identity) error {
 			}
 		}
 		events += len(found.Events)
-		search.Cursor, search.Limit = found.Next, min(limit-events, exportPage)
+		// What is read beyond the bytes of a page is read again for the next one.
+		page := exportPage
+		if n := len(found.Events); n > 0 {
+			page = min(page, 2*n)
+		}
+		search.Cursor, search.Limit = found.Next, min(limit-events, page)
 		if found.Next == "" || search.Limit == 0 {
 			h.changed(c, who, "export events", "events", events)
 			return file.end(found.Next == "")

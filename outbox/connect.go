@@ -53,7 +53,8 @@ func Connect(ctx context.Context, url string) (*pgx.Conn, error) {
 // PoolConfig prepares a pool for a Reader and for appends: every connection is like
 // one that Connect opens. Each connects with the URL as it is then, if that is one of
 // FileURL, and with what is then in the files that the URL names: passwords, services,
-// certificates and keys.
+// certificates and keys. So server, login and TLS are always those of the URL: a caller
+// can't change them in the configuration.
 func PoolConfig(url string) (*pgxpool.Config, error) {
 	text, err := ResolveURL(url)
 	if err != nil {

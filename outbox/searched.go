@@ -195,10 +195,14 @@ FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
 	}
 	defer rows.Close() // takes what is left off the connection, and keeps none of it
 	var hits []Hit
-	for !p.full() && rows.Next() {
+	for rows.Next() {
 		hit, err := pgx.RowToStructByPos[Hit](rows)
 		if err != nil {
 			return nil, err
+		}
+		// Events of one id are on one page: the next one begins below it.
+		if n := len(hits); p.full() && (n == 0 || hits[n-1].ID != hit.ID) {
+			break
 		}
 		hits = append(hits, hit)
 		p.bytes += int64(len(hit.Payload))

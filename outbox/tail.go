@@ -79,6 +79,10 @@ type Tail struct {
 	keysEvery time.Duration
 	// erasedEvery is how often a long read looks for erasures.
 	erasedEvery time.Duration
+	// blind is until when long reads look for none, because that has failed; unwatched is for
+	// the log.
+	blind     time.Time
+	unwatched outage.Outage
 
 	// activity is sent with every notification and every read that has events.
 	activity signal
@@ -501,8 +505,9 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool, r *request) (
 			// Postgres sorts many events before it returns the first, which can take longer
 			// than Silence, or more memory or disk than it has, at every attempt. At the
 			// second failure the tail leaves them to replays, which read pages. The first
-			// may have been the connection's.
-			if errors.Is(err, errMany) {
+			// may have been the connection's. And while events are erased all the time, a read
+			// of many would never end.
+			if errors.Is(err, errMany) || errors.Is(err, errErased) {
 				t.continuing = t.continuing && !t.failed
 				t.failed = true
 			}

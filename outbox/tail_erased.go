@@ -17,6 +17,10 @@ var errErased = errors.New("events were erased while many were read")
 // erasedEvery is how often a read that takes long looks for erasures, by default.
 const erasedEvery = 100 * time.Millisecond
 
+// blindFor is how long no long read looks for erasures after that has failed: each failure can
+// hold the tail up for seconds.
+const blindFor = 10 * time.Second
+
 // erasureWatch finds out, while the tail is in the middle of a long read, whether events were
 // erased or changed since that began: its snapshot has them as they were, and the next read,
 // which will see the erasure, has to wait for its end. The tail's own connection is in use for as
@@ -38,15 +42,19 @@ func (t *Tail) watchErasures(began time.Time) *erasureWatch {
 // found reports whether events were erased since the read began whose end is to. It looks
 // only now and then, and takes less than Silence.
 func (w *erasureWatch) found(ctx context.Context, to position.Position) (found bool) {
-	if w.failed || time.Since(w.looked) < cmp.Or(w.tail.erasedEvery, erasedEvery) {
+	if w.failed || time.Now().Before(w.tail.blind) || time.Since(w.looked) < cmp.Or(w.tail.erasedEvery, erasedEvery) {
 		return false
 	}
 	ctx, cancel := within(ctx, min(pingLimit, w.tail.Silence/2))
 	defer cancel()
 	err := w.look(ctx, to, &found)
 	if err != nil {
-		w.failed = true
-		w.tail.Log.WarnContext(ctx, "can't look for erasures while many events are read", "err", oneLine(err))
+		w.failed, w.tail.blind = true, time.Now().Add(blindFor)
+		if w.tail.unwatched.Fails(cause(err)) {
+			w.tail.Log.WarnContext(ctx, "can't look for erasures while many events are read", "err", oneLine(err))
+		}
+	} else if failures, lasted := w.tail.unwatched.Ends(); failures > 0 {
+		w.tail.Log.InfoContext(ctx, "erasures are looked for again while many events are read", "after", lasted, "failures", failures)
 	}
 	w.looked = time.Now()
 	return found

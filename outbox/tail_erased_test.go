@@ -64,3 +64,45 @@ func TestTail_AnErasureEndsALongRead(t *testing.T) {
 		}
 	}
 }
+
+// While events are erased all the time, the tail leaves a read of many to replays at the second
+// attempt: it would otherwise begin again for ever, and deliver nothing.
+func TestTail_ErasuresWithoutEndDoNotStopIt(t *testing.T) {
+	url := outboxtest.URL(t)
+	pool := outboxtest.Pool(t, url)
+	var mu sync.Mutex
+	starts, newest := 0, int64(0)
+	tail := &outbox.Tail{
+		URL:   url,
+		Start: func(position.Position) { mu.Lock(); starts++; mu.Unlock() },
+		Deliver: func(r outbox.Read) {
+			mu.Lock()
+			defer mu.Unlock()
+			for _, e := range r.Events {
+				newest = max(newest, e.ID)
+			}
+		},
+	}
+	tail.WatchErasuresEvery(time.Nanosecond)
+	ctx, stop := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop()
+	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'old', 't' FROM generate_series(1, 20000)`)
+	group.Go(func() { _ = tail.Run(ctx) })
+	eventually(t, func() bool { return tail.Status().Following })
+	for i := range 2 {
+		group.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				if _, err := pool.Exec(ctx, `SELECT outcrier.erase(min(id) + $1, 'a test') FROM outcrier.event WHERE topic = 'old'`, i); err != nil && ctx.Err() == nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'a', 't' FROM generate_series(1, 20000)`)
+	eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return starts == 2 })
+	last := addNow(t, pool, "a", 1)
+	eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return newest >= last[0] })
+}
