@@ -9,7 +9,7 @@ import { covers } from './covers.js';
  * That a connection goes on from its position: where it was before, whether this tab has it,
  * and whether it is for what this tab wants now.
  *
- * @typedef {{gap?: unknown, since?: string, isLive: boolean, ours: boolean, serves: () => boolean}} Join
+ * @typedef {{topics: string[], gap?: unknown, since?: string, isLive: boolean, ours: boolean, serves: () => boolean}} Join
  */
 
 /**
@@ -49,7 +49,7 @@ export function changes(self, options, area, sharing) {
   let head; // the connection's position, which goes ahead while the past is recovered
   /** @type {[kind: string, detail: any, at?: string][] | undefined} */
   let queue; // what comes meanwhile
-  /** @type {StateChange | undefined} */
+  /** @type {Partial<StateChange> | undefined} */
   let told; // the connection's
 
   const alone = {
@@ -112,7 +112,7 @@ export function changes(self, options, area, sharing) {
   const isWanted = (topic) => self.topics.some((pattern) => wants.get(pattern) === true && covers(pattern, topic));
 
   /** @param {Join} news @param {string} [at] */
-  function joined({ gap, since, isLive, ours, serves }, at) {
+  function joined({ topics, gap, since, isLive, ours, serves }, at) {
     /** @type {[string[], Query][]} */
     const past = [];
     const where = self.position ?? self.start;
@@ -120,6 +120,8 @@ export function changes(self, options, area, sharing) {
       past.push([self.topics.filter((topic) => wants.get(topic) === true), { last_event_id: self.position, from: self.start }]);
     } else if (gap && where) miss(gap);
     if (self.isOver) return; // a listener has closed the stream
+    // What the connection asked for without a position begins with it, whatever is wanted by now.
+    if (ours && !since) for (const topic of topics) if (wants.has(topic)) wants.set(topic, wants.get(topic) ?? true);
     if (serves()) {
       /** @type {Record<string, string[]>} */
       const starts = {};
@@ -133,6 +135,7 @@ export function changes(self, options, area, sharing) {
       for (const from in starts) past.push([starts[from], { from }]);
       if (isLive || (ours && !since)) activate(); // nothing is replayed that is not this tab's
     }
+    if (isLive) told ??= { state: 'live' }; // it became so before this was there
     if (past[0]) recover(past, /** @type {string} */ (at));
     else if (at) stand(at);
   }

@@ -136,7 +136,7 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
   async function attend() {
     const { signal } = attempt;
     link.asked = await desk.wants();
-    if (transport !== 'stream' || !globalThis.ReadableStream) await getWays();
+    if (transport !== 'stream' || !('body' in Response.prototype)) await getWays();
     signal.throwIfAborted();
     const { topics } = link.asked;
     const by = ways?.next() ?? stream;

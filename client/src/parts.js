@@ -8,7 +8,7 @@
  */
 export const part = (load) => () =>
   load().catch((error) => {
-    const address = /https?:[^?\s]+/.exec(error.message);
+    const address = error.message.split('imported module: ')[1];
     if (address) load = () => import(/* @vite-ignore */ /* webpackIgnore: true */ `${address}?${Math.random()}`);
     throw error;
   });

@@ -37,7 +37,7 @@ export function reader({ topics, from, area, recall, requests, emit, turn, close
   async function extend() {
     queue ??= [];
     const [{ changes }, sharing] = await Promise.all([parts.changes(), area ? parts.tabs() : undefined, remember()]);
-    if (!queue) return;
+    if (!queue || self.isOver) return;
     const missed = queue;
     queue = undefined;
     Object.assign(self, changes(self, options, area, sharing));
@@ -54,7 +54,9 @@ export function reader({ topics, from, area, recall, requests, emit, turn, close
   /** @param {'add' | 'drop'} how @param {string[]} topics @param {string} [from] */
   function change(how, topics, from) {
     waiting.push([how, topics, from]);
-    if (self.line) extend().catch(self.line.stop);
+    // A stream ends for it in any case, and may have the browser's last connection.
+    if (self.line?.link.send) extend().catch(self.line.stop);
+    else self.line?.stop();
   }
 
   function restart() {
@@ -164,7 +166,7 @@ export function reader({ topics, from, area, recall, requests, emit, turn, close
     refused({ topic = '', status, detail }) {
       emit('outcrier.refused', { topic, status, detail });
       // What was added does not end the stream.
-      if (!self.topics[0] && topics.includes(topic)) close({ reason: 'refused', status, detail });
+      if (!self.topics[0] && !waiting[0] && topics.includes(topic)) close({ reason: 'refused', status, detail });
     },
   };
   return self;

@@ -21,7 +21,7 @@ export function ways(link, first, stream, patience) {
   /** @type {('stream' | 'websocket' | 'poll')[]} */
   const names = ['poll'];
   if (globalThis.WebSocket) names.unshift('websocket');
-  if (globalThis.ReadableStream) names.unshift('stream');
+  if ('body' in Response.prototype) names.unshift('stream');
   names.sort((a, b) => +(b === first) - +(a === first));
   let way = 0;
   let better = 0; // when the first of them is tried again

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { part } from '../src/parts.js';
-import { begin, ended, event, happenings, hello, live, open, page, parser, reported, serve, status, stream, until } from './testkit.js';
+import { begin, ended, event, happenings, hello, late, live, open, page, parser, reported, serve, status, stream, until } from './testkit.js';
 
 // read gives what a parser makes of pieces, with the delays that it was told.
 function read(pieces) {
@@ -51,6 +51,10 @@ test('a part that failed to load is asked for again, under another address if th
   const load = part(() => Promise.reject(new TypeError('error loading dynamically imported module: http://127.0.0.1:1/a.js')));
   await assert.rejects(load);
   await assert.rejects(load, { code: 'ERR_UNSUPPORTED_ESM_URL_SCHEME' });
+  // What webpack names is no module.
+  const chunk = part(() => Promise.reject(new Error('Loading chunk 5 failed.\n(error: http://127.0.0.1:1/5.js)')));
+  await assert.rejects(chunk);
+  await assert.rejects(chunk, /Loading chunk/);
   let asked = 0;
   const other = part(async () => { if (!asked++) throw new Error('gone'); return 'it'; });
   await assert.rejects(other);
@@ -384,4 +388,32 @@ test('patterns: what covers which topic, where topics have changed', async () =>
     await until('live', () => s.state === 'live');
     assert.deepEqual(s.ids.map((id) => topics[id]), want, pattern);
   }
+});
+
+test('topics: one that is added before the first hello costs the others nothing', async () => {
+  let answer;
+  const { asked, url } = await serve((response) => (answer = response), stream(hello('2.p', '"resumed":true'), event(3), live('3.p')));
+  const s = open(url);
+  await until('asked', () => answer);
+  s.add('b');
+  begin(answer, hello('0.p'), live('0.p'), event(1), event(2, 'b')); // what this connection still brings
+  await until('what came while nobody was away', () => asked.length === 2 && s.state === 'live');
+  assert.deepEqual(asked[1].topics, ['a', 'b']);
+  await until('live', () => s.ids.includes('3'));
+});
+
+test('topics: a stream that goes on until the part for changes is there gives nothing twice and loses nothing', async () => {
+  const go = late('changes');
+  let first;
+  const { asked, url } = await serve((response) => { first = response; begin(response, hello('0.p'), live('0.p')); }, (response, { last_event_id }) => {
+    begin(response, hello(last_event_id, '"resumed":true'), ...(last_event_id === '1.p' ? [] : [event(1)]), event(2), live('2.p'));
+  });
+  const s = open(url);
+  await until('live', () => s.state === 'live');
+  s.add('b');
+  first.write(event(1));
+  setTimeout(go, 50);
+  await until('both', () => s.ids.length === 2);
+  assert.deepEqual(s.ids, ['1', '2']);
+  assert.deepEqual(asked.at(-1).topics, ['a', 'b']);
 });

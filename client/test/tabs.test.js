@@ -1,7 +1,7 @@
 // Runs under node's test runner: tabs that share a connection.
 import assert from 'node:assert/strict';
 import { beforeEach, test } from 'node:test';
-import { begin, event, hello, live, open, serve, status, stream, until } from './testkit.js';
+import { begin, event, hello, late, live, open, serve, status, stream, until } from './testkit.js';
 
 // The ticks of tabs in the order in which they were opened: fiftieths of a second here,
 // and none of tabs that stand still.
@@ -181,4 +181,20 @@ test('a leader that can not connect keeps the lead', async () => {
   await until('the others have looked', () => beats > 5 && leader.state === 'waiting');
   ear.close();
   assert.equal(navigator.locks.stolen, 1);
+});
+
+test('closed while its part loads, a tab holds no connection', async () => {
+  const go = late('tabs');
+  let connections = 0;
+  const { url } = await serve((response) => {
+    connections++;
+    response.on('close', () => connections--);
+    begin(response, hello('0.p'), live('0.p'));
+  });
+  const tab = open(url, { share: true });
+  await new Promise((done) => setTimeout(done, 20));
+  tab.close();
+  go();
+  await new Promise((done) => setTimeout(done, 300));
+  assert.equal(connections, 0);
 });

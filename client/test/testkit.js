@@ -2,6 +2,7 @@
 // script, and streams that keep what they gave.
 import http from 'node:http';
 import { afterEach } from 'node:test';
+import { parts } from '../src/parts.js';
 
 // What the module takes from a page.
 globalThis.location = { href: 'http://localhost/' };
@@ -54,6 +55,19 @@ afterEach(() => {
     server.close();
   }
 });
+
+// late has a part of the module load only once what it returns is called. The module as nodes
+// serve it has parts of its own, which it does not hold up.
+const early = [];
+export function late(name) {
+  const load = parts[name];
+  early.push(() => (parts[name] = load));
+  let go;
+  const gate = new Promise((resolve) => (go = resolve));
+  parts[name] = () => gate.then(load);
+  return go;
+}
+afterEach(() => early.splice(0).forEach((undo) => undo()));
 
 export async function until(what, is) {
   for (const end = Date.now() + 10_000; !is(); await new Promise((done) => setTimeout(done, 5))) {

@@ -81,6 +81,7 @@ test('websocket: the past of an added topic is given up to where it joined', asy
   s.add('a', { from: 'earliest' });
   await until('four events', () => s.ids.length === 4);
   assert.deepEqual(s.ids, ['2', '3', '4', '6']);
+  assert.equal(s.state, 'live');
   assert.deepEqual(asked.map(({ topics, from, until, last_event_id }) => [topics, from, until, last_event_id]), [[['a'], 'earliest', '5.p', undefined], [['a'], undefined, '5.p', '3.p']]);
 });
 
