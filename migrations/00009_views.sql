@@ -48,7 +48,7 @@ WHERE o.topic <> '' AND s.history = (SELECT h.history FROM outcrier.history_id A
     AND (s.since IS NULL OR o.created_at >= s.since OR (s.live_set).max_xid IS NOT NULL AND NOT outcrier.contains(s.live_set, o.xid, o.id))
     AND EXISTS (SELECT FROM unnest(s.topics) AS p WHERE outcrier.matches(o.topic, p))
     AND (s.types = '{}' OR EXISTS (SELECT FROM unnest(s.types) AS k WHERE k = o.type OR right(k, 1) = '*' AND starts_with(o.type, left(k, -1))));
-COMMENT ON VIEW outcrier.receipts IS 'The streams, and so the people, that an event was sent to, one a row. Ask by id; for what one person was sent, ask people. subject: whom the stream''s token is for, empty where none is needed. It was written to the connection between sent_after and sent_before; perhaps: the connection broke in that write or soon after.';
+COMMENT ON VIEW outcrier.receipts IS 'The streams, and so the people, that an event was sent to, one a row. Ask by id; for what one person was sent, ask people. subject: whom the stream''s token is for, empty where none is needed. It was written to the connection between sent_after and sent_before; perhaps: the connection broke in that write or soon after, or that write is not over.';
 
 -- The same from the other side: a person's streams first, and of each what it selects, by
 -- the range of topics that a pattern has. The first pattern that matches an event counts.

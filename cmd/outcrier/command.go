@@ -23,7 +23,7 @@ type commands struct {
 		Up     migrateUpConfig     `cmd:"" help:"Apply all migrations that the database lacks"`
 		Status migrateStatusConfig `cmd:"" help:"List the migrations, and which are applied"`
 		SQL    migrateSQLConfig    `cmd:"" name:"sql" help:"Print the schema, or a later step of it, as a plain SQL script"`
-		Roles  migrateRolesConfig  `cmd:"" help:"Make the roles outcrier_writer, _reader, _server, _operator and _two_phase, and grant each what it needs"`
+		Roles  migrateRolesConfig  `cmd:"" help:"Make the roles outcrier_writer, _reader, _server, _operator, _eraser and _two_phase, and grant each what it needs"`
 		Drop   migrateDropConfig   `cmd:"" help:"Drop the schema and its view with all events, after asking"`
 	} `cmd:"" help:"Make, change, show or drop the schema of the outbox"`
 	Append appendConfig `cmd:"" help:"Append an event in a transaction of its own, and print its id"`
