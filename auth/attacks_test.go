@@ -252,11 +252,11 @@ func TestVerify_Attacks(t *testing.T) {
 		"sub a number":                           {hs(bare(expIn(time.Hour), `"sub":42`)), "sub must be a string"},
 		"sub null":                               {hs(bare(expIn(time.Hour), `"sub":null`)), "sub must be a string"},
 		"sub long":                               {hs(bare(expIn(time.Hour), `"sub":"`+strings.Repeat("s", 256)+`"`)), "at most 255"},
-		"sub with a line break":                  {hs(bare(expIn(time.Hour), `"sub":"ann\nlevel=ERROR"`)), "don't print"},
-		"sub with an escape sequence":            {hs(bare(expIn(time.Hour), `"sub":"\u001b[2J"`)), "don't print"},
-		"sub with a turn of direction":           {hs(bare(expIn(time.Hour), `"sub":"a\u202egnp"`)), "don't print"},
-		"sub with an invisible character":        {hs(bare(expIn(time.Hour), `"sub":"ann\u200b"`)), "don't print"},
-		"sub with half a character":              {hs(bare(expIn(time.Hour), `"sub":"ann\ud800"`)), "don't print"},
+		"sub with a line break":                  {hs(bare(expIn(time.Hour), `"sub":"ann\nlevel=ERROR"`)), "invisible characters"},
+		"sub with an escape sequence":            {hs(bare(expIn(time.Hour), `"sub":"\u001b[2J"`)), "invisible characters"},
+		"sub with a turn of direction":           {hs(bare(expIn(time.Hour), `"sub":"a\u202egnp"`)), "invisible characters"},
+		"sub with an invisible character":        {hs(bare(expIn(time.Hour), `"sub":"ann\u200b"`)), "invisible characters"},
+		"sub with half a character":              {hs(bare(expIn(time.Hour), `"sub":"ann\ud800"`)), "invisible characters"},
 		"sub twice":                              {hs(body(`"sub":"root"`)), "twice"},
 
 		// Grants.

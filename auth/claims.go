@@ -87,7 +87,7 @@ func (c *claims) parseSubject(object map[string]any) (err error) {
 	case strings.ContainsFunc(c.subject, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }):
 		// It is logged and shown: no line breaks, nothing invisible, nothing that
 		// turns the direction of writing.
-		return errors.New("sub has control characters or is not UTF-8")
+		return errors.New("sub has invisible characters or is not UTF-8")
 	}
 	return nil
 }

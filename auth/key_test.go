@@ -154,7 +154,7 @@ func TestMint_RefusesWhatVerifyWould(t *testing.T) {
 		`topic "**/a"`: func() (string, error) {
 			return auth.Mint(key, auth.Claims{Subscribe: []outbox.Pattern{"**/a"}}, time.Hour)
 		},
-		"don't print": func() (string, error) { return auth.Mint(key, auth.Claims{Subject: "a\n"}, time.Hour) },
+		"invisible characters": func() (string, error) { return auth.Mint(key, auth.Claims{Subject: "a\n"}, time.Hour) },
 		"8192 bytes": func() (string, error) {
 			return auth.Mint(key, auth.Claims{Publish: slices.Repeat([]outbox.Pattern{outbox.Pattern(strings.Repeat("a", 255))}, 100)}, time.Hour)
 		},

@@ -4,10 +4,13 @@ package testkit
 
 import (
 	"cmp"
+	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -61,16 +64,27 @@ func Missing(t testing.TB, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// FreeAddress returns an address on loopback whose port was free just now.
+// FreeAddress returns an address on loopback whose port was free just now. It is below the ports
+// that the system gives to who asks for any, and so stays free until somebody binds it: a test's
+// proxy could otherwise get the port of the server that it is for, and pass everything to itself.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it takes no time
-	if err != nil {
-		t.Fatal(err)
+	for range 100 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+lastPort.Add(1)%20_000)
+		listener, err := net.Listen("tcp", address) //nolint:noctx // it takes no time
+		if err == nil {
+			_ = listener.Close()
+			return address
+		}
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	t.Fatal("no port is free between 10000 and 30000")
+	return ""
 }
+
+// lastPort counts the ports that this process has tried. Processes begin at random.
+var lastPort atomic.Uint32
+
+func init() { lastPort.Store(rand.Uint32N(20_000)) }
 
 // Folder returns a temporary folder that other accounts can enter, like that of Postgres: into
 // root's t.TempDir they can't. It is in memory where there is room: Postgres syncs a cluster
