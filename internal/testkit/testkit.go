@@ -84,7 +84,7 @@ func FreeAddress(t testing.TB) string {
 // lastPort counts the ports that this process has tried. Processes begin at random.
 var lastPort atomic.Uint32
 
-func init() { lastPort.Store(rand.Uint32N(20_000)) }
+func init() { lastPort.Store(rand.Uint32N(20_000)) } //nolint:gosec // ports are no secret
 
 // Folder returns a temporary folder that other accounts can enter, like that of Postgres: into
 // root's t.TempDir they can't. It is in memory where there is room: Postgres syncs a cluster
