@@ -83,6 +83,7 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 	click(`[data-testid=search]`)
 	settled(t, tab, `location.hash.includes('from=2h')`)
 	settled(t, tab, `document.querySelectorAll('[data-testid=events] li').length === 2`)
+	settled(t, tab, `(document.querySelector('[data-testid=csv]')?.href ?? '').includes('topic=user')`) // comes after the events
 	if csv := eval[string](t, tab, `fetch(document.querySelector('[data-testid=csv]').href).then((a) => a.text()).then((text) => { globalThis.file = text; }) && ''`); csv != "" {
 		t.Error(csv)
 	}
