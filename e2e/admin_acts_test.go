@@ -101,15 +101,15 @@ func TestAdmin_EditsTheCatalogueAndTheSchedule(t *testing.T) {
 	tab := newTab(t)
 	desk.as(t, tab, s.base+"/admin#/catalogue")
 	see(t, tab, `[data-key="user.logged_in"]`)
-	do(t, tab, chromedp.Click(`[data-testid=new-type]`))
+	press(t, tab, `[data-testid=new-type]`)
 	see(t, tab, `dialog[open]`)
 	set := func(name, text string) {
 		t.Helper()
-		do(t, tab, chromedp.SetValue(fmt.Sprintf(`dialog [name=%s]`, name), text, chromedp.NodeVisible))
+		enter(t, tab, fmt.Sprintf(`dialog [name=%s]`, name), text)
 	}
 	problem := func(says string) {
 		t.Helper()
-		do(t, tab, chromedp.Click(`[data-testid=save]`))
+		press(t, tab, `[data-testid=save]`)
 		settled(t, tab, fmt.Sprintf(`document.querySelector('dialog .problem').textContent.includes(%q)`, says))
 	}
 	set("type", "order.packed/50%?x=1")
@@ -124,10 +124,10 @@ func TestAdmin_EditsTheCatalogueAndTheSchedule(t *testing.T) {
 	axe.check(t, tab, "a type with a problem")
 	screenshot(t, tab, "admin-edit-type")
 	set("code", "ORDER-1")
-	do(t, tab, chromedp.Click(`[data-testid=save]`))
+	press(t, tab, `[data-testid=save]`)
 	see(t, tab, `[data-key="order.packed/50%?x=1"]`)
 
-	do(t, tab, chromedp.Click(`[data-key="order.packed/50%?x=1"] [data-testid=edit]`))
+	press(t, tab, `[data-key="order.packed/50%?x=1"] [data-testid=edit]`)
 	see(t, tab, `dialog[open]`)
 	if _, err := db.Exec(t.Context(), `UPDATE outcrier.event_type SET title = 'Packed' WHERE code = 'ORDER-1'`); err != nil {
 		t.Fatal(err)
@@ -136,14 +136,15 @@ func TestAdmin_EditsTheCatalogueAndTheSchedule(t *testing.T) {
 	problem("changed or deleted meanwhile")
 	do(t, tab, chromedp.Reload())
 	see(t, tab, `[data-key="order.packed/50%?x=1"]`)
-	do(t, tab, chromedp.Click(`[data-key="order.packed/50%?x=1"] [data-testid=edit]`))
+	press(t, tab, `[data-key="order.packed/50%?x=1"] [data-testid=edit]`)
 	see(t, tab, `dialog[open]`)
 	set("title", "Order is packed")
-	do(t, tab, chromedp.Click(`[data-testid=save]`))
+	press(t, tab, `[data-testid=save]`)
 	settled(t, tab, `document.querySelector('[data-key="order.packed/50%?x=1"]').innerText.includes('Order is packed')`)
-	do(t, tab, chromedp.Click(`[data-key="order.packed/50%?x=1"] [data-testid=edit]`))
+	press(t, tab, `[data-key="order.packed/50%?x=1"] [data-testid=edit]`)
 	see(t, tab, `dialog[open]`)
-	do(t, tab, chromedp.Click(`[data-testid=remove]`), chromedp.Click(`[data-testid=yes]`, chromedp.NodeVisible))
+	press(t, tab, `[data-testid=remove]`)
+	press(t, tab, `[data-testid=yes]`)
 	testkit.Eventually(t, "the type is gone", func() bool {
 		return eval[bool](t, tab, `document.querySelector('[data-key="order.packed/50%?x=1"]') === null`)
 	})
@@ -153,9 +154,9 @@ func TestAdmin_EditsTheCatalogueAndTheSchedule(t *testing.T) {
 	}
 	do(t, tab, chromedp.Navigate(s.base+"/admin#/scheduled"))
 	see(t, tab, `[data-testid=cancel]`)
-	do(t, tab, chromedp.Click(`[data-testid=cancel]`))
+	press(t, tab, `[data-testid=cancel]`)
 	see(t, tab, `dialog[open]`)
-	do(t, tab, chromedp.Click(`[data-testid=yes]`))
+	press(t, tab, `[data-testid=yes]`)
 	settled(t, tab, `document.querySelector('main').innerText.includes('Nothing is scheduled')`)
 	var waiting int
 	if err := db.QueryRow(t.Context(), `SELECT count(*) FROM outcrier.scheduled`).Scan(&waiting); err != nil || waiting != 0 {
@@ -225,7 +226,7 @@ FROM outcrier.history_id, unnest($1::text[]) WITH ORDINALITY AS u (s, n)`
 		do(t, tab, chromedp.Navigate("about:blank"), chromedp.Navigate(s.base+"/admin#/"+view.place))
 		settled(t, tab, view.ready)
 		if view.place == "catalogue" {
-			do(t, tab, chromedp.Click(`[data-testid=types] > li:first-child [data-testid=edit]`))
+			press(t, tab, `[data-testid=types] > li:first-child [data-testid=edit]`)
 			see(t, tab, `dialog[open]`)
 		}
 		ran, own := eval[any](t, tab, `globalThis.ran ?? null`), eval[int](t, tab, `document.querySelectorAll('body script, img, iframe, [onload], [onerror], [onfocus], [onmouseover], a[href^="javascript:"]').length`)

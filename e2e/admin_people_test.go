@@ -39,21 +39,19 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 
 	tab := newTab(t)
 	desk.as(t, tab, s.base+"/admin#/event/1")
-	see(t, tab, `[data-testid=token]`)
-	do(t, tab, chromedp.SetValue(`[data-testid=token]`, token("--admin", "--subject", "root"), chromedp.NodeVisible), chromedp.Click(`[data-testid=sign-in]`))
+	enter(t, tab, `[data-testid=token]`, token("--admin", "--subject", "root"))
+	press(t, tab, `[data-testid=sign-in]`)
 	shows := func(text string) {
 		t.Helper()
 		settled(t, tab, fmt.Sprintf(`document.body.innerText.includes(%q)`, text))
 	}
 	click := func(selector string) {
 		t.Helper()
-		see(t, tab, selector)
-		do(t, tab, chromedp.Click(selector))
+		press(t, tab, selector)
 	}
 	fill := func(selector, text string) {
 		t.Helper()
-		see(t, tab, selector)
-		do(t, tab, chromedp.SetValue(selector, text, chromedp.NodeVisible))
+		enter(t, tab, selector, text)
 	}
 	shows("Sent to")
 	see(t, tab, `#leave:not([hidden])`) // also on a page that was not reached from the overview
@@ -90,7 +88,7 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 	settled(t, tab, `(globalThis.file ?? '').startsWith('id,created_at,topic,type,source,headers,payload\n2,') && globalThis.file.trim().split('\n').length === 3`)
 	click(`[data-id="1"] a`)
 	shows("Event 1")
-	do(t, tab, chromedp.Click(`main p a`))
+	press(t, tab, `main p a`)
 	settled(t, tab, `document.querySelector('#search-topic')?.value === 'user/*' && document.querySelectorAll('[data-testid=events] li').length === 2`)
 
 	// Send it again, to one person.
@@ -192,13 +190,13 @@ func TestAdmin_SaysThatTheTokenExpired(t *testing.T) {
 	tab := newTab(t)
 	give := func(token string) {
 		t.Helper()
-		see(t, tab, `[data-testid=token]`)
-		do(t, tab, chromedp.SetValue(`[data-testid=token]`, token, chromedp.NodeVisible), chromedp.Click(`[data-testid=sign-in]`))
+		enter(t, tab, `[data-testid=token]`, token)
+		press(t, tab, `[data-testid=sign-in]`)
 	}
 	desk.as(t, tab, s.base+"/admin#/history?topic=a")
 	give(mint("--ttl", "15s"))
 	see(t, tab, `#leave:not([hidden])`)
-	do(t, tab, chromedp.Click(`[data-testid=follow]`))
+	press(t, tab, `[data-testid=follow]`)
 	settled(t, tab, `document.querySelector('main').innerText.includes('Your token expired at')`)
 	axe.check(t, tab, "expired")
 	screenshot(t, tab, "admin-expired")

@@ -226,8 +226,8 @@ func TestAdmin_SignsInAndOut(t *testing.T) {
 	tab := newTab(t)
 	give := func(text string) {
 		t.Helper()
-		see(t, tab, `[data-testid=token]`)
-		do(t, tab, chromedp.SetValue(`[data-testid=token]`, text, chromedp.NodeVisible), chromedp.Click(`[data-testid=sign-in]`))
+		enter(t, tab, `[data-testid=token]`, text)
+		press(t, tab, `[data-testid=sign-in]`)
 	}
 	for _, l := range []look{phone, {1280, 900, "dark", "en"}, desk} {
 		l.as(t, tab, s.base+"/admin#/history")
@@ -250,7 +250,7 @@ func TestAdmin_SignsInAndOut(t *testing.T) {
 	}
 	do(t, tab, chromedp.Navigate(s.base+"/admin#/"))
 	see(t, tab, `#leave:not([hidden])`)
-	do(t, tab, chromedp.Click(`#leave`))
+	press(t, tab, `#leave`)
 	see(t, tab, `[data-testid=token]`)
 	do(t, tab, chromedp.Reload())
 	see(t, tab, `[data-testid=token]`)

@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -80,6 +82,46 @@ func see(t *testing.T, tab context.Context, selector string) {
 	testkit.Eventually(t, "the page shows "+selector, func() bool {
 		return eval[bool](t, tab, "document.querySelector(`"+selector+"`) !== null")
 	})
+}
+
+// press waits until a person could press an element, which nothing covers, and presses it
+// in the same turn of the page's script: a page that draws it anew between the two would
+// lose the click.
+func press(t *testing.T, tab context.Context, selector string) {
+	t.Helper()
+	use(t, tab, selector, "element.click()")
+}
+
+// enter gives a field a text as if a person had typed it, and leaves the field.
+func enter(t *testing.T, tab context.Context, selector, text string) {
+	t.Helper()
+	use(t, tab, selector, fmt.Sprintf(`element.value = %s;
+		for (const name of ['input', 'change']) element.dispatchEvent(new Event(name, { bubbles: true }))`, literal(t, text)))
+}
+
+func use(t *testing.T, tab context.Context, selector, act string) {
+	t.Helper()
+	expression := fmt.Sprintf(`(() => {
+		const element = document.querySelector(%s);
+		if (!element || element.matches(':disabled')) return false;
+		element.scrollIntoView({ block: 'center', behavior: 'instant' });
+		const box = element.getClientRects()[0];
+		if (!box || !element.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2))) return false;
+		element.focus();
+		%s;
+		return true;
+	})()`, literal(t, selector), act)
+	testkit.Eventually(t, "a person can use "+selector, func() bool { return eval[bool](t, tab, expression) })
+}
+
+// literal is a text as JavaScript writes it.
+func literal(t *testing.T, text string) string {
+	t.Helper()
+	quoted, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(quoted)
 }
 
 // screenshot keeps a picture of the tab.

@@ -35,7 +35,7 @@ func (g gallery) state(t *testing.T, name string) {
 	}
 	for _, l := range looks {
 		if lang := eval[string](t, g.tab, `document.documentElement.lang`); lang[:2] != l.language {
-			do(t, g.tab, chromedp.Click(`[data-testid=language]`))
+			press(t, g.tab, `[data-testid=language]`)
 		}
 		for _, width := range []int64{320, 360, 700, 1100, 1280, 1600, l.width} {
 			look{width, l.height, l.scheme, l.language}.emulate(t, g.tab)
@@ -47,7 +47,7 @@ func (g gallery) state(t *testing.T, name string) {
 		screenshot(t, g.tab, "demo-"+name+"-"+l.String())
 	}
 	wide.emulate(t, g.tab)
-	do(t, g.tab, chromedp.Click(`[data-testid=language]`))
+	press(t, g.tab, `[data-testid=language]`)
 }
 
 // TestDemo_IsReadableInAllStates looks at the desks with nothing on them, busy, cut

@@ -42,15 +42,12 @@ func wait(t *testing.T, tab context.Context, expression string) {
 
 func click(t *testing.T, tab context.Context, person, selector string) {
 	t.Helper()
-	see(t, tab, of(person, selector))
-	eval[chromedp.Void](t, tab, fmt.Sprintf("document.querySelector(`%s`).scrollIntoView({block: 'center'})", of(person, selector)))
-	do(t, tab, chromedp.Click(of(person, selector), chromedp.NodeVisible))
+	press(t, tab, of(person, selector))
 }
 
 func fill(t *testing.T, tab context.Context, person, selector, text string) {
 	t.Helper()
-	eval[chromedp.Void](t, tab, fmt.Sprintf("document.querySelector(`%s`).scrollIntoView({block: 'center'})", of(person, selector)))
-	do(t, tab, chromedp.SetValue(of(person, selector), text, chromedp.NodeVisible))
+	enter(t, tab, of(person, selector), text)
 }
 
 func textOf(t *testing.T, tab context.Context, selector string) string {
@@ -97,7 +94,7 @@ func TestDemo_SubmitApproveTrade(t *testing.T) {
 	if text := textOf(t, tab, `dialog pre:not([data-testid=sql])`); !strings.Contains(text, `"title": "Winter blend"`) {
 		t.Errorf("the details are %q", text)
 	}
-	do(t, tab, chromedp.Click(`[data-testid=close]`))
+	press(t, tab, `[data-testid=close]`)
 	wait(t, tab, `document.querySelector('dialog') === null`)
 }
 
@@ -275,7 +272,7 @@ func TestDemo_SpeaksBothLanguages(t *testing.T) {
 	}
 	insert(t, connect(t, database), "user/ada", "account.locked", `{"person":"ada","signed_in_at":null,"failed_logins":3,"locked_until":"2026-11-22T02:00:00Z"}`)
 	see(t, tab, of("ada", ".toast [data-action=contact_support]"))
-	do(t, tab, chromedp.Click(`[data-testid=language]`))
+	press(t, tab, `[data-testid=language]`)
 	if text := textOf(t, tab, of("ada", ".toast")); !strings.Contains(text, "账户已锁定") || !strings.Contains(text, "联系支持") {
 		t.Errorf("in Chinese the toast says %q", text)
 	}

@@ -31,12 +31,11 @@ func TestPage_NeverMissesAnEvent(t *testing.T) {
 	see(t, rita, live)
 
 	const title = "Über-Röstung <b>№ 1</b> 🎈"
-	do(t, ada,
-		chromedp.SendKeys(`[data-testid=submit-title]`, title, chromedp.NodeVisible),
-		chromedp.Click(`[data-testid=submit-button]`))
+	do(t, ada, chromedp.SendKeys(`[data-testid=submit-title]`, title, chromedp.NodeVisible)) // keys, as a person types
+	press(t, ada, `[data-testid=submit-button]`)
 	see(t, rita, `[data-testid=queue] [data-testid=approve]`)
 	screenshot(t, rita, "1-rita-is-asked")
-	do(t, rita, chromedp.Click(`[data-testid=approve]`))
+	press(t, rita, `[data-testid=approve]`)
 	see(t, ada, `[data-testid=items] [data-status=approved]`)
 	see(t, ada, `[data-testid=timeline] [data-type="audit.approved"]`)
 	if got := eval[string](t, ada, `document.querySelector('[data-testid=items] strong').textContent`); got != title {

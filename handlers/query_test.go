@@ -40,6 +40,8 @@ func FuzzQuery(f *testing.F) {
 	f.Add("topic=a&format=payload&names=message&last_event_id=1042.AQeGjAMBgIsD", "", false, false)
 	f.Add("topic=a&after=1.A&wait=0&limit=500&token=x", "7.B", true, true)
 	f.Add("topic=a;token=x&topic=%zz&Topic=b&topic=%00&from=-1h&topic=a%26topic%3Db", "\x00", true, false)
+	f.Add("topic=a&last=&max_data=64KiB&batch=250ms", "", false, false)
+	f.Add("topic=a&from=last:50&until=", "", true, false)
 	f.Add("topic=%2A%2A&from=2026-11-22T02:00:00Z&lastEventId=&from=now", "x", false, true)
 	f.Fuzz(func(t *testing.T, query, lastEventID string, poll, token bool) {
 		request, err := parsed(query, lastEventID, poll, token)
@@ -54,9 +56,11 @@ func FuzzQuery(f *testing.F) {
 		if err != nil {
 			t.Fatalf("taken, and not well-formed: %v", err)
 		}
-		allowed := []string{"topic", "type", "from", "format", "names", "last_event_id", "lastEventId", "Last-Event-ID"}
+		allowed := []string{"topic", "type", "from", "last", "format", "names", "max_data", "last_event_id", "lastEventId", "Last-Event-ID"}
 		if poll {
-			allowed = append(allowed, "after", "wait", "limit")
+			allowed = append(allowed, "after", "until", "wait", "limit")
+		} else {
+			allowed = append(allowed, "batch")
 		}
 		if token {
 			allowed = append(allowed, "token")
@@ -86,8 +90,12 @@ func FuzzQuery(f *testing.F) {
 			t.Fatalf("format %d of %q", request.Format, query)
 		}
 		from := request.From
-		if lastEventID != "" && from != (sse.From{Position: lastEventID}) {
+		if lastEventID != "" && (from.Position != lastEventID || from.Snapshot != "" && from.Snapshot != values.Get("from") ||
+			from != sse.From{Position: from.Position, Snapshot: from.Snapshot}) {
 			t.Fatalf("the header says %q, taken is %+v", lastEventID, from)
+		}
+		if from.Last < 0 || from.Last > 1000 || request.MaxData < 0 || request.MaxData > 0 && request.MaxData < 1024 || request.Batch < 0 || request.Batch > 10*time.Second {
+			t.Fatalf("out of bounds: %+v", request)
 		}
 		if !request.Filter.Since.Equal(from.Since) {
 			t.Fatalf("filtered since %s, started from %s", request.Filter.Since, from.Since)
@@ -96,15 +104,16 @@ func FuzzQuery(f *testing.F) {
 		// the same a moment later.
 		again, err := parsed(values.Encode(), lastEventID, poll, token)
 		if err != nil || !slices.Equal(again.Filter.Topics, request.Filter.Topics) || again.Format != request.Format ||
-			again.From.Position != from.Position || again.From.Earliest != from.Earliest || again.From.Since.IsZero() != from.Since.IsZero() {
+			again.From.Position != from.Position || again.From.Earliest != from.Earliest || again.From.Last != from.Last ||
+			again.MaxData != request.MaxData || again.Batch != request.Batch || again.From.Since.IsZero() != from.Since.IsZero() {
 			t.Fatalf("%+v the first time, then %+v, %v", request, again, err)
 		}
 	})
 }
 
-// The start has exactly one of the five forms, and a duration back is that long ago.
+// The start has exactly one of the six forms, and a duration back is that long ago.
 func FuzzFrom(f *testing.F) {
-	for _, from := range []string{"now", "earliest", "1h", "1h30m.5s", "-1s", "2026-11-22T02:00:00.5+02:00", "1042.AQeGjAMBgIsD", "9.", "0s", "1e9h", "NOW", "290000h", "7d", "1d12h", "-1d", "1dd", "106752d", "9999-12-31T23:59:59Z"} {
+	for _, from := range []string{"now", "earliest", "1h", "1h30m.5s", "-1s", "2026-11-22T02:00:00.5+02:00", "1042.AQeGjAMBgIsD", "9.", "0s", "1e9h", "NOW", "290000h", "7d", "1d12h", "-1d", "1dd", "106752d", "9999-12-31T23:59:59Z", "last:50", "last:", "last:1001", "last:0"} {
 		f.Add(from)
 	}
 	f.Fuzz(func(t *testing.T, from string) {
@@ -116,7 +125,13 @@ func FuzzFrom(f *testing.F) {
 		at, notTime := time.Parse(time.RFC3339Nano, from)
 		id, _, dotted := strings.Cut(from, ".")
 		_, notID := strconv.ParseInt(id, 10, 64)
+		count, isLast := strings.CutPrefix(from, "last:")
+		n, notNumber := strconv.Atoi(count)
 		switch {
+		case isLast && notNumber == nil && 1 <= n && n <= 1000:
+			if err != nil || got != (sse.From{Last: n}) {
+				t.Fatalf("the last %d: %+v, %v", n, got, err)
+			}
 		case from == "" || from == "now":
 			if err != nil || got != (sse.From{}) {
 				t.Fatalf("now: %+v, %v", got, err)
