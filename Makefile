@@ -134,10 +134,11 @@ workflows: ## check the forge's workflows
 
 goreleaser = go run github.com/goreleaser/goreleaser/v2@$(GORELEASER_VERSION)
 
+# Without Docker it builds all but the images.
 .PHONY: snapshot
 snapshot: ## build what a release has into dist/, and publish nothing
 	$(goreleaser) check
-	$(goreleaser) release --snapshot --clean --skip=sign
+	$(goreleaser) release --snapshot --clean --skip=sign $(if $(shell docker buildx version 2>/dev/null),,--skip=docker)
 
 .PHONY: release
 release: ## draft the release of the tag that is checked out; needs GITHUB_TOKEN
