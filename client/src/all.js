@@ -3,14 +3,14 @@
 import * as changes from './changes.js';
 import * as memory from './memory.js';
 import { parts } from './parts.js';
-import * as renewal from './renewal.js';
 import * as tabs from './tabs.js';
+import * as tokens from './tokens.js';
 import * as ways from './ways.js';
 
 parts.changes = async () => changes;
 parts.memory = async () => memory;
-parts.renewal = async () => renewal;
 parts.tabs = async () => tabs;
+parts.tokens = async () => tokens;
 parts.ways = async () => ways;
 
 export * from './outcrier.js';

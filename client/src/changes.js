@@ -4,6 +4,9 @@ import { covers } from './covers.js';
 /** @typedef {import('./connection.js').Crowd} Crowd */
 /** @typedef {import('../outcrier.d.ts').StateChange} StateChange */
 /** @typedef {Record<string, string | undefined>} Query */
+/** @typedef {[kind: string, detail?: any, at?: string]} News */
+/** @typedef {{add: (topics: string[], from?: string) => void, drop: (topics: string[]) => void, refuse: (why: Trouble) => void}} Changing */
+/** @typedef {(it: Changing) => void} Change */
 
 /**
  * That a connection goes on from its position: where it was before, whether this tab has it,
@@ -25,7 +28,7 @@ function ask({ link, flows, stop }, next) {
   const add = next.topics.filter((topic) => !asked.topics.includes(topic));
   const drop = asked.topics.filter((topic) => !next.topics.includes(topic));
   link.asked = next;
-  if (link.send && next.topics[0]) link.send(add, drop, next);
+  if (link.alter && next.topics[0]) link.alter(add, drop, next);
   else if (add[0] || drop[0]) stop();
   else link.arrive(link.desk.begin().last_event_id);
   return true;
@@ -35,21 +38,24 @@ function ask({ link, flows, stop }, next) {
  * What takes a reader over whose topics change, or whose tab shares a connection.
  *
  * @param {ReturnType<typeof import('./reader.js').reader>} self
+ * @param {URL} url
  * @param {import('../outcrier.d.ts').Options} options
- * @param {string | undefined} area
- * @param {typeof import('./tabs.js') | undefined} sharing
+ * @param {typeof import('./tabs.js') | false | '' | undefined} sharing
+ * @param {Change[]} waiting the changes until now
+ * @param {News[]} missed what has come since the first of them
  */
-export function changes(self, options, area, sharing) {
-  const { miss, pause, refused, requests, restart, stand, take, turn } = self;
+export function changes(self, url, options, sharing, waiting, missed) {
+  const { emit, fail, miss, pause, requests, restart, stand, take, turn } = self;
+  const first = self.topics;
   // Of each topic, whether its events are given: true; false until the connection, which has
   // it, is live; or the connection does not have it yet, which is to begin from there.
   /** @type {Map<string, boolean | string | undefined>} */
   const wants = new Map(self.topics.map((topic) => [topic, undefined]));
   /** @type {string | undefined} */
   let head; // the connection's position, which goes ahead while the past is recovered
-  /** @type {[kind: string, detail: any, at?: string][] | undefined} */
+  /** @type {News[] | undefined} */
   let queue; // what comes meanwhile
-  /** @type {Partial<StateChange> | undefined} */
+  /** @type {import('./outcrier.js').Change | undefined} */
   let told; // the connection's
 
   const alone = {
@@ -61,18 +67,17 @@ export function changes(self, options, area, sharing) {
     add,
     drop,
     renew,
-    /** @param {Trouble} why */
-    refuse(why) { if (drop([why.topic ?? ''])) refused(why); },
+    refuse,
     run: self.run,
     tick: self.tick,
-    fail: self.fail,
+    fail,
   };
   /** @type {{changed: () => void}} */
   let us = alone; // or with other tabs
 
   function renew() {
     begin();
-    us = area && sharing ? sharing.tabs(area, { ...alone, topics: () => self.topics, ask: (next) => ask(self.line, next), wake: pause.wake, restart, part }, options) : alone;
+    us = sharing ? sharing.tabs(url, { ...alone, topics: () => self.topics, ask: (next) => ask(self.line, next), wake: pause.wake, restart, part }, options) : alone;
     Object.assign(self, alone, us);
   }
 
@@ -84,7 +89,7 @@ export function changes(self, options, area, sharing) {
 
   /** Goes on without the other tabs. */
   function part() {
-    area = undefined;
+    sharing = false;
     restart();
   }
 
@@ -160,7 +165,9 @@ export function changes(self, options, area, sharing) {
     for (let [topics, query] of past) {
       for (let failures = 0; topics[0] && query.last_event_id !== until && !isOver(); ) {
         try {
-          const { events, position: at, gap } = await requests.page(topics, { ...query, until }, AbortSignal.timeout(30_000));
+          const answer = await requests.ask(topics, { ...query, until }, 'application/json', AbortSignal.timeout(30_000));
+          /** @type {import('./requests.js').Page} */
+          const { events, position: at, gap } = await answer.json();
           if (isOver()) return;
           if (gap) miss(gap);
           for (const event of events) if (!isOver() && isWanted(event.topic)) self.give(event);
@@ -193,6 +200,7 @@ export function changes(self, options, area, sharing) {
 
   /** @param {string[]} topics @param {string} [from] */
   function add(topics, from) {
+    if (from === 'now') from = undefined;
     const fresh = topics.filter((topic) => !wants.has(topic));
     if (!fresh[0]) return;
     for (const topic of fresh) wants.set(topic, from);
@@ -214,6 +222,17 @@ export function changes(self, options, area, sharing) {
     return true;
   }
 
+  /** @param {Trouble} why */
+  function refuse({ topic = '', status, detail }) {
+    if (!drop([topic])) return;
+    emit('outcrier.refused', { topic, status, detail });
+    // What was added does not end the stream.
+    if (!self.topics[0] && first.includes(topic)) fail({ reason: 'refused', status, detail });
+  }
+
   begin();
-  return alone;
+  Object.assign(self, alone);
+  for (const change of waiting) change(alone);
+  if (sharing) restart();
+  else for (const news of missed) tell(...news);
 }

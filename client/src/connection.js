@@ -24,14 +24,12 @@ import { stream } from './stream.js';
  * @property {ReturnType<typeof import('./requests.js').requests>} requests
  * @property {Desk} desk
  * @property {(at: string | undefined, crowd?: Crowd, gap?: unknown) => void} arrive the connection stands there, for them
- * @property {() => void} expectFirst what comes first is late after the patience
- * @property {(ms: number) => void} expect what comes next is late after so long
+ * @property {(ms?: number) => void} expect what comes next is late after so long; by default, when the server's heart should have beaten twice
  * @property {() => void} hear something has come
  * @property {(type: string, detail: any, at: string) => void} take an event has come. Throws the end of the stream
- * @property {(why: Trouble) => boolean} refuse a topic is refused. Reports whether it was asked for
  * @property {(ms: number) => void} setRetry
  * @property {Crowd} asked whom it is for, or will be by the answers to come
- * @property {(add: string[], drop: string[], crowd: Crowd) => void} [send] changes the topics of this connection
+ * @property {(add: string[], drop: string[], crowd: Crowd) => void} [alter] changes the topics of this connection
  */
 
 /**
@@ -40,14 +38,11 @@ import { stream } from './stream.js';
  * @typedef {object} Desk
  * @property {() => Record<string, string | undefined>} begin where the next attempt begins, as a query
  * @property {() => Promise<Crowd>} wants whom the next attempt is for. Throws Trouble
- * @property {(kind: string, detail?: any, at?: string) => void} tell
+ * @property {(...news: [kind: string, detail?: any, at?: string]) => void} tell
  * @property {() => void} [check] what is wanted may have changed while there was no connection
  * @property {(why: Trouble) => void} refuse a topic is refused
  * @property {(why: Trouble) => void} fail no attempt will be better
  */
-
-/** Why an attempt is ended that nothing is wrong with. */
-const planned = {};
 
 /**
  * The connection to the server: one attempt after the other.
@@ -61,9 +56,9 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
   let attempt = new AbortController();
   let began = 0; // when the first byte of this attempt came, if any has
   let heard = 0; // when the last one did
-  let due = Infinity; // ms from one to the next, at most
+  /** @type {number | undefined} */
+  let due = Infinity; // ms from one to the next, at most; undefined, by the heartbeat
   let isLive = false;
-  let probing = false;
   /** @type {State | undefined} */
   let told;
   let failures = 0; // attempts that failed, one after the other
@@ -72,7 +67,10 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
   /** @type {ReturnType<Awaited<ReturnType<typeof parts.ways>>['ways']> | undefined} */
   let ways; // where streams are not what there is to try
 
-  const getWays = async () => (ways ??= (await parts.ways()).ways(link, transport, stream, patience));
+  async function getWays() {
+    const part = await parts.ways();
+    return (ways ??= part.ways(link, transport, stream, patience));
+  }
 
   /** @param {State} state @param {object} [why] */
   function say(state, why) {
@@ -82,8 +80,8 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
     desk.tell('state', { state, via: ways?.via ?? 'stream', ...why });
   }
 
-  /** @param {unknown} [why] the trouble, if there is any */
-  function stop(why = planned) {
+  /** @param {Trouble | null} [why] null if nothing is wrong: the next attempt is made at once */
+  function stop(why = null) {
     due = Infinity;
     attempt.abort(why);
     pause.wake();
@@ -99,23 +97,16 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
       heard = Date.now();
       due = ms;
     },
-    expectFirst: () => link.expect(patience * (failures + 1)),
     hear() {
-      link.expect(2.5 * heartbeat);
+      link.expect();
       began ||= heard;
       desk.tell('beat');
     },
     setRetry(ms) { retry = ms; },
-    refuse(why) {
-      const is = link.asked.topics.includes(/** @type {string} */ (why.topic));
-      if (is) desk.refuse(why);
-      return is;
-    },
     take(type, detail, at) {
       const own = type.startsWith('outcrier.') && type.slice(9);
       if (own === 'hello') {
         ({ heartbeat = heartbeat, retry = retry } = detail);
-        link.expect(2.5 * heartbeat);
         link.arrive(at, link.asked, detail.resumed === 'gap' && detail);
       } else desk.tell(own || 'event', detail, at);
       if (own === 'hello' || own === 'live') {
@@ -126,9 +117,7 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
       }
       if (own === 'goodbye') {
         const { reason, retry: wait = retry } = detail;
-        const soon = /^(token|key)_/.test(reason);
-        if (soon) requests.refuse(reason);
-        throw { reason, soon, wait };
+        throw { reason, wait, ...(/^(token|key)_/.test(reason) && requests.expire(reason)) };
       }
     },
   };
@@ -141,7 +130,12 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
     const { topics } = link.asked;
     const by = ways?.next() ?? stream;
     say(topics[0] ? 'connecting' : 'idle');
-    if (topics[0]) return by(link, topics, signal);
+    if (topics[0]) {
+      await requests.bearer(); // the time that it takes is not the server's
+      signal.throwIfAborted();
+      link.expect(patience * (failures + 1));
+      return by(link, topics, signal);
+    }
     began = 1;
     link.arrive(desk.begin().last_event_id);
     await pause.sleep(pause.longest);
@@ -149,12 +143,12 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
 
   /** @param {Trouble} trouble */
   async function suffer(trouble) {
-    const { reason = 'unreachable', final, status, message, detail = message, soon, wait = pause.backoff(failures) } = trouble;
-    if (final && link.refuse(trouble)) return;
+    const { reason = 'unreachable', topic = '', final, status, message, detail = message, soon, wait } = trouble;
+    if (final && link.asked.topics.includes(topic)) return desk.refuse(trouble);
     if (final || failures >= attempts) return desk.fail({ reason, status, detail });
     if (!began) ways?.failed();
     const offline = globalThis.navigator?.onLine === false;
-    const retryIn = offline ? pause.longest : soon && !failures ? 0 : wait;
+    const retryIn = offline ? pause.longest : soon && !failures ? 0 : wait || pause.backoff(failures);
     failures++;
     if (retryIn) say(offline ? 'offline' : 'waiting', { reason, status, detail, retryIn });
     await pause.sleep(retryIn);
@@ -164,15 +158,11 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
   async function suspect() {
     const { signal } = attempt;
     const late = heard;
-    const isLate = () => late === heard && signal === attempt.signal;
-    probing = true;
+    const isLate = () => late === heard && !signal.aborted;
+    due = Infinity; // this is on its way
     // What was good for long needs no other way.
-    const isOther = (!began || heard - began < 2 * heartbeat) && (await Promise.race([
-      getWays().then(({ doubt }) => doubt(began, isLate)).catch(() => false),
-      pause.sleep(4 * patience),
-    ]));
-    probing = false;
-    if (isLate()) stop(isOther ? planned : { reason: 'silent' });
+    const isOther = (!began || heard - began < 2 * heartbeat) && (await getWays().then(({ doubt }) => doubt(began, isLate)).catch(() => {}));
+    if (isLate()) stop(isOther ? null : { reason: 'silent' });
   }
 
   return {
@@ -183,29 +173,20 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
         attempt = new AbortController();
         began = 0;
         isLive = false;
-        /** @type {any} */
-        let trouble = planned;
-        try {
-          const reason = await attend();
-          if (reason) trouble = { reason, wait: failures ? undefined : retry };
-        } catch (error) {
-          trouble = error;
-        }
-        if (attempt.signal.aborted) trouble = attempt.signal.reason;
+        const ended = await attend().then((reason) => reason && { reason, wait: !failures && retry }, (trouble) => trouble);
+        const { aborted, reason: why } = attempt.signal;
         stop();
-        if (trouble !== planned) await suffer(trouble);
+        const trouble = aborted ? why : ended;
+        if (trouble) await suffer(trouble);
       }
     },
 
     // A clock goes on while the machine sleeps: the first tick after it knows.
     tick() {
       desk.tell('beat');
-      if (Date.now() - heard > due) {
-        if (!probing) suspect();
-      } else if (requests.isDue()) {
-        // Without a new one the stream goes on until the server ends it.
-        requests.authorize().then((fresh) => fresh && stop(), () => {});
-      }
+      if (Date.now() - heard > (due ?? 2.5 * heartbeat)) suspect();
+      // Without a new token the stream goes on until the server ends it.
+      else requests.renew().then((fresh) => fresh && stop(), () => {});
     },
 
     stop,
@@ -214,11 +195,11 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
     /** Reports whether there is a connection whose topics can be changed. */
     flows: () => began > 0 && !attempt.signal.aborted,
 
-    /** @param {boolean} is */
-    online(is) {
+    /** @param {Event} event the browser's, `online` or `offline` */
+    online({ type }) {
       ways?.reset();
-      if (is) pause.wake();
-      else stop({ reason: 'offline' });
+      if (type === 'online') pause.wake();
+      else stop({ reason: type });
     },
   };
 }

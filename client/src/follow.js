@@ -18,12 +18,12 @@ export const beginning = { state: 'connecting', via: 'stream' };
  */
 export function follow(url, { connect: open = connect, ...options }, listeners, show) {
   const stream = open(url, options);
-  let topics = listed(options.topics ?? []);
+  let topics = listed(options.topics);
   stream.on('outcrier.state', show);
   for (const type of Object.keys(listeners())) stream.on(type, (/** @type {any} */ event) => listeners()[type]?.(event));
   return {
-    /** @param {string | readonly string[]} next */
-    topics(next = []) {
+    /** @param {string | readonly string[]} [next] */
+    topics(next) {
       const before = topics;
       topics = listed(next);
       stream.add(topics.filter((topic) => !before.includes(topic)));

@@ -1,7 +1,7 @@
 /**
- * The topics of an argument, which may be a single one.
+ * The topics of an argument, which may be a single one, or none.
  *
- * @param {string | readonly string[]} topics
+ * @param {string | readonly string[]} [topics]
  * @returns {string[]}
  */
-export const listed = (topics) => /** @type {string[]} */ ([topics].flat());
+export const listed = (topics = []) => /** @type {string[]} */ ([topics].flat());

@@ -29,8 +29,7 @@ export function listeners() {
           if (fits || pattern === type) listener(event);
         } catch (error) {
           // The page's own error: it is reported as any other, and stops nothing here.
-          if ('reportError' in globalThis) reportError(error);
-          else setTimeout(() => { throw error; });
+          queueMicrotask(() => { throw error; });
         }
       }
     },

@@ -5,11 +5,10 @@
  * A position holds for what was followed. So it is kept under the address, the types and
  * the topics, which are those that the page names first.
  *
- * @param {string} name
- * @param {string} address
- * @param {readonly string[]} types
+ * @param {URL} url
+ * @param {import('../outcrier.d.ts').Options} options
  */
-export function memory(name, address, types) {
+export function memory({ origin, pathname }, { remember, types = [] }) {
   /** @type {string | undefined} */
   let item;
   /** @type {string | undefined} */
@@ -40,7 +39,7 @@ export function memory(name, address, types) {
       /** @type {string | undefined} */
       let position;
       if (!item && topics[0]) {
-        const key = (item = `outcrier:${name}:${JSON.stringify([address, [...types].sort(), [...topics].sort()])}`);
+        const key = (item = `outcrier:${remember}:${JSON.stringify([origin + pathname, [...types].sort(), [...topics].sort()])}`);
         each((storage) => { position = storage.getItem(key) ?? position; });
       }
       return position;

@@ -6,27 +6,25 @@
 // websocket, poll) of the connection, told to all tabs (tabs), given to the page (reader).
 import { listed } from './listed.js';
 import { listeners } from './listeners.js';
-import { parts } from './parts.js';
 import { reader } from './reader.js';
-import { requests } from './requests.js';
 
 export { parser } from './parser.js';
 
 /** @typedef {import('../outcrier.d.ts').StateChange} StateChange */
+/** @typedef {Omit<StateChange, 'via'> & Partial<StateChange>} Change */
 
 /** @type {typeof import('../outcrier.d.ts').connect} */
 export function connect(address, options = {}) {
-  const { topics = [], types = [], from, remember, share } = options;
   const page = new AbortController(); // ends what listens to the page
   const { emit, methods } = listeners();
 
   /** @type {StateChange} */
   let now = { state: 'connecting', via: 'stream' };
 
-  /** @param {Partial<StateChange>} change */
+  /** @param {Change} change */
   function turn(change) {
     const before = now;
-    const next = { state: before.state, via: before.via, ...change };
+    const next = { via: before.via, ...change };
     if (before.state === 'closed' || (next.state === before.state && next.via === before.via)) return;
     now = next;
     emit('outcrier.state', next);
@@ -43,15 +41,12 @@ export function connect(address, options = {}) {
   /** @type {ReturnType<typeof reader> | undefined} */
   let us;
   try {
-    const url = new URL(address, globalThis.location?.href);
-    const recall = remember ? async () => (await parts.memory()).memory(remember, url.origin + url.pathname, types) : undefined;
-    const area = share && globalThis.navigator?.locks && JSON.stringify(['outcrier', share, url, types]);
-    us = reader({ topics: listed(topics), from: from === 'now' ? undefined : from, area: area || undefined, recall, requests: requests(url, options), emit, turn, close, options });
+    us = reader(new URL(address, globalThis.location?.href), options, emit, turn, close);
     const { open, end, online, wake } = us;
     /** @param {string} type @param {(event: any) => void} listener */
     const listen = (type, listener) => globalThis.addEventListener?.(type, listener, page);
-    listen('online', () => online(true));
-    listen('offline', () => online(false));
+    listen('online', online);
+    listen('offline', online);
     listen('visibilitychange', wake);
     // In the back/forward cache a page may hold no lock and no connection.
     listen('pagehide', end);
@@ -67,8 +62,8 @@ export function connect(address, options = {}) {
     get via() { return now.via; },
     get position() { return us?.position; },
     .../** @type {any} */ (methods),
-    add(topics, { from } = {}) { if (topics[0]) us?.add(listed(topics), from === 'now' ? undefined : from); },
-    drop(topics) { if (topics[0]) us?.drop(listed(topics)); },
+    add: (topics, { from } = {}) => us?.add(listed(topics), from),
+    drop: (topics) => { us?.drop(listed(topics)); },
     close: () => close({ reason: 'closed' }),
   };
 }

@@ -7,12 +7,14 @@
 export function parser(dispatch, retry) {
   let rest = '';
   let returned = false; // the last piece ended with CR
-  let [type, data, id] = ['', '', ''];
+  let type = '';
+  let data = '';
+  let id = '';
   return (text) => {
     if (!text) return;
     if (returned && text[0] === '\n') text = text.slice(1);
     returned = text.endsWith('\r');
-    const lines = (rest + text).split(/\r\n|\r|\n/);
+    const lines = (rest + text).split(/\r\n?|\n/);
     rest = /** @type {string} */ (lines.pop());
     for (const line of lines) {
       if (line) {

@@ -1,13 +1,18 @@
 /**
- * A part of the module that is loaded when it is needed. Browsers may keep a failure for as
- * long as the page is there, under the address that they name in the error: the next attempt
- * is under another one.
+ * A part of the module that is loaded when it is needed. An import may never settle, on a
+ * network that swallows all: that is a failure too. Browsers may keep a failure for as long as
+ * the page is there, under the address that they name in the error: the next attempt is under
+ * another one.
  *
  * @template Part
  * @param {() => Promise<Part>} load
+ * @returns {() => Promise<Part>}
  */
 export const part = (load) => () =>
-  load().catch((error) => {
+  new Promise((resolve, reject) => {
+    load().then(resolve, reject);
+    AbortSignal.timeout(20_000).onabort = () => reject(new Error('a part of the module did not load within 20 s'));
+  }).catch((error) => {
     const address = error.message.split('imported module: ')[1];
     if (address) load = () => import(/* @vite-ignore */ /* webpackIgnore: true */ `${address}?${Math.random()}`);
     throw error;
@@ -16,7 +21,7 @@ export const part = (load) => () =>
 export const parts = {
   changes: part(() => import('./changes.js')),
   memory: part(() => import('./memory.js')),
-  renewal: part(() => import('./renewal.js')),
   tabs: part(() => import('./tabs.js')),
+  tokens: part(() => import('./tokens.js')),
   ways: part(() => import('./ways.js')),
 };

@@ -9,7 +9,10 @@ export async function poll(link, topics, signal, isOver) {
   link.arrive(link.desk.begin().last_event_id);
   while (!isOver()) {
     const query = { ...link.desk.begin(), wait: `${wait}s` };
-    const page = await link.requests.page(topics, query, signal, () => link.expect(1000 * wait + 10_000));
+    await link.requests.bearer(); // the time that it takes is not the server's
+    link.expect(1000 * wait + 10_000);
+    /** @type {import('./requests.js').Page} */
+    const page = await (await link.requests.ask(topics, query, 'application/json', signal)).json();
     link.hear();
     if (page.gap) link.desk.tell('gap', page.gap);
     for (const event of page.events) link.desk.tell('event', event);

@@ -1,61 +1,70 @@
 import { connection } from './connection.js';
+import { listed } from './listed.js';
 import { parts } from './parts.js';
 import { pauses } from './pauses.js';
+import { requests } from './requests.js';
 
 /** @typedef {import('./requests.js').Trouble} Trouble */
 /** @typedef {import('../outcrier.d.ts').OutcrierEvent} Event */
 /** @typedef {import('../outcrier.d.ts').StateChange} StateChange */
 
 /**
- * What a page follows, where it stands, and what it is given: each event once. It is for
- * topics that stay the same; with the first change of them, and for tabs that share a
- * connection, changes.js takes over much of it.
+ * What a reader has later.
  *
- * @param {object} page
- * @param {string[]} page.topics
- * @param {string} [page.from] where to begin without a position
- * @param {string} [page.area] of the tabs that share the connection
- * @param {(() => Promise<ReturnType<typeof import('./memory.js').memory>>) | undefined} page.recall what keeps the position
- * @param {ReturnType<typeof import('./requests.js').requests>} page.requests
- * @param {(type: string, event: unknown) => void} page.emit
- * @param {(next: Partial<StateChange>) => void} page.turn
- * @param {(why: Partial<StateChange>) => void} page.close
- * @param {import('../outcrier.d.ts').Options} page.options
+ * @typedef {object} Later
+ * @property {ReturnType<typeof connection>} line once it is open
+ * @property {string} [position]
+ * @property {ReturnType<typeof import('./memory.js').memory>} [kept] what keeps the position
+ * @property {() => void} [renew] by changes.js, before another connection
+ * @property {() => void} [check] by changes.js, for the connection
  */
-export function reader({ topics, from, area, recall, requests, emit, turn, close, options }) {
+
+/**
+ * What a page follows, where it stands, and what it is given: each event once. It is for
+ * topics that stay the same; with the first change of them, as when one is refused, and for tabs
+ * that share a connection, changes.js takes over much of it.
+ *
+ * @param {URL} url
+ * @param {import('../outcrier.d.ts').Options} options
+ * @param {(type: string, event: unknown) => void} emit
+ * @param {(next: import('./outcrier.js').Change) => void} turn
+ * @param {(why: Partial<StateChange>) => void} close
+ */
+export function reader(url, options, emit, turn, close) {
+  const { from } = options;
+  const shares = options.share && globalThis.navigator?.locks;
   const pause = pauses(options.retry);
   /** @type {Set<string>} */
   const seen = new Set(); // ids of the newest events given
   let session = new AbortController(); // from open to end
   /** @type {ReturnType<typeof setInterval>} */
   let ticks;
-  /** @type {['add' | 'drop', string[], string?][]} */
+  /** @type {import('./changes.js').Change[]} */
   const waiting = []; // changes of topics, for changes.js
-  /** @type {[kind: string, detail: any, at?: string][] | undefined} */
+  /** @type {[kind: string, detail?: any, at?: string][] | undefined} */
   let queue; // what comes until it is there
 
   async function extend() {
     queue ??= [];
-    const [{ changes }, sharing] = await Promise.all([parts.changes(), area ? parts.tabs() : undefined, remember()]);
+    const [{ changes }, sharing] = await Promise.all([parts.changes(), shares && parts.tabs(), recall()]);
     if (!queue || self.isOver) return;
-    const missed = queue;
+    changes(self, url, options, sharing, waiting, queue);
     queue = undefined;
-    Object.assign(self, changes(self, options, area, sharing));
-    for (const [how, topics, from] of waiting.splice(0)) self[how](topics, from);
-    if (area) restart();
-    else for (const news of missed) self.tell(...news);
   }
 
-  async function remember() {
-    self.kept ??= await recall?.();
+  async function recall() {
+    if (options.remember) {
+      const { memory } = await parts.memory();
+      self.kept ??= memory(url, options);
+    }
     self.position ??= self.kept?.load(self.topics);
   }
 
-  /** @param {'add' | 'drop'} how @param {string[]} topics @param {string} [from] */
-  function change(how, topics, from) {
-    waiting.push([how, topics, from]);
+  /** @param {import('./changes.js').Change} change */
+  function make(change) {
+    waiting.push(change);
     // A stream ends for it in any case, and may have the browser's last connection.
-    if (self.line?.link.send) extend().catch(self.line.stop);
+    if (self.line?.link.alter) extend().catch(self.line.stop);
     else self.line?.stop();
   }
 
@@ -63,23 +72,20 @@ export function reader({ topics, from, area, recall, requests, emit, turn, close
     session.abort();
     session = new AbortController();
     self.renew?.();
-    self.line = connection(options, requests, pause, self);
+    self.line = connection(options, self.requests, pause, self);
     self.run(session.signal);
   }
 
   const self = {
-    topics,
-    position: /** @type {string | undefined} */ (undefined),
-    start: from,
-    line: /** @type {ReturnType<typeof connection>} */ (/** @type {any} */ (undefined)), // once it is open
+    .../** @type {Later} */ ({}),
+    topics: listed(options.topics),
+    start: from === 'now' ? undefined : from,
     get isOver() { return session.signal.aborted; },
-    kept: /** @type {ReturnType<typeof import('./memory.js').memory> | undefined} */ (undefined),
+    emit,
     pause,
-    requests,
+    requests: requests(url, options),
     turn,
     restart,
-    renew: /** @type {undefined | (() => void)} */ (undefined),
-    check: /** @type {undefined | (() => void)} */ (undefined),
 
     // --- What the page does
 
@@ -95,12 +101,12 @@ export function reader({ topics, from, area, recall, requests, emit, turn, close
     },
 
     wake: pause.wake,
-    /** @param {boolean} is */
-    online: (is) => self.line?.online(is),
+    /** @param {globalThis.Event} event */
+    online: (event) => self.line?.online(event),
     /** @param {string[]} topics @param {string} [from] */
-    add: (topics, from) => change('add', topics, from),
+    add(topics, from) { if (topics[0]) make((it) => it.add(topics, from)); },
     /** @param {string[]} topics */
-    drop: (topics) => change('drop', topics),
+    drop(topics) { if (topics[0]) make((it) => it.drop(topics)); },
 
     // --- For the connection
 
@@ -110,21 +116,18 @@ export function reader({ topics, from, area, recall, requests, emit, turn, close
     begin: () => ({ last_event_id: self.position, from: self.start }),
 
     async wants() {
-      await (area || waiting[0] ? extend() : remember());
+      await (shares || waiting[0] ? extend() : recall());
       return { topics: self.topics };
     },
 
-    /** @param {string} kind @param {any} [detail] @param {string} [at] */
-    tell(kind, detail, at) {
-      if (queue && kind !== 'state') queue.push([kind, detail, at]);
-      else if (!self.isOver) self.take(kind, detail, at);
+    /** @type {import('./connection.js').Desk['tell']} */
+    tell(...news) {
+      if (queue && news[0] !== 'state') queue.push(news);
+      else if (!self.isOver) self.take(...news);
     },
 
     /** @param {Trouble} why */
-    refuse(why) {
-      self.topics = self.topics.filter((topic) => topic !== why.topic);
-      self.refused(why);
-    },
+    refuse: (why) => make((it) => it.refuse(why)),
 
     fail: close,
 
@@ -160,13 +163,6 @@ export function reader({ topics, from, area, recall, requests, emit, turn, close
     miss(gap) {
       seen.clear(); // in another history the ids are others'
       emit('outcrier.gap', gap);
-    },
-
-    /** @param {Trouble} why */
-    refused({ topic = '', status, detail }) {
-      emit('outcrier.refused', { topic, status, detail });
-      // What was added does not end the stream.
-      if (!self.topics[0] && !waiting[0] && topics.includes(topic)) close({ reason: 'refused', status, detail });
     },
   };
   return self;

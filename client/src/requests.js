@@ -11,48 +11,39 @@ import { parts } from './parts.js';
  * @property {string} [topic] the one that is refused
  * @property {boolean} [final] another attempt would end in the same way
  * @property {boolean} [soon] the next attempt is made at once, if it is the first
- * @property {number} [wait] ms until the next attempt
+ * @property {number | false} [wait] ms until the next attempt; without it, by the number of failures
  */
 
 /**
- * Requests to the server, with the token that is good at the time.
+ * What a long poll is answered.
+ *
+ * @typedef {object} Page
+ * @property {import('../outcrier.d.ts').OutcrierEvent[]} events
+ * @property {string} position
+ * @property {import('../outcrier.d.ts').Gap | null} gap
+ */
+
+/**
+ * Requests to the server, with the token that is good at the time. Those of a function are
+ * judged by tokens.js.
  *
  * @param {URL} url
  * @param {Pick<import('../outcrier.d.ts').Options, 'types' | 'token' | 'credentials'>} options
  */
 export function requests(url, { types = [], token, credentials }) {
-  /** @type {string | undefined} */
-  let jwt;
-  let renewal = Infinity; // when to ask for another
-  /** @type {Trouble | undefined} */
-  let refused; // why it is not good
-  let renewed = false; // it was got because another one was refused
+  /** @type {Promise<ReturnType<typeof import('./tokens.js').tokens>> | undefined} */
+  let tokens; // those that a function returns
 
-  /** Gets a token, which is another than the one refused. Reports whether it is another. */
-  async function authorize() {
-    renewal = Infinity;
-    const next = (await (typeof token === 'function' ? token() : token)) ?? '';
-    const why = refused;
-    if (next === jwt) {
-      if (why?.topic) refused = undefined; // it is good for the others
-      if (why) throw why;
-      return false;
-    }
-    jwt = next;
-    renewed = !!why;
-    refused = undefined;
-    // Without it, or if the token is no JWT, the server says when it is over.
-    if (next && typeof token === 'function') {
-      parts.renewal().then(({ renewal: of }) => { if (next === jwt) renewal = of(next); }).catch(() => {});
-    }
-    return true;
-  }
-
-  const isDue = () => Date.now() > renewal;
-
-  async function current() {
-    if (jwt === undefined || refused || isDue()) await authorize();
-    return jwt;
+  async function bearer() {
+    if (typeof token !== 'function') return token;
+    tokens ??= Promise.all([parts.tokens(), token()]).then(
+      ([part, first]) => part.tokens(token, first),
+      (error) => {
+        tokens = undefined; // the next attempt asks again
+        throw error;
+      },
+    );
+    return (await tokens).current();
   }
 
   /**
@@ -75,19 +66,18 @@ export function requests(url, { types = [], token, credentials }) {
    * @param {Record<string, string | undefined>} query
    * @param {string} accept
    * @param {AbortSignal} signal
-   * @param {() => void} [sent] is called when there is a token, and the request leaves
    */
-  async function ask(topics, query, accept, signal, sent) {
-    const used = await current();
-    sent?.();
+  async function ask(topics, query, accept, signal) {
+    const used = await bearer();
     const response = await fetch(address(topics, query), {
-      headers: { Accept: accept, ...(used ? { Authorization: `Bearer ${used}` } : {}) },
+      headers: { Accept: accept, ...(used && { Authorization: `Bearer ${used}` }) },
       signal,
       credentials,
     });
     const { headers, status } = response;
+    const its = await tokens;
     if (status === 200 && headers.get('Content-Type')?.startsWith(accept)) {
-      renewed = false;
+      its?.succeed();
       return response;
     }
 
@@ -95,35 +85,28 @@ export function requests(url, { types = [], token, credentials }) {
     const final = status < 500 && ![200, 404, 408, 425, 429].includes(status);
     const reason = status === 204 ? 'stopped' : final ? 'refused' : 'unavailable';
     const after = Number(headers.get('Retry-After'));
-    const wait = after > 0 ? 1000 * (after + Math.random()) : undefined;
+    const wait = after > 0 && 1000 * (after + Math.random());
     const trouble = { reason, status, detail, topic, final, wait };
-    // Another token may be granted the topic; but if it is not, one is enough.
-    if ((status !== 401 && status !== 403) || (topic && (renewed || typeof token !== 'function'))) throw trouble;
-    if (used === jwt) refused = trouble;
-    throw { ...trouble, final: false, soon: true };
+    throw its?.judge(trouble, used) ?? trouble;
   }
 
   return {
-    authorize,
-    isDue,
-    token: current,
+    bearer,
     address,
     ask,
 
-    /** @param {string} reason why the token is good no more */
-    refuse(reason) {
-      if (jwt) refused = { reason, final: true };
-    },
+    /** Gets another token if it is time for it. Reports whether there is another. */
+    renew: async () => (await tokens)?.renew(),
 
     /**
-     * A page of events by long poll.
+     * The token is good no more. Returns what that means for the next attempt: a cookie may be
+     * another by then, a text is the same.
      *
-     * @param {string[]} topics
-     * @param {Record<string, string | undefined>} query
-     * @param {AbortSignal} signal
-     * @param {() => void} [sent]
-     * @returns {Promise<{events: import('../outcrier.d.ts').OutcrierEvent[], position: string, gap: import('../outcrier.d.ts').Gap | null}>}
+     * @param {string} reason
      */
-    page: async (topics, query, signal, sent) => (await ask(topics, query, 'application/json', signal, sent)).json(),
+    expire(reason) {
+      tokens?.then(({ expire }) => expire(reason));
+      return { soon: true, final: !!token && !tokens };
+    },
   };
 }

@@ -35,11 +35,12 @@
  * lock, whose name says what the tab wants: so the leader knows what all want that are
  * alive.
  *
- * @param {string} area
+ * @param {URL} url
  * @param {Member} member
  * @param {import('../outcrier.d.ts').Options} options
  */
-export function tabs(area, member, { heartbeat = 15_000 }) {
+export function tabs(url, member, { share, types = [], heartbeat = 15_000 }) {
+  const area = JSON.stringify(['outcrier', share, url, types]);
   const { topics, begin } = member;
   const tab = Math.random();
   const channel = new BroadcastChannel(area);

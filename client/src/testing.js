@@ -5,7 +5,7 @@ import { listeners } from './listeners.js';
 /** @type {typeof import('../testing.d.ts').fakeStream} */
 export function fakeStream(url = '/events', options = {}) {
   const { emit, methods } = listeners();
-  let topics = listed(options.topics ?? []);
+  let topics = listed(options.topics);
   /** @type {import('../outcrier.d.ts').StateChange} */
   let now = { state: topics[0] ? 'connecting' : 'idle', via: options.transport ?? 'stream' };
   /** @type {string | undefined} */

@@ -35,8 +35,14 @@ export function ways(link, first, stream, patience) {
     held = 0;
   }
 
-  /** Asks as the transport does, by poll. Throws why that is refused. */
-  const probe = () => link.requests.page(link.asked.topics, { wait: '0s', limit: '1' }, AbortSignal.timeout(4 * patience));
+  /** Asks as the transport does, by poll. Throws why that is refused, or not answered in time. */
+  function probe() {
+    const signal = AbortSignal.timeout(4 * patience);
+    return new Promise((resolve, reject) => {
+      signal.onabort = () => reject(signal.reason); // even if the token does not come
+      link.requests.ask(link.asked.topics, { wait: '0s', limit: '1' }, 'application/json', signal).then((answer) => answer.json()).then(resolve, reject);
+    });
+  }
 
   return {
     get via() { return names[way]; },

@@ -7,8 +7,7 @@
  * @returns {Promise<string | void>}
  */
 export async function websocket(link, topics, signal, { probe, giveWay }) {
-  const token = await link.requests.token();
-  link.expectFirst();
+  const token = await link.requests.bearer();
   const address = link.requests.address(topics, link.desk.begin());
   address.protocol = address.protocol.replace('http', 'ws');
   /** @type {import('./connection.js').Crowd[]} */
@@ -29,7 +28,7 @@ export async function websocket(link, topics, signal, { probe, giveWay }) {
           open = true;
           link.hear();
           if (type === 'outcrier.topics') link.arrive(position, changing.shift());
-          else if (type === 'outcrier.error') link.refuse(event.data);
+          else if (type === 'outcrier.error') link.desk.refuse(event.data);
           else link.take(type, type.startsWith('outcrier.') ? event.data : event, position);
         } catch (trouble) {
           reject(trouble);
@@ -37,7 +36,7 @@ export async function websocket(link, topics, signal, { probe, giveWay }) {
       };
       ours.onerror = () => {}; // the end follows
       ours.onclose = () => (open ? resolve('ended') : reject({}));
-      link.send = (add, drop, crowd) => {
+      link.alter = (add, drop, crowd) => {
         if (add[0] || drop[0]) {
           ours.send(JSON.stringify({ add, drop }));
           changing.push(crowd);
@@ -52,7 +51,7 @@ export async function websocket(link, topics, signal, { probe, giveWay }) {
     await probe();
     giveWay();
   } finally {
-    link.send = undefined;
+    link.alter = undefined;
     socket?.close();
   }
 }

@@ -1,7 +1,8 @@
 // Runs under node's test runner: what of the module needs no browser.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { part } from '../src/parts.js';
+import { connect } from '../src/outcrier.js';
+import { part, parts } from '../src/parts.js';
 import { begin, ended, event, happenings, hello, late, live, open, page, parser, reported, serve, status, stream, until } from './testkit.js';
 
 // read gives what a parser makes of pieces, with the delays that it was told.
@@ -59,6 +60,27 @@ test('a part that failed to load is asked for again, under another address if th
   const other = part(async () => { if (!asked++) throw new Error('gone'); return 'it'; });
   await assert.rejects(other);
   assert.equal(await other(), 'it');
+});
+
+test('a part that does not come is one that failed: the state says so, and it is asked for again', async () => {
+  const { memory } = parts;
+  const { timeout } = AbortSignal;
+  let asked = 0;
+  parts.memory = part(() => (asked++ ? memory() : new Promise(() => {})));
+  AbortSignal.timeout = (ms) => timeout.call(AbortSignal, asked > 1 ? ms : 1);
+  const { url } = await serve(stream(hello('0.p'), live('0.p')));
+  const s = connect(url, { topics: ['a'], remember: 'me', retry: { min: 1 } });
+  try {
+    const states = [];
+    s.on('outcrier.state', ({ state, reason, detail }) => states.push([state, reason, detail]));
+    await until('live', () => s.state === 'live');
+    assert.deepEqual(states[0], ['waiting', 'unreachable', 'a part of the module did not load within 20 s']);
+    assert.equal(asked, 2);
+  } finally {
+    s.close();
+    parts.memory = memory;
+    AbortSignal.timeout = timeout;
+  }
 });
 
 test('goes on from its position, and drops what it had', async () => {

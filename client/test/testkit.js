@@ -10,7 +10,14 @@ Object.defineProperty(globalThis, 'navigator', { value: { onLine: true }, config
 export const happenings = new EventTarget();
 globalThis.addEventListener = happenings.addEventListener.bind(happenings);
 export const reported = [];
-globalThis.reportError = (error) => reported.push(error.message);
+const { queueMicrotask } = globalThis;
+globalThis.queueMicrotask = (task) => queueMicrotask(() => {
+  try {
+    task();
+  } catch (error) {
+    reported.push(error.message);
+  }
+});
 
 export const { connect, parser } = await import(process.env.OUTCRIER_MODULE ?? '../src/outcrier.js');
 
