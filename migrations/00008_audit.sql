@@ -168,12 +168,24 @@ CREATE TABLE outcrier.admin_request (
     n              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     recorded_at    timestamptz NOT NULL DEFAULT clock_timestamp(), requested_at timestamptz NOT NULL,
     node           text        NOT NULL,
-    subject        text        NOT NULL, client_address text NOT NULL,
+    subject        text COLLATE "C" NOT NULL, client_address text NOT NULL,
     request        text        NOT NULL, -- a method and a path, like "GET /admin/api/history/:id"
     question       jsonb       NOT NULL, -- the parameters of the path and the query
     outcome        jsonb -- the answer's status, what was done, and why if it was refused or failed; NULL: not known
 );
 CREATE INDEX admin_request_recorded_at ON outcrier.admin_request (recorded_at);
+CREATE INDEX admin_request_subject ON outcrier.admin_request (subject, n);
+
+-- about returns the people, topics and ids that a request named or changed something of, for
+-- searches. The audit cuts what it records to 1000 bytes; what is longer came by another way.
+CREATE FUNCTION outcrier.about(question jsonb, outcome jsonb) RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN ARRAY(
+    SELECT v.value FROM (VALUES (question), (outcome -> 'done')) AS o (part)
+    CROSS JOIN LATERAL jsonb_each_text(CASE jsonb_typeof(o.part) WHEN 'object' THEN o.part ELSE '{}' END) AS v WHERE octet_length(v.value) <= 1000
+);
+CREATE INDEX admin_request_about ON outcrier.admin_request USING gin (outcrier.about(question, outcome));
+
+-- Acts and exports: an open page makes many reads for each of them.
+CREATE INDEX admin_request_act ON outcrier.admin_request (n) WHERE NOT (request ~ '^(GET|HEAD) ' AND request !~ '/export$');
 
 -- record_admin_requests writes requests, and the outcomes of those that have a number n, and
 -- returns the numbers. A request with a late outcome moves to the time when it got it, so that

@@ -48,7 +48,7 @@ BEGIN
             ('outcrier_reader',   'EXECUTE', 'jsonb_or_text contains matches id_at position'),
             ('outcrier_operator', 'SELECT',  'history receipts people topics lag stream node scheduled removal erasure'),
             ('outcrier_operator', 'SELECT',  'revoked admin_request publication audit audit_day event event_default history_id removal_topic event_id event_type'),
-            ('outcrier_operator', 'EXECUTE', 'jsonb_or_text contains matches id_at in_flight position partitions schema_version minimum_retention audit_digest revoke'),
+            ('outcrier_operator', 'EXECUTE', 'jsonb_or_text contains matches id_at in_flight position partitions schema_version minimum_retention audit_digest revoke about'),
             ('outcrier_eraser',   'EXECUTE', 'erase redact'),
             ('outcrier_server',   'SELECT',  'history receipts people topics lag stream node removal erasure admin_request publication audit audit_day'),
             ('outcrier_server',   'SELECT',  'event history_id removal_topic removal_anchor wake_request wake_answer'),
@@ -60,7 +60,7 @@ BEGIN
             ('outcrier_server',   'EXECUTE', 'refuse'), -- in the catalogue's checks
             ('outcrier_server',   'EXECUTE', 'append append_all append_checked payload_schemas position position_keys settle schema_version'),
             ('outcrier_server',   'EXECUTE', 'answer_wake_up deliver_scheduled cancel hold_for heartbeat record_streams stop_node end_stream'),
-            ('outcrier_server',   'EXECUTE', 'record_admin_requests record_publisher link_audit_days purge_audit minimum_audit_retention audit_digest'),
+            ('outcrier_server',   'EXECUTE', 'record_admin_requests about record_publisher link_audit_days purge_audit minimum_audit_retention audit_digest'),
             ('outcrier_server',   'EXECUTE', 'partitions partition_width add_partition drop_partition delete_expired purge_records maintain'),
             ('outcrier_server',   'EXECUTE', 'jsonb_or_text contains matches id_at in_flight removal_memory minimum_retention')
         ) AS g (role, rights, objects)

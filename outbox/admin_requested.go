@@ -63,12 +63,12 @@ SELECT n, requested_at, node, subject, client_address, request, question, CASE
 	ELSE 'perhaps' END, (outcome ->> 'status')::int, outcome ->> 'why', outcome -> 'done'
 FROM outcrier.admin_request WHERE true`)
 	if prefix, ok := strings.CutSuffix(s.Subject, "*"); ok {
-		q.add(" AND starts_with(subject, ?)", prefix)
+		q.add(" AND subject >= ? AND starts_with(subject, ?)", prefix, prefix)
 	} else if s.Subject != "" {
 		q.add(" AND subject = ?", s.Subject)
 	}
 	if s.About != "" {
-		q.add(` AND (EXISTS (SELECT FROM jsonb_each_text(question) AS v WHERE v.value = ?) OR EXISTS (SELECT FROM jsonb_each_text(outcome -> 'done') AS v WHERE v.value = ?))`, s.About, s.About)
+		q.add(" AND outcrier.about(question, outcome) @> ARRAY[?::text]", s.About)
 	}
 	if s.Acts {
 		q.add(" AND NOT (" + isRead + ")")
