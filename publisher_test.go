@@ -1,9 +1,11 @@
 package outcrier_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -63,5 +65,42 @@ func TestNode_RecordsThePublisherOfAnAppend(t *testing.T) {
 	})
 	if got != want {
 		t.Errorf("%s\nwant %s", got, want)
+	}
+	// Searches and the list of what is scheduled show it too.
+	post("desk", fmt.Sprintf(`{"topic": "tomorrow", "type": "t", "deliver_at": %q}`, time.Now().Add(24*time.Hour).Format(time.RFC3339Nano)))
+	if _, err := pool.Exec(t.Context(), `SELECT outcrier.append('tomorrow by SQL', 't', deliver_at => clock_timestamp() + interval '2 days')`); err != nil {
+		t.Fatal(err)
+	}
+	var listed []string
+	list := func(topic string, publisher *string) {
+		if publisher == nil {
+			publisher = new(string)
+			*publisher = "nobody"
+		}
+		listed = append(listed, topic+" by "+*publisher)
+	}
+	admin := outbox.NewAdmin(pool)
+	planned, err := admin.Planned(t.Context(), outbox.PlannedSearch{After: time.Unix(0, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range planned {
+		list(p.Topic, p.Publisher)
+	}
+	for _, find := range []func(context.Context, outbox.Search) (outbox.Found, error){admin.Search, admin.Unsent} {
+		found, err := find(t.Context(), outbox.Search{Limit: 200})
+		if err != nil {
+			t.Fatal(err)
+		}
+		page := len(listed)
+		for _, e := range found.Events {
+			list(e.Topic, e.Publisher)
+		}
+		slices.Sort(listed[page:])
+	}
+	events := strings.Split(want, ", ")
+	slices.Sort(events)
+	if all := slices.Concat([]string{"tomorrow by desk", "tomorrow by SQL by nobody"}, events, events); !slices.Equal(listed, all) {
+		t.Errorf("listed are %q\nwant %q", listed, all)
 	}
 }

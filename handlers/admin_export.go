@@ -93,11 +93,14 @@ type exporter interface {
 type csvExport struct{ w *csv.Writer }
 
 func (e *csvExport) begin() error {
-	return e.w.Write([]string{"id", "created_at", "topic", "type", "source", "headers", "payload"})
+	return e.w.Write([]string{"id", "created_at", "topic", "type", "source", "headers", "publisher", "payload"})
 }
 
 func (e *csvExport) add(hit outbox.Hit) error {
-	headers := ""
+	headers, publisher := "", ""
+	if hit.Publisher != nil {
+		publisher = *hit.Publisher
+	}
 	if hit.Headers != nil {
 		text, err := json.Marshal(hit.Headers)
 		if err != nil {
@@ -106,7 +109,7 @@ func (e *csvExport) add(hit outbox.Hit) error {
 		headers = string(text)
 	}
 	return e.w.Write([]string{
-		strconv.FormatInt(hit.ID, 10), hit.CreatedAt.UTC().Format(time.RFC3339Nano), noFormula(hit.Topic), noFormula(hit.Type), noFormula(hit.Source), headers, noFormula(hit.Payload),
+		strconv.FormatInt(hit.ID, 10), hit.CreatedAt.UTC().Format(time.RFC3339Nano), noFormula(hit.Topic), noFormula(hit.Type), noFormula(hit.Source), headers, noFormula(publisher), noFormula(hit.Payload),
 	})
 }
 
@@ -141,8 +144,9 @@ func (e *jsonExport) add(hit outbox.Hit) error {
 		Type      string            `json:"type"`
 		Source    string            `json:"source"`
 		Headers   map[string]string `json:"headers"`
+		Publisher *string           `json:"publisher"`
 		Payload   json.RawMessage   `json:"payload"`
-	}{hit.ID, hit.CreatedAt, hit.Topic, hit.Type, hit.Source, hit.Headers, json.RawMessage(hit.Payload)})
+	}{hit.ID, hit.CreatedAt, hit.Topic, hit.Type, hit.Source, hit.Headers, hit.Publisher, json.RawMessage(hit.Payload)})
 	if err != nil {
 		return err
 	}

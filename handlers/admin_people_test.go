@@ -158,9 +158,12 @@ func TestAdmin_ExportsTheSearch(t *testing.T) {
 	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload, headers) VALUES ('=cmd()', '+1', '"\u0000"', '{"h": "x,\"y"}')`); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outcrier.publication (id, publisher, client_address) VALUES (451, '=shop', '192.0.2.9')`); err != nil {
+		t.Fatal(err)
+	}
 	a := n.api(t, "GET", "export?format=csv", "")
 	rows, err := csv.NewReader(strings.NewReader(a.body)).ReadAll()
-	if err != nil || len(rows) != 452 || rows[1][2] != "'=cmd()" || rows[1][3] != "'+1" || rows[1][5] != `{"h":"x,\"y"}` || rows[451][0] != "1" || len(rows[451][6]) < 1000 {
+	if err != nil || len(rows) != 452 || rows[1][2] != "'=cmd()" || rows[1][3] != "'+1" || rows[1][5] != `{"h":"x,\"y"}` || rows[1][6] != "'=shop" || rows[451][0] != "1" || rows[451][6] != "" || len(rows[451][7]) < 1000 {
 		t.Errorf("%d rows, %v, %v", len(rows), err, rows[min(1, len(rows)-1)])
 	}
 	if disposition := a.header.Get("Content-Disposition"); !strings.HasPrefix(disposition, "attachment; filename=outcrier-") || !strings.HasSuffix(disposition, ".csv") {
@@ -168,8 +171,9 @@ func TestAdmin_ExportsTheSearch(t *testing.T) {
 	}
 	type file struct {
 		Events []struct {
-			ID      int64
-			Payload json.RawMessage
+			ID        int64
+			Publisher *string
+			Payload   json.RawMessage
 		}
 		Complete bool
 	}
@@ -180,10 +184,10 @@ func TestAdmin_ExportsTheSearch(t *testing.T) {
 		}
 		return f
 	}
-	if f := read("topic=a"); len(f.Events) != 450 || !f.Complete || f.Events[449].ID != 1 {
+	if f := read("topic=a"); len(f.Events) != 450 || !f.Complete || f.Events[449].ID != 1 || f.Events[449].Publisher != nil {
 		t.Errorf("%d events", len(f.Events))
 	}
-	if f := read("limit=201"); len(f.Events) != 201 || f.Complete {
+	if f := read("limit=201"); len(f.Events) != 201 || f.Complete || f.Events[0].Publisher == nil || *f.Events[0].Publisher != "=shop" {
 		t.Errorf("%d events, complete %v", len(f.Events), f.Complete)
 	}
 	if f := read("topic=none"); f.Events == nil || len(f.Events) != 0 || !f.Complete {

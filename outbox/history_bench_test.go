@@ -72,7 +72,7 @@ const (
 SELECT s.opened_at < e.created_at AS before_it, s.closed_at, CASE
 	WHEN NOT EXISTS (SELECT FROM unnest(s.topics) AS p WHERE outcrier.matches(e.topic, p)) THEN 'other topics'
 	WHEN s.types <> '{}' AND NOT EXISTS (SELECT FROM unnest(s.types) AS k WHERE k = e.type OR right(k, 1) = '*' AND starts_with(e.type, left(k, -1))) THEN 'other types'
-	WHEN outcrier.contains(s.from_set, e.xid, e.id) THEN 'began behind it'
+	WHEN outcrier.contains(s.from_set, e.xid, e.id) THEN 'began after it'
 	WHEN outcrier.contains(s.position_set, e.xid, e.id) THEN 'sent'
 	WHEN s.closed_at IS NULL THEN 'not reached yet' ELSE 'ended before it' END AS verdict
 FROM outcrier.event AS e JOIN outcrier.stream AS s ON s.subject = 's42' AND (s.closed_at IS NULL OR s.closed_at >= e.created_at - interval '1 min')

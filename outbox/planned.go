@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Planned is a scheduled event that is not due yet. Its payload must not be read before.
@@ -20,6 +18,8 @@ type Planned struct {
 	// again; both are nil for one that was not tried.
 	Problem *string    `json:"problem"`
 	RetryAt *time.Time `json:"retry_at"`
+	// Publisher is whom the token was for that it was scheduled with; nil if by SQL.
+	Publisher *string `json:"publisher"`
 }
 
 // PlannedSearch selects scheduled events.
@@ -45,7 +45,7 @@ func (a *Admin) Planned(ctx context.Context, s PlannedSearch) ([]Planned, error)
 	}
 	q := new(statement)
 	q.add(`
-SELECT id, topic, type, source, deliver_at, created_at, problem, retry_at FROM outcrier.scheduled
+SELECT id, topic, type, source, deliver_at, created_at, problem, retry_at, `+publisherOf("s")+` FROM outcrier.scheduled AS s
 WHERE (deliver_at, id) > (?, ?)`, s.After, s.ID)
 	page.where(q, " AND ")
 	if s.Failed {
@@ -58,7 +58,7 @@ WHERE (deliver_at, id) > (?, ?)`, s.After, s.ID)
 // Cancel removes a scheduled event, and reports whether it still waited: otherwise
 // it was delivered or cancelled before.
 func (a *Admin) Cancel(ctx context.Context, id int64) (waited bool, err error) {
-	err = a.change(ctx, func(tx database.DB) error {
+	err = a.change(ctx, func(tx db) error {
 		return tx.QueryRow(ctx, `SELECT coalesce(outcrier.cancel($1), false)`, id).Scan(&waited)
 	})
 	return waited, err

@@ -7,8 +7,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Revocation withdraws tokens before they expire: those of a subject that were issued up
@@ -32,14 +30,14 @@ const revocationSQL = `SELECT revocation, sub, jti, reason, revoked_by, revoked_
 
 // Revocations reads all revocations that still count.
 func Revocations(ctx context.Context, pool *pgxpool.Pool, schema Schema) (list []Revocation, err error) {
-	ctx, cancel := database.Within(ctx, 10*time.Second)
+	ctx, cancel := within(ctx, 10*time.Second)
 	defer cancel()
-	err = database.InPool(ctx, pool, schema, func(q database.DB) error {
+	err = inPool(ctx, pool, schema, func(q db) error {
 		list, err = rowsOf[Revocation](ctx, q, revocationSQL+` WHERE until IS NULL OR until > clock_timestamp() ORDER BY revocation`)
 		return err
 	})
 	if err != nil {
-		return nil, errors.Join(database.Migrated(err), context.Cause(ctx))
+		return nil, errors.Join(migrated(err), context.Cause(ctx))
 	}
 	return list, nil
 }
@@ -56,7 +54,7 @@ func (a *Admin) Revocations(ctx context.Context, before int64) ([]Revocation, er
 // Revoke withdraws tokens; ID and At are drawn by the database. If r is not valid, Refused
 // explains the error.
 func (a *Admin) Revoke(ctx context.Context, r Revocation) (done Revocation, err error) {
-	err = a.change(ctx, func(tx database.DB) error {
+	err = a.change(ctx, func(tx db) error {
 		var id int64
 		if err := tx.QueryRow(ctx, `SELECT outcrier.revoke_as($1, $2, $3, $4, $5)`, r.By, r.Sub, r.JTI, r.Reason, r.Until).Scan(&id); err != nil {
 			return err

@@ -10,7 +10,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/outage"
-	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Schedule moves scheduled events into the outbox when they are due. Every node
@@ -47,9 +46,9 @@ func (s Schedule) Run(ctx context.Context) error {
 			err = s.tell(ctx, pause, refused)
 		}
 		if err != nil {
-			if ctx.Err() == nil && failing.Fails(database.Cause(err)) {
+			if ctx.Err() == nil && failing.Fails(cause(err)) {
 				why, _ := Explain(err)
-				s.Log.WarnContext(ctx, "scheduled events can't be moved", "why", why, "err", database.OneLine(err), "retry_in", time.Second)
+				s.Log.WarnContext(ctx, "scheduled events can't be moved", "why", why, "err", oneLine(err), "retry_in", time.Second)
 			}
 			pause, active = time.Second, nil
 		} else {
@@ -100,9 +99,9 @@ func (s Schedule) tell(ctx context.Context, pause time.Duration, known map[int64
 		clear(known)
 		return nil
 	}
-	ctx, cancel := database.Within(ctx, statementLimit)
+	ctx, cancel := within(ctx, statementLimit)
 	defer cancel()
-	return database.InPool(ctx, s.Pool, s.Schema, func(q database.DB) error {
+	return inPool(ctx, s.Pool, s.Schema, func(q db) error {
 		var id int64
 		var topic, eventType, problem string
 		present := make(map[int64]bool)
@@ -123,10 +122,10 @@ func (s Schedule) tell(ctx context.Context, pause time.Duration, known map[int64
 
 // move moves some of the due events, and reports whether there may be more.
 func (s Schedule) move(ctx context.Context) (pause time.Duration, more bool, err error) {
-	ctx, cancel := database.Within(ctx, statementLimit)
+	ctx, cancel := within(ctx, statementLimit)
 	defer cancel()
 	var seconds *float64
-	err = database.InPool(ctx, s.Pool, s.Schema, func(q database.DB) error {
+	err = inPool(ctx, s.Pool, s.Schema, func(q db) error {
 		return q.QueryRow(ctx, `SELECT extract(epoch FROM min(deliver_at) - clock_timestamp())::float8 FROM outcrier.scheduled`).Scan(&seconds)
 	})
 	switch {
@@ -138,7 +137,7 @@ func (s Schedule) move(ctx context.Context) (pause time.Duration, more bool, err
 		return time.Duration(*seconds * float64(time.Second)), false, nil
 	}
 	var moved int
-	err = database.InPool(ctx, s.Pool, s.Schema, func(q database.DB) error {
+	err = inPool(ctx, s.Pool, s.Schema, func(q db) error {
 		return q.QueryRow(ctx, `SELECT outcrier.deliver_scheduled()`).Scan(&moved)
 	})
 	// Another node may have locked the due events.

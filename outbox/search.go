@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
-
-	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Search selects events of the history. Empty fields select all.
@@ -49,6 +47,8 @@ type Hit struct {
 	// many characters it has in all.
 	Payload      string `json:"payload"`
 	PayloadChars int    `json:"payload_chars"`
+	// Publisher is as in Detail.
+	Publisher *string `json:"publisher"`
 }
 
 // Found is a page of a search, the newest event first.
@@ -103,7 +103,7 @@ func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
 		return Found{}, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
 	page.time, page.schema = a.searchTime, a.Schema
-	err = a.read(ctx, func(tx database.DB) error {
+	err = a.read(ctx, func(tx db) error {
 		if err := page.begin(ctx, tx); err != nil {
 			return err
 		}

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // searched is a page while it is read.
@@ -43,7 +41,7 @@ type span struct {
 }
 
 // begin finds out which spans to search.
-func (p *searched) begin(ctx context.Context, tx database.DB) error {
+func (p *searched) begin(ctx context.Context, tx db) error {
 	const idsSQL = `SELECT pg_current_snapshot()::text, coalesce((SELECT min(id) FROM outcrier.event), 0), coalesce((SELECT max(id) + 1 FROM outcrier.event), 0)`
 	var present string
 	if err := tx.QueryRow(ctx, idsSQL).Scan(&present, &p.least, &p.last); err != nil {
@@ -86,7 +84,7 @@ func (p *searched) begin(ctx context.Context, tx database.DB) error {
 }
 
 // read reads one span, or the rest of it, and another only where that has no events.
-func (p *searched) read(ctx context.Context, tx database.DB) (found Found, err error) {
+func (p *searched) read(ctx context.Context, tx db) (found Found, err error) {
 	found.Events = []Hit{}
 	began := time.Now()
 	shown := p.statement(p.before, p.before, p.Limit) // empty, if all was removed since the first page
@@ -124,7 +122,7 @@ func (p *searched) read(ctx context.Context, tx database.DB) (found Found, err e
 
 // readSpan reads the first span until the page is full, its time over, or the span
 // at its end: from its high end down, which it moves.
-func (p *searched) readSpan(ctx context.Context, tx database.DB, began time.Time, found *Found) error {
+func (p *searched) readSpan(ctx context.Context, tx db, began time.Time, found *Found) error {
 	s, window := &p.spans[0], int64(firstWindow)
 	for first := true; s.low < s.high && len(found.Events) < p.Limit && !p.full(); {
 		if found.Further = !first && time.Since(began) > p.time; found.Further {
@@ -169,9 +167,9 @@ func (p *searched) shown(s span, found *Found) *statement {
 }
 
 // look is window in a savepoint, since it may time out and others follow.
-func (p *searched) look(ctx context.Context, tx database.DB, s span, limit int) (hits []Hit, err error) {
+func (p *searched) look(ctx context.Context, tx db, s span, limit int) (hits []Hit, err error) {
 	before := p.bytes
-	err = tx.Savepoint(ctx, func(tx database.DB) (err error) {
+	err = tx.savepoint(ctx, func(tx db) (err error) {
 		hits, err = p.window(ctx, tx, s, limit)
 		return err
 	})
@@ -182,14 +180,14 @@ func (p *searched) look(ctx context.Context, tx database.DB, s span, limit int) 
 }
 
 // window reads the hits of a span, until the page is full.
-func (p *searched) window(ctx context.Context, tx database.DB, w span, limit int) ([]Hit, error) {
+func (p *searched) window(ctx context.Context, tx db, w span, limit int) ([]Hit, error) {
 	s := p.statement(w.high, w.low, limit)
 	preview := `left(payload::text, ` + strconv.Itoa(previewChars) + `)`
 	if p.Whole {
 		preview = `payload::text`
 	}
 	query := `
-SELECT id, created_at, topic, type, source, headers, title, severity, ` + preview + `, char_length(payload::text)
+SELECT id, created_at, topic, type, source, headers, title, severity, ` + preview + `, char_length(payload::text), ` + publisherOf("page") + `
 FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
 	rows, err := tx.Query(ctx, query, s.args...)
 	if err != nil {
@@ -213,10 +211,16 @@ FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
 	return hits, rows.Err()
 }
 
+// publisherOf is who appended a row of that name by HTTP, an event or a scheduled one, for
+// rows that are listed: a look-up for each, and no join that the planner may put first.
+func publisherOf(row string) string {
+	return `(SELECT p.publisher FROM outcrier.publication AS p WHERE p.id = ` + row + `.id)`
+}
+
 // strays reports whether there are events of the time in the spans where none are expected,
 // or too many rows to find out quickly: it searches the keys of the partitions of that
 // time.
-func (p *searched) strays(ctx context.Context, tx database.DB) (some bool, err error) {
+func (p *searched) strays(ctx context.Context, tx db) (some bool, err error) {
 	s := new(statement)
 	// Not EXISTS, which is planned for the first of many.
 	s.add("SELECT count(*) > 0 FROM outcrier.history WHERE (false")
@@ -225,7 +229,7 @@ func (p *searched) strays(ctx context.Context, tx database.DB) (some bool, err e
 	}
 	s.add(")")
 	p.where(s, " AND ")
-	err = tx.Savepoint(ctx, func(tx database.DB) error {
+	err = tx.savepoint(ctx, func(tx db) error {
 		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = '200ms'`); err != nil {
 			return err
 		}
@@ -245,7 +249,7 @@ func (p *searched) strays(ctx context.Context, tx database.DB) (some bool, err e
 // is not 0.
 func (p *searched) statement(top, low int64, limit int) *statement {
 	s := new(statement)
-	s.add("SELECT id, created_at, topic, type, payload, source, headers, severity, title\nFROM outcrier.history")
+	s.add("SELECT id, created_at, topic, type, payload, source, headers, severity, title, publisher\nFROM outcrier.history")
 	word := "\nWHERE "
 	if top > 0 {
 		s.add(word+"id < ?", top)

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Status is the state of a tail at one moment, with its counters since the process began.
@@ -163,7 +161,7 @@ func (t *Tail) compare(ctx context.Context, conn *pgx.Conn, c *clock) error {
 	if !c.at.IsZero() && time.Since(c.at) < clockEvery {
 		return nil
 	}
-	ctx, cancel := database.Within(ctx, t.Silence)
+	ctx, cancel := within(ctx, t.Silence)
 	defer cancel()
 	ahead, err := ClockAhead(ctx, conn)
 	if err != nil {
@@ -185,7 +183,7 @@ func (t *Tail) compare(ctx context.Context, conn *pgx.Conn, c *clock) error {
 // by.
 func ClockAhead(ctx context.Context, conn *pgx.Conn) (ahead time.Duration, err error) {
 	var shortest time.Duration
-	err = database.InSession(ctx, conn, DefaultSchema, func(q database.DB) error {
+	err = inSession(ctx, conn, "", func(q db) error {
 		for i := range 3 {
 			var there time.Time
 			asked := time.Now()

@@ -8,8 +8,6 @@ import (
 	"math"
 	"slices"
 	"time"
-
-	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // TrendSearch selects what a trend counts.
@@ -72,7 +70,7 @@ func (a *Admin) trend(ctx context.Context, s TrendSearch, sample float64) (trend
 	if err != nil {
 		return trend, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
-	err = a.read(ctx, func(tx database.DB) error {
+	err = a.read(ctx, func(tx db) error {
 		var oldest *time.Time
 		var now time.Time
 		var blocks float64
@@ -104,7 +102,7 @@ SELECT clock_timestamp(), (SELECT created_at FROM outcrier.event WHERE topic <> 
 }
 
 // count fills the series.
-func (t *Trend) count(ctx context.Context, tx database.DB, by string, page *searched, percent float64, buckets int) error {
+func (t *Trend) count(ctx context.Context, tx db, by string, page *searched, percent float64, buckets int) error {
 	type counted struct {
 		Bucket int
 		Name   string

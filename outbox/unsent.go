@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"time"
-
-	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // unsentWindow is how many events one statement compares with the streams.
@@ -30,7 +28,7 @@ func (a *Admin) Unsent(ctx context.Context, s Search) (found Found, err error) {
 	if err != nil {
 		return found, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
-	err = a.read(ctx, func(tx database.DB) error {
+	err = a.read(ctx, func(tx db) error {
 		if err := page.begin(ctx, tx); err != nil {
 			return err
 		}
@@ -53,7 +51,7 @@ ORDER BY h.id DESC
 LIMIT 50;`
 
 // unsent reads a page from bound down to floor, for about as long as a search may take.
-func (p *searched) unsent(ctx context.Context, tx database.DB, patience time.Duration) (found Found, err error) {
+func (p *searched) unsent(ctx context.Context, tx db, patience time.Duration) (found Found, err error) {
 	found.Events, found.ScannedTo = []Hit{}, p.floor
 	low, top := p.floor, p.bound
 	for began := time.Now(); low < top; {
@@ -95,7 +93,7 @@ func (p *searched) candidates(low, top int64) *statement {
 // unsentOf reads the candidates that no stream was sent. A topic can be selected only by
 // patterns whose part before the first star is the topic or one above it, so the streams
 // are found by a hash of that.
-func (p *searched) unsentOf(ctx context.Context, tx database.DB, candidates *statement, limit int) ([]Hit, error) {
+func (p *searched) unsentOf(ctx context.Context, tx db, candidates *statement, limit int) ([]Hit, error) {
 	q := &statement{args: candidates.args}
 	q.sql.WriteString(`
 WITH e AS MATERIALIZED (` + candidates.sql.String() + `), s AS MATERIALIZED (
@@ -108,7 +106,7 @@ WITH e AS MATERIALIZED (` + candidates.sql.String() + `), s AS MATERIALIZED (
 		FROM e CROSS JOIN generate_series(0, cardinality(string_to_array(e.topic, '/'))) AS n
 	) AS e WHERE EXISTS (SELECT FROM s WHERE s.stem = e.stem AND ` + sentByPattern + `)
 )
-SELECT h.id, h.created_at, h.topic, h.type, h.source, h.headers, h.title, h.severity, left(h.payload::text, ` + strconv.Itoa(previewChars) + `), char_length(h.payload::text)
+SELECT h.id, h.created_at, h.topic, h.type, h.source, h.headers, h.title, h.severity, left(h.payload::text, ` + strconv.Itoa(previewChars) + `), char_length(h.payload::text), ` + publisherOf("h") + `
 FROM (SELECT id FROM e WHERE id NOT IN (SELECT id FROM sent) `)
 	q.add(`ORDER BY id DESC LIMIT ?) AS e JOIN outcrier.history AS h ON h.id = e.id ORDER BY h.id DESC`, limit)
 	return rowsOf[Hit](ctx, tx, q.sql.String(), q.args...)

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // wakeUpModel is the protocol of wake-ups as a small machine, of which every order of
@@ -530,7 +528,7 @@ func TestWakeUp_NoneIsLost(t *testing.T) {
 		{tails: 2, writers: 1, transactions: 2, walledNextval: true},
 		{tails: 2, writers: 2, transactions: 2, crashes: 1},
 	}
-	if testkit.Long() {
+	if !testing.Short() {
 		models = append(models, wakeUpModel{tails: 2, writers: 2, transactions: 3})
 	}
 	for _, m := range models {

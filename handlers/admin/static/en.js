@@ -334,6 +334,7 @@ export default {
   scheduled_none_match: 'No scheduled event matches.',
   cancel_yes: 'Never deliver it',
   publisher: 'Published by',
+  published_by: 'published by {publisher}',
   perhaps: 'perhaps sent',
   perhaps_why: 'The connection broke in the write that the event was in, or soon after, or that write is not over: it may have arrived or not.',
   verdict_perhaps: 'Perhaps: event {id} was written to {subject}, but the connection broke in that write or soon after, or it is not over.',

@@ -74,7 +74,8 @@ export function history(main, page, query) {
         el('span', { class: 'line' },
           el('strong', {}, e.title ?? e.type),
           e.title && el('code', { class: 'type' }, e.type),
-          el('span', { class: 'topic' }, e.topic)),
+          el('span', { class: 'topic' }, e.topic),
+          e.publisher && el('span', { class: 'topic', 'data-testid': 'publisher' }, t('published_by', e))),
         el('span', { class: 'line soft' }, when(e.created_at), el('span', { class: 'id' }, `#${e.id}`)),
         el('code', { class: 'payload' }, e.payload_chars > e.payload.length ? `${e.payload}…` : e.payload)));
 

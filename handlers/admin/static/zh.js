@@ -334,6 +334,7 @@ export default {
   scheduled_none_match: '没有匹配的定时事件。',
   cancel_yes: '永不投递',
   publisher: '发布者',
+  published_by: '由 {publisher} 发布',
   perhaps: '可能已发送',
   perhaps_why: '写入该事件时或之后不久连接中断，或写入尚未结束：可能已送达，也可能没有。',
   verdict_perhaps: '可能：事件 {id} 已写给 {subject}，但写入时或之后不久连接中断，或写入尚未结束。',
