@@ -8,20 +8,25 @@ import { perhaps, reason, whyForm } from './why.js';
 // indented writes JSON over lines, token by token: parsing it would change large
 // numbers and lose repeated keys.
 export function indented(json) {
-  let out = '';
+  const out = [];
   let depth = 0;
-  const line = () => `\n${'  '.repeat(depth)}`;
+  let empty = false; // what was just opened has nothing in it yet
+  // Deeper than the outbox takes comes from elsewhere, and would be mostly blanks.
+  const line = () => `\n${'  '.repeat(Math.min(depth, 64))}`;
   for (const [token] of json.matchAll(/"(?:[^"\\]|\\.)*"|[{}[\],:]|[^\s{}[\],:"]+/g)) {
-    if (token === '{' || token === '[') {
-      depth += 1;
-      out += token + line();
-    } else if (token === '}' || token === ']') {
+    if (token === '}' || token === ']') {
       depth -= 1;
-      out = /[{[]\s*$/.test(out) ? out.trimEnd() + token : out + line() + token;
-    } else if (token === ',') out += token + line();
-    else out += token === ':' ? ': ' : token;
+      if (empty) out.pop();
+      else out.push(line());
+      out.push(token);
+    } else if (token === '{' || token === '[') {
+      depth += 1;
+      out.push(token, line());
+    } else if (token === ',') out.push(token, line());
+    else out.push(token === ':' ? ': ' : token);
+    empty = token === '{' || token === '[';
   }
-  return out;
+  return out.join('');
 }
 
 // event shows one, who was sent it, and what can be done with it.
