@@ -21,6 +21,8 @@ var (
 	// ErrKeysUnavailable: the token can't be verified now, since the JWKS could not be
 	// fetched.
 	ErrKeysUnavailable = errors.New("keys unavailable")
+	// ErrRevocationsUnknown: the node has not read the revoked tokens yet.
+	ErrRevocationsUnknown = errors.New("revocations unknown")
 )
 
 // Refusal is an error that refuses a request: of everything here, and of an application's
@@ -83,12 +85,13 @@ func notGranted(detail string) error {
 }
 
 var (
-	errNoToken      = &Refusal{Status: http.StatusUnauthorized, Detail: "a token is needed", is: ErrNoToken}
-	errExpired      = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the token has expired", is: ErrExpired}
-	errWithdrawn    = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the key that signed the token was withdrawn", is: ErrWithdrawn}
-	errTokenRevoked = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the token was revoked", is: ErrTokenRevoked}
-	// The node has not read the revocations yet.
-	errRevocationsUnknown = &Refusal{Status: http.StatusServiceUnavailable, Detail: "the revoked tokens are not known yet: the database has not answered"}
-	errRevoked            = &Refusal{Status: http.StatusUnauthorized, Detail: "the session has ended", is: ErrRevoked}
-	errUnavailable        = &Refusal{Status: http.StatusServiceUnavailable, Detail: "the keys to verify tokens are not available", is: ErrKeysUnavailable}
+	errNoToken            = &Refusal{Status: http.StatusUnauthorized, Detail: "a token is needed", is: ErrNoToken}
+	errExpired            = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the token has expired", is: ErrExpired}
+	errWithdrawn          = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the key that signed the token was withdrawn", is: ErrWithdrawn}
+	errTokenRevoked       = &Refusal{Status: http.StatusUnauthorized, Code: "invalid_token", Detail: "the token was revoked", is: ErrTokenRevoked}
+	errRevocationsUnknown = &Refusal{
+		Status: http.StatusServiceUnavailable, Detail: "the revoked tokens are not known yet: the database has not answered", is: ErrRevocationsUnknown,
+	}
+	errRevoked     = &Refusal{Status: http.StatusUnauthorized, Detail: "the session has ended", is: ErrRevoked}
+	errUnavailable = &Refusal{Status: http.StatusServiceUnavailable, Detail: "the keys to verify tokens are not available", is: ErrKeysUnavailable}
 )

@@ -108,9 +108,12 @@ func (h *handlers) identify(r *http.Request) (who identity, err error) {
 	if err == nil && !identity.Explicit {
 		err = h.sites.mayUseCookie(r)
 	}
-	// The metrics are needed most while the database does not answer.
 	if err == nil {
-		if err = h.Access.Revocations.Check(r.Context(), identity); err != nil && r.URL.Path == "/metrics" && !errors.Is(err, auth.ErrTokenRevoked) {
+		switch err = h.Access.Revocations.Check(r.Context(), identity); {
+		case err == nil:
+			h.unanswered.answered(r.Context(), h.Log, verificationFailed)
+		// The metrics are needed most while the database does not answer.
+		case r.URL.Path == "/metrics" && !errors.Is(err, auth.ErrTokenRevoked):
 			err = nil
 		}
 	}

@@ -91,6 +91,10 @@ func (h *handlers) adminRoute(e *echo.Echo, path string, at routes) {
 // out of caches.
 func (h *handlers) asAdmin(of func(echo.Context) route) echo.HandlerFunc {
 	return h.as(func(c echo.Context, who identity) error {
+		// Before anything is recorded or asked of the database.
+		if may, err := h.mayOpen(c, who, false); !may {
+			return err
+		}
 		route := of(c)
 		if err := who.may(route.anyOf...); err != nil {
 			h.noteRefusal(c, who, err)
@@ -252,6 +256,10 @@ func (h *handlers) overview(c echo.Context, who identity) error {
 	state, err := h.Admin.Overview(c.Request().Context())
 	if err != nil {
 		return err
+	}
+	// What a transaction runs may have the values of the events that it appends.
+	if slices.ContainsFunc(state.Open, func(open outbox.OpenTransaction) bool { return open.Query != nil }) {
+		defer h.noteRead(c, who)()
 	}
 	tail := h.TailStatus()
 	answer := Overview{

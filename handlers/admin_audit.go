@@ -16,6 +16,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 )
 
+// showNoEvent are the requests that show no event, but for an overview with queries, which
+// is recorded by noteRead.
 var showNoEvent = []string{"/admin/api/identity", "/admin/api/overview", "/admin/api/trend"}
 
 // onRecord calls do, and records the request of an admin: who asked for what, with which
@@ -60,6 +62,13 @@ func (h *handlers) noteRefusal(c echo.Context, who identity, err error) {
 		return
 	}
 	h.Audit.AdminRequest(request).Ended(outcome(c, err))
+}
+
+// noteRead records a read of a route that otherwise shows no event. What it returns is called
+// after the answer.
+func (h *handlers) noteRead(c echo.Context, who identity) (ended func()) {
+	record := h.Audit.AdminRequest(adminRequest(c, who))
+	return func() { record.Ended(outcome(c, nil)) }
 }
 
 func adminRequest(c echo.Context, who identity) outbox.AdminRequest {

@@ -1,12 +1,14 @@
 package handlers_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -201,4 +203,63 @@ func TestAdmin_RequestsAreFound(t *testing.T) {
 	}
 	n.api(t, "GET", "requests?acts=perhaps", "").wantProblem(t, 400, "allowed are false and true")
 	n.api(t, "GET", "requests?about=%00", "").wantProblem(t, 400, "NUL")
+}
+
+// What an admin asks, or tries without the grant, is bounded like what others ask: otherwise
+// one token could fill the record of it.
+func TestAdmin_AsksAtABoundedRate(t *testing.T) {
+	n := administered(t, func(n *node) { n.access.Limits.OpenRate = 0.001 })
+	const atOnce = 200
+	scraper := must(auth.Mint(tokenKey, auth.Claims{Subject: "scraper", Grants: []auth.Grant{auth.GrantMetrics}}, time.Hour))
+	for subject, request := range map[string]struct {
+		token, method, path string
+		status              int
+	}{
+		"root":    {root, "GET", "people?prefix=%d", 200},
+		"scraper": {scraper, "DELETE", "scheduled/%d", 403},
+	} {
+		statuses := map[int]int{}
+		for i := range atOnce + 50 {
+			a := do(t, request.method, n.url+"/admin/api/"+fmt.Sprintf(request.path, i), "", bearer(request.token)...)
+			statuses[a.status]++
+			if a.status == 429 {
+				a.wantProblem(t, 429, "--open-rate")
+			}
+		}
+		if statuses[request.status] != atOnce || statuses[429] != 50 {
+			t.Errorf("%s is answered %v", subject, statuses)
+		}
+	}
+	count := func() int { return n.tell(t, `SELECT count(*) FROM outcrier.admin_request`) }
+	eventually(t, func() bool { return count() >= 2*atOnce })
+	if got := count(); got != 2*atOnce {
+		t.Errorf("%d requests are on record, want %d", got, 2*atOnce)
+	}
+}
+
+// The overview shows what open transactions run, with the values of the events that they
+// append: then it is on record, once a minute, and otherwise not.
+func TestAdmin_AnOverviewWithQueriesIsOnRecord(t *testing.T) {
+	n := administered(t, nil)
+	answered[json.RawMessage](t, n, "overview")
+	tx, err := n.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	if _, err := tx.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) VALUES ('a', 't', '{"of": "hidden"}')`); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if a := n.api(t, "GET", "overview", ""); a.status != 200 || !strings.Contains(a.body, "hidden") {
+			t.Fatalf("%d %.300s", a.status, a.body)
+		}
+	}
+	answered[json.RawMessage](t, n, "history") // recorded after them
+	eventually(t, func() bool {
+		return n.tell(t, `SELECT count(*) FROM outcrier.admin_request WHERE request = 'GET /admin/api/history' AND outcome IS NOT NULL`) == 1
+	})
+	if got := n.tell(t, `SELECT count(*) FROM outcrier.admin_request WHERE request = 'GET /admin/api/overview' AND outcome ->> 'status' = '200'`); got != 1 {
+		t.Errorf("of three overviews, two of them with a query, %d are on record, want one for both", got)
+	}
 }

@@ -36,6 +36,8 @@ type aborted struct {
 	poll, h2 bool
 	how      string
 	received []byte
+	// path and header are of another form than streams and polls, over HTTP/1.1.
+	path, header string
 }
 
 // run reads about so many bytes from the node, and breaks off.
@@ -44,6 +46,10 @@ func (a *aborted) run(ctx context.Context, n *node, most int) error {
 	accept := "text/event-stream"
 	if a.poll {
 		path, accept = path+"&wait=0&limit=1000", "application/json"
+	}
+	header := "Accept: " + accept + "\r\nConnection: close\r\n"
+	if a.path != "" {
+		path, header = a.path, a.header
 	}
 	if a.h2 {
 		return a.overHTTP2(ctx, n.url+path, accept, most)
@@ -62,7 +68,7 @@ func (a *aborted) run(ctx context.Context, n *node, most int) error {
 	if err := conn.SetReadBuffer(16 << 10); err != nil {
 		return err
 	}
-	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nWho: %s\r\nConnection: close\r\n\r\n", path, address.Host, accept, a.who); err != nil {
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nWho: %s\r\n%s\r\n", path, address.Host, a.who, header); err != nil {
 		return err
 	}
 	a.received, err = io.ReadAll(io.LimitReader(conn, int64(most)))
@@ -121,6 +127,31 @@ func (a *aborted) overHTTP2(ctx context.Context, address, accept string, most in
 // reset, a close or HTTP/2's RST_STREAM, streams and polls. Each event whose id arrived
 // is on record as sent, or as perhaps sent.
 func TestAudit_MissesNothingThatASocketReceived(t *testing.T) {
+	missesNothing(t, 200, func(i int) *aborted {
+		return &aborted{poll: i%2 == 0, h2: i%4 > 1, how: []string{"reset", "close", "half"}[i%3]}
+	})
+}
+
+// The same of WebSockets, of events in batches, and of single events.
+func TestAudit_MissesNothingOfOtherForms(t *testing.T) {
+	const stream = "/events?topic=a&from=earliest"
+	missesNothing(t, 90, func(i int) *aborted {
+		a := &aborted{how: []string{"reset", "close", "half"}[i%3]}
+		switch i % 9 / 3 {
+		case 0:
+			a.path, a.header = stream, "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n"
+		case 1:
+			a.path, a.header = stream+"&batch=50ms", "Connection: close\r\n"
+		case 2:
+			a.path, a.header = fmt.Sprint("/events/", 1+i), "Connection: close\r\n"
+		}
+		return a
+	})
+}
+
+// missesNothing has clients break off, and compares what they received with the record.
+func missesNothing(t *testing.T, runs int, client func(i int) *aborted) {
+	t.Helper()
 	n := newNode(t, func(n *node) {
 		n.access = handlers.Access{Authenticate: byHeader}
 		n.audit = &outbox.Audit{Pool: n.pool, Node: "n1"}
@@ -142,7 +173,7 @@ func TestAudit_MissesNothingThatASocketReceived(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	const runs, events = 200, 300
+	const events = 300
 	appendEvents(events)
 	n.seen(t, events)
 	seed := rand.Uint64()
@@ -151,7 +182,8 @@ func TestAudit_MissesNothingThatASocketReceived(t *testing.T) {
 	clients := make([]*aborted, runs)
 	most := make([]int, runs)
 	for i := range clients {
-		clients[i] = &aborted{who: strconv.Itoa(i), poll: i%2 == 0, h2: i%4 > 1, how: []string{"reset", "close", "half"}[i%3]}
+		clients[i] = client(i)
+		clients[i].who = strconv.Itoa(i)
 		most[i] = random.IntN(events * 3300)
 	}
 	over := make(chan struct{})
@@ -221,7 +253,7 @@ func TestAudit_MissesNothingThatASocketReceived(t *testing.T) {
 			}
 			if !is {
 				if missing++; missing < 10 {
-					t.Errorf("event %d arrived at client %s (poll %t, HTTP/2 %t, %s), and is not on record", id, a.who, a.poll, a.h2, a.how)
+					t.Errorf("event %d arrived at client %s (poll %t, HTTP/2 %t, %s %s), and is not on record", id, a.who, a.poll, a.h2, a.path, a.how)
 				}
 			}
 		}

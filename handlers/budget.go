@@ -2,6 +2,7 @@ package handlers
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -49,16 +50,90 @@ func (h *handlers) held(c echo.Context) *fair.Share {
 	return share
 }
 
-// accounted closes the request's share once its answer is written.
+// accounted closes the request's shares once its answer is written: that of its principal,
+// and for a long request that of its address, since it is in memory until then.
 func (h *handlers) accounted(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
+		settled := false
 		defer func() {
-			if share, ok := c.Get(shareKey).(*fair.Share); ok {
-				share.Close()
+			if !settled { // it panics
+				closeShares(c)
 			}
 		}()
-		return next(c)
+		err := h.admitted(c)
+		if err == nil {
+			err = next(c)
+		}
+		settled = true
+		if err == nil {
+			settle(c) // an error is answered by answerFault, which settles then
+		}
+		return err
 	}
+}
+
+// admitted counts a long request.
+func (h *handlers) admitted(c echo.Context) error {
+	long := requestBytes(c.Request()) - requestFree
+	if long <= 0 {
+		return nil
+	}
+	share := h.buffered.Open(h.Access.Proxies.client(c.Request()).key())
+	c.Set(requestKey, share)
+	if verdict := share.Take(long); verdict != fair.Granted {
+		return h.tooLong(c, verdict)
+	}
+	return nil
+}
+
+// requestKey is where a request's context has the share of a long request.
+const requestKey = "request"
+
+// settle closes the shares of a request that is answered.
+func settle(c echo.Context) {
+	w, ours := c.Response().Writer.(*steady)
+	if _, long := c.Get(requestKey).(*fair.Share); long && ours && !w.own && !w.hijacked {
+		// A short answer waits for its reader in net/http, which has the request until then.
+		_ = w.FlushError() // there is no other answer any more
+	}
+	closeShares(c)
+}
+
+func closeShares(c echo.Context) {
+	for _, key := range []string{shareKey, requestKey} {
+		if share, ok := c.Get(key).(*fair.Share); ok {
+			share.Close()
+		}
+	}
+}
+
+// requestFree is what the URL and the header of a request may have without being counted:
+// more than browsers send with a token and their cookies.
+const requestFree = 8 << 10
+
+// requestBytes returns about what the URL and the header of a request hold.
+func requestBytes(r *http.Request) (bytes int64) {
+	bytes = int64(len(r.Method) + len(r.RequestURI))
+	for name, values := range r.Header {
+		for _, value := range values {
+			bytes += int64(len(name) + len(value))
+		}
+	}
+	return bytes
+}
+
+// tooLong refuses a long request that there is no memory for. Over HTTP/2 the answer could
+// wait for its reader together with the request, so there the stream is reset.
+func (h *handlers) tooLong(c echo.Context, verdict fair.Verdict) error {
+	err := h.noRoom(c, verdict)
+	if c.Request().ProtoMajor < 2 {
+		return err
+	}
+	var refusal *echo.HTTPError
+	if errors.As(err, &refusal) {
+		h.refused(c, refusal.Code, err, fmt.Sprint(refusal.Message))
+	}
+	panic(http.ErrAbortHandler)
 }
 
 // answer is c.JSON within the request's share of memory: an answer is held until its reader

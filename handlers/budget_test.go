@@ -1,16 +1,24 @@
 package handlers_test
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/labstack/echo/v4"
+
 	"github.com/outcrier/outcrier/auth"
+	browser "github.com/outcrier/outcrier/client"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/internal/badnet"
 	"github.com/outcrier/outcrier/outbox"
@@ -37,6 +45,10 @@ func TestAnswers_ThatNobodyReadsEnd(t *testing.T) {
 	var open atomic.Int64
 	n := newNode(t, func(n *node) {
 		n.streamer.Stall, n.admin = time.Second, outbox.NewAdmin(n.pool)
+		n.metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", metricsType)
+			_, _ = w.Write(make([]byte, 1000))
+		})
 		n.start = func(server *httptest.Server) {
 			server.Config.Protocols = new(http.Protocols)
 			server.Config.Protocols.SetUnencryptedHTTP2(true)
@@ -51,28 +63,191 @@ func TestAnswers_ThatNobodyReadsEnd(t *testing.T) {
 	if err := n.pool.QueryRow(t.Context(), `SELECT max(id) FROM outcrier.event`).Scan(&id); err != nil {
 		t.Fatal(err)
 	}
-	for _, path := range []string{
-		"/events?topic=a&from=earliest", fmt.Sprintf("/events/%d", id), "/openapi.yaml", "/client.js", "/catalogue", "/nothing", "/healthz",
-		"/admin/api/export?format=json", "/admin/api/export?format=csv", "/admin/api/history", "/admin/api/catalogue",
-	} {
-		t.Run(path, func(t *testing.T) {
-			d, err := badnet.DialDeaf(t.Context(), strings.TrimPrefix(n.url, "http://"))
-			if err != nil {
-				t.Fatal(err)
+	paths := []string{
+		"/events?topic=a&from=earliest", "/nothing", "/admin/static/app.js", "/admin/api/export?format=json", "/admin/api/export?format=csv",
+		"/admin/api/people/why?subject=a&event=1", "/admin/api/history?limit=200", "/client/" + slices.Sorted(maps.Keys(browser.Parts()))[0],
+	}
+	for _, path := range n.getPaths(t) {
+		paths = append(paths, strings.NewReplacer(":id", fmt.Sprint(id), ":part", "x").Replace(path))
+	}
+	d, err := badnet.DialDeaf(t.Context(), strings.TrimPrefix(n.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close() //nolint:errcheck // the server may have closed it
+	for _, path := range paths {
+		if err := d.Get(path, "accept", "application/json"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := int64(len(paths))
+	eventually(t, func() bool { return d.Answered() == asked })
+	eventually(t, func() bool { return d.Reset() == asked })
+	eventually(t, func() bool { return open.Load() == 0 })
+}
+
+const metricsType = "text/plain; version=0.0.4; charset=utf-8"
+
+// getPaths are the paths of all routes that are read, by the routes themselves.
+func (n *node) getPaths(t *testing.T) (paths []string) {
+	t.Helper()
+	config := handlers.Config{
+		Streamer: n.streamer, TailStatus: n.tail.Status, Access: n.access, Admin: n.admin, Metrics: n.metrics, Log: n.log,
+		Catalogue: outbox.Catalogue{Pool: n.pool}.List,
+	}
+	for _, route := range handlers.New(config).(*echo.Echo).Routes() {
+		if path := strings.ReplaceAll(route.Path, "*", ""); route.Method == http.MethodGet && path != "/admin/static/" && !slices.Contains(paths, path) {
+			paths = append(paths, path)
+		}
+	}
+	if len(paths) < 25 {
+		t.Fatalf("there are only %q", paths)
+	}
+	return paths
+}
+
+// unread opens connections whose clients read nothing of an answer, by protocol.
+var unread = map[string]func(t *testing.T, n *node, path string) (leave func()){
+	"HTTP/2 with a window of 0": func(t *testing.T, n *node, path string) func() {
+		t.Helper()
+		d := must(badnet.DialDeaf(t.Context(), strings.TrimPrefix(n.url, "http://")))
+		if err := d.Get(path); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, func() bool { return d.Answered() == 1 })
+		return func() { _ = d.Close() }
+	},
+	"HTTP/1.1": func(t *testing.T, n *node, path string) func() {
+		t.Helper()
+		conn := must(new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(n.url, "http://")))
+		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10) // the kernel holds less than an answer of the tests
+		_ = must(fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path))
+		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = must(conn.Read(make([]byte, 1))) // it is answered
+		return func() { _ = conn.Close() }
+	},
+}
+
+// forUnread has a node serve both protocols, with little room for what is not read.
+func forUnread(n *node) {
+	n.access.Limits.BufferedPerPrincipal = 1 // room for one body: 256 KiB
+	n.start = func(server *httptest.Server) {
+		server.Config.Protocols = new(http.Protocols)
+		server.Config.Protocols.SetHTTP1(true)
+		server.Config.Protocols.SetUnencryptedHTTP2(true)
+		server.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+			_ = c.(*net.TCPConn).SetWriteBuffer(4 << 10)
+			return ctx
+		}
+		server.Start()
+	}
+}
+
+// An answer that another package writes holds its share until it is read, like our own.
+func TestBuffered_MetricsThatNobodyReadsHoldTheirShare(t *testing.T) {
+	for protocol, open := range unread {
+		t.Run(protocol, func(t *testing.T) {
+			n := newNode(t, func(n *node) {
+				forUnread(n)
+				n.metrics = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", metricsType)
+					w.Header().Set("Content-Encoding", "x-test")
+					_, _ = w.Write(bytes.Repeat([]byte("x"), 120_000))
+				})
+			})
+			leave := open(t, n, "/metrics")
+			defer leave()
+			eventually(t, func() bool { return do(t, "GET", n.url+"/metrics", "").status != 200 })
+			refused := do(t, "GET", n.url+"/metrics", "")
+			refused.wantProblem(t, 429, "--max-buffered-per-principal")
+			if refused.header.Get("Content-Encoding") != "" {
+				t.Errorf("the problem has the header of the answer that was not given: %v", refused.header)
 			}
-			defer d.Close() //nolint:errcheck // the server may have closed it
-			const asked = 5
-			for range asked {
-				if err := d.Get(path, "accept", "application/json"); err != nil {
+			leave()
+			eventually(t, func() bool { return do(t, "GET", n.url+"/metrics", "").status == 200 })
+			if a := do(t, "GET", n.url+"/metrics", ""); len(a.body) != 120_000 || a.header.Get("Content-Encoding") != "x-test" {
+				t.Errorf("%d bytes, %v", len(a.body), a.header)
+			}
+		})
+	}
+}
+
+// The catalogue is in memory once for all that read it. One that changes again and again
+// while nobody reads its old answers has no more room than anybody.
+func TestBuffered_TheCatalogueCountsOnce(t *testing.T) {
+	for protocol, open := range unread {
+		t.Run(protocol, func(t *testing.T) {
+			n := newNode(t, forUnread)
+			describe := func(letter string) {
+				t.Helper()
+				const describeSQL = `INSERT INTO outcrier.event_type (type, title, description) SELECT 'large.' || n, 'Large', repeat($1, 3000) FROM generate_series(1, 50) AS n ON CONFLICT (type) DO UPDATE SET description = excluded.description`
+				if _, err := n.pool.Exec(t.Context(), describeSQL, letter); err != nil {
 					t.Fatal(err)
 				}
 			}
-			eventually(t, func() bool { return d.Reset() == asked })
-			eventually(t, func() bool { return open.Load() == 0 })
-			if d.Answered() < asked {
-				t.Errorf("%d of %d were answered", d.Answered(), asked)
+			describe("a")
+			var leave []func()
+			defer func() {
+				for _, one := range leave {
+					one()
+				}
+			}()
+			for range 20 {
+				leave = append(leave, open(t, n, "/catalogue"))
 			}
+			if a := do(t, "GET", n.url+"/catalogue", ""); a.status != 200 || !strings.Contains(a.body, "aaa") {
+				t.Fatalf("beside 20 that do not read: %d %.100s", a.status, a.body)
+			}
+			describe("b")
+			eventually(t, func() bool { return do(t, "GET", n.url+"/catalogue", "").status != 200 })
+			do(t, "GET", n.url+"/catalogue", "").wantProblem(t, 503, "--max-buffered")
+			for _, one := range leave {
+				one()
+			}
+			eventually(t, func() bool {
+				a := do(t, "GET", n.url+"/catalogue", "")
+				return a.status == 200 && strings.Contains(a.body, "bbb")
+			})
 		})
+	}
+}
+
+// A long request is in memory until its answer is read, and so it counts: over HTTP/2 many
+// of them come on one connection, and need no token.
+func TestBuffered_LongRequestsCount(t *testing.T) {
+	n := newNode(t, forUnread)
+	d := must(badnet.DialDeaf(t.Context(), strings.TrimPrefix(n.url, "http://")))
+	defer d.Close() //nolint:errcheck // it is closed below
+	long := strings.Repeat("x", 50_000)
+	const asked = 20
+	for range asked {
+		if err := d.Get("/nothing", "x-long", long); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const room = 256 << 10 / 50_000 // some more, since 8 KiB of each are free
+	eventually(t, func() bool { return d.Answered()+d.Reset() == asked })
+	if d.Answered() < room || d.Answered() > room+1 {
+		t.Errorf("%d of %d were answered, want %d", d.Answered(), asked, room)
+	}
+	do(t, "GET", n.url+"/healthz", "", "X-Long", long).wantProblem(t, 429, "--max-buffered-per-principal")
+	if a := do(t, "GET", n.url+"/healthz", ""); a.status != 200 {
+		t.Errorf("a short one: %d %s", a.status, a.body)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return do(t, "GET", n.url+"/healthz", "", "X-Long", long).status == 200 })
+}
+
+// A problem repeats no more of a request than it takes to know it.
+func TestProblem_IsShortWhateverTheRequestIs(t *testing.T) {
+	n := newNode(t, nil)
+	markup := strings.Repeat("%3C", 10_000)
+	for _, path := range []string{"/" + markup, "/events?topic=a&" + markup + "=1", "/events?wait=0&topic=" + markup, "/catalogue?" + markup} {
+		if a := do(t, "GET", n.url+path, ""); a.status < 400 || len(a.body) > 20_000 {
+			t.Errorf("%.20s: %d with %d bytes", path, a.status, len(a.body))
+		}
 	}
 }
 

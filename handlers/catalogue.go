@@ -13,6 +13,7 @@ import (
 	"github.com/labstack/echo/v4"
 	"golang.org/x/sync/singleflight"
 
+	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -46,7 +47,12 @@ func (h *handlers) catalogue(c echo.Context, who identity) error {
 	if matches(c.Request().Header.Values("If-None-Match"), answer.tag) {
 		return c.NoContent(http.StatusNotModified)
 	}
-	return c.JSONBlob(http.StatusOK, answer.body)
+	release, granted := answer.hold(h.buffered)
+	if !granted {
+		return h.noRoom(c, fair.OverAll)
+	}
+	defer release()
+	return c.JSONBlob(http.StatusOK, answer.bytes)
 }
 
 // Types is the body of GET /catalogue.
@@ -62,7 +68,7 @@ type types struct {
 
 // answer is one body of GET /catalogue.
 type answer struct {
-	body []byte
+	*shared
 	tag  string
 	read time.Time
 }
@@ -85,6 +91,9 @@ func (t *types) get(ctx context.Context, list func(context.Context) ([]outbox.Ev
 		defer cancel()
 		fresh, err := ask(ctx, list)
 		if err == nil {
+			if last := t.last.Load(); last != nil && last.tag == fresh.tag {
+				fresh.shared = last.shared // one body in memory until it changes
+			}
 			t.last.Store(fresh)
 		}
 		return fresh, err
@@ -110,7 +119,7 @@ func ask(ctx context.Context, list func(context.Context) ([]outbox.EventType, er
 		return nil, err
 	}
 	sum := sha256.Sum256(body)
-	return &answer{body, `"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"`, time.Now()}, nil
+	return &answer{&shared{bytes: body}, `"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"`, time.Now()}, nil
 }
 
 // matches reports whether If-None-Match (RFC 9110, 13.1.2) names the tag.

@@ -76,7 +76,7 @@ func New(config Config) http.Handler {
 	h := &handlers{
 		Config: config, sites: newSites(access.Origins), logged: newLogged(),
 		openings: newRateLimit(limits.OpenRate, openAtOnce), published: newRateLimit(limits.PublishRate, maxDrafts),
-		bodies: newRateLimit(float64(limits.PublishBytes), int(config.MaxBody)), buffered: newBuffered(*limits, config.MaxBody),
+		bodies: newRateLimit(float64(limits.PublishBytes), int(config.MaxBody)), signIns: newRateLimit(signInRate, signInsAtOnce), buffered: newBuffered(*limits, config.MaxBody),
 		principals: newQuota(limits.StreamsPerPrincipal), addresses: newQuota(limits.StreamsPerAddress),
 	}
 	e := echo.New()
@@ -143,12 +143,12 @@ type handlers struct {
 	sites                 sites
 	principals, addresses *quota
 	// openings, published and bodies are the rates of streams and polls, of events, and of the
-	// bytes of bodies with events.
-	openings, published, bodies *rateLimit
-	buffered                    *fair.Bytes
-	types                       types
-	open                        openStreams
-	logged                      *rate.Limiter
-	unlogged                    atomic.Int64
-	unanswered                  unanswered
+	// bytes of bodies with events; signIns is that of an address.
+	openings, published, bodies, signIns *rateLimit
+	buffered                             *fair.Bytes
+	types                                types
+	open                                 openStreams
+	logged                               *rate.Limiter
+	unlogged                             atomic.Int64
+	unanswered                           unanswered
 }

@@ -38,8 +38,22 @@ func (h *handlers) waysIn(c echo.Context) error {
 	}{login})
 }
 
+// signInRate and signInsAtOnce are how often one address may begin or finish to sign in:
+// nobody has a name yet, and each attempt may ask the provider.
+const signInRate, signInsAtOnce = 5, 100
+
+func (h *handlers) maySignIn(c echo.Context) error {
+	if delay := h.signIns.delay(h.Access.Proxies.client(c.Request()).key(), 1); delay > 0 {
+		return tooMany(c, delay, "too many attempts to sign in: allowed are "+perSecond(signInRate)+" from one address")
+	}
+	return nil
+}
+
 // beginLogin is GET /admin/login.
 func (h *handlers) beginLogin(c echo.Context) error {
+	if err := h.maySignIn(c); err != nil {
+		return err
+	}
 	to, cookie, err := h.Access.Login.Begin(c.Request().Context())
 	if err != nil {
 		return err
@@ -49,6 +63,9 @@ func (h *handlers) beginLogin(c echo.Context) error {
 
 // finishLogin is GET /admin/callback.
 func (h *handlers) finishLogin(c echo.Context) error {
+	if err := h.maySignIn(c); err != nil {
+		return err
+	}
 	cookies, err := h.Access.Login.Finish(c.Request())
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -409,5 +410,34 @@ func TestLogin_CookiesAreOfTheHostOverTLS(t *testing.T) {
 	}
 	if _, err := login.New(login.Config{Issuer: "http://login.example.com", RedirectURL: "https://h/x"}); err == nil || strings.Count(err.Error(), "\n") != 4 {
 		t.Errorf("the mistakes are %v", err)
+	}
+}
+
+// Anybody may begin to sign in, and come back with a made-up code: that fills no log, and
+// asks the provider no more often than the node's own people might.
+func TestLogin_AnybodysAttemptsAreBounded(t *testing.T) {
+	p := newProvider(t)
+	var log lines
+	n := signedInAt(t, p, func(c *login.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
+	eve := person(t)
+	eve.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	begun := ask(t, eve, "GET", n.url+"/admin/login")
+	state := must(url.Parse(begun.header.Get("Location"))).Query().Get("state")
+	statuses := map[int]int{}
+	for i := range 300 {
+		back := url.Values{"state": {state}, "code": {"made up"}}
+		if i%2 == 0 {
+			back = url.Values{"state": {state}, "error": {"denied"}}
+		}
+		a := ask(t, eve, "GET", n.url+"/admin/callback?"+back.Encode())
+		if statuses[a.status]++; a.status == 429 && a.header.Get("Retry-After") == "" {
+			t.Error("no Retry-After")
+		}
+	}
+	if statuses[403] < 90 || statuses[429] < 1 || statuses[403]+statuses[429] != 300 {
+		t.Errorf("the answers are %v", statuses)
+	}
+	if got := strings.Count(log.String(), "level=WARN"); got < 20 || got > 60 {
+		t.Errorf("%d lines of the log", got)
 	}
 }

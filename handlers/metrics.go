@@ -37,6 +37,5 @@ func (h *handlers) metrics(c echo.Context, who identity) error {
 
 func (h *handlers) metricsOpen(c echo.Context) error {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	h.Metrics.ServeHTTP(c.Response(), c.Request())
-	return nil
+	return h.count(c, h.Metrics)
 }

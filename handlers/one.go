@@ -67,7 +67,8 @@ func (h *handlers) one(c echo.Context, who identity) error {
 	if !found || who.maySubscribe([]outbox.Pattern{outbox.Pattern(event.Topic)}) != nil {
 		return fault(http.StatusNotFound, fmt.Sprintf("no event %d is held, or its topic is not granted", id))
 	}
-	if verdict := h.held(c).Take(2 * int64(len(event.Payload))); verdict != fair.Granted {
+	body := wire.AppendEvent(nil, &event, format)
+	if verdict := h.held(c).Take(int64(len(event.Payload) + len(body))); verdict != fair.Granted {
 		return h.noRoom(c, verdict)
 	}
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store, no-transform") // it may be erased
@@ -79,7 +80,7 @@ func (h *handlers) one(c echo.Context, who identity) error {
 	if record := h.recorded(who, nil); record != nil && c.Request().Method == http.MethodGet {
 		sent = sse.Sending(record(before, outbox.Filter{Topics: []outbox.Pattern{outbox.Pattern(event.Topic)}}), after, 1, id)
 	}
-	err = c.Blob(http.StatusOK, media, wire.AppendEvent(nil, &event, format))
+	err = c.Blob(http.StatusOK, media, body)
 	if err == nil && h.Audit != nil {
 		err = http.NewResponseController(c.Response().Writer).Flush()
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/labstack/echo/v4"
 
@@ -81,12 +82,24 @@ func (h *handlers) problem(err error, c echo.Context) {
 		// net/http would wait for the rest of the body before it sends an answer.
 		header.Set(echo.HeaderConnection, "close")
 	}
-	// Strings and a number can't fail.
-	body, _ := json.Marshal(Problem{"about:blank", http.StatusText(status), status, detail, what.topic, what.parameter, missing})
+	// Strings and a number can't fail. What they quote of the request may be long, and six
+	// times as long in JSON: an answer that is not read must not hold more than its request.
+	body, _ := json.Marshal(Problem{"about:blank", http.StatusText(status), status, short(detail), short(what.topic), short(what.parameter), missing})
 	if request.Method == http.MethodHead {
 		body = nil
 	}
 	if err := c.Blob(status, "application/problem+json", body); err != nil {
 		h.Log.DebugContext(request.Context(), "error answer not written", "err", err)
 	}
+}
+
+// problemText is the longest text of a problem, in bytes.
+const problemText = 1000
+
+// short cuts a text to problemText.
+func short(text string) string {
+	if len(text) <= problemText {
+		return text
+	}
+	return strings.ToValidUTF8(text[:problemText], "") + "…"
 }

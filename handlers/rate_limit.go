@@ -81,7 +81,7 @@ func (h *handlers) mayOpen(c echo.Context, who identity, stream bool) (may bool,
 	if delay == 0 {
 		return true, nil
 	}
-	detail := "too many requests for events: allowed are " + perSecond(h.openings.rate) + " for one principal (--open-rate)"
+	detail := "too many requests: allowed are " + perSecond(h.openings.rate) + " for one principal (--open-rate)"
 	if stream {
 		h.refused(c, http.StatusTooManyRequests, errTooFast, detail)
 		return false, turnAway(c, errTooFast, max(delay, tooFastRetry))

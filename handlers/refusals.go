@@ -53,7 +53,8 @@ func (r *Refusals) of(status int, err error) *atomic.Int64 {
 const loggedPerSecond, loggedAtOnce = 1, 20
 
 // refused counts and logs a refused request. The log entry has a bounded length, and no
-// credentials.
+// credentials. That tokens can't be verified is no fault of the clients', who all come
+// again: it is an outage, logged when it begins and when it is over.
 func (h *handlers) refused(c echo.Context, status int, err error, detail string) {
 	who, known := c.Get(identityKey).(identity)
 	if !known {
@@ -68,6 +69,13 @@ func (h *handlers) countRefusal(ctx context.Context, status int, err error, deta
 		return
 	}
 	counter.Add(1)
+	switch {
+	case errors.Is(err, errNotAuthenticated):
+		return // identify has logged why
+	case errors.Is(err, auth.ErrKeysUnavailable), errors.Is(err, auth.ErrRevocationsUnknown):
+		h.unanswered.log(ctx, h.Log, verificationFailed, errors.New(detail))
+		return
+	}
 	if !h.logged.Allow() {
 		h.unlogged.Add(1)
 		return

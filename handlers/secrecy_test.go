@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/outcrier/outcrier/auth"
+	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -116,6 +119,39 @@ func TestAccess_RefusalsAreLoggedAtABoundedRate(t *testing.T) {
 		t.Errorf("%d lines", got)
 	}
 	if got := n.access.Refusals.NoToken.Load(); got != 200 {
+		t.Errorf("%d counted", got)
+	}
+}
+
+// That tokens can't be verified, with the keys or the revocations missing, is one line of the
+// log when it begins and one when it is over, however many requests are refused meanwhile.
+func TestAccess_MissingKeysAreLoggedWhenItBeginsAndEnds(t *testing.T) {
+	var log lines
+	issuer := newIssuer(t)
+	token := must(auth.Mint(signerOf(issuer.publish("1"), "1"), auth.Claims{Subject: "ann", Subscribe: []outbox.Pattern{"a"}}, time.Hour))
+	verifier := must(auth.New(auth.Config{JWKS: issuer.URL, Refresh: 10 * time.Second}))
+	n := newNode(t, func(n *node) {
+		n.log = slog.New(slog.NewTextHandler(&log, nil))
+		n.access = handlers.Access{Refusals: new(handlers.Refusals)}
+		byTokens(&n.access, verifier)
+	})
+	issuer.down.Store(true)
+	const asked = 40
+	for range asked {
+		do(t, "GET", n.events("topic=a"), "", append(bearer(token), "Accept", jsonAll)...).wantProblem(t, 503, "keys")
+	}
+	issuer.down.Store(false)
+	eventually(t, func() bool {
+		return do(t, "GET", n.events("topic=a&wait=0"), "", append(bearer(token), "Accept", jsonAll)...).status == 200
+	})
+	text := log.String()
+	if strings.Count(text, `msg="token not verified" err="the keys to verify tokens are not available"`) != 1 || strings.Contains(text, "request refused") {
+		t.Errorf("of %d refusals the log has:\n%s", asked, text)
+	}
+	if strings.Count(text, `msg="requests are answered again" before="token not verified"`) != 1 {
+		t.Errorf("of the end the log has:\n%s", text)
+	}
+	if got := n.access.Refusals.Unavailable.Load(); got < asked {
 		t.Errorf("%d counted", got)
 	}
 }

@@ -76,6 +76,7 @@ func (u *unanswered) answered(ctx context.Context, log *slog.Logger, kind unansw
 // The kinds, as the log names them.
 var (
 	authenticationFailed = unansweredKind{message: "request not authenticated"}
+	verificationFailed   = unansweredKind{message: "token not verified"}
 	renewalFailed        = unansweredKind{message: "token not authenticated"}
 	pollFailed           = unansweredKind{message: "poll failed"}
 	eventFailed          = unansweredKind{message: "event not read"}

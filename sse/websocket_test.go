@@ -12,29 +12,20 @@ import (
 )
 
 // asSSE is what a stream of SSE would be that says the same as the frames of a WebSocket, as
-// far as they have come; lengths are those of the text when sent ended at each of ends. It panics
-// where the server would never write so.
-func asSSE(sent []byte, ends []int) (text []byte, lengths []int) {
-	text = []byte(": outcrier\n")
-	defer func() {
-		for range len(ends) - len(lengths) {
-			lengths = append(lengths, len(text))
-		}
-	}()
+// far as they have come. It panics where the server would never write so.
+func asSSE(sent []byte) []byte {
+	text := []byte(": outcrier\n")
 	r, position := bytes.NewReader(sent), ""
 	for r.Len() > 0 {
 		h, err := ws.ReadHeader(r)
 		if err != nil || int64(r.Len()) < h.Length {
-			return text, lengths // in the middle
+			return text // in the middle
 		}
 		if err := ws.CheckHeader(h, ws.StateClientSide); err != nil || !h.Fin {
 			panic(fmt.Sprintf("%v: %+v", err, h))
 		}
 		payload := make([]byte, h.Length)
 		_, _ = io.ReadFull(r, payload)
-		for len(lengths) < len(ends) && ends[len(lengths)] < len(sent)-r.Len() {
-			lengths = append(lengths, len(text))
-		}
 		switch h.OpCode {
 		case ws.OpText:
 			var event string
@@ -47,7 +38,7 @@ func asSSE(sent []byte, ends []int) (text []byte, lengths []int) {
 			panic(fmt.Sprintf("%+v", h))
 		}
 	}
-	return text, lengths
+	return text
 }
 
 // messageAsSSE is the event that a message is, empty for a heartbeat, and its position. That

@@ -23,11 +23,13 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
+	"golang.org/x/sync/singleflight"
+	"golang.org/x/time/rate"
 
 	"github.com/outcrier/outcrier/auth"
 )
@@ -76,9 +78,15 @@ type Login struct {
 	client *http.Client
 	secure bool
 
-	mu       sync.Mutex
-	provider *oidc.Provider // nil until it was found
+	finding  singleflight.Group
+	provider atomic.Pointer[oidc.Provider] // nil until it was found
+	// logged bounds the lines about those who were not signed in; unlogged are the others.
+	logged   *rate.Limiter
+	unlogged atomic.Int64
 }
+
+// So many lines are logged of those who are not signed in.
+const loggedPerSecond, loggedAtOnce = 1, 20
 
 // New checks the configuration, and reports all its mistakes together. It asks the provider
 // nothing: that is done when the first person signs in.
@@ -124,7 +132,7 @@ func New(config Config) (*Login, error) {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &Login{
-		Config: config, secure: redirect != nil && redirect.Scheme == "https",
+		Config: config, logged: rate.NewLimiter(loggedPerSecond, loggedAtOnce), secure: redirect != nil && redirect.Scheme == "https",
 		// A redirect would let who holds the provider's front send us anywhere.
 		client: &http.Client{Transport: config.Transport, Timeout: providerTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
@@ -144,18 +152,36 @@ func checkURL(text string) error {
 	return nil
 }
 
-// found is the provider by its own description, which is fetched once.
+// found is the provider by its own description, which is fetched once, for all who sign in
+// meanwhile: nobody has signed in yet, so anybody can ask for it.
 func (l *Login) found(ctx context.Context) (*oidc.Provider, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.provider == nil {
-		provider, err := oidc.NewProvider(oidc.ClientContext(ctx, l.client), l.Issuer)
+	if provider := l.provider.Load(); provider != nil {
+		return provider, nil
+	}
+	found := l.finding.DoChan("", func() (any, error) {
+		provider, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), l.client), l.Issuer)
 		if err != nil {
 			return nil, fmt.Errorf("find the provider: %w", err)
 		}
-		l.provider = provider
+		l.provider.Store(provider)
+		return provider, nil
+	})
+	select {
+	case result := <-found:
+		provider, _ := result.Val.(*oidc.Provider) // nil with an error
+		return provider, result.Err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
-	return l.provider, nil
+}
+
+// warn logs that somebody was not signed in: at a bounded rate, since anybody can try.
+func (l *Login) warn(ctx context.Context, message string, attributes ...any) {
+	if !l.logged.Allow() {
+		l.unlogged.Add(1)
+		return
+	}
+	l.Log.WarnContext(ctx, message, append(attributes, "unlogged", l.unlogged.Swap(0))...)
 }
 
 func (l *Login) oauth(provider *oidc.Provider, secret string) oauth2.Config {
@@ -181,7 +207,7 @@ var errProvider = &auth.Refusal{Status: http.StatusServiceUnavailable, Detail: "
 func (l *Login) Begin(ctx context.Context) (to string, cookie *http.Cookie, err error) {
 	provider, err := l.found(ctx)
 	if err != nil {
-		l.Log.WarnContext(ctx, "nobody can sign in", "err", err)
+		l.warn(ctx, "nobody can sign in", "err", err)
 		return "", nil, errProvider
 	}
 	secret, err := l.ClientSecret()
@@ -215,12 +241,12 @@ func (l *Login) Finish(r *http.Request) (cookies []*http.Cookie, err error) {
 		return nil, denied("this sign-in was not begun here, or too long ago: begin again at /admin")
 	}
 	if query.Get("error") != "" || query.Get("code") == "" {
-		l.Log.WarnContext(ctx, "sign-in refused by the provider", "error", cut(query.Get("error")))
+		l.warn(ctx, "sign-in refused by the provider", "error", cut(query.Get("error")))
 		return nil, denied("the provider refused the sign-in")
 	}
 	claims, token, err := l.exchange(ctx, secret, query.Get("code"), a)
 	if err != nil {
-		l.Log.WarnContext(ctx, "sign-in failed", "err", err)
+		l.warn(ctx, "sign-in failed", "err", err)
 		var reached net.Error
 		if errors.As(err, &reached) {
 			return nil, errProvider
@@ -229,7 +255,7 @@ func (l *Login) Finish(r *http.Request) (cookies []*http.Cookie, err error) {
 	}
 	groups := l.known(claims)
 	if len(groups) == 0 {
-		l.Log.WarnContext(ctx, "sign-in without a group that is granted anything", "subject", cut(token.Subject), "claim", l.Claim)
+		l.warn(ctx, "sign-in without a group that is granted anything", "subject", cut(token.Subject), "claim", l.Claim)
 		return nil, denied("you are signed in at the provider, but no group of yours is granted anything here")
 	}
 	s := session{ID: rand.Text(), Subject: token.Subject, Groups: groups, Issued: time.Now(), Until: time.Now().Add(l.Life)}

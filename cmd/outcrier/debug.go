@@ -19,16 +19,17 @@ func serveProfiles(ctx context.Context, address string) error {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	return serveApart(ctx, address, onLoopback(mux))
+	return serveApart(ctx, address, onLoopback(mux), 0) // a profile takes as long as it was asked for
 }
 
-// serveApart serves at an address of its own until ctx ends.
-func serveApart(ctx context.Context, address string, handler http.Handler) error {
+// serveApart serves at an address of its own until ctx ends. An answer ends after stall,
+// read or not, unless that is 0.
+func serveApart(ctx context.Context, address string, handler http.Handler, stall time.Duration) error {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return err
 	}
-	server := http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second}
+	server := http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: stall, IdleTimeout: time.Minute}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {

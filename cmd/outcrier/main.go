@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-	_ "time/tzdata" // for TZ in an image that has no file but the program
 )
 
 // The exit codes of run.

@@ -20,6 +20,9 @@ func (n node) metricsAccess() outcrier.MetricsAccess {
 	return outcrier.MetricsAccess(n.Metrics)
 }
 
+// metricsTime is how long metrics may take to be collected.
+const metricsTime = 10 * time.Second
+
 // metricsHandler is for the metrics at an address of their own.
 func metricsHandler(streams *outcrier.Node) http.Handler {
 	mux := http.NewServeMux()

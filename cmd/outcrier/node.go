@@ -66,7 +66,7 @@ func (n node) run(ctx context.Context) error {
 	group, work := errgroup.WithContext(work)
 	group.Go(func() error { return streams.Run(work) })
 	if n.metricsApart() {
-		group.Go(func() error { return serveApart(work, n.Metrics, metricsHandler(streams)) })
+		group.Go(func() error { return serveApart(work, n.Metrics, metricsHandler(streams), metricsTime+n.Stall) })
 	}
 	if config.Tokens != nil {
 		group.Go(func() error { return n.watch(work, config.Tokens, n.log) })

@@ -58,7 +58,14 @@ func (d *Deaf) Get(path string, header ...string) error {
 		}
 	}
 	d.streams += 2
-	return d.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: d.streams - 1, BlockFragment: block.Bytes(), EndStream: true, EndHeaders: true})
+	const frame = 16 << 10 // the largest that a server takes unless it says otherwise
+	piece := block.Next(frame)
+	err := d.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: d.streams - 1, BlockFragment: piece, EndStream: true, EndHeaders: block.Len() == 0})
+	for err == nil && block.Len() > 0 {
+		piece = block.Next(frame)
+		err = d.framer.WriteContinuation(d.streams-1, block.Len() == 0, piece)
+	}
+	return err
 }
 
 // read reads frames until the connection ends.

@@ -205,8 +205,13 @@ func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
 			return d.Get("/events/"+strconv.Itoa(1+i%120), "authorization", as(i))
 		},
 		"without a token": func(d *badnet.Deaf, i int) error {
-			return d.Get([]string{"/client.js", "/openapi.yaml", "/metrics", "/x"}[i%4])
+			return d.Get([]string{"/client.js", "/openapi.yaml", "/admin/static/app.js", "/x"}[i%4])
 		},
+		"metrics": func(d *badnet.Deaf, _ int) error { return d.Get("/metrics") },
+		"catalogues": func(d *badnet.Deaf, i int) error {
+			return d.Get("/catalogue", "authorization", as(i))
+		},
+		"problems as long as may be": func(d *badnet.Deaf, _ int) error { return d.Get("/" + strings.Repeat("<", 30_000)) },
 	} {
 		d, err := badnet.DialDeaf(t.Context(), n.listen)
 		must(t, err)
@@ -238,6 +243,60 @@ func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
 	if code != 200 || !strings.Contains(answer, `"id":"1"`) {
 		t.Errorf("a poll that is read: %d %.100s", code, answer)
 	}
+}
+
+// TestAttack_LongRequestsAreNotKept: as many requests without a token as connections of HTTP/2
+// take, each with a header as long as may be, whose answers nobody reads; and the same over
+// HTTP/1.1 with answers of the metrics that nobody reads.
+func TestAttack_LongRequestsAreNotKept(t *testing.T) {
+	n, _ := attacked(t, "--h2c")
+	long := make([]byte, 60_000)
+	for i := range long {
+		long[i] = "abcdefghijklmnopqrstuvwxyz0123456789"[i%36]
+	}
+	const connections, requests = 30, 250
+	var all sync.WaitGroup
+	var deaf [connections]*badnet.Deaf
+	for i := range deaf {
+		d, err := badnet.DialDeaf(t.Context(), n.listen)
+		must(t, err)
+		deaf[i] = d
+		defer d.Close()
+		all.Go(func() {
+			for range requests {
+				if d.Get("/x", "x-long", string(long)) != nil {
+					return // the node has closed the connection, or is dead, which shows in the end
+				}
+			}
+		})
+	}
+	all.Wait()
+	testkit.Within(t, "all have ended", 60*time.Second, func() bool {
+		for _, d := range deaf {
+			if d.Reset() < requests && !d.Ended() {
+				return false
+			}
+		}
+		return true
+	})
+	var mute []net.Conn
+	defer func() {
+		for _, conn := range mute {
+			conn.Close()
+		}
+	}()
+	for range 100 {
+		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", n.listen)
+		must(t, err)
+		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+		mute = append(mute, conn)
+		_, err = io.WriteString(conn, strings.Repeat("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n", 20))
+		must(t, err)
+	}
+	testkit.Within(t, "the metrics are answered", 60*time.Second, func() bool {
+		code, answer := send(t.Context(), "GET", n.url+"/metrics", "", nil)
+		return code == 200 && strings.Contains(answer, "outcrier_build_info")
+	})
 }
 
 // TestAttack_OpeningsFillNeitherLogNorAudit: streams, polls and single events, opened by one
@@ -322,6 +381,23 @@ func TestAttack_NobodyFillsTheDisk(t *testing.T) {
 // many topics, a pattern of no topic, everything, and a day, again and again; and a hundred
 // openings at once. Meanwhile somebody else's replay comes to its end, and events are appended.
 func TestAttack_OneTokenStarvesNobody(t *testing.T) {
+	starvesNobody(t, "text/event-stream", "topic=user/42/**&from=earliest", "topic=*/none&from=earliest", "topic=**&from=earliest", "topic=user/42/**&from=24h", "topic=**&last=1000")
+}
+
+// TestAttack_OnePollingTokenStarvesNobody: the same by long polls, of topics that nobody
+// has, as many as may be, of a type that no event has, and of patterns together.
+func TestAttack_OnePollingTokenStarvesNobody(t *testing.T) {
+	var absent strings.Builder
+	for i := range 200 {
+		fmt.Fprintf(&absent, "topic=none/%d&", i)
+	}
+	starvesNobody(t, "application/json", absent.String()+"from=earliest&wait=0", "topic=**&type=none&from=earliest&wait=0", "topic=user/*/none&topic=*/7/x&topic=user/1/**&from=24h&wait=0")
+}
+
+// starvesNobody has a hundred requests of one token ask for each query again and again, while
+// somebody else reads and appends.
+func starvesNobody(t *testing.T, accept string, queries ...string) {
+	t.Helper()
 	n, database := attacked(t)
 	execute(t, database,
 		`INSERT INTO outbox (topic, type) SELECT 'user/42/' || g, 't' FROM generate_series(1, 20) AS g`,
@@ -329,14 +405,14 @@ func TestAttack_OneTokenStarvesNobody(t *testing.T) {
 		`VACUUM ANALYZE outcrier.event`)
 	honest := token(t, auth.Claims{Subject: "honest", Subscribe: []outbox.Pattern{"honest"}, Publish: []outbox.Pattern{"b"}})
 	greedy := token(t, auth.Claims{Subject: "greedy", Subscribe: []outbox.Pattern{"**"}})
-	for _, query := range []string{"topic=user/42/**&from=earliest", "topic=*/none&from=earliest", "topic=**&from=earliest", "topic=user/42/**&from=24h", "topic=**&last=1000"} {
+	for _, query := range queries {
 		ctx, cancel := context.WithCancel(t.Context())
 		var streams sync.WaitGroup
 		for range 100 {
 			streams.Go(func() {
 				for ctx.Err() == nil {
 					one, left := context.WithTimeout(ctx, 5*time.Second)
-					send(one, "GET", n.url+"/events?"+query, greedy, nil)
+					send(one, "GET", n.url+"/events?"+query, greedy, nil, "Accept", accept)
 					left()
 				}
 			})
@@ -350,15 +426,15 @@ func TestAttack_OneTokenStarvesNobody(t *testing.T) {
 				Position string
 			}
 			if code != 200 || json.Unmarshal([]byte(answer), &page) != nil || len(page.Events) == 0 {
-				t.Fatalf("%s: %d of 2000 events, then %d %.200s", query, got, code, answer)
+				t.Fatalf("%.80s: %d of 2000 events, then %d %.200s", query, got, code, answer)
 			}
 			got, after = got+len(page.Events), page.Position
 		}
 		replayed := time.Since(began)
 		code, answer := send(t.Context(), "POST", n.url+"/events", honest, strings.NewReader(`{"topic":"b","type":"t"}`))
-		t.Logf("%s: 2000 events in %v, appended %v later", query, replayed, time.Since(began)-replayed)
+		t.Logf("%.80s: 2000 events in %v, appended %v later", query, replayed, time.Since(began)-replayed)
 		if code != 201 || time.Since(began) > 30*time.Second {
-			t.Errorf("%s: appended with %d %s, after %v", query, code, answer, time.Since(began))
+			t.Errorf("%.80s: appended with %d %s, after %v", query, code, answer, time.Since(began))
 		}
 		cancel()
 		streams.Wait()
