@@ -89,33 +89,28 @@ func (w identity) granted() []auth.Grant {
 	return append([]auth.Grant{}, w.Granted()...)
 }
 
-// while returns a context that ends with ctx, or with the identity; its cause is then an
+// while returns a context that ends with ctx, or with the identity; its cause is then a
 // wire.Goodbye. The function must be called.
-func (w identity) while(ctx context.Context) (context.Context, func()) {
+func (w identity) while(ctx context.Context) (context.Context, func()) { return w.lasting(ctx, farewell) }
+
+// whilePolling is like while, but the cause is the refusal: an answer has a status for it.
+func (w identity) whilePolling(ctx context.Context) (context.Context, func()) {
+	return w.lasting(ctx, func(cause error) error { return cause })
+}
+
+// lasting returns a context that ends with ctx, or when the identity expires or is revoked;
+// its cause is then what say returns. The function must be called.
+func (w identity) lasting(ctx context.Context, say func(cause error) error) (context.Context, func()) {
 	if w.open {
 		return ctx, func() {}
 	}
 	trusted, stop := w.While(ctx)
 	ctx, end := context.WithCancelCause(ctx)
-	forget := context.AfterFunc(trusted, func() { end(farewell(context.Cause(trusted))) })
-	unwatch := w.revocations.Watch(w.Identity, func(cause error) { end(farewell(cause)) })
+	forget := context.AfterFunc(trusted, func() { end(say(context.Cause(trusted))) })
+	unwatch := w.revocations.Watch(w.Identity, func(cause error) { end(say(cause)) })
 	return ctx, func() {
 		unwatch()
 		forget()
-		stop()
-		end(nil)
-	}
-}
-
-func (w identity) whilePolling(ctx context.Context) (context.Context, context.CancelFunc) {
-	if w.open {
-		return ctx, func() {}
-	}
-	ctx, end := context.WithCancelCause(ctx)
-	unwatch := w.revocations.Watch(w.Identity, func(cause error) { end(cause) })
-	ctx, stop := w.While(ctx)
-	return ctx, func() {
-		unwatch()
 		stop()
 		end(nil)
 	}

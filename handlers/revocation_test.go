@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/gobwas/ws"
+
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/ssetest"
@@ -62,6 +64,33 @@ func TestRevocation_OfASubjectEndsWhatItHas(t *testing.T) {
 	}
 	n.add(t, "a/b")
 	other.Until("test.added")
+}
+
+// The client of a WebSocket can bring a new token while its stream is open: what was revoked is
+// neither kept nor taken.
+func TestRevocation_EndsAWebSocket(t *testing.T) {
+	n, r := revoking(t, nil)
+	r.Replace([]outbox.Revocation{{JTI: ptr("3"), At: time.Now()}})
+	token := func(id string) string { return strings.TrimPrefix(bob(id)[1], "Bearer ") }
+	s, renewed := n.socket(t, "topic=a", bob("1")...), n.socket(t, "topic=a", bob("1")...)
+	s.until("outcrier.live")
+	renewed.until("outcrier.live")
+	renewed.say(`{"token":"` + token("3") + `"}`)
+	renewed.next().wantError(t, 401, "", "was revoked")
+	renewed.next().topics(t)
+	renewed.say(`{"token":"` + token("2") + `"}`)
+	renewed.next().topics(t)
+
+	r.Replace([]outbox.Revocation{{JTI: ptr("1"), At: time.Now()}})
+	if last := s.wantClose(ws.StatusPolicyViolation, "token_revoked"); !strings.Contains(string(last.Event.Data), `"reason":"token_revoked"`) {
+		t.Errorf("the last word is %s", last.raw)
+	}
+	id := n.add(t, "a")
+	if m := renewed.next(); m.Event.ID != id {
+		t.Errorf("it is %s, want %s", m.raw, id)
+	}
+	r.Replace([]outbox.Revocation{{JTI: ptr("2"), At: time.Now()}})
+	renewed.wantClose(ws.StatusPolicyViolation, "token_revoked")
 }
 
 func TestRevocation_OfOneTokenLeavesTheOthers(t *testing.T) {

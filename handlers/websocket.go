@@ -169,13 +169,9 @@ func (s *changes) trust(who identity) {
 	if before := s.forget; before != nil {
 		defer before()
 	}
-	s.who, s.forget = who, func() {}
-	if who.open {
-		return
-	}
-	trusted, stop := who.While(context.WithoutCancel(s.ctx))
-	forget := context.AfterFunc(trusted, func() { s.end(farewell(context.Cause(trusted))) })
-	s.forget = func() { forget(); stop() }
+	trusted, stop := who.while(context.WithoutCancel(s.ctx))
+	forget := context.AfterFunc(trusted, func() { s.end(context.Cause(trusted)) })
+	s.who, s.forget = who, func() { forget(); stop() }
 }
 
 // apply is the Change of an sse.Request: first the token, then the removed topics, then the
@@ -239,6 +235,9 @@ func (s *changes) renew(ctx context.Context, token string) error {
 	identity, err := s.Access.Authenticate(r.WithContext(ctx))
 	if err == nil {
 		err = identity.Ended()
+	}
+	if err == nil {
+		err = s.Access.Revocations.Check(ctx, identity)
 	}
 	refusal := (*auth.Refusal)(nil)
 	if err == nil || errors.As(err, &refusal) {
