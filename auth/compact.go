@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// MaxTokenBytes is the longest token that is read. Cookies hold at most half of it.
-const MaxTokenBytes = 8 << 10
+// maxTokenBytes is the longest token that is read. Cookies hold at most half of it.
+const maxTokenBytes = 8 << 10
 
 // compact is a parsed token (RFC 7515, section 3.1), its signature not yet verified.
 type compact struct {
@@ -26,7 +26,7 @@ const maxKidBytes = 255
 // parseCompact returns constant errors: the content is not verified yet, and must not be
 // quoted.
 func parseCompact(token string) (c compact, err error) {
-	if len(token) > MaxTokenBytes {
+	if len(token) > maxTokenBytes {
 		return c, errors.New("the token is longer than 8192 bytes")
 	}
 	parts := strings.Split(token, ".")

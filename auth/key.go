@@ -35,9 +35,9 @@ type Key struct {
 	withdraw  context.CancelCauseFunc
 }
 
-// MinSecretBytes is the size of the hash of HS256, below which RFC 7518, section 3.2,
+// minSecretBytes is the size of the hash of HS256, below which RFC 7518, section 3.2,
 // allows no secret. A secret made up by a person can be guessed offline from any token.
-const MinSecretBytes = 32
+const minSecretBytes = 32
 
 // ParseSecret returns a key for HS256 with these bytes.
 func ParseSecret(secret []byte) (*Key, error) {
@@ -45,8 +45,8 @@ func ParseSecret(secret []byte) (*Key, error) {
 	case bytes.Contains(secret, []byte("-----BEGIN")):
 		// With this mistake everyone could sign.
 		return nil, errors.New("the secret is a PEM file: give it as a public key")
-	case len(secret) < MinSecretBytes:
-		return nil, fmt.Errorf("the secret has %d bytes, at least %d are needed", len(secret), MinSecretBytes)
+	case len(secret) < minSecretBytes:
+		return nil, fmt.Errorf("the secret has %d bytes, at least %d are needed", len(secret), minSecretBytes)
 	}
 	secret = bytes.Clone(secret)
 	return &Key{method: jwt.SigningMethodHS256, verify: secret, sign: secret}, nil

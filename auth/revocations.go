@@ -95,16 +95,12 @@ func (r *Revocations) Check(ctx context.Context, i Identity) error {
 	if r == nil {
 		return nil
 	}
-	select {
-	case <-r.known:
-	default:
-		wait := time.NewTimer(knownWithin)
-		defer wait.Stop()
+	if !r.Known() {
+		waiting, cancel := context.WithTimeout(ctx, knownWithin)
+		defer cancel()
 		select {
 		case <-r.known:
-		case <-wait.C:
-			return errRevocationsUnknown
-		case <-ctx.Done():
+		case <-waiting.Done():
 			return errRevocationsUnknown
 		}
 	}

@@ -145,21 +145,23 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 
 // asked parses the query, and refuses unknown and repeated parameters.
 func asked(c echo.Context, known ...string) (url.Values, error) {
-	query, err := url.ParseQuery(c.Request().URL.RawQuery)
+	query, err := parameters(c, known)
 	if err != nil {
-		return nil, fault(http.StatusBadRequest, "the query is not well-formed: "+err.Error())
-	}
-	for name, values := range query {
-		switch {
-		case !slices.Contains(known, name) && len(known) == 0:
-			return nil, about{fault(http.StatusBadRequest, fmt.Sprintf("unknown query parameter %.100q; none is allowed", name)), name, ""}
-		case !slices.Contains(known, name):
-			return nil, about{fault(http.StatusBadRequest, fmt.Sprintf("unknown query parameter %.100q; allowed are %s", name, strings.Join(known, ", "))), name, ""}
-		case len(values) > 1:
-			return nil, about{fault(http.StatusBadRequest, fmt.Sprintf("query parameter %s is given %d times, allowed is once", name, len(values))), name, ""}
-		}
+		return nil, badRequest(err)
 	}
 	return query, nil
+}
+
+// choice reads a parameter that has two values; without it, it is the first of them.
+func choice(query url.Values, name, first, second string) (isSecond bool, err error) {
+	switch given := query.Get(name); given {
+	case "", first:
+		return false, nil
+	case second:
+		return true, nil
+	default:
+		return false, fault(http.StatusBadRequest, fmt.Sprintf("%s %.100q is not known; allowed are %s and %s", name, given, first, second))
+	}
 }
 
 // whole parses a whole number that is not negative; 0 if the text is empty.

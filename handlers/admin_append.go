@@ -28,7 +28,7 @@ func (h *handlers) again(c echo.Context, who identity) error {
 		Topic string `json:"topic"`
 		Key   string `json:"key"`
 	}
-	if err := h.adminBody(c, &body, "topic and key"); err != nil {
+	if err := h.adminBody(c, maxAdminBody, &body, "topic and key"); err != nil {
 		return err
 	}
 	event, found, err := h.Admin.Event(c.Request().Context(), id)
@@ -63,7 +63,7 @@ func (h *handlers) publish(c echo.Context, who identity) error {
 		DeliverAt time.Time       `json:"deliver_at"`
 		Key       string          `json:"key"`
 	}
-	if err := h.adminBody(c, &body, "topic, type, payload, deliver_at and key"); err != nil {
+	if err := h.adminBody(c, maxAdminBody, &body, "topic, type, payload, deliver_at and key"); err != nil {
 		return err
 	}
 	draft := outbox.Draft{Topic: body.Topic, Type: body.Type, Source: "/admin", DeliverAt: body.DeliverAt}

@@ -133,14 +133,10 @@ func (h *handlers) changed(c echo.Context, who identity, what string, more ...an
 // requests is GET /admin/api/requests: what admins asked and did, the newest first.
 func (h *handlers) requests(c echo.Context, _ identity) error {
 	return records(h, c, "requests", outbox.RequestPage, func(ctx context.Context, before int64) ([]outbox.AdminRequested, error) {
-		search := outbox.RequestSearch{Subject: c.QueryParam("subject"), About: c.QueryParam("about"), Before: before}
-		switch acts := c.QueryParam("acts"); acts {
-		case "", "false":
-		case "true":
-			search.Acts = true
-		default:
-			return nil, fault(http.StatusBadRequest, fmt.Sprintf("acts %.100q is not known; allowed are false and true", acts))
+		acts, err := choice(c.QueryParams(), "acts", "false", "true")
+		if err != nil {
+			return nil, err
 		}
-		return h.Admin.Requests(ctx, search)
+		return h.Admin.Requests(ctx, outbox.RequestSearch{Subject: c.QueryParam("subject"), About: c.QueryParam("about"), Acts: acts, Before: before})
 	}, "subject", "about", "acts")
 }

@@ -155,7 +155,7 @@ const maxEntry = 128 << 10
 
 func (h *handlers) readType(c echo.Context) (entry outbox.EventType, err error) {
 	entry = outbox.EventType{Severity: "info", Action: "none"}
-	err = h.adminBody(c, &entry, "type, code, title, description, severity, action and payload_schema")
+	err = h.adminBody(c, maxEntry, &entry, "type, code, title, description, severity, action and payload_schema")
 	if entry.Code != nil && *entry.Code == "" {
 		entry.Code = nil
 	}
@@ -166,14 +166,10 @@ func (h *handlers) readType(c echo.Context) (entry outbox.EventType, err error) 
 // have a MiB.
 const maxAdminBody = 2 << 20
 
-// adminBody reads a JSON object of known fields into value.
-func (h *handlers) adminBody(c echo.Context, value any, fields string) error {
+// adminBody reads a JSON object of known fields, of at most `most` bytes, into value.
+func (h *handlers) adminBody(c echo.Context, most int64, value any, fields string) error {
 	if _, err := asked(c); err != nil {
 		return err
-	}
-	most := int64(maxAdminBody)
-	if _, entry := value.(*outbox.EventType); entry {
-		most = maxEntry
 	}
 	body, err := h.readBody(c, most, "application/json")
 	if err != nil {

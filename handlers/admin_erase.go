@@ -16,7 +16,7 @@ func (h *handlers) erasures(c echo.Context, _ identity) error {
 // erase is POST /admin/api/erasures. The body is not logged.
 func (h *handlers) erase(c echo.Context, who identity) error {
 	var erasing outbox.Erasing
-	if err := h.adminBody(c, &erasing, "id or pattern, payload and reason"); err != nil {
+	if err := h.adminBody(c, maxAdminBody, &erasing, "id or pattern, payload and reason"); err != nil {
 		return err
 	}
 	events, err := h.Admin.Erase(c.Request().Context(), erasing, who.name())

@@ -1,8 +1,8 @@
 package handlers
 
 import (
+	"cmp"
 	"context"
-	"fmt"
 	"net/http"
 	"net/url"
 	"time"
@@ -106,17 +106,12 @@ func (h *handlers) streams(c echo.Context, _ identity) error {
 		return err
 	}
 	search := outbox.StreamSearch{Subject: query.Get("subject"), Node: query.Get("node"), Reason: query.Get("reason"), Cursor: query.Get("cursor")}
-	for _, choice := range []struct {
-		name, no, yes string
-		chosen        *bool
-	}{{"state", "open", "ended", &search.Ended}, {"slow", "false", "true", &search.Slow}, {"order", "time", "sent", &search.BySent}} {
-		switch given := query.Get(choice.name); given {
-		case "", choice.no:
-		case choice.yes:
-			*choice.chosen = true
-		default:
-			return fault(http.StatusBadRequest, fmt.Sprintf("%s %.100q is not known; allowed are %s and %s", choice.name, given, choice.no, choice.yes))
-		}
+	var errs [3]error
+	search.Ended, errs[0] = choice(query, "state", "open", "ended")
+	search.Slow, errs[1] = choice(query, "slow", "false", "true")
+	search.BySent, errs[2] = choice(query, "order", "time", "sent")
+	if err := cmp.Or(errs[:]...); err != nil {
+		return err
 	}
 	if h.Audit == nil {
 		return h.answer(c, h.open.find(search, h.Streamer.Node, h.slow()))
@@ -145,12 +140,8 @@ func (h *handlers) scheduled(c echo.Context, _ identity) error {
 		return err
 	}
 	search := outbox.PlannedSearch{Topic: outbox.Pattern(query.Get("topic")), Type: query.Get("type"), After: time.Unix(0, 0)}
-	switch failed := query.Get("failed"); failed {
-	case "", "false":
-	case "true":
-		search.Failed = true
-	default:
-		return fault(http.StatusBadRequest, fmt.Sprintf("failed %.100q is not known; allowed are false and true", failed))
+	if search.Failed, err = choice(query, "failed", "false", "true"); err != nil {
+		return err
 	}
 	after, err := moment("deliver_at", query.Get("deliver_at"))
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -315,16 +314,16 @@ func wantsJSON(accept []string) (bool, error) {
 		for media := range strings.SplitSeq(field, ",") {
 			media, _, _ = strings.Cut(media, ";")
 			switch strings.ToLower(strings.TrimSpace(media)) {
+			case "text/event-stream":
+				return false, nil
 			case "application/json":
 				json = true
-			case "text/event-stream", "text/*", "*/*", "":
+			case "text/*", "*/*", "":
 				stream = true
 			}
 		}
 	}
 	switch {
-	case slices.ContainsFunc(accept, func(a string) bool { return strings.Contains(strings.ToLower(a), "text/event-stream") }):
-		return false, nil
 	case json:
 		return true, nil
 	case stream || len(accept) == 0:

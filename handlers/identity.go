@@ -91,7 +91,9 @@ func (w identity) granted() []auth.Grant {
 
 // while returns a context that ends with ctx, or with the identity; its cause is then a
 // wire.Goodbye. The function must be called.
-func (w identity) while(ctx context.Context) (context.Context, func()) { return w.lasting(ctx, farewell) }
+func (w identity) while(ctx context.Context) (context.Context, func()) {
+	return w.lasting(ctx, farewell)
+}
 
 // whilePolling is like while, but the cause is the refusal: an answer has a status for it.
 func (w identity) whilePolling(ctx context.Context) (context.Context, func()) {

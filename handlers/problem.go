@@ -39,13 +39,9 @@ func fault(status int, detail string) error {
 	return echo.NewHTTPError(status, detail)
 }
 
-// problem answers with an error. An answer that was begun is cut off instead: after the
-// status line there is no error answer, and its reader must not take it for complete.
-func (h *handlers) problem(err error, c echo.Context) {
-	if c.Response().Committed {
-		panic(http.ErrAbortHandler)
-	}
-	status, detail := http.StatusInternalServerError, ""
+// statusOf returns how an error is answered, and the refusal that it is, if it is one.
+func statusOf(err error) (status int, detail string, refusal *auth.Refusal) {
+	status = http.StatusInternalServerError
 	var known *echo.HTTPError
 	if errors.As(err, &known) {
 		status = known.Code
@@ -53,11 +49,23 @@ func (h *handlers) problem(err error, c echo.Context) {
 			detail = text
 		}
 	}
-	request, header := c.Request(), c.Response().Header()
-	var refusal *auth.Refusal
-	var missing []auth.Grant
 	if errors.As(err, &refusal) {
-		status, detail, missing = refusal.Status, refusal.Detail, refusal.Grants
+		status, detail = refusal.Status, refusal.Detail
+	}
+	return status, detail, refusal
+}
+
+// problem answers with an error. An answer that was begun is cut off instead: after the
+// status line there is no error answer, and its reader must not take it for complete.
+func (h *handlers) problem(err error, c echo.Context) {
+	if c.Response().Committed {
+		panic(http.ErrAbortHandler)
+	}
+	status, detail, refusal := statusOf(err)
+	request, header := c.Request(), c.Response().Header()
+	var missing []auth.Grant
+	if refusal != nil {
+		missing = refusal.Grants
 		if challenge := refusal.Challenge(); challenge != "" {
 			header.Set(echo.HeaderWWWAuthenticate, challenge)
 		}

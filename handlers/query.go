@@ -3,6 +3,7 @@ package handlers
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"net/url"
 	"slices"
 	"strconv"
@@ -11,7 +12,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/outcrier/outcrier/internal/duration"
+	"github.com/outcrier/outcrier/internal/units"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/wire"
@@ -52,21 +53,14 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	if h.Access.QueryToken {
 		known = append(known, "token")
 	}
-	// echo's own parser drops malformed parameters.
-	query, err := url.ParseQuery(c.Request().URL.RawQuery)
-	if err != nil {
-		return request, fmt.Errorf("the query is not well-formed: %w", err)
-	}
-	for name, values := range query {
+	for name := range c.QueryParams() {
 		if kind, is := others[name]; is {
 			return request, wrong(name, "query parameter %q is for %s only; allowed are %s", name, kind, strings.Join(known, ", "))
 		}
-		if !slices.Contains(known, name) {
-			return request, wrong(name, "unknown query parameter %q; allowed are %s", name, strings.Join(known, ", "))
-		}
-		if len(values) > 1 && name != "topic" && name != "type" {
-			return request, wrong(name, "query parameter %s is given %d times, allowed is once", name, len(values))
-		}
+	}
+	query, err := parameters(c, known, "topic", "type")
+	if err != nil {
+		return request, err
 	}
 	for _, name := range []string{"topic", "type"} {
 		if n := len(query[name]); n > h.Access.Limits.Topics {
@@ -101,7 +95,8 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 		return request, wrong("names", "names %q is not known; allowed are type and message", names)
 	}
 	if text := query.Get("max_data"); text != "" {
-		if request.MaxData, err = parseBytes(text); err != nil || request.MaxData < minData || request.Format&wire.Payload != 0 {
+		size, err := units.Bytes(text)
+		if request.MaxData = int(size); err != nil || size < minData || size > math.MaxInt32 || request.Format&wire.Payload != 0 {
 			return request, wrong("max_data", "max_data=%.100q must be a size of at least %d bytes, like 64KiB, and is not for format=payload", text, minData)
 		}
 	}
@@ -122,20 +117,28 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	return request, err
 }
 
-// minData is the smallest max_data: an envelope with long names fits into it.
-const minData = 1 << 10
-
-// parseBytes reads a size in bytes, KiB or MiB.
-func parseBytes(text string) (int, error) {
-	unit := 1
-	for suffix, bytes := range map[string]int{"KiB": 1 << 10, "MiB": 1 << 20} {
-		if digits, is := strings.CutSuffix(text, suffix); is {
-			text, unit = digits, bytes
+// parameters parses the query, and refuses unknown parameters, and repeated ones unless they
+// are lists. echo's own parser drops malformed ones.
+func parameters(c echo.Context, known []string, lists ...string) (url.Values, error) {
+	query, err := url.ParseQuery(c.Request().URL.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("the query is not well-formed: %w", err)
+	}
+	for name, values := range query {
+		switch {
+		case !slices.Contains(known, name) && len(known) == 0:
+			return nil, wrong(name, "unknown query parameter %.100q; none is allowed", name)
+		case !slices.Contains(known, name):
+			return nil, wrong(name, "unknown query parameter %.100q; allowed are %s", name, strings.Join(known, ", "))
+		case len(values) > 1 && !slices.Contains(lists, name):
+			return nil, wrong(name, "query parameter %s is given %d times, allowed is once", name, len(values))
 		}
 	}
-	n, err := strconv.ParseInt(text, 10, 31)
-	return int(n) * unit, err
+	return query, nil
 }
+
+// minData is the smallest max_data: an envelope with long names fits into it.
+const minData = 1 << 10
 
 func parseFormat(text string) (wire.Format, error) {
 	switch text {
@@ -185,7 +188,7 @@ func parseFrom(c echo.Context) (sse.From, error) {
 	case "earliest":
 		return sse.From{Earliest: true}, nil
 	}
-	if back, err := duration.Parse(from); err == nil {
+	if back, err := units.Duration(from); err == nil {
 		if back <= 0 {
 			return sse.From{}, wrong("from", "from=%s: a duration back must be positive", from)
 		}

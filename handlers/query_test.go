@@ -14,7 +14,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/outcrier/outcrier/internal/duration"
+	"github.com/outcrier/outcrier/internal/units"
 	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/wire"
@@ -121,7 +121,7 @@ func FuzzFrom(f *testing.F) {
 		request, err := parsed(url.Values{"topic": {"a"}, "from": {from}}.Encode(), "", false, false)
 		after := time.Now()
 		got := request.From
-		back, notBack := duration.Parse(from)
+		back, notBack := units.Duration(from)
 		at, notTime := time.Parse(time.RFC3339Nano, from)
 		id, _, dotted := strings.Cut(from, ".")
 		_, notID := strconv.ParseInt(id, 10, 64)

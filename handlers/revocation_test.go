@@ -175,7 +175,7 @@ func TestRevocation_ByAnAdmin(t *testing.T) {
 	} {
 		n.api(t, "POST", "revocations", body).wantProblem(t, 422, says)
 	}
-	n.api(t, "POST", "revocations", `{"user":"a"}`).wantProblem(t, 400, "a revocation has sub or jti")
+	n.api(t, "POST", "revocations", `{"user":"a"}`).wantProblem(t, 400, "allowed are sub or jti, reason")
 	n.api(t, "POST", "revocations", ``).wantProblem(t, 400, "the body is empty")
 	do(t, "POST", n.url+path, `{"sub":"a","reason":"x"}`, append(granting(auth.GrantRead), "Content-Type", "application/json")...).wantProblem(t, 403, "operate")
 

@@ -260,15 +260,7 @@ func (s *changes) renew(ctx context.Context, token string) error {
 
 // refusedBy returns the message to the client about an error.
 func refusedBy(err error) wire.Refused {
-	status, detail := http.StatusInternalServerError, ""
-	var known *echo.HTTPError
-	if errors.As(err, &known) {
-		status, detail = known.Code, fmt.Sprint(known.Message)
-	}
-	var refusal *auth.Refusal
-	if errors.As(err, &refusal) {
-		status, detail = refusal.Status, refusal.Detail
-	}
+	status, detail, _ := statusOf(err)
 	return wire.Refused{Status: status, Title: http.StatusText(status), Detail: detail}
 }
 

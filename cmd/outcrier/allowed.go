@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/outcrier/outcrier/internal/duration"
+	"github.com/outcrier/outcrier/internal/units"
 )
 
 // allowed is the set of values that a setting can have: alternatives separated by "|", each
@@ -83,7 +83,7 @@ func bound(text string, kind reflect.Type) float64 {
 	switch kind {
 	case reflect.TypeFor[time.Duration]():
 		var d time.Duration
-		d, err = duration.Parse(text)
+		d, err = units.Duration(text)
 		n = float64(d)
 	case reflect.TypeFor[byteSize]():
 		var size byteSize

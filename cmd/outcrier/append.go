@@ -11,6 +11,9 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -77,12 +80,13 @@ func (c appendConfig) Run(ctx context.Context, p process) error {
 	if c.URL != "" {
 		return c.post(ctx, p.stdout, draft)
 	}
-	pool, err := newPool(c.DatabaseURL, 1) // which works through a transaction pooler
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	ids, err := appender(pool, c.Schema)(ctx, []outbox.Draft{draft})
+	var ids []int64
+	err = c.withPool(func(pool *pgxpool.Pool) error {
+		return outbox.InTransaction(ctx, pool, func(tx pgx.Tx) error {
+			ids, err = c.Schema.Append(ctx, tx, draft)
+			return err
+		})
+	})
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/outcrier/outcrier/internal/duration"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/internal/units"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -81,7 +83,7 @@ func (c *auditExportConfig) begins(now time.Time) (outbox.AuditCursor, error) {
 	if c.Since == "" {
 		return outbox.AuditCursor{}, nil
 	}
-	if back, err := duration.Parse(c.Since); err == nil && back > 0 {
+	if back, err := units.Duration(c.Since); err == nil && back > 0 {
 		return outbox.AuditCursor{RecordedAt: now.Add(-back)}, nil
 	}
 	if at, err := time.Parse(time.RFC3339Nano, c.Since); err == nil {
@@ -92,12 +94,7 @@ func (c *auditExportConfig) begins(now time.Time) (outbox.AuditCursor, error) {
 
 // withAudit calls fn with the audit.
 func (d DatabaseSettings) withAudit(fn func(outbox.AuditChain) error) error {
-	pool, err := newPool(d.DatabaseURL, 1)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	return fn(outbox.AuditChain{Pool: pool, Schema: d.Schema})
+	return d.withPool(func(pool *pgxpool.Pool) error { return fn(outbox.AuditChain{Pool: pool, Schema: d.Schema}) })
 }
 
 func (c auditVerifyConfig) Run(ctx context.Context, p process) error {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -117,12 +119,7 @@ func (c *catalogueSetConfig) check(r *report) {
 
 // withCatalogue calls fn with the catalogue.
 func (d DatabaseSettings) withCatalogue(fn func(outbox.Catalogue) error) error {
-	pool, err := newPool(d.DatabaseURL, 1)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	return fn(outbox.Catalogue{Pool: pool, Schema: d.Schema})
+	return d.withPool(func(pool *pgxpool.Pool) error { return fn(outbox.Catalogue{Pool: pool, Schema: d.Schema}) })
 }
 
 // entries is the catalogue as JSON.

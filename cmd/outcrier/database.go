@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/pgserver"
@@ -37,23 +36,18 @@ func (n *node) database(ctx context.Context) (private *pgserver.Server, err erro
 	return private, nil
 }
 
-func newPool(url string, connections int) (*pgxpool.Pool, error) {
-	config, err := outbox.PoolConfig(url)
+// withPool calls fn with a pool of one connection, which is made when it is needed, and works
+// through a transaction pooler.
+func (d DatabaseSettings) withPool(fn func(*pgxpool.Pool) error) error {
+	config, err := outbox.PoolConfig(d.DatabaseURL)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	config.MaxConns = int32(connections)
-	// Connections are made when they are needed: the database may be gone.
-	return pgxpool.NewWithConfig(context.Background(), config)
-}
-
-// appender returns a function that appends in a transaction of its own, for requests.
-func appender(pool *pgxpool.Pool, schema outbox.Schema) func(context.Context, []outbox.Draft) ([]int64, error) {
-	return func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
-		err = outbox.InTransaction(ctx, pool, func(tx pgx.Tx) error {
-			ids, err = schema.Append(ctx, tx, drafts...)
-			return err
-		})
-		return ids, err
+	config.MaxConns = 1
+	pool, err := pgxpool.NewWithConfig(context.Background(), config)
+	if err != nil {
+		return err
 	}
+	defer pool.Close()
+	return fn(pool)
 }

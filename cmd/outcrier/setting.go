@@ -10,7 +10,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
-	"github.com/outcrier/outcrier/internal/duration"
+	"github.com/outcrier/outcrier/internal/units"
 )
 
 // setting is a flag of a command, with its value as it was written and its mistake. The tags
@@ -80,7 +80,7 @@ var mappers = []kong.Option{
 	kong.KindMapper(reflect.String, mapper(func(text string) (string, error) { return text, nil })),
 	kong.TypeMapper(reflect.TypeFor[bool](), mapper(strconv.ParseBool)),
 	kong.TypeMapper(reflect.TypeFor[int](), mapper(strconv.Atoi)),
-	kong.TypeMapper(reflect.TypeFor[time.Duration](), mapper(duration.Parse)),
+	kong.TypeMapper(reflect.TypeFor[time.Duration](), mapper(units.Duration)),
 }
 
 func mapper[T any](parse func(string) (T, error)) kong.Mapper {
