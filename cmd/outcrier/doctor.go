@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
@@ -73,10 +72,7 @@ func (c doctorConfig) Run(ctx context.Context, p process) error {
 		return err
 	}
 	if c.JSON {
-		encoder := json.NewEncoder(p.stdout)
-		encoder.SetIndent("", "  ")
-		encoder.SetEscapeHTML(false)
-		if err := encoder.Encode(map[string]any{"healthy": counts[doctor.Error] == 0, "findings": list}); err != nil {
+		if err := printJSON(p.stdout, map[string]any{"healthy": counts[doctor.Error] == 0, "findings": list}); err != nil {
 			return err
 		}
 	} else {
@@ -116,13 +112,4 @@ func flat(text string) string { return printable(strings.Join(strings.Fields(tex
 func (p printer) sum(counts map[doctor.Severity]int) {
 	fmt.Fprintf(p.w, "\n%d ok, %d advice, %s, %s\n", counts[doctor.OK], counts[doctor.Advice],
 		several(counts[doctor.Warning], "warning"), several(counts[doctor.Error], "error"))
-}
-
-func variable(environ []string, name string) string {
-	for _, entry := range environ {
-		if value, ok := strings.CutPrefix(entry, name+"="); ok {
-			return value
-		}
-	}
-	return ""
 }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"time"
 )
 
@@ -33,7 +32,7 @@ environment, it needs no settings.`
 
 func (c *healthConfig) check(r *report) {
 	if c.URL != "" {
-		if u, err := url.Parse(c.URL); err != nil || u.Host == "" || !slices.Contains([]string{"http", "https"}, u.Scheme) {
+		if notServer(c.URL) {
 			r.reject("url", "want http://host:port or https://host:port")
 		}
 		return

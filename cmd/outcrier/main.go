@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"strings"
 	"syscall"
 )
 
@@ -43,6 +44,16 @@ type process struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	log            *slog.Logger // to stderr, as the log settings say
+}
+
+// variable returns the value of an environment variable; empty where it is not set.
+func variable(environ []string, name string) string {
+	for _, entry := range environ {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // run is the whole program: args without the program's name, environ as

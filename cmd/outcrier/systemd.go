@@ -6,7 +6,6 @@ import (
 	"net"
 	"os"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -20,19 +19,11 @@ type supervisor struct {
 }
 
 func newSupervisor(environ []string) (s supervisor) {
-	for _, entry := range environ {
-		switch name, value, _ := strings.Cut(entry, "="); name {
-		case "NOTIFY_SOCKET":
-			s.socket = value
-		case "WATCHDOG_USEC":
-			if usec, err := strconv.ParseInt(value, 10, 64); err == nil && usec > 0 {
-				s.watchdog = time.Duration(usec) * time.Microsecond
-			}
-		case "WATCHDOG_PID":
-			if value != "" && value != strconv.Itoa(os.Getpid()) {
-				defer func() { s.watchdog = 0 }() // of a process that started us
-			}
-		}
+	s.socket = variable(environ, "NOTIFY_SOCKET")
+	usec, err := strconv.ParseInt(variable(environ, "WATCHDOG_USEC"), 10, 64)
+	// Another pid is that of a process that started us.
+	if pid := variable(environ, "WATCHDOG_PID"); err == nil && usec > 0 && (pid == "" || pid == strconv.Itoa(os.Getpid())) {
+		s.watchdog = time.Duration(usec) * time.Microsecond
 	}
 	return s
 }

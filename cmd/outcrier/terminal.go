@@ -23,14 +23,7 @@ func terminalOf(w io.Writer, environ []string) *terminal {
 	if !ok || !term.IsTerminal(int(file.Fd())) {
 		return nil
 	}
-	t := &terminal{fd: int(file.Fd()), colour: true}
-	for _, entry := range environ {
-		switch name, value, _ := strings.Cut(entry, "="); {
-		case name == "NO_COLOR" && value != "", name == "TERM" && value == "dumb":
-			t.colour = false
-		}
-	}
-	return t
+	return &terminal{fd: int(file.Fd()), colour: variable(environ, "NO_COLOR") == "" && variable(environ, "TERM") != "dumb"}
 }
 
 // width is how many cells a line has. It can change while a command runs.

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 
 	"golang.org/x/crypto/acme"
@@ -68,8 +69,20 @@ func (s TLSSettings) tlsConfig(log *slog.Logger) *tls.Config {
 		config.MinVersion = tls.VersionTLS12
 		return config
 	case s.TLSCert != "":
-		files := &certificate{cert: s.TLSCert, key: s.TLSKey, log: log}
-		return &tls.Config{GetCertificate: files.get, MinVersion: tls.VersionTLS12}
+		certificate := &rereadFile[*tls.Certificate]{name: s.TLSCert, log: log, parse: func(cert []byte) (*tls.Certificate, error) {
+			key, err := os.ReadFile(s.TLSKey)
+			if err != nil {
+				return nil, err
+			}
+			read, err := tls.X509KeyPair(cert, key) // fails when only one of them is new
+			if err == nil {
+				log.Info("certificate read", "file", s.TLSCert, "names", read.Leaf.DNSNames, "expires", read.Leaf.NotAfter)
+			}
+			return &read, err
+		}}
+		return &tls.Config{
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return certificate.get() }, MinVersion: tls.VersionTLS12,
+		}
 	}
 	return nil
 }
