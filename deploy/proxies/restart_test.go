@@ -20,6 +20,7 @@ import (
 	"github.com/outcrier/outcrier/internal/conformance/eventsource"
 	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
 // TestProxies_KeepEveryEventSource: through a rolling restart, kill -9 of each node in
@@ -104,7 +105,7 @@ func isAnswered(t *testing.T, base string) {
 		t.Fatalf("a request for a stream is answered by %s, %s: %q (%v)", response.Status, media, body, err)
 	}
 	want := eventsource.Event{Type: "outcrier.goodbye", Data: `{"reason":"unavailable"}`}
-	if events := eventsource.Parse(body); !strings.Contains(string(body), "retry: 300\n") || len(events) != 1 || events[0] != want {
+	if events, _ := ssetest.Parse(body); !strings.Contains(string(body), "retry: 300\n") || len(events) != 1 || events[0] != want {
 		t.Fatalf("a request for a stream is answered by %q, want a retry and %v", body, want)
 	}
 }

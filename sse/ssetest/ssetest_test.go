@@ -1,7 +1,9 @@
 package ssetest_test
 
 import (
+	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,9 +28,21 @@ func TestParse_AsTheStandardSays(t *testing.T) {
 		"an id with NUL":           {"id: 7\nid: 8\x00\ndata: a\n\n", []ssetest.Event{{ID: "7", Type: "message", Data: "a"}}},
 		"what is not UTF-8":        {"data: \xff\n\n", []ssetest.Event{{Type: "message", Data: "\ufffd"}}},
 		"no blank line at the end": {"data: a\n", nil},
+		"an id that is cut off":    {"data: a\nid: 9\n", nil},
+		"every end, and a mark":    {"\ufeffdata: a\r\rdata: b\r\n\r\ndata: c\n\r\n", []ssetest.Event{{Type: "message", Data: "a"}, {Type: "message", Data: "b"}, {Type: "message", Data: "c"}}},
+		"other separators":         {"other: x\ndata: \ufeff\u2028\u0085\x00\n\n", []ssetest.Event{{Type: "message", Data: "\ufeff\u2028\u0085\x00"}}},
 	} {
 		if got, _ := ssetest.Parse([]byte(test.stream)); !cmp.Equal(got, test.want) {
 			t.Errorf("%s: %s", name, cmp.Diff(test.want, got))
+		}
+		bytewise := ssetest.NewParser(iotest.OneByteReader(strings.NewReader(test.stream)))
+		for i, want := range test.want {
+			if got, err := bytewise.Next(); got != want || err != nil {
+				t.Errorf("%s, byte by byte: event %d is %+v (%v)", name, i, got, err)
+			}
+		}
+		if got, err := bytewise.Next(); err == nil {
+			t.Errorf("%s, byte by byte: %+v comes too", name, got)
 		}
 	}
 	_, p := ssetest.Parse([]byte("retry: 10\nretry: x\nnone: 1\ndata : 1\n:c\n\n"))

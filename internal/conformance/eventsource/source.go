@@ -12,7 +12,12 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
+
+	"github.com/outcrier/outcrier/sse/ssetest"
 )
+
+// Event is one that was dispatched.
+type Event = ssetest.Event
 
 // Source follows one URL. Set its fields, then call Run.
 type Source struct {
@@ -109,24 +114,36 @@ func (s *Source) connect(ctx context.Context) error {
 	if s.Open != nil {
 		s.Open()
 	}
-	p := newParser(s.lastEventID, s.dispatch, func(retry time.Duration) { s.Retry = retry })
-	for buf := make([]byte, 32<<10); ; {
-		n, err := response.Body.Read(buf)
-		p.write(buf[:n])
-		s.lastEventID = p.dispatchedID
+	body := &inOrder{Reader: response.Body}
+	p := ssetest.NewParser(body)
+	p.LastID = s.lastEventID
+	for {
+		event, err := p.Next()
+		if s.lastEventID = p.LastID; p.Retry > 0 {
+			s.Retry = p.Retry
+		}
 		switch {
-		case errors.Is(err, io.EOF):
+		case err == nil && s.Event != nil:
+			s.Event(event)
+		case err == nil:
+		case body.ended:
 			s.ended.Add(1)
 			return err
-		case err != nil:
+		default:
 			s.broken.Add(1)
 			return fmt.Errorf("read the stream: %w", err)
 		}
 	}
 }
 
-func (s *Source) dispatch(e Event) {
-	if s.Event != nil {
-		s.Event(e)
-	}
+// inOrder knows whether a body came to its end, and did not break off.
+type inOrder struct {
+	io.Reader
+	ended bool
+}
+
+func (b *inOrder) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	b.ended = err == io.EOF //nolint:errorlint // as readers have it
+	return n, err
 }
