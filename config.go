@@ -226,24 +226,18 @@ func (c Config) complete() (Config, error) {
 	if c.Authenticate == nil && !c.Open {
 		reject("Authenticate or Tokens has to be given: nobody could be let in")
 	}
-	origins := make([]string, 0, len(c.Origins))
-	for _, text := range c.Origins {
-		origin, err := handlers.ParseOrigin(text)
-		if err != nil {
-			reject("origin %q: %w", text, err)
+	parsed := func(kind string, texts []string, parse func(string) (string, error)) []string {
+		list := make([]string, len(texts))
+		for i, text := range texts {
+			var err error
+			if list[i], err = parse(text); err != nil {
+				reject("%s %q: %w", kind, text, err)
+			}
 		}
-		origins = append(origins, origin)
+		return list
 	}
-	c.Origins = origins
-	headers := make([]string, 0, len(c.Headers))
-	for _, text := range c.Headers {
-		name, err := handlers.ParseHeader(text)
-		if err != nil {
-			reject("header %q: %w", text, err)
-		}
-		headers = append(headers, name)
-	}
-	c.Headers = headers
+	c.Origins = parsed("origin", c.Origins, handlers.ParseOrigin)
+	c.Headers = parsed("header", c.Headers, handlers.ParseHeader)
 	if c.Limits == nil {
 		limits := DefaultLimits()
 		if c.Open { // all clients are one

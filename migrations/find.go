@@ -148,6 +148,18 @@ func (m Migrations) find(ctx context.Context, conn *pgx.Conn) (*found, error) {
 	return f, m.findView(ctx, conn, f, first)
 }
 
+// look is find on a connection of its own, for who has to know the version.
+func (m Migrations) look(ctx context.Context) (f *found, err error) {
+	err = m.connected(ctx, func(conn *pgx.Conn) error {
+		f, err = m.find(ctx, conn)
+		return err
+	})
+	if err == nil {
+		err = f.unreadable
+	}
+	return f, err
+}
+
 func (m Migrations) readRecorded(ctx context.Context, conn *pgx.Conn, f *found) error {
 	rows, _ := conn.Query(ctx, `SELECT version_id, extract(epoch FROM max(tstamp))::float8 FROM `+m.identifier()+`.schema_migration WHERE is_applied GROUP BY version_id`) // ForEachRow has the error
 	var version int64

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // Status is where a database's schema is.
@@ -40,14 +38,7 @@ type Migration struct {
 
 // Status returns which migrations are applied. It changes nothing.
 func (m Migrations) Status(ctx context.Context) (Status, error) {
-	var f *found
-	err := m.connected(ctx, func(conn *pgx.Conn) (err error) {
-		f, err = m.find(ctx, conn)
-		return err
-	})
-	if err == nil {
-		err = f.unreadable
-	}
+	f, err := m.look(ctx)
 	if err != nil {
 		return Status{}, fmt.Errorf("migrate: %w", explained(err))
 	}

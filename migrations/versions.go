@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // ErrIncompatible is what Check returns for a schema that this program does not work
@@ -17,14 +15,7 @@ var ErrIncompatible = errors.New("this outcrier does not work with the schema of
 // say so. A fault is an ErrIncompatible and says what to do. A database without any of the
 // schema passes: it may still be migrated. Check needs only the rights of outcrier_server.
 func (m Migrations) Check(ctx context.Context) error {
-	var f *found
-	err := m.connected(ctx, func(conn *pgx.Conn) (err error) {
-		f, err = m.find(ctx, conn)
-		return err
-	})
-	if err == nil {
-		err = f.unreadable
-	}
+	f, err := m.look(ctx)
 	if err != nil {
 		return fmt.Errorf("check the schema: %w", err)
 	}

@@ -6,22 +6,11 @@ package pgserver
 import (
 	"context"
 	"errors"
-	"log/slog"
 )
 
 // ErrUnsupported is what every start fails with on this system: a Postgres that ends with its parent, and runs as another
 // account where that is root's, takes Unix.
 var ErrUnsupported = errors.New("a private Postgres runs on Linux and macOS only: give --database-url, or use WSL")
-
-// Config is that of the other systems.
-type Config struct {
-	Data     string
-	Memory   bool
-	Settings map[string]string
-	Env      []string
-	Fetch    func(ctx context.Context, major int) (string, error)
-	Log      *slog.Logger
-}
 
 // Server never runs here.
 type Server struct{}
