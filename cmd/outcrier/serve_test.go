@@ -27,6 +27,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -83,11 +84,7 @@ func serve(t *testing.T, environ []string, args ...string) *served {
 
 func eventually(t *testing.T, what func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !what(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("it did not happen within 20 s")
-		}
-	}
+	testkit.Eventually(t, "what this line waits for", what)
 }
 
 // When the tail has to reconnect, other connections may lead to a server that is no
@@ -272,9 +269,7 @@ func TestServe_TLSReadsANewCertificateWithoutARestart(t *testing.T) {
 	if _, _, err := name(&tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
 		t.Error("it speaks TLS 1.1")
 	}
-	if err := os.WriteFile(key, []byte("half a ke"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	writeCertificate(t, cert, filepath.Join(dir, "other.pem"), "other.example.com")
 	time.Sleep(lookEvery) // changes are looked for after that
 	if got, _, err := name(&tls.Config{}); got != "one.example.com" || err != nil {
 		t.Errorf("with files that don't fit: %s: %v", got, err)

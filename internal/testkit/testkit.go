@@ -30,7 +30,7 @@ func Eventually(t testing.TB, what string, is func() bool) {
 // Within is Eventually with a limit of its own.
 func Within(t testing.TB, what string, limit time.Duration, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(limit); !is(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(limit); !is(); time.Sleep(5 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatalf("not within %v: %s", limit, what)
 		}
