@@ -38,6 +38,8 @@ count = $(if $(COUNT),-count=$(COUNT))
 # As one word of the shell, quotes and all.
 quoted = '$(subst ','\'',$(1))'
 go-test = go test $(race) -timeout 20m $(count) $(ARGS)
+# More at a time than there are processors: most of the time they wait for a browser.
+waiting = -parallel 4
 
 .PHONY: help
 help: ## print the targets
@@ -59,10 +61,19 @@ test: ## run the tests, under the race detector where it can be; PKG=./sse COUNT
 ifeq ($(PKG),./...)
 	@.ci/stages root $(call quoted,$(go-test) ./...) \
 		bench $(call quoted,cd bench && $(go-test) ./...) \
-		e2e $(call quoted,cd e2e && $(go-test) ./...)
+		e2e $(call quoted,cd e2e && $(go-test) $(waiting) ./...)
 else
 	$(go-test) $(PKG)
 endif
+
+.PHONY: test-long
+test-long: ## the same, with the long form of the tests that have one
+	@TEST_LONG=1 $(MAKE) test
+
+.PHONY: pictures
+pictures: ## keep pictures of every page in every state and look, in bin/pictures/index.html
+	rm -rf bin/pictures && mkdir -p bin/pictures
+	cd e2e && OUTCRIER_SCREENSHOTS=$(CURDIR)/bin/pictures go test -timeout 60m -count=1 -run 'TestAdmin|TestDemo|TestPage' $(ARGS) ./...
 
 # The folder is one that the account which runs Postgres can enter, too.
 .PHONY: test-pg
@@ -134,10 +145,11 @@ workflows: ## check the forge's workflows
 
 goreleaser = go run github.com/goreleaser/goreleaser/v2@$(GORELEASER_VERSION)
 
+# Without Docker it builds all but the images.
 .PHONY: snapshot
 snapshot: ## build what a release has into dist/, and publish nothing
 	$(goreleaser) check
-	$(goreleaser) release --snapshot --clean --skip=sign
+	$(goreleaser) release --snapshot --clean --skip=sign $(if $(shell docker buildx version 2>/dev/null),,--skip=docker)
 
 .PHONY: release
 release: ## draft the release of the tag that is checked out; needs GITHUB_TOKEN

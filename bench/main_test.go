@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 // tiny are sizes at which a bench takes seconds, and says nothing of speed.
 var tiny = []string{
 	"--runs", "1", "--seconds", "0.1", "--writers", "2", "--streams", "5,20", "--rate", "50", "--settle", "0s",
-	"--held", "1500", "--missed", "500", "--backlog", "1000", "--beside", "3", "--hostile", "9", "--log-level", "warn",
+	"--held", "1500", "--missed", "500", "--backlog", "1000", "--outbox", "4000", "--beside", "3", "--hostile", "9", "--log-level", "warn",
 }
 
 func none(string) string { return "" }

@@ -1,9 +1,11 @@
 package deploy
 
 import (
+	"bytes"
 	"context"
 	"debug/elf"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,7 +115,7 @@ func TestImage_HoldsAllThatTheServerNeeds(t *testing.T) {
 	if err := os.Chmod(root, 0o555); err != nil {
 		t.Fatal(err)
 	}
-	copies := regexp.MustCompile(`(?m)^COPY --from=build (\S+) (\S+)$`).FindAllStringSubmatch(final, -1)
+	copies := regexp.MustCompile(`(?m)^COPY --from=binary (\S+) (\S+)$`).FindAllStringSubmatch(final, -1)
 	if len(copies) != 2 {
 		t.Fatalf("the image gets %q", copies)
 	}
@@ -149,13 +151,14 @@ func TestImage_HoldsAllThatTheServerNeeds(t *testing.T) {
 		cmd.Dir = "/"
 		cmd.Env = []string{
 			"DATABASE_URL=" + outboxtest.URL(t), "OUTCRIER_LISTEN=" + listen,
-			"OUTCRIER_JWT_SECRET=0123456789abcdef0123456789abcdef",
+			"OUTCRIER_JWT_SECRET=0123456789abcdef0123456789abcdef", "TZ=Asia/Kathmandu",
 		}
 		cmd.SysProcAttr = &syscall.SysProcAttr{Chroot: root, Credential: &syscall.Credential{Uid: id, Gid: id}}
 		return cmd
 	}
 	server := inside(context.Background(), "serve")
-	server.Stderr = t.Output()
+	var log bytes.Buffer
+	server.Stderr = io.MultiWriter(t.Output(), &log)
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +175,9 @@ func TestImage_HoldsAllThatTheServerNeeds(t *testing.T) {
 	}
 	if err := server.Wait(); err != nil {
 		t.Errorf("it ends with %v", err)
+	}
+	if !strings.Contains(log.String(), "+05:45 ") {
+		t.Errorf("TZ is not heeded: %s", log.String())
 	}
 	if out, err := inside(t.Context(), "health").CombinedOutput(); err == nil {
 		t.Errorf("without a server health says %s", out)

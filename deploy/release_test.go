@@ -45,7 +45,11 @@ func TestRelease_IsSignedAndChecked(t *testing.T) {
 			Artifacts, Signature, Cmd string
 			Args                      []string
 		}
-		Sboms    []struct{ Artifacts string }
+		Sboms       []struct{ Artifacts string }
+		DockerSigns []struct {
+			Artifacts, Cmd string
+			Args           []string
+		} `yaml:"docker_signs"`
 		Checksum struct {
 			Name string `yaml:"name_template"`
 		}
@@ -60,13 +64,68 @@ func TestRelease_IsSignedAndChecked(t *testing.T) {
 	if args := strings.Join(release.Signs[0].Args, " "); !strings.Contains(args, "sign-blob") || !regexp.MustCompile(`cosign@v\d+\.\d+\.\d+ `).MatchString(args) || !strings.Contains(read(t, "../SECURITY.md"), "--bundle "+bundle+" ") {
 		t.Errorf("signed by %q into %s", args, bundle)
 	}
+	if len(release.DockerSigns) != 1 || release.DockerSigns[0].Artifacts != "" {
+		t.Fatalf("%+v", release.DockerSigns)
+	}
+	of := regexp.MustCompile(`cosign@v\S+`)
+	if image, files := strings.Join(release.DockerSigns[0].Args, " "), strings.Join(release.Signs[0].Args, " "); !strings.HasSuffix(image, " sign --yes ${artifact}@${digest}") || of.FindString(image) != of.FindString(files) {
+		t.Errorf("the image is signed by %q, files by %q", image, files)
+	}
 	workflow, ci := read(t, "../.github/workflows/release.yml"), read(t, "../.github/workflows/ci.yml")
 	before, _, found := strings.Cut(workflow, "make release")
-	if !found || !strings.Contains(before, "- run: make vuln\n") || !strings.Contains(before, "id-token: write") || !strings.Contains(ci, "- run: make vuln\n") {
+	if !found || !strings.Contains(before, "- run: make vuln\n") || !strings.Contains(before, "id-token: write") || !strings.Contains(before, "packages: write") || !strings.Contains(ci, "- run: make vuln\n") {
 		t.Error("a release is drafted without looking for vulnerabilities, or can't be signed")
 	}
 	if strings.Contains(workflow+ci, "continue-on-error") || regexp.MustCompile(`(?m)^vuln:.*\n\t-|govulncheck.*\|\|`).MatchString(read(t, "../Makefile")) {
 		t.Error("what is not checked passes")
+	}
+}
+
+// TestRelease_PublishesTheImageThatTheChartNames: for two platforms, of the Dockerfile.
+func TestRelease_PublishesTheImageThatTheChartNames(t *testing.T) {
+	var release struct {
+		Images []struct {
+			Images, Tags, Platforms, Flags []string
+			Dockerfile, SBOM               string
+			Args                           map[string]string `yaml:"build_args"`
+			Extra                          []string          `yaml:"extra_files"`
+			Labels                         map[string]string
+		} `yaml:"dockers_v2"`
+	}
+	var values struct{ Image struct{ Repository string } }
+	var chart struct {
+		AppVersion string `yaml:"appVersion"`
+	}
+	for file, into := range map[string]any{"../.goreleaser.yaml": &release, "helm/outcrier/values.yaml": &values, "helm/outcrier/Chart.yaml": &chart} {
+		if err := yaml.Unmarshal([]byte(read(t, file)), into); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(release.Images) != 1 {
+		t.Fatalf("%+v", release)
+	}
+	image := release.Images[0]
+	if !slices.Equal(image.Images, []string{values.Image.Repository}) || !slices.Equal(image.Tags, []string{"{{ .Version }}"}) || strings.HasPrefix(chart.AppVersion, "v") {
+		t.Errorf("published is %q %q, the chart names %s:%s", image.Images, image.Tags, values.Image.Repository, chart.AppVersion)
+	}
+	if !slices.Equal(image.Platforms, []string{"linux/amd64", "linux/arm64"}) || image.Dockerfile != "" || image.SBOM != "true" || !strings.Contains(strings.Join(image.Flags, " "), "--provenance=mode=max") {
+		t.Errorf("%+v", image)
+	}
+	stages := strings.Split(read(t, "../Dockerfile"), "\nFROM ")
+	built := slices.IndexFunc(stages, func(stage string) bool {
+		first, _, _ := strings.Cut(stage, "\n")
+		return strings.HasSuffix(first, " AS "+image.Args["BINARY"])
+	})
+	if built < 0 || !strings.Contains(stages[built], "COPY $TARGETPLATFORM/outcrier /outcrier\n") {
+		t.Fatalf("the Dockerfile has no stage %q that takes the binary", image.Args["BINARY"])
+	}
+	for _, file := range image.Extra {
+		if copied := regexp.MustCompile(`(?m)^COPY .*\b` + file + `\b.* /src/$`); !copied.MatchString(stages[built]) {
+			t.Errorf("%s does not get into the image", file)
+		}
+	}
+	if len(image.Extra) != 2 || image.Labels["org.opencontainers.image.source"] != "https://github.com/outcrier/outcrier" {
+		t.Errorf("%+v", image)
 	}
 }
 

@@ -1,9 +1,10 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +16,6 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
@@ -42,6 +42,18 @@ func (l look) as(t *testing.T, tab context.Context, address string) {
 		UserAgent: eval[string](t, tab, `navigator.userAgent`), AcceptLanguage: map[string]string{"en": "en-GB,en", "zh": "zh-CN,zh"}[l.language]})
 	do(t, tab, chromedp.Navigate("about:blank"), chromedp.Navigate(address))
 	see(t, tab, "main h1")
+	// What the page says in passing is kept for noticed.
+	eval[chromedp.Void](t, tab, `(() => {
+		globalThis.notices = [];
+		new MutationObserver((changes) => changes.forEach(({ addedNodes }) => notices.push(...[...addedNodes].map((node) => node.textContent))))
+			.observe(document.querySelector('#notice'), { childList: true });
+	})()`)
+}
+
+// noticed waits until the page says, or has said, something in passing.
+func noticed(t *testing.T, tab context.Context, says string) {
+	t.Helper()
+	wait(t, tab, fmt.Sprintf(`notices.some((text) => text.includes(%s))`, literal(t, says)))
 }
 
 // emulate is as, on the page that the tab is on.
@@ -58,12 +70,6 @@ func call[P, R any](t *testing.T, tab context.Context, command cdp.Command[P, R]
 	if _, err := chromedp.Call(tab, command, params); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// settled waits until nothing is being read for the first time.
-func settled(t *testing.T, tab context.Context, ready string) {
-	t.Helper()
-	testkit.Eventually(t, "the view is ready: "+ready, func() bool { return eval[bool](t, tab, ready) })
 }
 
 // busyOutbox fills an outbox with what the views show, and leaves a transaction
@@ -114,7 +120,7 @@ SELECT id, 'shop', '192.0.2.7' FROM outcrier.event WHERE id % 3 = 0 UNION ALL SE
 
 // adminViews are the views, each with a selector that matches when it is ready.
 var adminViews = map[string]string{
-	"":                   `document.querySelectorAll('.plot svg').length === 3 && document.querySelectorAll('[data-testid=nodes] tbody tr').length === 1 && document.querySelectorAll('[data-testid=pending] tbody tr').length === 1`,
+	"":                   `document.querySelectorAll('.plot svg').length === 3 && document.querySelectorAll('[data-testid=nodes] tbody tr').length === 1 && document.querySelectorAll('[data-testid=pending] tbody tr').length > 0`,
 	"streams":            `document.querySelectorAll('[data-testid=stream]').length === 3`,
 	"history":            `document.querySelectorAll('[data-testid=events] li').length === 50 && document.querySelectorAll('[data-testid=publisher]').length > 10`,
 	"event/7":            `document.querySelectorAll('[data-testid=receipt]').length > 0 && document.querySelector('[data-testid=payload]').textContent.includes('submission')`,
@@ -137,6 +143,7 @@ const cutHints = `[...document.querySelectorAll('main input[placeholder]')].filt
 // Every view shows what there is, at each width, in light and dark and in both
 // languages, without a serious finding of axe and without scrolling sideways.
 func TestAdmin_ShowsWhatThereIs(t *testing.T) {
+	t.Parallel()
 	axe := installAxe(t)
 	database := outboxtest.URL(t)
 	busyOutbox(t, database)
@@ -148,35 +155,77 @@ func TestAdmin_ShowsWhatThereIs(t *testing.T) {
 	for _, l := range []look{desk, phone} {
 		for view, ready := range adminViews {
 			l.as(t, tab, s.base+"/admin#/"+view)
-			settled(t, tab, ready)
+			wait(t, tab, ready)
 			if lang := eval[string](t, tab, `document.documentElement.lang`); !strings.HasPrefix(lang, l.language) {
 				t.Errorf("%s: the page is in %s", view, lang)
 			}
-			for _, scheme := range []string{"dark", "light"} {
-				l.scheme = scheme
-				l.emulate(t, tab)
-				name := "admin-" + strings.ReplaceAll(view, "/", "-") + "-" + l.String()
+			for _, shown := range looks(look{l.width, l.height, "dark", l.language}, look{l.width, l.height, "light", l.language}) {
+				if shown.language != l.language {
+					continue
+				}
+				shown.emulate(t, tab)
+				name := "admin-" + cmp.Or(view, "overview") + "-" + shown.String()
 				axe.check(t, tab, name)
 				screenshot(t, tab, name)
 			}
 			for _, width := range []int64{320, 360, 390, 700, 1000, 1280, 1600} {
-				look{width, l.height, l.scheme, l.language}.emulate(t, tab)
-				if wide := eval[int](t, tab, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
-					t.Errorf("%s in %s: it is %d px too wide for %d", view, l.language, wide, width)
-				}
+				look{width, l.height, "light", l.language}.emulate(t, tab)
+				fits(t, tab, fmt.Sprintf("%s in %s for %d px", view, l.language, width))
 				if cut := eval[[]string](t, tab, cutHints); len(cut) > 0 {
 					t.Errorf("%s in %s: at %d px the hints %q are cut off", view, l.language, width, cut)
 				}
 			}
 		}
 	}
+	if pictures() != "" {
+		portrayDialogs(t, tab, s.base)
+	}
+}
+
+// portrayDialogs keeps pictures of what the page asks before it acts.
+func portrayDialogs(t *testing.T, tab context.Context, base string) {
+	t.Helper()
+	for _, dialog := range []struct{ name, view, opens string }{
+		{"again", "event/7", `[data-testid=again]`},
+		{"redact", "event/7", `[data-testid=redact]`},
+		{"erase", "event/7", `[data-testid=erase]`},
+		{"erase-topics", "erased", `[data-testid=erase-topics]`},
+		{"publish", "history", `[data-testid=publish]`},
+		{"end", "streams", `[data-testid=end]`},
+		{"end-all", "people/ann", `[data-testid=end-all]`},
+		{"keep-out", "people/ann", `[data-testid=keep-out]`},
+		{"new-type", "catalogue", `[data-testid=new-type]`},
+		{"edit-type", "catalogue", `[data-testid=edit]`},
+		{"cancel", "scheduled", `[data-testid=cancel]`},
+	} {
+		language := ""
+		for _, l := range looks() {
+			if l.language != language {
+				l.as(t, tab, base+"/admin#/"+dialog.view)
+				press(t, tab, dialog.opens)
+				see(t, tab, `dialog[open]`)
+				language = l.language
+			}
+			l.emulate(t, tab)
+			fits(t, tab, dialog.name+" in "+l.String())
+			screenshot(t, tab, "dialog-"+dialog.name+"-"+l.String())
+		}
+	}
 }
 
 // What a view says when there is nothing to show, or no answer.
 func TestAdmin_SaysThatThereIsNothing(t *testing.T) {
+	t.Parallel()
 	axe := installAxe(t)
 	database := outboxtest.URL(t)
-	s := start(t, "--database-url", database, "--audit=false")
+	// Between the server and its Postgres.
+	address, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	between := newNetwork(t, "http://"+address.Host)
+	address.Host = strings.TrimPrefix(between.base, "http://")
+	s := start(t, "--database-url", address.String(), "--audit=false")
 	db := connect(t, database)
 	tab := newTab(t)
 	for view, says := range map[string]string{
@@ -186,8 +235,8 @@ func TestAdmin_SaysThatThereIsNothing(t *testing.T) {
 		"requests": "nodes keep them with --audit",
 	} {
 		desk.as(t, tab, s.base+"/admin#/"+view)
-		settled(t, tab, fmt.Sprintf(`document.querySelector('main').innerText.includes(%q)`, says))
-		screenshot(t, tab, "admin-empty-"+strings.NewReplacer("/", "-", "?", "-").Replace(view))
+		wait(t, tab, fmt.Sprintf(`document.querySelector('main').innerText.includes(%q)`, says))
+		everyLook(t, tab, "empty-"+cmp.Or(view, "overview"), `document.querySelector('main .loading') === null`)
 	}
 	desk.as(t, tab, s.base+"/admin")
 	see(t, tab, `#state[data-state=live]`)
@@ -200,18 +249,35 @@ func TestAdmin_SaysThatThereIsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	see(t, tab, `#state[data-state=live]`)
-	s.kill()
-	see(t, tab, `#state[data-state=offline]`)
-	see(t, tab, `#trouble:not(:empty)`)
-	axe.check(t, tab, "offline")
-	screenshot(t, tab, "admin-offline")
-	s.restart(t)
-	see(t, tab, `#state[data-state=live]`)
-	settled(t, tab, `document.querySelector('#trouble').textContent === ''`)
+	for _, view := range []string{"", "scheduled"} { // shown before, and shown for the first time
+		between.shut()
+		do(t, tab, chromedp.Navigate(s.base+"/admin#/"+view))
+		troubled(t, tab, axe, "database", view)
+		between.mend()
+		see(t, tab, `#state[data-state=live]`)
+		wait(t, tab, `document.querySelector('#trouble').textContent === ''`)
+		s.kill()
+		troubled(t, tab, axe, "offline", view)
+		s.restart(t)
+		see(t, tab, `#state[data-state=live]`)
+		wait(t, tab, `document.querySelector('#trouble').textContent === ''`)
+	}
+}
+
+// troubled waits until a view says what is not there.
+func troubled(t *testing.T, tab context.Context, axe axe, state, view string) {
+	t.Helper()
+	const says = `document.querySelector('#trouble').textContent !== ''`
+	see(t, tab, `#state[data-state=`+state+`]`)
+	wait(t, tab, says)
+	name := "admin-" + state + "-" + cmp.Or(view, "overview")
+	axe.check(t, tab, name)
+	everyLook(t, tab, name, says)
 }
 
 // The page asks for a token, checks it, keeps it, and removes it on sign-out.
 func TestAdmin_SignsInAndOut(t *testing.T) {
+	t.Parallel()
 	axe := installAxe(t)
 	database := outboxtest.URL(t)
 	secret := filepath.Join(t.TempDir(), "secret")
@@ -236,15 +302,16 @@ func TestAdmin_SignsInAndOut(t *testing.T) {
 		l.as(t, tab, s.base+"/admin#/history")
 		see(t, tab, `[data-testid=token]`)
 		axe.check(t, tab, "signed out")
-		screenshot(t, tab, "admin-signed-out-"+l.String())
 	}
+	const asks = `document.querySelector('[data-testid=token]') !== null`
+	everyLook(t, tab, "admin-signed-out", asks)
 	give("no.token.atall")
-	settled(t, tab, `document.querySelector('.problem').textContent !== ''`)
+	wait(t, tab, `document.querySelector('.problem').textContent !== ''`)
 	screenshot(t, tab, "admin-sign-in-refused")
 	give(token("--subscribe", "**"))
-	settled(t, tab, `document.querySelector('main').innerText.includes('has no grant of admins')`)
+	wait(t, tab, `document.querySelector('main').innerText.includes('has no grant of admins')`)
 	axe.check(t, tab, "no admin")
-	screenshot(t, tab, "admin-no-admin")
+	everyLook(t, tab, "admin-no-admin", asks)
 	give(token("--admin"))
 	see(t, tab, `.search`) // where they wanted to go
 	see(t, tab, `#state[data-state=live]`)
@@ -278,17 +345,12 @@ func (a axe) check(t *testing.T, tab context.Context, name string) {
 	if !eval[bool](t, tab, `'axe' in globalThis`) {
 		eval[chromedp.Void](t, tab, string(a)+`;void 0`)
 	}
-	eval[chromedp.Void](t, tab, `globalThis.said = undefined; void axe.run(document, {resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}).then((found) => {
-		globalThis.said = JSON.stringify(found.violations.map((v) => ({id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.slice(0, 5).map((n) => n.html.slice(0, 200) + ' ' + (n.any[0]?.message ?? ''))})));
-	}, (err) => { globalThis.said = String(err); })`)
-	var found []struct {
+	type violation struct {
 		ID, Impact, Help string
 		Nodes            []string
 	}
-	if text := said(t, tab); json.Unmarshal([]byte(text), &found) != nil {
-		t.Fatalf("%s: axe: %s", name, text)
-	}
-	for _, v := range found {
+	for _, v := range eval[[]violation](t, tab, `axe.run(document, {resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa']}).then((found) =>
+		found.violations.map((v) => ({id: v.id, impact: v.impact, help: v.help, nodes: v.nodes.slice(0, 5).map((n) => n.html.slice(0, 200) + ' ' + (n.any[0]?.message ?? ''))})))`) {
 		if v.Impact == "serious" || v.Impact == "critical" {
 			t.Errorf("%s: axe finds %s (%s): %s\n%s", name, v.ID, v.Impact, v.Help, strings.Join(v.Nodes, "\n"))
 		} else {

@@ -11,7 +11,7 @@ import (
 
 	"github.com/chromedp/chromedp"
 
-	"github.com/outcrier/outcrier/internal/testkit"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
 // topics that a URL and a line of a stream could be stumbled over.
@@ -49,17 +49,20 @@ func payloads() []string {
 // clients that others wrote, each from the table at first and then live, and
 // compares them with each other and with the database.
 func TestForeignClients_AgreeEventForEvent(t *testing.T) {
+	t.Parallel()
 	t.Run("as it is", func(t *testing.T) { agree(t) })
 	t.Run("compressed", func(t *testing.T) { agree(t, "--gzip") })
 }
 
 func agree(t *testing.T, args ...string) {
-	s := start(t, append(args, "--data", testkit.Folder(t))...)
+	t.Parallel()
+	database := outboxtest.URL(t)
+	s := start(t, append(args, "--database-url", database)...)
 	tab := newTab(t)
 	eventSource := installEventSource(t)
 	do(t, tab, chromedp.Navigate(s.base+"/p/nobody")) // a page without streams of its own
 
-	db := connect(t, s.url())
+	db := connect(t, database)
 	appendAll := func(marker string) {
 		for i, kind := range types {
 			insert(t, db, topics[i%len(topics)], kind, "{}")
@@ -94,10 +97,10 @@ func agree(t *testing.T, args ...string) {
 	for _, await := range clients {
 		await("outcrier.live")
 	}
-	split := len(rows(t, s.url(), "agree/%"))
+	split := len(rows(t, database, "agree/%"))
 	const last = "the end of what is live"
 	appendAll(last)
-	held := rows(t, s.url(), "agree/%")
+	held := rows(t, database, "agree/%")
 
 	reference := clients["go-sse"](last)
 	for i, query := range streams {

@@ -3,11 +3,14 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	stdlog "log"
+	"sync"
 	"testing"
+	"time"
 
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -15,25 +18,52 @@ import (
 	"github.com/outcrier/outcrier/internal/testkit"
 )
 
-// newTab starts Chromium, which ends with the test, and returns its tab.
+// one is the Chromium of all tests. The first that needs it starts it, and TestMain ends it.
+var one struct {
+	mu    sync.Mutex
+	tab   context.Context
+	close func()
+}
+
+// newTab opens a tab in a profile of its own, which shares nothing with other tabs. Both are gone
+// when the test ends.
 func newTab(t *testing.T) context.Context {
 	t.Helper()
+	return open(t, started(t), chromedp.WithNewBrowserContext())
+}
+
+// started returns a tab of the browser.
+func started(t *testing.T) context.Context {
+	t.Helper()
 	program := testkit.Program(t, "chromium", "chromium-browser", "google-chrome")
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	if one.tab != nil && one.tab.Err() == nil {
+		return one.tab
+	}
 	// chromedp's defaults: headless, a profile of its own, and no background
 	// networking, sync or first run.
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 1000))
-	// Not t.Context, which ends before Cleanup: first the tabs, then the browser.
-	browser, closeBrowser := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(closeBrowser)
-	return open(t, browser, chromedp.WithErrorf(t.Logf))
+	allocator, free := chromedp.NewExecAllocator(context.Background(), options...)
+	tab, closeTab := chromedp.NewContext(allocator, chromedp.WithErrorf(stdlog.Printf))
+	stop := func() { closeTab(); free() }
+	if err := chromedp.Do(tab); err != nil { // the browser lives as long as this context
+		stop()
+		t.Fatal(err)
+	}
+	one.tab, one.close = tab, stop
+	return tab
 }
 
-// newProfile is a tab in the same browser that shares nothing with the other.
-func newProfile(t *testing.T, tab context.Context) context.Context {
-	t.Helper()
-	return open(t, tab, chromedp.WithNewBrowserContext())
+// closeBrowser ends the browser, if there is one.
+func closeBrowser() {
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	if one.close != nil {
+		one.close()
+	}
 }
 
 func open(t *testing.T, parent context.Context, options ...chromedp.ContextOption) context.Context {
@@ -52,6 +82,8 @@ func open(t *testing.T, parent context.Context, options ...chromedp.ContextOptio
 	if err := chromedp.Do(tab); err != nil { // the tab lives as long as this context
 		t.Fatal(err)
 	}
+	// Tests run beside each other: each tab takes itself for the one that is looked at.
+	call(t, tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	return tab
 }
 
@@ -64,24 +96,59 @@ func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Voi
 	}
 }
 
-// eval is the value of a JavaScript expression in a tab.
+// eval is the value of a JavaScript expression in a tab, now: see wait for what is not there yet.
 func eval[T any](t *testing.T, tab context.Context, expression string) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(tab, testkit.Deadline)
-	defer cancel()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	value, err := evaluate[T](tab, expression)
 	if err != nil {
 		t.Fatalf("%.200s: %v", expression, err)
 	}
 	return value
 }
 
+func evaluate[T any](tab context.Context, expression string) (T, error) {
+	ctx, cancel := context.WithTimeout(tab, testkit.Deadline)
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+}
+
+// wait waits until a JavaScript expression is true. What it looks at may not be there yet, or not
+// any more while the page draws it anew: while the expression throws, it is not true.
+func wait(t *testing.T, tab context.Context, expression string) {
+	t.Helper()
+	script := fmt.Sprintf(`(() => { try { return (%s) ? '' : 'it is not'; } catch (err) { return String(err); } })()`, expression)
+	for end := time.Now().Add(testkit.Deadline); ; time.Sleep(10 * time.Millisecond) {
+		why, err := evaluate[string](tab, script)
+		var mistake *chromedp.ExceptionError
+		switch {
+		case err == nil && why == "":
+			return
+		case errors.As(err, &mistake):
+			t.Fatalf("%s: %v", expression, err)
+		case err != nil:
+			why = err.Error() // a page that gives way to another
+		}
+		if time.Now().After(end) || tab.Err() != nil {
+			t.Fatalf("not within %v: %s: %s", testkit.Deadline, expression, why)
+		}
+	}
+}
+
 // see waits until an element is there.
 func see(t *testing.T, tab context.Context, selector string) {
 	t.Helper()
+	wait(t, tab, fmt.Sprintf("document.querySelector(%s) !== null", literal(t, selector)))
+}
+
+// textOf waits until an element is there, and returns its text.
+func textOf(t *testing.T, tab context.Context, selector string) string {
+	t.Helper()
+	var text *string
 	testkit.Eventually(t, "the page shows "+selector, func() bool {
-		return eval[bool](t, tab, "document.querySelector(`"+selector+"`) !== null")
+		text = eval[*string](t, tab, fmt.Sprintf("document.querySelector(%s)?.innerText ?? null", literal(t, selector)))
+		return text != nil
 	})
+	return *text
 }
 
 // press waits until a person could press an element, which nothing covers, and presses it
@@ -99,16 +166,21 @@ func enter(t *testing.T, tab context.Context, selector, text string) {
 		for (const name of ['input', 'change']) element.dispatchEvent(new Event(name, { bubbles: true }))`, literal(t, text)))
 }
 
+// use does so. What leads to another view of the page has led there when it returns: the address
+// changes at once, and the view in a later turn, until when the one before could be used in vain.
 func use(t *testing.T, tab context.Context, selector, act string) {
 	t.Helper()
-	expression := fmt.Sprintf(`(() => {
+	expression := fmt.Sprintf(`(async () => {
 		const element = document.querySelector(%s);
 		if (!element || element.matches(':disabled')) return false;
 		element.scrollIntoView({ block: 'center', behavior: 'instant' });
 		const box = element.getClientRects()[0];
 		if (!box || !element.contains(document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2))) return false;
 		element.focus();
+		const before = location.href;
+		const led = new Promise((done) => addEventListener('hashchange', done, { once: true }));
 		%s;
+		if (location.href !== before) await led;
 		return true;
 	})()`, literal(t, selector), act)
 	testkit.Eventually(t, "a person can use "+selector, func() bool { return eval[bool](t, tab, expression) })
@@ -122,20 +194,4 @@ func literal(t *testing.T, text string) string {
 		t.Fatal(err)
 	}
 	return string(quoted)
-}
-
-// screenshot keeps a picture of the tab.
-func screenshot(t *testing.T, tab context.Context, name string) {
-	t.Helper()
-	dir := os.Getenv("OUTCRIER_SCREENSHOTS")
-	if dir == "" {
-		dir = t.TempDir()
-	}
-	png, err := chromedp.Run(tab, chromedp.CaptureScreenshot())
-	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, name+".png"), png, 0o644)
-	}
-	if err != nil {
-		t.Error(err)
-	}
 }

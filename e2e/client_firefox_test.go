@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -74,11 +75,17 @@ func newFirefox(t *testing.T) *firefox {
 // call sends a command and waits for its result.
 func (f *firefox) call(t *testing.T, method string, params any, result any) {
 	t.Helper()
+	if err := f.ask(method, params, result); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (f *firefox) ask(method string, params any, result any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*testkit.Deadline) // the first takes long
 	defer cancel()
 	f.last++
 	if err := wsjson.Write(ctx, f.conn, map[string]any{"id": f.last, "method": method, "params": params}); err != nil {
-		t.Fatalf("%s: %v", method, err)
+		return fmt.Errorf("%s: %w", method, err)
 	}
 	for {
 		var answer struct {
@@ -88,20 +95,20 @@ func (f *firefox) call(t *testing.T, method string, params any, result any) {
 			Result         json.RawMessage
 		}
 		if err := wsjson.Read(ctx, f.conn, &answer); err != nil {
-			t.Fatalf("%s: %v", method, err)
+			return fmt.Errorf("%s: %w", method, err)
 		}
 		if answer.Type == "event" || answer.ID != f.last {
 			continue
 		}
 		if answer.Type != "success" {
-			t.Fatalf("%s: %s: %s", method, answer.Error, answer.Message)
+			return fmt.Errorf("%s: %s: %s", method, answer.Error, answer.Message)
 		}
 		if result != nil {
 			if err := json.Unmarshal(answer.Result, result); err != nil {
-				t.Fatalf("%s: %v", method, err)
+				return fmt.Errorf("%s: %w", method, err)
 			}
 		}
-		return
+		return nil
 	}
 }
 
@@ -127,6 +134,10 @@ func (f *firefoxTab) navigate(t *testing.T, url string) {
 func (f *firefoxTab) back(t *testing.T) {
 	t.Helper()
 	f.call(t, "browsingContext.traverseHistory", map[string]any{"context": f.context, "delta": -1}, nil)
+	testkit.Eventually(t, "the page is back", func() bool {
+		is, err := f.evaluate("location.pathname === '/page' && document.readyState === 'complete'")
+		return err == nil && is == "true" // the page that is left can end in the midst of it
+	})
 }
 
 func (f *firefoxTab) offline(t *testing.T, is bool) {
@@ -140,18 +151,26 @@ func (f *firefoxTab) offline(t *testing.T, is bool) {
 
 func (f *firefoxTab) eval(t *testing.T, expression string) string {
 	t.Helper()
+	text, err := f.evaluate(expression)
+	if err != nil {
+		t.Fatalf("%.200s: %v", expression, err)
+	}
+	return text
+}
+
+func (f *firefoxTab) evaluate(expression string) (string, error) {
 	var answer struct {
 		Type             string
 		Result           struct{ Value string }
 		ExceptionDetails struct{ Text string }
 	}
-	f.call(t, "script.evaluate", map[string]any{
+	err := f.ask("script.evaluate", map[string]any{
 		"expression": fmt.Sprintf("(async () => JSON.stringify(await (%s)) ?? 'null')()", expression), "target": map[string]any{"context": f.context}, "awaitPromise": true,
 	}, &answer)
-	if answer.Type != "success" {
-		t.Fatalf("%.200s: %s", expression, answer.ExceptionDetails.Text)
+	if err == nil && answer.Type != "success" {
+		err = errors.New(answer.ExceptionDetails.Text)
 	}
-	return answer.Result.Value
+	return answer.Result.Value, err
 }
 
 func (f *firefoxTab) close(t *testing.T) {

@@ -71,7 +71,7 @@ func proxyBuffers(t *testing.T, s *stage) {
 		here := *s
 		here.topic += fmt.Sprintf("-%d", len(directives)) + via
 		here.site = &site{base: startNginx(t, s.site.base, s.server.base, directives)}
-		in := here.page(t, "patience: 500")
+		in := here.page(t, map[string]string{"stream": "patience: 30_000", "poll": "patience: 500"}[via])
 		isLive(t, in)
 		if got := value[string](t, in, "stream.via"); got != via {
 			t.Errorf("with %s events come by %s, want %s", directives, got, via)

@@ -122,20 +122,36 @@ func installEventSource(t *testing.T) string {
 	return npmInstall(t, "eventsource")
 }
 
+// installed are the folders that npmInstall has made, by name. TestMain removes them.
+var installed = struct {
+	sync.Mutex
+	folders map[string]string
+}{folders: map[string]string{}}
+
 // npmInstall returns a copy of a folder of testdata with the packages that its
-// lock file names.
+// lock file names. All tests share it.
 func npmInstall(t *testing.T, name string) string {
 	t.Helper()
 	npm := testkit.Program(t, "npm")
-	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", name))); err != nil {
+	installed.Lock()
+	defer installed.Unlock()
+	if dir, ok := installed.folders[name]; ok {
+		return dir
+	}
+	dir, err := os.MkdirTemp("", "outcrier-e2e-npm-")
+	if err == nil {
+		err = os.CopyFS(dir, os.DirFS(filepath.Join("testdata", name)))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	install := exec.CommandContext(t.Context(), npm, "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
 	install.Dir = dir
 	if out, err := install.CombinedOutput(); err != nil {
+		_ = os.RemoveAll(dir)
 		testkit.Missing(t, "npm ci: %v\n%s", err, out)
 	}
+	installed.folders[name] = dir
 	return dir
 }
 

@@ -15,6 +15,7 @@ import (
 // TestDemo_KilledLeavesNoOrphanAndFindsItsEvents kills the demo, which can't take
 // its private Postgres down any more, and starts it again on the same data.
 func TestDemo_KilledLeavesNoOrphanAndFindsItsEvents(t *testing.T) {
+	t.Parallel()
 	s := start(t, "--data", testkit.Folder(t))
 	db := connect(t, s.url())
 	for i := range 3 {

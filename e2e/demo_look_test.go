@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"os"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -24,24 +24,13 @@ type gallery struct {
 // kept it looks at all combinations, else at two pairs of extremes.
 func (g gallery) state(t *testing.T, name string) {
 	t.Helper()
-	looks := []look{{390, 844, "dark", "en"}, {1440, 900, "light", "en"}, {390, 844, "light", "zh"}, {1440, 900, "dark", "zh"}}
-	if os.Getenv("OUTCRIER_SCREENSHOTS") != "" {
-		looks = nil
-		for _, language := range []string{"en", "zh"} {
-			for _, scheme := range []string{"light", "dark"} {
-				looks = append(looks, look{390, 844, scheme, language}, look{820, 1180, scheme, language}, look{1440, 900, scheme, language})
-			}
-		}
-	}
-	for _, l := range looks {
+	for _, l := range looks(look{390, 844, "dark", "en"}, look{1440, 900, "light", "en"}, look{390, 844, "light", "zh"}, look{1440, 900, "dark", "zh"}) {
 		if lang := eval[string](t, g.tab, `document.documentElement.lang`); lang[:2] != l.language {
 			press(t, g.tab, `[data-testid=language]`)
 		}
 		for _, width := range []int64{320, 360, 700, 1100, 1280, 1600, l.width} {
 			look{width, l.height, l.scheme, l.language}.emulate(t, g.tab)
-			if wide := eval[int](t, g.tab, `document.documentElement.scrollWidth - innerWidth`); wide > 0 {
-				t.Errorf("%s in %s: it is %d px too wide for %d", name, l.language, wide, width)
-			}
+			fits(t, g.tab, fmt.Sprintf("%s in %s for %d px", name, l.language, width))
 		}
 		g.axe.check(t, g.tab, name+"-"+l.String())
 		screenshot(t, g.tab, "demo-"+name+"-"+l.String())
@@ -53,8 +42,15 @@ func (g gallery) state(t *testing.T, name string) {
 // TestDemo_IsReadableInAllStates looks at the desks with nothing on them, busy, cut
 // off, caught up and locked out.
 func TestDemo_IsReadableInAllStates(t *testing.T) {
+	t.Parallel()
 	database := outboxtest.URL(t)
-	s := start(t, "--database-url", database)
+	address, err := url.Parse(database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	between := newNetwork(t, "http://"+address.Host) // the server and its Postgres
+	address.Host = strings.TrimPrefix(between.base, "http://")
+	s := start(t, "--database-url", address.String())
 	db := connect(t, database)
 	tab := newTab(t)
 	g := gallery{tab, installAxe(t)}
@@ -114,9 +110,43 @@ func TestDemo_IsReadableInAllStates(t *testing.T) {
 	click(t, tab, "ada", `[data-testid=timeline] [data-type="account.locked"] .id`)
 	see(t, tab, `dialog[open]`)
 	g.axe.check(t, tab, "details")
-	screenshot(t, tab, "demo-details")
+	for _, l := range looks() {
+		l.emulate(t, tab)
+		screenshot(t, tab, fmt.Sprintf("demo-details-%d-%s", l.width, l.scheme))
+	}
+	press(t, tab, `[data-testid=close]`)
+	if pictures() != "" {
+		post("rita", "maintenance", `{"note": "The market rests", "starts_in": 5, "lasts": 3600}`)
+		see(t, tab, of("ada", `[data-testid=maintenance] [data-state=started]`))
+		click(t, tab, "rita", `[data-testid=maintenance-button]`) // without a duration, and then with a wrong one
+		fill(t, tab, "rita", `[data-testid=maintenance-starts]`, "1")
+		click(t, tab, "ada", `[data-testid=submit-button]`)
+		see(t, tab, of("ada", `[data-testid=submit-title][aria-invalid]`))
+		g.state(t, "maintenance-and-mistakes")
+		between.shut()
+		fill(t, tab, "ada", `[data-testid=submit-title]`, "Too late")
+		click(t, tab, "ada", `[data-testid=submit-button]`)
+		see(t, tab, of("ada", `.toast[data-severity=error]`))
+		g.state(t, "database-down")
+		do(t, tab, chromedp.Reload())
+		see(t, tab, `.toast[data-severity=error]`)
+		g.state(t, "database-down-from-the-beginning")
+		between.mend()
+		openDesks(t, tab, s.base)
+		s.kill()
+		see(t, tab, of("ada", `[data-testid=status][data-status=waiting]`))
+		g.state(t, "server-down")
+		s.restart(t)
+	}
 	wide.emulate(t, tab)
 	do(t, tab, chromedp.Navigate(s.base+"/p/rita"))
 	see(t, tab, live)
 	g.state(t, "alone")
+	if pictures() != "" {
+		do(t, tab, chromedp.Navigate(s.base+"/p/nobody-of-that-name"))
+		for _, l := range looks() {
+			l.emulate(t, tab)
+			screenshot(t, tab, fmt.Sprintf("demo-nobody-%d-%s", l.width, l.scheme))
+		}
+	}
 }

@@ -29,15 +29,17 @@ var wide = look{1440, 900, "light", "en"}
 func openDesks(t *testing.T, tab context.Context, base string) {
 	t.Helper()
 	do(t, tab, chromedp.Navigate(base+"/"))
+	lookAtToasts(t, tab)
 	for _, person := range []string{"ada", "rita", "tom"} {
 		see(t, tab, liveOf(person))
 	}
 }
 
-// wait waits for a JavaScript expression to be true.
-func wait(t *testing.T, tab context.Context, expression string) {
+// lookAtToasts has a toast stay that goes after some seconds, as when a person looks at it.
+func lookAtToasts(t *testing.T, tab context.Context) {
 	t.Helper()
-	testkit.Eventually(t, expression, func() bool { return eval[bool](t, tab, expression) })
+	eval[chromedp.Void](t, tab, `new MutationObserver(() => document.querySelectorAll('.toast').forEach((toast) => toast.dispatchEvent(new Event('mouseenter'))))
+		.observe(document.body, { childList: true, subtree: true })`)
 }
 
 func click(t *testing.T, tab context.Context, person, selector string) {
@@ -50,15 +52,11 @@ func fill(t *testing.T, tab context.Context, person, selector, text string) {
 	enter(t, tab, of(person, selector), text)
 }
 
-func textOf(t *testing.T, tab context.Context, selector string) string {
-	t.Helper()
-	return eval[string](t, tab, fmt.Sprintf("document.querySelector(`%s`).innerText", selector))
-}
-
 // TestDemo_SubmitApproveTrade has a purchase go from desk to desk, each of which hears
 // of it by its own stream, and ends in the details of the trade. The action offered for
 // an event is the catalogue's, also after an edit.
 func TestDemo_SubmitApproveTrade(t *testing.T) {
+	t.Parallel()
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database)
 	if _, err := connect(t, database).Exec(t.Context(), `UPDATE outcrier.event_type SET action = 'contact_support' WHERE type = 'audit.approved'`); err != nil {
@@ -101,6 +99,7 @@ func TestDemo_SubmitApproveTrade(t *testing.T) {
 // TestDemo_LockedOut has Ada type three wrong PINs, ask for help as the catalogue
 // says, be unlocked by Rita, and sign in again as it says then.
 func TestDemo_LockedOut(t *testing.T) {
+	t.Parallel()
 	s := start(t, "--database-url", outboxtest.URL(t))
 	tab := newTab(t)
 	wide.emulate(t, tab)
@@ -117,6 +116,7 @@ func TestDemo_LockedOut(t *testing.T) {
 	wait(t, tab, fmt.Sprintf("document.querySelector(`%s`)?.textContent.includes('asks for help')", of("rita", `[data-testid=locked] [data-person=ada] .left`)))
 	see(t, tab, of("rita", `[data-testid=timeline] [data-type="support.requested"]`))
 	click(t, tab, "rita", `[data-testid=locked] [data-person=ada] [data-testid=unlock]`)
+	see(t, tab, of("ada", `[data-testid=account][data-state=out]`)) // drawn a turn after the toast
 	click(t, tab, "ada", `.toast [data-action=sign_in_again]`)
 	wait(t, tab, fmt.Sprintf("document.activeElement === document.querySelector(`%s`)", of("ada", `[data-testid=pin]`)))
 	fill(t, tab, "ada", `[data-testid=pin]`, "1815")
@@ -131,6 +131,7 @@ func TestDemo_LockedOut(t *testing.T) {
 // in between the market is shut, and a purchase that was refused then is tried again
 // afterwards.
 func TestDemo_Maintenance(t *testing.T) {
+	t.Parallel()
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database)
 	db := connect(t, database)
@@ -142,19 +143,29 @@ func TestDemo_Maintenance(t *testing.T) {
 	click(t, tab, "rita", `[data-testid=queue] [data-testid=approve]`)
 	see(t, tab, of("tom", `[data-testid=ready] [data-testid=trade]`))
 
-	fill(t, tab, "rita", `[data-testid=maintenance-starts]`, "5")
+	fill(t, tab, "rita", `[data-testid=maintenance-starts]`, "86400")
 	fill(t, tab, "rita", `[data-testid=maintenance-lasts]`, "86400")
 	click(t, tab, "rita", `[data-testid=maintenance-button]`)
 	for _, person := range []string{"ada", "rita", "tom"} {
 		see(t, tab, of(person, `[data-testid=maintenance] [data-state=announced]`))
+	}
+	// Once all have seen that, it is brought forward.
+	const forwardSQL = `
+WITH m AS (UPDATE demo_maintenance SET starts_at = clock_timestamp() + interval '2 seconds' RETURNING starts_at)
+UPDATE outcrier.scheduled SET deliver_at = m.starts_at FROM m WHERE payload ->> 'state' = 'started'`
+	if brought, err := db.Exec(t.Context(), forwardSQL); err != nil || brought.RowsAffected() != 1 {
+		t.Fatalf("%s: %v", brought, err)
 	}
 	for _, person := range []string{"ada", "rita", "tom"} {
 		see(t, tab, of(person, `[data-testid=maintenance] [data-state=started]`))
 	}
 	told := rows(t, database, "public/announcements")
 	var due bool
-	if err := db.QueryRow(t.Context(), `SELECT $1 >= starts_at FROM demo_maintenance`, told[1].CreatedAt).Scan(&due); err != nil || !due || len(told) != 2 {
-		t.Errorf("of %d announcements the second came before it was due: %v", len(told), err)
+	if len(told) != 2 {
+		t.Fatalf("there are %d announcements, want 2", len(told))
+	}
+	if err := db.QueryRow(t.Context(), `SELECT $1 >= starts_at FROM demo_maintenance`, told[1].CreatedAt).Scan(&due); err != nil || !due {
+		t.Errorf("the second announcement came before it was due: %v", err)
 	}
 
 	click(t, tab, "tom", `[data-testid=ready] [data-testid=trade]`)
@@ -174,6 +185,7 @@ func TestDemo_Maintenance(t *testing.T) {
 // TestDemo_CutNetwork cuts Ada off by the switch on her desk. What she then missed
 // comes on her return: marked, in order, once, and all that SQL says.
 func TestDemo_CutNetwork(t *testing.T) {
+	t.Parallel()
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database)
 	db := connect(t, database)
@@ -236,6 +248,7 @@ func TestDemo_CutNetwork(t *testing.T) {
 // TestDemo_Refreshes changes prices by events without the prices: the catalogue's
 // action is to refresh.
 func TestDemo_Refreshes(t *testing.T) {
+	t.Parallel()
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database)
 	tab := newTab(t)
@@ -259,6 +272,7 @@ func TestDemo_Refreshes(t *testing.T) {
 // TestDemo_SpeaksBothLanguages switches to Chinese in the middle of a story. The
 // timeline is rewritten in Chinese, and the choice is kept.
 func TestDemo_SpeaksBothLanguages(t *testing.T) {
+	t.Parallel()
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database)
 	tab := newTab(t)
@@ -291,7 +305,7 @@ func TestDemo_SpeaksBothLanguages(t *testing.T) {
 		t.Errorf("after a reload the page is in %q", lang)
 	}
 	// Somebody else's browser speaks Chinese from the start.
-	other := newProfile(t, tab)
+	other := newTab(t)
 	call(t, other, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{
 		UserAgent: eval[string](t, other, `navigator.userAgent`), AcceptLanguage: "zh-CN,zh"})
 	do(t, other, chromedp.Navigate(s.base+"/p/tom"))

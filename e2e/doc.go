@@ -3,6 +3,6 @@
 // go-sse and curl.
 //
 // A test whose client is not installed is skipped; with the variable CI set it
-// fails instead. OUTCRIER_SCREENSHOTS names a folder that keeps the screenshots
-// of the browser tests.
+// fails instead. Where OUTCRIER_SCREENSHOTS names a folder, the tests of pages go through more
+// states, and keep a picture of each in every look there: make pictures.
 package e2e

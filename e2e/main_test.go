@@ -1,12 +1,26 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"testing"
 
 	"github.com/outcrier/outcrier/internal/testkit"
 )
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	closeBrowser()
+	for _, dir := range installed.folders {
+		_ = os.RemoveAll(dir)
+	}
+	if err := layOut(pictures()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
 
 // binary is the command outcrier, and demo the one of examples/demo.
 func binary(t *testing.T) string { t.Helper(); return testkit.Command(t, "cmd/outcrier") }

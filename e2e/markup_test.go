@@ -30,11 +30,12 @@ var scripts = []string{
 // topics are scripts, and looks for what they did to the pages that show them.
 // That the policy of the page had nothing to refuse is looked for in open.
 func TestPage_RunsNothingOfWhatEventsSay(t *testing.T) {
+	t.Parallel()
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database)
 	db := connect(t, database)
 	ada := newTab(t)
-	rita, tom := newProfile(t, ada), newProfile(t, ada)
+	rita, tom := newTab(t), newTab(t)
 	do(t, ada, chromedp.Navigate(s.base+"/p/ada"))
 	do(t, rita, chromedp.Navigate(s.base+"/p/rita"))
 	do(t, tom, chromedp.Navigate(s.base+"/p/tom"))

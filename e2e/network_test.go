@@ -17,9 +17,10 @@ type network struct {
 	t    *testing.T
 	base string // stands for the server's
 
-	mu    sync.Mutex
-	isCut bool
-	conns []net.Conn
+	mu sync.Mutex
+	// isCut has everything vanish that the server sends, isShut every connection end.
+	isCut, isShut bool
+	conns         []net.Conn
 	// lost is what the server has sent since the cut.
 	lost bytes.Buffer
 }
@@ -56,7 +57,7 @@ func (n *network) join(browser net.Conn, address string) {
 	}
 	defer server.Close()
 	n.mu.Lock()
-	refused := n.isCut
+	refused := n.isShut
 	n.conns = append(n.conns, browser, server)
 	n.mu.Unlock()
 	if refused {
@@ -125,8 +126,19 @@ func (n *network) hangUp() {
 	n.conns = nil
 }
 
+// shut ends all connections, and every later one at once.
+func (n *network) shut() {
+	n.mu.Lock()
+	n.isShut = true
+	n.mu.Unlock()
+	n.hangUp()
+}
+
+// mend lets through what is sent from now on. Connections that have lost something end: what they
+// bring would have no beginning.
 func (n *network) mend() {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.isCut = false
+	n.isCut, n.isShut = false, false
+	n.mu.Unlock()
+	n.hangUp()
 }

@@ -20,11 +20,12 @@ const live = `[data-testid=status][data-status=live]`
 // TestPage_NeverMissesAnEvent watches Ada's page while Rita approves in a
 // browser of her own, while the network is cut, and while the server is killed.
 func TestPage_NeverMissesAnEvent(t *testing.T) {
+	t.Parallel()
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database, "--retry", "300ms")
 	net := newNetwork(t, s.base)
 	ada := newTab(t)
-	rita := newProfile(t, ada)
+	rita := newTab(t)
 	do(t, ada, chromedp.Navigate(net.base+"/p/ada"))
 	do(t, rita, chromedp.Navigate(s.base+"/p/rita"))
 	see(t, ada, live)
@@ -93,9 +94,7 @@ func (w *watched) away(t *testing.T, name string, cut func(), notice func(id str
 		}
 	}
 	notice(missed[len(missed)-1])
-	testkit.Eventually(t, "the page knows that it is cut off", func() bool {
-		return eval[bool](t, w.tab, "document.querySelector(`"+live+"`) === null")
-	})
+	wait(t, w.tab, fmt.Sprintf("document.querySelector(%s) === null", literal(t, live)))
 	screenshot(t, w.tab, name)
 	if got := w.ids(t); !slices.Equal(got, seen) {
 		t.Errorf("%s: the page shows %v, want what it had, %v: it was not cut off", name, got, seen)

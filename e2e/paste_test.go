@@ -14,6 +14,7 @@ import (
 
 // TestCurl_SeesInsertTypedInPsql pastes into two shells what the server prints.
 func TestCurl_SeesInsertTypedInPsql(t *testing.T) {
+	t.Parallel()
 	s := start(t, "--data", testkit.Folder(t))
 
 	blocks := make(chan string, 16)

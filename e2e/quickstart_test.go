@@ -21,6 +21,7 @@ import (
 // their order, the INSERT, and the tests. It replaces only the repository's address, the
 // port, and the folder of the data.
 func TestQuickStart_IsTrueWordForWord(t *testing.T) {
+	t.Parallel()
 	git := testkit.Program(t, "git")
 	testkit.Program(t, "make")
 	root := testkit.Source(t)

@@ -26,6 +26,7 @@ import (
 // streams, again and again, while writers go on. Its clients know nothing but
 // the protocol: after each kill they come back with their Last-Event-ID.
 func TestResume_LosesNothingOverTwentyKills(t *testing.T) {
+	t.Parallel()
 	const kills, writers = 20, 4
 	database := outboxtest.URL(t)
 	s := start(t, "--database-url", database, "--retry", "100ms", "--log-level", "warn")

@@ -53,10 +53,15 @@ func libpq(t *testing.T, url string) string {
 // key, so all that changes rows goes on; and on the other side a logical copy is an outbox
 // that works.
 func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
-	logical := map[string]string{"wal_level": "logical", "max_replication_slots": "20", "max_sync_workers_per_subscription": "8", "max_logical_replication_workers": "12"}
+	// Room for both copies to bring all tables at once: a worker that finds none waits five seconds.
+	logical := map[string]string{
+		"wal_level": "logical", "max_replication_slots": "40", "max_wal_senders": "40", "max_worker_processes": "40",
+		"max_sync_workers_per_subscription": "8", "max_logical_replication_workers": "30", "wal_retrieve_retry_interval": "100ms",
+	}
 	publisher, subscriber := cluster(t, filepath.Join(testkit.Folder(t), "publisher"), logical), cluster(t, filepath.Join(testkit.Folder(t), "subscriber"), logical)
 	for database, with := range map[string]string{"partitions": "", "root": "WITH (publish_via_partition_root = true)"} {
 		t.Run(database, func(t *testing.T) {
+			t.Parallel()
 			for _, server := range []*pgserver.Server{publisher, subscriber} {
 				exec(t, connect(t, server.URL("")), `CREATE DATABASE `+database)
 			}

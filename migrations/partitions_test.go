@@ -16,10 +16,10 @@ func TestPartitions_AreNeverMany(t *testing.T) {
 	const drop = `DO $$ BEGIN WHILE outcrier.drop_partition('RETENTION', now() + interval 'DAYS days') IS NOT NULL LOOP END LOOP; END $$`
 	day := 0
 	for _, one := range []struct {
-		retention string
-		days      int
-	}{{"7 days", 21}, {"9600 hours", 840}, {"33 days", 90}, {"32 days", 90}, {"0", 360}, {"7 days", 30}} {
-		for begin := day; day < begin+one.days; day += 3 {
+		retention  string
+		days, step int // a step is shorter than a partition, or three days
+	}{{"7 days", 21, 3}, {"9600 hours", 840, 12}, {"33 days", 90, 3}, {"32 days", 90, 3}, {"0", 360, 60}, {"7 days", 30, 3}} {
+		for begin := day; day < begin+one.days; day += one.step {
 			exec(t, conn, replace(add, one.retention, day))
 			exec(t, conn, replace(drop, one.retention, day))
 		}
@@ -29,7 +29,7 @@ func TestPartitions_AreNeverMany(t *testing.T) {
 		if gaps := ask[int](t, conn, `SELECT count(*) FROM (SELECT begins < lag(ends) OVER (ORDER BY begins) AS early FROM outcrier.partitions()) AS p WHERE early`); gaps > 0 {
 			t.Errorf("with a retention of %s %d partitions overlap", one.retention, gaps)
 		}
-		if ahead := ask[bool](t, conn, replace(`SELECT bool_or(begins <= now() + interval 'DAYS days' AND ends > now() + interval 'DAYS days') FROM outcrier.partitions()`, one.retention, day-3)); !ahead {
+		if ahead := ask[bool](t, conn, replace(`SELECT bool_or(begins <= now() + interval 'DAYS days' AND ends > now() + interval 'DAYS days') FROM outcrier.partitions()`, one.retention, day-one.step)); !ahead {
 			t.Errorf("with a retention of %s the present day has no partition", one.retention)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Admin answers the questions of people who run an outbox (which events there were, who
@@ -46,7 +48,7 @@ SELECT set_config('statement_timeout', $1, true), set_config('lock_timeout', '50
 	set_config('enable_seqscan', 'on', true), set_config('enable_bitmapscan', 'on', true)`
 
 // within calls fn in a transaction, once a token of turns is free.
-func (a *Admin) within(ctx context.Context, options pgx.TxOptions, fn func(db) error) error {
+func (a *Admin) within(ctx context.Context, options pgx.TxOptions, fn func(database.DB) error) error {
 	select {
 	case a.turns <- struct{}{}:
 		defer func() { <-a.turns }()
@@ -58,7 +60,7 @@ func (a *Admin) within(ctx context.Context, options pgx.TxOptions, fn func(db) e
 		return err
 	}
 	defer conn.Release()
-	err = inTransaction(ctx, conn.Conn(), options, a.Schema, func(tx db) error {
+	err = database.InTransaction(ctx, conn.Conn(), options, a.Schema, func(tx database.DB) error {
 		if _, err := tx.Exec(ctx, adminSettingsSQL, fmt.Sprint(adminPatience.Milliseconds())); err != nil {
 			return err
 		}
@@ -67,22 +69,22 @@ func (a *Admin) within(ctx context.Context, options pgx.TxOptions, fn func(db) e
 	if timedOut(err) {
 		return ErrTooSlow
 	}
-	return migrated(err)
+	return database.Migrated(err)
 }
 
 // read calls fn with one snapshot.
-func (a *Admin) read(ctx context.Context, fn func(db) error) error {
+func (a *Admin) read(ctx context.Context, fn func(database.DB) error) error {
 	return a.within(ctx, pgx.TxOptions{AccessMode: pgx.ReadOnly, IsoLevel: pgx.RepeatableRead}, fn)
 }
 
 // change calls fn in a transaction that it commits.
-func (a *Admin) change(ctx context.Context, fn func(db) error) error {
+func (a *Admin) change(ctx context.Context, fn func(database.DB) error) error {
 	return a.within(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, fn)
 }
 
 // readAll reads the rows of one statement, by the order of their columns.
 func readAll[T any](ctx context.Context, a *Admin, query string, args ...any) (list []T, err error) {
-	err = a.read(ctx, func(tx db) error {
+	err = a.read(ctx, func(tx database.DB) error {
 		list, err = rowsOf[T](ctx, tx, query, args...)
 		return err
 	})
@@ -90,7 +92,7 @@ func readAll[T any](ctx context.Context, a *Admin, query string, args ...any) (l
 }
 
 // rowsOf never returns nil without an error, so that it is an array in JSON.
-func rowsOf[T any](ctx context.Context, tx db, query string, args ...any) ([]T, error) {
+func rowsOf[T any](ctx context.Context, tx database.DB, query string, args ...any) ([]T, error) {
 	rows, err := tx.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // AdminRequest is what an admin asked or did by HTTP.
@@ -109,14 +111,14 @@ func (a *Audit) AdminAct(ctx context.Context, r AdminRequest) (*AdminRecord, err
 		return nil, nil
 	}
 	record := a.adminRecord(r)
-	ctx, cancel := within(ctx, actPatience)
+	ctx, cancel := database.Within(ctx, actPatience)
 	defer cancel()
 	numbers, err := a.recordRequests(ctx, []adminRequestRow{record.row})
 	if err != nil {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.await(record)
-		return record, fmt.Errorf("record an act: %w", migrated(err))
+		return record, fmt.Errorf("record an act: %w", database.Migrated(err))
 	}
 	record.row.N = numbers[0]
 	return record, nil
@@ -124,11 +126,11 @@ func (a *Audit) AdminAct(ctx context.Context, r AdminRequest) (*AdminRecord, err
 
 func (a *Audit) adminRecord(r AdminRequest) *AdminRecord {
 	row := adminRequestRow{
-		Subject: clean(r.Subject), ClientAddress: clean(r.ClientAddress), Request: clean(r.Request),
+		Subject: database.Clean(r.Subject), ClientAddress: database.Clean(r.ClientAddress), Request: database.Clean(r.Request),
 		Question: make(map[string]string, len(r.Question)),
 	}
 	for name, value := range r.Question {
-		row.Question[clean(name)] = clean(value)
+		row.Question[database.Clean(name)] = database.Clean(value)
 	}
 	record := &AdminRecord{audit: a}
 	if r.Repeats {
@@ -161,7 +163,7 @@ func (r *AdminRecord) Ended(o AdminOutcome) {
 	if r.row.Outcome != nil {
 		return
 	}
-	r.row.Outcome = &adminOutcomeRow{Status: o.Status, Why: clean(o.Why), Done: cleaned(o.Done)}
+	r.row.Outcome = &adminOutcomeRow{Status: o.Status, Why: database.Clean(o.Why), Done: cleaned(o.Done)}
 	i := a.requests.find(r)
 	switch {
 	case r.question != "" && a.requests.repeated(fmt.Sprint(o.Status, r.question), r.row.at) && i >= 0 && r.row.N == 0 && !r.writing:
@@ -177,9 +179,9 @@ func cleaned(done map[string]any) map[string]any {
 	for name, value := range done {
 		switch value := value.(type) {
 		case int, int64:
-			valid[clean(name)] = value
+			valid[database.Clean(name)] = value
 		default:
-			valid[clean(name)] = clean(fmt.Sprint(value))
+			valid[database.Clean(name)] = database.Clean(fmt.Sprint(value))
 		}
 	}
 	return valid
@@ -261,8 +263,8 @@ func (a *Audit) recordRequests(ctx context.Context, rows []adminRequestRow) (num
 	if err != nil {
 		return nil, err
 	}
-	err = inPool(ctx, a.Pool, a.Schema, func(q db) error {
-		found, _ := q.Query(ctx, `SELECT outcrier.record_admin_requests($1, $2::json)`, clean(a.Node), string(encoded)) // CollectRows has the error
+	err = database.InPool(ctx, a.Pool, a.Schema, func(q database.DB) error {
+		found, _ := q.Query(ctx, `SELECT outcrier.record_admin_requests($1, $2::json)`, database.Clean(a.Node), string(encoded)) // CollectRows has the error
 		numbers, err = pgx.CollectRows(found, pgx.RowTo[int64])
 		return err
 	})

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/outage"
+	"github.com/outcrier/outcrier/outbox/internal/database"
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
@@ -168,9 +169,9 @@ func (a *Audit) Run(ctx context.Context) error {
 	reported := int64(0)
 	for {
 		err := a.turn(ctx, a.Every)
-		logged := err != nil && ctx.Err() == nil && failing.Fails(cause(err))
+		logged := err != nil && ctx.Err() == nil && failing.Fails(database.Cause(err))
 		if logged {
-			a.Log.WarnContext(ctx, "streams are not recorded", "err", oneLine(err), "retry_in", auditTurn)
+			a.Log.WarnContext(ctx, "streams are not recorded", "err", database.OneLine(err), "retry_in", auditTurn)
 		}
 		if dropped := a.Stats().Dropped; dropped > reported && (err == nil || logged) {
 			a.Log.ErrorContext(ctx, "records of ended streams dropped", "streams", dropped-reported)
@@ -190,7 +191,7 @@ func (a *Audit) Run(ctx context.Context) error {
 		defer cancel()
 		err = a.turn(last, 0)
 		if err == nil {
-			err = inPool(last, a.Pool, a.Schema, func(q db) error {
+			err = database.InPool(last, a.Pool, a.Schema, func(q database.DB) error {
 				_, err := q.Exec(last, `SELECT outcrier.stop_node($1)`, a.run)
 				return err
 			})
@@ -274,8 +275,8 @@ func (a *Audit) beat(ctx context.Context) (asked time.Time, err error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, auditPatience)
 	defer cancel()
-	err = inPool(ctx, a.Pool, a.Schema, func(q db) error {
-		return q.QueryRow(ctx, `SELECT outcrier.heartbeat($1, $2, $3, $4, $5, $6::text::jsonb)`, a.run, clean(a.Node), open, position, lag, about).Scan(&asked)
+	err = database.InPool(ctx, a.Pool, a.Schema, func(q database.DB) error {
+		return q.QueryRow(ctx, `SELECT outcrier.heartbeat($1, $2, $3, $4, $5, $6::text::jsonb)`, a.run, database.Clean(a.Node), open, position, lag, about).Scan(&asked)
 	})
 	if err == nil {
 		a.beats++
@@ -291,7 +292,7 @@ func (a *Audit) endRequested(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, auditPatience)
 	defer cancel()
 	var requested []int64
-	err := inPool(ctx, a.Pool, a.Schema, func(q db) (err error) {
+	err := database.InPool(ctx, a.Pool, a.Schema, func(q database.DB) (err error) {
 		rows, _ := q.Query(ctx, requestedSQL, a.run) // CollectRows has the error
 		requested, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 		return err
@@ -320,8 +321,8 @@ func (a *Audit) write(ctx context.Context, asked, heard time.Time, batch []*Stre
 	}
 	patience, cancel := context.WithTimeout(ctx, auditPatience)
 	defer cancel()
-	err = inPool(patience, a.Pool, a.Schema, func(q db) error {
-		_, err := q.Exec(patience, `SELECT outcrier.record_streams($1, $2, $3, $4::json)`, a.run, clean(a.Node), asked, string(encoded))
+	err = database.InPool(patience, a.Pool, a.Schema, func(q database.DB) error {
+		_, err := q.Exec(patience, `SELECT outcrier.record_streams($1, $2, $3, $4::json)`, a.run, database.Clean(a.Node), asked, string(encoded))
 		return err
 	})
 	var pg *pgconn.PgError

@@ -12,6 +12,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // AuditChain reads what the audit has recorded to its end, and verifies it. The records of
@@ -90,7 +92,7 @@ type AuditUnverified struct {
 // were noted elsewhere before: without one, the owner of the database could recompute
 // the whole chain.
 func (a AuditChain) Verify(ctx context.Context, heads ...AuditLink) (found AuditVerified, err error) {
-	err = inPool(ctx, a.Pool, a.Schema, func(q db) error {
+	err = database.InPool(ctx, a.Pool, a.Schema, func(q database.DB) error {
 		rows, err := q.Query(ctx, `SELECT day, records, digest, link, removed_at IS NOT NULL FROM outcrier.audit_day ORDER BY day`)
 		if err != nil {
 			return err
@@ -131,7 +133,7 @@ func (a AuditChain) Verify(ctx context.Context, heads ...AuditLink) (found Audit
 		return nil
 	})
 	if err != nil {
-		return found, fmt.Errorf("verify the audit: %w", migrated(err))
+		return found, fmt.Errorf("verify the audit: %w", database.Migrated(err))
 	}
 	found.chain()
 	for _, head := range heads {
@@ -150,7 +152,7 @@ WHERE a.kind <> 'day' AND (a.recorded_at < $1::timestamptz OR a.recorded_at >= $
 var noDay = time.Date(9999, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // unverified reads a number of records, and the time of the oldest.
-func unverified(ctx context.Context, q db, query string, args ...any) (u AuditUnverified, err error) {
+func unverified(ctx context.Context, q database.DB, query string, args ...any) (u AuditUnverified, err error) {
 	var since *time.Time
 	if err := q.QueryRow(ctx, query, args...).Scan(&u.Records, &since); err != nil {
 		return u, err
@@ -242,7 +244,7 @@ WHERE recorded_at >= $1 AND (recorded_at, kind, key) > ($1, $2, $3) AND recorded
 ORDER BY recorded_at, kind, key LIMIT $6`
 	for {
 		var page []AuditRecord
-		err := inPool(ctx, a.Pool, a.Schema, func(q db) error {
+		err := database.InPool(ctx, a.Pool, a.Schema, func(q database.DB) error {
 			rows, err := q.Query(ctx, exportSQL, after.RecordedAt, after.Kind, after.Key, nullable(until), auditMargin, auditPage)
 			if err != nil {
 				return err
@@ -253,7 +255,7 @@ ORDER BY recorded_at, kind, key LIMIT $6`
 			return err
 		})
 		if err != nil {
-			return fmt.Errorf("export the audit: %w", migrated(err))
+			return fmt.Errorf("export the audit: %w", database.Migrated(err))
 		}
 		for _, r := range page {
 			if err := fn(r); err != nil {

@@ -1,8 +1,8 @@
 package outbox
 
 import (
+	"github.com/outcrier/outcrier/outbox/internal/database"
 	"github.com/outcrier/outcrier/outbox/position"
-	"strings"
 	"sync"
 	"time"
 )
@@ -201,7 +201,7 @@ func (r *StreamRecord) row(heard time.Time) (streamRow, int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	row := streamRow{
-		Stream: r.number, Subject: clean(r.opened.Subject), ClientAddress: clean(r.opened.ClientAddress),
+		Stream: r.number, Subject: database.Clean(r.opened.Subject), ClientAddress: database.Clean(r.opened.ClientAddress),
 		Topics: make([]string, len(r.opened.Filter.Topics)), Types: make([]string, len(r.opened.Filter.Types)),
 		History:      r.position.History,
 		FromPosition: r.audit.Keys.Seal(r.opened.From), FromSet: setOf(r.opened.From),
@@ -209,10 +209,10 @@ func (r *StreamRecord) row(heard time.Time) (streamRow, int) {
 		Events: r.events, OpenedAge: heard.Sub(r.at).Seconds(), PositionAge: time.Since(r.positionAt).Seconds(),
 	}
 	for i, p := range r.opened.Filter.Topics {
-		row.Topics[i] = clean(string(p))
+		row.Topics[i] = database.Clean(string(p))
 	}
 	for i, kind := range r.opened.Filter.Types {
-		row.Types[i] = clean(kind)
+		row.Types[i] = database.Clean(kind)
 	}
 	if !r.opened.Filter.Since.IsZero() {
 		row.Since = &r.opened.Filter.Since
@@ -230,7 +230,7 @@ func (r *StreamRecord) row(heard time.Time) (streamRow, int) {
 		row.LastEvent = &last
 	}
 	if !r.closed.IsZero() {
-		age, reason := time.Since(r.closed).Seconds(), clean(r.endReason)
+		age, reason := time.Since(r.closed).Seconds(), database.Clean(r.endReason)
 		row.ClosedAge, row.EndReason = &age, &reason
 	}
 	return row, r.changes
@@ -257,10 +257,4 @@ func setOf(p position.Position) positionSet {
 		}
 	}
 	return s
-}
-
-// clean makes foreign text valid for Postgres.
-func clean(text string) string {
-	text = strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD")
-	return strings.ToValidUTF8(text[:min(len(text), 1000)], "")
 }

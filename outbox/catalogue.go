@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // EventType is the catalogue's entry for a type of events.
@@ -37,19 +39,19 @@ type Catalogue struct {
 
 // List is the whole catalogue, by type.
 func (c Catalogue) List(ctx context.Context) (list []EventType, err error) {
-	err = inPool(ctx, c.Pool, c.Schema, func(q db) error {
+	err = database.InPool(ctx, c.Pool, c.Schema, func(q database.DB) error {
 		list, err = listTypes(ctx, q)
 		return err
 	})
 	return list, err
 }
 
-func listTypes(ctx context.Context, q db) ([]EventType, error) {
+func listTypes(ctx context.Context, q database.DB) ([]EventType, error) {
 	rows, err := q.Query(ctx, `
 		SELECT type, code, title, description, severity, action, payload_schema, updated_at
 		FROM outcrier.event_type ORDER BY type`)
 	if err != nil {
-		return nil, fmt.Errorf("read the catalogue: %w", migrated(err))
+		return nil, fmt.Errorf("read the catalogue: %w", database.Migrated(err))
 	}
 	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t EventType, err error) {
 		err = row.Scan(&t.Type, &t.Code, &t.Title, &t.Description, &t.Severity, &t.Action, &t.PayloadSchema, &t.UpdatedAt)
@@ -57,7 +59,7 @@ func listTypes(ctx context.Context, q db) ([]EventType, error) {
 		return t, err
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the catalogue: %w", migrated(err))
+		return nil, fmt.Errorf("read the catalogue: %w", database.Migrated(err))
 	}
 	return list, nil
 }

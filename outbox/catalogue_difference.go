@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // TypeChange is a change of one entry of the catalogue.
@@ -59,10 +61,10 @@ func (c Catalogue) Edit(ctx context.Context, try bool, wanted func([]EventType) 
 		return nil, err
 	}
 	defer conn.Release()
-	err = inTransaction(ctx, conn.Conn(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, c.Schema, func(tx db) error {
+	err = database.InTransaction(ctx, conn.Conn(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, c.Schema, func(tx database.DB) error {
 		// This lock does not block readers.
 		if _, err := tx.Exec(ctx, `LOCK TABLE outcrier.event_type IN SHARE ROW EXCLUSIVE MODE`); err != nil {
-			return migrated(err)
+			return database.Migrated(err)
 		}
 		before, err := listTypes(ctx, tx)
 		if err != nil {
@@ -164,7 +166,7 @@ func plain(text json.RawMessage) (value any) {
 
 // change applies changes. Codes are unique, and may move from one entry to another: so
 // codes are removed before others are set.
-func change(ctx context.Context, tx db, changes []TypeChange) error {
+func change(ctx context.Context, tx database.DB, changes []TypeChange) error {
 	const (
 		removeSQL = `DELETE FROM outcrier.event_type WHERE type = $1`
 		uncodeSQL = `UPDATE outcrier.event_type SET code = NULL WHERE type = $1`

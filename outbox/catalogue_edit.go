@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Why a change of the catalogue fails, in addition to the reasons of Refused.
@@ -33,7 +35,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING updated_at`
 	if err != nil {
 		return t, err
 	}
-	err = a.change(ctx, func(tx db) error {
+	err = a.change(ctx, func(tx database.DB) error {
 		return tx.QueryRow(ctx, createSQL, t.Type, t.Code, t.Title, t.Description, t.Severity, t.Action, schema).Scan(&t.UpdatedAt)
 	})
 	return t, taken(err)
@@ -48,7 +50,7 @@ WHERE type = $1 AND updated_at = $8 RETURNING updated_at`
 	if err != nil {
 		return t, err
 	}
-	err = a.change(ctx, func(tx db) error {
+	err = a.change(ctx, func(tx database.DB) error {
 		return tx.QueryRow(ctx, changeSQL, t.Type, t.Code, t.Title, t.Description, t.Severity, t.Action, schema, t.UpdatedAt).Scan(&t.UpdatedAt)
 	})
 	return t, taken(err)
@@ -57,7 +59,7 @@ WHERE type = $1 AND updated_at = $8 RETURNING updated_at`
 // DeleteEventType deletes an entry, if updatedAt is still its UpdatedAt. Events of the type
 // stay, and can still be appended.
 func (a *Admin) DeleteEventType(ctx context.Context, name string, updatedAt time.Time) error {
-	return a.change(ctx, func(tx db) error {
+	return a.change(ctx, func(tx database.DB) error {
 		tag, err := tx.Exec(ctx, `DELETE FROM outcrier.event_type WHERE type = $1 AND updated_at = $2`, name, updatedAt)
 		if err == nil && tag.RowsAffected() == 0 {
 			return ErrTypeChanged

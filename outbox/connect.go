@@ -10,21 +10,9 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
-
-// ErrStandby is returned for a connection to a server in recovery. A standby's
-// snapshots don't say which transactions are in progress, so that reading there
-// would lose events in silence.
-var ErrStandby = errors.New("the server is a standby in recovery; Outcrier must read the primary")
-
-// errSilent ends a statement that got no answer in time.
-var errSilent = errors.New("the database does not answer")
-
-// within bounds a statement. Without it, a statement on a half-open connection would wait
-// for ever.
-func within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, limit, errSilent)
-}
 
 // pingLimit is how long a connection that is new, or was idle in a pool, may take to
 // show that it is there.
@@ -173,7 +161,7 @@ func (w *way) renew() (*pgx.ConnConfig, error) {
 	}
 	config, err := pgx.ParseConfig(text)
 	if err != nil { // which may quote the password
-		return nil, fmt.Errorf("read the database's URL: %w any more, or a file that it names can't be used", errNoURL)
+		return nil, fmt.Errorf("read the database's URL: %w any more, or a file that it names can't be used", database.ErrNoURL)
 	}
 	if login := loginOf(config); text != w.text || login != w.login {
 		w.text, w.login, w.known = text, login, nil

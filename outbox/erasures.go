@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Erasing is what to erase or redact, and why.
@@ -47,8 +49,8 @@ func (a *Admin) Erase(ctx context.Context, e Erasing, by string) (events int64, 
 		return 0, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
 	const bySQL = `SELECT set_config('outcrier.admin', $1, true), set_config('statement_timeout', $2, true)`
-	err = a.change(ctx, func(tx db) error {
-		if _, err := tx.Exec(ctx, bySQL, clean(by), fmt.Sprint(erasePatience.Milliseconds())); err != nil {
+	err = a.change(ctx, func(tx database.DB) error {
+		if _, err := tx.Exec(ctx, bySQL, database.Clean(by), fmt.Sprint(erasePatience.Milliseconds())); err != nil {
 			return err
 		}
 		switch {

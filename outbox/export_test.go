@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/outcrier/outcrier/outbox/internal/database"
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
@@ -22,7 +23,7 @@ func ListenOn(ctx context.Context, conn *pgx.Conn) (Listener, error) {
 // Request draws a request and returns its number.
 func (l Listener) Request(ctx context.Context) (int64, error) {
 	var r request
-	_, _, err := read(ctx, db{l.conn, ""}, position.Position{Given: position.Set{Max: math.MaxInt64}}, true, false, &r, func(Read) error { return nil })
+	_, _, err := read(ctx, database.DB{Querier: l.conn, Schema: DefaultSchema}, position.Position{Given: position.Set{Max: math.MaxInt64}}, true, false, &r, func(Read) error { return nil })
 	l.learn(ctx, r.number)
 	return l.known, err
 }
@@ -31,7 +32,7 @@ func (l Listener) Request(ctx context.Context) (int64, error) {
 // could not tell.
 func Draw(ctx context.Context, conn *pgx.Conn) (next uint64, err error) {
 	var r request
-	_, _, err = read(ctx, db{conn, ""}, position.Position{Given: position.Set{Max: math.MaxInt64}}, true, false, &r, func(Read) error { return nil })
+	_, _, err = read(ctx, database.DB{Querier: conn, Schema: DefaultSchema}, position.Position{Given: position.Set{Max: math.MaxInt64}}, true, false, &r, func(Read) error { return nil })
 	return r.next, err
 }
 
@@ -66,13 +67,13 @@ func (p Pattern) Bounds() (low, high string, bounded bool) { return p.bounds() }
 
 // ReadOnce is one read of a tail, as for few events or for many.
 func ReadOnce(ctx context.Context, conn *pgx.Conn, from position.Position, few, around bool, deliver func(Read)) (to position.Position, xip []uint64, err error) {
-	to, s, err := read(ctx, db{conn, ""}, from, few, around, nil, func(r Read) error { deliver(r); return nil })
+	to, s, err := read(ctx, database.DB{Querier: conn, Schema: DefaultSchema}, from, few, around, nil, func(r Read) error { deliver(r); return nil })
 	return to, s.inProgress, err
 }
 
 // Here is where a tail starts.
 func Here(ctx context.Context, conn *pgx.Conn, history uint32) (position.Position, error) {
-	return here(ctx, db{conn, ""}, history)
+	return here(ctx, database.DB{Querier: conn, Schema: DefaultSchema}, history)
 }
 
 // ErrReset is what ends a read that finds the outbox reset.

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // guardEvery is how often a tail checks which server a new connection reaches.
@@ -19,7 +21,7 @@ var errElsewhere = errors.New("new connections lead to another server")
 // commit at the new one. The context returned ends with errElsewhere; the caller must call
 // end, which waits for a check under way. With an error the context returned is ctx.
 func guard(ctx context.Context, conn *pgx.Conn, url string, limit time.Duration) (guarded context.Context, end func(), err error) {
-	asking, cancel := within(ctx, limit)
+	asking, cancel := database.Within(ctx, limit)
 	defer cancel()
 	server, err := serverOf(asking, conn)
 	if err != nil {
@@ -47,7 +49,7 @@ func guard(ctx context.Context, conn *pgx.Conn, url string, limit time.Duration)
 }
 
 func serverAt(ctx context.Context, url string, limit time.Duration) (int64, error) {
-	ctx, cancel := within(ctx, limit)
+	ctx, cancel := database.Within(ctx, limit)
 	defer cancel()
 	conn, err := Connect(ctx, url)
 	if err != nil {
@@ -61,7 +63,7 @@ func serverAt(ctx context.Context, url string, limit time.Duration) (int64, erro
 // between servers, also those of one cluster. No connection survives a restart, and through
 // a pooler the time is the same.
 func serverOf(ctx context.Context, conn *pgx.Conn) (started int64, err error) {
-	err = inSession(ctx, conn, "", func(q db) error {
+	err = database.InSession(ctx, conn, DefaultSchema, func(q database.DB) error {
 		return q.QueryRow(ctx, `SELECT (extract(epoch FROM pg_postmaster_start_time()) * 1e6)::bigint`).Scan(&started)
 	})
 	return started, err

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // A replay uses the index on topics where it knows all its topics. The walk by id, through
@@ -26,7 +28,7 @@ SELECT name FROM topics WHERE name IS NOT NULL LIMIT $3`
 
 // list returns the topics that the patterns select, sorted, or known is false when
 // they are too many to list. Topics that come later are not in the leg.
-func list(ctx context.Context, q db, patterns []Pattern) (topics []string, known bool, err error) {
+func list(ctx context.Context, q database.DB, patterns []Pattern) (topics []string, known bool, err error) {
 	topics = []string{}
 	for _, p := range patterns {
 		if p.Exact() {

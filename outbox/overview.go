@@ -3,6 +3,8 @@ package outbox
 import (
 	"context"
 	"time"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Overview is the state of an outbox and of all its nodes.
@@ -128,7 +130,7 @@ SELECT topic, events, bytes, last_id, last_at FROM outcrier.topics ORDER BY even
 
 // Overview reads the present state.
 func (a *Admin) Overview(ctx context.Context) (o Overview, err error) {
-	err = a.read(ctx, func(tx db) error {
+	err = a.read(ctx, func(tx database.DB) error {
 		err := tx.QueryRow(ctx, overviewSQL).
 			Scan(&o.Now, &o.LastID, &o.Lag.Behind, &o.Lag.Overdue, &o.Lag.Open, &o.Lag.OpenFor, &o.Scheduled)
 		if err != nil {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Person is a subject that streams on record were for.
@@ -56,8 +58,8 @@ func (a *Admin) EndStreams(ctx context.Context, subject, requestedBy string) (st
 SELECT count(*) FILTER (WHERE asked) FROM (
 	SELECT outcrier.end_stream(run, stream, $2) AS asked FROM outcrier.stream WHERE subject = $1 AND closed_at IS NULL
 ) AS s`
-	err = a.change(ctx, func(tx db) error {
-		return tx.QueryRow(ctx, endSQL, clean(subject), clean(requestedBy)).Scan(&streams)
+	err = a.change(ctx, func(tx database.DB) error {
+		return tx.QueryRow(ctx, endSQL, database.Clean(subject), database.Clean(requestedBy)).Scan(&streams)
 	})
 	return streams, err
 }
@@ -136,7 +138,7 @@ func (a *Admin) Sent(ctx context.Context, s SentSearch) (found SentFound, err er
 		return found, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
 	found.Events = []Sent{}
-	err = a.read(ctx, func(tx db) error {
+	err = a.read(ctx, func(tx database.DB) error {
 		low, top, err := s.ids(ctx, tx)
 		if err != nil {
 			return err
@@ -195,7 +197,7 @@ func (s *SentSearch) check() error {
 }
 
 // ids returns the range of ids to look at: from low to below top.
-func (s *SentSearch) ids(ctx context.Context, tx db) (low, top int64, err error) {
+func (s *SentSearch) ids(ctx context.Context, tx database.DB) (low, top int64, err error) {
 	const idsSQL = `
 SELECT CASE WHEN $1::timestamptz IS NULL THEN 0 ELSE outcrier.id_at($1) END,
 	least(CASE WHEN $2::timestamptz IS NULL THEN 9223372036854775807 ELSE outcrier.id_at($2) END, coalesce((SELECT max(id) + 1 FROM outcrier.event), 0))`
@@ -216,7 +218,7 @@ SELECT CASE WHEN $1::timestamptz IS NULL THEN 0 ELSE outcrier.id_at($1) END,
 }
 
 // topics lists the topics that the person's streams selected, if they are few.
-func (s *SentSearch) topics(ctx context.Context, tx db) (topics []string, listed bool, err error) {
+func (s *SentSearch) topics(ctx context.Context, tx database.DB) (topics []string, listed bool, err error) {
 	const patternsSQL = `
 SELECT DISTINCT p FROM (
 	SELECT topics FROM outcrier.stream WHERE subject = $1 ORDER BY opened_at DESC LIMIT 1000
@@ -256,7 +258,7 @@ func (s *SentSearch) candidates(low, top int64, topics []string) *statement {
 }
 
 // window reads what the person was sent of the candidates.
-func (s *SentSearch) window(ctx context.Context, tx db, candidates *statement) ([]Sent, error) {
+func (s *SentSearch) window(ctx context.Context, tx database.DB, candidates *statement) ([]Sent, error) {
 	q := &statement{args: candidates.args}
 	q.sql.WriteString(`WITH e AS MATERIALIZED (` + candidates.sql.String() + `)`)
 	q.add(`, s AS MATERIALIZED (
@@ -273,7 +275,7 @@ FROM sent AS s JOIN e ON e.id = s.id LEFT JOIN outcrier.event_type AS t ON t.typ
 }
 
 // scanned counts the candidates, and returns the lowest of their ids.
-func scanned(ctx context.Context, tx db, candidates *statement) (events int, lowest int64, err error) {
+func scanned(ctx context.Context, tx database.DB, candidates *statement) (events int, lowest int64, err error) {
 	err = tx.QueryRow(ctx, `SELECT count(*), coalesce(min(id), 0) FROM (`+candidates.sql.String()+`) AS e`, candidates.args...).Scan(&events, &lowest)
 	return events, lowest, err
 }

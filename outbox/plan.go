@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"strings"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // plan decides how the pages of a leg are read, so that the cost of each is in proportion
@@ -35,7 +37,7 @@ const (
 )
 
 // newPlan finds the way to the events of a leg with ids above after.
-func newPlan(ctx context.Context, q db, filter Filter, after int64) (*plan, error) {
+func newPlan(ctx context.Context, q database.DB, filter Filter, after int64) (*plan, error) {
 	if slices.Contains(filter.Topics, "**") {
 		return &plan{window: windowEvents}, nil
 	}
@@ -105,13 +107,13 @@ SELECT count(*) <= $4 FROM (
 ) AS events`
 
 // rare reports whether few events with ids above after are held of the ranges.
-func rare(ctx context.Context, q db, low, high []string, after int64) (few bool, err error) {
+func rare(ctx context.Context, q database.DB, low, high []string, after int64) (few bool, err error) {
 	err = q.QueryRow(ctx, rareSQL, low, high, after, int64(rareEvents)).Scan(&few)
 	return few, err
 }
 
 // start is an id below all that a filter selects which begins with a time.
-func start(ctx context.Context, q db, filter Filter) (after int64, err error) {
+func start(ctx context.Context, q database.DB, filter Filter) (after int64, err error) {
 	if !filter.Since.IsZero() {
 		const sinceSQL = `SELECT outcrier.id_at($1::timestamptz - interval '1 minute') - 1`
 		err := q.QueryRow(ctx, sinceSQL, filter.Since).Scan(&after)
@@ -122,7 +124,7 @@ func start(ctx context.Context, q db, filter Filter) (after int64, err error) {
 
 // start is an id below all of the leg's, for the plan: where a topic has few events its
 // first is as good as any.
-func (p *plan) start(ctx context.Context, q db, leg Range) (after int64, err error) {
+func (p *plan) start(ctx context.Context, q database.DB, leg Range) (after int64, err error) {
 	from, to := leg.From.Given, leg.To.Given
 	if from.Max == 0 {
 		if p.topics != nil {
@@ -151,7 +153,7 @@ func (p *plan) start(ctx context.Context, q db, leg Range) (after int64, err err
 const nextSQL = `SELECT min(id) FROM (SELECT id FROM outcrier.event WHERE id > $1 ORDER BY id LIMIT 1) AS e`
 
 // next returns the id below the first one above after; ok is false if there is none.
-func next(ctx context.Context, q db, after int64) (before int64, ok bool, err error) {
+func next(ctx context.Context, q database.DB, after int64) (before int64, ok bool, err error) {
 	var id *int64
 	if err := q.QueryRow(ctx, nextSQL, after).Scan(&id); err != nil || id == nil {
 		return after, false, err

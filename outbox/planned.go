@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Planned is a scheduled event that is not due yet. Its payload must not be read before.
@@ -58,7 +60,7 @@ WHERE (deliver_at, id) > (?, ?)`, s.After, s.ID)
 // Cancel removes a scheduled event, and reports whether it still waited: otherwise
 // it was delivered or cancelled before.
 func (a *Admin) Cancel(ctx context.Context, id int64) (waited bool, err error) {
-	err = a.change(ctx, func(tx db) error {
+	err = a.change(ctx, func(tx database.DB) error {
 		return tx.QueryRow(ctx, `SELECT coalesce(outcrier.cancel($1), false)`, id).Scan(&waited)
 	})
 	return waited, err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/outcrier/outcrier/outbox/internal/database"
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
@@ -193,7 +194,7 @@ func (r *Read) take(e Event) error {
 // a few events and first tries a query for these alone, which draws the request as well, if
 // that is not nil and not drawn; with around, it goes around the rows of open transactions,
 // of which there may be many.
-func read(ctx context.Context, q db, from position.Position, few, around bool, r *request, deliver func(Read) error) (to position.Position, s snapshot, err error) {
+func read(ctx context.Context, q database.DB, from position.Position, few, around bool, r *request, deliver func(Read) error) (to position.Position, s snapshot, err error) {
 	if few {
 		part, s, err := readFew(ctx, q, from, around, r)
 		if err != nil {
@@ -211,7 +212,7 @@ func read(ctx context.Context, q db, from position.Position, few, around bool, r
 }
 
 // readMany is a read of any number of events.
-func readMany(ctx context.Context, q db, from position.Position, deliver func(Read) error) (to position.Position, s snapshot, err error) {
+func readMany(ctx context.Context, q database.DB, from position.Position, deliver func(Read) error) (to position.Position, s snapshot, err error) {
 	rows, err := q.Query(ctx, longSQL, inBinary, from.Given.Max, from.Given.Except)
 	if err != nil {
 		return from, s, err
@@ -256,7 +257,7 @@ func readMany(ctx context.Context, q db, from position.Position, deliver func(Re
 
 // readFew returns a whole read of at most shortEvents; or, if there are more, a part
 // without Last, to be discarded.
-func readFew(ctx context.Context, q db, from position.Position, around bool, r *request) (part Read, s snapshot, err error) {
+func readFew(ctx context.Context, q database.DB, from position.Position, around bool, r *request) (part Read, s snapshot, err error) {
 	query := shortSQL{late: len(from.Given.Except) > 0, around: around, draws: r != nil && r.number == 0}
 	args := []any{inBinary, from.Given.Max}
 	if query.late {
@@ -332,7 +333,7 @@ func (d *decoder) read(rows pgx.Rows) (event Event, about *snapshotRow, err erro
 
 // here returns the position of a fresh snapshot, of which nothing is delivered. It always
 // includes settled rows: if they come later, they are history and not new events.
-func here(ctx context.Context, q db, history uint32) (position.Position, error) {
+func here(ctx context.Context, q database.DB, history uint32) (position.Position, error) {
 	var r snapshotRow
 	if err := q.QueryRow(ctx, hereSQL, uint64(0)).Scan(&r.xid, &r.id, &r.createdAt, &r.snapshot, &r.removal); err != nil {
 		return position.Position{}, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/outcrier/outcrier/outbox/internal/database"
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
@@ -33,7 +34,7 @@ type Reader struct {
 
 // patient bounds a call.
 func (r Reader) patient(ctx context.Context) (context.Context, context.CancelFunc) {
-	return within(ctx, cmp.Or(r.Patience, statementLimit))
+	return database.Within(ctx, cmp.Or(r.Patience, statementLimit))
 }
 
 // statementLimit bounds statements other than the tail's, some of which are slow.
@@ -68,12 +69,12 @@ var ErrApart = errors.New("the tail follows another history than the database ha
 
 // sameHistory returns the present history if w, the tail's position, is one of the database that
 // the connection reaches, and an error otherwise. The zero value stands for no tail.
-func sameHistory(ctx context.Context, q db, w position.Position) (history uint32, err error) {
+func sameHistory(ctx context.Context, q database.DB, w position.Position) (history uint32, err error) {
 	var present int64
 	// History 0 is that of a dump of the schema alone that no node has used.
 	const historySQL = `SELECT coalesce((SELECT history FROM outcrier.history_id ORDER BY nth DESC LIMIT 1), 0)`
 	if err := q.QueryRow(ctx, historySQL).Scan(&present); err != nil {
-		return 0, migrated(err)
+		return 0, database.Migrated(err)
 	}
 	history = uint32(present)
 	if w.History == 0 {
@@ -98,7 +99,7 @@ func sameHistory(ctx context.Context, q db, w position.Position) (history uint32
 func (r Reader) Verify(ctx context.Context, p position.Position, filter Filter, w position.Position) (verified position.Position, gap *Gap, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
-	err = r.confirm(ctx, func(q db) error {
+	err = r.confirm(ctx, func(q database.DB) error {
 		verified, gap, err = validate(ctx, q, p, filter, w)
 		if err == nil && gap != nil && gap.Reason != Trimmed {
 			return errLost
@@ -111,7 +112,7 @@ func (r Reader) Verify(ctx context.Context, p position.Position, filter Filter, 
 	return verified, gap, err
 }
 
-func validate(ctx context.Context, q db, p position.Position, filter Filter, w position.Position) (position.Position, *Gap, error) {
+func validate(ctx context.Context, q database.DB, p position.Position, filter Filter, w position.Position) (position.Position, *Gap, error) {
 	history, err := sameHistory(ctx, q, w)
 	if err != nil {
 		return p, nil, err
@@ -142,13 +143,13 @@ const connectionAge = time.Second
 // confirm calls fn with a connection, and again with a new one if fn says that history was
 // lost or is not the tail's: an old connection may reach a server that is no longer the
 // primary, and is closed.
-func (r Reader) confirm(ctx context.Context, fn func(db) error) error {
+func (r Reader) confirm(ctx context.Context, fn func(database.DB) error) error {
 	for {
 		conn, err := r.Pool.Acquire(ctx)
 		if err != nil {
 			return err
 		}
-		err = inSession(ctx, conn.Conn(), r.Schema, fn)
+		err = database.InSession(ctx, conn.Conn(), r.Schema, fn)
 		again := (errors.Is(err, errLost) || errors.Is(err, ErrApart)) && time.Since(madeAt(conn.Conn())) > connectionAge
 		if again {
 			_ = conn.Conn().Close(ctx)
@@ -168,14 +169,14 @@ func (r Reader) confirm(ctx context.Context, fn func(db) error) error {
 func (r Reader) Oldest(ctx context.Context) (at time.Time, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
-	err = inPool(ctx, r.Pool, r.Schema, func(q db) error {
+	err = database.InPool(ctx, r.Pool, r.Schema, func(q database.DB) error {
 		at, err = oldest(ctx, q)
 		return err
 	})
 	return at, err
 }
 
-func oldest(ctx context.Context, q db) (time.Time, error) {
+func oldest(ctx context.Context, q database.DB) (time.Time, error) {
 	var since *time.Time
 	err := q.QueryRow(ctx, `SELECT (SELECT created_at FROM outcrier.event WHERE topic <> '' ORDER BY id LIMIT 1)`).Scan(&since)
 	if err != nil || since == nil {
@@ -187,7 +188,7 @@ func oldest(ctx context.Context, q db) (time.Time, error) {
 // Earliest returns the position before all events that are still held, at a tail whose
 // position is w.
 func (r Reader) Earliest(ctx context.Context, w position.Position) (position.Position, error) {
-	return r.start(ctx, w, func(ctx context.Context, q db, history uint32) (position.Position, error) {
+	return r.start(ctx, w, func(ctx context.Context, q database.DB, history uint32) (position.Position, error) {
 		return below(ctx, q, history, 0)
 	})
 }
@@ -204,7 +205,7 @@ func (r Reader) Before(ctx context.Context, t time.Time, w position.Position) (p
 		return position.Position{}, err
 	}
 	defer leave()
-	return r.start(ctx, w, func(ctx context.Context, q db, history uint32) (position.Position, error) {
+	return r.start(ctx, w, func(ctx context.Context, q database.DB, history uint32) (position.Position, error) {
 		position, err := times.before(ctx, q, history, t, w)
 		if err != nil {
 			err = fmt.Errorf("find where the events of a time begin: %w", err)
@@ -214,10 +215,10 @@ func (r Reader) Before(ctx context.Context, t time.Time, w position.Position) (p
 }
 
 // start returns the position that find finds in the present history, which is that of w.
-func (r Reader) start(ctx context.Context, w position.Position, find func(context.Context, db, uint32) (position.Position, error)) (found position.Position, err error) {
+func (r Reader) start(ctx context.Context, w position.Position, find func(context.Context, database.DB, uint32) (position.Position, error)) (found position.Position, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
-	err = r.confirm(ctx, func(q db) error {
+	err = r.confirm(ctx, func(q database.DB) error {
 		history, err := sameHistory(ctx, q, w)
 		if err != nil {
 			return err
@@ -238,7 +239,7 @@ LEFT JOIN LATERAL (
 ) AS a ON true`
 
 // below returns the position of a reader that has the events of all transactions below xid.
-func below(ctx context.Context, q db, history uint32, xid uint64) (position.Position, error) {
+func below(ctx context.Context, q database.DB, history uint32, xid uint64) (position.Position, error) {
 	var s snapshotRow
 	if err := q.QueryRow(ctx, belowSQL, xid).Scan(&s.xid, &s.id, &s.createdAt, &s.snapshot, &s.removal); err != nil {
 		return position.Position{}, err

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math"
 	"slices"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Page is a piece of a leg.
@@ -100,14 +102,14 @@ var ErrTrimmed = errors.New("events of the replay have been removed")
 func (r Reader) Replay(ctx context.Context, leg Range, filter Filter, limit, bytes int) (page Page, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
-	err = inPool(ctx, r.Pool, r.Schema, func(q db) error {
+	err = database.InPool(ctx, r.Pool, r.Schema, func(q database.DB) error {
 		page, err = replay(ctx, q, leg, filter, limit, bytes)
 		return err
 	})
 	return page, err
 }
 
-func replay(ctx context.Context, q db, leg Range, filter Filter, limit, bytes int) (Page, error) {
+func replay(ctx context.Context, q database.DB, leg Range, filter Filter, limit, bytes int) (Page, error) {
 	var err error
 	after := leg.After
 	if after == 0 {
@@ -166,7 +168,7 @@ func replay(ctx context.Context, q db, leg Range, filter Filter, limit, bytes in
 	return page, nil
 }
 
-func readPage(ctx context.Context, q db, leg Range, filter Filter, limit, bytes int, query string, args []any) (Page, error) {
+func readPage(ctx context.Context, q database.DB, leg Range, filter Filter, limit, bytes int, query string, args []any) (Page, error) {
 	rows, err := q.Query(ctx, query, args...)
 	if err != nil {
 		return Page{}, err
@@ -210,7 +212,7 @@ func readPage(ctx context.Context, q db, leg Range, filter Filter, limit, bytes 
 }
 
 // unremoved returns ErrTrimmed if events of the leg were removed before they were read.
-func unremoved(ctx context.Context, q db, leg Range, filter Filter) error {
+func unremoved(ctx context.Context, q database.DB, leg Range, filter Filter) error {
 	_, reason, err := verify(ctx, q, leg.From, filter.Topics)
 	switch {
 	case err != nil:

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/outage"
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Retention makes partitions ahead, drops expired ones, removes the events of topics
@@ -71,8 +72,8 @@ func (r Retention) Run(ctx context.Context) error {
 		switch {
 		case err != nil:
 			pause = retry.next()
-			if ctx.Err() == nil && failing.Fails(cause(err)) {
-				r.Log.WarnContext(ctx, "partitions not maintained", "err", oneLine(err), "retry_in", pause)
+			if ctx.Err() == nil && failing.Fails(database.Cause(err)) {
+				r.Log.WarnContext(ctx, "partitions not maintained", "err", database.OneLine(err), "retry_in", pause)
 			}
 		case !locked:
 			busy = 0
@@ -160,9 +161,9 @@ func (r Retention) turn(ctx context.Context) (locked bool, err error) {
 }
 
 func (r Retention) call(ctx context.Context, call string, result any, args ...any) error {
-	ctx, cancel := within(ctx, upkeepLimit)
+	ctx, cancel := database.Within(ctx, upkeepLimit)
 	defer cancel()
-	return inPool(ctx, r.Pool, r.Schema, func(q db) error {
+	return database.InPool(ctx, r.Pool, r.Schema, func(q database.DB) error {
 		return q.QueryRow(ctx, call, args...).Scan(result)
 	})
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Revocation withdraws tokens before they expire: those of a subject that were issued up
@@ -30,14 +32,14 @@ const revocationSQL = `SELECT revocation, sub, jti, reason, revoked_by, revoked_
 
 // Revocations reads all revocations that still count.
 func Revocations(ctx context.Context, pool *pgxpool.Pool, schema Schema) (list []Revocation, err error) {
-	ctx, cancel := within(ctx, 10*time.Second)
+	ctx, cancel := database.Within(ctx, 10*time.Second)
 	defer cancel()
-	err = inPool(ctx, pool, schema, func(q db) error {
+	err = database.InPool(ctx, pool, schema, func(q database.DB) error {
 		list, err = rowsOf[Revocation](ctx, q, revocationSQL+` WHERE until IS NULL OR until > clock_timestamp() ORDER BY revocation`)
 		return err
 	})
 	if err != nil {
-		return nil, errors.Join(migrated(err), context.Cause(ctx))
+		return nil, errors.Join(database.Migrated(err), context.Cause(ctx))
 	}
 	return list, nil
 }
@@ -54,7 +56,7 @@ func (a *Admin) Revocations(ctx context.Context, before int64) ([]Revocation, er
 // Revoke withdraws tokens; ID and At are drawn by the database. If r is not valid, Refused
 // explains the error.
 func (a *Admin) Revoke(ctx context.Context, r Revocation) (done Revocation, err error) {
-	err = a.change(ctx, func(tx db) error {
+	err = a.change(ctx, func(tx database.DB) error {
 		var id int64
 		if err := tx.QueryRow(ctx, `SELECT outcrier.revoke_as($1, $2, $3, $4, $5)`, r.By, r.Sub, r.JTI, r.Reason, r.Until).Scan(&id); err != nil {
 			return err

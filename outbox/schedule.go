@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/outage"
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Schedule moves scheduled events into the outbox when they are due. Every node
@@ -46,9 +47,9 @@ func (s Schedule) Run(ctx context.Context) error {
 			err = s.tell(ctx, pause, refused)
 		}
 		if err != nil {
-			if ctx.Err() == nil && failing.Fails(cause(err)) {
+			if ctx.Err() == nil && failing.Fails(database.Cause(err)) {
 				why, _ := Explain(err)
-				s.Log.WarnContext(ctx, "scheduled events can't be moved", "why", why, "err", oneLine(err), "retry_in", time.Second)
+				s.Log.WarnContext(ctx, "scheduled events can't be moved", "why", why, "err", database.OneLine(err), "retry_in", time.Second)
 			}
 			pause, active = time.Second, nil
 		} else {
@@ -99,9 +100,9 @@ func (s Schedule) tell(ctx context.Context, pause time.Duration, known map[int64
 		clear(known)
 		return nil
 	}
-	ctx, cancel := within(ctx, statementLimit)
+	ctx, cancel := database.Within(ctx, statementLimit)
 	defer cancel()
-	return inPool(ctx, s.Pool, s.Schema, func(q db) error {
+	return database.InPool(ctx, s.Pool, s.Schema, func(q database.DB) error {
 		var id int64
 		var topic, eventType, problem string
 		present := make(map[int64]bool)
@@ -122,10 +123,10 @@ func (s Schedule) tell(ctx context.Context, pause time.Duration, known map[int64
 
 // move moves some of the due events, and reports whether there may be more.
 func (s Schedule) move(ctx context.Context) (pause time.Duration, more bool, err error) {
-	ctx, cancel := within(ctx, statementLimit)
+	ctx, cancel := database.Within(ctx, statementLimit)
 	defer cancel()
 	var seconds *float64
-	err = inPool(ctx, s.Pool, s.Schema, func(q db) error {
+	err = database.InPool(ctx, s.Pool, s.Schema, func(q database.DB) error {
 		return q.QueryRow(ctx, `SELECT extract(epoch FROM min(deliver_at) - clock_timestamp())::float8 FROM outcrier.scheduled`).Scan(&seconds)
 	})
 	switch {
@@ -137,7 +138,7 @@ func (s Schedule) move(ctx context.Context) (pause time.Duration, more bool, err
 		return time.Duration(*seconds * float64(time.Second)), false, nil
 	}
 	var moved int
-	err = inPool(ctx, s.Pool, s.Schema, func(q db) error {
+	err = database.InPool(ctx, s.Pool, s.Schema, func(q database.DB) error {
 		return q.QueryRow(ctx, `SELECT outcrier.deliver_scheduled()`).Scan(&moved)
 	})
 	// Another node may have locked the due events.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Search selects events of the history. Empty fields select all.
@@ -103,7 +105,7 @@ func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
 		return Found{}, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
 	page.time, page.schema = a.searchTime, a.Schema
-	err = a.read(ctx, func(tx db) error {
+	err = a.read(ctx, func(tx database.DB) error {
 		if err := page.begin(ctx, tx); err != nil {
 			return err
 		}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // searched is a page while it is read.
@@ -41,7 +43,7 @@ type span struct {
 }
 
 // begin finds out which spans to search.
-func (p *searched) begin(ctx context.Context, tx db) error {
+func (p *searched) begin(ctx context.Context, tx database.DB) error {
 	const idsSQL = `SELECT pg_current_snapshot()::text, coalesce((SELECT min(id) FROM outcrier.event), 0), coalesce((SELECT max(id) + 1 FROM outcrier.event), 0)`
 	var present string
 	if err := tx.QueryRow(ctx, idsSQL).Scan(&present, &p.least, &p.last); err != nil {
@@ -84,7 +86,7 @@ func (p *searched) begin(ctx context.Context, tx db) error {
 }
 
 // read reads one span, or the rest of it, and another only where that has no events.
-func (p *searched) read(ctx context.Context, tx db) (found Found, err error) {
+func (p *searched) read(ctx context.Context, tx database.DB) (found Found, err error) {
 	found.Events = []Hit{}
 	began := time.Now()
 	shown := p.statement(p.before, p.before, p.Limit) // empty, if all was removed since the first page
@@ -122,7 +124,7 @@ func (p *searched) read(ctx context.Context, tx db) (found Found, err error) {
 
 // readSpan reads the first span until the page is full, its time over, or the span
 // at its end: from its high end down, which it moves.
-func (p *searched) readSpan(ctx context.Context, tx db, began time.Time, found *Found) error {
+func (p *searched) readSpan(ctx context.Context, tx database.DB, began time.Time, found *Found) error {
 	s, window := &p.spans[0], int64(firstWindow)
 	for first := true; s.low < s.high && len(found.Events) < p.Limit && !p.full(); {
 		if found.Further = !first && time.Since(began) > p.time; found.Further {
@@ -167,9 +169,9 @@ func (p *searched) shown(s span, found *Found) *statement {
 }
 
 // look is window in a savepoint, since it may time out and others follow.
-func (p *searched) look(ctx context.Context, tx db, s span, limit int) (hits []Hit, err error) {
+func (p *searched) look(ctx context.Context, tx database.DB, s span, limit int) (hits []Hit, err error) {
 	before := p.bytes
-	err = tx.savepoint(ctx, func(tx db) (err error) {
+	err = tx.Savepoint(ctx, func(tx database.DB) (err error) {
 		hits, err = p.window(ctx, tx, s, limit)
 		return err
 	})
@@ -180,7 +182,7 @@ func (p *searched) look(ctx context.Context, tx db, s span, limit int) (hits []H
 }
 
 // window reads the hits of a span, until the page is full.
-func (p *searched) window(ctx context.Context, tx db, w span, limit int) ([]Hit, error) {
+func (p *searched) window(ctx context.Context, tx database.DB, w span, limit int) ([]Hit, error) {
 	s := p.statement(w.high, w.low, limit)
 	preview := `left(payload::text, ` + strconv.Itoa(previewChars) + `)`
 	if p.Whole {
@@ -220,7 +222,7 @@ func publisherOf(row string) string {
 // strays reports whether there are events of the time in the spans where none are expected,
 // or too many rows to find out quickly: it searches the keys of the partitions of that
 // time.
-func (p *searched) strays(ctx context.Context, tx db) (some bool, err error) {
+func (p *searched) strays(ctx context.Context, tx database.DB) (some bool, err error) {
 	s := new(statement)
 	// Not EXISTS, which is planned for the first of many.
 	s.add("SELECT count(*) > 0 FROM outcrier.history WHERE (false")
@@ -229,7 +231,7 @@ func (p *searched) strays(ctx context.Context, tx db) (some bool, err error) {
 	}
 	s.add(")")
 	p.where(s, " AND ")
-	err = tx.savepoint(ctx, func(tx db) error {
+	err = tx.Savepoint(ctx, func(tx database.DB) error {
 		if _, err := tx.Exec(ctx, `SET LOCAL statement_timeout = '200ms'`); err != nil {
 			return err
 		}

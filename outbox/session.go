@@ -10,6 +10,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // setting is a setting that our sessions fix, whatever the role, the database or the URL
@@ -121,9 +123,9 @@ FROM pg_catalog.unnest(ARRAY[`+strings.Join(names, ", ")+`]) AS s (name)`).ReadA
 //
 // With a pooler in between it sets nothing for the session: another client's transaction
 // may run in it next. Its statements run in transactions that set what they need, see
-// inSession.
+// database.InSession.
 func adopt(ctx context.Context, conn *pgx.Conn, want []setting) error {
-	ctx, cancel := within(ctx, pingLimit)
+	ctx, cancel := database.Within(ctx, pingLimit)
 	defer cancel()
 	state, err := inquire(ctx, conn.PgConn(), want)
 	switch {
@@ -132,12 +134,16 @@ func adopt(ctx context.Context, conn *pgx.Conn, want []setting) error {
 	case state.pooled && conn.Config().DefaultQueryExecMode == pgx.QueryExecModeCacheStatement:
 		return errPooler
 	case state.standby:
-		return ErrStandby
+		return database.ErrStandby
 	case len(state.differing) == 0:
 		return nil
 	case state.pooled:
-		conn.PgConn().CustomData()[localKey] = want
-		return inSession(ctx, conn, "", func(db) error {
+		names, values := make([]string, len(want)), make([]string, len(want))
+		for i, s := range want {
+			names[i], values[i] = s.name, s.value
+		}
+		database.SetLocally(conn, names, values)
+		return database.InSession(ctx, conn, DefaultSchema, func(database.DB) error {
 			inside, err := inquire(ctx, conn.PgConn(), want)
 			if err != nil {
 				return err
@@ -186,12 +192,8 @@ func refused(differing []setting, reason string) (err error) {
 	return err
 }
 
-const (
-	// localKey is the key of the settings that are set in each transaction of a connection,
-	// in its custom data.
-	localKey = "outcrier.local"
-	madeKey  = "outcrier.made"
-)
+// madeKey is the key of the time at which a connection was made, in its custom data.
+const madeKey = "outcrier.made"
 
 // madeAt returns when a connection of a pool of PoolConfig was made; now for others.
 func madeAt(conn *pgx.Conn) time.Time {
@@ -199,64 +201,6 @@ func madeAt(conn *pgx.Conn) time.Time {
 		return at
 	}
 	return time.Now()
-}
-
-// querier runs statements: a connection, a pool or a transaction.
-type querier interface {
-	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-// db runs statements on the outbox of a schema.
-type db struct {
-	querier
-	schema Schema
-}
-
-func (d db) Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error) {
-	return d.querier.Exec(ctx, d.schema.SQL(sql), args...)
-}
-
-func (d db) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	return d.querier.Query(ctx, d.schema.SQL(sql), args...)
-}
-
-func (d db) QueryRow(ctx context.Context, sql string, args ...any) pgx.Row {
-	return d.querier.QueryRow(ctx, d.schema.SQL(sql), args...)
-}
-
-// savepoint calls fn in a savepoint of the transaction d.
-func (d db) savepoint(ctx context.Context, fn func(db) error) error {
-	return pgx.BeginFunc(ctx, d.querier.(pgx.Tx), func(tx pgx.Tx) error { return fn(db{tx, d.schema}) })
-}
-
-// inSession calls fn with a db whose statements run under our settings: the connection
-// itself, or, with a pooler in between, a transaction.
-func inSession(ctx context.Context, conn *pgx.Conn, schema Schema, fn func(db) error) error {
-	if conn.PgConn().CustomData()[localKey] == nil {
-		return fn(db{conn, schema})
-	}
-	return inTransaction(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, schema, fn)
-}
-
-// inTransaction calls fn in a transaction under our settings.
-func inTransaction(ctx context.Context, conn *pgx.Conn, options pgx.TxOptions, schema Schema, fn func(db) error) error {
-	if options.AccessMode == "" {
-		options.AccessMode = pgx.ReadWrite
-	}
-	return pgx.BeginTxFunc(ctx, conn, options, func(tx pgx.Tx) error {
-		if want, local := conn.PgConn().CustomData()[localKey].([]setting); local {
-			names, values := make([]string, len(want)), make([]string, len(want))
-			for i, s := range want {
-				names[i], values[i] = s.name, s.value
-			}
-			if _, err := tx.Exec(ctx, setLocalSQL, names, values); err != nil {
-				return fmt.Errorf("set the transaction's settings: %w", err)
-			}
-		}
-		return fn(db{tx, schema})
-	})
 }
 
 // InTransaction calls fn in a transaction of a pool of PoolConfig, and commits it if fn
@@ -268,22 +212,7 @@ func InTransaction(ctx context.Context, pool *pgxpool.Pool, fn func(pgx.Tx) erro
 		return err
 	}
 	defer conn.Release()
-	return inTransaction(ctx, conn.Conn(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, "", func(tx db) error {
-		return fn(tx.querier.(pgx.Tx))
+	return database.InTransaction(ctx, conn.Conn(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, DefaultSchema, func(tx database.DB) error {
+		return fn(tx.Tx())
 	})
-}
-
-const setLocalSQL = `
-SELECT pg_catalog.set_config(($1::pg_catalog.text[])[i], ($2::pg_catalog.text[])[i], true)
-FROM pg_catalog.generate_series(1, pg_catalog.cardinality($1::pg_catalog.text[])) AS i
-WHERE pg_catalog.current_setting(($1::pg_catalog.text[])[i], true) OPERATOR(pg_catalog.<>) ($2::pg_catalog.text[])[i]`
-
-// inPool is inSession on a connection of a pool.
-func inPool(ctx context.Context, pool *pgxpool.Pool, schema Schema, fn func(db) error) error {
-	conn, err := pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	return inSession(ctx, conn.Conn(), schema, fn)
 }

@@ -11,6 +11,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // FileURL returns a placeholder for the URL of a database, which is in a file. This module
@@ -19,9 +21,6 @@ import (
 func FileURL(name string) string { return filePrefix + name }
 
 const filePrefix = "file:"
-
-// errNoURL is returned for a file without a URL.
-var errNoURL = errors.New("no URL")
 
 // ResolveURL returns the URL itself; for one that FileURL made, the present content of the
 // file.
@@ -35,7 +34,7 @@ func ResolveURL(url string) (string, error) {
 		return "", fmt.Errorf("read the database's URL: %w", err)
 	}
 	if url = strings.TrimSpace(string(text)); url == "" {
-		return "", fmt.Errorf("read the database's URL: %w: %s is empty", errNoURL, name)
+		return "", fmt.Errorf("read the database's URL: %w: %s is empty", database.ErrNoURL, name)
 	}
 	return url, nil
 }
@@ -95,7 +94,7 @@ func PoolFault(ctx context.Context, pool *pgxpool.Pool) error {
 	if !due {
 		return fault
 	}
-	ctx, cancel := within(ctx, pingLimit)
+	ctx, cancel := database.Within(ctx, pingLimit)
 	defer cancel()
 	config := pool.Config().ConnConfig
 	err := state.way.find(ctx, config)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Status is the state of a tail at one moment, with its counters since the process began.
@@ -161,7 +163,7 @@ func (t *Tail) compare(ctx context.Context, conn *pgx.Conn, c *clock) error {
 	if !c.at.IsZero() && time.Since(c.at) < clockEvery {
 		return nil
 	}
-	ctx, cancel := within(ctx, t.Silence)
+	ctx, cancel := database.Within(ctx, t.Silence)
 	defer cancel()
 	ahead, err := ClockAhead(ctx, conn)
 	if err != nil {
@@ -183,7 +185,7 @@ func (t *Tail) compare(ctx context.Context, conn *pgx.Conn, c *clock) error {
 // by.
 func ClockAhead(ctx context.Context, conn *pgx.Conn) (ahead time.Duration, err error) {
 	var shortest time.Duration
-	err = inSession(ctx, conn, "", func(q db) error {
+	err = database.InSession(ctx, conn, DefaultSchema, func(q database.DB) error {
 		for i := range 3 {
 			var there time.Time
 			asked := time.Now()

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // StreamSearch selects streams that the audit has on record.
@@ -121,7 +123,7 @@ func (a *Admin) Streams(ctx context.Context, s StreamSearch) (found StreamsFound
 	}
 	q.add(" ORDER BY "+column+" DESC, run DESC, stream DESC LIMIT ?", StreamPage+1)
 	where.add(" LIMIT ?", streamTotal)
-	err = a.read(ctx, func(tx db) error {
+	err = a.read(ctx, func(tx database.DB) error {
 		if found.Streams, err = rowsOf[StreamRow](ctx, tx, q.sql.String(), q.args...); err != nil {
 			return err
 		}
@@ -145,9 +147,9 @@ func (a *Admin) Streams(ctx context.Context, s StreamSearch) (found StreamsFound
 // second or so of being able to. It returns false if the stream is not open according to
 // the audit.
 func (a *Admin) EndStream(ctx context.Context, run, stream int64, requestedBy string) (open bool, err error) {
-	err = a.change(ctx, func(tx db) error {
+	err = a.change(ctx, func(tx database.DB) error {
 		const endSQL = `SELECT coalesce(outcrier.end_stream($1, $2, $3), false)`
-		return tx.QueryRow(ctx, endSQL, run, stream, clean(requestedBy)).Scan(&open)
+		return tx.QueryRow(ctx, endSQL, run, stream, database.Clean(requestedBy)).Scan(&open)
 	})
 	return open, err
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Survey is the state of an outbox in the database, without its events, at one moment.
@@ -47,10 +49,10 @@ SELECT count(deliver_at), count(problem), coalesce(extract(epoch FROM clock_time
 
 // Survey queries the database. It needs only the rights of outcrier_server.
 func (r Reader) Survey(ctx context.Context) (s Survey, err error) {
-	err = inPool(ctx, r.Pool, r.Schema, func(q db) error {
+	err = database.InPool(ctx, r.Pool, r.Schema, func(q database.DB) error {
 		var oldest, overdue float64
 		if err := q.QueryRow(ctx, inFlightSQL).Scan(&s.InFlight, &oldest, &s.Untimed); err != nil {
-			return fmt.Errorf("find the transactions in flight: %w", migrated(err))
+			return fmt.Errorf("find the transactions in flight: %w", database.Migrated(err))
 		}
 		var now time.Time
 		if err := q.QueryRow(ctx, defaultRowsSQL).Scan(&s.DefaultRows, &now); err != nil {

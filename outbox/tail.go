@@ -11,9 +11,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outcrier/outcrier/internal/outage"
+	"github.com/outcrier/outcrier/outbox/internal/database"
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
@@ -96,9 +96,6 @@ type Tail struct {
 	caughtUp, reading time.Time
 }
 
-// ErrNotMigrated is returned for a database without the outbox's schema.
-var ErrNotMigrated = errors.New("the outbox's tables are missing: run outcrier migrate up")
-
 // Run follows until ctx ends and returns its cause. It replaces a lost connection, with
 // growing pauses, for as long as it takes. It returns another error only if the first
 // connection fails for a reason that waiting does not remove, like an unknown database; see
@@ -139,12 +136,12 @@ func (t *Tail) Run(ctx context.Context) error {
 			return fmt.Errorf("follow the outbox: %s: %w", why, err)
 		}
 		pause := retry.next()
-		if failing.Fails(cause(err)) {
+		if failing.Fails(database.Cause(err)) {
 			said := "tail lost its connection"
 			if !followed {
 				said = "tail has no connection yet"
 			}
-			t.Log.WarnContext(ctx, said, "why", why, "err", oneLine(err), "retry_in", pause)
+			t.Log.WarnContext(ctx, said, "why", why, "err", database.OneLine(err), "retry_in", pause)
 		}
 		select {
 		case <-time.After(pause):
@@ -181,7 +178,7 @@ func (t *Tail) session(ctx context.Context, connected func()) error {
 		defer l.close(ctx)
 	}
 	if err := t.begin(ctx, conn); err != nil {
-		return migrated(err)
+		return database.Migrated(err)
 	}
 	connected()
 	err = t.follow(ctx, conn, l)
@@ -205,9 +202,9 @@ func (t *Tail) begin(ctx context.Context, conn *pgx.Conn) error {
 	if err := t.readKeys(ctx, conn); err != nil {
 		return err
 	}
-	ctx, cancel := within(ctx, t.Silence)
+	ctx, cancel := database.Within(ctx, t.Silence)
 	defer cancel()
-	return inSession(ctx, conn, t.Schema, func(q db) error {
+	return database.InSession(ctx, conn, t.Schema, func(q database.DB) error {
 		if err := refuseRowSecurity(ctx, q); err != nil {
 			return err
 		}
@@ -236,11 +233,11 @@ func (t *Tail) begin(ctx context.Context, conn *pgx.Conn) error {
 // settle returns the present history. If there are rows from another cluster it settles
 // them first, in several transactions.
 func (t *Tail) settle(ctx context.Context, conn *pgx.Conn) (uint32, error) {
-	ctx, cancel := within(ctx, settleLimit)
+	ctx, cancel := database.Within(ctx, settleLimit)
 	defer cancel()
 	for first := true; ; first = false {
 		var history *int64
-		err := inSession(ctx, conn, t.Schema, func(q db) error {
+		err := database.InSession(ctx, conn, t.Schema, func(q database.DB) error {
 			return q.QueryRow(ctx, `SELECT outcrier.settle()`).Scan(&history)
 		})
 		switch {
@@ -263,9 +260,9 @@ func (t *Tail) readKeys(ctx context.Context, conn *pgx.Conn) error {
 	if t.Keys == nil || time.Since(t.keysRead) < cmp.Or(t.keysEvery, keysEvery) {
 		return nil
 	}
-	ctx, cancel := within(ctx, t.Silence)
+	ctx, cancel := database.Within(ctx, t.Silence)
 	defer cancel()
-	if err := inSession(ctx, conn, t.Schema, func(q db) error { return t.Keys.Read(ctx, q.querier, q.schema) }); err != nil {
+	if err := database.InSession(ctx, conn, t.Schema, func(q database.DB) error { return t.Keys.Read(ctx, q.Querier, q.Schema) }); err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	t.keysRead = time.Now()
@@ -281,7 +278,7 @@ WHERE n.oid = (SELECT e.relnamespace FROM pg_class AS e WHERE e.oid = 'outcrier.
 	AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND row_security_active(c.oid)`
 
 // refuseRowSecurity returns an error if row security would make reads fail or hide rows.
-func refuseRowSecurity(ctx context.Context, q db) error {
+func refuseRowSecurity(ctx context.Context, q database.DB) error {
 	var tables *string
 	var role string
 	if err := q.QueryRow(ctx, rowSecuritySQL).Scan(&tables, &role); err != nil {
@@ -323,7 +320,7 @@ func (t *Tail) recheck(ctx context.Context, conn *pgx.Conn) error {
 
 // warnCache logs a warning if sessions cache ids: then ids no longer rise with the order of
 // appends. No event is lost by that.
-func (t *Tail) warnCache(ctx context.Context, q db) {
+func (t *Tail) warnCache(ctx context.Context, q database.DB) {
 	var cache int64
 	err := q.QueryRow(ctx, `SELECT seqcache FROM pg_sequence WHERE seqrelid = 'outcrier.event_id'::regclass`).Scan(&cache)
 	if err == nil && cache != 1 {
@@ -354,7 +351,7 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 			return err
 		}
 		if err := t.recheck(ctx, conn); err != nil {
-			return migrated(err)
+			return database.Migrated(err)
 		}
 		if err := t.readKeys(ctx, conn); err != nil {
 			return err
@@ -370,7 +367,7 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 		if errors.Is(err, errReset) {
 			t.continuing, requested = false, nil
 			if err := t.begin(ctx, conn); err != nil {
-				return migrated(err)
+				return database.Migrated(err)
 			}
 			continue
 		}
@@ -532,9 +529,9 @@ func (t *Tail) read(ctx context.Context, conn *pgx.Conn, few bool, r *request) (
 
 // verify validates the tail's own position.
 func (t *Tail) verify(ctx context.Context, conn *pgx.Conn) (verified position.Position, err error) {
-	ctx, cancel := within(ctx, t.Silence)
+	ctx, cancel := database.Within(ctx, t.Silence)
 	defer cancel()
-	err = inSession(ctx, conn, t.Schema, func(q db) (err error) {
+	err = database.InSession(ctx, conn, t.Schema, func(q database.DB) (err error) {
 		var reason Reason
 		verified, reason, err = verify(ctx, q, t.position, nil)
 		if err == nil && reason != "" {
@@ -549,13 +546,13 @@ func (t *Tail) verify(ctx context.Context, conn *pgx.Conn) (verified position.Po
 func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, r *request, asked time.Time) (to position.Position, s snapshot, events int, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	watchdog := time.AfterFunc(t.Silence, func() { cancel(errSilent) })
+	watchdog := time.AfterFunc(t.Silence, func() { cancel(database.ErrSilent) })
 	defer watchdog.Stop()
 
 	began, whole := time.Now(), false
 	erasures := t.watchErasures(began)
 	defer erasures.close(ctx)
-	err = inSession(ctx, conn, t.Schema, func(q db) (err error) {
+	err = database.InSession(ctx, conn, t.Schema, func(q database.DB) (err error) {
 		to, s, err = read(ctx, q, t.position, few, t.around, r, func(r Read) error {
 			watchdog.Reset(t.Silence)
 			if r.To.Removal != t.position.Removal {
@@ -593,14 +590,3 @@ func (t *Tail) readOnce(ctx context.Context, conn *pgx.Conn, few bool, r *reques
 
 // slowRead is longer than a read that visits few rows takes.
 const slowRead = 20 * time.Millisecond
-
-// migrated returns ErrNotMigrated for errors that a missing schema causes, and err
-// otherwise.
-func migrated(err error) error {
-	var pg *pgconn.PgError
-	// undefined_table, undefined_function, invalid_schema_name
-	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42883" || pg.Code == "3F000") {
-		return fmt.Errorf("%w (%w)", ErrNotMigrated, err)
-	}
-	return err
-}

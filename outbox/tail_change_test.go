@@ -39,7 +39,7 @@ func TestTail_ForgetsWhatIsChanged(t *testing.T) {
 			t.Parallel()
 			url := outboxtest.URL(t)
 			pool := outboxtest.Pool(t, url)
-			tails := []*outbox.Tail{{URL: url, IdleTurn: time.Minute}, {URL: url, IdleTurn: time.Minute}}
+			tails := []*outbox.Tail{{URL: url, IdleTurn: time.Hour}, {URL: url, IdleTurn: time.Hour}}
 			var collectors []*collector
 			for _, tail := range tails {
 				collectors = append(collectors, follow(t, tail))
@@ -55,12 +55,8 @@ func TestTail_ForgetsWhatIsChanged(t *testing.T) {
 			} else {
 				exec(t, pool, change, ids[0])
 			}
-			changed := time.Now()
-			for i, c := range collectors {
+			for _, c := range collectors {
 				eventually(t, func() bool { return c.forgets() == 1 })
-				if took := time.Since(changed); took > 5*time.Second {
-					t.Errorf("tail %d was told after %v", i, took)
-				}
 			}
 			// A position from before is validated at once, at each tail, without any
 			// append.
@@ -134,18 +130,14 @@ func TestTail_ForgetsLateAndAmongMany(t *testing.T) {
 func TestTail_StartsAnewWithAReset(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	tail := &outbox.Tail{URL: url, IdleTurn: time.Minute}
+	tail := &outbox.Tail{URL: url, IdleTurn: time.Hour}
 	c := follow(t, tail)
 	for n := 1; n <= 3; n++ {
 		before := here(t, pool)
 		ids := addNow(t, pool, "a", n*300) // few, and many
 		asleep(t, pool, 1)
 		exec(t, pool, `SELECT outcrier.reset()`)
-		reset := time.Now()
 		eventually(t, func() bool { return c.started() == n+1 })
-		if took := time.Since(reset); took > 5*time.Second {
-			t.Errorf("it started after %v", took)
-		}
 		c.mu.Lock()
 		start := c.starts[n]
 		c.mu.Unlock()
@@ -250,7 +242,7 @@ func TestTail_RechecksWhatItStandsOn(t *testing.T) {
 			t.Parallel()
 			url := outboxtest.URL(t)
 			pool := outboxtest.Pool(t, url)
-			tail := &outbox.Tail{URL: url, IdleTurn: time.Minute, Wake: wake}
+			tail := &outbox.Tail{URL: url, IdleTurn: time.Hour, Wake: wake}
 			c := follow(t, tail)
 			ids := addNow(t, pool, "a", 2)
 			eventually(t, func() bool { return slices.Equal(c.ids(), ids) })

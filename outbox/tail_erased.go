@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outcrier/outcrier/outbox/internal/database"
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
@@ -45,13 +46,13 @@ func (w *erasureWatch) found(ctx context.Context, to position.Position) (found b
 	if w.failed || time.Now().Before(w.tail.blind) || time.Since(w.looked) < cmp.Or(w.tail.erasedEvery, erasedEvery) {
 		return false
 	}
-	ctx, cancel := within(ctx, min(pingLimit, w.tail.Silence/2))
+	ctx, cancel := database.Within(ctx, min(pingLimit, w.tail.Silence/2))
 	defer cancel()
 	err := w.look(ctx, to, &found)
 	if err != nil {
 		w.failed, w.tail.blind = true, time.Now().Add(blindFor)
-		if w.tail.unwatched.Fails(cause(err)) {
-			w.tail.Log.WarnContext(ctx, "can't look for erasures while many events are read", "err", oneLine(err))
+		if w.tail.unwatched.Fails(database.Cause(err)) {
+			w.tail.Log.WarnContext(ctx, "can't look for erasures while many events are read", "err", database.OneLine(err))
 		}
 	} else if failures, lasted := w.tail.unwatched.Ends(); failures > 0 {
 		w.tail.Log.InfoContext(ctx, "erasures are looked for again while many events are read", "after", lasted, "failures", failures)
@@ -80,7 +81,7 @@ func (w *erasureWatch) look(ctx context.Context, to position.Position, found *bo
 		}
 		w.seen = to.Given
 	}
-	return inSession(ctx, w.conn, w.tail.Schema, func(q db) error {
+	return database.InSession(ctx, w.conn, w.tail.Schema, func(q database.DB) error {
 		var text string
 		var newest uint64
 		if err := q.QueryRow(ctx, erasedSQL, w.seen.Max, w.seen.Except).Scan(&text, &newest, found); err != nil {

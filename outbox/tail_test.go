@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
@@ -109,9 +110,9 @@ func follow(t *testing.T, tail *outbox.Tail) *collector {
 
 func eventually(t testing.TB, what func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !what(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testkit.Deadline); !what(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("it did not happen within 20 s")
+			t.Fatalf("it did not happen within %v", testkit.Deadline)
 		}
 	}
 }
@@ -249,7 +250,7 @@ func TestTail_DeliversOnceHoweverRowsAreWritten(t *testing.T) {
 func TestTail_OpenTransactionsDelayNothing(t *testing.T) {
 	url, other := outboxtest.URL(t), outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	tail := &outbox.Tail{URL: url, IdleTurn: time.Minute}
+	tail := &outbox.Tail{URL: url, IdleTurn: time.Hour}
 	c := follow(t, tail)
 	long, elsewhere, reading := begin(t, pool), begin(t, connection(t, other)), begin(t, pool)
 	owed := add(t, long, "long")
@@ -258,12 +259,8 @@ func TestTail_OpenTransactionsDelayNothing(t *testing.T) {
 	exec(t, reading, `SELECT pg_current_xact_id()`)
 	var want []int64
 	for range 5 {
-		began := time.Now()
 		want = append(want, addNow(t, pool, "short", 1)...)
 		eventually(t, func() bool { return len(c.ids()) == len(want) })
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("delivery took %v beside open transactions", took)
-		}
 	}
 	commit(t, long)
 	c.wantIDs(t, tail, append(want, owed))

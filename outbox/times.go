@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"github.com/outcrier/outcrier/outbox/internal/database"
 	"github.com/outcrier/outcrier/outbox/position"
 	"math"
 	"sort"
@@ -70,7 +71,7 @@ func (m *Times) enter(ctx context.Context) (leave func(), err error) {
 
 // before returns a position before all events that were appended at t or later, at a tail
 // whose position is w. The caller has the turn.
-func (m *Times) before(ctx context.Context, q db, history uint32, t time.Time, w position.Position) (position.Position, error) {
+func (m *Times) before(ctx context.Context, q database.DB, history uint32, t time.Time, w position.Position) (position.Position, error) {
 	// A minute to spare: ids and times rise together, give or take that.
 	const fromSQL = `SELECT outcrier.id_at($1::timestamptz - interval '1 minute'), coalesce((SELECT max(id) FROM outcrier.event), 0)`
 	var from, newest int64
@@ -116,7 +117,7 @@ func (m *Times) near(history uint32, from, newest int64) bool {
 // those older than all events of the partition of t and later ones, all. The second says
 // nothing more of what there is. It is for what retention removes: a position that has less
 // than that would have its reader told of a gap.
-func far(ctx context.Context, q db, history uint32, from int64, t time.Time, w position.Position) (position.Position, error) {
+func far(ctx context.Context, q database.DB, history uint32, from int64, t time.Time, w position.Position) (position.Position, error) {
 	if w.History == 0 {
 		var err error
 		if w, err = here(ctx, q, history); err != nil {
@@ -154,7 +155,7 @@ LEFT JOIN LATERAL (
 // lowest returns an xid that no event has which was appended at t or later and is not in
 // progress: they have that one or larger ones, today and later. It is not above the xid of
 // any transaction that is in progress now. Their ids begin with from, which is near.
-func (m *Times) lowest(ctx context.Context, q db, from int64, t time.Time) (xid uint64, err error) {
+func (m *Times) lowest(ctx context.Context, q database.DB, from int64, t time.Time) (xid uint64, err error) {
 	// Rows that were loaded by hand are of no transaction, and come at any time.
 	const settledSQL = `SELECT EXISTS (SELECT FROM outcrier.event WHERE xid = '3' AND id >= $1)`
 	var settled bool
@@ -168,7 +169,7 @@ func (m *Times) lowest(ctx context.Context, q db, from int64, t time.Time) (xid 
 }
 
 // read has the chunks from an id on.
-func (m *Times) read(ctx context.Context, q db, from int64) error {
+func (m *Times) read(ctx context.Context, q database.DB, from int64) error {
 	number := from / chunkEvents
 	if begin := number * chunkEvents; begin < m.first {
 		older := Times{first: begin, next: begin}
@@ -190,7 +191,7 @@ SELECT id / $4, min(xid), max(id), count(*) FROM (
 ) AS e GROUP BY 1 ORDER BY 1`
 
 // extend reads what there is from next on and below an id.
-func (m *Times) extend(ctx context.Context, q db, end int64) error {
+func (m *Times) extend(ctx context.Context, q database.DB, end int64) error {
 	for {
 		// A snapshot that is older than the one of the chunks sees no more than they do.
 		var unseen uint64
@@ -231,7 +232,7 @@ func (m *Times) extend(ctx context.Context, q db, end int64) error {
 }
 
 // of returns the smallest xid of the events from t on, whose ids begin with from.
-func (m *Times) of(ctx context.Context, q db, from int64, t time.Time) (xid uint64, err error) {
+func (m *Times) of(ctx context.Context, q database.DB, from int64, t time.Time) (xid uint64, err error) {
 	const partSQL = `
 SELECT pg_snapshot_xmin(pg_current_snapshot()), (
 	SELECT min(xid) FROM (SELECT xid FROM outcrier.event WHERE id >= $1 AND id < $2 AND created_at >= $3 OFFSET 0) AS e

@@ -8,6 +8,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // TrendSearch selects what a trend counts.
@@ -70,7 +72,7 @@ func (a *Admin) trend(ctx context.Context, s TrendSearch, sample float64) (trend
 	if err != nil {
 		return trend, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
-	err = a.read(ctx, func(tx db) error {
+	err = a.read(ctx, func(tx database.DB) error {
 		var oldest *time.Time
 		var now time.Time
 		var blocks float64
@@ -102,7 +104,7 @@ SELECT clock_timestamp(), (SELECT created_at FROM outcrier.event WHERE topic <> 
 }
 
 // count fills the series.
-func (t *Trend) count(ctx context.Context, tx db, by string, page *searched, percent float64, buckets int) error {
+func (t *Trend) count(ctx context.Context, tx database.DB, by string, page *searched, percent float64, buckets int) error {
 	type counted struct {
 		Bucket int
 		Name   string

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // unsentWindow is how many events one statement compares with the streams.
@@ -28,7 +30,7 @@ func (a *Admin) Unsent(ctx context.Context, s Search) (found Found, err error) {
 	if err != nil {
 		return found, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
-	err = a.read(ctx, func(tx db) error {
+	err = a.read(ctx, func(tx database.DB) error {
 		if err := page.begin(ctx, tx); err != nil {
 			return err
 		}
@@ -51,7 +53,7 @@ ORDER BY h.id DESC
 LIMIT 50;`
 
 // unsent reads a page from bound down to floor, for about as long as a search may take.
-func (p *searched) unsent(ctx context.Context, tx db, patience time.Duration) (found Found, err error) {
+func (p *searched) unsent(ctx context.Context, tx database.DB, patience time.Duration) (found Found, err error) {
 	found.Events, found.ScannedTo = []Hit{}, p.floor
 	low, top := p.floor, p.bound
 	for began := time.Now(); low < top; {
@@ -93,7 +95,7 @@ func (p *searched) candidates(low, top int64) *statement {
 // unsentOf reads the candidates that no stream was sent. A topic can be selected only by
 // patterns whose part before the first star is the topic or one above it, so the streams
 // are found by a hash of that.
-func (p *searched) unsentOf(ctx context.Context, tx db, candidates *statement, limit int) ([]Hit, error) {
+func (p *searched) unsentOf(ctx context.Context, tx database.DB, candidates *statement, limit int) ([]Hit, error) {
 	q := &statement{args: candidates.args}
 	q.sql.WriteString(`
 WITH e AS MATERIALIZED (` + candidates.sql.String() + `), s AS MATERIALIZED (

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/outcrier/outcrier/outbox/internal/database"
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
@@ -30,7 +31,7 @@ FROM (SELECT 1) AS one LEFT JOIN LATERAL (
 
 // verify validates a position of the present history, for a reader of these topics; nil is
 // all. It returns the position with the newest removal.
-func verify(ctx context.Context, q db, p position.Position, topics []Pattern) (position.Position, Reason, error) {
+func verify(ctx context.Context, q database.DB, p position.Position, topics []Pattern) (position.Position, Reason, error) {
 	var id *int64
 	var createdAt *time.Time
 	var next, forgotten uint64
@@ -85,7 +86,7 @@ func withinArgs(p position.Position) (highest *uint64, except []uint64) {
 }
 
 // newestAnchor returns the newest anchor in the table, or a if there is none.
-func newestAnchor(ctx context.Context, q db, a position.Anchor) (position.Anchor, error) {
+func newestAnchor(ctx context.Context, q database.DB, a position.Anchor) (position.Anchor, error) {
 	var xid uint64
 	var id int64
 	var createdAt time.Time
@@ -137,7 +138,7 @@ SELECT EXISTS (
 
 // missed reports whether events of the topics were removed that the reader at p has not
 // received, and whose removal it does not know of.
-func missed(ctx context.Context, q db, p position.Position, topics []Pattern) (missed bool, err error) {
+func missed(ctx context.Context, q database.DB, p position.Position, topics []Pattern) (missed bool, err error) {
 	if topics == nil {
 		topics = []Pattern{"**"}
 	}

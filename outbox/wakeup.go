@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/internal/outage"
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // listener is a tail's side of the adaptive wake-up: writers notify only when a tail
@@ -70,7 +71,7 @@ const (
 // listen is called before the first read of a connection: so each commit is either in that
 // read or causes a notification.
 func listen(ctx context.Context, conn *pgx.Conn, schema Schema, limit time.Duration, log *slog.Logger) (*listener, error) {
-	ctx, cancel := within(ctx, limit)
+	ctx, cancel := database.Within(ctx, limit)
 	defer cancel()
 	l := &listener{conn: conn, schema: schema, channel: string(schema.orDefault()), limit: limit, log: log}
 	if _, err := conn.Exec(ctx, `LISTEN `+pgx.Identifier{l.channel}.Sanitize()); err != nil {
@@ -96,8 +97,8 @@ func (l *listener) selfTest(ctx context.Context, url string) {
 			switch {
 			case err != nil && l.test != "":
 				l.test = ""
-				if l.failing.Fails(cause(err)) {
-					l.log.WarnContext(ctx, "LISTEN can't be tested", "err", oneLine(err), "retry_in", every)
+				if l.failing.Fails(database.Cause(err)) {
+					l.log.WarnContext(ctx, "LISTEN can't be tested", "err", database.OneLine(err), "retry_in", every)
 				}
 			case err == nil:
 				if failures, lasted := l.failing.Ends(); failures > 0 {
@@ -117,7 +118,7 @@ func (l *listener) selfTest(ctx context.Context, url string) {
 		}
 	case l.test == "" && (l.testedAt.IsZero() || time.Since(l.testedAt) >= every):
 		l.test = "test " + strconv.FormatInt(time.Now().UnixNano(), 36)
-		ctx, stop := within(ctx, l.limit)
+		ctx, stop := database.Within(ctx, l.limit)
 		result, test := make(chan error, 1), l.test
 		l.testing, l.stop = result, stop
 		go func() {
@@ -132,7 +133,7 @@ func notify(ctx context.Context, url, channel, payload string) error {
 	if err != nil {
 		return err
 	}
-	err = inSession(ctx, conn, "", func(q db) error {
+	err = database.InSession(ctx, conn, DefaultSchema, func(q database.DB) error {
 		_, err := q.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, payload)
 		return err
 	})
@@ -204,9 +205,9 @@ func (l *listener) crowded(ctx context.Context) (crowded bool, err error) {
 		return false, nil
 	}
 	l.overtaken, l.looked = false, time.Now()
-	ctx, cancel := within(ctx, l.limit)
+	ctx, cancel := database.Within(ctx, l.limit)
 	defer cancel()
-	err = inSession(ctx, l.conn, l.schema, func(q db) error { return q.QueryRow(ctx, crowdSQL).Scan(&crowded) })
+	err = database.InSession(ctx, l.conn, l.schema, func(q database.DB) error { return q.QueryRow(ctx, crowdSQL).Scan(&crowded) })
 	return crowded, err
 }
 
@@ -291,9 +292,9 @@ func (l *listener) note(payload string, waiting bool) {
 // of is answered with its next notification: until then, writers notify.
 func (l *listener) answer(ctx context.Context) error {
 	l.take(ctx)
-	ctx, cancel := within(ctx, l.limit)
+	ctx, cancel := database.Within(ctx, l.limit)
 	defer cancel()
-	return inSession(ctx, l.conn, l.schema, func(q db) error {
+	return database.InSession(ctx, l.conn, l.schema, func(q database.DB) error {
 		if l.notified > 0 {
 			if _, err := q.Exec(ctx, `SELECT outcrier.answer_wake_up($1)`, l.notified); err != nil {
 				return err

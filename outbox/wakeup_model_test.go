@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // wakeUpModel is the protocol of wake-ups as a small machine, of which every order of
@@ -528,7 +530,7 @@ func TestWakeUp_NoneIsLost(t *testing.T) {
 		{tails: 2, writers: 1, transactions: 2, walledNextval: true},
 		{tails: 2, writers: 2, transactions: 2, crashes: 1},
 	}
-	if !testing.Short() {
+	if testkit.Long() {
 		models = append(models, wakeUpModel{tails: 2, writers: 2, transactions: 3})
 	}
 	for _, m := range models {

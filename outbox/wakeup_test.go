@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
@@ -57,14 +58,14 @@ func TestWakeUp_ReadNamesTheNextXID(t *testing.T) {
 	}
 }
 
-// With an idle turn of a minute, only a notification can be what wakes it.
+// With an idle turn of an hour, only a notification can be what wakes it.
 func TestWakeUp_WakesASleepingTail(t *testing.T) {
 	for _, isolation := range []pgx.TxIsoLevel{pgx.ReadCommitted, pgx.RepeatableRead, pgx.Serializable} {
 		t.Run(string(isolation), func(t *testing.T) {
 			t.Parallel()
 			url := outboxtest.URL(t)
 			pool := outboxtest.Pool(t, url)
-			tail := &outbox.Tail{URL: url, IdleTurn: time.Minute}
+			tail := &outbox.Tail{URL: url, IdleTurn: time.Hour}
 			c := follow(t, tail)
 			var want []int64
 			for range 3 {
@@ -76,12 +77,8 @@ func TestWakeUp_WakesASleepingTail(t *testing.T) {
 				exec(t, tx, `SELECT count(*) FROM outcrier.event`)
 				asleep(t, pool, 1)
 				want = append(want, add(t, tx, "a"))
-				committed := time.Now()
 				commit(t, tx)
 				eventually(t, func() bool { return len(c.ids()) == len(want) })
-				if took := time.Since(committed); took > 2*time.Second {
-					t.Errorf("delivery to a sleeping tail took %v", took)
-				}
 			}
 			if got := c.ids(); !slices.Equal(got, want) {
 				t.Errorf("delivered are %v, want %v", got, want)
@@ -98,7 +95,7 @@ func TestWakeUp_WakesASleepingTail(t *testing.T) {
 func TestWakeUp_TransactionThatWroteBeforeTheRequestIsNotSleptOver(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	tail := &outbox.Tail{URL: url, IdleTurn: time.Minute}
+	tail := &outbox.Tail{URL: url, IdleTurn: time.Hour}
 	c := follow(t, tail)
 	const unanswered = `SELECT coalesce(pg_sequence_last_value('outcrier.wake_request'), 0) > coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`
 	var want []int64
@@ -122,12 +119,8 @@ func TestWakeUp_TransactionThatWroteBeforeTheRequestIsNotSleptOver(t *testing.T)
 	eventually(t, func() bool { return ask1[bool](t, pool, unanswered) })
 	reads := tail.Status().Reads
 	eventually(t, func() bool { return tail.Status().Reads > reads+3 })
-	committed := time.Now()
 	commit(t, tx)
 	c.wantIDs(t, tail, want)
-	if took := time.Since(committed); took > 5*time.Second {
-		t.Errorf("delivery took %v", took)
-	}
 }
 
 func TestWakeUp_WritersDoNotNotifyWhileTheTailIsAwake(t *testing.T) {
@@ -167,8 +160,8 @@ func leftInPeace(t *testing.T, url string, writers int, settings string) {
 		if ask1[bool](t, control, notifying) {
 			peace = time.Now()
 		}
-		if time.Since(began) > 20*time.Second {
-			t.Errorf("%d writers notify for ever: %d commits in 20 seconds", writers, commits.Load())
+		if time.Since(began) > testkit.Deadline {
+			t.Errorf("%d writers notify for ever: %d commits in %v", writers, commits.Load(), testkit.Deadline)
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
@@ -202,7 +195,7 @@ func TestWakeUp_CrowdOfSlowWritersIsLeftInPeace(t *testing.T) {
 func TestWakeUp_TailSleepsBetweenEventsThatAreFew(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	tail := &outbox.Tail{URL: url, Turn: time.Minute, IdleTurn: time.Minute}
+	tail := &outbox.Tail{URL: url, Turn: time.Hour, IdleTurn: time.Hour}
 	c := follow(t, tail)
 	var want []int64
 	for range 5 {
@@ -217,7 +210,7 @@ func TestWakeUp_TailSleepsBetweenEventsThatAreFew(t *testing.T) {
 func TestWakeUp_WakesTwoTails(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	tails := []*outbox.Tail{{URL: url, IdleTurn: time.Minute}, {URL: url, IdleTurn: time.Minute}}
+	tails := []*outbox.Tail{{URL: url, IdleTurn: time.Hour}, {URL: url, IdleTurn: time.Hour}}
 	var collectors []*collector
 	for _, tail := range tails {
 		collectors = append(collectors, follow(t, tail))
@@ -226,12 +219,8 @@ func TestWakeUp_WakesTwoTails(t *testing.T) {
 	for range 5 {
 		asleep(t, pool, 2)
 		want = append(want, addNow(t, pool, "a", 1)...)
-		for i, c := range collectors {
-			began := time.Now()
+		for _, c := range collectors {
 			eventually(t, func() bool { return len(c.ids()) == len(want) })
-			if took := time.Since(began); took > 2*time.Second {
-				t.Errorf("tail %d was woken after %v", i, took)
-			}
 		}
 	}
 	for i, c := range collectors {
@@ -261,7 +250,7 @@ func TestWakeUp_OffIsCaughtByTheIdleTurn(t *testing.T) {
 func TestWakeUp_IsNotNeededByAPollingTail(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	tail := &outbox.Tail{URL: url, Wake: outbox.WakePoll, IdleTurn: time.Minute}
+	tail := &outbox.Tail{URL: url, Wake: outbox.WakePoll, IdleTurn: time.Hour}
 	c := follow(t, tail)
 	c.wantIDs(t, tail, addNow(t, pool, "a", 2))
 	if asked := ask[*int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request')`); asked[0] != nil {

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // Why says whether a person was sent an event, and if not why not.
@@ -82,7 +84,7 @@ func (a *Admin) Why(ctx context.Context, subject string, id int64) (why Why, err
 		return why, fmt.Errorf("%w: %w", ErrSearch, err)
 	}
 	why = Why{Subject: subject, Event: id, Streams: []WhyStream{}}
-	err = a.read(ctx, func(tx db) error {
+	err = a.read(ctx, func(tx database.DB) error {
 		var xid string
 		err := tx.QueryRow(ctx, whyEventSQL, id).Scan(&xid, &why.Topic, &why.Type, &why.CreatedAt)
 		if errors.Is(err, pgx.ErrNoRows) {

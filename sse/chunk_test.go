@@ -52,7 +52,7 @@ func TestChunks_OnlyAnOrderlyEndIsComplete(t *testing.T) {
 						why := <-c.ended
 						c.response.mu.Lock()
 						defer c.response.mu.Unlock()
-						if _, complete := unchunk(c.response.sent); complete != test.complete {
+						if _, complete, _ := unchunk(c.response.sent, nil); complete != test.complete {
 							t.Errorf("ended with %v, it is complete: %v", why, complete)
 						}
 						if got := Orderly(why); test.complete && !got {
@@ -79,7 +79,7 @@ func TestChunks_ARefusedStreamIsComplete(t *testing.T) {
 		}
 		c.response.mu.Lock()
 		defer c.response.mu.Unlock()
-		if text, complete := unchunk(c.response.sent); !complete || !strings.HasSuffix(string(text), "data: {\"reason\":\"full\"}\n\n") {
+		if text, complete, _ := unchunk(c.response.sent, nil); !complete || !strings.HasSuffix(string(text), "data: {\"reason\":\"full\"}\n\n") {
 			t.Errorf("complete: %v, %q", complete, text)
 		}
 	})

@@ -233,8 +233,7 @@ func (s *server) commit(topic string, n int) []outbox.Event {
 type response struct {
 	mu       sync.Mutex
 	sent     []byte
-	writes   [][]byte // as text, which is known so far
-	known    int
+	ends     []int         // how much was sent after each Write
 	blocked  chan struct{} // until it is closed, nothing can be written
 	deadline time.Time
 	moved    chan struct{} // closed when the deadline moves
@@ -319,9 +318,7 @@ func (w *response) Write(p []byte) (int, error) {
 		return 0, w.err
 	}
 	w.sent = append(w.sent, p...)
-	text := w.text()
-	w.writes = append(w.writes, slices.Clone(text[w.known:]))
-	w.known = len(text)
+	w.ends = append(w.ends, len(w.sent))
 	return len(p), nil
 }
 
@@ -330,33 +327,39 @@ func (w *response) Write(p []byte) (int, error) {
 func (w *response) text() []byte { return w.textOf(w.sent) }
 
 func (w *response) textOf(sent []byte) []byte {
-	if w.in != nil {
-		return asSSE(sent)
-	}
-	if w.chunked {
-		sent, _ = unchunk(sent)
-	}
-	if !bytes.HasPrefix(sent, []byte("\x1f\x8b")) {
-		return sent
-	}
-	r, err := gzip.NewReader(bytes.NewReader(sent))
-	if err != nil {
-		panic(err)
-	}
-	text, err := io.ReadAll(r)
-	if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) { // which it is while it goes on
-		panic(err)
-	}
+	text, _ := w.textUpTo(sent, nil)
 	return text
 }
 
+// textUpTo returns the text of sent, and how long it was when sent ended at each of ends, which
+// rise. Sent is decoded once: a test with thousands of writes has no time to do it for each.
+func (w *response) textUpTo(sent []byte, ends []int) (text []byte, lengths []int) {
+	if w.in != nil {
+		return asSSE(sent, ends)
+	}
+	if w.chunked {
+		sent, _, ends = unchunk(sent, ends)
+	}
+	if !bytes.HasPrefix(sent, []byte("\x1f\x8b")) {
+		return sent, ends
+	}
+	return decompress(sent, ends)
+}
+
 // unchunk reads a chunked body as far as it goes (RFC 9112, 7.1), and reports whether it
-// is complete. It panics where the server would never write so.
-func unchunk(body []byte) (text []byte, complete bool) {
+// is complete; lengths are those of the text when the body ended at each of ends. It panics
+// where the server would never write so.
+func unchunk(body []byte, ends []int) (text []byte, complete bool, lengths []int) {
+	defer func() {
+		for range len(ends) - len(lengths) {
+			lengths = append(lengths, len(text))
+		}
+	}()
+	all := len(body)
 	for len(body) > 0 {
 		header, rest, whole := bytes.Cut(body, []byte("\r\n"))
 		if !whole {
-			return text, false
+			return text, false, lengths
 		}
 		size, err := strconv.ParseUint(string(header), 16, 31)
 		if err != nil || len(header) > 1 && header[0] == '0' {
@@ -366,19 +369,74 @@ func unchunk(body []byte) (text []byte, complete bool) {
 			if string(rest) != "\r\n" {
 				panic(fmt.Sprintf("behind the last chunk stands %q", rest))
 			}
-			return text, true
+			return text, true, lengths
 		}
 		n := min(int(size), len(rest))
+		begins := all - len(rest)
+		for len(lengths) < len(ends) && ends[len(lengths)] <= begins+n {
+			lengths = append(lengths, len(text)+max(0, ends[len(lengths)]-begins))
+		}
 		text = append(text, rest[:n]...)
 		if body = rest[n:]; len(body) < 2 {
-			return text, false
+			return text, false, lengths
 		}
 		if string(body[:2]) != "\r\n" {
 			panic(fmt.Sprintf("a chunk ends with %q", body[:2]))
 		}
 		body = body[2:]
 	}
-	return text, false
+	return text, false, lengths
+}
+
+// decompress returns the text of a gzip stream that may go on, and how long it was when the
+// stream ended at each of ends.
+func decompress(sent []byte, ends []int) (text []byte, lengths []int) {
+	from := &piecewise{sent: sent, ends: ends}
+	from.passed = func() { lengths = append(lengths, len(text)) }
+	r, err := gzip.NewReader(from)
+	for buf := make([]byte, 32<<10); err == nil; {
+		var n int
+		n, err = r.Read(buf)
+		text = append(text, buf[:n]...)
+	}
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) { // the latter while it goes on
+		panic(err)
+	}
+	for range len(ends) - len(lengths) {
+		lengths = append(lengths, len(text))
+	}
+	for i, end := range ends {
+		if !bytes.HasSuffix(sent[:end], []byte("\x00\x00\xff\xff")) { // in the middle of a block: it shows what it has
+			begun, _ := decompress(sent[:end], nil)
+			lengths[i] = len(begun)
+		}
+	}
+	return text, lengths
+}
+
+// piecewise is a reader of sent that stops at each of ends. It calls passed when it is asked for
+// more: whoever reads has made all that it can of the bytes before.
+type piecewise struct {
+	sent   []byte
+	at     int
+	ends   []int
+	passed func()
+}
+
+func (r *piecewise) Read(p []byte) (int, error) {
+	for len(r.ends) > 0 && r.ends[0] <= r.at {
+		r.passed()
+		r.ends = r.ends[1:]
+	}
+	to := len(r.sent)
+	if len(r.ends) > 0 {
+		to = r.ends[0]
+	}
+	n := copy(p, r.sent[r.at:to])
+	if r.at += n; n == 0 {
+		return 0, io.EOF
+	}
+	return n, nil
 }
 
 func (w *response) Flush() error { return nil }
@@ -435,7 +493,11 @@ func (c *client) parse() ([]ssetest.Event, *ssetest.Parser) {
 	synctest.Wait()
 	c.response.mu.Lock()
 	defer c.response.mu.Unlock()
-	for _, w := range c.response.writes {
+	text, ends := c.response.textUpTo(c.response.sent, c.response.ends)
+	begin := 0
+	for _, end := range ends {
+		w := text[begin:end]
+		begin = end
 		comments := w
 		if end := bytes.LastIndex(w, []byte("\n\n")); end >= 0 {
 			comments = w[end+len("\n\n"):]
@@ -446,7 +508,7 @@ func (c *client) parse() ([]ssetest.Event, *ssetest.Parser) {
 			}
 		}
 	}
-	events, p := ssetest.Parse(c.response.text())
+	events, p := ssetest.Parse(text)
 	if len(p.Strange) > 0 {
 		c.t.Errorf("strange lines: %q", p.Strange)
 	}

@@ -12,20 +12,29 @@ import (
 )
 
 // asSSE is what a stream of SSE would be that says the same as the frames of a WebSocket, as
-// far as they have come. It panics where the server would never write so.
-func asSSE(sent []byte) []byte {
-	text := []byte(": outcrier\n")
+// far as they have come; lengths are those of the text when sent ended at each of ends. It panics
+// where the server would never write so.
+func asSSE(sent []byte, ends []int) (text []byte, lengths []int) {
+	text = []byte(": outcrier\n")
+	defer func() {
+		for range len(ends) - len(lengths) {
+			lengths = append(lengths, len(text))
+		}
+	}()
 	r, position := bytes.NewReader(sent), ""
 	for r.Len() > 0 {
 		h, err := ws.ReadHeader(r)
 		if err != nil || int64(r.Len()) < h.Length {
-			return text // in the middle
+			return text, lengths // in the middle
 		}
 		if err := ws.CheckHeader(h, ws.StateClientSide); err != nil || !h.Fin {
 			panic(fmt.Sprintf("%v: %+v", err, h))
 		}
 		payload := make([]byte, h.Length)
 		_, _ = io.ReadFull(r, payload)
+		for len(lengths) < len(ends) && ends[len(lengths)] < len(sent)-r.Len() {
+			lengths = append(lengths, len(text))
+		}
 		switch h.OpCode {
 		case ws.OpText:
 			var event string
@@ -38,7 +47,7 @@ func asSSE(sent []byte) []byte {
 			panic(fmt.Sprintf("%+v", h))
 		}
 	}
-	return text
+	return text, lengths
 }
 
 // messageAsSSE is the event that a message is, empty for a heartbeat, and its position. That

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	_ "time/tzdata" // for TZ in an image that has no file but the program
 )
 
 // The exit codes of run.

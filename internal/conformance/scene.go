@@ -25,7 +25,7 @@ type Scene struct {
 var Scenes = []Scene{
 	{
 		Name: "crash", Text: "Twelve times the server is killed under load, as by `kill -9`, and another one takes its place. Each client comes back to it with the last id that it was given, and goes on from there.",
-		play: repeated(12, func(ctx context.Context, s *Stage, _ int) error {
+		play: repeated(12, 4, func(ctx context.Context, s *Stage, _ int) error {
 			if s.Crash != nil {
 				return s.Crash(ctx, s.to)
 			}
@@ -35,23 +35,23 @@ var Scenes = []Scene{
 	},
 	{
 		Name: "reset", Text: "Twenty-five times all connections are reset under load.",
-		play: repeated(25, func(_ context.Context, s *Stage, _ int) error { s.each((*network).reset); return nil }),
+		play: repeated(25, 6, func(_ context.Context, s *Stage, _ int) error { s.each((*network).reset); return nil }),
 	},
 	{
 		Name: "cut", Text: "Fourteen times all connections break within one event, at each place of it: within its data, at the end of the line, within the id, at the end of it, and after the blank line. By turns they are closed and reset. What was cut is given again, and what was whole is not.",
-		play: repeated(2*len(places), func(ctx context.Context, s *Stage, i int) error {
+		play: repeated(2*len(places), len(places), func(ctx context.Context, s *Stage, i int) error {
 			cutAt(ctx, s, places[i%len(places)], i%4 >= 2)
 			return nil
 		}),
 	},
 	{
 		Name: "last byte", Text: "Twice all connections break before the last byte of an event, the blank line. The event was not given, though its id was complete: a client that takes an id when it reads its line loses the event.",
-		play: repeated(2, func(ctx context.Context, s *Stage, i int) error { cutAt(ctx, s, lastByte, i > 0); return nil }),
+		play: repeated(2, 2, func(ctx context.Context, s *Stage, i int) error { cutAt(ctx, s, lastByte, i > 0); return nil }),
 	},
 	{
 		Name: "drain", Text: "Three times the server stops in order under load: it ends the streams, and another one takes its place.",
 		needs: func(s *Stage) bool { return s.Drain != nil },
-		play:  repeated(3, func(ctx context.Context, s *Stage, _ int) error { return s.Drain(ctx, s.to) }),
+		play:  repeated(3, 2, func(ctx context.Context, s *Stage, _ int) error { return s.Drain(ctx, s.to) }),
 	},
 	{
 		Name: "payloads", Text: "Payloads that parsers stumble over: line breaks of every kind between the tokens and in strings, separators beyond ASCII, NUL, byte order marks, what looks like fields, astral characters, deep nests. Each arrives as it was appended, as one event.",
@@ -106,12 +106,16 @@ var Scenes = []Scene{
 	},
 }
 
-// repeated does something so many times under load, and after each waits until all
-// clients are back.
-func repeated(times int, what func(ctx context.Context, s *Stage, i int) error) func(context.Context, *Stage) error {
+// repeated does something so many times under load, or few times on a stage that has few, and
+// after each waits until all clients are back.
+func repeated(times, few int, what func(ctx context.Context, s *Stage, i int) error) func(context.Context, *Stage) error {
 	return func(ctx context.Context, s *Stage) error {
+		n := times
+		if s.Few {
+			n = few
+		}
 		return s.underLoad(ctx, func(ctx context.Context) error {
-			for i := range times {
+			for i := range n {
 				if err := what(ctx, s, i); err != nil {
 					return err
 				}

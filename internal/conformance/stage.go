@@ -29,7 +29,10 @@ type Stage struct {
 	Pause time.Duration
 	// Quiet is how long the scene of that name is, by default 3 s.
 	Quiet time.Duration
-	Log   func(format string, args ...any)
+	// Few has each scene do what it does a few times only, but at each place of an event: enough to
+	// find a server that is wrong always, and not one that is wrong now and then.
+	Few bool
+	Log func(format string, args ...any)
 
 	clients  []*Client
 	networks []*network // of each client its own

@@ -20,6 +20,10 @@ import (
 // Deadline is how long a test waits for anything: long enough for a busy machine.
 const Deadline = time.Minute
 
+// Long reports whether tests that have a long form run it: make test-long sets TEST_LONG. The
+// short form, which make test runs, holds the same promise with fewer histories, or for less time.
+func Long() bool { return os.Getenv("TEST_LONG") != "" }
+
 // Eventually waits until is returns true. Where it does not within Deadline, the test fails
 // and names the condition.
 func Eventually(t testing.TB, what string, is func() bool) {

@@ -23,7 +23,7 @@ func TestMutants(t *testing.T) {
 	}
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
-			test := exec.Command("go", "test", "-overlay", m.overlay(t, root), "-short", "-count=1", "-run", "TestTorture$|TestHistory|TestJoin_(AheadThrough|EventCommitted)|TestSubscription_RecallMeets", "./internal/torture", "./sse")
+			test := exec.Command("go", "test", "-overlay", m.overlay(t, root), "-count=1", "-run", "TestTorture$|TestHistory|TestJoin_(AheadThrough|EventCommitted)|TestSubscription_RecallMeets", "./internal/torture", "./sse")
 			test.Dir = root
 			output, err := test.CombinedOutput()
 			if err == nil {

@@ -19,6 +19,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
@@ -83,8 +84,8 @@ func execute(t *testing.T, url string, statements ...string) {
 	}
 }
 
-// size is how many events a torture must commit: TORTURE_EVENTS, which make torture sets, or
-// twice as many as the mutants are found by.
+// size is how many events a torture must commit: TORTURE_EVENTS, which make torture sets, or as
+// many as the mutants are found by, ten times as many in make test-long.
 func size(t *testing.T) int64 {
 	if text := os.Getenv("TORTURE_EVENTS"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
@@ -93,10 +94,10 @@ func size(t *testing.T) int64 {
 		}
 		return n
 	}
-	if testing.Short() {
-		return 20_000
+	if testkit.Long() {
+		return 200_000
 	}
-	return 40_000
+	return 20_000
 }
 
 // seed is TORTURE_SEED, or a new one; it is printed.

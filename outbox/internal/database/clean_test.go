@@ -1,4 +1,4 @@
-package outbox
+package database
 
 import (
 	"strings"
@@ -12,15 +12,15 @@ func FuzzClean(f *testing.F) {
 	f.Add("ann")
 	f.Add("\x00\xff\ufffd" + strings.Repeat("é", 600))
 	f.Fuzz(func(t *testing.T, text string) {
-		got := clean(text)
+		got := Clean(text)
 		if !utf8.ValidString(got) || strings.Contains(got, "\x00") || len(got) > 1000 {
 			t.Fatalf("%q", got)
 		}
 		if utf8.ValidString(text) && !strings.Contains(text, "\x00") && len(text) <= 1000 && got != text {
 			t.Fatalf("%q became %q", text, got)
 		}
-		if clean(got) != got {
-			t.Fatalf("%q, then %q", got, clean(got))
+		if Clean(got) != got {
+			t.Fatalf("%q, then %q", got, Clean(got))
 		}
 	})
 }
