@@ -2,7 +2,7 @@
 // program's own server: a Node is what "outcrier serve" runs.
 //
 //	                ┌───────────────────────── Node.Run ─────────────────────────┐
-//	INSERT INTO     │ outbox.Tail ─→ sse.Hub ─→ sse.Streamer ─→ streams          │
+//	INSERT INTO     │ outbox.Tail ─→ hub.Hub ─→ sse.Streamer ─→ streams          │
 //	outbox … ─→ Postgres                            ↑                            │
 //	                │ outbox.Schedule, Retention,   │                            │
 //	                │ Audit, the keys of tokens     │                            │
@@ -40,6 +40,7 @@ import (
 	_ "github.com/outcrier/outcrier/outbox/jsonschema" // POST /events and the catalogue hold payloads to schemas
 	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/hub"
 )
 
 // Node is one server process's part of an outbox: it follows the table and serves
@@ -47,7 +48,7 @@ import (
 type Node struct {
 	config   Config
 	pool     *pgxpool.Pool
-	hub      *sse.Hub
+	hub      *hub.Hub
 	tail     *outbox.Tail
 	streamer *sse.Streamer
 	audit    *outbox.Audit // nil without
@@ -137,7 +138,7 @@ func (n *Node) wire() {
 	// and the rest is always left to appends and to the node's own work.
 	connections := int(n.pool.Config().MaxConns)
 	n.appends = fair.NewQueue(connections/2, 1)
-	n.hub = sse.NewHub(&sse.Buffer{
+	n.hub = hub.New(&hub.Buffer{
 		Past: traced.Past(reader), Bytes: c.ReplayBuffer, Replays: max(1, connections/2), Starts: max(1, connections/4),
 	})
 	n.tail.Keys = n.hub.Keys

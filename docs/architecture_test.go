@@ -68,10 +68,10 @@ func TestArchitecture_NamesWhatThereIs(t *testing.T) {
 			continue
 		}
 		switch parts[1] {
-		case "outbox", "sse", "wire", "auth", "migrations":
+		case "outbox", "sse", "hub", "wire", "auth", "migrations":
 			found++
 			folder := parts[1]
-			if folder == "wire" {
+			if folder == "hub" || folder == "wire" {
 				folder = "sse/" + folder
 			}
 			if !names(t, folder)[parts[2][1:]] {

@@ -15,6 +15,7 @@ import (
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/hub"
 )
 
 func (n *node) post(t *testing.T, body string, headers ...string) answer {
@@ -211,7 +212,7 @@ func TestAppend_WhatMayPassIsToBeTriedAgain(t *testing.T) {
 	for code, says := range map[sqlError]string{"40001": "again", "40P01": "again", "57P01": "not available", "23505": "not available"} {
 		var log lines
 		config := handlers.Config{
-			Streamer: sse.NewStreamer(sse.NewHub(&sse.Buffer{}), nil), Access: handlers.Access{Open: true}, MaxBody: maxBody,
+			Streamer: sse.NewStreamer(hub.New(&hub.Buffer{}), nil), Access: handlers.Access{Open: true}, MaxBody: maxBody,
 			Log:    slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 			Append: func(context.Context, []outbox.Draft) ([]int64, error) { return nil, fmt.Errorf("append: %w", code) },
 		}

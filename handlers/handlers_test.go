@@ -24,6 +24,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/hub"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -58,9 +59,9 @@ func newNode(t *testing.T, change func(*node)) *node {
 	n := &node{database: outboxtest.URL(t), start: (*httptest.Server).Start, access: handlers.Access{Open: true}}
 	n.pool = outboxtest.Pool(t, n.database)
 	n.log = slog.New(slog.NewTextHandler(io.Discard, nil))
-	hub := sse.NewHub(&sse.Buffer{Past: outbox.Reader{Pool: n.pool}})
-	n.tail = &outbox.Tail{URL: n.database, Start: hub.Start, Deliver: hub.Deliver, Keys: hub.Keys}
-	n.streamer = sse.NewStreamer(hub, nil)
+	h := hub.New(&hub.Buffer{Past: outbox.Reader{Pool: n.pool}})
+	n.tail = &outbox.Tail{URL: n.database, Start: h.Start, Deliver: h.Deliver, Keys: h.Keys}
+	n.streamer = sse.NewStreamer(h, nil)
 	if change != nil {
 		change(n)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/hub"
 )
 
 // TestModule_IsForPagesOfAllOrigins looks at what browsers need to import the module
@@ -73,7 +74,7 @@ func TestModule_LoadsWhatIsServed(t *testing.T) {
 func TestModule_LeavesOtherPathsToHome(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	server := httptest.NewServer(handlers.New(handlers.Config{
-		Streamer: sse.NewStreamer(sse.NewHub(&sse.Buffer{}), log), TailStatus: new(outbox.Tail).Status, Log: log, Access: handlers.Access{Open: true},
+		Streamer: sse.NewStreamer(hub.New(&hub.Buffer{}), log), TailStatus: new(outbox.Tail).Status, Log: log, Access: handlers.Access{Open: true},
 		Home: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
 	}))
 	defer server.Close()

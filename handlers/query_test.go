@@ -17,11 +17,12 @@ import (
 	"github.com/outcrier/outcrier/internal/units"
 	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
 // idle has the keys of positions.
-var idle = sse.NewStreamer(sse.NewHub(&sse.Buffer{}), nil)
+var idle = sse.NewStreamer(hub.New(&hub.Buffer{}), nil)
 
 // parsed is parseRequest of a raw query, as net/http would hand it over.
 func parsed(query, lastEventID string, poll, token bool) (sse.Request, error) {

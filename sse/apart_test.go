@@ -132,14 +132,14 @@ func TestPoll_FailsWhileTheTailIsElsewhere(t *testing.T) {
 }
 
 // Memory answers for the history that it is of, and no other.
-func TestRing_ResumesBesideItsOwnHistoryOnly(t *testing.T) {
+func TestBuffer_ResumesBesideItsOwnHistoryOnly(t *testing.T) {
 	s := newServer(0)
 	lost, now := forked(s)
-	if _, ok := s.Hub.Buffer.resumes(lost, lost); !ok {
+	if _, ok := s.Hub.Buffer.Resumes(lost, lost); !ok {
 		t.Error("a position of its own is not known")
 	}
 	s.Hub.Start(now)
-	if _, ok := s.Hub.Buffer.resumes(now, lost); ok {
+	if _, ok := s.Hub.Buffer.Resumes(now, lost); ok {
 		t.Error("a new position is joined to the old history")
 	}
 }

@@ -1,14 +1,13 @@
-// Package sse is the live half of Outcrier: it turns the tail's reads into frames
-// of Server-Sent Events (HTML Standard, 9.2) and brings them to any number of
-// streams.
+// Package sse serves streams: it brings the hub's frames to any number of readers, as
+// Server-Sent Events (HTML Standard, 9.2) and otherwise.
 //
 // # Concepts
 //
-// A [wire.Frame] is an event in wire form, encoded once for all who follow it. The [Hub]
-// takes the tail's reads and queues their frames at the subscriptions whose topics
-// match. A [Subscription] is one reader's place in the hub, with a bounded queue.
-//
-// The [Buffer] is the replay buffer: it holds the newest frames.
+// The package has two packages beneath it. The [hub.Hub] takes the tail's reads and queues
+// their frames at the subscriptions whose topics match; its [hub.Buffer], the replay buffer,
+// holds the newest frames. How events look on the wire is the encoder's alone (package
+// [wire]): plain SSE, compressed, in batches, or as the messages of a WebSocket. A
+// [wire.Frame] is encoded once for all who follow it.
 //
 // The [Streamer] serves streams. Each goes the same way:
 //
@@ -36,29 +35,24 @@
 // window is over, and then writes them as one event: a JSON array of the frames' shared
 // bytes, whose id is the position after the last of them.
 //
-// How events look on the wire is the encoder's alone (package [wire]): plain SSE,
-// compressed, in batches, or as the messages of a WebSocket. What the client of a WebSocket
-// sends waits in an inbox until the stream's goroutine has time for it: then the topics
-// change, at a position that the client learns.
+// What the client of a WebSocket sends waits in an inbox until the stream's goroutine has
+// time for it: then the topics change, at a position that the client learns.
 //
 // # Invariants
 //
-//   - An event is either in W or queued: registering and copying W are one step.
-//   - The hub waits for no reader, and a queue has a limit.
-//   - What waits in a queue is in the replay buffer as well, or was until that was last
-//     refilled: all queues together hold no more than another replay buffer.
+// Those of the hub are in package [hub]. Of streams:
+//
 //   - A stream's last id is at every moment the position of the events that were sent on
 //     it.
 //   - Whole events leave in one write; no write that waits is without a deadline.
 //   - One goroutine at a time has a stream.
 //   - The tail says when events were erased or changed. From then on no reader receives
-//     events that were read earlier, except in one write that already waits for it: the
-//     replay buffer and all queues are emptied, and a count is raised by which a page, a
-//     batch or a poll knows that it is older.
+//     events that were read earlier, except in one write that already waits for it: by the
+//     hub's count of erasures a page, a batch or a poll knows that it is older.
 //   - Events on no topic, which report erasures, go to no stream. Positions advance over
 //     them.
 //
-// The package knows no SQL and no HTTP routes: [Past] is its interface to the table,
+// The package knows no SQL and no HTTP routes: [hub.Past] is its interface to the table,
 // [Writer] that to a response. The way of an event from function to function is in
 // docs/architecture.md. Why connections are taken over, why gzip is shared, why there
 // is a replay buffer: docs/decisions, 8 to 10 and 14.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -294,7 +295,7 @@ func TestErase_FailsUnlessPagesOfPollsAreDiscarded(t *testing.T) {
 
 // late is a table whose pages take some time to arrive after they were read.
 type late struct {
-	Past
+	hub.Past
 	takes func() time.Duration
 }
 
@@ -540,7 +541,7 @@ func TestErase_ReplaysGetOnThroughMany(t *testing.T) {
 }
 
 // sized is a table that takes its time by the size of a page: 64 events in 3 ms.
-type sized struct{ Past }
+type sized struct{ hub.Past }
 
 func (p sized) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	page, err := p.Past.Replay(ctx, leg, filter, limit, bytes)

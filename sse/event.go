@@ -21,11 +21,11 @@ func (s *Streamer) Event(ctx context.Context, id int64) (event outbox.Event, bef
 		}
 		all := earliest
 		all.Given = position.Set{Max: math.MaxInt64, Except: []uint64{}}
-		page, erasures, err := s.Hub.Buffer.replayTable(ctx, outbox.Range{From: earliest, To: all, After: id - 1}, anyTopic, 1, 0)
+		page, erasures, err := s.Hub.Buffer.ReplayTable(ctx, outbox.Range{From: earliest, To: all, After: id - 1}, anyTopic, 1, 0)
 		if err != nil {
 			return event, before, after, false, err
 		}
-		if s.Hub.Buffer.erasures.Load() != erasures {
+		if s.Hub.Erasures() != erasures {
 			continue
 		}
 		for _, e := range page.Events {

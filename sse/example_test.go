@@ -14,6 +14,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -36,9 +37,9 @@ func Example() {
 	}
 	defer pool.Close()
 
-	hub := sse.NewHub(&sse.Buffer{Past: outbox.Reader{Pool: pool}})
-	tail := &outbox.Tail{URL: url, Connected: pool.Reset, Start: hub.Start, Deliver: hub.Deliver, Keys: hub.Keys}
-	streamer := sse.NewStreamer(hub, nil)
+	h := hub.New(&hub.Buffer{Past: outbox.Reader{Pool: pool}})
+	tail := &outbox.Tail{URL: url, Connected: pool.Reset, Start: h.Start, Deliver: h.Deliver, Keys: h.Keys}
+	streamer := sse.NewStreamer(h, nil)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -120,9 +121,9 @@ func (w *world) read(from position.Position) outbox.Read {
 }
 
 // leg are the events of a leg, from the replay buffer if it has them, else from the table.
-func (w *world) leg(buffer *Buffer, leg outbox.Range) (events []outbox.Event) {
-	if page, ok := buffer.page(nil, leg, anything, 1<<30, 1<<30, func(*wire.Frame) int { return 1 }); ok && page.done {
-		for _, f := range page.frames {
+func (w *world) leg(buffer *hub.Buffer, leg outbox.Range) (events []outbox.Event) {
+	if page, ok := buffer.Page(nil, leg, anything, 1<<30, 1<<30, func(*wire.Frame) int { return 1 }); ok && page.Done {
+		for _, f := range page.Frames {
 			events = append(events, *f.Event)
 		}
 		return events
@@ -135,11 +136,14 @@ func (w *world) leg(buffer *Buffer, leg outbox.Range) (events []outbox.Event) {
 	return page.Events
 }
 
+// onNoTopic reports whether an event is a marker, which no reader receives.
+func onNoTopic(e outbox.Event) bool { return e.Topic == "" }
+
 var anything = outbox.Filter{Topics: []outbox.Pattern{"**"}}
 
 // follower is a hub and the tail that feeds it, part by part.
 type follower struct {
-	hub *Hub
+	hub *hub.Hub
 	at  position.Position
 	// parts are the parts of the present read that are still to come.
 	parts []outbox.Read
@@ -185,7 +189,7 @@ type reader struct {
 	got      []int64
 
 	node   *follower
-	sub    *Subscription
+	sub    *hub.Subscription
 	joined join
 }
 
@@ -202,7 +206,7 @@ func (r *reader) give(t *rapid.T, w *world, e outbox.Event, at position.Position
 
 // connect opens a stream at a node, which is dropped after most events.
 func (r *reader) connect(t *rapid.T, w *world, n *follower, most int) {
-	sub, at, err := n.hub.Subscribe(context.Background(), anything, wire.CloudEvents)
+	sub, at, err := n.hub.Subscribe(context.Background(), anything, wire.CloudEvents, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -232,10 +236,10 @@ func (r *reader) replay(t *rapid.T, w *world, given, at position.Position, most 
 
 // live takes what the hub has queued; the stream is dropped after most events.
 func (r *reader) live(t *rapid.T, w *world, most int) {
-	var state queueState
+	var state hub.State
 	for more := true; more; {
 		var frames []*wire.Frame
-		frames, state, more = r.sub.take(nil)
+		frames, state, more = r.sub.Take(nil)
 		for _, f := range frames {
 			if !r.joined.admit(f) {
 				continue
@@ -248,15 +252,15 @@ func (r *reader) live(t *rapid.T, w *world, most int) {
 			r.give(t, w, *f.Event, r.joined.at)
 		}
 	}
-	if state == behind {
-		at, _ := r.sub.rejoin()
+	if state == hub.Behind {
+		at, _ := r.sub.Rejoin()
 		r.replay(t, w, r.joined.at, at, most)
 	}
 }
 
 // beat writes the position down, as a quiet stream does.
 func (r *reader) beat() {
-	if at, idle := r.sub.idle(); idle {
+	if at, idle := r.sub.Idle(); idle {
 		r.joined.idle(at)
 	}
 	r.position = sealed(r.joined.at)
@@ -303,7 +307,7 @@ func giveEachEventOnce(t *rapid.T) {
 	w := &world{committed: map[int64]written{}}
 	var nodes []*follower
 	for range 2 {
-		n := &follower{hub: newHub(&Buffer{Bytes: rapid.SampledFrom([]int{-1, 2000, 10_000, 0}).Draw(t, "ring")}), told: map[int64]bool{}}
+		n := &follower{hub: newHub(&hub.Buffer{Bytes: rapid.SampledFrom([]int{-1, 2000, 10_000, 0}).Draw(t, "ring")}), told: map[int64]bool{}}
 		n.strips = rapid.Bool().Draw(t, "strips")
 		n.hub.QueueFrames = rapid.IntRange(1, 20).Draw(t, "queue")
 		n.hub.Start(n.at)

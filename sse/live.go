@@ -3,6 +3,7 @@ package sse
 import (
 	"context"
 
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -21,7 +22,7 @@ func (t *stream) live(ctx context.Context) error {
 		// The stream is behind: its queue is gone, and the events are replayed from the
 		// table.
 		received := t.joined.at
-		w, restarted := t.sub.rejoin()
+		w, restarted := t.sub.Rejoin()
 		if restarted {
 			var err error
 			if received, w, err = t.revalidate(ctx, received, w); err != nil {
@@ -42,28 +43,28 @@ func (t *stream) follow(ctx context.Context) error {
 	var frames []*wire.Frame
 	for {
 		t.clearCalls()
-		taken, state, more := t.sub.take(frames[:0])
+		taken, state, more := t.sub.Take(frames[:0])
 		frames = taken
 		if len(frames) > 0 {
 			t.borrow()
 		}
 		t.putAll(frames)
 		clear(frames)
-		if state != behind && t.inbox.hasMessages() {
+		if state != hub.Behind && t.inbox.hasMessages() {
 			isBehind, err := t.changeLive(ctx)
 			if err != nil {
 				return err
 			}
 			if isBehind {
-				state = behind
+				state = hub.Behind
 			}
 		}
 		if err := t.flush(); err != nil {
 			return err
 		}
-		wake := (<-chan struct{})(t.sub.wake)
+		wake := t.sub.Wake()
 		switch {
-		case state == behind:
+		case state == hub.Behind:
 			return nil
 		case more:
 			wake = always
@@ -113,8 +114,8 @@ func (t *stream) put(f *wire.Frame) {
 // beat keeps the stream alive, and the reader's position up to date: a quiet
 // stream must not be resumed from where it began.
 func (t *stream) beat() {
-	if hub, idle := t.sub.idle(); idle {
-		t.joined.idle(hub)
+	if w, idle := t.sub.Idle(); idle {
+		t.joined.idle(w)
 	}
 	t.beatAt(t.joined.at)
 }

@@ -58,12 +58,11 @@ const (
 func (p *pages) next(ctx context.Context, leg outbox.Range) (next page, err error) {
 	limit := p.limit(ctx)
 	size := func(f *wire.Frame) int { return f.Size(p.request.Format) }
-	erasures := p.Hub.Buffer.erasures.Load()
-	if read, ok := p.Hub.Buffer.page(p.frames, leg, p.request.Filter, largePage, p.unused(), size); ok {
+	erasures := p.Hub.Erasures()
+	if read, ok := p.Hub.Buffer.Page(p.frames, leg, p.request.Filter, largePage, p.unused(), size); ok {
 		p.ahead = nil // the page read ahead is in the replay buffer by now
-		p.Hub.Buffer.memory.count(len(read.frames))
-		p.frames = read.frames
-		return page{frames: read.frames, after: read.after, done: read.done, erasures: erasures}, nil
+		p.frames = read.Frames
+		return page{frames: read.Frames, after: read.After, done: read.Done, erasures: erasures}, nil
 	}
 	err = p.persist(ctx, "replay", func(ctx context.Context) error {
 		if p.ahead == nil {
@@ -98,7 +97,7 @@ func (p *pages) limit(ctx context.Context) int {
 	case p.lane != nil && !prompt:
 		p.slow()
 	case p.lane == nil && prompt:
-		p.lane, _ = p.Hub.Buffer.lanes.TryEnter(ctx)
+		p.lane, _ = p.Hub.Buffer.TryLane(ctx)
 	}
 	if p.lane != nil {
 		return largePage
@@ -123,7 +122,7 @@ func (p *pages) read(ctx context.Context, leg outbox.Range, limit int) page {
 	if limit == largePage {
 		bytes = 0
 	}
-	read, erasures, err := p.Hub.Buffer.replayTable(ctx, leg, p.request.Filter, limit, bytes)
+	read, erasures, err := p.Hub.Buffer.ReplayTable(ctx, leg, p.request.Filter, limit, bytes)
 	return page{table: read, after: read.After, done: read.Done, erasures: erasures, err: err}
 }
 
@@ -131,7 +130,7 @@ func (p *pages) read(ctx context.Context, leg outbox.Range, limit int) page {
 // be sent. The next page is small then, so that it is soon read and sent, however many
 // erasures there are.
 func (p *pages) stale(page *page) bool {
-	if p.Hub.Buffer.erasures.Load() == page.erasures {
+	if p.Hub.Erasures() == page.erasures {
 		return false
 	}
 	p.restart()

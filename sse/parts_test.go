@@ -6,6 +6,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -15,10 +16,10 @@ func TestJoin_AheadThroughAReadInParts(t *testing.T) {
 	at := func(max uint64, except ...uint64) position.Position {
 		return position.Position{Given: position.Set{Max: max, Except: except}, Anchor: position.Anchor{XID: max}}
 	}
-	hub := newHub(&Buffer{Bytes: -1})
-	hub.Start(at(10))
+	h := newHub(&hub.Buffer{Bytes: -1})
+	h.Start(at(10))
 	filter := outbox.Filter{Topics: []outbox.Pattern{"**"}}
-	sub, w, err := hub.Subscribe(t.Context(), filter, wire.Payload)
+	sub, w, err := h.Subscribe(t.Context(), filter, wire.Payload, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,8 +38,8 @@ func TestJoin_AheadThroughAReadInParts(t *testing.T) {
 		for i := range part.Events {
 			part.Events[i].Topic = "a"
 		}
-		hub.Deliver(part)
-		frames, _, _ := sub.take(nil)
+		h.Deliver(part)
+		frames, _, _ := sub.Take(nil)
 		for _, f := range frames {
 			if !joined.admit(f) {
 				continue
@@ -58,8 +59,8 @@ func TestJoin_AheadThroughAReadInParts(t *testing.T) {
 		t.Errorf("given were %v, not %v", given, want)
 	}
 
-	hub.Deliver(outbox.Read{From: to, To: at(40), First: true, Last: true, Events: []outbox.Event{{ID: 7, XID: 40, Topic: "a"}}})
-	frames, _, _ := sub.take(nil)
+	h.Deliver(outbox.Read{From: to, To: at(40), First: true, Last: true, Events: []outbox.Event{{ID: 7, XID: 40, Topic: "a"}}})
+	frames, _, _ := sub.Take(nil)
 	if len(frames) != 1 || !joined.admit(frames[0]) || joined.ahead {
 		t.Errorf("the stream is still ahead after the hub has read past it")
 	}

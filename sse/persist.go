@@ -75,7 +75,7 @@ func (t *stream) persistAt(ctx context.Context, what string, w position.Position
 	var last error
 	err := t.persist(ctx, what, func(ctx context.Context) error {
 		if errors.Is(last, outbox.ErrApart) {
-			w, _ = t.sub.rejoin()
+			w, _ = t.sub.Rejoin()
 		}
 		last = fn(ctx, w)
 		return last

@@ -8,6 +8,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -72,7 +73,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	if request.Until != "" {
 		return s.upTo(ctx, request, limit)
 	}
-	sub, w, err := s.Hub.Subscribe(ctx, request.Filter, request.Format)
+	sub, w, err := s.Hub.Subscribe(ctx, request.Filter, request.Format, nil)
 	if err != nil {
 		return Polled{}, err
 	}
@@ -81,7 +82,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	if err != nil {
 		return Polled{}, err
 	}
-	p := poll{request: request, filter: request.Filter, limit: limit, events: []json.RawMessage{}, from: received, erasures: s.Hub.Buffer.erasures.Load()}
+	p := poll{request: request, filter: request.Filter, limit: limit, events: []json.RawMessage{}, from: received, erasures: s.Hub.Erasures()}
 	// A gap that was found stays one, whatever is found later.
 	revalidate := func(received position.Position) (position.Position, error) {
 		received, found, err := s.validate(ctx, received, request.Filter, w)
@@ -119,14 +120,14 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 			behind = p.follow(ctx, sub, &joined, waitFor, s.draining)
 			received = joined.at
 		}
-		if p.stale(s.Hub.Buffer) {
-			p.restart(s.Hub.Buffer)
+		if p.stale(s.Hub) {
+			p.restart(s.Hub)
 			received = p.from
 		} else if !behind || len(p.events) > 0 {
 			break
 		}
 		var restarted bool
-		if w, restarted = sub.rejoin(); restarted {
+		if w, restarted = sub.Rejoin(); restarted {
 			if received, err = revalidate(received); err != nil {
 				return Polled{}, err
 			}
@@ -169,14 +170,14 @@ type poll struct {
 }
 
 // stale reports whether some of the events may have been erased since they were read.
-func (p *poll) stale(buffer *Buffer) bool {
-	return len(p.events) > 0 && buffer.erasures.Load() != p.erasures
+func (p *poll) stale(h *hub.Hub) bool {
+	return len(p.events) > 0 && h.Erasures() != p.erasures
 }
 
 // restart begins again at from. The answer is a small one then, so that it is soon read and
 // sent, however many erasures there are.
-func (p *poll) restart(buffer *Buffer) {
-	p.erasures = buffer.erasures.Load()
+func (p *poll) restart(h *hub.Hub) {
+	p.erasures = h.Erasures()
 	p.events, p.size, p.noRoom = p.events[:0], 0, false
 	p.limit = min(p.limit, smallPage)
 	p.request.Filter, p.live = p.filter, nil
@@ -225,7 +226,7 @@ func (p *poll) add(e *outbox.Event) bool {
 }
 
 // replay adds the events of w that the reader lacks, and returns the position after them.
-func (p *poll) replay(ctx context.Context, past Past, received, w position.Position) (position.Position, error) {
+func (p *poll) replay(ctx context.Context, past hub.Past, received, w position.Position) (position.Position, error) {
 	for _, leg := range outbox.Ranges(received, w) {
 		for done := false; !done; {
 			page, err := past.Replay(ctx, leg, p.request.Filter, p.limit-len(p.events), 0)
@@ -256,9 +257,9 @@ func (p *poll) replay(ctx context.Context, past Past, received, w position.Posit
 
 // follow adds the frames that the hub queues. It waits for the first until over, or not at
 // all if over is nil. It reports whether the subscription is behind.
-func (p *poll) follow(ctx context.Context, sub *Subscription, joined *join, over, draining <-chan struct{}) (isBehind bool) {
+func (p *poll) follow(ctx context.Context, sub *hub.Subscription, joined *join, over, draining <-chan struct{}) (isBehind bool) {
 	for {
-		frames, state, more := sub.take(nil)
+		frames, state, more := sub.Take(nil)
 		for _, f := range frames {
 			if p.full() {
 				return false
@@ -270,7 +271,7 @@ func (p *poll) follow(ctx context.Context, sub *Subscription, joined *join, over
 			}
 		}
 		switch {
-		case state == behind:
+		case state == hub.Behind:
 			return true
 		case more:
 			continue
@@ -279,7 +280,7 @@ func (p *poll) follow(ctx context.Context, sub *Subscription, joined *join, over
 			break
 		}
 		select {
-		case <-sub.wake:
+		case <-sub.Wake():
 		case <-over:
 			over = nil
 		case <-draining:
@@ -288,8 +289,8 @@ func (p *poll) follow(ctx context.Context, sub *Subscription, joined *join, over
 			return false
 		}
 	}
-	if hub, idle := sub.idle(); idle {
-		joined.idle(hub)
+	if w, idle := sub.Idle(); idle {
+		joined.idle(w)
 	}
 	return false
 }

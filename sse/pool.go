@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -244,9 +245,9 @@ func (t *stream) endNow(why error) {
 	}
 }
 
-// notify calls a worker for the frames that wait in the subscription, or, with now, takes
+// Notify calls a worker for the frames that wait in the subscription, or, with now, takes
 // them itself.
-func (t *stream) notify(now bool) {
+func (t *stream) Notify(now bool) {
 	if !now {
 		t.call(callFrames)
 		return
@@ -268,22 +269,22 @@ func (t *stream) call(why uint32) {
 
 // called records why the stream is needed, and reports whether the caller must find it a
 // worker. A stream with a goroutine of its own finds the reason when it would park.
-func (t *stream) called(why uint32) bool {
+func (p *parked) called(why uint32) bool {
 	for {
-		old := t.state.Load()
+		old := p.state.Load()
 		needed := old&(stateParked|stateCalled) == stateParked
 		next := old | why
 		if needed {
 			next |= stateCalled
 		}
-		if t.state.CompareAndSwap(old, next) {
+		if p.state.CompareAndSwap(old, next) {
 			return needed
 		}
 	}
 }
 
-// clearCalls clears the calls that checking the queue satisfies.
-func (t *stream) clearCalls() { t.state.And(^(callFrames | callBeat | callInbox)) }
+// clearCalls clears the calls that a look into the queue answers, and returns the state before.
+func (p *parked) clearCalls() (why uint32) { return p.state.And(^(callFrames | callBeat | callInbox)) }
 
 // park leaves the stream to the pool, if nothing calls it. The caller must not
 // touch it any more when it returns true.
@@ -374,7 +375,7 @@ type worker struct {
 
 // serve answers a parked stream's call.
 func (w *worker) serve(ctx context.Context, t *stream) {
-	why := t.state.And(^(callFrames | callBeat | callInbox))
+	why := t.clearCalls()
 	if why&callOver != 0 {
 		over := *t.why.Load()
 		t.buf = w.buf[:0]
@@ -383,10 +384,10 @@ func (w *worker) serve(ctx context.Context, t *stream) {
 		t.finish(ctx, over)
 		return
 	}
-	frames, state, more := t.sub.take(w.frames[:0])
+	frames, state, more := t.sub.Take(w.frames[:0])
 	t.buf = w.buf[:0]
 	t.putAll(frames)
-	if why&callBeat != 0 && len(t.buf) == 0 && state == current {
+	if why&callBeat != 0 && len(t.buf) == 0 && state == hub.Current {
 		t.beat()
 	}
 	if why&callDrain != 0 {
@@ -405,7 +406,7 @@ func (w *worker) serve(ctx context.Context, t *stream) {
 	case why&callDrain != 0:
 		t.torn = len(rest) > 0 && t.fresh > 0 // it is not waited for
 		t.finish(ctx, ErrDraining)
-	case len(rest) > 0, state == behind, t.inbox.hasMessages():
+	case len(rest) > 0, state == hub.Behind, t.inbox.hasMessages():
 		t.pool.unpark(t, rest)
 	case more:
 		t.state.Or(callFrames)

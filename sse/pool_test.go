@@ -16,6 +16,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -165,7 +166,7 @@ func tcp(t *testing.T) (near, far net.Conn) {
 // When the server stops, parked streams end with it, and those who come while it
 // does.
 func TestStreamer_RunEndsAllStreams(t *testing.T) {
-	s := NewStreamer(newHub(&Buffer{}), slog.New(slog.DiscardHandler))
+	s := NewStreamer(newHub(&hub.Buffer{}), slog.New(slog.DiscardHandler))
 	s.Hub.Start(position.Position{History: 1})
 	ctx, stop := context.WithCancelCause(t.Context())
 	defer stop(nil)

@@ -2,9 +2,10 @@ package sse
 
 import (
 	"cmp"
-	"maps"
 	"slices"
 	"time"
+
+	"github.com/outcrier/outcrier/sse/hub"
 )
 
 // Slow is a stream whose reader does not keep up.
@@ -20,18 +21,13 @@ type Slow struct {
 // for some time, the slowest first and at most so many.
 func (s *Streamer) Slow(least time.Duration, most int) []Slow {
 	now := time.Since(s.pool.began)
-	s.Hub.mu.Lock()
-	subscribed := slices.Collect(maps.Keys(s.Hub.subscribed))
-	s.Hub.mu.Unlock()
 	var slow []Slow
-	for _, sub := range subscribed {
-		t, is := sub.reader.(*stream)
+	s.Hub.Each(func(reader hub.Reader, state hub.State, _ int) {
+		t, is := reader.(*stream)
 		if !is {
-			continue
+			return
 		}
-		sub.mu.Lock()
-		full := sub.state != current
-		sub.mu.Unlock()
+		full := state != hub.Current
 		since := t.writing.Load()
 		if since == 0 {
 			since = t.wrote.Load()
@@ -41,7 +37,7 @@ func (s *Streamer) Slow(least time.Duration, most int) []Slow {
 		if full {
 			slow = append(slow, Slow{t.number.Load(), now - time.Duration(since)})
 		}
-	}
+	})
 	slices.SortFunc(slow, func(a, b Slow) int { return cmp.Compare(b.For, a.For) })
 	return slow[:min(most, len(slow))]
 }

@@ -22,13 +22,14 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/ssetest"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// table is a Past in memory.
+// table is a hub.Past in memory.
 type table struct {
 	mu     sync.Mutex
 	events []outbox.Event
@@ -136,8 +137,7 @@ type server struct {
 
 func newServer(ringBytes int) *server {
 	past := &table{}
-	hub := newHub(&Buffer{Past: past, Bytes: ringBytes})
-	s := &server{Streamer: NewStreamer(hub, slog.New(slog.DiscardHandler)), past: past, at: position.Position{History: 1}}
+	s := &server{Streamer: NewStreamer(newHub(&hub.Buffer{Past: past, Bytes: ringBytes}), slog.New(slog.DiscardHandler)), past: past, at: position.Position{History: 1}}
 	s.Node = "n1"
 	s.Hub.Start(s.at)
 	return s
@@ -568,10 +568,10 @@ func (c *client) leave() {
 // testKeys are those of every hub of these tests, as nodes on one database share theirs.
 var testKeys = position.NewKeys()
 
-func newHub(buffer *Buffer) *Hub {
-	hub := NewHub(buffer)
-	hub.Keys = testKeys
-	return hub
+func newHub(buffer *hub.Buffer) *hub.Hub {
+	h := hub.New(buffer)
+	h.Keys = testKeys
+	return h
 }
 
 // sealed is the position as readers get it.

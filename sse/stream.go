@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -17,7 +18,7 @@ import (
 type stream struct {
 	writer
 	request Request
-	sub     *Subscription
+	sub     *hub.Subscription
 	// inbox has what the client of a WebSocket has sent; nil for SSE.
 	inbox *inbox
 	// joined is the position of the stream in the hub's frames, once it is live.
@@ -164,7 +165,7 @@ func (t *stream) run(ctx context.Context, refused error) error {
 // subscribe takes a place at the hub.
 func (t *stream) subscribe(ctx context.Context) (w position.Position, err error) {
 	subscribe := func(ctx context.Context) (err error) {
-		t.sub, w, err = t.Hub.subscribe(ctx, &Subscription{reader: t, filter: t.request.Filter, format: t.request.Format})
+		t.sub, w, err = t.Hub.Subscribe(ctx, t.request.Filter, t.request.Format, t)
 		return err
 	}
 	if t.Hub.Started() {

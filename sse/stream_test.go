@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -358,36 +357,6 @@ func TestStream_BehindIsReplayedAndLiveAgain(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-func TestSubscription_HoldsBoundedBytes(t *testing.T) {
-	hub := newHub(&Buffer{Bytes: -1})
-	hub.QueueBytes = 10_000
-	hub.Start(position.Position{History: 1})
-	sub, _, err := hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sub.Close()
-	payload := json.RawMessage(`"` + strings.Repeat("p", 3000) + `"`)
-	event := outbox.Event{ID: 1, XID: 1, Topic: "a", Type: "t", Payload: payload}
-	for want := range 3 {
-		if len(sub.queue) != want || sub.state != current {
-			t.Errorf("%d frames wait, state %v; want %d", len(sub.queue), sub.state, want)
-		}
-		hub.Deliver(outbox.Read{To: after(event), Events: []outbox.Event{event}, First: true, Last: true})
-	}
-	hub.Deliver(outbox.Read{To: after(event), Events: []outbox.Event{event}, First: true, Last: true})
-	if frames, state, _ := sub.take(nil); len(frames) != 0 || state != behind || sub.bytes != 0 {
-		t.Errorf("when it is full %d frames wait, %d bytes, state %v", len(frames), sub.bytes, state)
-	}
-	// One event that is larger than the queue goes through.
-	sub.rejoin()
-	event.Payload = json.RawMessage(`"` + strings.Repeat("p", 30_000) + `"`)
-	hub.Deliver(outbox.Read{To: after(event), Events: []outbox.Event{event}, First: true, Last: true})
-	if frames, state, more := sub.take(nil); len(frames) != 1 || state != current || more {
-		t.Errorf("of one large event %d wait, state %v, more %v", len(frames), state, more)
 	}
 }
 

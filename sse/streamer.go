@@ -11,23 +11,15 @@ import (
 	"github.com/outcrier/outcrier/internal/outage"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
-
-// Past is what streams need of the table: outbox.Reader. W is the hub's position.
-type Past interface {
-	Verify(ctx context.Context, p position.Position, filter outbox.Filter, w position.Position) (position.Position, *outbox.Gap, error)
-	Earliest(ctx context.Context, w position.Position) (position.Position, error)
-	Before(ctx context.Context, t time.Time, w position.Position) (position.Position, error)
-	Oldest(ctx context.Context) (time.Time, error)
-	Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
-}
 
 // Streamer serves streams: it replays the events that each has missed, joins it to the hub,
 // and keeps it open until its reader leaves, stalls, or the server drains. Its fields are
 // set before the first stream.
 type Streamer struct {
-	Hub *Hub
+	Hub *hub.Hub
 	Log *slog.Logger
 	// Node names this process in hello.
 	Node string
@@ -58,12 +50,12 @@ type Streamer struct {
 }
 
 // NewStreamer makes a Streamer with the defaults. A nil log gets nothing.
-func NewStreamer(hub *Hub, log *slog.Logger) *Streamer {
+func NewStreamer(h *hub.Hub, log *slog.Logger) *Streamer {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Streamer{
-		Hub: hub, Log: log, Heartbeat: 15 * time.Second, Stall: 30 * time.Second,
+		Hub: h, Log: log, Heartbeat: 15 * time.Second, Stall: 30 * time.Second,
 		Retry: 3 * time.Second, DrainTime: 5 * time.Second, draining: make(chan struct{}), empty: make(chan struct{}), pool: newWriterPool(),
 		waiters: waiters{outage: outage.Outage{Many: true}},
 		oldest:  oldest{turn: make(chan struct{}, 1)},
@@ -180,7 +172,7 @@ func (s *Streamer) remembered(from From, w position.Position) (received position
 	if err != nil {
 		return p, false
 	}
-	return s.Hub.Buffer.resumes(p, w)
+	return s.Hub.Buffer.Resumes(p, w)
 }
 
 // resolveStart finds the position that a stream starts from; w is the hub's. With a gap
@@ -218,7 +210,7 @@ type oldest struct {
 
 const oldestEvery = 10 * time.Second
 
-func (o *oldest) ask(ctx context.Context, past Past) (time.Time, error) {
+func (o *oldest) ask(ctx context.Context, past hub.Past) (time.Time, error) {
 	select {
 	case o.turn <- struct{}{}:
 		defer func() { <-o.turn }()

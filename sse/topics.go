@@ -28,9 +28,9 @@ func (t *stream) changeLive(ctx context.Context) (isBehind bool, err error) {
 			return false, err
 		}
 		if filter != nil {
-			hub, idle := t.sub.setFilter(*filter)
+			w, idle := t.sub.SetFilter(*filter)
 			if idle {
-				t.joined.idle(hub)
+				t.joined.idle(w)
 			}
 			isBehind = isBehind || !idle
 			t.turnTo(*filter, t.joined.at)
@@ -50,7 +50,7 @@ func (t *stream) changeInReplay(ctx context.Context, received, w position.Positi
 			return received, w, err
 		}
 		if filter != nil {
-			t.sub.setFilter(*filter)
+			t.sub.SetFilter(*filter)
 			t.turnTo(*filter, received)
 			changed = true
 		}
@@ -59,7 +59,7 @@ func (t *stream) changeInReplay(ctx context.Context, received, w position.Positi
 	if !changed {
 		return received, w, nil
 	}
-	w, _ = t.sub.rejoin()
+	w, _ = t.sub.Rejoin()
 	// Events removed meanwhile may be on the new topics.
 	return t.revalidate(ctx, received, w)
 }

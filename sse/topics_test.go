@@ -195,35 +195,6 @@ func TestTopics_ChangeInMidReplay(t *testing.T) {
 	})
 }
 
-// A filter that changes while frames wait is that of none of them: they are found again.
-func TestSubscription_IsBehindWhenItsFilterChangesWhileFramesWait(t *testing.T) {
-	s := newServer(0)
-	sub, _, err := s.Hub.Subscribe(t.Context(), outbox.Filter{Topics: []outbox.Pattern{"a"}}, wire.CloudEvents)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer sub.Close()
-	s.commit("a", 1)
-	other := outbox.Filter{Topics: []outbox.Pattern{"b"}}
-	if _, idle := sub.setFilter(other); idle {
-		t.Error("nothing waits, though a frame does")
-	}
-	if _, state, _ := sub.take(nil); state != behind {
-		t.Errorf("the state is %d", state)
-	}
-	if w, _ := sub.rejoin(); !w.Equal(s.at) {
-		t.Errorf("it rejoins at %v", w)
-	}
-	s.commit("a", 1)
-	if at, idle := sub.setFilter(other); !idle || !at.Equal(s.at) {
-		t.Errorf("idle %v, at %v", idle, at)
-	}
-	s.commit("b", 1)
-	if frames, state, _ := sub.take(nil); len(frames) != 1 || state != current {
-		t.Errorf("%d frames, state %d", len(frames), state)
-	}
-}
-
 // A topic that is added in the middle of a read comes from there on.
 func TestTopics_ChangeWithinARead(t *testing.T) {
 	bySocket(t, func(t *testing.T, s *server) {

@@ -17,9 +17,9 @@ import (
 // whatever this node has read.
 func (s *Streamer) upTo(ctx context.Context, request Request, limit int) (Polled, error) {
 	for {
-		erasures := s.Hub.Buffer.erasures.Load()
+		erasures := s.Hub.Erasures()
 		polled, err := s.readUpTo(ctx, request, limit)
-		if err != nil || len(polled.Events) == 0 || s.Hub.Buffer.erasures.Load() == erasures {
+		if err != nil || len(polled.Events) == 0 || s.Hub.Erasures() == erasures {
 			return polled, err
 		}
 		limit = min(limit, smallPage) // events were erased meanwhile

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -21,7 +22,7 @@ func (t *stream) followWindows(ctx context.Context) error {
 			return err
 		}
 		select {
-		case <-t.sub.wake:
+		case <-t.sub.Wake():
 			if !waiting {
 				waiting = true
 				window.Reset(t.request.Batch)
@@ -54,15 +55,15 @@ func (t *stream) followWindows(ctx context.Context) error {
 func (t *stream) takeWindow(ctx context.Context) (isBehind bool, err error) {
 	var frames []*wire.Frame
 	for {
-		erasures := t.Hub.Buffer.erasures.Load()
-		taken, state, more := t.sub.take(frames[:0])
+		erasures := t.Hub.Erasures()
+		taken, state, more := t.sub.Take(frames[:0])
 		frames = taken
 		for _, f := range frames {
 			if err := t.room(ctx, f, f.Event); err != nil {
 				return false, err
 			}
-			if t.Hub.Buffer.erasures.Load() != erasures {
-				state = behind
+			if t.Hub.Erasures() != erasures {
+				state = hub.Behind
 				break
 			}
 			if t.joined.admit(f) {
@@ -70,9 +71,9 @@ func (t *stream) takeWindow(ctx context.Context) (isBehind bool, err error) {
 			}
 		}
 		clear(frames)
-		if more && state != behind {
+		if more && state != hub.Behind {
 			continue
 		}
-		return state == behind, t.flush()
+		return state == hub.Behind, t.flush()
 	}
 }

@@ -73,10 +73,10 @@ func (w *writer) unused() int { return wire.WriteBytes - len(w.buf) - w.encoder.
 // buffers are for streams that are about to write much; one that waits holds none.
 var buffers = sync.Pool{New: func() any { return new([bufferBytes]byte) }}
 
-// bufferBytes is room for writeBytes and a usual event more.
+// bufferBytes is room for wire.WriteBytes and a usual event more.
 const bufferBytes = wire.WriteBytes + 4<<10
 
-// borrow makes room for writeBytes, until the next flush.
+// borrow makes room for wire.WriteBytes, until the next flush.
 func (w *writer) borrow() {
 	if cap(w.buf) < bufferBytes {
 		w.buf = append(buffers.Get().(*[bufferBytes]byte)[:0], w.buf...)

@@ -14,7 +14,7 @@ import (
 // outcome is what a torture says when a promise is broken.
 var outcome = regexp.MustCompile(`(?m)^.*(was lost|came twice|order: event|the end never came|should not have had|was erased|given were .* not).*$`)
 
-// TestMutants sees the torture, or the history that a test of sse's makes by hand,
+// TestMutants sees the torture, or the history that a test of sse's or hub's makes by hand,
 // fail for every mutant, and for the promise's sake.
 func TestMutants(t *testing.T) {
 	root, err := filepath.Abs("../..")
@@ -23,7 +23,7 @@ func TestMutants(t *testing.T) {
 	}
 	for _, m := range mutants {
 		t.Run(m.name, func(t *testing.T) {
-			test := exec.Command("go", "test", "-overlay", m.overlay(t, root), "-count=1", "-run", "TestTorture$|TestHistory|TestJoin_(AheadThrough|EventCommitted)|TestSubscription_RecallMeets", "./internal/torture", "./sse")
+			test := exec.Command("go", "test", "-overlay", m.overlay(t, root), "-count=1", "-run", "TestTorture$|TestHistory|TestJoin_(AheadThrough|EventCommitted)|TestSubscription_RecallMeets", "./internal/torture", "./sse", "./sse/hub")
 			test.Dir = root
 			output, err := test.CombinedOutput()
 			if err == nil {

@@ -60,7 +60,7 @@ var mutants = []mutant{
 		{"sse/stream.go", "	if err := t.replay(ctx, received, w); err != nil {\n		return err\n	}\n	if !t", "	if err := t.replay(ctx, received, t.Hub.Position()); err != nil {\n		return err\n	}\n	if !t"},
 	}},
 	{"register a read too late", []edit{
-		{"sse/hub.go", "	s.from, s.start = h.read+1, h.starts\n", "	s.from, s.start = h.read+2, h.starts\n"},
+		{"sse/hub/hub.go", "	s.from, s.start = h.read+1, h.starts\n", "	s.from, s.start = h.read+2, h.starts\n"},
 	}},
 	{"the tail forgets what was in flight", []edit{
 		{"outbox/read.go", "WHERE xid = ANY(` + ended + `) AND xid <= $1", "WHERE xid = ANY(` + ended + `) AND false"},
@@ -72,16 +72,16 @@ var mutants = []mutant{
 		{"outbox/range.go", "From: from, To: end, After: p.EventID})", "From: from, To: end})"},
 	}},
 	{"a full queue drops its oldest frame", []edit{
-		{"sse/subscription.go", "		s.lag()\n		return true\n", "		s.queue = append(s.queue[1:], f)\n		return true\n"},
+		{"sse/hub/subscription.go", "		s.lag()\n		return true\n", "		s.queue = append(s.queue[1:], f)\n		return true\n"},
 	}},
 	{"a full queue is recalled without its oldest frame", []edit{
-		{"sse/subscription.go", "	s.next = s.queue[0].Serial\n", "	s.next = s.queue[0].Serial + 1\n"},
+		{"sse/hub/subscription.go", "	s.next = s.queue[0].Serial\n", "	s.next = s.queue[0].Serial + 1\n"},
 	}},
 	{"what was recalled is queued too", []edit{
-		{"sse/subscription.go", "s.last >= f.Serial", "s.last == f.Serial"},
+		{"sse/hub/subscription.go", "s.last >= f.Serial", "s.last == f.Serial"},
 	}},
 	{"the parts of a read taken for reads", []edit{
-		{"sse/buffer.go", "= &events[i], read, r.serial", "= &events[i], &wire.Read{From: read.From, To: read.To, Number: read.Number, At: read.At, Keys: read.Keys}, r.serial"},
+		{"sse/hub/buffer.go", "= &events[i], read, r.serial", "= &events[i], &wire.Read{From: read.From, To: read.To, Number: read.Number, At: read.At, Keys: read.Keys}, r.serial"},
 	}},
 	{"a node that lags repeats what another has sent", []edit{
 		{"sse/join.go", "ahead: !w.Given.Covers(received.Given)}", "ahead: false}"},
@@ -109,11 +109,11 @@ var mutants = []mutant{
 		{"outbox/read.go", "		r.Forget = true\n", ""},
 	}},
 	{"an erasure that skips a node's memory", []edit{
-		{"sse/buffer.go", "		r.erase(read)\n", ""},
+		{"sse/hub/buffer.go", "		r.erase(read)\n", ""},
 	}},
 	{"an erasure that skips the queues", []edit{
-		{"sse/hub.go", "			s.erase()\n", "			_ = s\n"},
-		{"sse/hub.go", "	h.release()\n	var f", "	var f"},
+		{"sse/hub/hub.go", "			s.erase()\n", "			_ = s\n"},
+		{"sse/hub/hub.go", "	h.release()\n	var f", "	var f"},
 	}},
 }
 
@@ -165,11 +165,11 @@ func TestMutants_Apply(t *testing.T) {
 		})
 	}
 	// The check is one: it refuses what is no Go, and takes the code as it is.
-	broken := mutant{edits: []edit{{"sse/subscription.go", "s.last >= f.Serial", "s.last >= f.Serials"}}}
-	if err := packages.check(filepath.Join(root, "sse"), broken.apply(t, root, t.TempDir())); err == nil || !strings.Contains(err.Error(), "Serials") {
+	broken := mutant{edits: []edit{{"sse/hub/subscription.go", "s.last >= f.Serial", "s.last >= f.Serials"}}}
+	if err := packages.check(filepath.Join(root, "sse/hub"), broken.apply(t, root, t.TempDir())); err == nil || !strings.Contains(err.Error(), "Serials") {
 		t.Errorf("a field that is not there: %v", err)
 	}
-	if err := packages.check(filepath.Join(root, "sse"), nil); err != nil {
+	if err := packages.check(filepath.Join(root, "sse/hub"), nil); err != nil {
 		t.Error(err)
 	}
 }

@@ -15,13 +15,14 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/hub"
 )
 
 // node is one server process as far as its streams can tell.
 type node struct {
 	url    string
 	tail   *outbox.Tail
-	hub    *sse.Hub
+	hub    *hub.Hub
 	server *http.Server
 	stop   func()
 }
@@ -35,20 +36,20 @@ func startNode(t *testing.T, database string, log *slog.Logger, tail *outbox.Tai
 	t.Helper()
 	pool := outboxtest.Pool(t, database)
 	// Small, so that some is replayed from memory and some from the table.
-	hub := sse.NewHub(&sse.Buffer{Past: outbox.Reader{Pool: pool}, Bytes: 512 << 10})
-	hub.QueueFrames = 64
+	h := hub.New(&hub.Buffer{Past: outbox.Reader{Pool: pool}, Bytes: 512 << 10})
+	h.QueueFrames = 64
 	after := tail.Start
 	tail.Start = func(p position.Position) {
-		hub.Start(p)
+		h.Start(p)
 		if after != nil {
 			after(p)
 		}
 	}
-	tail.Deliver, tail.Keys = hub.Deliver, hub.Keys
+	tail.Deliver, tail.Keys = h.Deliver, h.Keys
 	tail.URL, tail.Log = database, log
-	streamer := sse.NewStreamer(hub, log)
+	streamer := sse.NewStreamer(h, log)
 	streamer.Heartbeat = 200 * time.Millisecond
-	n := &node{tail: tail, hub: hub, server: &http.Server{
+	n := &node{tail: tail, hub: h, server: &http.Server{
 		Handler: handlers.New(handlers.Config{Streamer: streamer, TailStatus: tail.Status, Log: log, Access: handlers.Access{Open: true}}),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			_ = c.(*net.TCPConn).SetWriteBuffer(16 << 10)

@@ -19,7 +19,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/opentelemetry"
-	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/hub"
 )
 
 // Tracing makes spans. Nil makes none.
@@ -107,7 +107,7 @@ func (t *Tracing) Deliver(next func(outbox.Read)) func(outbox.Read) {
 }
 
 // Past has a span for each page of a replay out of the table.
-func (t *Tracing) Past(next sse.Past) sse.Past {
+func (t *Tracing) Past(next hub.Past) hub.Past {
 	if t == nil {
 		return next
 	}
@@ -115,7 +115,7 @@ func (t *Tracing) Past(next sse.Past) sse.Past {
 }
 
 type past struct {
-	sse.Past
+	hub.Past
 	*Tracing
 }
 

@@ -10,11 +10,11 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/outcrier/outcrier/outbox"
-	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/hub"
 )
 
 type pages struct {
-	sse.Past
+	hub.Past
 	page outbox.Page
 	err  error
 }

@@ -1,8 +1,10 @@
-package sse
+package hub
 
 import (
 	"cmp"
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -64,8 +66,8 @@ const (
 	DefaultQueueBytes  = 1 << 20
 )
 
-// NewHub makes a hub that waits for its Start, and feeds the replay buffer.
-func NewHub(buffer *Buffer) *Hub {
+// New makes a hub that waits for its Start, and feeds the replay buffer.
+func New(buffer *Buffer) *Hub {
 	// One principal alone gets half of them: the next one finds a place, and a processor.
 	replays, starts := cmp.Or(buffer.Replays, 4), cmp.Or(buffer.Starts, 2)
 	buffer.slots, buffer.lanes, buffer.starts = fair.NewQueue(replays, replays/2), fair.NewQueue(replays, replays/2), fair.NewQueue(starts, starts/2)
@@ -189,19 +191,16 @@ func (h *Hub) Started() bool {
 	}
 }
 
-// Subscribe registers a subscription and returns it with W. It waits for the
-// first Start, or for ctx. The caller must Close the subscription.
-func (h *Hub) Subscribe(ctx context.Context, filter outbox.Filter, format wire.Format) (*Subscription, position.Position, error) {
-	return h.subscribe(ctx, &Subscription{filter: filter, format: format})
-}
-
-func (h *Hub) subscribe(ctx context.Context, s *Subscription) (*Subscription, position.Position, error) {
+// Subscribe registers a subscription and returns it with W. It waits for the first Start, or
+// for ctx. Queues are bounded by the frames' sizes in the format. A reader, which may be nil,
+// is notified besides Wake. The caller must Close the subscription.
+func (h *Hub) Subscribe(ctx context.Context, filter outbox.Filter, format wire.Format, reader Reader) (*Subscription, position.Position, error) {
 	select {
 	case <-h.started:
 	case <-ctx.Done():
 		return nil, position.Position{}, context.Cause(ctx)
 	}
-	s.hub, s.wake = h, make(chan struct{}, 1)
+	s := &Subscription{hub: h, filter: filter, format: format, reader: reader, wake: make(chan struct{}, 1)}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.subscribed[s] = struct{}{}
@@ -226,4 +225,26 @@ func (h *Hub) Subscriptions() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.subscribed)
+}
+
+// Each calls fn for every subscription, with its reader, which may be nil, where its frames
+// are, and how many are in its queue. It holds no lock meanwhile.
+func (h *Hub) Each(fn func(reader Reader, state State, queued int)) {
+	h.mu.Lock()
+	subscribed := slices.Collect(maps.Keys(h.subscribed))
+	h.mu.Unlock()
+	for _, s := range subscribed {
+		s.mu.Lock()
+		state, queued := s.state, len(s.queue)
+		s.mu.Unlock()
+		fn(s.reader, state, queued)
+	}
+}
+
+// signal puts a token into wake, unless there is one.
+func signal(wake chan struct{}) {
+	select {
+	case wake <- struct{}{}:
+	default:
+	}
 }

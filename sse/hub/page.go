@@ -1,4 +1,4 @@
-package sse
+package hub
 
 import (
 	"cmp"
@@ -11,8 +11,7 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// block tells between what ids some frames are that follow each other, from serial
-// on. Reads overlap in their ids where transactions did, and a page goes by ids: by
+// block is the range of ids of some frames that follow each other, from serial on. Reads overlap in their ids where transactions did, and a page goes by ids: by
 // the blocks it is found without a look at all that the replay buffer has.
 type block struct{ serial, low, high int64 }
 
@@ -56,20 +55,20 @@ func (r *Buffer) frames(from, to int64) iter.Seq[*wire.Frame] {
 	}
 }
 
-// bufferPage is a page of a leg.
-type bufferPage struct {
-	// frames are ordered by id; those of one id are in one page, as in the table's.
-	frames []*wire.Frame
-	// after is the id after which the next page begins.
-	after int64
-	// done is set when the leg ends with this page.
-	done bool
+// Page is a page of a leg, as the frames that live streams share.
+type Page struct {
+	// Frames are ordered by id; those of one id are in one page, as in the table's.
+	Frames []*wire.Frame
+	// After is the id after which the next page begins.
+	After int64
+	// Done is set when the leg ends with this page.
+	Done bool
 }
 
-// page reads a page of a leg into dst, if the leg lies within the replay buffer: at most limit
-// frames, and about so many bytes by size. It looks at about recallScan frames, so
+// Page reads a page of a leg into dst, if the leg lies within the replay buffer: at most limit
+// frames, and about so many bytes by size. It looks at about scanAtOnce frames, so
 // that a page may have none though more follow.
-func (r *Buffer) page(dst []*wire.Frame, leg outbox.Range, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page bufferPage, ok bool) {
+func (r *Buffer) Page(dst []*wire.Frame, leg outbox.Range, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page Page, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	from, to := leg.From.Given, leg.To.Given
@@ -78,7 +77,7 @@ func (r *Buffer) page(dst []*wire.Frame, leg outbox.Range, filter outbox.Filter,
 	}
 	// All frames with ids up to top are in the page or don't belong to it, as far
 	// as the blocks have been gone through.
-	page = bufferPage{frames: dst[:0], after: leg.After}
+	page = Page{Frames: dst[:0], After: leg.After}
 	top, scanned := int64(math.MaxInt64), 0
 	first := sort.Search(len(r.reads), func(i int) bool { return !from.Covers(r.reads[i].To.Given) })
 	oldest := r.serial + 1
@@ -89,72 +88,73 @@ func (r *Buffer) page(dst []*wire.Frame, leg outbox.Range, filter outbox.Filter,
 		if b.serial+blockFrames <= oldest || b.high <= leg.After || b.low > top {
 			continue
 		}
-		before := len(page.frames)
+		before := len(page.Frames)
 		for f := range r.frames(max(b.serial, oldest), b.serial+blockFrames) {
 			e := f.Event
 			if e.ID <= leg.After || e.ID > top {
 				continue
 			}
 			scanned++
-			page.after = max(page.after, e.ID)
+			page.After = max(page.After, e.ID)
 			if to.Has(e.XID) && !from.Has(e.XID) && !e.CreatedAt.Before(filter.Since) && filter.Match(e.Topic, e.Type) {
-				page.frames = append(page.frames, f)
+				page.Frames = append(page.Frames, f)
 			}
 		}
-		if n := len(page.frames); n > before && page.cut(limit, bytes, size) {
-			top = page.frames[len(page.frames)-1].Event.ID
-		} else if scanned >= recallScan {
-			top = min(top, page.after)
+		if n := len(page.Frames); n > before && page.cut(limit, bytes, size) {
+			top = page.Frames[len(page.Frames)-1].Event.ID
+		} else if scanned >= scanAtOnce {
+			top = min(top, page.After)
 		}
 	}
-	if page.done = top == math.MaxInt64; !page.done {
-		page.after = top
+	if page.Done = top == math.MaxInt64; !page.Done {
+		page.After = top
 	}
+	r.memory.count(len(page.Frames))
 	return page, true
 }
 
 // cut sorts the frames found, removes those beyond the limit, and reports whether the page
 // is full. At least one stays, so that every page makes progress.
-func (p *bufferPage) cut(limit, bytes int, size func(*wire.Frame) int) (full bool) {
-	slices.SortFunc(p.frames, func(a, b *wire.Frame) int {
+func (p *Page) cut(limit, bytes int, size func(*wire.Frame) int) (full bool) {
+	slices.SortFunc(p.Frames, func(a, b *wire.Frame) int {
 		return cmp.Or(cmp.Compare(a.Event.ID, b.Event.ID), cmp.Compare(a.Serial, b.Serial))
 	})
-	for n, f := range p.frames {
+	for n, f := range p.Frames {
 		full = n >= limit || bytes <= 0
-		if full && n > 0 && f.Event.ID != p.frames[n-1].Event.ID {
-			clear(p.frames[n:])
-			p.frames = p.frames[:n]
+		if full && n > 0 && f.Event.ID != p.Frames[n-1].Event.ID {
+			clear(p.Frames[n:])
+			p.Frames = p.Frames[:n]
 			return true
 		}
 		bytes -= size(f)
 	}
-	return len(p.frames) >= limit || bytes <= 0
+	return len(p.Frames) >= limit || bytes <= 0
 }
 
-// recallScan bounds how many frames are looked at in one go: the tail waits
+// scanAtOnce bounds how many frames are looked at in one go: the tail waits
 // meanwhile.
-const recallScan = 4096
+const scanAtOnce = 4096
 
-// recall appends to dst the next frames of a subscription that lags, about writeBytes of
+// recall appends to dst the next frames of a subscription that lags, about wire.WriteBytes of
 // them. When the replay buffer does not hold them any more, the subscription is behind; when it has
 // reached the newest, it no longer lags, and later frames are queued.
-func (r *Buffer) recall(s *Subscription, dst []*wire.Frame) ([]*wire.Frame, queueState) {
+func (r *Buffer) recall(s *Subscription, dst []*wire.Frame) ([]*wire.Frame, State) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != lagging { // the tail was restarted
+	if s.state != Lagging { // the tail was restarted
 		return dst, s.state
 	}
 	if s.next < r.oldest() {
-		s.state = behind
+		s.state = Behind
 		r.behind.Add(1)
-		return dst, behind
+		return dst, Behind
 	}
 	bytes, scanned := 0, 0
 	for f := range r.frames(s.next, math.MaxInt64) {
-		if scanned == recallScan || bytes >= wire.WriteBytes {
-			return dst, lagging
+		if scanned == scanAtOnce || bytes >= wire.WriteBytes {
+			return dst, Lagging
 		}
 		scanned++
 		s.next = f.Serial + 1
@@ -163,6 +163,6 @@ func (r *Buffer) recall(s *Subscription, dst []*wire.Frame) ([]*wire.Frame, queu
 			bytes += f.Size(s.format)
 		}
 	}
-	s.state, s.last = current, r.serial
-	return dst, current
+	s.state, s.last = Current, r.serial
+	return dst, Current
 }

@@ -1,12 +1,10 @@
-package sse
+package hub
 
 import (
-	"context"
 	"slices"
 	"sort"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
@@ -22,8 +20,8 @@ import (
 // included, because it is filled by the reads of the tail and evicts whole reads.
 type Buffer struct {
 	// Past is the table.
-	Past
-	// Bytes is about how much the events may hold in memory: DefaultRingBytes
+	Past Past
+	// Bytes is about how much the events may hold in memory: DefaultBufferBytes
 	// by default, nothing below 0. A read larger than that is not held.
 	Bytes int
 	// Replays is how many pages may be read from the table at a time, 4 by default, and
@@ -184,57 +182,14 @@ func (r *Buffer) oldest() int64 {
 }
 
 // holds reports whether a queued frame would be in memory without the queue.
-// Called by who delivers.
+// Under the hub's lock.
 func (r *Buffer) holds(f *wire.Frame) bool { return r.Bytes < 0 || f.Serial >= r.oldest() }
 
-// Verify validates a position against w, the hub's.
-func (r *Buffer) Verify(ctx context.Context, p position.Position, filter outbox.Filter, w position.Position) (position.Position, *outbox.Gap, error) {
-	if resumed, ok := r.resumes(p, w); ok {
-		return resumed, nil, nil
-	}
-	leave, err := r.starts.Enter(ctx)
-	if err != nil {
-		return p, nil, err
-	}
-	defer leave()
-	return r.Past.Verify(ctx, p, filter, w)
-}
-
-// Earliest is the table's, in its turn.
-func (r *Buffer) Earliest(ctx context.Context, w position.Position) (position.Position, error) {
-	leave, err := r.starts.Enter(ctx)
-	if err != nil {
-		return position.Position{}, err
-	}
-	defer leave()
-	return r.Past.Earliest(ctx, w)
-}
-
-// Before is the table's, in its turn.
-func (r *Buffer) Before(ctx context.Context, t time.Time, w position.Position) (position.Position, error) {
-	leave, err := r.starts.Enter(ctx)
-	if err != nil {
-		return position.Position{}, err
-	}
-	defer leave()
-	return r.Past.Before(ctx, t, w)
-}
-
-// Oldest is the table's, in its turn.
-func (r *Buffer) Oldest(ctx context.Context) (time.Time, error) {
-	leave, err := r.starts.Enter(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	defer leave()
-	return r.Past.Oldest(ctx)
-}
-
-// resumes reports whether a reader can resume from p without a gap: all events that it
+// Resumes reports whether a reader can resume from p without a gap: all events that it
 // misses are in the replay buffer, and its anchor is an event that the replay buffer knows. W, the hub's
 // position that it joins, must be the replay buffer's too: the hub may have been restarted since.
 // The zero value stands for no hub.
-func (r *Buffer) resumes(p, w position.Position) (position.Position, bool) {
+func (r *Buffer) Resumes(p, w position.Position) (position.Position, bool) {
 	end, ok := r.knows(p)
 	if ok && w.History != 0 {
 		_, ok = r.knows(w)
@@ -261,41 +216,4 @@ func (r *Buffer) knows(p position.Position) (end position.Position, ok bool) {
 	return r.end, i < len(r.reads) && slices.ContainsFunc(r.reads[i:], func(held heldRead) bool {
 		return held.To.Anchor == p.Anchor
 	})
-}
-
-// pageBytes is about what a page of Replay holds, as the table's do.
-const pageBytes = 1 << 20
-
-// Replay reads a page of a leg that lies within the replay buffer from memory.
-func (r *Buffer) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
-	if bytes <= 0 {
-		bytes = pageBytes
-	}
-	read, ok := r.page(nil, leg, filter, limit, bytes, func(f *wire.Frame) int { return wire.Footprint(f.Event) })
-	if !ok {
-		page, _, err := r.replayTable(ctx, leg, filter, limit, bytes)
-		return page, err
-	}
-	r.memory.count(len(read.frames))
-	page := outbox.Page{After: read.after, Done: read.done}
-	for _, f := range read.frames {
-		page.Events = append(page.Events, *f.Event)
-	}
-	return page, nil
-}
-
-// replayTable reads a page from the table, in its turn. It returns the count of erasures
-// from before.
-func (r *Buffer) replayTable(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (page outbox.Page, erasures int64, err error) {
-	leave, err := r.slots.Enter(ctx)
-	if err != nil {
-		return page, 0, err
-	}
-	defer leave()
-	erasures = r.erasures.Load()
-	page, err = r.Past.Replay(ctx, leg, filter, limit, bytes)
-	if err == nil {
-		r.table.count(len(page.Events))
-	}
-	return page, erasures, err
 }

@@ -1,4 +1,4 @@
-package sse
+package hub
 
 import (
 	"sync"
@@ -9,7 +9,7 @@ import (
 )
 
 // Subscription is one reader's place in the hub: its filter, and the frames that wait for
-// it.
+// it. One goroutine at a time takes them.
 type Subscription struct {
 	hub    *Hub
 	filter outbox.Filter
@@ -17,7 +17,7 @@ type Subscription struct {
 	// wake has a token when there is something to take.
 	wake chan struct{}
 	// reader, when not nil, is notified too when there is something to take.
-	reader subscriber
+	reader Reader
 
 	// places are where the index holds it, one for each of the filter's topics; from is the
 	// first read that it gets, start the hub's Start that its reader knows of; all guarded
@@ -26,7 +26,7 @@ type Subscription struct {
 	from, start int64
 
 	mu    sync.Mutex
-	state queueState
+	state State
 	queue []*wire.Frame
 	bytes int
 	// next is the serial of the first frame to recall while it lags.
@@ -36,21 +36,21 @@ type Subscription struct {
 	last int64
 }
 
-// subscriber is the reader of a subscription. notify does not block. With now set it is
-// called by the tail's goroutine, outside of all locks: taking the frames at once may be
-// quicker than waking another goroutine.
-type subscriber interface{ notify(now bool) }
+// Reader is notified when there is something to take from its subscription. Notify does not
+// block. With now set it is called by the tail's goroutine, outside of all locks: to take the
+// frames at once may be quicker than to wake another goroutine.
+type Reader interface{ Notify(now bool) }
 
-// queueState says where the frames are that wait for a subscription.
-type queueState uint8
+// State says where the frames are that wait for a subscription.
+type State uint8
 
 const (
-	// current: they are in the queue.
-	current queueState = iota
-	// lagging: the queue was full and is dropped; the replay buffer has them.
-	lagging
-	// behind: they must be replayed from the reader's own position.
-	behind
+	// Current: they are in the queue.
+	Current State = iota
+	// Lagging: the queue was full and is dropped; the replay buffer has them.
+	Lagging
+	// Behind: they must be replayed from the reader's own position.
+	Behind
 )
 
 // push queues a frame, once, or drops the queue when it does not fit. It reports whether
@@ -58,7 +58,7 @@ const (
 func (s *Subscription) push(f *wire.Frame) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state != current || s.last >= f.Serial {
+	if s.state != Current || s.last >= f.Serial {
 		return false
 	}
 	s.last = f.Serial
@@ -79,7 +79,7 @@ func (s *Subscription) push(f *wire.Frame) bool {
 func (s *Subscription) lag() {
 	s.hub.lagged++
 	s.next = s.queue[0].Serial
-	s.state, s.queue, s.bytes = lagging, nil, 0
+	s.state, s.queue, s.bytes = Lagging, nil, 0
 }
 
 // release drops the queue if the replay buffer has evicted its first frame. The reader was already
@@ -87,7 +87,7 @@ func (s *Subscription) lag() {
 func (s *Subscription) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == current && len(s.queue) > 0 && !s.hub.Buffer.holds(s.queue[0]) {
+	if s.state == Current && len(s.queue) > 0 && !s.hub.Buffer.holds(s.queue[0]) {
 		s.lag()
 	}
 }
@@ -95,7 +95,7 @@ func (s *Subscription) release() {
 func (s *Subscription) turnBehind() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state, s.queue, s.bytes = behind, nil, 0
+	s.state, s.queue, s.bytes = Behind, nil, 0
 }
 
 // erase drops the frames that wait: some may be of events that were erased. The table has
@@ -115,20 +115,23 @@ func (s *Subscription) call() { s.notify(false) }
 
 func (s *Subscription) notify(now bool) {
 	if s.reader != nil {
-		s.reader.notify(now)
+		s.reader.Notify(now)
 	}
 	signal(s.wake)
 }
 
-// take appends waiting frames to dst, about writeBytes of them, and returns where the rest
-// is: there is none if the state is current and more is false. When the subscription is
+// Wake has a token when there is something to take.
+func (s *Subscription) Wake() <-chan struct{} { return s.wake }
+
+// Take appends waiting frames to dst, about wire.WriteBytes of them, and returns where the rest
+// is: there is none if the state is Current and more is false. When the subscription is
 // behind there is nothing to take until it has rejoined.
-func (s *Subscription) take(dst []*wire.Frame) (frames []*wire.Frame, state queueState, more bool) {
+func (s *Subscription) Take(dst []*wire.Frame) (frames []*wire.Frame, state State, more bool) {
 	s.mu.Lock()
-	if s.state == lagging {
+	if s.state == Lagging {
 		s.mu.Unlock()
 		frames, state = s.hub.Buffer.recall(s, dst)
-		return frames, state, state == lagging
+		return frames, state, state == Lagging
 	}
 	defer s.mu.Unlock()
 	n, bytes := 0, 0
@@ -144,23 +147,23 @@ func (s *Subscription) take(dst []*wire.Frame) (frames []*wire.Frame, state queu
 	return dst, s.state, left > 0
 }
 
-// rejoin restarts the subscription at W, which it returns. It also reports whether the hub
+// Rejoin restarts the subscription at W, which it returns. It also reports whether the hub
 // was restarted since, so that the reader's own position must be validated again.
-func (s *Subscription) rejoin() (w position.Position, restarted bool) {
+func (s *Subscription) Rejoin() (w position.Position, restarted bool) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state, s.queue, s.bytes = current, nil, 0
+	s.state, s.queue, s.bytes = Current, nil, 0
 	restarted = s.start != s.hub.starts
 	s.from, s.start = s.hub.read+1, s.hub.starts
 	return s.hub.position, restarted
 }
 
-// setFilter changes the subscription's filter. If nothing waits for its reader, which then
+// SetFilter changes the subscription's filter. If nothing waits for its reader, which then
 // has everything up to the position returned, it goes on from there. Otherwise it is
 // behind, and must be replayed with the new filter.
-func (s *Subscription) setFilter(filter outbox.Filter) (at position.Position, idle bool) {
+func (s *Subscription) SetFilter(filter outbox.Filter) (at position.Position, idle bool) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	s.hub.index.remove(s)
@@ -168,20 +171,20 @@ func (s *Subscription) setFilter(filter outbox.Filter) (at position.Position, id
 	s.hub.index.add(s)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.state == current && len(s.queue) == 0 {
+	if s.state == Current && len(s.queue) == 0 {
 		return s.handed(), true
 	}
-	s.state, s.queue, s.bytes = behind, nil, 0
+	s.state, s.queue, s.bytes = Behind, nil, 0
 	return at, false
 }
 
-// idle returns the position of the reader, if nothing waits for it.
-func (s *Subscription) idle() (position.Position, bool) {
+// Idle returns the position of the reader, if nothing waits for it.
+func (s *Subscription) Idle() (position.Position, bool) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	idle := s.state == current && len(s.queue) == 0
+	idle := s.state == Current && len(s.queue) == 0
 	if idle {
 		s.queue = nil // nor does an idle stream hold memory
 	}

@@ -1,4 +1,4 @@
-package sse_test
+package hub_test
 
 import (
 	"context"
@@ -15,11 +15,11 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
-	"github.com/outcrier/outcrier/sse"
+	"github.com/outcrier/outcrier/sse/hub"
 )
 
 // onlyMemory is a Past that has nothing.
-type onlyMemory struct{ sse.Past }
+type onlyMemory struct{ hub.Past }
 
 func (onlyMemory) Verify(_ context.Context, p position.Position, _ outbox.Filter, _ position.Position) (position.Position, *outbox.Gap, error) {
 	return p, nil, errTable
@@ -33,13 +33,13 @@ var errTable = fmt.Errorf("the table was asked")
 
 // Whatever the replay buffer answers is what the table would: for legs between any two
 // positions of a history with late commits, in pages of any size.
-func TestRing_AnswersAsTheTableDoes(t *testing.T) {
+func TestBuffer_AnswersAsTheTableDoes(t *testing.T) {
 	ctx := t.Context()
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	reader := outbox.Reader{Pool: pool}
-	buffer := &sse.Buffer{Past: onlyMemory{}, Bytes: 256 << 10}
-	hub := sse.NewHub(buffer)
+	buffer := &hub.Buffer{Past: onlyMemory{}, Bytes: 256 << 10}
+	h := hub.New(buffer)
 
 	// Two tails, so that half of the positions don't fit the replay buffer's reads.
 	var mu sync.Mutex
@@ -53,13 +53,13 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 			URL: url, Turn: time.Duration(1+6*i) * time.Millisecond, Log: slog.New(slog.DiscardHandler),
 			Start: func(p position.Position) {
 				if i == 0 {
-					hub.Start(p)
+					h.Start(p)
 				}
 				starting.Done()
 			},
 			Deliver: func(r outbox.Read) {
 				if i == 0 {
-					hub.Deliver(r)
+					h.Deliver(r)
 				}
 				mu.Lock()
 				defer mu.Unlock()
@@ -124,11 +124,11 @@ func TestRing_AnswersAsTheTableDoes(t *testing.T) {
 	answered := 0
 	for range 500 {
 		p := positions[chance.IntN(len(positions))]
-		p, err := hub.Keys.Open(hub.Keys.Seal(p))
+		p, err := h.Keys.Open(h.Keys.Seal(p))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if verified, gap, err := buffer.Verify(ctx, p, outbox.Filter{}, hub.Position()); err == nil && (gap != nil || !reflect.DeepEqual(verified.Given, p.Given)) {
+		if verified, gap, err := buffer.Verify(ctx, p, outbox.Filter{}, h.Position()); err == nil && (gap != nil || !reflect.DeepEqual(verified.Given, p.Given)) {
 			t.Fatalf("the replay buffer made %v of %v (%v)", verified, p, gap)
 		}
 		filter := outbox.Filter{Topics: []outbox.Pattern{"t/1", "t/2"}}
