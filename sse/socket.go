@@ -8,6 +8,34 @@ import (
 	"time"
 )
 
+// connection is a Writer that can do without a goroutine of its own: a Socket.
+type connection interface {
+	Writer
+	// TryWrite writes as much as it can without waiting.
+	TryWrite(p []byte) (n int, err error)
+	// chunks reports whether the response is chunked, and each write to be framed so.
+	chunks() bool
+	// inbox returns the inbox for messages of a WebSocket's client; nil for SSE.
+	inbox() *inbox
+	// watch has the watch call the listener, until Close. If it returns false, listen does,
+	// in a goroutine.
+	watch(w *watch, l listener) (watched bool, err error)
+	listen(l listener)
+	// linger waits for the client to close the connection, for a moment.
+	linger()
+	// abort makes Close discard data that the reader has not taken.
+	abort()
+	Close() error
+}
+
+// listener has the functions that are called when something happens on a connection.
+type listener struct {
+	// left is called when the client has closed the connection.
+	left func()
+	// received, when not nil, is called with what the client has sent.
+	received func([]byte)
+}
+
 // Socket is a connection taken over from net/http for one stream: a Writer that
 // needs no goroutine while the stream is live and its reader keeps up. Its stream
 // closes it.

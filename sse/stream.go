@@ -3,7 +3,6 @@ package sse
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"os"
 	"time"
 
@@ -172,9 +171,4 @@ func (t *stream) subscribe(ctx context.Context) (w position.Position, err error)
 		return w, subscribe(ctx)
 	}
 	return w, t.persist(ctx, "subscribe", subscribe)
-}
-
-// endLater spreads the ends of all streams over the drain time.
-func (t *stream) endLater() {
-	t.draining, t.end = nil, time.After(rand.N(t.DrainTime+1))
 }

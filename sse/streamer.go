@@ -119,30 +119,6 @@ var (
 	ErrLeft = errors.New("the reader left")
 )
 
-// Drain ends all streams, spread over DrainTime, and every new one at once. It does not
-// wait; Drained does.
-func (s *Streamer) Drain() {
-	s.drain.Do(func() {
-		close(s.draining)
-		if s.open.Load() == 0 {
-			s.emptied.Do(func() { close(s.empty) })
-		}
-	})
-}
-
-// Drained is closed when Drain was called and no stream is left.
-func (s *Streamer) Drained() <-chan struct{} { return s.empty }
-
-// Draining reports whether Drain was called.
-func (s *Streamer) Draining() bool {
-	select {
-	case <-s.draining:
-		return true
-	default:
-		return false
-	}
-}
-
 // Open is how many streams are open.
 func (s *Streamer) Open() int { return int(s.open.Load()) }
 

@@ -18,7 +18,8 @@ type Past interface {
 	Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
 }
 
-// Verify validates a position against w, the hub's.
+// Verify validates a position against w, the hub's: without a query, if the replay buffer has
+// all that its reader lacks.
 func (r *Buffer) Verify(ctx context.Context, p position.Position, filter outbox.Filter, w position.Position) (position.Position, *outbox.Gap, error) {
 	if resumed, ok := r.Resumes(p, w); ok {
 		return resumed, nil, nil
@@ -51,20 +52,11 @@ func (r *Buffer) Before(ctx context.Context, t time.Time, w position.Position) (
 	return r.Past.Before(ctx, t, w)
 }
 
-// Oldest is the table's, in its turn.
-func (r *Buffer) Oldest(ctx context.Context) (time.Time, error) {
-	leave, err := r.starts.Enter(ctx)
-	if err != nil {
-		return time.Time{}, err
-	}
-	defer leave()
-	return r.Past.Oldest(ctx)
-}
-
 // pageBytes is about what a page of Replay holds, as the table's do.
 const pageBytes = 1 << 20
 
-// Replay reads a page of a leg that lies within the replay buffer from memory.
+// Replay reads a page of a leg, from memory if it lies within the replay buffer, else from the
+// table.
 func (r *Buffer) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	if bytes <= 0 {
 		bytes = pageBytes
