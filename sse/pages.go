@@ -11,11 +11,11 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// pages are those of one replay, in their order. What they hold is bounded whatever the
-// readers do. A page from memory is no more than is written at once, and is released before
-// the write, so that a slow reader can't pin memory that the replay buffer has evicted. A page from
-// the table is small, except for a few replays at a time whose readers have shown that they
-// keep up. Those get large pages, the next of which is read while the last is written.
+// pages are those of one replay, in their order. What they hold is bounded whatever the readers
+// do. A page from memory is no more than is written at once, and is released before the write,
+// so that a slow reader can't pin memory that the replay buffer has evicted. A page from the
+// table is small, except for a few replays at a time whose readers have shown that they keep
+// up. Those get large pages, the next of which is read while the last is written.
 type pages struct {
 	*stream
 	// lane, when not nil, gives up this replay's place among the few.

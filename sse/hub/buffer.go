@@ -185,10 +185,10 @@ func (r *Buffer) oldest() int64 {
 // Under the hub's lock.
 func (r *Buffer) holds(f *wire.Frame) bool { return r.Bytes < 0 || f.Serial >= r.oldest() }
 
-// Resumes reports whether a reader can resume from p without a gap: all events that it
-// misses are in the replay buffer, and its anchor is an event that the replay buffer knows. W, the hub's
-// position that it joins, must be the replay buffer's too: the hub may have been restarted since.
-// The zero value stands for no hub.
+// Resumes reports whether a reader can resume from p without a gap: all events that it misses
+// are in the replay buffer, and its anchor is an event that the replay buffer knows. W, the
+// hub's position that it joins, must be the replay buffer's too: the hub may have been
+// restarted since. The zero value stands for no hub.
 func (r *Buffer) Resumes(p, w position.Position) (position.Position, bool) {
 	end, ok := r.knows(p)
 	if ok && w.History != 0 {

@@ -14,10 +14,10 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// Hub hands the tail's reads to the subscriptions that follow them. It waits for no reader:
-// a subscription whose queue is full lags, and recalls the frames that it missed from the
-// replay buffer; when the replay buffer has evicted them, the subscription is behind and goes back to replay
-// from its own position.
+// Hub hands the tail's reads to the subscriptions that follow them. It waits for no reader: a
+// subscription whose queue is full lags, and recalls the frames that it missed from the replay
+// buffer; when the replay buffer has evicted them, the subscription is behind and goes back to
+// replay from its own position.
 //
 // Its position W joins replay to live without a hole or a repeat: a subscription registers
 // and copies W under one lock, everything after W is queued for it, and everything up to W

@@ -11,8 +11,9 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// block is the range of ids of some frames that follow each other, from serial on. Reads overlap in their ids where transactions did, and a page goes by ids: by
-// the blocks it is found without a look at all that the replay buffer has.
+// block is the range of ids of some frames that follow each other, from serial on. Reads
+// overlap in their ids where transactions did, and a page goes by ids: by the blocks it is
+// found without a look at all that the replay buffer has.
 type block struct{ serial, low, high int64 }
 
 // A block has so many frames; the newest has fewer.
@@ -136,8 +137,8 @@ func (p *Page) cut(limit, bytes int, size func(*wire.Frame) int) (full bool) {
 const scanAtOnce = 4096
 
 // recall appends to dst the next frames of a subscription that lags, about wire.WriteBytes of
-// them. When the replay buffer does not hold them any more, the subscription is behind; when it has
-// reached the newest, it no longer lags, and later frames are queued.
+// them. When the replay buffer does not hold them any more, the subscription is behind; when it
+// has reached the newest, it no longer lags, and later frames are queued.
 func (r *Buffer) recall(s *Subscription, dst []*wire.Frame) ([]*wire.Frame, State) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()

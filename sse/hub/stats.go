@@ -13,8 +13,8 @@ type Stats struct {
 	// Lagged counts the queues that were full and dropped, Fell those whose missing
 	// frames the replay buffer did not have any more.
 	Lagged, Fell int64
-	// BufferBytes is about what the replay buffer holds, BufferEvents how many, BufferLimit the bytes
-	// that it may hold.
+	// BufferBytes is about what the replay buffer holds, BufferEvents how many, BufferLimit the
+	// bytes that it may hold.
 	BufferBytes, BufferEvents, BufferLimit int
 }
 

@@ -82,8 +82,8 @@ func (s *Subscription) lag() {
 	s.state, s.queue, s.bytes = Lagging, nil, 0
 }
 
-// release drops the queue if the replay buffer has evicted its first frame. The reader was already
-// notified. Under the hub's lock.
+// release drops the queue if the replay buffer has evicted its first frame. The reader was
+// already notified. Under the hub's lock.
 func (s *Subscription) release() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
