@@ -25,7 +25,7 @@
 // and otherwise from the table.
 //
 // A stream has two halves. What decides (replay, live, the position, the topics) is the
-// stream; what writes (the bytes to be sent next, the encoder, the stall time, what was sent,
+// stream; what writes (the bytes to be sent next, the encoder, the stall time, the last position,
 // its place in the pool) is its writer.
 //
 // A stream has a goroutine as long as it may have to wait: for the table, or for a reader

@@ -144,7 +144,7 @@ func (p *poll) record(to position.Position) (sent func(whole bool)) {
 }
 
 // Sending notes that an answer with events is about to be sent, for its record, and returns
-// what is to be called when it was, whole or not.
+// the function to call when it was, whole or not.
 func Sending(record *outbox.StreamRecord, to position.Position, events int, last int64) (sent func(whole bool)) {
 	record.Perhaps(to, events, last)
 	return func(whole bool) {

@@ -20,8 +20,8 @@ type Polled struct {
 }
 
 // Sending has the poll recorded, if there is an audit and it gives events, as perhaps sent.
-// It is called once, before the first byte of the answer is written, and what it returns
-// after the last one: whole if all of it has left.
+// It is called once, before the first byte of the answer is written, and the function that
+// it returns after the last one: whole if all of it has left.
 func (p Polled) Sending() (sent func(whole bool)) {
 	if p.sending == nil {
 		return func(bool) {}

@@ -44,8 +44,8 @@ type table struct {
 	replays int
 }
 
-// beside returns err, or the error for a hub with another history.
-func (p *table) beside(w position.Position) error {
+// apartOr returns err, or the error for a hub with another history.
+func (p *table) apartOr(w position.Position) error {
 	if p.err == nil && p.apart != nil && p.apart(w) {
 		return outbox.ErrApart
 	}
@@ -55,7 +55,7 @@ func (p *table) beside(w position.Position) error {
 func (p *table) Verify(_ context.Context, at position.Position, _ outbox.Filter, w position.Position) (position.Position, *outbox.Gap, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if err := p.beside(w); err != nil || p.gap == nil {
+	if err := p.apartOr(w); err != nil || p.gap == nil {
 		return at, nil, err
 	}
 	gap := p.gap(at)
@@ -68,7 +68,7 @@ func (p *table) Verify(_ context.Context, at position.Position, _ outbox.Filter,
 func (p *table) Earliest(_ context.Context, w position.Position) (position.Position, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return position.Position{History: 1}, p.beside(w)
+	return position.Position{History: 1}, p.apartOr(w)
 }
 
 func (p *table) Before(ctx context.Context, _ time.Time, w position.Position) (position.Position, error) {
@@ -406,7 +406,7 @@ func decompress(sent []byte, ends []int) (text []byte, lengths []int) {
 		lengths = append(lengths, len(text))
 	}
 	for i, end := range ends {
-		if !bytes.HasSuffix(sent[:end], []byte("\x00\x00\xff\xff")) { // in the middle of a block: it shows what it has
+		if !bytes.HasSuffix(sent[:end], []byte("\x00\x00\xff\xff")) { // in the middle of a block: it shows the part that it has
 			begun, _ := decompress(sent[:end], nil)
 			lengths[i] = len(begun)
 		}
@@ -415,7 +415,7 @@ func decompress(sent []byte, ends []int) (text []byte, lengths []int) {
 }
 
 // piecewise is a reader of sent that stops at each of ends. It calls passed when it is asked for
-// more: whoever reads has made all that it can of the bytes before.
+// more: the reader has made all that it can of the bytes before.
 type piecewise struct {
 	sent   []byte
 	at     int

@@ -164,7 +164,7 @@ func TestMutants_Apply(t *testing.T) {
 			}
 		})
 	}
-	// The check is one: it refuses what is no Go, and takes the code as it is.
+	// The check is one: it refuses text that is no Go, and takes the code as it is.
 	broken := mutant{edits: []edit{{"sse/hub/subscription.go", "s.last >= f.Serial", "s.last >= f.Serials"}}}
 	if err := packages.check(filepath.Join(root, "sse/hub"), broken.apply(t, root, t.TempDir())); err == nil || !strings.Contains(err.Error(), "Serials") {
 		t.Errorf("a field that is not there: %v", err)

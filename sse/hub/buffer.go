@@ -34,8 +34,8 @@ type Buffer struct {
 	// pages, starts for each position that is looked up.
 	slots, lanes, starts *fair.Queue
 
-	// memory and table count the pages of replays read from each, and behind the
-	// subscriptions whose frames the replay buffer no longer had.
+	// memory and table count the pages of replays read from each. The subscriptions whose
+	// frames the replay buffer no longer had are counted in behind.
 	memory, table source
 	behind        atomic.Int64
 
