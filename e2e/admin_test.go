@@ -236,7 +236,7 @@ func TestAdmin_SaysThatThereIsNothing(t *testing.T) {
 	} {
 		desk.as(t, tab, s.base+"/admin#/"+view)
 		wait(t, tab, fmt.Sprintf(`document.querySelector('main').innerText.includes(%q)`, says))
-		everyLook(t, tab, "empty-"+cmp.Or(view, "overview"), `document.querySelector('main .loading') === null`)
+		everyLook(t, tab, "empty-"+cmp.Or(view, "overview"), `[...document.querySelectorAll('main .loading')].every((each) => each.offsetParent === null)`)
 	}
 	desk.as(t, tab, s.base+"/admin")
 	see(t, tab, `#state[data-state=live]`)

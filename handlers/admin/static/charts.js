@@ -55,12 +55,10 @@ export class Line {
     const said = `${this.title}: ${t('chart_now', { value: this.format(values.at(-1)), most: this.format(most) })}`;
     this.#box.replaceChildren(
       svg('svg', { role: 'img', 'aria-label': said, width, height, viewBox: `0 0 ${width} ${height}` },
-        [top, top / 2, 0].map((value) => [
-          svg('line', { class: 'grid', x1: beside, x2: width - beside, y1: y(value), y2: y(value) }),
-          value > 0 && svg('text', { x: beside, y: y(value) + 11 }, this.format(value)),
-        ]).flat(),
+        [top, top / 2, 0].map((value) => svg('line', { class: 'grid', x1: beside, x2: width - beside, y1: y(value), y2: y(value) })),
         svg('path', { class: 'area', d: `M${x(times[0])},${floor} L${points.join(' L')} L${x(last)},${floor} Z` }),
         svg('polyline', { class: 'line', points: points.join(' ') }),
+        [top, top / 2].map((value) => svg('text', { x: beside, y: y(value) + 11 }, this.format(value))),
         svg('text', { x: beside, y: height - 4 }, clock(first, false)),
         svg('text', { x: width - beside, y: height - 4, 'text-anchor': 'end' }, clock(last, false)),
         pointer !== undefined && svg('line', { class: 'rule', x1: x(times[at]), x2: x(times[at]), y1: 4, y2: floor }),

@@ -104,7 +104,7 @@ function receipts(page, id, statement) {
       list.row({ 'data-testid': 'receipt' },
         [r.subject ? el('a', { href: `#/people/${encodeURIComponent(r.subject)}` }, el('strong', {}, r.subject)) : el('strong', {}, t('anonymous')), el('span', { class: 'under' }, r.client_address)],
         r.node,
-        [when(r.sent_after), ' – ', when(r.sent_before)],
+        [when(r.sent_after), '\u00a0– ', when(r.sent_before)],
         [r.closed_at ? reason(r) : t('still_open'), r.perhaps && perhaps()]));
     list.whole.hidden = !all.length;
     none.hidden = all.length > 0;

@@ -121,7 +121,7 @@ function sentTo(page, query, subject) {
     sync(list.body, all, (e) => e.id, (e) =>
       list.row({ 'data-testid': 'sent' },
         el('a', { href: `#/event/${e.id}` }, String(e.id)), [el('strong', {}, e.title ?? e.type), e.title && el('code', { class: 'under type' }, e.type)], e.topic,
-        when(e.created_at), [when(e.sent_after), ' – ', when(e.sent_before), e.perhaps && perhaps()], e.nodes.join(', ')));
+        when(e.created_at), [when(e.sent_after), '\u00a0– ', when(e.sent_before), e.perhaps && perhaps()], e.nodes.join(', ')));
     list.whole.hidden = !all.length;
     none.hidden = all.length > 0 && !found.further;
     none.classList.remove('loading');

@@ -8,6 +8,7 @@ const name = (request) => request.replace(/^HEAD /, 'GET ').replace('/admin/api/
 
 // labels are the words of values that the page calls by another name.
 const labels = { event: 'event_id', of: 'subject', sub: 'subject' };
+const word = (each) => known(`value_${each}`) ?? known(labels[each] ?? each) ?? each;
 
 // requests shows what admins asked and did, and what came of it.
 export function requests(main, page, query) {
@@ -34,7 +35,7 @@ export function requests(main, page, query) {
   const values = (all) => Object.entries(all ?? {}).filter(([each]) => each !== 'what');
   // chips shows values; what has a page of its own links to it.
   const chips = (all, event) => all.length > 0 && el('ul', { class: 'chips' }, all.map(([each, value]) => {
-    const text = `${known(labels[each] ?? each) ?? each}: ${each === 'events' || each === 'streams' ? count(Number(value)) : value}`;
+    const text = `${word(each)}: ${each === 'events' || each === 'streams' ? count(Number(value)) : value}`;
     const to = each === 'event' || (each === 'id' && event) ? `event/${value}` : each === 'subject' || each === 'of' || each === 'sub' ? `people/${encodeURIComponent(value)}` : null;
     return el('li', {}, to ? el('a', { href: `#/${to}` }, text) : text);
   }));
