@@ -295,6 +295,10 @@ func TestDemo_SpeaksBothLanguages(t *testing.T) {
 	}
 	click(t, tab, "ada", `[data-testid=submit-button]`)
 	wait(t, tab, fmt.Sprintf("document.querySelector(`%s`).textContent === '请填写用途。'", of("ada", "[data-form=ask] .wrong")))
+	press(t, tab, `[data-testid=language]`)
+	wait(t, tab, fmt.Sprintf("document.querySelector(`%s`).textContent.startsWith('The title is missing')", of("ada", "[data-form=ask] .wrong")))
+	press(t, tab, `[data-testid=language]`)
+	wait(t, tab, fmt.Sprintf("document.querySelector(`%s`).textContent === '请填写用途。'", of("ada", "[data-form=ask] .wrong")))
 	// Nothing on the page is left in English, but names and what stands in the table.
 	const english = `[...document.querySelectorAll('.work h3, .work button, .work label > span, .tour li, .pill, .hint, [data-testid=account]')].filter((e) => e.checkVisibility() && !/[\u4e00-\u9fff]/.test(e.innerText) && !['PIN'].includes(e.innerText)).map((e) => e.innerText).join('|')`
 	if left := eval[string](t, tab, english); left != "" {

@@ -9,7 +9,7 @@ const forms = {
 // handleForms sends a desk's forms by act(button, method, path, body).
 export function handleForms(root, act) {
   for (const form of root.querySelectorAll('form')) {
-    form.addEventListener('input', () => wrong(form, ''));
+    form.addEventListener('input', () => wrong(form, null));
     form.addEventListener('submit', async (e) => {
       e.preventDefault();
       const [path, read] = forms[form.dataset.form];
@@ -22,13 +22,21 @@ export function handleForms(root, act) {
   }
 }
 
-// wrong shows by a form what is wrong with a field; an empty text takes it away.
-export function wrong(form, text, field) {
+const told = new WeakMap(); // form → what says what is wrong
+
+// wrong shows by a form what is wrong with a field, as say says it; null takes it away.
+export function wrong(form, say, field) {
   if (!form) return;
-  form.querySelector('.wrong').textContent = text;
+  told.set(form, say);
+  form.querySelector('.wrong').textContent = say?.() ?? '';
   for (const input of form.elements) input.removeAttribute('aria-invalid');
-  const input = text && form.elements.namedItem(field);
+  const input = say && form.elements.namedItem(field);
   if (!input) return;
   input.setAttribute('aria-invalid', 'true');
   input.focus();
+}
+
+// relabel says again what is wrong by the forms of a desk, in the language of now.
+export function relabel(root) {
+  for (const form of root.querySelectorAll('form')) form.querySelector('.wrong').textContent = told.get(form)?.() ?? '';
 }

@@ -89,7 +89,7 @@ export function frame(root, solo) {
   root.append(
     head(root.dataset, solo),
     el('p', { class: 'cut', 'data-testid': 'cut-notice', hidden: true }),
-    el('ul', { class: 'banners', 'data-testid': 'maintenance' }),
+    el('ul', { class: 'banners', 'data-testid': 'maintenance', 'data-t-label': 'banners' }),
     el('div', { class: 'market' },
       el('h3', {}, text('market'), el('span', { class: 'count', 'data-testid': 'market-of' })),
       el('ul', { class: 'prices', 'data-testid': 'prices', 'data-t-label': 'market' })),

@@ -1,10 +1,10 @@
 import { connect } from '/client.js';
 import { actOn } from './actions.js';
-import { ask } from './api.js';
+import { ask, refusal } from './api.js';
 import { clock } from './clock.js';
 import { Desk } from './desk.js';
 import { showDetails } from './details.js';
-import { handleForms, wrong } from './forms.js';
+import { handleForms, relabel, wrong } from './forms.js';
 import { frame } from './frame.js';
 import { Teller } from './tell.js';
 import { Timeline } from './timeline.js';
@@ -72,7 +72,7 @@ export class Pane {
       this.#topics = state.topics;
       this.#follow(state.position);
     } catch (err) {
-      this.#toasts.show('start', () => ({ severity: 'error', title: err.message }));
+      this.#toasts.show('start', () => ({ severity: 'error', title: err.say?.() ?? err.message }));
       setTimeout(() => this.start(), Math.min(500 * 2 ** this.#tries++, 15_000));
     }
   }
@@ -226,16 +226,17 @@ export class Pane {
   async act(button, method, path, body) {
     button.disabled = true;
     const form = button.closest('form');
-    wrong(form, '');
+    wrong(form, null);
     try {
-      if (this.#cutAt) throw new Error(t('you-are-cut'));
+      if (this.#cutAt) throw refusal(() => t('you-are-cut'));
       const headers = body && { 'Content-Type': 'application/json' };
       await ask(this.person, path, { method, headers, body: body && JSON.stringify(body) });
       this.#toasts.settle('problem');
       return true;
     } catch (err) {
-      if (form && err.field) wrong(form, err.message, err.field);
-      else if (!err.told) this.#toasts.show('problem', () => ({ severity: 'error', title: err.message }), false);
+      const say = err.say ?? (() => err.message);
+      if (form && err.field) wrong(form, say, err.field);
+      else if (!err.told) this.#toasts.show('problem', () => ({ severity: 'error', title: say() }), false);
       return false;
     } finally {
       button.disabled = false;
@@ -245,6 +246,7 @@ export class Pane {
   // relabel says all in the language of now.
   relabel() {
     label(this.#root);
+    relabel(this.#root);
     this.#desk.render();
     this.#timeline.relabel();
     this.#toasts.relabel();
