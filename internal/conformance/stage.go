@@ -330,6 +330,9 @@ func pause(ctx context.Context, d time.Duration) {
 
 // holds reports whether the data is the payload, or has it somewhere inside.
 func holds(data, payload string) bool {
+	if data == payload { // to parse a megabyte for each client takes longer than all else
+		return true
+	}
 	var d, p any
 	if json.Unmarshal([]byte(data), &d) != nil || json.Unmarshal([]byte(payload), &p) != nil {
 		return false

@@ -184,3 +184,22 @@ func TestWire(t *testing.T) {
 		t.Errorf("%s: %s. Seen: %s", f.Name, f.Text, f.Seen)
 	}
 }
+
+// TestHolds: an event is as it was appended also with other spaces, or in an envelope; with
+// another value it is altered.
+func TestHolds(t *testing.T) {
+	const payload = `{"conformance": 7, "text": "a\u0062"}`
+	for data, want := range map[string]bool{
+		payload:                            true,
+		`{"text":"ab","conformance":7}`:    true,
+		`{"data":[` + payload + `]}`:       true,
+		`{"conformance":7,"text":"a"}`:     false,
+		`{"conformance":8,"text":"ab"}`:    false,
+		`{"conformance":7,"text":"ab"`:     false,
+		`{"data":{"conformance":7},"x":1}`: false,
+	} {
+		if got := holds(data, payload); got != want {
+			t.Errorf("%s holds %s: %v", data, payload, got)
+		}
+	}
+}
