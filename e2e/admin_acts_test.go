@@ -292,7 +292,7 @@ func TestPage_IndentsWhateverIsAppended(t *testing.T) {
 	}).catch((err) => { globalThis.said = [String(err)]; }); undefined`)
 	wait(t, tab, `globalThis.said`)
 	got := eval[[]string](t, tab, `said`)
-	want := []string{"{\n  \"a\": [\n    1,\n    {},\n    [],\n    \"]{\"\n  ],\n  \"b\": {\n    \"c\": null\n  }\n}", "2094006 true", "2581612 true", "1000002 true"}
+	want := []string{"{\n  \"a\": [\n    1,\n    {},\n    [],\n    \"]{\"\n  ],\n  \"b\": {\n    \"c\": null\n  }\n}", "2094007 true", "2591030 true", "1000002 true"}
 	if !slices.Equal(got, want) {
 		t.Errorf("indented are %.300q, want %.300q", got, want)
 	}
