@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
@@ -20,21 +21,26 @@ import (
 
 // TestClients plays all scenes to all clients at once, in front of two nodes. With
 // CONFORMANCE_REPORT=1 it plays them at full length and writes the results into CLIENTS.md.
-func TestClients(t *testing.T) {
-	verdicts := played(t, Libraries)
-	if os.Getenv("CONFORMANCE_REPORT") != "" && !t.Failed() {
-		report, err := Report(verdicts, os.DirFS("clients"))
-		if err == nil {
-			err = os.WriteFile("CLIENTS.md", []byte(report), 0o644)
-		}
-		if err != nil {
-			t.Error(err)
-		}
+func TestClients(t *testing.T) { write(t, "CLIENTS.md", ReportClients, played(t, Libraries)) }
+
+// TestSockets plays all scenes to libraries of WebSockets, and writes the results into
+// SOCKETS.md, likewise.
+func TestSockets(t *testing.T) { write(t, "SOCKETS.md", ReportSockets, played(t, Sockets)) }
+
+// write writes a document, if it is asked for.
+func write(t *testing.T, name string, report func([]Verdict, fs.FS) (string, error), verdicts []Verdict) {
+	t.Helper()
+	if os.Getenv("CONFORMANCE_REPORT") == "" || t.Failed() {
+		return
+	}
+	text, err := report(verdicts, os.DirFS("clients"))
+	if err == nil {
+		err = os.WriteFile(name, []byte(text), 0o644)
+	}
+	if err != nil {
+		t.Error(err)
 	}
 }
-
-// TestSockets plays all scenes to libraries of WebSockets.
-func TestSockets(t *testing.T) { played(t, Sockets) }
 
 // played plays all scenes to libraries, and checks the results.
 func played(t *testing.T, all []Library) []Verdict {

@@ -14,5 +14,5 @@
 //
 //	{"id":"1042.AQeGjAMBgIsD","type":"message","data":"{\"conformance\":7}"}
 //
-// What this server shows to each of them is in CLIENTS.md.
+// What this server shows to each of them is in CLIENTS.md, and by WebSocket in SOCKETS.md.
 package conformance

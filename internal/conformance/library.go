@@ -104,9 +104,10 @@ var Libraries = []Library{
 var Sockets = []Library{
 	socket(node("ws", "ws", "ws.mjs")),
 	socket(node("undici, WebSocket", "undici", "undici-websocket.mjs")),
-	socket(golang("coder/websocket", "github.com/coder/websocket", "coder")),
+	socket(golang("coder/websocket", "github.com/coder/websocket", "coder")).set("`SetReadLimit` over the largest event: by default it closes at 32 KiB"),
 	socket(golang("gorilla/websocket", "github.com/gorilla/websocket", "gorilla")),
-	socket(Library{Name: "websockets", Language: "Python", Package: "python3-websockets", Folder: "python", Command: []string{"/usr/bin/python3", "by_websockets.py", URL}}),
+	socket(Library{Name: "websockets", Language: "Python", Package: "python3-websockets", Folder: "python", Command: []string{"/usr/bin/python3", "by_websockets.py", URL}}).
+		set("`max_size=None`, or over the largest event: by default it closes at 1 MiB; it is Debian's, 10.4 in Debian 12"),
 }
 
 func socket(l Library) Library { l.Socket = true; return l }

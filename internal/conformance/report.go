@@ -34,26 +34,46 @@ func Table(verdicts []Verdict) string {
 	return b.String()
 }
 
-// Report is the text of CLIENTS.md; folder is the folder clients.
-func Report(verdicts []Verdict, folder fs.FS) (string, error) {
-	var b strings.Builder
-	foreign, own := 0, 0
+// The beginning of each document.
+const (
+	ofClients = `# Clients of Server-Sent Events, and what this server shows to them
+
+Written by ` + "`CONFORMANCE_REPORT=1 go test ./internal/conformance -run TestClients`" + `: %d client libraries that others wrote,
+and %d programs that read a stream with what their language has. Each is a program of a few lines in [clients](clients), with a
+handler that parses the JSON of every event and handles no error. All follow two nodes at once, with
+` + "`?names=message&format=payload`" + `, while each scene is played. A cell says "ok" when the client was given every event once, in
+order, as it was appended, and lives.
+
+`
+	ofSockets = `# Libraries of WebSockets, and what this server shows to them
+
+Written by ` + "`CONFORMANCE_REPORT=1 go test ./internal/conformance -run TestSockets`" + `: %d libraries that others wrote. Each is used
+by a program of a few lines in [clients](clients), whose loop comes back from the last position. All follow two nodes at once
+while each scene is played. A cell says "ok" when the program was given every event once, in order, as it was appended, and
+lives.
+
+`
+)
+
+// ReportClients is the text of CLIENTS.md; folder is the folder clients.
+func ReportClients(verdicts []Verdict, folder fs.FS) (string, error) {
+	foreign := 0
 	for _, l := range Libraries {
 		if l.Foreign() {
 			foreign++
-		} else {
-			own++
 		}
 	}
-	fmt.Fprintf(&b, `# Clients of Server-Sent Events, and what this server shows to them
+	return report(fmt.Sprintf(ofClients, foreign, len(Libraries)-foreign), Libraries, verdicts, folder)
+}
 
-Written by `+"`CONFORMANCE_REPORT=1 go test ./internal/conformance -run TestClients`"+`: %d client libraries that others wrote,
-and %d programs that read a stream with what their language has. Each is a program of a few lines in [clients](clients), with a
-handler that parses the JSON of every event and handles no error. All follow two nodes at once, with
-`+"`?names=message&format=payload`"+`, while each scene is played. A cell says "ok" when the client was given every event once, in
-order, as it was appended, and lives.
+// ReportSockets is the text of SOCKETS.md, likewise.
+func ReportSockets(verdicts []Verdict, folder fs.FS) (string, error) {
+	return report(fmt.Sprintf(ofSockets, len(Sockets)), Sockets, verdicts, folder)
+}
 
-`, foreign, own)
+func report(beginning string, libraries []Library, verdicts []Verdict, folder fs.FS) (string, error) {
+	var b strings.Builder
+	b.WriteString(beginning)
 	var scenes []Scene
 	for _, scene := range Scenes {
 		if slices.ContainsFunc(verdicts, func(v Verdict) bool { return v.Scene == scene.Name }) {
@@ -64,14 +84,18 @@ order, as it was appended, and lives.
 		events := slices.MaxFunc(verdicts, func(a, b Verdict) int {
 			return cmp.Compare(of(a, scene.Name), of(b, scene.Name))
 		}).Of
-		fmt.Fprintf(&b, "- **%s** (events: %d). %s\n", scene.Name, events, scene.Text)
+		text := scene.Text
+		if libraries[0].Socket {
+			text = cmp.Or(scene.Socket, text)
+		}
+		fmt.Fprintf(&b, "- **%s** (events: %d). %s\n", scene.Name, events, text)
 	}
 	b.WriteString("\n| client | version |")
 	for _, scene := range scenes {
 		fmt.Fprintf(&b, " %s |", scene.Name)
 	}
 	b.WriteString("\n|---|---|" + strings.Repeat("---|", len(scenes)) + "\n")
-	for _, l := range Libraries {
+	for _, l := range libraries {
 		version, err := l.Version(folder)
 		if err != nil {
 			return "", err
@@ -87,7 +111,7 @@ order, as it was appended, and lives.
 		b.WriteByte('\n')
 	}
 	b.WriteString("\n## What to set, and what to know\n\n")
-	for _, l := range Libraries {
+	for _, l := range libraries {
 		var notes []string
 		if l.Set != "" {
 			notes = append(notes, l.Set)

@@ -14,6 +14,8 @@ type Scene struct {
 	Name string
 	// Text says what happens, and what a client has to see.
 	Text string
+	// Socket says it of WebSockets, where that is something else.
+	Socket string
 	// Fatal says that a client may end for good: the standard has it so, or lets it.
 	Fatal bool
 
@@ -39,6 +41,7 @@ var Scenes = []Scene{
 	},
 	{
 		Name: "cut", Text: "Fourteen times all connections break within one event, at each place of it: within its data, at the end of the line, within the id, at the end of it, and after the blank line. By turns they are closed and reset. What was cut is given again, and what was whole is not.",
+		Socket: "Fourteen times all connections break within one message, or after it: in its middle, near its end, and before its last byte. By turns they are closed and reset. What was cut is given again, and what was whole is not.",
 		play: repeated(2*len(places), len(places), func(ctx context.Context, s *Stage, i int) error {
 			cutAt(ctx, s, places[i%len(places)], i%4 >= 2)
 			return nil
@@ -46,7 +49,8 @@ var Scenes = []Scene{
 	},
 	{
 		Name: "last byte", Text: "Twice all connections break before the last byte of an event, the blank line. The event was not given, though its id was complete: a client that takes an id when it reads its line loses the event.",
-		play: repeated(2, 2, func(ctx context.Context, s *Stage, i int) error { cutAt(ctx, s, lastByte, i > 0); return nil }),
+		Socket: "Twice all connections break before the last byte of a message. It was not given.",
+		play:   repeated(2, 2, func(ctx context.Context, s *Stage, i int) error { cutAt(ctx, s, lastByte, i > 0); return nil }),
 	},
 	{
 		Name: "drain", Text: "Three times the server stops in order under load: it ends the streams, and another one takes its place.",
@@ -87,6 +91,7 @@ var Scenes = []Scene{
 	},
 	{
 		Name: "refused", Text: "For three seconds the port is closed. The standard lets a client give up here, as Firefox does.", Fatal: true,
+		Socket: "For three seconds the port is closed.",
 		play: func(ctx context.Context, s *Stage) (err error) {
 			return s.underLoad(ctx, func(ctx context.Context) error {
 				s.each(func(n *network) { n.refuse(); n.hangup() })
@@ -98,11 +103,13 @@ var Scenes = []Scene{
 	},
 	{
 		Name: "502", Text: "The next request of each client is answered by 502, as by a proxy without a server. The standard ends a client here for good.", Fatal: true,
-		play: answered("HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
+		Socket: "The next request of each client is answered by 502, as by a proxy without a server.",
+		play:   answered("HTTP/1.1 502 Bad Gateway\r\nContent-Type: text/html\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"),
 	},
 	{
 		Name: "204", Text: "The next request of each client is answered by 204, which tells a client to stop.", Fatal: true,
-		play: answered("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"),
+		Socket: "The next request of each client is answered by 204, which no WebSocket knows.",
+		play:   answered("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"),
 	},
 }
 
