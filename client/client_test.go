@@ -53,8 +53,8 @@ func served(t *testing.T) map[string][]byte {
 	return files
 }
 
-// TestScript_IsMadeOfTheSource compares what is committed with what the source gives. Beside
-// it there are only parts that a released version loads: pages that were loaded before a
+// TestScript_IsMadeOfTheSource compares the committed files with those that the source gives. The
+// only other parts are those that a released version loads: pages that were loaded before a
 // node's upgrade ask for them after it.
 func TestScript_IsMadeOfTheSource(t *testing.T) {
 	made := served(t)

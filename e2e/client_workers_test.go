@@ -28,7 +28,7 @@ var openWorkers = map[string]string{
 	"shared":    "new SharedWorker('/follows.js', { type: 'module' }).port",
 }
 
-// work has a worker follow, and keeps in the page what it is given.
+// work has a worker follow, and keeps its events in the page.
 const work = `(async () => {
 	const port = %s;
 	globalThis.stream = { ids: [], states: [], told: [], state: '' };

@@ -134,7 +134,7 @@ func (n *network) shut() {
 	n.hangUp()
 }
 
-// mend lets through what is sent from now on. Connections that have lost something end: what they
+// mend lets through all bytes from now on. Connections that have lost something end: what they
 // bring would have no beginning.
 func (n *network) mend() {
 	n.mu.Lock()

@@ -29,7 +29,7 @@ type Stage struct {
 	Pause time.Duration
 	// Quiet is how long the scene of that name is, by default 3 s.
 	Quiet time.Duration
-	// Few has each scene do what it does a few times only, but at each place of an event: enough to
+	// Few has each scene repeat its fault a few times only, but at each place of an event: enough to
 	// find a server that is wrong always, and not one that is wrong now and then.
 	Few bool
 	Log func(format string, args ...any)
