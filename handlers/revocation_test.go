@@ -76,17 +76,18 @@ func TestRevocation_EndsAWebSocket(t *testing.T) {
 	s.until("outcrier.live")
 	renewed.until("outcrier.live")
 	renewed.say(`{"token":"` + token("3") + `"}`)
-	renewed.next().wantError(t, 401, "", "was revoked")
-	renewed.next().topics(t)
+	refused, _ := renewed.until("outcrier.error")
+	refused.wantError(t, 401, "", "was revoked")
+	renewed.until("outcrier.topics")
 	renewed.say(`{"token":"` + token("2") + `"}`)
-	renewed.next().topics(t)
+	renewed.until("outcrier.topics")
 
 	r.Replace([]outbox.Revocation{{JTI: ptr("1"), At: time.Now()}})
 	if last := s.wantClose(ws.StatusPolicyViolation, "token_revoked"); !strings.Contains(string(last.Event.Data), `"reason":"token_revoked"`) {
 		t.Errorf("the last word is %s", last.raw)
 	}
 	id := n.add(t, "a")
-	if m := renewed.next(); m.Event.ID != id {
+	if m, _ := renewed.until("test.added"); m.Event.ID != id {
 		t.Errorf("it is %s, want %s", m.raw, id)
 	}
 	r.Replace([]outbox.Revocation{{JTI: ptr("2"), At: time.Now()}})

@@ -22,6 +22,7 @@ import (
 
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
@@ -142,6 +143,8 @@ func (s *socket) next() message {
 // before it.
 func (s *socket) until(kind string) (m message, ids []string) {
 	s.Helper()
+	late := time.AfterFunc(testkit.Deadline, func() { _ = s.conn.Close() }) // heartbeats come for ever
+	defer late.Stop()
 	for {
 		if m = s.next(); m.Event.Type == kind {
 			return m, ids
@@ -176,6 +179,8 @@ func (s *socket) close() {
 // wantClose reads to the end, and checks how it is.
 func (s *socket) wantClose(code ws.StatusCode, reason string) (last message) {
 	s.Helper()
+	late := time.AfterFunc(testkit.Deadline, func() { _ = s.conn.Close() }) // heartbeats come for ever
+	defer late.Stop()
 	for {
 		m, err := s.read()
 		if err == nil {
