@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -26,14 +27,14 @@ func TestAudit_AnActIsOnRecordBeforeItsOutcome(t *testing.T) {
 	}
 	holds := func(when string, want ...string) {
 		t.Helper()
-		if got := ask[string](t, pool, outcomesSQL); !slices.Equal(got, want) {
+		if got := sqltest.Ask[string](t, pool, outcomesSQL); !slices.Equal(got, want) {
 			t.Errorf("%s there is %q, want %q", when, got, want)
 		}
 	}
 	first, second, late := act("first"), act("second"), act("late")
 	holds("before the acts", "first perhaps", "second perhaps", "late perhaps")
-	exec(t, pool, `UPDATE outcrier.admin_request SET recorded_at = recorded_at - interval '1 minute' WHERE request = 'first'`)
-	exec(t, pool, `UPDATE outcrier.admin_request SET recorded_at = recorded_at - interval '31 minutes' WHERE request = 'late'`)
+	sqltest.Exec(t, pool, `UPDATE outcrier.admin_request SET recorded_at = recorded_at - interval '1 minute' WHERE request = 'first'`)
+	sqltest.Exec(t, pool, `UPDATE outcrier.admin_request SET recorded_at = recorded_at - interval '31 minutes' WHERE request = 'late'`)
 
 	first.Ended(outbox.AdminOutcome{Status: 201, Done: map[string]any{"id": int64(1 << 60), "topic": "a\x00b"}})
 	first.Ended(outbox.AdminOutcome{Status: 500})
@@ -41,14 +42,14 @@ func TestAudit_AnActIsOnRecordBeforeItsOutcome(t *testing.T) {
 	turn(t, audit, 1)
 	const done = `first {"done": {"id": 1152921504606846976, "topic": "a�b"}, "status": 201}`
 	holds("with an outcome", done, "second perhaps", "late perhaps")
-	if old := ask1[int](t, pool, `SELECT count(*) FROM outcrier.admin_request WHERE request = 'first' AND recorded_at < clock_timestamp() - interval '50 seconds'`); old != 0 {
+	if old := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.admin_request WHERE request = 'first' AND recorded_at < clock_timestamp() - interval '50 seconds'`); old != 0 {
 		t.Error("a record that was completed is behind the cursor of an export")
 	}
 	second.Ended(outbox.AdminOutcome{Why: "the client left before the answer"})
 	turn(t, audit, 1)
 	holds("without an answer", done, `second {"why": "the client left before the answer"}`, "late perhaps")
 
-	exec(t, pool, `ALTER FUNCTION outcrier.record_admin_requests RENAME TO gone`)
+	sqltest.Exec(t, pool, `ALTER FUNCTION outcrier.record_admin_requests RENAME TO gone`)
 	if _, err := audit.AdminAct(t.Context(), outbox.AdminRequest{Request: "fourth"}); err == nil {
 		t.Error("an act that can't be recorded may be done")
 	}
@@ -68,13 +69,13 @@ func TestAudit_ReadsAreOnRecordWithTheirStatus(t *testing.T) {
 	long := read("long")
 	turn(t, audit, 1)
 	want := []string{`page {"status": 503}`, `page {"status": 200}`, "long perhaps"}
-	if got := ask[string](t, pool, outcomesSQL); !slices.Equal(got, want) {
+	if got := sqltest.Ask[string](t, pool, outcomesSQL); !slices.Equal(got, want) {
 		t.Errorf("there is %q, want %q", got, want)
 	}
 	long.Ended(outbox.AdminOutcome{Status: 200})
 	turn(t, audit, 1)
 	want[2] = `long {"status": 200}`
-	if got := ask[string](t, pool, outcomesSQL); !slices.Equal(got, want) {
+	if got := sqltest.Ask[string](t, pool, outcomesSQL); !slices.Equal(got, want) {
 		t.Errorf("at its end there is %q, want %q", got, want)
 	}
 }

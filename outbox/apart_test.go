@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -21,7 +22,7 @@ func TestReader_KnowsATailThatIsElsewhere(t *testing.T) {
 	}{
 		"no tail":         {func(_ *testing.T, _ *pgxpool.Pool, w *position.Position) { *w = position.Position{} }, false},
 		"the same":        {func(*testing.T, *pgxpool.Pool, *position.Position) {}, false},
-		"later":           {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) { addNow(t, pool, "a", 3) }, false},
+		"later":           {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) { sqltest.AddNow(t, pool, "a", 3) }, false},
 		"another history": {func(_ *testing.T, _ *pgxpool.Pool, w *position.Position) { w.History++ }, true},
 		"a commit that was lost": {func(t *testing.T, pool *pgxpool.Pool, w *position.Position) {
 			lose(t, pool, `xid = $1`, w.Anchor.XID)
@@ -32,20 +33,20 @@ func TestReader_KnowsATailThatIsElsewhere(t *testing.T) {
 			w.Given.Max = w.Anchor.XID
 		}, true},
 		"a commit that retention removed": {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) {
-			addNow(t, pool, "b", 1)
-			exec(t, pool, `SELECT outcrier.delete_expired('a', '1 minute', 100, clock_timestamp() + interval '1 hour')`)
+			sqltest.AddNow(t, pool, "b", 1)
+			sqltest.Exec(t, pool, `SELECT outcrier.delete_expired('a', '1 minute', 100, clock_timestamp() + interval '1 hour')`)
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pool := outboxtest.New(t)
-			addNow(t, pool, "a", 2)
-			p := here(t, pool)
-			addNow(t, pool, "a", 2)
-			w := here(t, pool)
+			sqltest.AddNow(t, pool, "a", 2)
+			p := sqltest.Here(t, pool)
+			sqltest.AddNow(t, pool, "a", 2)
+			w := sqltest.Here(t, pool)
 			test.change(t, pool, &w)
 			reader := outbox.Reader{Pool: pool}
-			_, _, verified := reader.Verify(t.Context(), p, all("**"), w)
+			_, _, verified := reader.Verify(t.Context(), p, sqltest.All("**"), w)
 			_, earliest := reader.Earliest(t.Context(), w)
 			_, before := reader.Before(t.Context(), time.Now(), w)
 			for what, err := range map[string]error{"Verify": verified, "Earliest": earliest, "Before": before} {

@@ -16,6 +16,7 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -23,9 +24,9 @@ import (
 func appendBoth(t *testing.T, fn func(t *testing.T, db *pgx.Conn, add func(commit bool, drafts ...outbox.Draft) ([]int64, error))) {
 	t.Run("pgx", func(t *testing.T) {
 		url := outboxtest.URL(t)
-		conn := connection(t, url)
-		fn(t, connection(t, url), func(commit bool, drafts ...outbox.Draft) ([]int64, error) {
-			tx := begin(t, conn)
+		conn := sqltest.Connection(t, url)
+		fn(t, sqltest.Connection(t, url), func(commit bool, drafts ...outbox.Draft) ([]int64, error) {
+			tx := sqltest.Begin(t, conn)
 			ids, err := outbox.Append(t.Context(), tx, drafts...)
 			if err == nil && commit {
 				return ids, tx.Commit(t.Context())
@@ -40,7 +41,7 @@ func appendBoth(t *testing.T, fn func(t *testing.T, db *pgx.Conn, add func(commi
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { db.Close() })
-		fn(t, connection(t, url), func(commit bool, drafts ...outbox.Draft) ([]int64, error) {
+		fn(t, sqltest.Connection(t, url), func(commit bool, drafts ...outbox.Draft) ([]int64, error) {
 			tx, err := db.BeginTx(t.Context(), nil)
 			if err != nil {
 				t.Fatal(err)
@@ -67,18 +68,18 @@ func TestAppend_StoresDraftsInTheirOrder(t *testing.T) {
 		if err != nil || len(ids) != len(drafts) || !slices.IsSorted(ids) {
 			t.Fatalf("%v, %v", ids, err)
 		}
-		if got := ask[int64](t, db, `SELECT id FROM outcrier.event ORDER BY topic`); !slices.Equal(got, ids) {
+		if got := sqltest.Ask[int64](t, db, `SELECT id FROM outcrier.event ORDER BY topic`); !slices.Equal(got, ids) {
 			t.Errorf("by topic they have ids %v, returned were %v", got, ids)
 		}
 		want := []string{
 			"user/1 a {} / ", "user/2 b { \"n\":1.0,\n\t\"n\":\"\\u0000é\" } /audit ",
 			`user/3 c [1e400] / {"traceparent": "00-é\"\\"}`, `user/4 d {"n":7} / `, `user/5 e "text" / `,
 		}
-		got := ask[string](t, db, `SELECT concat_ws(' ', topic, type, payload::text, source, coalesce(headers::text, '')) FROM outcrier.event ORDER BY id`)
+		got := sqltest.Ask[string](t, db, `SELECT concat_ws(' ', topic, type, payload::text, source, coalesce(headers::text, '')) FROM outcrier.event ORDER BY id`)
 		if !slices.Equal(got, want) {
 			t.Errorf("stored are\n%q, want\n%q", got, want)
 		}
-		if n := ask1[int](t, db, `SELECT count(DISTINCT xid) FROM outcrier.event`); n != 1 {
+		if n := sqltest.Ask1[int](t, db, `SELECT count(DISTINCT xid) FROM outcrier.event`); n != 1 {
 			t.Errorf("of %d transactions", n)
 		}
 	})
@@ -91,7 +92,7 @@ func TestAppend_ExistsOnlyWhenTheTransactionCommits(t *testing.T) {
 		if ids, err := add(false, outbox.Draft{Topic: "a", Type: "b"}, later, keyed); err != nil || len(ids) != 3 {
 			t.Fatalf("%v, %v", ids, err)
 		}
-		if n := ask1[int](t, db, `SELECT (SELECT count(*) FROM outcrier.event) + (SELECT count(*) FROM outcrier.scheduled) + (SELECT count(*) FROM outcrier.dedup)`); n != 0 {
+		if n := sqltest.Ask1[int](t, db, `SELECT (SELECT count(*) FROM outcrier.event) + (SELECT count(*) FROM outcrier.scheduled) + (SELECT count(*) FROM outcrier.dedup)`); n != 0 {
 			t.Errorf("a rollback left %d rows", n)
 		}
 		if ids, err := add(true); err != nil || len(ids) != 0 {
@@ -113,7 +114,7 @@ func TestAppend_SameKeyIsStoredOnce(t *testing.T) {
 		if err != nil || ids[1] != first[0] || ids[2] != first[0] || ids[0] <= first[0] {
 			t.Errorf("ids %v after %v, %v", ids, first, err)
 		}
-		if got := ask[string](t, db, `SELECT type FROM outcrier.event ORDER BY id`); !slices.Equal(got, []string{"b", "c"}) {
+		if got := sqltest.Ask[string](t, db, `SELECT type FROM outcrier.event ORDER BY id`); !slices.Equal(got, []string{"b", "c"}) {
 			t.Errorf("stored are %v", got)
 		}
 	})
@@ -152,7 +153,7 @@ func TestAppend_SameKeyAtOnceIsStoredOnce(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if stored := ask1[int64](t, pool, `SELECT id FROM outcrier.event`); slices.Min(ids) != stored || slices.Max(ids) != stored {
+	if stored := sqltest.Ask1[int64](t, pool, `SELECT id FROM outcrier.event`); slices.Min(ids) != stored || slices.Max(ids) != stored {
 		t.Errorf("stored is %d, returned were %v", stored, ids)
 	}
 }
@@ -160,13 +161,13 @@ func TestAppend_SameKeyAtOnceIsStoredOnce(t *testing.T) {
 // While the first with a key is in flight, the second waits for its outcome.
 func TestAppend_KeyOfARolledBackAppendIsFree(t *testing.T) {
 	pool := outboxtest.New(t)
-	first, second := begin(t, pool), begin(t, pool)
+	first, second := sqltest.Begin(t, pool), sqltest.Begin(t, pool)
 	keyed := outbox.Draft{Topic: "a", Type: "b", DedupKey: "k"}
 	gone, err := outbox.Append(t.Context(), first, keyed)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pid := ask1[int](t, second, `SELECT pg_backend_pid()`)
+	pid := sqltest.Ask1[int](t, second, `SELECT pg_backend_pid()`)
 	done := make(chan []int64)
 	go func() {
 		ids, err := outbox.Append(t.Context(), second, keyed)
@@ -176,7 +177,7 @@ func TestAppend_KeyOfARolledBackAppendIsFree(t *testing.T) {
 		done <- ids
 	}()
 	eventually(t, func() bool {
-		return ask1[bool](t, pool, `SELECT cardinality(pg_blocking_pids($1)) > 0`, pid)
+		return sqltest.Ask1[bool](t, pool, `SELECT cardinality(pg_blocking_pids($1)) > 0`, pid)
 	})
 	if err := first.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
@@ -262,7 +263,7 @@ func TestAppend_RefusalSaysWhatIsAllowedAndFailsTheTransaction(t *testing.T) {
 				wantRefused(t, err, test.code, test.constraint, test.says)
 			})
 		}
-		if n := ask1[int](t, db, `SELECT (SELECT count(*) FROM outcrier.event) + (SELECT count(*) FROM outcrier.scheduled)`); n != 0 {
+		if n := sqltest.Ask1[int](t, db, `SELECT (SELECT count(*) FROM outcrier.event) + (SELECT count(*) FROM outcrier.scheduled)`); n != 0 {
 			t.Errorf("%d rows are stored", n)
 		}
 	})
@@ -270,15 +271,15 @@ func TestAppend_RefusalSaysWhatIsAllowedAndFailsTheTransaction(t *testing.T) {
 
 func TestAppend_FailedStatementFailsTheTransaction(t *testing.T) {
 	pool := outboxtest.New(t)
-	tx := begin(t, pool)
-	add(t, tx, "good")
+	tx := sqltest.Begin(t, pool)
+	sqltest.Add(t, tx, "good")
 	if _, err := outbox.Append(t.Context(), tx, outbox.Draft{Topic: "bad//topic", Type: "t"}); err == nil {
 		t.Fatal("it was taken")
 	}
 	if err := tx.Commit(t.Context()); !errors.Is(err, pgx.ErrTxCommitRollback) {
 		t.Errorf("commit: %v", err)
 	}
-	if _, err := outbox.Append(t.Context(), begin(t, pool), outbox.Draft{Topic: "a", Type: "t", Payload: func() {}}); err == nil || !strings.Contains(err.Error(), "payload") {
+	if _, err := outbox.Append(t.Context(), sqltest.Begin(t, pool), outbox.Draft{Topic: "a", Type: "t", Payload: func() {}}); err == nil || !strings.Contains(err.Error(), "payload") {
 		t.Errorf("what can't be marshalled: %v", err)
 	}
 }
@@ -334,7 +335,7 @@ func TestInsert_IsHeldToTheSameRules(t *testing.T) {
 			wantRefused(t, err, test.code, test.constraint, test.says)
 		})
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != 0 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != 0 {
 		t.Errorf("%d rows are stored", n)
 	}
 }
@@ -362,7 +363,7 @@ func TestAppend_TakesWhatIsJustAllowed(t *testing.T) {
 func TestRefused_LeavesOtherFailuresAlone(t *testing.T) {
 	pool := outboxtest.New(t)
 	ended, cancel := context.WithCancel(t.Context())
-	tx := begin(t, pool)
+	tx := sqltest.Begin(t, pool)
 	cancel()
 	_, err := outbox.Append(ended, tx, outbox.Draft{Topic: "a", Type: "t"})
 	if reason, refused := outbox.Refused(err); err == nil || refused {

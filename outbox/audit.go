@@ -156,13 +156,7 @@ func (a *Audit) Stats() AuditStats {
 // Run writes until ctx ends, then writes the rest, and returns ctx's cause. Streams that
 // are still open by then are recorded as ended.
 func (a *Audit) Run(ctx context.Context) error {
-	a.Log = logOr(a.Log)
-	if a.run == 0 {
-		a.run = newRun()
-	}
-	if a.Every == 0 {
-		a.Every = auditEvery
-	}
+	a.begin()
 	ticker := time.NewTicker(auditTurn)
 	defer ticker.Stop()
 	var failing outage.Outage
@@ -200,6 +194,26 @@ func (a *Audit) Run(ctx context.Context) error {
 			a.Log.WarnContext(ctx, "the last streams are not recorded", "err", err)
 		}
 		return context.Cause(ctx)
+	}
+}
+
+// Turn writes the heartbeat and all that is not written yet, which Run does more seldom for
+// streams that are open. It must not be called while Run runs.
+func (a *Audit) Turn(ctx context.Context) error {
+	a.begin()
+	return a.turn(ctx, 0)
+}
+
+// begin sets what has a default.
+func (a *Audit) begin() {
+	if a.Log == nil {
+		a.Log = slog.New(slog.DiscardHandler)
+	}
+	if a.run == 0 {
+		a.run = newRun()
+	}
+	if a.Every == 0 {
+		a.Every = auditEvery
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -16,15 +17,15 @@ func BenchmarkAudit_Storm(b *testing.B) {
 	for _, held := range []int{0, 1_000_000} {
 		b.Run(fmt.Sprint(held), func(b *testing.B) {
 			pool := outboxtest.New(b)
-			exec(b, pool, `INSERT INTO outbox (topic, type) SELECT 'a', 't' FROM generate_series(1, 100)`)
-			at := here(b, pool)
-			exec(b, pool, `
+			sqltest.Exec(b, pool, `INSERT INTO outbox (topic, type) SELECT 'a', 't' FROM generate_series(1, 100)`)
+			at := sqltest.Here(b, pool)
+			sqltest.Exec(b, pool, `
 				INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set, position, position_set, position_at, events, opened_at, closed_at, end_reason)
 				SELECT 0, n, 'n', 's' || n % 5000, '127.0.0.1', '{a}', '{}', 0, 'x', seen, 'x', seen,
 					clock_timestamp(), 1, clock_timestamp(), clock_timestamp(), 'left'
 				FROM generate_series(1, $1::int) AS n, CAST($2::text AS outcrier.position_set) AS seen`, held, fmt.Sprintf("(%d,{},,,0)", at.Given.Max))
 			audit := newAudit(b, pool, "n")
-			filter := all("a")
+			filter := sqltest.All("a")
 			open := func() (records []*outbox.StreamRecord) {
 				for i := range storm {
 					records = append(records, audit.Opened(outbox.StreamOpened{Subject: fmt.Sprint("s", i), ClientAddress: "127.0.0.1", Filter: filter, From: at}))

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -20,20 +21,20 @@ import (
 func auditOf(t *testing.T, pool *pgxpool.Pool, days ...int) {
 	t.Helper()
 	audit := newAudit(t, pool, "n")
-	from := here(t, pool)
+	from := sqltest.Here(t, pool)
 	for _, day := range days {
 		for range 2 {
-			audit.Opened(outbox.StreamOpened{Subject: fmt.Sprint(day), Filter: all("a/**"), From: from}).Closed("left")
+			audit.Opened(outbox.StreamOpened{Subject: fmt.Sprint(day), Filter: sqltest.All("a/**"), From: from}).Closed("left")
 		}
 		audit.AdminRequest(outbox.AdminRequest{Subject: "root", Request: "GET /admin/api/history", Question: map[string]string{"topic": fmt.Sprint(day)}}).Ended(outbox.AdminOutcome{Status: 200})
 	}
 	turn(t, audit, 1)
 	for _, day := range days {
 		ago := fmt.Sprintf("%d days", day)
-		exec(t, pool, `UPDATE outcrier.stream SET recorded_at = clock_timestamp() - $1::interval WHERE subject = $2`, ago, fmt.Sprint(day))
-		exec(t, pool, `UPDATE outcrier.admin_request SET recorded_at = clock_timestamp() - $1::interval WHERE question->>'topic' = $2`, ago, fmt.Sprint(day))
-		exec(t, pool, `INSERT INTO outcrier.publication (id, publisher, client_address, recorded_at) VALUES ($2, 'shop', '192.0.2.1', clock_timestamp() - $1::interval)`, ago, 1000+day)
-		exec(t, pool, `INSERT INTO outcrier.erasure (kind, event_id, events, reason, erased_at) VALUES ('erase', $2, 1, 'asked for', clock_timestamp() - $1::interval)`, ago, day)
+		sqltest.Exec(t, pool, `UPDATE outcrier.stream SET recorded_at = clock_timestamp() - $1::interval WHERE subject = $2`, ago, fmt.Sprint(day))
+		sqltest.Exec(t, pool, `UPDATE outcrier.admin_request SET recorded_at = clock_timestamp() - $1::interval WHERE question->>'topic' = $2`, ago, fmt.Sprint(day))
+		sqltest.Exec(t, pool, `INSERT INTO outcrier.publication (id, publisher, client_address, recorded_at) VALUES ($2, 'shop', '192.0.2.1', clock_timestamp() - $1::interval)`, ago, 1000+day)
+		sqltest.Exec(t, pool, `INSERT INTO outcrier.erasure (kind, event_id, events, reason, erased_at) VALUES ('erase', $2, 1, 'asked for', clock_timestamp() - $1::interval)`, ago, day)
 	}
 }
 
@@ -41,7 +42,7 @@ func auditOf(t *testing.T, pool *pgxpool.Pool, days ...int) {
 func link(t *testing.T, pool *pgxpool.Pool) (links int) {
 	t.Helper()
 	for {
-		n := ask1[int](t, pool, `SELECT outcrier.link_audit_days()`)
+		n := sqltest.Ask1[int](t, pool, `SELECT outcrier.link_audit_days()`)
 		if links += n; n == 0 {
 			return links
 		}
@@ -78,12 +79,12 @@ func TestAuditChain_ShowsWhatWasRemovedOrAltered(t *testing.T) {
 	}
 
 	day := func(ago int) string { // by the database's clock, like the records
-		return ask1[string](t, pool, `SELECT ((clock_timestamp() - $1 * interval '1 day') AT TIME ZONE 'UTC')::date::text`, ago)
+		return sqltest.Ask1[string](t, pool, `SELECT ((clock_timestamp() - $1 * interval '1 day') AT TIME ZONE 'UTC')::date::text`, ago)
 	}
 	var want []string
 	tamper := func(ago int, says, sql string, args ...any) {
 		t.Helper()
-		exec(t, pool, sql, args...)
+		sqltest.Exec(t, pool, sql, args...)
 		want = append(want, day(ago)+": "+says)
 	}
 	const altered, gone = "were altered", "records are there"
@@ -99,7 +100,7 @@ func TestAuditChain_ShowsWhatWasRemovedOrAltered(t *testing.T) {
 	tamper(27, gone, `UPDATE outcrier.stream SET recorded_at = NULL WHERE subject = '27'`)
 	tamper(26, gone, `INSERT INTO outcrier.publication (id, publisher, client_address, recorded_at) VALUES (1, 'x', 'y', clock_timestamp() - interval '26 days')`)
 	// With the day's sum recomputed, the link does not match.
-	exec(t, pool, `UPDATE outcrier.stream SET subject = 'nobody' WHERE subject = '20'`)
+	sqltest.Exec(t, pool, `UPDATE outcrier.stream SET subject = 'nobody' WHERE subject = '20'`)
 	tamper(20, "the link does not follow", `UPDATE outcrier.audit_day AS d SET digest = (SELECT g.digest FROM outcrier.audit_digest(d.day) AS g) WHERE d.day = $1::text::date`, day(20))
 	// With the link recomputed too, the next one does not.
 	tamper(15, "the link does not follow", `UPDATE outcrier.audit_day SET link = sha256('') WHERE day = $1::text::date`, day(15))
@@ -123,7 +124,7 @@ func TestAuditChain_ShowsWhatWasRemovedOrAltered(t *testing.T) {
 
 	// The owner of the database can recompute all of it: the head that was noted shows
 	// it.
-	exec(t, pool, `TRUNCATE outcrier.audit_day`)
+	sqltest.Exec(t, pool, `TRUNCATE outcrier.audit_day`)
 	link(t, pool)
 	if faults := verify(t, pool).Faults; len(faults) > 0 {
 		t.Errorf("recomputed: %q", faults)
@@ -143,7 +144,7 @@ func TestAuditChain_LinksEachDayThatIsOver(t *testing.T) {
 		t.Errorf("of an empty audit there are %d links", links)
 	}
 	auditOf(t, pool, 0, 5)
-	over := ask1[int](t, pool, `SELECT ((clock_timestamp() - interval '25 hours') AT TIME ZONE 'UTC')::date - ((clock_timestamp() - interval '5 days') AT TIME ZONE 'UTC')::date + 1`)
+	over := sqltest.Ask1[int](t, pool, `SELECT ((clock_timestamp() - interval '25 hours') AT TIME ZONE 'UTC')::date - ((clock_timestamp() - interval '5 days') AT TIME ZONE 'UTC')::date + 1`)
 	if links := link(t, pool); links != over {
 		t.Errorf("%d days are linked, want %d", links, over)
 	}
@@ -158,11 +159,11 @@ func TestAuditRetention_TakesWholeDaysAndNoneOfTheLastWeek(t *testing.T) {
 	pool := outboxtest.New(t)
 	auditOf(t, pool, 1, 3, 6, 9, 20, 30)
 	held := func() []string {
-		return ask[string](t, pool, `SELECT DISTINCT subject FROM outcrier.stream ORDER BY subject`)
+		return sqltest.Ask[string](t, pool, `SELECT DISTINCT subject FROM outcrier.stream ORDER BY subject`)
 	}
 	purge := func(retention any) {
 		t.Helper()
-		for ask1[int](t, pool, `SELECT outcrier.purge_audit($1::interval)`, retention) > 0 {
+		for sqltest.Ask1[int](t, pool, `SELECT outcrier.purge_audit($1::interval)`, retention) > 0 {
 		}
 	}
 	purge("1 second")
@@ -170,7 +171,7 @@ func TestAuditRetention_TakesWholeDaysAndNoneOfTheLastWeek(t *testing.T) {
 		t.Errorf("of days without a link there are left %v", got)
 	}
 	link(t, pool)
-	pastPartition(t, pool, 25, 1)
+	sqltest.PastPartition(t, pool, 25, 1)
 	purge(nil)
 	if got := held(); !slices.Equal(got, []string{"1", "20", "3", "6", "9"}) {
 		t.Errorf("with an event of 25 days ago there are left %v", got)
@@ -183,7 +184,7 @@ func TestAuditRetention_TakesWholeDaysAndNoneOfTheLastWeek(t *testing.T) {
 	if got := held(); !slices.Equal(got, []string{"1", "3", "6"}) {
 		t.Errorf("with a retention of a second there are left %v", got)
 	}
-	if left := ask1[string](t, pool, `SELECT concat_ws(' ', (SELECT count(*) FROM outcrier.admin_request), (SELECT count(*) FROM outcrier.publication), (SELECT count(*) FROM outcrier.erasure))`); left != "3 3 6" {
+	if left := sqltest.Ask1[string](t, pool, `SELECT concat_ws(' ', (SELECT count(*) FROM outcrier.admin_request), (SELECT count(*) FROM outcrier.publication), (SELECT count(*) FROM outcrier.erasure))`); left != "3 3 6" {
 		t.Errorf("of requests, publications and erasures there are left %s", left)
 	}
 	if found := verify(t, pool); len(found.Faults) > 0 {
@@ -195,19 +196,19 @@ func TestAuditRetention_TakesWholeDaysAndNoneOfTheLastWeek(t *testing.T) {
 func TestAudit_WhatWasRecordedToItsEndStays(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n")
-	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Filter: all("a"), From: here(t, pool)})
+	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Filter: sqltest.All("a"), From: sqltest.Here(t, pool)})
 	turn(t, audit, 7)
-	exec(t, pool, `UPDATE outcrier.stream SET closed_at = clock_timestamp(), end_reason = 'node lost', recorded_at = clock_timestamp() - interval '61 minutes'`)
-	exec(t, pool, `DELETE FROM outcrier.node`)
-	record.Progress(here(t, pool), 1, 1)
+	sqltest.Exec(t, pool, `UPDATE outcrier.stream SET closed_at = clock_timestamp(), end_reason = 'node lost', recorded_at = clock_timestamp() - interval '61 minutes'`)
+	sqltest.Exec(t, pool, `DELETE FROM outcrier.node`)
+	record.Progress(sqltest.Here(t, pool), 1, 1)
 	turn(t, audit, 7)
-	if got := ask1[string](t, pool, `SELECT concat_ws(' ', events, end_reason) FROM outcrier.stream`); got != "0 node lost" {
+	if got := sqltest.Ask1[string](t, pool, `SELECT concat_ws(' ', events, end_reason) FROM outcrier.stream`); got != "0 node lost" {
 		t.Errorf("an hour later it is %s", got)
 	}
-	exec(t, pool, `UPDATE outcrier.stream SET recorded_at = clock_timestamp() - interval '59 minutes'`)
-	record.Progress(here(t, pool), 1, 1)
+	sqltest.Exec(t, pool, `UPDATE outcrier.stream SET recorded_at = clock_timestamp() - interval '59 minutes'`)
+	record.Progress(sqltest.Here(t, pool), 1, 1)
 	turn(t, audit, 7)
-	if got := ask1[string](t, pool, `SELECT concat_ws(' ', events, end_reason, recorded_at) FROM outcrier.stream`); got != "2" {
+	if got := sqltest.Ask1[string](t, pool, `SELECT concat_ws(' ', events, end_reason, recorded_at) FROM outcrier.stream`); got != "2" {
 		t.Errorf("within the hour it is %s", got)
 	}
 }
@@ -218,9 +219,9 @@ func TestAuditExport_GoesOnBehindACursor(t *testing.T) {
 	pool := outboxtest.New(t)
 	auditOf(t, pool, 1, 2, 3)
 	// As many at one moment as two pages have.
-	exec(t, pool, `INSERT INTO outcrier.publication (id, publisher, client_address, recorded_at) SELECT 5000 + n, 'p', 'a', clock_timestamp() - interval '36 hours' FROM generate_series(1, 1500) AS n`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.publication (id, publisher, client_address, recorded_at) SELECT 5000 + n, 'p', 'a', clock_timestamp() - interval '36 hours' FROM generate_series(1, 1500) AS n`)
 	link(t, pool)
-	exec(t, pool, `INSERT INTO outcrier.publication (id, publisher, client_address) VALUES (1, 'of this minute', 'a')`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.publication (id, publisher, client_address) VALUES (1, 'of this minute', 'a')`)
 	chain := outbox.AuditChain{Pool: pool}
 	export := func(after outbox.AuditCursor, most int) (records []string, last outbox.AuditCursor) {
 		t.Helper()
@@ -242,7 +243,7 @@ func TestAuditExport_GoesOnBehindACursor(t *testing.T) {
 		return records, last
 	}
 	whole, _ := export(outbox.AuditCursor{}, 1<<30)
-	want := ask1[int](t, pool, `SELECT count(*) FROM outcrier.audit WHERE recorded_at < clock_timestamp() - interval '1 minute'`)
+	want := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.audit WHERE recorded_at < clock_timestamp() - interval '1 minute'`)
 	if len(whole) != want || slices.Contains(whole, "publication 1") || len(whole) < 1500 {
 		t.Errorf("%d records, want %d", len(whole), want)
 	}

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// Turn is one turn of Run, of a node with this run.
-func (a *Audit) Turn(ctx context.Context, run int64, every time.Duration) error {
+// TurnAs is one turn of Run, of a node with this run.
+func (a *Audit) TurnAs(ctx context.Context, run int64, every time.Duration) error {
+	a.begin()
 	a.run = run
 	return a.turn(ctx, every)
 }

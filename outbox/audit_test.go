@@ -13,9 +13,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
-	"pgregory.net/rapid"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -27,40 +27,9 @@ func newAudit(t testing.TB, pool *pgxpool.Pool, node string) *outbox.Audit {
 // turn writes all that there is to write.
 func turn(t testing.TB, a *outbox.Audit, run int64) {
 	t.Helper()
-	if err := a.Turn(t.Context(), run, 0); err != nil {
+	if err := a.TurnAs(t.Context(), run, 0); err != nil {
 		t.Fatal(err)
 	}
-}
-
-func TestSQLMatches_IsThePatterns(t *testing.T) {
-	pool := outboxtest.New(t)
-	segment := rapid.SampledFrom([]string{"a", "b", "ab", "é", "A", ".", "a.b", "a+", "[ab]", "(a|b)", `\`, `\a`, `\d`, "$", "^a", "{1}", "a?", "(?i)a", "%", "_", " "})
-	topic := rapid.Custom(func(t *rapid.T) string {
-		return strings.Join(rapid.SliceOfN(segment, 1, 4).Draw(t, "segments"), "/")
-	})
-	pattern := rapid.Custom(func(t *rapid.T) string {
-		text := strings.Join(rapid.SliceOfN(rapid.OneOf(segment, rapid.Just("*")), 0, 4).Draw(t, "segments"), "/")
-		if text == "" || rapid.Bool().Draw(t, "rest") {
-			text = strings.TrimPrefix(text+"/**", "/")
-		}
-		return text
-	})
-	rapid.Check(t, func(r *rapid.T) {
-		patterns := rapid.SliceOfN(pattern, 20, 20).Draw(r, "patterns")
-		topics := rapid.SliceOfN(topic, 20, 20).Draw(r, "topics")
-		got := ask[bool](t, pool, `SELECT outcrier.matches(topic, pattern) FROM unnest($1::text[]) WITH ORDINALITY AS p(pattern, i)
-			CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS t(topic, j) ORDER BY i, j`, patterns, topics)
-		for i, text := range patterns {
-			if _, err := outbox.ParsePattern(text); err != nil {
-				r.Fatal(err)
-			}
-			for j, topic := range topics {
-				if want := outbox.Pattern(text).Match(topic); got[i*len(topics)+j] != want {
-					r.Fatalf("%s matches %s: SQL says %v, Go %v", text, topic, !want, want)
-				}
-			}
-		}
-	})
 }
 
 // The receipts of a random history are those that the positions claim: streams begin
@@ -80,27 +49,27 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	topics, kinds := []string{"a", "a/1", "a/2", "b", "b/1/x"}, []string{"k", "k.l", "m"}
 	var open []pgx.Tx
-	positions := []position.Position{here(t, pool)}
+	positions := []position.Position{sqltest.Here(t, pool)}
 	for range 60 {
 		switch n := random.IntN(10); {
 		case n < 3:
-			open = append(open, begin(t, connection(t, url)))
+			open = append(open, sqltest.Begin(t, sqltest.Connection(t, url)))
 		case n < 4:
-			addNow(t, pool, "b", 1)
+			sqltest.AddNow(t, pool, "b", 1)
 		case n < 8 && len(open) > 0:
-			exec(t, open[random.IntN(len(open))], `INSERT INTO outbox (topic, type) VALUES ($1, $2)`,
+			sqltest.Exec(t, open[random.IntN(len(open))], `INSERT INTO outbox (topic, type) VALUES ($1, $2)`,
 				topics[random.IntN(len(topics))], kinds[random.IntN(len(kinds))])
 		case len(open) > 0:
 			i := random.IntN(len(open))
-			commit(t, open[i])
+			sqltest.Commit(t, open[i])
 			open = slices.Delete(open, i, i+1)
-			positions = append(positions, here(t, pool))
+			positions = append(positions, sqltest.Here(t, pool))
 		}
 	}
 	for _, tx := range open {
-		commit(t, tx)
+		sqltest.Commit(t, tx)
 	}
-	positions = append(positions, here(t, pool))
+	positions = append(positions, sqltest.Here(t, pool))
 
 	rows, _ := pool.Query(t.Context(), `SELECT xid, id, topic, type, created_at FROM outcrier.event ORDER BY id`)
 	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e event, err error) {
@@ -122,7 +91,7 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 		live, stands := to, to
 		// Half of them stand within what they are replayed.
 		if legs := outbox.Ranges(from, to); len(legs) > 0 && random.IntN(2) == 0 {
-			page, err := reader.Replay(t.Context(), legs[0], outbox.Filter{Topics: all("**").Topics}, 1000, 0)
+			page, err := reader.Replay(t.Context(), legs[0], outbox.Filter{Topics: sqltest.All("**").Topics}, 1000, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -163,7 +132,7 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 		}
 	}
 	turn(t, audit, 1)
-	got := ask[string](t, pool, `SELECT id || ' to ' || subject FROM outcrier.receipts`)
+	got := sqltest.Ask[string](t, pool, `SELECT id || ' to ' || subject FROM outcrier.receipts`)
 	slices.Sort(got)
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
@@ -206,38 +175,38 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 	if found, err := admin.Unsent(t.Context(), outbox.Search{Limit: 200}); err != nil || !slices.Equal(hitIDs(found.Events), unsent) {
 		t.Errorf("sent to nobody are %v %v, want %v", hitIDs(found.Events), err, unsent)
 	}
-	if wrong := ask[int](t, pool, `SELECT count(*) FROM outcrier.receipts WHERE sent_after > sent_before`)[0]; wrong > 0 {
+	if wrong := sqltest.Ask[int](t, pool, `SELECT count(*) FROM outcrier.receipts WHERE sent_after > sent_before`)[0]; wrong > 0 {
 		t.Errorf("%d were sent before they could be", wrong)
 	}
 }
 
 func TestAudit_TellsAStreamsLife(t *testing.T) {
 	pool := outboxtest.New(t)
-	from := here(t, pool)
+	from := sqltest.Here(t, pool)
 	audit := newAudit(t, pool, "n1")
 	audit.State = func() (position.Position, time.Duration) { return from, 1500 * time.Millisecond }
-	before := ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
-	record := audit.Opened(outbox.StreamOpened{Subject: "ann", ClientAddress: "192.0.2.1:99", Filter: all("a/**"), From: from})
-	after := ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
+	before := sqltest.Ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
+	record := audit.Opened(outbox.StreamOpened{Subject: "ann", ClientAddress: "192.0.2.1:99", Filter: sqltest.All("a/**"), From: from})
+	after := sqltest.Ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
 	turn(t, audit, 7)
-	if got := ask1[string](t, pool, `SELECT concat_ws(' ', node, streams, lag, position) FROM outcrier.node`); got != "n1 1 00:00:01.5 "+audit.Keys.Seal(from) {
+	if got := sqltest.Ask1[string](t, pool, `SELECT concat_ws(' ', node, streams, lag, position) FROM outcrier.node`); got != "n1 1 00:00:01.5 "+audit.Keys.Seal(from) {
 		t.Errorf("node %s", got)
 	}
 	const row = `SELECT concat_ws(' ', run, stream, node, subject, client_address, topics, types, events, last_event, closed_at IS NOT NULL, end_reason) FROM outcrier.stream`
-	if got, want := ask1[string](t, pool, row), "7 1 n1 ann 192.0.2.1:99 {a/**} {} 0 f"; got != want {
+	if got, want := sqltest.Ask1[string](t, pool, row), "7 1 n1 ann 192.0.2.1:99 {a/**} {} 0 f"; got != want {
 		t.Errorf("opened: %s, want %s", got, want)
 	}
-	id := addNow(t, pool, "a/1", 1)[0]
-	sent := here(t, pool)
+	id := sqltest.AddNow(t, pool, "a/1", 1)[0]
+	sent := sqltest.Here(t, pool)
 	record.Progress(sent, 1, id)
-	sentBy := ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
+	sentBy := sqltest.Ask1[time.Time](t, pool, `SELECT clock_timestamp()`)
 	turn(t, audit, 7)
-	if got, want := ask1[string](t, pool, row), fmt.Sprintf("7 1 n1 ann 192.0.2.1:99 {a/**} {} 1 %d f", id); got != want {
+	if got, want := sqltest.Ask1[string](t, pool, row), fmt.Sprintf("7 1 n1 ann 192.0.2.1:99 {a/**} {} 1 %d f", id); got != want {
 		t.Errorf("sent: %s, want %s", got, want)
 	}
 	record.Closed("stalled")
 	turn(t, audit, 7)
-	if got, want := ask1[string](t, pool, row), fmt.Sprintf("7 1 n1 ann 192.0.2.1:99 {a/**} {} 1 %d t stalled", id); got != want {
+	if got, want := sqltest.Ask1[string](t, pool, row), fmt.Sprintf("7 1 n1 ann 192.0.2.1:99 {a/**} {} 1 %d t stalled", id); got != want {
 		t.Errorf("closed: %s, want %s", got, want)
 	}
 	var opened, stood, closed time.Time
@@ -255,7 +224,7 @@ func TestAudit_TellsAStreamsLife(t *testing.T) {
 	again := newAudit(t, pool, "n1")
 	again.Opened(outbox.StreamOpened{Subject: "mallory", From: from})
 	turn(t, again, 7)
-	if got := ask1[string](t, pool, `SELECT subject || end_reason FROM outcrier.stream`); got != "annstalled" {
+	if got := sqltest.Ask1[string](t, pool, `SELECT subject || end_reason FROM outcrier.stream`); got != "annstalled" {
 		t.Errorf("it was told anew: %s", got)
 	}
 }
@@ -264,10 +233,10 @@ func TestAudit_TellsAStreamsLife(t *testing.T) {
 func TestAudit_WhatIsBeingWrittenStays(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n")
-	record := audit.Opened(outbox.StreamOpened{Filter: all("**"), From: here(t, pool)})
-	record.Progress(here(t, pool), 1, 7)
+	record := audit.Opened(outbox.StreamOpened{Filter: sqltest.All("**"), From: sqltest.Here(t, pool)})
+	record.Progress(sqltest.Here(t, pool), 1, 7)
 	written := record.LastWritten()
-	record.Progress(here(t, pool), 1, 8)
+	record.Progress(sqltest.Here(t, pool), 1, 8)
 	if id := written(); id != 7 {
 		t.Errorf("the last event became %d, want 7", id)
 	}
@@ -277,21 +246,21 @@ func TestAudit_WhatIsBeingWrittenStays(t *testing.T) {
 func TestAudit_WritesOpenStreamsNowAndThen(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n")
-	record := audit.Opened(outbox.StreamOpened{Filter: all("**"), From: here(t, pool)})
+	record := audit.Opened(outbox.StreamOpened{Filter: sqltest.All("**"), From: sqltest.Here(t, pool)})
 	turn(t, audit, 1)
-	id := addNow(t, pool, "a", 1)[0]
-	record.Progress(here(t, pool), 1, id)
-	if err := audit.Turn(t.Context(), 1, time.Hour); err != nil {
+	id := sqltest.AddNow(t, pool, "a", 1)[0]
+	record.Progress(sqltest.Here(t, pool), 1, id)
+	if err := audit.TurnAs(t.Context(), 1, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if n := ask1[int](t, pool, `SELECT events FROM outcrier.stream`); n != 0 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT events FROM outcrier.stream`); n != 0 {
 		t.Errorf("%d events are told of at once", n)
 	}
 	record.Closed("left")
-	if err := audit.Turn(t.Context(), 1, time.Hour); err != nil {
+	if err := audit.TurnAs(t.Context(), 1, time.Hour); err != nil {
 		t.Fatal(err)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.receipts WHERE id = $1`, id); n != 1 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.receipts WHERE id = $1`, id); n != 1 {
 		t.Errorf("%d receipts when it has ended", n)
 	}
 }
@@ -299,32 +268,32 @@ func TestAudit_WritesOpenStreamsNowAndThen(t *testing.T) {
 func TestAudit_StreamsOfALostNodeAreClosed(t *testing.T) {
 	pool := outboxtest.New(t)
 	lost, other := newAudit(t, pool, "a"), newAudit(t, pool, "b")
-	from := here(t, pool)
+	from := sqltest.Here(t, pool)
 	open := lost.Opened(outbox.StreamOpened{Subject: "open", From: from})
 	lost.Opened(outbox.StreamOpened{Subject: "closed", From: from}).Closed("left")
 	other.Opened(outbox.StreamOpened{Subject: "other", From: from})
 	turn(t, lost, 1)
 	turn(t, other, 2)
 	const told = `SELECT string_agg(concat_ws(' ', subject, end_reason), ', ' ORDER BY subject) FROM outcrier.stream`
-	if got := ask1[string](t, pool, told); got != "closed left, open, other" {
+	if got := sqltest.Ask1[string](t, pool, told); got != "closed left, open, other" {
 		t.Fatalf("streams: %s", got)
 	}
-	exec(t, pool, `UPDATE outcrier.node SET seen_at = now() - interval '31 seconds' WHERE run = 1`)
+	sqltest.Exec(t, pool, `UPDATE outcrier.node SET seen_at = now() - interval '31 seconds' WHERE run = 1`)
 	turn(t, other, 2)
-	if got := ask1[string](t, pool, told); got != "closed left, open node lost, other" {
+	if got := sqltest.Ask1[string](t, pool, told); got != "closed left, open node lost, other" {
 		t.Errorf("when it is lost: %s", got)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.node`); n != 1 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.node`); n != 1 {
 		t.Errorf("%d nodes", n)
 	}
 	// It had only been cut off.
 	turn(t, lost, 1)
-	if got := ask1[string](t, pool, told); got != "closed left, open, other" {
+	if got := sqltest.Ask1[string](t, pool, told); got != "closed left, open, other" {
 		t.Errorf("when it is back: %s", got)
 	}
 	open.Closed("drain")
 	turn(t, lost, 1)
-	if got := ask1[string](t, pool, told); got != "closed left, open drain, other" {
+	if got := sqltest.Ask1[string](t, pool, told); got != "closed left, open drain, other" {
 		t.Errorf("in the end: %s", got)
 	}
 }
@@ -335,7 +304,7 @@ func TestAudit_RunWritesAndLeavesNothingOpen(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	over, ended := errors.New("over"), make(chan error)
 	go func() { ended <- audit.Run(ctx) }()
-	from := here(t, pool)
+	from := sqltest.Here(t, pool)
 	for i := range 2500 { // more than a batch
 		record := audit.Opened(outbox.StreamOpened{Subject: fmt.Sprint(i), From: from})
 		if i > 0 {
@@ -343,17 +312,17 @@ func TestAudit_RunWritesAndLeavesNothingOpen(t *testing.T) {
 		}
 	}
 	eventually(t, func() bool {
-		return ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream WHERE subject = '0' OR end_reason = 'left'`) == 2500
+		return sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream WHERE subject = '0' OR end_reason = 'left'`) == 2500
 	})
 	audit.Opened(outbox.StreamOpened{Subject: "last", From: from}).Closed("drain")
 	cancel(over)
 	if err := <-ended; !errors.Is(err, over) {
 		t.Errorf("it ended by %v", err)
 	}
-	if got := ask[string](t, pool, `SELECT subject || ' ' || end_reason FROM outcrier.stream WHERE end_reason <> 'left' ORDER BY subject`); !slices.Equal(got, []string{"0 node stopped", "last drain"}) {
+	if got := sqltest.Ask[string](t, pool, `SELECT subject || ' ' || end_reason FROM outcrier.stream WHERE end_reason <> 'left' ORDER BY subject`); !slices.Equal(got, []string{"0 node stopped", "last drain"}) {
 		t.Errorf("in the end: %v", got)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.node`); n != 0 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.node`); n != 0 {
 		t.Errorf("%d nodes", n)
 	}
 }
@@ -362,28 +331,28 @@ func TestAudit_KeepsWhatCanNotBeWrittenWithinItsBacklog(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n")
 	audit.Backlog = 10
-	from := here(t, pool)
-	exec(t, pool, `ALTER TABLE outcrier.stream RENAME TO away`)
+	from := sqltest.Here(t, pool)
+	sqltest.Exec(t, pool, `ALTER TABLE outcrier.stream RENAME TO away`)
 	open := audit.Opened(outbox.StreamOpened{Subject: "open", From: from})
 	for range 15 {
 		audit.Opened(outbox.StreamOpened{Subject: "ended", From: from}).Closed("left")
 	}
 	for range 2 {
-		if err := audit.Turn(t.Context(), 1, 0); err == nil {
+		if err := audit.TurnAs(t.Context(), 1, 0); err == nil {
 			t.Fatal("it could be written")
 		}
 	}
 	if n := audit.Stats().Dropped; n != 5 {
 		t.Errorf("%d are dropped, want 5", n)
 	}
-	exec(t, pool, `ALTER TABLE outcrier.away RENAME TO stream`)
+	sqltest.Exec(t, pool, `ALTER TABLE outcrier.away RENAME TO stream`)
 	turn(t, audit, 1)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream`); n != 11 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream`); n != 11 {
 		t.Errorf("%d are written when it can be, want 11", n)
 	}
 	open.Closed("left")
 	turn(t, audit, 1)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream WHERE closed_at IS NULL`); n != 0 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream WHERE closed_at IS NULL`); n != 0 {
 		t.Errorf("%d are open", n)
 	}
 }
@@ -393,14 +362,14 @@ func TestAudit_KeepsWhatCanNotBeWrittenWithinItsBacklog(t *testing.T) {
 func TestAudit_TakesAnyText(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n\x00\xff")
-	from, wrong := here(t, pool), here(t, pool)
+	from, wrong := sqltest.Here(t, pool), sqltest.Here(t, pool)
 	wrong.Given.Max = 1 << 63
 	for _, subject := range []string{"a\x00b", "\xff\xfe", strings.Repeat("é", 2000), `\u0000`, "'; DROP TABLE outbox"} {
-		audit.Opened(outbox.StreamOpened{Subject: subject, ClientAddress: subject, Filter: all(outbox.Pattern(subject)), From: from}).Closed(subject)
+		audit.Opened(outbox.StreamOpened{Subject: subject, ClientAddress: subject, Filter: sqltest.All(outbox.Pattern(subject)), From: from}).Closed(subject)
 	}
 	audit.Opened(outbox.StreamOpened{Subject: "wrong", From: wrong})
 	turn(t, audit, 1)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream`); n != 5 || audit.Stats().Dropped != 1 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream`); n != 5 || audit.Stats().Dropped != 1 {
 		t.Errorf("%d are written and %d dropped, want 5 and 1", n, audit.Stats().Dropped)
 	}
 	turn(t, audit, 1)
@@ -422,19 +391,19 @@ func TestAudit_NoneIsNoTrouble(t *testing.T) {
 func TestAudit_AnotherHistoryBeginsAnew(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n")
-	record := audit.Opened(outbox.StreamOpened{Filter: all("**"), From: here(t, pool)})
-	addNow(t, pool, "a", 2)
-	exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = 1`)
-	exec(t, pool, `SELECT outcrier.settle()`)
+	record := audit.Opened(outbox.StreamOpened{Filter: sqltest.All("**"), From: sqltest.Here(t, pool)})
+	sqltest.AddNow(t, pool, "a", 2)
+	sqltest.Exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = 1`)
+	sqltest.Exec(t, pool, `SELECT outcrier.settle()`)
 	turn(t, audit, 1)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.receipts`); n != 0 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.receipts`); n != 0 {
 		t.Errorf("%d receipts of another history", n)
 	}
-	record.Progress(here(t, pool), 0, 0)
-	id := addNow(t, pool, "a", 1)[0]
-	record.Progress(here(t, pool), 1, id)
+	record.Progress(sqltest.Here(t, pool), 0, 0)
+	id := sqltest.AddNow(t, pool, "a", 1)[0]
+	record.Progress(sqltest.Here(t, pool), 1, id)
 	turn(t, audit, 1)
-	if got := ask[int64](t, pool, `SELECT id FROM outcrier.receipts`); !slices.Equal(got, []int64{id}) {
+	if got := sqltest.Ask[int64](t, pool, `SELECT id FROM outcrier.receipts`); !slices.Equal(got, []int64{id}) {
 		t.Errorf("receipts of %v, want %d", got, id)
 	}
 }
@@ -444,21 +413,21 @@ func TestAudit_AnotherHistoryBeginsAnew(t *testing.T) {
 func TestAudit_GivesNoReceiptsOfWhatAGapJumpsOver(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n")
-	from := here(t, pool)
-	later := all("**")
+	from := sqltest.Here(t, pool)
+	later := sqltest.All("**")
 	later.Since = time.Now().Add(time.Hour) // by a clock that is ahead
-	plain := audit.Opened(outbox.StreamOpened{Filter: all("**"), From: from})
+	plain := audit.Opened(outbox.StreamOpened{Filter: sqltest.All("**"), From: from})
 	since := audit.Opened(outbox.StreamOpened{Filter: later, From: from})
 	since.Live(from)
-	addNow(t, pool, "a", 2)
-	behind := here(t, pool)
-	id := addNow(t, pool, "a", 1)[0]
+	sqltest.AddNow(t, pool, "a", 2)
+	behind := sqltest.Here(t, pool)
+	id := sqltest.AddNow(t, pool, "a", 1)[0]
 	for _, record := range []*outbox.StreamRecord{plain, since} {
 		record.Jumped(behind)
-		record.Progress(here(t, pool), 1, id)
+		record.Progress(sqltest.Here(t, pool), 1, id)
 	}
 	turn(t, audit, 1)
-	if got := ask[int64](t, pool, `SELECT id FROM outcrier.receipts`); !slices.Equal(got, []int64{id, id}) {
+	if got := sqltest.Ask[int64](t, pool, `SELECT id FROM outcrier.receipts`); !slices.Equal(got, []int64{id, id}) {
 		t.Errorf("receipts of %v, want two of %d", got, id)
 	}
 }
@@ -467,27 +436,27 @@ func TestAudit_GivesNoReceiptsOfWhatAGapJumpsOver(t *testing.T) {
 // length of 100.
 func fillStreams(t testing.TB, pool *pgxpool.Pool, n int) {
 	t.Helper()
-	exec(t, pool, `INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set,
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set,
 			position, position_set, position_at, events, opened_at, closed_at, end_reason)
 		SELECT 1, n, 'n', 'user' || n % 1000, '192.0.2.1', ARRAY['user/' || n % 1000 || '/**'], '{}', h.history, 'p',
 			ROW((x + n)::text::xid8, '{}', NULL, NULL, n)::outcrier.position_set, 'p', ROW((x + n + 100)::text::xid8, '{}', NULL, NULL, n)::outcrier.position_set,
 			now(), 1, now(), now(), 'left'
 		FROM generate_series(1, $1::int) AS n, (SELECT history FROM outcrier.history_id) AS h, (SELECT max(xid)::text::bigint - 101 AS x FROM outcrier.event) AS o`, n)
-	exec(t, pool, `ANALYZE outcrier.stream`)
+	sqltest.Exec(t, pool, `ANALYZE outcrier.stream`)
 }
 
 func TestReceipts_AreFoundByIndex(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	id := addNow(t, pool, "user/7/x", 1)[0]
+	id := sqltest.AddNow(t, pool, "user/7/x", 1)[0]
 	fillStreams(t, pool, 5000)
-	for name, db := range map[string]database{"the server's": pool, "anybody's": connection(t, url)} {
-		plan := strings.Join(ask[string](t, db, fmt.Sprintf(`EXPLAIN (ANALYZE, TIMING off) SELECT subject FROM outcrier.receipts WHERE id = %d`, id)), "\n")
+	for name, db := range map[string]sqltest.Querier{"the server's": pool, "anybody's": sqltest.Connection(t, url)} {
+		plan := strings.Join(sqltest.Ask[string](t, db, fmt.Sprintf(`EXPLAIN (ANALYZE, TIMING off) SELECT subject FROM outcrier.receipts WHERE id = %d`, id)), "\n")
 		if !strings.Contains(plan, "stream_xid_range") || strings.Contains(plan, "Seq Scan on stream") {
 			t.Errorf("in %s session:\n%s", name, plan)
 		}
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.receipts WHERE id = $1`, id); n != 1 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.receipts WHERE id = $1`, id); n != 1 {
 		t.Errorf("%d receipts, want one: of the hundred streams that were open, user 7's", n)
 	}
 }
@@ -512,22 +481,22 @@ func hitIDs(hits []outbox.Hit) (ids []string) {
 func TestAudit_PerhapsSentHasReceiptsThatSaySo(t *testing.T) {
 	pool := outboxtest.New(t)
 	audit := newAudit(t, pool, "n")
-	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Filter: all("a"), From: here(t, pool)})
-	first := addNow(t, pool, "a", 1)[0]
-	record.Progress(here(t, pool), 1, first)
-	second := addNow(t, pool, "a", 1)[0]
-	record.Perhaps(here(t, pool), 1, second)
+	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Filter: sqltest.All("a"), From: sqltest.Here(t, pool)})
+	first := sqltest.AddNow(t, pool, "a", 1)[0]
+	record.Progress(sqltest.Here(t, pool), 1, first)
+	second := sqltest.AddNow(t, pool, "a", 1)[0]
+	record.Perhaps(sqltest.Here(t, pool), 1, second)
 	receipts := func() string {
 		t.Helper()
 		turn(t, audit, 1)
 		const query = `SELECT string_agg(concat_ws(' ', r.id, r.perhaps, p.perhaps), ', ' ORDER BY r.id) FROM outcrier.receipts AS r JOIN outcrier.people AS p USING (subject, id)`
-		return ask1[string](t, pool, query)
+		return sqltest.Ask1[string](t, pool, query)
 	}
 	if got, want := receipts(), fmt.Sprintf("%d f f, %d t t", first, second); got != want {
 		t.Errorf("before it is known: %s, want %s", got, want)
 	}
-	third := addNow(t, pool, "a", 1)[0]
-	record.Perhaps(here(t, pool), 1, third)
+	third := sqltest.AddNow(t, pool, "a", 1)[0]
+	record.Perhaps(sqltest.Here(t, pool), 1, third)
 	if got, want := receipts(), fmt.Sprintf("%d f f, %d t t, %d t t", first, second, third); got != want {
 		t.Errorf("of two writes: %s, want %s", got, want)
 	}
@@ -557,5 +526,49 @@ func TestAudit_PerhapsSentHasReceiptsThatSaySo(t *testing.T) {
 	}
 	if got, want := said(), strings.Repeat("false sent sent, ", 3); got != want {
 		t.Errorf("when it is known admins are told %s, want %s", got, want)
+	}
+}
+
+// What a node says of itself is on record with its heartbeat, every few beats.
+func TestAudit_SaysWhatANodeIs(t *testing.T) {
+	pool := outboxtest.New(t)
+	audit, asked := newAudit(t, pool, "n"), 0
+	at := time.Now().UTC().Truncate(time.Second)
+	audit.About = func() outbox.About {
+		asked++
+		return outbox.About{
+			Version: "v1", Settings: map[string]string{"retention": "7d"},
+			Samples: []outbox.Sample{{At: at, Events: 1.5, Streams: 2, Lag: 0}}, Slow: []outbox.SlowStream{{Stream: 1, For: 12}},
+		}
+	}
+	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Filter: sqltest.All("a"), From: sqltest.Here(t, pool)})
+	audit.Opened(outbox.StreamOpened{Subject: "bob", Filter: sqltest.All("a"), From: sqltest.Here(t, pool)})
+	for range 7 {
+		turn(t, audit, 1)
+	}
+	if asked != 2 {
+		t.Errorf("it is asked %d times in seven beats", asked)
+	}
+	admin := outbox.NewAdmin(pool)
+	o, err := admin.Overview(t.Context())
+	if err != nil || len(o.Nodes) != 1 || o.Nodes[0].About == nil || o.Nodes[0].About.Version != "v1" || len(o.Nodes[0].About.Samples) != 1 || !o.Nodes[0].About.Samples[0].At.Equal(at) {
+		t.Fatalf("%+v %v", o.Nodes, err)
+	}
+	slow, err := admin.Streams(t.Context(), outbox.StreamSearch{Slow: true})
+	if err != nil || slow.Total != 1 || slow.Streams[0].Subject != "ann" || *slow.Streams[0].SlowFor != 12 {
+		t.Errorf("%+v %v", slow, err)
+	}
+	record.Progress(sqltest.Here(t, pool), 9, 9)
+	turn(t, audit, 1)
+	sent, err := admin.Streams(t.Context(), outbox.StreamSearch{BySent: true})
+	if err != nil || sent.Total != 2 || sent.Streams[0].Subject != "ann" || sent.Streams[1].SlowFor != nil {
+		t.Errorf("%+v %v", sent, err)
+	}
+	record.Closed("stalled")
+	turn(t, audit, 1)
+	for reason, want := range map[string]int{"stalled": 1, "left": 0, "": 1} {
+		if found, err := admin.Streams(t.Context(), outbox.StreamSearch{Ended: true, Reason: reason, Subject: "a*"}); err != nil || found.Total != want {
+			t.Errorf("ended as %q: %+v %v", reason, found, err)
+		}
 	}
 }

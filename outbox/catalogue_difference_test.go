@@ -8,6 +8,7 @@ import (
 
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -72,7 +73,7 @@ func TestCatalogue_EditsFollowEachOther(t *testing.T) {
 		t.Error("who reads may write")
 	}
 	// A dry run and a refused edit have changed nothing.
-	before := ask1[string](t, server.Pool, `SELECT md5(string_agg(t::text, '' ORDER BY type)) FROM outcrier.event_type AS t`)
+	before := sqltest.Ask1[string](t, server.Pool, `SELECT md5(string_agg(t::text, '' ORDER BY type)) FROM outcrier.event_type AS t`)
 	bad := outbox.EventType{Type: "b", Title: "B", PayloadSchema: []byte(`{"type":7}`)}
 	_, err = server.Edit(t.Context(), false, func(types []outbox.EventType) ([]outbox.EventType, error) {
 		return append(types[1:], outbox.EventType{Type: "a", Title: "A"}, bad), nil
@@ -85,7 +86,7 @@ func TestCatalogue_EditsFollowEachOther(t *testing.T) {
 	if err != nil || len(changes) != 1 || changes[0].After != nil {
 		t.Errorf("%+v, %v", changes, err)
 	}
-	if after := ask1[string](t, server.Pool, `SELECT md5(string_agg(t::text, '' ORDER BY type)) FROM outcrier.event_type AS t`); after != before {
+	if after := sqltest.Ask1[string](t, server.Pool, `SELECT md5(string_agg(t::text, '' ORDER BY type)) FROM outcrier.event_type AS t`); after != before {
 		t.Error("something was changed")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -14,13 +15,13 @@ import (
 // must not show.
 func TestReplay_GivesRowsAsTheyAre(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outcrier.event (topic, type, source, payload, headers, created_at)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, source, payload, headers, created_at)
 		SELECT CASE n % 3 WHEN 0 THEN 'a' ELSE 'ä/' || n / 2 END, 'type.' || n % 2, CASE WHEN n % 5 < 2 THEN '/' ELSE '/' || n END,
 			to_json(repeat(chr(97 + n), n * n * 10)), CASE WHEN n % 4 = 0 THEN jsonb_build_object('k', n::text, 'ü', '"\') END,
 			CASE n WHEN 1 THEN '0001-01-01Z' WHEN 2 THEN '9999-12-30 23:59:59.999999Z' ELSE timestamptz '1999-12-31 23:59:59.999999Z' + n * interval '1 microsecond' END
 		FROM generate_series(1, 50) AS n`)
 	reader := outbox.Reader{Pool: pool}
-	page, err := reader.Replay(t.Context(), outbox.Ranges(earliest(t, reader), here(t, pool))[0], all("**"), 500, 0)
+	page, err := reader.Replay(t.Context(), outbox.Ranges(earliest(t, reader), sqltest.Here(t, pool))[0], sqltest.All("**"), 500, 0)
 	if err != nil || len(page.Events) != 50 {
 		t.Fatalf("%d events, want 50; %v", len(page.Events), err)
 	}
@@ -55,28 +56,28 @@ func TestReplay_GivesRowsAsTheyAre(t *testing.T) {
 func TestReplay_RareTopicReadsNothingElse(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'busy', 't' FROM generate_series(1, 20000)`)
-	exec(t, pool, `ANALYZE outcrier.event`)
-	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT CASE n % 2 WHEN 0 THEN 'rare' ELSE 'rare/too' END, 't' FROM generate_series(1, 10) AS n`)
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'busy', 't' FROM generate_series(1, 20000)`)
+	sqltest.Exec(t, pool, `ANALYZE outcrier.event`)
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT CASE n % 2 WHEN 0 THEN 'rare' ELSE 'rare/too' END, 't' FROM generate_series(1, 10) AS n`)
 	reader := outbox.Reader{Pool: pool}
-	leg := outbox.Ranges(earliest(t, reader), here(t, pool))[0]
+	leg := outbox.Ranges(earliest(t, reader), sqltest.Here(t, pool))[0]
 	for name, topics := range map[string][]outbox.Pattern{"one": {"rare"}, "two": {"rare", "rare/too"}} {
 		t.Run(name, func(t *testing.T) {
 			single := outboxtest.Pool(t, url+"&pool_max_conns=1")
 			reader := outbox.Reader{Pool: single}
-			page, err := reader.Replay(t.Context(), leg, all(topics...), 500, 0)
+			page, err := reader.Replay(t.Context(), leg, sqltest.All(topics...), 500, 0)
 			if err != nil || len(page.Events) != 5*len(topics) {
 				t.Fatalf("%d events, want %d; %v", len(page.Events), 5*len(topics), err)
 			}
 			const readSQL = `SELECT coalesce(sum(idx_tup_read), 0)::int + (SELECT sum(seq_tup_read)::int FROM pg_stat_user_tables WHERE relname ~ '^event_(2|d)')
 				FROM pg_stat_user_indexes WHERE relname ~ '^event_(2|d)'`
-			exec(t, single, `SELECT pg_stat_force_next_flush()`)
-			before := ask1[int](t, single, readSQL)
-			if _, err := reader.Replay(t.Context(), leg, all(topics...), 500, 0); err != nil {
+			sqltest.Exec(t, single, `SELECT pg_stat_force_next_flush()`)
+			before := sqltest.Ask1[int](t, single, readSQL)
+			if _, err := reader.Replay(t.Context(), leg, sqltest.All(topics...), 500, 0); err != nil {
 				t.Fatal(err)
 			}
-			exec(t, single, `SELECT pg_stat_force_next_flush()`)
-			if read := ask1[int](t, single, readSQL) - before; read > 100 {
+			sqltest.Exec(t, single, `SELECT pg_stat_force_next_flush()`)
+			if read := sqltest.Ask1[int](t, single, readSQL) - before; read > 100 {
 				t.Errorf("%d rows were read for %d events", read, len(page.Events))
 			}
 		})
@@ -90,10 +91,10 @@ func TestReplay_WhateverTheModeOfQueries(t *testing.T) {
 			pool := outboxtest.Pool(t, outboxtest.URL(t)+"&default_query_exec_mode="+mode)
 			tail := &outbox.Tail{URL: pool.Config().ConnString()}
 			c := follow(t, tail)
-			ids := ask[int64](t, pool, `INSERT INTO outbox (topic, type) VALUES ('a', 't') RETURNING id`)
+			ids := sqltest.Ask[int64](t, pool, `INSERT INTO outbox (topic, type) VALUES ('a', 't') RETURNING id`)
 			c.wantIDs(t, tail, ids)
 			reader := outbox.Reader{Pool: pool}
-			if got := replay(t, reader, earliest(t, reader), here(t, pool), all("a"), 10); len(got) != 1 {
+			if got := replay(t, reader, earliest(t, reader), sqltest.Here(t, pool), sqltest.All("a"), 10); len(got) != 1 {
 				t.Errorf("the replay has %v", got)
 			}
 		})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -20,8 +21,8 @@ func BenchmarkHistory(b *testing.B) {
 	url := outboxtest.URL(b)
 	pool := outboxtest.Pool(b, url)
 	remember(b, pool, events)
-	conn := connection(b, url)
-	exec(b, conn, `SET jit = off`)
+	conn := sqltest.Connection(b, url)
+	sqltest.Exec(b, conn, `SET jit = off`)
 	const page = ` ORDER BY id DESC LIMIT 50`
 	for _, question := range []struct{ name, sql string }{
 		{"newest page", `SELECT * FROM outcrier.history` + page},
@@ -102,8 +103,8 @@ func BenchmarkSettle(b *testing.B) {
 	pool := outboxtest.New(b)
 	remember(b, pool, asked(b))
 	for b.Loop() {
-		exec(b, pool, `UPDATE outcrier.history_id SET system_identifier = system_identifier + 1`)
-		for ask1[*int64](b, pool, `SELECT outcrier.settle()`) == nil { // in pieces
+		sqltest.Exec(b, pool, `UPDATE outcrier.history_id SET system_identifier = system_identifier + 1`)
+		for sqltest.Ask1[*int64](b, pool, `SELECT outcrier.settle()`) == nil { // in pieces
 		}
 	}
 }
@@ -136,10 +137,10 @@ func remember(b *testing.B, pool *pgxpool.Pool, n int) {
 				`+payload200+`, now() - interval '7 days' * (1 - n::float8 / $2)
 			FROM generate_series($1::int, least($1 + $3 - 1, $2::int)) AS n`, first, n, batch)
 	}
-	exec(b, pool, `INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set, position, position_set, position_at, events, opened_at, closed_at, end_reason)
+	sqltest.Exec(b, pool, `INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set, position, position_set, position_at, events, opened_at, closed_at, end_reason)
 		SELECT 0, n, 'n', 's' || n % 5000, '127.0.0.1', ARRAY['user/' || n], '{}', 0, 'x', '(3,{},,,0)', 'x', seen,
 			clock_timestamp(), 1, now() - interval '7 days', clock_timestamp(), 'left'
 		FROM generate_series(1, 10000) AS n, CAST($1::text AS outcrier.position_set) AS seen`, fmt.Sprintf("(%d,{},,,0)", 3+n/20))
-	exec(b, pool, `VACUUM ANALYZE outcrier.event`)
-	exec(b, pool, `ANALYZE outcrier.stream`)
+	sqltest.Exec(b, pool, `VACUUM ANALYZE outcrier.event`)
+	sqltest.Exec(b, pool, `ANALYZE outcrier.stream`)
 }

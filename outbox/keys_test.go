@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // sqlPosition is a position as an application gets it.
-func sqlPosition(t testing.TB, db database) string {
+func sqlPosition(t testing.TB, db sqltest.Querier) string {
 	t.Helper()
-	return ask1[string](t, db, `SELECT outcrier.position()`)
+	return sqltest.Ask1[string](t, db, `SELECT outcrier.position()`)
 }
 
 func TestKeys_SQLIsHMAC(t *testing.T) {
@@ -24,7 +25,7 @@ func TestKeys_SQLIsHMAC(t *testing.T) {
 SELECT encode(outcrier.hmac(outcrier.xor(k, decode(repeat('36', 64), 'hex')), outcrier.xor(k, decode(repeat('5c', 64), 'hex')),
 	convert_to('what do ya want for nothing?', 'UTF8')), 'hex')
 FROM (SELECT convert_to('Jefe', 'UTF8') || decode(repeat('00', 60), 'hex') AS k) AS key`
-	if got := ask1[string](t, pool, query); got != "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843" {
+	if got := sqltest.Ask1[string](t, pool, query); got != "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843" {
 		t.Error(got)
 	}
 }
@@ -46,14 +47,14 @@ func TestKeys_RotateUnderARunningTail(t *testing.T) {
 	}
 	rotate := func() {
 		t.Helper()
-		exec(t, pool, `SELECT outcrier.rotate_position_key()`)
-		if ahead := ask1[bool](t, pool, `SELECT min(used_from - clock_timestamp()) FILTER (WHERE used_from > clock_timestamp()) BETWEEN '9 minutes' AND '10 minutes' FROM outcrier.position_key`); !ahead {
+		sqltest.Exec(t, pool, `SELECT outcrier.rotate_position_key()`)
+		if ahead := sqltest.Ask1[bool](t, pool, `SELECT min(used_from - clock_timestamp()) FILTER (WHERE used_from > clock_timestamp()) BETWEEN '9 minutes' AND '10 minutes' FROM outcrier.position_key`); !ahead {
 			t.Error("a new key is not used from ten minutes later on")
 		}
 		if text := keys.Seal(p); text != first || !taken(sqlPosition(t, pool)) {
 			t.Errorf("before: %s, then %s", first, text)
 		}
-		exec(t, pool, `UPDATE outcrier.position_key SET used_from = clock_timestamp()`)
+		sqltest.Exec(t, pool, `UPDATE outcrier.position_key SET used_from = clock_timestamp()`)
 		eventually(t, func() bool { return keys.Seal(p) != first })
 	}
 	rotate()
@@ -79,7 +80,7 @@ func TestKeys_GoneAreMadeAnew(t *testing.T) {
 	tail.ReadKeysEvery(time.Millisecond)
 	p := follow(t, tail).starts[0]
 	old, bySQL := keys.Seal(p), sqlPosition(t, pool)
-	exec(t, pool, `TRUNCATE outcrier.position_key`)
+	sqltest.Exec(t, pool, `TRUNCATE outcrier.position_key`)
 	eventually(t, func() bool { return keys.Seal(p) != old })
 	for _, text := range []string{old, bySQL} {
 		if _, err := keys.Open(text); !errors.Is(err, position.ErrMalformedPosition) {
@@ -95,7 +96,7 @@ func TestKeys_GoneAreMadeAnew(t *testing.T) {
 // position that is returned before that is a gap.
 func TestKeys_WithoutOneAPositionIsAGap(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `TRUNCATE outcrier.position_key`)
+	sqltest.Exec(t, pool, `TRUNCATE outcrier.position_key`)
 	text := sqlPosition(t, pool)
 	keys := new(position.Keys)
 	if err := keys.Read(t.Context(), pool, outbox.DefaultSchema); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // unlimited are the statements of a pool that may wait for ever, and all of them.
@@ -48,7 +49,7 @@ func TestUpkeep_WaitsForNoStatementForEver(t *testing.T) {
 	}
 	t.Cleanup(pool.Close)
 	ctx, cancel := context.WithCancel(context.Background())
-	audit := newAudit(t, pool, "node")
+	audit := &outbox.Audit{Pool: pool, Keys: position.NewKeys(), Node: "node"}
 	var running sync.WaitGroup
 	running.Go(func() { _ = audit.Run(ctx) })
 	audit.Opened(outbox.StreamOpened{}).Closed("left")

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -40,7 +41,7 @@ func TestListen_TestThatHangsDelaysNoEvents(t *testing.T) {
 	defer cancel()
 	running.Go(func() { _ = tail.Run(ctx) })
 	eventually(t, func() bool { return tail.Status().Following })
-	ids := addNow(t, pool, "a", 1)
+	ids := sqltest.AddNow(t, pool, "a", 1)
 	eventually(t, func() bool { return slices.Equal(c.ids(), ids) })
 	if listen := tail.Status().Listen; listen != outbox.ListenTesting {
 		t.Errorf("LISTEN is %s", listen)
@@ -62,7 +63,7 @@ func TestListen_IsTestedByWhatComesWhileItWaits(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Expect("test x")
-	exec(t, pool, `SELECT pg_notify($1, 'test x')`, l.Channel())
+	sqltest.Exec(t, pool, `SELECT pg_notify($1, 'test x')`, l.Channel())
 	if _, err := conn.Exec(t.Context(), `SELECT`); err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +71,7 @@ func TestListen_IsTestedByWhatComesWhileItWaits(t *testing.T) {
 		t.Errorf("heard with an answer: %v, works: %v", heard, l.Works())
 	}
 	l.Expect("test y")
-	exec(t, pool, `SELECT pg_notify($1, 'test y')`, l.Channel())
+	sqltest.Exec(t, pool, `SELECT pg_notify($1, 'test y')`, l.Channel())
 	if woken, err := l.Wait(t.Context(), 20*time.Second); err != nil || !woken || !l.Works() {
 		t.Errorf("heard while it waits: %v, works: %v; %v", woken, l.Works(), err)
 	}

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -18,11 +19,11 @@ import (
 // set.
 func TestArrayLiteral_IsReadAsItsTexts(t *testing.T) {
 	url := outboxtest.URL(t)
-	conn := connection(t, url)
-	exec(t, conn, `SET array_nulls = off`)
-	other := connection(t, url)
+	conn := sqltest.Connection(t, url)
+	sqltest.Exec(t, conn, `SET array_nulls = off`)
+	other := sqltest.Connection(t, url)
 	check := func(t interface{ Fatalf(string, ...any) }, texts []string) {
-		for _, c := range []database{conn, other} {
+		for _, c := range []sqltest.Querier{conn, other} {
 			rows, err := c.Query(context.Background(), `SELECT u FROM unnest($1::text[]) WITH ORDINALITY AS a (u, n) ORDER BY n`, outbox.ArrayLiteral(texts))
 			if err != nil {
 				t.Fatalf("%q: %v", texts, err)
@@ -80,12 +81,12 @@ func TestAppendSQL_OfDraftsThatDiffer(t *testing.T) {
 		if err != nil || len(ids) != 4 {
 			t.Fatalf("%s: %v, %v", setting, ids, err)
 		}
-		check := connection(t, url)
-		got := ask[string](t, check, `SELECT concat_ws(' ', topic, type, payload::text, source, coalesce(headers::text, '-'), coalesce(left(dedup_key, 4), '-')) FROM outcrier.event WHERE id = ANY ($1) ORDER BY id`, ids)
+		check := sqltest.Connection(t, url)
+		got := sqltest.Ask[string](t, check, `SELECT concat_ws(' ', topic, type, payload::text, source, coalesce(headers::text, '-'), coalesce(left(dedup_key, 4), '-')) FROM outcrier.event WHERE id = ANY ($1) ORDER BY id`, ids)
 		if want := []string{`NULL null "NULL" / - -`, `a t {} / {"k": "\"\\"} -`, `a keyed {} \ - NULL`}; !slices.Equal(got, want) {
 			t.Errorf("%s: stored are\n%q, want\n%q", setting, got, want)
 		}
-		if due := ask1[time.Time](t, check, `SELECT deliver_at FROM outcrier.scheduled WHERE id = $1`, ids[3]); !due.Equal(at) {
+		if due := sqltest.Ask1[time.Time](t, check, `SELECT deliver_at FROM outcrier.scheduled WHERE id = $1`, ids[3]); !due.Equal(at) {
 			t.Errorf("%s: due at %v, want %v", setting, due, at)
 		}
 	}
@@ -95,9 +96,9 @@ func TestAppendSQL_OfDraftsThatDiffer(t *testing.T) {
 // none.
 func TestAppend_RefusesASessionOfAnotherEncoding(t *testing.T) {
 	url := outboxtest.URL(t)
-	conn := connection(t, url)
-	exec(t, conn, `SET client_encoding = LATIN1`)
-	tx := begin(t, conn)
+	conn := sqltest.Connection(t, url)
+	sqltest.Exec(t, conn, `SET client_encoding = LATIN1`)
+	tx := sqltest.Begin(t, conn)
 	if _, err := outbox.Append(t.Context(), tx, outbox.Draft{Topic: "é", Type: "t"}); err == nil || !strings.Contains(err.Error(), "client_encoding is LATIN1") {
 		t.Errorf("%v", err)
 	}
@@ -117,7 +118,7 @@ func TestAppend_RefusesASessionOfAnotherEncoding(t *testing.T) {
 	if _, err := outbox.AppendSQL(t.Context(), session, outbox.Draft{Topic: "é", Type: "t"}); err == nil || !strings.Contains(err.Error(), "client_encoding is LATIN1") {
 		t.Errorf("%v", err)
 	}
-	if n := ask1[int](t, connection(t, url), `SELECT count(*) FROM outcrier.event`); n != 0 {
+	if n := sqltest.Ask1[int](t, sqltest.Connection(t, url), `SELECT count(*) FROM outcrier.event`); n != 0 {
 		t.Errorf("%d are stored", n)
 	}
 }
@@ -125,12 +126,12 @@ func TestAppend_RefusesASessionOfAnotherEncoding(t *testing.T) {
 // The caller's path and types are not ours: what an append calls is named in full.
 func TestAppend_CallsNothingByTheCallersPath(t *testing.T) {
 	url := outboxtest.URL(t)
-	conn := connection(t, url)
+	conn := sqltest.Connection(t, url)
 	if _, err := conn.PgConn().Exec(t.Context(), evilSQL).ReadAll(); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, conn, `SET search_path = evil, pg_catalog`)
-	tx := begin(t, conn)
+	sqltest.Exec(t, conn, `SET search_path = evil, pg_catalog`)
+	tx := sqltest.Begin(t, conn)
 	if _, err := outbox.Append(t.Context(), tx, outbox.Draft{Topic: "a", Type: "t", DedupKey: "k", DeliverAt: time.Now().Add(time.Hour)}, outbox.Draft{Topic: "a", Type: "t"}); err != nil {
 		t.Error(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -26,17 +27,19 @@ func onRecord(t *testing.T, audit *outbox.Audit, subject string, filter outbox.F
 	if end != "" {
 		record.Closed(end)
 	}
-	turn(t, audit, 1)
+	if err := audit.Turn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestAdmin_FindsPeopleByTheirBeginning(t *testing.T) {
 	pool := outboxtest.New(t)
-	admin, audit, at := outbox.NewAdmin(pool), newAudit(t, pool, "n"), here(t, pool)
+	admin, audit, at := outbox.NewAdmin(pool), newAudit(t, pool, "n"), sqltest.Here(t, pool)
 	for i := range 120 {
-		onRecord(t, audit, fmt.Sprintf("ann-%03d", i), all("a"), at, at, "left")
+		onRecord(t, audit, fmt.Sprintf("ann-%03d", i), sqltest.All("a"), at, at, "left")
 	}
 	for _, subject := range []string{"", "Ann", "an", "ann-005", "bob", "ann%", "zoé"} {
-		onRecord(t, audit, subject, all("a"), at, at, "")
+		onRecord(t, audit, subject, sqltest.All("a"), at, at, "")
 	}
 	find := func(prefix, after string) (names []string) {
 		t.Helper()
@@ -71,13 +74,13 @@ func TestAdmin_FindsPeopleByTheirBeginning(t *testing.T) {
 
 func TestAdmin_PagesWhatAPersonWasSent(t *testing.T) {
 	pool := outboxtest.New(t)
-	admin, audit, from := outbox.NewAdmin(pool), newAudit(t, pool, "n"), here(t, pool)
-	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT CASE WHEN n % 2 = 0 THEN 'user/1' ELSE 'user/2/x' END, 't' FROM generate_series(1, 1500) AS n`)
-	to := here(t, pool)
-	onRecord(t, audit, "ann", all("user/1"), from, to, "left") // by topic
-	onRecord(t, audit, "bob", all("**"), from, to, "")         // by id
-	onRecord(t, audit, "cleo", all("user/2/*"), from, to, "")  // by a pattern's topics
-	onRecord(t, audit, "cleo", all("user/2/**"), from, to, "") // and again
+	admin, audit, from := outbox.NewAdmin(pool), newAudit(t, pool, "n"), sqltest.Here(t, pool)
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT CASE WHEN n % 2 = 0 THEN 'user/1' ELSE 'user/2/x' END, 't' FROM generate_series(1, 1500) AS n`)
+	to := sqltest.Here(t, pool)
+	onRecord(t, audit, "ann", sqltest.All("user/1"), from, to, "left") // by topic
+	onRecord(t, audit, "bob", sqltest.All("**"), from, to, "")         // by id
+	onRecord(t, audit, "cleo", sqltest.All("user/2/*"), from, to, "")  // by a pattern's topics
+	onRecord(t, audit, "cleo", sqltest.All("user/2/**"), from, to, "") // and again
 	for subject, want := range map[string]int{"ann": 750, "bob": 1500, "cleo": 750, "nobody": 0} {
 		seen, search := []int64{}, outbox.SentSearch{Subject: subject}
 		for {
@@ -104,7 +107,7 @@ func TestAdmin_PagesWhatAPersonWasSent(t *testing.T) {
 		t.Errorf("%+v %v", narrow, err)
 	}
 	// The statement that the page shows gives the same.
-	if ids := ask[int64](t, pool, strings.Replace(strings.TrimSuffix(narrow.SQL, ";"), "id, created_at, topic, type, node, sent_after, sent_before, perhaps", "id", 1)); len(ids) != outbox.SentPage || ids[0] != narrow.Events[0].ID {
+	if ids := sqltest.Ask[int64](t, pool, strings.Replace(strings.TrimSuffix(narrow.SQL, ";"), "id, created_at, topic, type, node, sent_after, sent_before, perhaps", "id", 1)); len(ids) != outbox.SentPage || ids[0] != narrow.Events[0].ID {
 		t.Errorf("%s\ngives %v", narrow.SQL, ids)
 	}
 	if found, err := admin.Sent(t.Context(), outbox.SentSearch{Subject: "bob", Until: time.Now().Add(-time.Hour)}); err != nil || len(found.Events) > 0 {
@@ -120,18 +123,18 @@ func TestAdmin_PagesWhatAPersonWasSent(t *testing.T) {
 // Why somebody was not sent an event: each reason there is.
 func TestAdmin_KnowsWhyNot(t *testing.T) {
 	pool := outboxtest.New(t)
-	admin, audit, start := outbox.NewAdmin(pool), newAudit(t, pool, "n"), here(t, pool)
-	event := addNow(t, pool, "user/1", 1)[0]
-	end := here(t, pool)
-	exec(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '1 hour'`)
-	onRecord(t, audit, "sent", all("user/*"), start, end, "left")
-	onRecord(t, audit, "behind", all("user/*"), start, start, "")
-	onRecord(t, audit, "ended", all("user/*"), start, start, "left")
-	onRecord(t, audit, "passed", all("user/*"), end, end, "")
+	admin, audit, start := outbox.NewAdmin(pool), newAudit(t, pool, "n"), sqltest.Here(t, pool)
+	event := sqltest.AddNow(t, pool, "user/1", 1)[0]
+	end := sqltest.Here(t, pool)
+	sqltest.Exec(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '1 hour'`)
+	onRecord(t, audit, "sent", sqltest.All("user/*"), start, end, "left")
+	onRecord(t, audit, "behind", sqltest.All("user/*"), start, start, "")
+	onRecord(t, audit, "ended", sqltest.All("user/*"), start, start, "left")
+	onRecord(t, audit, "passed", sqltest.All("user/*"), end, end, "")
 	onRecord(t, audit, "type", outbox.Filter{Topics: []outbox.Pattern{"user/1"}, Types: []string{"other"}}, start, end, "")
-	onRecord(t, audit, "topic", all("user/2"), start, end, "")
-	onRecord(t, audit, "late", all("user/1"), end, end, "left")
-	exec(t, pool, `UPDATE outcrier.stream SET opened_at = opened_at - interval '3 hours', closed_at = closed_at - interval '2 hours' WHERE subject = 'late'`)
+	onRecord(t, audit, "topic", sqltest.All("user/2"), start, end, "")
+	onRecord(t, audit, "late", sqltest.All("user/1"), end, end, "left")
+	sqltest.Exec(t, pool, `UPDATE outcrier.stream SET opened_at = opened_at - interval '3 hours', closed_at = closed_at - interval '2 hours' WHERE subject = 'late'`)
 	why := func(subject string, id int64) outbox.Why {
 		t.Helper()
 		why, err := admin.Why(t.Context(), subject, id)
@@ -152,16 +155,16 @@ func TestAdmin_KnowsWhyNot(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	// The best of several streams counts.
-	onRecord(t, audit, "topic", all("user/1"), start, end, "")
+	onRecord(t, audit, "topic", sqltest.All("user/1"), start, end, "")
 	if got := why("topic", event); got.Verdict != "sent" || len(got.Streams) != 2 {
 		t.Errorf("%+v", got)
 	}
-	exec(t, pool, `UPDATE outcrier.stream SET history = history + 1 WHERE subject = 'behind'`)
+	sqltest.Exec(t, pool, `UPDATE outcrier.stream SET history = history + 1 WHERE subject = 'behind'`)
 	if got := why("behind", event); got.Verdict != "elsewhere" {
 		t.Errorf("%+v", got)
 	}
-	scheduled := ask1[int64](t, pool, `SELECT outcrier.append('a', 't', deliver_at => clock_timestamp() + interval '1 hour')`)
-	exec(t, pool, `SELECT outcrier.erase($1::bigint, 'test')`, event)
+	scheduled := sqltest.Ask1[int64](t, pool, `SELECT outcrier.append('a', 't', deliver_at => clock_timestamp() + interval '1 hour')`)
+	sqltest.Exec(t, pool, `SELECT outcrier.erase($1::bigint, 'test')`, event)
 	for id, want := range map[int64]string{event: "erased", scheduled: "scheduled", scheduled + 100: "unknown"} {
 		if got := why("sent", id); got.Verdict != want {
 			t.Errorf("event %d: %+v, want %s", id, got, want)
@@ -171,16 +174,16 @@ func TestAdmin_KnowsWhyNot(t *testing.T) {
 
 func TestAdmin_EndsAllStreamsOfAPerson(t *testing.T) {
 	pool := outboxtest.New(t)
-	admin, audit, at := outbox.NewAdmin(pool), newAudit(t, pool, "n"), here(t, pool)
+	admin, audit, at := outbox.NewAdmin(pool), newAudit(t, pool, "n"), sqltest.Here(t, pool)
 	for range 3 {
-		onRecord(t, audit, "ann", all("a"), at, at, "")
+		onRecord(t, audit, "ann", sqltest.All("a"), at, at, "")
 	}
-	onRecord(t, audit, "ann", all("a"), at, at, "left")
-	onRecord(t, audit, "anna", all("a"), at, at, "")
+	onRecord(t, audit, "ann", sqltest.All("a"), at, at, "left")
+	onRecord(t, audit, "anna", sqltest.All("a"), at, at, "")
 	if n, err := admin.EndStreams(t.Context(), "ann", "root"); n != 3 || err != nil {
 		t.Errorf("%d %v", n, err)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream WHERE end_requested_by = 'root' AND subject = 'ann' AND closed_at IS NULL`); n != 3 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.stream WHERE end_requested_by = 'root' AND subject = 'ann' AND closed_at IS NULL`); n != 3 {
 		t.Errorf("%d are asked to end", n)
 	}
 }
@@ -192,10 +195,10 @@ func TestAdmin_ErasesWithItsRoleOnly(t *testing.T) {
 		t.Fatal(err)
 	}
 	owner := outboxtest.Pool(t, url)
-	events := addNow(t, owner, "user/1", 3)
-	exec(t, owner, `INSERT INTO outbox (topic, type) VALUES ('user/2/x', 't'), ('user/2', 't'), ('user/22', 't')`)
+	events := sqltest.AddNow(t, owner, "user/1", 3)
+	sqltest.Exec(t, owner, `INSERT INTO outbox (topic, type) VALUES ('user/2/x', 't'), ('user/2', 't'), ('user/22', 't')`)
 	login := fmt.Sprintf("node_%d", time.Now().UnixNano())
-	exec(t, owner, `CREATE ROLE `+login+` IN ROLE outcrier_server`)
+	sqltest.Exec(t, owner, `CREATE ROLE `+login+` IN ROLE outcrier_server`)
 	t.Cleanup(func() {
 		if _, err := owner.Exec(context.Background(), `DROP ROLE `+login); err != nil {
 			t.Error(err)
@@ -223,7 +226,7 @@ func TestAdmin_ErasesWithItsRoleOnly(t *testing.T) {
 	if _, err := admin.Erase(t.Context(), outbox.Erasing{ID: events[0], Reason: "r"}, "root"); !errors.Is(err, outbox.ErrMayNotErase) {
 		t.Errorf("without the role: %v", err)
 	}
-	exec(t, owner, `GRANT outcrier_eraser TO `+login)
+	sqltest.Exec(t, owner, `GRANT outcrier_eraser TO `+login)
 	for _, e := range []outbox.Erasing{{}, {Reason: "r"}, {ID: 1, Reason: " "}, {ID: 1, Pattern: "a", Reason: "r"}, {Pattern: "a//b", Reason: "r"}, {Pattern: "a", Payload: []byte("1"), Reason: "r"}, {ID: 1, Reason: strings.Repeat("r", 1001)}} {
 		if _, err := admin.Erase(t.Context(), e, "root"); !errors.Is(err, outbox.ErrSearch) {
 			t.Errorf("%+v: %v", e, err)
@@ -241,7 +244,7 @@ func TestAdmin_ErasesWithItsRoleOnly(t *testing.T) {
 	if n := erase(outbox.Erasing{Pattern: "user/2/**", Reason: "closed"}); n != 2 {
 		t.Errorf("%d erased by pattern", n)
 	}
-	if got := ask1[string](t, owner, `SELECT payload::text FROM outcrier.event WHERE id = $1`, events[1]); got != `{"n": 12345678901234567890}` {
+	if got := sqltest.Ask1[string](t, owner, `SELECT payload::text FROM outcrier.event WHERE id = $1`, events[1]); got != `{"n": 12345678901234567890}` {
 		t.Errorf("redacted to %s", got)
 	}
 	record, err := admin.Erasures(t.Context(), 0)
@@ -254,52 +257,8 @@ func TestAdmin_ErasesWithItsRoleOnly(t *testing.T) {
 	if older, err := admin.Erasures(t.Context(), record[1].Erasure); err != nil || len(older) != 1 {
 		t.Errorf("%+v %v", older, err)
 	}
-	exec(t, owner, `SELECT outcrier.erase('none', 'by hand'), outcrier.erase($1::bigint, 'by hand')`, events[2])
-	if by := ask1[string](t, owner, `SELECT erased_by FROM outcrier.erasure ORDER BY erasure DESC LIMIT 1`); strings.Contains(by, "for") {
+	sqltest.Exec(t, owner, `SELECT outcrier.erase('none', 'by hand'), outcrier.erase($1::bigint, 'by hand')`, events[2])
+	if by := sqltest.Ask1[string](t, owner, `SELECT erased_by FROM outcrier.erasure ORDER BY erasure DESC LIMIT 1`); strings.Contains(by, "for") {
 		t.Errorf("by hand it was %q", by)
-	}
-}
-
-// What a node says of itself is on record with its heartbeat, every few beats.
-func TestAudit_SaysWhatANodeIs(t *testing.T) {
-	pool := outboxtest.New(t)
-	audit, asked := newAudit(t, pool, "n"), 0
-	at := time.Now().UTC().Truncate(time.Second)
-	audit.About = func() outbox.About {
-		asked++
-		return outbox.About{
-			Version: "v1", Settings: map[string]string{"retention": "7d"},
-			Samples: []outbox.Sample{{At: at, Events: 1.5, Streams: 2, Lag: 0}}, Slow: []outbox.SlowStream{{Stream: 1, For: 12}},
-		}
-	}
-	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Filter: all("a"), From: here(t, pool)})
-	audit.Opened(outbox.StreamOpened{Subject: "bob", Filter: all("a"), From: here(t, pool)})
-	for range 7 {
-		turn(t, audit, 1)
-	}
-	if asked != 2 {
-		t.Errorf("it is asked %d times in seven beats", asked)
-	}
-	admin := outbox.NewAdmin(pool)
-	o, err := admin.Overview(t.Context())
-	if err != nil || len(o.Nodes) != 1 || o.Nodes[0].About == nil || o.Nodes[0].About.Version != "v1" || len(o.Nodes[0].About.Samples) != 1 || !o.Nodes[0].About.Samples[0].At.Equal(at) {
-		t.Fatalf("%+v %v", o.Nodes, err)
-	}
-	slow, err := admin.Streams(t.Context(), outbox.StreamSearch{Slow: true})
-	if err != nil || slow.Total != 1 || slow.Streams[0].Subject != "ann" || *slow.Streams[0].SlowFor != 12 {
-		t.Errorf("%+v %v", slow, err)
-	}
-	record.Progress(here(t, pool), 9, 9)
-	turn(t, audit, 1)
-	sent, err := admin.Streams(t.Context(), outbox.StreamSearch{BySent: true})
-	if err != nil || sent.Total != 2 || sent.Streams[0].Subject != "ann" || sent.Streams[1].SlowFor != nil {
-		t.Errorf("%+v %v", sent, err)
-	}
-	record.Closed("stalled")
-	turn(t, audit, 1)
-	for reason, want := range map[string]int{"stalled": 1, "left": 0, "": 1} {
-		if found, err := admin.Streams(t.Context(), outbox.StreamSearch{Ended: true, Reason: reason, Subject: "a*"}); err != nil || found.Total != want {
-			t.Errorf("ended as %q: %+v %v", reason, found, err)
-		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -20,20 +21,20 @@ import (
 func TestReplay_EveryPlanGivesWhatTheFilterSelects(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool}
-	start := here(t, pool)
+	start := sqltest.Here(t, pool)
 	append := func(n int, topic string) {
-		exec(t, pool, `INSERT INTO outbox (topic, type) SELECT format($2, g % 50), 't' || g % 3 FROM generate_series(1, $1::int) AS g`, n, topic)
+		sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT format($2, g % 50), 't' || g % 3 FROM generate_series(1, $1::int) AS g`, n, topic)
 	}
 	append(100, "user/42/%s")
 	append(12_000, "busy/%s/x")
 	append(3, "user/42-7/%s")
-	exec(t, pool, `SELECT setval('outcrier.event_id', 1000000000)`)
+	sqltest.Exec(t, pool, `SELECT setval('outcrier.event_id', 1000000000)`)
 	append(11_000, "other/%s")
-	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'wide/' || g, 't' FROM generate_series(1, 200) AS g`)
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'wide/' || g, 't' FROM generate_series(1, 200) AS g`)
 	append(25_000, "noise")
 	append(50, "user/42/%s")
 	append(1, "user/42")
-	end := here(t, pool)
+	end := sqltest.Here(t, pool)
 	type row struct {
 		ID          int64
 		Topic, Type string
@@ -58,8 +59,8 @@ func TestReplay_EveryPlanGivesWhatTheFilterSelects(t *testing.T) {
 		many = slices.Insert(many, len(many), outbox.Pattern(fmt.Sprintf("busy/%d/*", i)), outbox.Pattern(fmt.Sprintf("other/%d", i)))
 	}
 	for _, filter := range []outbox.Filter{
-		all("user/42/**"), all("user/42/**", "user/*"), all("user/42/7"), all("user/42/*", "wide/**"), all("user/42-7/**"),
-		all("busy/**"), all("busy/*/x"), all("other/7", "other/8"), all("*/7/x"), all("*/42"), all("**"), all(many...), all("noise", "user/42/**"),
+		sqltest.All("user/42/**"), sqltest.All("user/42/**", "user/*"), sqltest.All("user/42/7"), sqltest.All("user/42/*", "wide/**"), sqltest.All("user/42-7/**"),
+		sqltest.All("busy/**"), sqltest.All("busy/*/x"), sqltest.All("other/7", "other/8"), sqltest.All("*/7/x"), sqltest.All("*/42"), sqltest.All("**"), sqltest.All(many...), sqltest.All("noise", "user/42/**"),
 		{Topics: []outbox.Pattern{"busy/**", "wide/*"}, Types: []string{"t1", "t"}}, {Topics: []outbox.Pattern{"*/nothing"}},
 	} {
 		var want []int64
@@ -87,11 +88,11 @@ func blocks(t *testing.T, pool *pgxpool.Pool, fn func()) int64 {
 	t.Helper()
 	count := func() int64 {
 		for _, conn := range pool.AcquireAllIdle(t.Context()) { // what they did is counted now
-			exec(t, conn, `SELECT pg_stat_force_next_flush()`)
-			exec(t, conn, `SELECT 1`)
+			sqltest.Exec(t, conn, `SELECT pg_stat_force_next_flush()`)
+			sqltest.Exec(t, conn, `SELECT 1`)
 			conn.Release()
 		}
-		return ask1[int64](t, pool, `SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()`)
+		return sqltest.Ask1[int64](t, pool, `SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()`)
 	}
 	before := count()
 	fn()
@@ -104,11 +105,11 @@ func blocks(t *testing.T, pool *pgxpool.Pool, fn func()) int64 {
 func TestReplay_CostsWhatItReturns(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool, Times: outbox.NewTimes()}
-	exec(t, pool, `ALTER TABLE outcrier.event_default SET (autovacuum_enabled = off)`)
-	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'user/42/' || g, 't' FROM generate_series(1, 20) AS g`)
+	sqltest.Exec(t, pool, `ALTER TABLE outcrier.event_default SET (autovacuum_enabled = off)`)
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'user/42/' || g, 't' FROM generate_series(1, 20) AS g`)
 	start := earliest(t, reader)
-	exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'user/' || g % 1000 || '/x', 't', to_json(repeat('x', 200)) FROM generate_series(1, 60000) AS g`)
-	end := here(t, pool)
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'user/' || g % 1000 || '/x', 't', to_json(repeat('x', 200)) FROM generate_series(1, 60000) AS g`)
+	end := sqltest.Here(t, pool)
 	leg := outbox.Ranges(start, end)[0]
 	read := func(topics []outbox.Pattern, limit int) func() {
 		return func() {
@@ -170,36 +171,36 @@ func TestTimes_LoseNoEventOfATransactionThatWasOpen(t *testing.T) {
 				reader.Times.Read(0)
 			}
 			if seed%4 > 1 { // today's partition is there
-				partitions(t, pool, ask1[time.Time](t, pool, `SELECT clock_timestamp()`).UTC().AddDate(0, 0, -3).Format(time.DateOnly))
+				sqltest.Partitions(t, pool, sqltest.Ask1[time.Time](t, pool, `SELECT clock_timestamp()`).UTC().AddDate(0, 0, -3).Format(time.DateOnly))
 			}
-			old := begin(t, pool)
-			ask1[uint64](t, old, `SELECT pg_current_xact_id()`)
-			exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) SELECT 'old', 't', clock_timestamp() - interval '3 days' FROM generate_series(1, 30)`)
-			add(t, old, "late")
+			old := sqltest.Begin(t, pool)
+			sqltest.Ask1[uint64](t, old, `SELECT pg_current_xact_id()`)
+			sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) SELECT 'old', 't', clock_timestamp() - interval '3 days' FROM generate_series(1, 30)`)
+			sqltest.Add(t, old, "late")
 			r := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // reproducible
 			type open struct {
 				commit func()
 			}
-			late := []open{{func() { add(t, old, "late"); commit(t, old) }}}
-			times := []time.Time{ask1[time.Time](t, pool, `SELECT clock_timestamp()`)}
+			late := []open{{func() { sqltest.Add(t, old, "late"); sqltest.Commit(t, old) }}}
+			times := []time.Time{sqltest.Ask1[time.Time](t, pool, `SELECT clock_timestamp()`)}
 			for range 40 {
 				switch n := r.IntN(10); {
 				case n < 3:
-					tx := begin(t, pool)
-					add(t, tx, "late")
-					late = append(late, open{func() { add(t, tx, "late"); commit(t, tx) }})
+					tx := sqltest.Begin(t, pool)
+					sqltest.Add(t, tx, "late")
+					late = append(late, open{func() { sqltest.Add(t, tx, "late"); sqltest.Commit(t, tx) }})
 				case n < 5 && len(late) > 0:
 					i := r.IntN(len(late))
 					late[i].commit()
 					late = slices.Delete(late, i, i+1)
 				case n < 6:
-					exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'bulk', 't' FROM generate_series(1, 1500)`)
+					sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'bulk', 't' FROM generate_series(1, 1500)`)
 				case n < 7 && r.IntN(4) == 0:
-					exec(t, pool, `INSERT INTO outcrier.event (xid, id, topic, type) SELECT '5', max(id) + 1, 'loaded', 't' FROM outcrier.event HAVING count(*) > 0`)
+					sqltest.Exec(t, pool, `INSERT INTO outcrier.event (xid, id, topic, type) SELECT '5', max(id) + 1, 'loaded', 't' FROM outcrier.event HAVING count(*) > 0`)
 				default:
-					addNow(t, pool, "a", 1)
+					sqltest.AddNow(t, pool, "a", 1)
 				}
-				times = append(times, ask1[time.Time](t, pool, `SELECT clock_timestamp()`))
+				times = append(times, sqltest.Ask1[time.Time](t, pool, `SELECT clock_timestamp()`))
 				if len(late) > 4 {
 					late[0].commit()
 					late = late[1:]
@@ -215,10 +216,10 @@ func TestTimes_LoseNoEventOfATransactionThatWasOpen(t *testing.T) {
 					}
 					late = nil
 				}
-				filter := all("**")
+				filter := sqltest.All("**")
 				filter.Since = at
-				want := ask[int64](t, pool, `SELECT id FROM outcrier.event WHERE created_at >= $1 AND topic <> '' ORDER BY id`, at)
-				got := replay(t, reader, p, here(t, pool), filter, 2000)
+				want := sqltest.Ask[int64](t, pool, `SELECT id FROM outcrier.event WHERE created_at >= $1 AND topic <> '' ORDER BY id`, at)
+				got := replay(t, reader, p, sqltest.Here(t, pool), filter, 2000)
 				if slices.Sort(got); !slices.Equal(got, want) { // they may be in two ranges
 					t.Fatalf("since %v: %d events, want %d", at, len(got), len(want))
 				}
@@ -236,7 +237,7 @@ func TestTimes_RememberWhatWasInFlightWhenTheyRead(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool, Times: outbox.NewTimes()}
 	bulk := func() {
-		exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'bulk', 't' FROM generate_series(1, 5000)`)
+		sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'bulk', 't' FROM generate_series(1, 5000)`)
 	}
 	before := func(at time.Time) position.Position {
 		p, err := reader.Before(t.Context(), at, position.Position{})
@@ -245,24 +246,24 @@ func TestTimes_RememberWhatWasInFlightWhenTheyRead(t *testing.T) {
 		}
 		return p
 	}
-	now := func() time.Time { return ask1[time.Time](t, pool, `SELECT clock_timestamp()`) }
-	late := begin(t, pool)
-	add(t, late, "late")
+	now := func() time.Time { return sqltest.Ask1[time.Time](t, pool, `SELECT clock_timestamp()`) }
+	late := sqltest.Begin(t, pool)
+	sqltest.Add(t, late, "late")
 	bulk()
 	at := now()
 	bulk()
-	want := add(t, late, "late")
+	want := sqltest.Add(t, late, "late")
 	bulk()
 	before(at)
-	commit(t, late)
+	sqltest.Commit(t, late)
 	// An hour passes, and a reader starts from now.
 	forge(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '1 hour'`)
 	at = at.Add(-time.Hour)
 	bulk()
 	before(now())
-	filter := all("late")
+	filter := sqltest.All("late")
 	filter.Since = at
-	if got := replay(t, reader, before(at), here(t, pool), filter, 2000); !slices.Equal(got, []int64{want}) {
+	if got := replay(t, reader, before(at), sqltest.Here(t, pool), filter, 2000); !slices.Equal(got, []int64{want}) {
 		t.Errorf("replayed are %v, want %v", got, want)
 	}
 }
@@ -294,13 +295,13 @@ func TestTimes_EventsBeforeATimeMayBeRemoved(t *testing.T) {
 	reader := outbox.Reader{Pool: pool, Times: outbox.NewTimes()}
 	reader.Times.Read(0)
 	for range 30 {
-		addNow(t, pool, "a", 1)
+		sqltest.AddNow(t, pool, "a", 1)
 	}
 	forge(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '3 hours'`)
-	addNow(t, pool, "a", 1)
+	sqltest.AddNow(t, pool, "a", 1)
 	forge(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '30 minutes' WHERE id = (SELECT max(id) FROM outcrier.event)`)
-	addNow(t, pool, "a", 1)
-	p, err := reader.Before(t.Context(), ask1[time.Time](t, pool, `SELECT clock_timestamp() - interval '1 hour'`), position.Position{})
+	sqltest.AddNow(t, pool, "a", 1)
+	p, err := reader.Before(t.Context(), sqltest.Ask1[time.Time](t, pool, `SELECT clock_timestamp() - interval '1 hour'`), position.Position{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,10 +310,10 @@ func TestTimes_EventsBeforeATimeMayBeRemoved(t *testing.T) {
 		removed   int
 		gap       bool
 	}{{"2 hours", 30, false}, {"10 minutes", 1, true}} {
-		if n := ask1[int](t, pool, `SELECT outcrier.delete_expired('a', $1::text::interval)`, step.retention); n != step.removed {
+		if n := sqltest.Ask1[int](t, pool, `SELECT outcrier.delete_expired('a', $1::text::interval)`, step.retention); n != step.removed {
 			t.Fatalf("%d events are removed, want %d", n, step.removed)
 		}
-		_, gap, err := reader.Verify(t.Context(), p, all("a"), position.Position{})
+		_, gap, err := reader.Verify(t.Context(), p, sqltest.All("a"), position.Position{})
 		if err != nil {
 			t.Fatal(err)
 		}

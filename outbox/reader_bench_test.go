@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -22,9 +23,9 @@ func BenchmarkReader_Replay(b *testing.B) {
 	pool := outboxtest.Pool(b, url)
 	hold(b, pool, held)
 	reader := outbox.Reader{Pool: pool}
-	end := here(b, pool)
+	end := sqltest.Here(b, pool)
 	earliest := earliest(b, reader)
-	since := ask1[time.Time](b, pool, `SELECT created_at FROM outcrier.event WHERE id = $1`, held-missed+1)
+	since := sqltest.Ask1[time.Time](b, pool, `SELECT created_at FROM outcrier.event WHERE id = $1`, held-missed+1)
 	last, err := reader.Before(b.Context(), since, position.Position{})
 	if err != nil {
 		b.Fatal(err)
@@ -35,16 +36,16 @@ func BenchmarkReader_Replay(b *testing.B) {
 		filter outbox.Filter
 		rows   string
 	}{
-		{"all", last, all("**"), fmt.Sprintf("id > %d", held-missed)},
-		{"topic", earliest, all("busy"), "topic = 'busy'"},
-		{"pattern", last, all("user/*"), fmt.Sprintf("id > %d AND topic ^@ 'user/'", held-missed)},
-		{"rare_topic", earliest, all("rare/1/a"), "topic = 'rare/1/a'"},
-		{"rare_pattern", earliest, all("rare/1/*"), "topic ^@ 'rare/1/'"},
-		{"none", last, all("nothing"), "topic = 'nothing'"},
+		{"all", last, sqltest.All("**"), fmt.Sprintf("id > %d", held-missed)},
+		{"topic", earliest, sqltest.All("busy"), "topic = 'busy'"},
+		{"pattern", last, sqltest.All("user/*"), fmt.Sprintf("id > %d AND topic ^@ 'user/'", held-missed)},
+		{"rare_topic", earliest, sqltest.All("rare/1/a"), "topic = 'rare/1/a'"},
+		{"rare_pattern", earliest, sqltest.All("rare/1/*"), "topic ^@ 'rare/1/'"},
+		{"none", last, sqltest.All("nothing"), "topic = 'nothing'"},
 	} {
-		rows := ask1[int](b, pool, `SELECT count(*)::int FROM outcrier.event WHERE `+reads.rows)
+		rows := sqltest.Ask1[int](b, pool, `SELECT count(*)::int FROM outcrier.event WHERE `+reads.rows)
 		b.Run(reads.name+"/copy", func(b *testing.B) {
-			conn := connection(b, url)
+			conn := sqltest.Connection(b, url)
 			for b.Loop() {
 				_, err := conn.PgConn().CopyTo(b.Context(), io.Discard, `COPY (SELECT xid, id, topic, type, payload, source, headers, created_at
 					FROM outcrier.event WHERE `+reads.rows+` ORDER BY id) TO STDOUT`)
@@ -70,7 +71,7 @@ func BenchmarkReader_Replay(b *testing.B) {
 func pastDays(b *testing.B, pool *pgxpool.Pool, days int) {
 	b.Helper()
 	for day := range days {
-		pastPartition(b, pool, day+1, 0)
+		sqltest.PastPartition(b, pool, day+1, 0)
 	}
 }
 
@@ -86,5 +87,5 @@ func hold(b *testing.B, pool *pgxpool.Pool, n int) {
 			'user.changed', `+payload200+`,
 			date_trunc('day', now(), 'UTC') - interval '5 days' + n * (interval '5 days' / $1::int)
 		FROM generate_series(1, $1::int) AS n`, n)
-	exec(b, pool, `VACUUM ANALYZE outcrier.event`)
+	sqltest.Exec(b, pool, `VACUUM ANALYZE outcrier.event`)
 }

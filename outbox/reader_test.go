@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -41,27 +42,6 @@ func replay(t testing.TB, reader outbox.Reader, from, to position.Position, filt
 	return ids
 }
 
-// here is the present position, as SQL gives it.
-func here(t testing.TB, db database) position.Position {
-	t.Helper()
-	return opened(t, db, func() string { return ask1[string](t, db, `SELECT outcrier.position()`) })
-}
-
-// opened is a position that SQL writes, with the database's keys, which are made if there
-// are none.
-func opened(t testing.TB, db database, write func() string) position.Position {
-	t.Helper()
-	var keys position.Keys
-	if err := keys.Read(t.Context(), db, outbox.DefaultSchema); err != nil {
-		t.Fatal(err)
-	}
-	p, err := keys.Open(write())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 func earliest(t testing.TB, reader outbox.Reader) position.Position {
 	t.Helper()
 	p, err := reader.Earliest(t.Context(), position.Position{})
@@ -71,15 +51,13 @@ func earliest(t testing.TB, reader outbox.Reader) position.Position {
 	return p
 }
 
-func all(topics ...outbox.Pattern) outbox.Filter { return outbox.Filter{Topics: topics} }
-
 func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(t *testing.T, pool *pgxpool.Pool, p *position.Position)
 		want   outbox.Reason
 	}{
 		"nothing happened":      {func(*testing.T, *pgxpool.Pool, *position.Position) {}, ""},
-		"more was appended":     {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) { addNow(t, pool, "b", 2) }, ""},
+		"more was appended":     {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) { sqltest.AddNow(t, pool, "b", 2) }, ""},
 		"of another history":    {func(_ *testing.T, _ *pgxpool.Pool, p *position.Position) { p.History++ }, outbox.OtherHistory},
 		"of another past":       {func(_ *testing.T, _ *pgxpool.Pool, p *position.Position) { p.Anchor.Hash++ }, outbox.OtherHistory},
 		"removed in the future": {func(_ *testing.T, _ *pgxpool.Pool, p *position.Position) { p.Removal = 7 }, outbox.OtherHistory},
@@ -94,23 +72,25 @@ func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 		"the whole transaction": {func(t *testing.T, pool *pgxpool.Pool, p *position.Position) {
 			lose(t, pool, `xid = $1`, p.Given.Max)
 		}, outbox.OtherHistory},
-		"the table was truncated": {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) { exec(t, pool, `TRUNCATE outcrier.event`) }, outbox.OtherHistory},
+		"the table was truncated": {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) {
+			sqltest.Exec(t, pool, `TRUNCATE outcrier.event`)
+		}, outbox.OtherHistory},
 		"the row is another": {func(t *testing.T, pool *pgxpool.Pool, _ *position.Position) {
-			exec(t, pool, `UPDATE outcrier.event SET created_at = created_at + interval '1 microsecond' WHERE id = (SELECT max(id) FROM outcrier.event)`)
+			sqltest.Exec(t, pool, `UPDATE outcrier.event SET created_at = created_at + interval '1 microsecond' WHERE id = (SELECT max(id) FROM outcrier.event)`)
 		}, outbox.OtherHistory},
 		"its xid was given out again": {func(t *testing.T, pool *pgxpool.Pool, p *position.Position) {
-			exec(t, pool, `TRUNCATE outcrier.event`)
+			sqltest.Exec(t, pool, `TRUNCATE outcrier.event`)
 			forge(t, pool, `INSERT INTO outcrier.event (xid, topic, type) VALUES ($1, 'a', 'other')`, p.Given.Max)
 		}, outbox.OtherHistory},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pool := outboxtest.New(t)
-			addNow(t, pool, "a", 2)
-			addNow(t, pool, "a", 2)
-			p := here(t, pool)
+			sqltest.AddNow(t, pool, "a", 2)
+			sqltest.AddNow(t, pool, "a", 2)
+			p := sqltest.Here(t, pool)
 			test.change(t, pool, &p)
-			got, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), p, all("**"), position.Position{})
+			got, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), p, sqltest.All("**"), position.Position{})
 			switch {
 			case err != nil:
 				t.Fatal(err)
@@ -129,15 +109,15 @@ func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 
 func TestVerify_EmptyOutboxIsNoGap(t *testing.T) {
 	pool := outboxtest.New(t)
-	p := here(t, pool)
-	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
+	p := sqltest.Here(t, pool)
+	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("%+v, %v", gap, err)
 	}
-	want := addNow(t, pool, "a", 1)
-	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
+	want := sqltest.AddNow(t, pool, "a", 1)
+	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("later: %+v, %v", gap, err)
 	}
-	if got := replay(t, outbox.Reader{Pool: pool}, p, here(t, pool), all("a"), 10); !slices.Equal(got, want) {
+	if got := replay(t, outbox.Reader{Pool: pool}, p, sqltest.Here(t, pool), sqltest.All("a"), 10); !slices.Equal(got, want) {
 		t.Errorf("replayed are %v, want %v", got, want)
 	}
 }
@@ -145,20 +125,20 @@ func TestVerify_EmptyOutboxIsNoGap(t *testing.T) {
 func TestReplay_SelectsAndPages(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool}
-	start := here(t, pool)
+	start := sqltest.Here(t, pool)
 	topics := []string{"user/1", "user/2", "user/2/a", "audit", "[x]/$"}
 	types := []string{"audit.approved", "audit.rejected", "trade.executed"}
 	var events []outbox.Event
 	for i := range 45 {
 		topic, kind := topics[i%len(topics)], types[i%len(types)]
-		id := ask1[int64](t, pool, `INSERT INTO outbox (topic, type) VALUES ($1, $2) RETURNING id`, topic, kind)
+		id := sqltest.Ask1[int64](t, pool, `INSERT INTO outbox (topic, type) VALUES ($1, $2) RETURNING id`, topic, kind)
 		events = append(events, outbox.Event{ID: id, Topic: topic, Type: kind})
 	}
-	end := here(t, pool)
-	addNow(t, pool, "user/1", 3) // after the end
+	end := sqltest.Here(t, pool)
+	sqltest.AddNow(t, pool, "user/1", 3) // after the end
 	for _, filter := range []outbox.Filter{
-		all("user/1"), all("user/1", "user/2", "user/1"), all("user/*"), all("user/**"), all("**"), all("*"), all("none"),
-		all("*/*", "user/1"), all("[x]/$"), all("[x]/*"), all("user/*", "**"),
+		sqltest.All("user/1"), sqltest.All("user/1", "user/2", "user/1"), sqltest.All("user/*"), sqltest.All("user/**"), sqltest.All("**"), sqltest.All("*"), sqltest.All("none"),
+		sqltest.All("*/*", "user/1"), sqltest.All("[x]/$"), sqltest.All("[x]/*"), sqltest.All("user/*", "**"),
 		{Topics: []outbox.Pattern{"user/1", "audit"}, Types: []string{"audit.*"}},
 		{Topics: []outbox.Pattern{"**"}, Types: []string{"trade.executed", "audit.rejected"}},
 		{Topics: []outbox.Pattern{"**"}, Types: []string{"none"}},
@@ -183,14 +163,14 @@ func TestReplay_SelectsAndPages(t *testing.T) {
 func TestReplay_OfManyTopicsAndOfManyEvents(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool}
-	late := begin(t, pool)
-	owed := add(t, late, "busy")
-	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'busy', 'before' FROM generate_series(1, 10100)`)
-	start := here(t, pool)
+	late := sqltest.Begin(t, pool)
+	owed := sqltest.Add(t, late, "busy")
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'busy', 'before' FROM generate_series(1, 10100)`)
+	start := sqltest.Here(t, pool)
 	var busy, all20, under7 []int64
 	for i := range 20 {
 		for _, topic := range []string{"user/" + strconv.Itoa(i), "user/" + strconv.Itoa(i) + "/a", "busy"} {
-			id := addNow(t, pool, topic, 1)[0]
+			id := sqltest.AddNow(t, pool, topic, 1)[0]
 			switch {
 			case topic == "busy":
 				busy = append(busy, id)
@@ -202,12 +182,12 @@ func TestReplay_OfManyTopicsAndOfManyEvents(t *testing.T) {
 			}
 		}
 	}
-	commit(t, late)
+	sqltest.Commit(t, late)
 	busy = append([]int64{owed}, busy...)
-	end := here(t, pool)
+	end := sqltest.Here(t, pool)
 	for topic, want := range map[outbox.Pattern][]int64{"busy": busy, "busy/**": busy, "user/*": all20, "user/7/**": under7, "user/7/*": under7[1:]} {
 		for _, limit := range []int{3, 1000} {
-			if got := replay(t, reader, start, end, all(topic), limit); !slices.Equal(got, want) {
+			if got := replay(t, reader, start, end, sqltest.All(topic), limit); !slices.Equal(got, want) {
 				t.Errorf("%s by %d: %v, want %v", topic, limit, got, want)
 			}
 		}
@@ -217,11 +197,11 @@ func TestReplay_OfManyTopicsAndOfManyEvents(t *testing.T) {
 func TestReplay_PagesHoldAboutAMegabyte(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool}
-	start := here(t, pool)
-	want := ask[int64](t, pool, `INSERT INTO outbox (topic, type, payload)
+	start := sqltest.Here(t, pool)
+	want := sqltest.Ask[int64](t, pool, `INSERT INTO outbox (topic, type, payload)
 		SELECT 'a', 't', to_json(repeat('p', 300000)) FROM generate_series(1, 10) RETURNING id`)
-	end := here(t, pool)
-	for _, filter := range []outbox.Filter{all("a"), all("**"), {Topics: []outbox.Pattern{"a"}, Types: []string{"t"}}} {
+	end := sqltest.Here(t, pool)
+	for _, filter := range []outbox.Filter{sqltest.All("a"), sqltest.All("**"), {Topics: []outbox.Pattern{"a"}, Types: []string{"t"}}} {
 		page, err := reader.Replay(t.Context(), outbox.Ranges(start, end)[0], filter, 1000, 0)
 		if err != nil || len(page.Events) != 4 || page.Done {
 			t.Errorf("a page of %d events of 300 kB, done %v, %v", len(page.Events), page.Done, err)
@@ -239,15 +219,15 @@ func TestReplay_PagesHoldAboutAMegabyte(t *testing.T) {
 // Events come whole: every column.
 func TestReplay_GivesEventsWhole(t *testing.T) {
 	pool := outboxtest.New(t)
-	start := here(t, pool)
-	tx := begin(t, pool)
+	start := sqltest.Here(t, pool)
+	tx := sqltest.Begin(t, pool)
 	_, err := outbox.Append(t.Context(), tx, outbox.Draft{Topic: "é", Type: "t", Payload: []byte(" {\"a\" : 1.0}\n"), Source: "/s", Headers: map[string]string{"h": "v"}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	xid := ask1[uint64](t, tx, `SELECT pg_current_xact_id()`)
-	commit(t, tx)
-	page, err := outbox.Reader{Pool: pool}.Replay(t.Context(), outbox.Ranges(start, here(t, pool))[0], all("**"), 10, 0)
+	xid := sqltest.Ask1[uint64](t, tx, `SELECT pg_current_xact_id()`)
+	sqltest.Commit(t, tx)
+	page, err := outbox.Reader{Pool: pool}.Replay(t.Context(), outbox.Ranges(start, sqltest.Here(t, pool))[0], sqltest.All("**"), 10, 0)
 	if err != nil || len(page.Events) != 1 {
 		t.Fatalf("%+v, %v", page, err)
 	}
@@ -255,7 +235,7 @@ func TestReplay_GivesEventsWhole(t *testing.T) {
 	if e.XID != xid || e.Topic != "é" || e.Type != "t" || string(e.Payload) != " {\"a\" : 1.0}\n" || e.Source != "/s" || e.Headers["h"] != "v" {
 		t.Errorf("%+v", e)
 	}
-	if at := ask1[time.Time](t, pool, `SELECT created_at FROM outcrier.event`); !e.CreatedAt.Equal(at) || e.CreatedAt.Location() != time.UTC {
+	if at := sqltest.Ask1[time.Time](t, pool, `SELECT created_at FROM outcrier.event`); !e.CreatedAt.Equal(at) || e.CreatedAt.Location() != time.UTC {
 		t.Errorf("created at %v, want %v", e.CreatedAt, at)
 	}
 }
@@ -266,12 +246,12 @@ func TestReader_EarliestAndOldest(t *testing.T) {
 	if since, err := reader.Oldest(t.Context()); !since.IsZero() || err != nil {
 		t.Errorf("of nothing the oldest is %v, %v", since, err)
 	}
-	want := addNow(t, pool, "a", 2)
+	want := sqltest.AddNow(t, pool, "a", 2)
 	p := earliest(t, reader)
-	if got := replay(t, reader, p, here(t, pool), all("**"), 10); !slices.Equal(got, want) {
+	if got := replay(t, reader, p, sqltest.Here(t, pool), sqltest.All("**"), 10); !slices.Equal(got, want) {
 		t.Errorf("from the earliest on: %v, want %v", got, want)
 	}
-	if since, err := reader.Oldest(t.Context()); err != nil || !since.Equal(ask1[time.Time](t, pool, `SELECT min(created_at) FROM outcrier.event`)) {
+	if since, err := reader.Oldest(t.Context()); err != nil || !since.Equal(sqltest.Ask1[time.Time](t, pool, `SELECT min(created_at) FROM outcrier.event`)) {
 		t.Errorf("the oldest is of %v, %v", since, err)
 	}
 }
@@ -281,31 +261,31 @@ func TestReader_EarliestAndOldest(t *testing.T) {
 func TestReader_BeforeATime(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool}
-	late := begin(t, pool)
+	late := sqltest.Begin(t, pool)
 	var ids []int64
 	var times []time.Time
 	note := func(id int64) { ids = append(ids, id) }
-	note(add(t, late, "late"))
+	note(sqltest.Add(t, late, "late"))
 	for range 4 {
-		note(addNow(t, pool, "a", 1)[0])
+		note(sqltest.AddNow(t, pool, "a", 1)[0])
 	}
-	note(add(t, late, "late"))
-	commit(t, late)
-	note(addNow(t, pool, "a", 1)[0])
+	note(sqltest.Add(t, late, "late"))
+	sqltest.Commit(t, late)
+	note(sqltest.AddNow(t, pool, "a", 1)[0])
 	for _, id := range ids {
-		times = append(times, ask1[time.Time](t, pool, `SELECT created_at FROM outcrier.event WHERE id = $1`, id))
+		times = append(times, sqltest.Ask1[time.Time](t, pool, `SELECT created_at FROM outcrier.event WHERE id = $1`, id))
 	}
 	for i, at := range append(times, times[len(times)-1].Add(time.Microsecond)) {
 		p, err := reader.Before(t.Context(), at, position.Position{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		filter := all("**")
+		filter := sqltest.All("**")
 		filter.Since = at
-		if got := replay(t, reader, p, here(t, pool), filter, 2); !slices.Equal(got, ids[i:]) {
+		if got := replay(t, reader, p, sqltest.Here(t, pool), filter, 2); !slices.Equal(got, ids[i:]) {
 			t.Errorf("since event %d: %v, want %v", i, got, ids[i:])
 		}
-		if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), p, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
 			t.Errorf("since event %d: %+v, %v", i, gap, err)
 		}
 	}
@@ -315,15 +295,15 @@ func TestReader_BeforeATime(t *testing.T) {
 func TestReplay_LateCommitsAreNeitherLostNorRepeated(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool}
-	start := here(t, pool)
-	one, two := begin(t, pool), begin(t, pool)
-	a, b := add(t, one, "a"), add(t, two, "b")
-	c := addNow(t, pool, "c", 1)[0]
-	p1 := here(t, pool)
-	commit(t, two)
-	p2 := here(t, pool)
-	commit(t, one)
-	end := here(t, pool)
+	start := sqltest.Here(t, pool)
+	one, two := sqltest.Begin(t, pool), sqltest.Begin(t, pool)
+	a, b := sqltest.Add(t, one, "a"), sqltest.Add(t, two, "b")
+	c := sqltest.AddNow(t, pool, "c", 1)[0]
+	p1 := sqltest.Here(t, pool)
+	sqltest.Commit(t, two)
+	p2 := sqltest.Here(t, pool)
+	sqltest.Commit(t, one)
+	end := sqltest.Here(t, pool)
 	for name, test := range map[string]struct {
 		from, to position.Position
 		want     []int64
@@ -335,7 +315,7 @@ func TestReplay_LateCommitsAreNeitherLostNorRepeated(t *testing.T) {
 		"start to end":    {start, end, []int64{a, b, c}},
 		"end to first":    {end, p1, nil},
 	} {
-		for _, filter := range []outbox.Filter{all("**"), all("a", "b", "c")} {
+		for _, filter := range []outbox.Filter{sqltest.All("**"), sqltest.All("a", "b", "c")} {
 			if got := replay(t, reader, test.from, test.to, filter, 1); !slices.Equal(got, test.want) {
 				t.Errorf("%s: %v, want %v", name, got, test.want)
 			}

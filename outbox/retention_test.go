@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -55,14 +56,14 @@ func retainAt(t testing.TB, pool *pgxpool.Pool, keep time.Duration, rules []outb
 func TestRetention_RemovedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool}
-	start := here(t, pool)
-	pastPartition(t, pool, 20, 3)
-	mid := here(t, pool)
-	pastPartition(t, pool, 19, 3)
-	seen := here(t, pool)
-	kept := addNow(t, pool, "kept", 2)
+	start := sqltest.Here(t, pool)
+	sqltest.PastPartition(t, pool, 20, 3)
+	mid := sqltest.Here(t, pool)
+	sqltest.PastPartition(t, pool, 19, 3)
+	seen := sqltest.Here(t, pool)
+	kept := sqltest.AddNow(t, pool, "kept", 2)
 	retain(t, pool)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != len(kept) {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != len(kept) {
 		t.Fatalf("%d events are left", n)
 	}
 
@@ -70,22 +71,22 @@ func TestRetention_RemovedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 		from position.Position
 		want outbox.Reason
 	}{"before all": {start, outbox.Trimmed}, "amid": {mid, outbox.Trimmed}, "behind": {seen, ""}} {
-		p, gap, err := reader.Verify(t.Context(), test.from, all("**"), position.Position{})
+		p, gap, err := reader.Verify(t.Context(), test.from, sqltest.All("**"), position.Position{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if test.want == "" && gap != nil || test.want != "" && (gap == nil || gap.Reason != test.want) {
 			t.Errorf("%s: %+v, want reason %q", name, gap, test.want)
 		}
-		oldest := ask1[time.Time](t, pool, `SELECT min(created_at) FROM outcrier.event`)
+		oldest := sqltest.Ask1[time.Time](t, pool, `SELECT min(created_at) FROM outcrier.event`)
 		if gap != nil && !gap.Since.Equal(oldest) {
 			t.Errorf("%s: since %v, want %v", name, gap.Since, oldest)
 		}
-		if got := replay(t, reader, p, here(t, pool), all("**"), 10); !slices.Equal(got, kept) {
+		if got := replay(t, reader, p, sqltest.Here(t, pool), sqltest.All("**"), 10); !slices.Equal(got, kept) {
 			t.Errorf("%s: left are %v, want %v", name, got, kept)
 		}
 		// After one gap it goes on without another.
-		if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), p, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
 			t.Errorf("%s, again: %+v, %v", name, gap, err)
 		}
 	}
@@ -94,11 +95,11 @@ func TestRetention_RemovedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 func TestRetention_WithinAReplayIsTold(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool}
-	start := here(t, pool)
-	pastPartition(t, pool, 20, 3)
-	addNow(t, pool, "kept", 2)
-	legs := outbox.Ranges(start, here(t, pool))
-	page, err := reader.Replay(t.Context(), legs[0], all("**"), 2, 0)
+	start := sqltest.Here(t, pool)
+	sqltest.PastPartition(t, pool, 20, 3)
+	sqltest.AddNow(t, pool, "kept", 2)
+	legs := outbox.Ranges(start, sqltest.Here(t, pool))
+	page, err := reader.Replay(t.Context(), legs[0], sqltest.All("**"), 2, 0)
 	if err != nil || len(page.Events) != 2 {
 		t.Fatalf("%+v, %v", page, err)
 	}
@@ -106,7 +107,7 @@ func TestRetention_WithinAReplayIsTold(t *testing.T) {
 	legs[0].After = page.After
 	for _, topic := range []outbox.Pattern{"**", "past", "kept", "none"} {
 		want := topic == "**" || topic == "past"
-		if _, err := reader.Replay(t.Context(), legs[0], all(topic), 2, 0); errors.Is(err, outbox.ErrTrimmed) != want || err != nil && !want {
+		if _, err := reader.Replay(t.Context(), legs[0], sqltest.All(topic), 2, 0); errors.Is(err, outbox.ErrTrimmed) != want || err != nil && !want {
 			t.Errorf("%s: %v", topic, err)
 		}
 	}
@@ -116,48 +117,48 @@ func TestRetention_WithinAReplayIsTold(t *testing.T) {
 // reader.
 func TestRetention_QuietSystemHasNoGap(t *testing.T) {
 	pool := outboxtest.New(t)
-	pastPartition(t, pool, 30, 2)
-	p := here(t, pool)
+	sqltest.PastPartition(t, pool, 30, 2)
+	p := sqltest.Here(t, pool)
 	retain(t, pool)
 	retain(t, pool)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != 2 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != 2 {
 		t.Errorf("%d events are left, want the newest transaction's partition whole", n)
 	}
 	reader := outbox.Reader{Pool: pool}
 	for _, from := range []position.Position{p, earliest(t, reader)} {
-		if _, gap, err := reader.Verify(t.Context(), from, all("**"), position.Position{}); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), from, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
 			t.Errorf("%+v, %v", gap, err)
 		}
 	}
-	addNow(t, pool, "a", 1)
+	sqltest.AddNow(t, pool, "a", 1)
 	retain(t, pool)
-	if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), p, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("when it was removed after all: %+v, %v", gap, err)
 	}
 }
 
 func TestRetention_KeepsForEverWithoutALimit(t *testing.T) {
 	pool := outboxtest.New(t)
-	pastPartition(t, pool, 3000, 1)
-	addNow(t, pool, "a", 1)
+	sqltest.PastPartition(t, pool, 3000, 1)
+	sqltest.AddNow(t, pool, "a", 1)
 	if err := (outbox.Retention{Pool: pool, Log: slog.New(slog.DiscardHandler)}).Turn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != 2 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != 2 {
 		t.Errorf("%d events are left", n)
 	}
 }
 
 func TestRetention_KeyIsFreeAfterIt(t *testing.T) {
 	pool := outboxtest.New(t)
-	pastPartition(t, pool, 20, 1)
-	exec(t, pool, `WITH past AS (
+	sqltest.PastPartition(t, pool, 20, 1)
+	sqltest.Exec(t, pool, `WITH past AS (
 			INSERT INTO outcrier.event (topic, type, dedup_key, created_at) SELECT 'past', 't', 'k', min(created_at) FROM outcrier.event RETURNING *)
 		INSERT INTO outcrier.dedup (key, id, topic, type, created_at, scheduled) SELECT dedup_key, id, topic, type, created_at, false FROM past`)
-	addNow(t, pool, "a", 1)
+	sqltest.AddNow(t, pool, "a", 1)
 	retain(t, pool)
-	exec(t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 't', 'k')`)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE dedup_key = 'k' AND topic = 'a'`); n != 1 {
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 't', 'k')`)
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE dedup_key = 'k' AND topic = 'a'`); n != 1 {
 		t.Errorf("%d are stored", n)
 	}
 }
@@ -165,17 +166,17 @@ func TestRetention_KeyIsFreeAfterIt(t *testing.T) {
 // What locks is tried and left: it never queues in front of writers.
 func TestRetention_DoesNotStandInTheWayOfWriters(t *testing.T) {
 	pool := outboxtest.New(t)
-	pastPartition(t, pool, 20, 1)
-	addNow(t, pool, "a", 1)
-	tx := begin(t, pool)
-	add(t, tx, "a")
+	sqltest.PastPartition(t, pool, 20, 1)
+	sqltest.AddNow(t, pool, "a", 1)
+	tx := sqltest.Begin(t, pool)
+	sqltest.Add(t, tx, "a")
 	retain(t, pool)
-	if n := ask1[int](t, tx, `SELECT count(*) FROM outcrier.event WHERE topic = 'past'`); n != 1 {
+	if n := sqltest.Ask1[int](t, tx, `SELECT count(*) FROM outcrier.event WHERE topic = 'past'`); n != 1 {
 		t.Error("dropped under an open writer")
 	}
-	commit(t, tx)
+	sqltest.Commit(t, tx)
 	retain(t, pool)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE topic = 'past'`); n != 0 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE topic = 'past'`); n != 0 {
 		t.Error("not dropped when the writer had gone")
 	}
 }
@@ -184,54 +185,54 @@ func TestRetention_DoesNotStandInTheWayOfWriters(t *testing.T) {
 // by readers; today's, which is still being written, when the day is past.
 func TestRetention_EmptiesTheDefaultPartition(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `DO $$ DECLARE part regclass; BEGIN
+	sqltest.Exec(t, pool, `DO $$ DECLARE part regclass; BEGIN
 		FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outcrier.event'::regclass AND inhrelid <> 'outcrier.event_default'::regclass LOOP
 			EXECUTE format('DROP TABLE %s', part);
 		END LOOP; END $$`)
 	reader := outbox.Reader{Pool: pool}
-	start := here(t, pool)
+	start := sqltest.Here(t, pool)
 	for day := range 10 {
-		exec(t, pool, `INSERT INTO outcrier.event (topic, type, payload, dedup_key, created_at)
+		sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, payload, dedup_key, created_at)
 			SELECT 'a', 't', '{"n":  1}', 'k' || $1::int || n, now() - $1 * interval '1 day' FROM generate_series(1, 20) AS n`, day)
 	}
-	exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('a', 't', 'epoch'), ('b', 't', now() + interval '2 days'), ('b', 't', now())`)
-	exec(t, pool, `INSERT INTO outcrier.dedup (key, id, topic, type, created_at, scheduled)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('a', 't', 'epoch'), ('b', 't', now() + interval '2 days'), ('b', 't', now())`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.dedup (key, id, topic, type, created_at, scheduled)
 		SELECT dedup_key, id, topic, type, created_at, false FROM outcrier.event WHERE dedup_key IS NOT NULL`)
-	p := here(t, pool)
+	p := sqltest.Here(t, pool)
 	rows := func() []string {
-		return ask[string](t, pool, `SELECT (xid, id, topic, payload::text, dedup_key, created_at)::text FROM outcrier.event WHERE created_at > now() - interval '6 days' ORDER BY id`)
+		return sqltest.Ask[string](t, pool, `SELECT (xid, id, topic, payload::text, dedup_key, created_at)::text FROM outcrier.event WHERE created_at > now() - interval '6 days' ORDER BY id`)
 	}
 	before := rows()
 	// One that appends to today's, all the while.
-	tx := begin(t, pool)
-	add(t, tx, "b")
+	tx := sqltest.Begin(t, pool)
+	sqltest.Add(t, tx, "b")
 	retain(t, pool)
-	commit(t, tx)
+	sqltest.Commit(t, tx)
 	retain(t, pool)
 	if got := rows()[:len(before)]; !slices.Equal(got, before) {
 		t.Errorf("they were %v\nand are %v", before, got)
 	}
-	if got := ask[string](t, pool, `SELECT DISTINCT to_char(created_at AT TIME ZONE 'UTC', 'YYYY_MM_DD') FROM outcrier.event_default`); len(got) != 1 ||
-		got[0] != ask1[string](t, pool, `SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM_DD')`) {
+	if got := sqltest.Ask[string](t, pool, `SELECT DISTINCT to_char(created_at AT TIME ZONE 'UTC', 'YYYY_MM_DD') FROM outcrier.event_default`); len(got) != 1 ||
+		got[0] != sqltest.Ask1[string](t, pool, `SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY_MM_DD')`) {
 		t.Errorf("in the DEFAULT partition are days %v", got)
 	}
-	if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), p, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("who had all is told %+v, %v", gap, err)
 	}
-	if _, gap, err := reader.Verify(t.Context(), start, all("a"), position.Position{}); err != nil || gap == nil || gap.Reason != outbox.Trimmed {
+	if _, gap, err := reader.Verify(t.Context(), start, sqltest.All("a"), position.Position{}); err != nil || gap == nil || gap.Reason != outbox.Trimmed {
 		t.Errorf("who had nothing is told %+v, %v", gap, err)
 	}
-	if _, gap, err := reader.Verify(t.Context(), start, all("b"), position.Position{}); gap != nil || err != nil {
+	if _, gap, err := reader.Verify(t.Context(), start, sqltest.All("b"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("whose topic lost nothing is told %+v, %v", gap, err)
 	}
 	// Tomorrow today's is past.
 	retainAt(t, pool, 7*24*time.Hour, nil, time.Now().Add(24*time.Hour))
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event_default`); n > 0 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event_default`); n > 0 {
 		t.Errorf("%d events are left in the DEFAULT partition", n)
 	}
 	// They are partitions like any other.
-	exec(t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 't', 'k01')`)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE dedup_key = 'k01'`); n != 1 {
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 't', 'k01')`)
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE dedup_key = 'k01'`); n != 1 {
 		t.Errorf("%d events have the key", n)
 	}
 }
@@ -241,19 +242,19 @@ func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := outbox.Reader{Pool: pool}
 	old := time.Now().Add(-2 * time.Hour)
-	exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('order/1', 't', $1), ('presence/a', 't', $1)`, old)
-	p := here(t, pool)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('order/1', 't', $1), ('presence/a', 't', $1)`, old)
+	p := sqltest.Here(t, pool)
 	forged := p
 	forged.Anchor.Hash++
-	exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/b', 't', $1)`, old)
-	behind := here(t, pool)
-	kept := addNow(t, pool, "order/1", 1)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/b', 't', $1)`, old)
+	behind := sqltest.Here(t, pool)
+	kept := sqltest.AddNow(t, pool, "order/1", 1)
 	rules := []outbox.RetentionRule{{Pattern: "presence/**", Keep: time.Hour}}
 	r := outbox.Retention{Pool: pool, Rules: rules, Log: slog.New(slog.DiscardHandler)}
 	if err := r.Turn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := ask[string](t, pool, `SELECT topic FROM outcrier.event ORDER BY id`); !slices.Equal(got, []string{"order/1", "order/1"}) {
+	if got := sqltest.Ask[string](t, pool, `SELECT topic FROM outcrier.event ORDER BY id`); !slices.Equal(got, []string{"order/1", "order/1"}) {
 		t.Fatalf("left are %v", got)
 	}
 	for name, test := range map[string]struct {
@@ -267,12 +268,12 @@ func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 		"none is left":                       {behind, "**", ""},
 		"it never was":                       {forged, "order/**", outbox.OtherHistory},
 	} {
-		next, gap, err := reader.Verify(t.Context(), test.at, all(test.topic), position.Position{})
+		next, gap, err := reader.Verify(t.Context(), test.at, sqltest.All(test.topic), position.Position{})
 		if err != nil || (gap == nil) != (test.want == "") || gap != nil && gap.Reason != test.want {
 			t.Errorf("%s: %+v, %v", name, gap, err)
 		}
 		if gap == nil && test.topic == "order/**" {
-			if got := replay(t, reader, next, here(t, pool), all(test.topic), 10); !slices.Equal(got, kept) {
+			if got := replay(t, reader, next, sqltest.Here(t, pool), sqltest.All(test.topic), 10); !slices.Equal(got, kept) {
 				t.Errorf("%s: given %v, want %v", name, got, kept)
 			}
 		}
@@ -283,29 +284,29 @@ func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 // the meantime is nothing that it had.
 func TestRetention_OpenTransactionIsNoGap(t *testing.T) {
 	pool := outboxtest.New(t)
-	tx := begin(t, pool)
-	exec(t, tx, `SELECT pg_current_xact_id()`)
+	tx := sqltest.Begin(t, pool)
+	sqltest.Exec(t, tx, `SELECT pg_current_xact_id()`)
 	for range 40 {
-		exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours')`)
+		sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours')`)
 	}
 	const order = `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('order/1', 't', now() - interval '2 hours')`
-	exec(t, pool, order)
-	p := here(t, pool)
-	exec(t, pool, order)
-	if n := ask1[int](t, pool, `SELECT outcrier.delete_expired('presence/**', '1 hour')`); n != 40 {
+	sqltest.Exec(t, pool, order)
+	p := sqltest.Here(t, pool)
+	sqltest.Exec(t, pool, order)
+	if n := sqltest.Ask1[int](t, pool, `SELECT outcrier.delete_expired('presence/**', '1 hour')`); n != 40 {
 		t.Fatalf("%d are removed", n)
 	}
 	told := func(want bool) {
 		t.Helper()
-		if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, all("**"), position.Position{}); err != nil || (gap != nil) != want {
+		if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, sqltest.All("**"), position.Position{}); err != nil || (gap != nil) != want {
 			t.Errorf("%+v, %v", gap, err)
 		}
 	}
 	told(false)
-	exec(t, tx, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours')`)
-	commit(t, tx)
+	sqltest.Exec(t, tx, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours')`)
+	sqltest.Commit(t, tx)
 	told(false)
-	if n := ask1[int](t, pool, `SELECT outcrier.delete_expired('presence/**', '1 hour')`); n != 1 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT outcrier.delete_expired('presence/**', '1 hour')`); n != 1 {
 		t.Fatalf("%d are removed", n)
 	}
 	told(true)
@@ -322,7 +323,7 @@ func TestDeleteExpired_SaysWhatIsAllowed(t *testing.T) {
 		}
 	}
 	for _, pattern := range []string{"a", "a/*", "a/**", "a/*/b", "a/*/**"} {
-		exec(t, pool, `SELECT outcrier.delete_expired($1, '1 hour')`, pattern)
+		sqltest.Exec(t, pool, `SELECT outcrier.delete_expired($1, '1 hour')`, pattern)
 	}
 }
 
@@ -330,23 +331,23 @@ func TestDeleteExpired_SaysWhatIsAllowed(t *testing.T) {
 // can't be dropped before it reads all of it.
 func TestRetention_LooksAtNothingThatItCannotDrop(t *testing.T) {
 	pool := outboxtest.New(t)
-	pastPartition(t, pool, 20, 3)
-	addNow(t, pool, "a", 1)
-	reading := begin(t, pool)
-	exec(t, reading, `SELECT count(*) FROM outcrier.event WHERE topic = 'past'`)
+	sqltest.PastPartition(t, pool, 20, 3)
+	sqltest.AddNow(t, pool, "a", 1)
+	reading := sqltest.Begin(t, pool)
+	sqltest.Exec(t, reading, `SELECT count(*) FROM outcrier.event WHERE topic = 'past'`)
 	const noted = `SELECT coalesce(pg_sequence_last_value(pg_get_serial_sequence('outcrier.removal', 'removal')), 0)` // which no rollback sets back
 	retain(t, pool)
-	if n := ask1[int](t, pool, noted); n != 0 {
+	if n := sqltest.Ask1[int](t, pool, noted); n != 0 {
 		t.Errorf("%d removals were put on record in vain", n)
 	}
 	// To have tried leaves nothing locked.
-	addNow(t, pool, "a", 1)
-	commit(t, reading)
+	sqltest.AddNow(t, pool, "a", 1)
+	sqltest.Commit(t, reading)
 	retain(t, pool)
-	if n := ask1[int](t, pool, noted); n != 1 {
+	if n := sqltest.Ask1[int](t, pool, noted); n != 1 {
 		t.Errorf("%d removals are on record when the reader has gone", n)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE topic = 'past'`); n != 0 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE topic = 'past'`); n != 0 {
 		t.Errorf("%d past events are left", n)
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -91,7 +92,7 @@ type departed struct {
 	when   time.Time
 }
 
-var yearFilters = []outbox.Filter{all("rare"), all("presence/**"), all("order/*"), all("order/1", "rare"), all("presence/*/d"), all("**"), all("*/1"), all("none/**")}
+var yearFilters = []outbox.Filter{sqltest.All("rare"), sqltest.All("presence/**"), sqltest.All("order/*"), sqltest.All("order/1", "rare"), sqltest.All("presence/*/d"), sqltest.All("**"), sqltest.All("*/1"), sqltest.All("none/**")}
 
 // append is a day's business.
 func (y *year) append() {
@@ -100,9 +101,9 @@ func (y *year) append() {
 		n = 0
 	}
 	for range n {
-		switch tx := begin(y, y.pool); {
+		switch tx := sqltest.Begin(y, y.pool); {
 		case y.random.IntN(8) == 0 && len(y.open) < 2: // the pool has few connections
-			exec(y, tx, `SELECT pg_current_xact_id()`)
+			sqltest.Exec(y, tx, `SELECT pg_current_xact_id()`)
 			y.open = append(y.open, tx)
 		default:
 			y.commit(tx)
@@ -136,7 +137,7 @@ func (y *year) commit(tx pgx.Tx) {
 		}
 		added = append(added, e)
 	}
-	commit(y, tx)
+	sqltest.Commit(y, tx)
 	for _, e := range added {
 		y.events = append(y.events, e)
 		y.last = max(y.last, e.id)
@@ -160,15 +161,15 @@ func (y *year) settle() {
 // leave has readers leave: one between reads, one in the midst of one.
 func (y *year) leave() {
 	pick := func() int { return y.random.IntN(len(yearFilters)) }
-	from := here(y, y.pool)
+	from := sqltest.Here(y, y.pool)
 	y.left = append(y.left, departed{from, pick(), y.now})
 	before := len(y.events)
-	y.commit(begin(y, y.pool))
-	y.commit(begin(y, y.pool))
+	y.commit(sqltest.Begin(y, y.pool))
+	y.commit(sqltest.Begin(y, y.pool))
 	if len(y.events) < before+2 {
 		return
 	}
-	leg := outbox.Range{From: from, To: here(y, y.pool)}
+	leg := outbox.Range{From: from, To: sqltest.Here(y, y.pool)}
 	y.left = append(y.left, departed{leg.At(y.last - 1), pick(), y.now})
 }
 
@@ -195,12 +196,12 @@ func (y *year) partitioned() {
 	}
 }
 
-func (y *year) count(sql string, args ...any) int { return ask1[int](y, y.pool, sql, args...) }
+func (y *year) count(sql string, args ...any) int { return sqltest.Ask1[int](y, y.pool, sql, args...) }
 
 // comeBack has some of those who left come back, each once.
 func (y *year) comeBack(n int) {
 	held := map[int64]bool{}
-	for _, id := range ask[int64](y, y.pool, `SELECT id FROM outcrier.event`) {
+	for _, id := range sqltest.Ask[int64](y, y.pool, `SELECT id FROM outcrier.event`) {
 		held[id] = true
 	}
 	for range n {
@@ -248,7 +249,7 @@ func (y *year) comeBack(n int) {
 
 func (y *year) replay(p position.Position, filter outbox.Filter) []int64 {
 	var ids []int64
-	for _, leg := range outbox.Ranges(p, here(y, y.pool)) {
+	for _, leg := range outbox.Ranges(p, sqltest.Here(y, y.pool)) {
 		for done := false; !done; {
 			page, err := y.reader.Replay(y.Context(), leg, filter, 50, 0)
 			if err != nil {

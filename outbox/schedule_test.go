@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -36,8 +37,8 @@ func schedule(t *testing.T, s outbox.Schedule) {
 
 func TestSchedule_SaysOnceWhatCantBeStored(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `ALTER TABLE outcrier.event ADD CONSTRAINT deny CHECK (type <> 'stuck')`)
-	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 'stuck', '{}', '/', now())`)
+	sqltest.Exec(t, pool, `ALTER TABLE outcrier.event ADD CONSTRAINT deny CHECK (type <> 'stuck')`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 'stuck', '{}', '/', now())`)
 	var said lines
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
@@ -45,7 +46,7 @@ func TestSchedule_SaysOnceWhatCantBeStored(t *testing.T) {
 	t.Cleanup(func() { cancel(); group.Wait() })
 	retries := make(map[time.Time]bool)
 	eventually(t, func() bool {
-		for _, at := range ask[time.Time](t, pool, `SELECT retry_at FROM outcrier.scheduled WHERE problem IS NOT NULL`) {
+		for _, at := range sqltest.Ask[time.Time](t, pool, `SELECT retry_at FROM outcrier.scheduled WHERE problem IS NOT NULL`) {
 			retries[at] = true
 		}
 		return len(retries) > 3 && strings.Contains(said.String(), "can't be stored")
@@ -61,8 +62,8 @@ func TestSchedule_SaysOnceWhatCantBeStored(t *testing.T) {
 
 func TestSchedule_MovesWhatIsDueInItsOrder(t *testing.T) {
 	pool := outboxtest.New(t)
-	tx := begin(t, pool)
-	now := ask1[time.Time](t, tx, `SELECT clock_timestamp()`)
+	tx := sqltest.Begin(t, pool)
+	now := sqltest.Ask1[time.Time](t, tx, `SELECT clock_timestamp()`)
 	ids, err := outbox.Append(t.Context(), tx,
 		outbox.Draft{Topic: "a", Type: "fourth", DeliverAt: now.Add(900 * time.Millisecond)},
 		outbox.Draft{Topic: "a", Type: "second", DeliverAt: now.Add(700 * time.Millisecond)},
@@ -74,20 +75,20 @@ func TestSchedule_MovesWhatIsDueInItsOrder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	commit(t, tx)
-	exec(t, pool, `SELECT outcrier.cancel($1)`, ids[3])
-	if got := ask[string](t, pool, `SELECT type FROM outcrier.event`); !slices.Equal(got, []string{"first"}) {
+	sqltest.Commit(t, tx)
+	sqltest.Exec(t, pool, `SELECT outcrier.cancel($1)`, ids[3])
+	if got := sqltest.Ask[string](t, pool, `SELECT type FROM outcrier.event`); !slices.Equal(got, []string{"first"}) {
 		t.Fatalf("before any is due there are %v", got)
 	}
 	schedule(t, outbox.Schedule{Pool: pool})
-	eventually(t, func() bool { return ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`) == 4 })
-	if got := ask[string](t, pool, `SELECT type FROM outcrier.event ORDER BY id`); !slices.Equal(got, []string{"first", "second", "third", "fourth"}) {
+	eventually(t, func() bool { return sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`) == 4 })
+	if got := sqltest.Ask[string](t, pool, `SELECT type FROM outcrier.event ORDER BY id`); !slices.Equal(got, []string{"first", "second", "third", "fourth"}) {
 		t.Errorf("delivered are %v", got)
 	}
-	if early := ask[string](t, pool, `SELECT type FROM outcrier.event WHERE type = 'fourth' AND created_at < $1`, now.Add(900*time.Millisecond)); len(early) > 0 {
+	if early := sqltest.Ask[string](t, pool, `SELECT type FROM outcrier.event WHERE type = 'fourth' AND created_at < $1`, now.Add(900*time.Millisecond)); len(early) > 0 {
 		t.Errorf("too early: %v", early)
 	}
-	if got := ask[string](t, pool, `SELECT type FROM outcrier.scheduled`); !slices.Equal(got, []string{"much later"}) {
+	if got := sqltest.Ask[string](t, pool, `SELECT type FROM outcrier.scheduled`); !slices.Equal(got, []string{"much later"}) {
 		t.Errorf("still scheduled are %v", got)
 	}
 }
@@ -102,9 +103,9 @@ func TestDeliverScheduled_LooksAtNoMoreThanItMoves(t *testing.T) {
 	}
 	defer conn.Release() // the counters are the session's own
 	const due, later = 3000, 10_000
-	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
 		SELECT 'a', n::text, '{}', '/', now() + CASE WHEN n <= $1 THEN interval '-1 second' ELSE interval '1 day' END FROM generate_series(1, $1::int + $2::int) AS n`, due, later)
-	exec(t, pool, `ANALYZE outcrier.scheduled`)
+	sqltest.Exec(t, pool, `ANALYZE outcrier.scheduled`)
 	looked := func() (rows int64) {
 		t.Helper()
 		_, err := conn.Exec(t.Context(), `SELECT pg_stat_force_next_flush()`)
@@ -133,12 +134,12 @@ func TestDeliverScheduled_LooksAtNoMoreThanItMoves(t *testing.T) {
 
 func TestDeliverScheduled_MovesEachOnceWhoeverCalls(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
 		SELECT 'a', n::text, '{}', '/', now() - interval '1 second' FROM generate_series(1, 200) AS n`)
-	keyed := ask1[int64](t, pool, `INSERT INTO outbox (topic, type, dedup_key, deliver_at) VALUES ('a', 'keyed', 'k', now() + interval '1 hour') RETURNING id`)
-	exec(t, pool, `UPDATE outcrier.scheduled SET deliver_at = now() - interval '1 second' WHERE id = $1`, keyed)
+	keyed := sqltest.Ask1[int64](t, pool, `INSERT INTO outbox (topic, type, dedup_key, deliver_at) VALUES ('a', 'keyed', 'k', now() + interval '1 hour') RETURNING id`)
+	sqltest.Exec(t, pool, `UPDATE outcrier.scheduled SET deliver_at = now() - interval '1 second' WHERE id = $1`, keyed)
 	// Meanwhile, at once.
-	if id := ask1[int64](t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 'keyed', 'k') RETURNING id`); id != keyed {
+	if id := sqltest.Ask1[int64](t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 'keyed', 'k') RETURNING id`); id != keyed {
 		t.Errorf("the retry has id %d, want %d, which is scheduled", id, keyed)
 	}
 	var group sync.WaitGroup
@@ -152,16 +153,16 @@ func TestDeliverScheduled_MovesEachOnceWhoeverCalls(t *testing.T) {
 		})
 	}
 	group.Wait()
-	exec(t, pool, `SELECT outcrier.deliver_scheduled()`)
+	sqltest.Exec(t, pool, `SELECT outcrier.deliver_scheduled()`)
 	want := []string{}
 	for n := range 200 {
 		want = append(want, strconv.Itoa(n+1))
 	}
-	got := ask[string](t, pool, `SELECT type FROM outcrier.event WHERE type <> 'keyed' ORDER BY type::int`)
+	got := sqltest.Ask[string](t, pool, `SELECT type FROM outcrier.event WHERE type <> 'keyed' ORDER BY type::int`)
 	if !slices.Equal(got, want) {
 		t.Errorf("%d of %d were moved", len(got), len(want))
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE type = 'keyed'`); n != 1 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE type = 'keyed'`); n != 1 {
 		t.Errorf("of two with one key %d are stored", n)
 	}
 }
@@ -170,7 +171,7 @@ func TestDeliverScheduled_MovesEachOnceWhoeverCalls(t *testing.T) {
 // also when several nodes find it due at once.
 func TestDeliverScheduled_KeepsTheOrderWhoeverCalls(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
 		SELECT 'a', n::text, '{}', '/', now() - interval '1 second' FROM generate_series(1, 2000) AS n`)
 	var group sync.WaitGroup
 	for range 4 {
@@ -183,19 +184,19 @@ func TestDeliverScheduled_KeepsTheOrderWhoeverCalls(t *testing.T) {
 		})
 	}
 	group.Wait()
-	if n := ask1[int](t, pool, `SELECT count(*) FROM (SELECT type::int < lag(type::int) OVER (ORDER BY id) AS early FROM outcrier.event) AS o WHERE early`); n > 0 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM (SELECT type::int < lag(type::int) OVER (ORDER BY id) AS early FROM outcrier.event) AS o WHERE early`); n > 0 {
 		t.Errorf("%d of 2000 events come before one that was appended before them", n)
 	}
 }
 
 func TestDeliverScheduled_MovesByTimeAndThenInTheOrderOfAppends(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at)
 		SELECT 'a', n::text, '{}', '/', now() - interval '1 minute' + (n * 7 % 5) * interval '1 second' FROM generate_series(1, 40) AS n`)
-	want := ask[string](t, pool, `SELECT type FROM outcrier.scheduled ORDER BY deliver_at, id`)
-	for ask1[int](t, pool, `SELECT outcrier.deliver_scheduled(15)`) > 0 {
+	want := sqltest.Ask[string](t, pool, `SELECT type FROM outcrier.scheduled ORDER BY deliver_at, id`)
+	for sqltest.Ask1[int](t, pool, `SELECT outcrier.deliver_scheduled(15)`) > 0 {
 	}
-	if got := ask[string](t, pool, `SELECT type FROM outcrier.event ORDER BY id`); !slices.Equal(got, want) {
+	if got := sqltest.Ask[string](t, pool, `SELECT type FROM outcrier.event ORDER BY id`); !slices.Equal(got, want) {
 		t.Errorf("moved are %v, want %v", got, want)
 	}
 }
@@ -203,9 +204,9 @@ func TestDeliverScheduled_MovesByTimeAndThenInTheOrderOfAppends(t *testing.T) {
 // A row that a transaction holds, to cancel it perhaps, is left alone.
 func TestDeliverScheduled_WaitsForNobody(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 'held', '{}', '/', now()), ('a', 'free', '{}', '/', now())`)
-	tx := begin(t, pool)
-	exec(t, tx, `DELETE FROM outcrier.scheduled WHERE type = 'held'`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 'held', '{}', '/', now()), ('a', 'free', '{}', '/', now())`)
+	tx := sqltest.Begin(t, pool)
+	sqltest.Exec(t, tx, `DELETE FROM outcrier.scheduled WHERE type = 'held'`)
 	deadline, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	var moved int
@@ -215,7 +216,7 @@ func TestDeliverScheduled_WaitsForNobody(t *testing.T) {
 	if err := tx.Rollback(t.Context()); err != nil && !errors.Is(err, pgx.ErrTxClosed) {
 		t.Fatal(err)
 	}
-	if moved := ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); moved != 1 {
+	if moved := sqltest.Ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); moved != 1 {
 		t.Errorf("after the rollback %d were moved", moved)
 	}
 }
@@ -226,20 +227,20 @@ func TestDeliverScheduled_WaitsForNobody(t *testing.T) {
 func TestDeliverScheduled_TheKeyGoesAlong(t *testing.T) {
 	pool := outboxtest.New(t)
 	const appendSQL = `SELECT outcrier.append('a', 't', dedup_key => 'k', deliver_at => now() + $1::interval)`
-	scheduled := ask1[int64](t, pool, appendSQL, "1 hour")
-	if again := ask1[int64](t, pool, appendSQL, "2 hours"); again != scheduled {
+	scheduled := sqltest.Ask1[int64](t, pool, appendSQL, "1 hour")
+	if again := sqltest.Ask1[int64](t, pool, appendSQL, "2 hours"); again != scheduled {
 		t.Errorf("scheduled as %d and as %d", scheduled, again)
 	}
-	exec(t, pool, `UPDATE outcrier.scheduled SET deliver_at = now()`)
-	if n := ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); n != 1 {
+	sqltest.Exec(t, pool, `UPDATE outcrier.scheduled SET deliver_at = now()`)
+	if n := sqltest.Ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); n != 1 {
 		t.Fatalf("%d were moved", n)
 	}
-	id := ask1[int64](t, pool, `SELECT id FROM outcrier.event`)
-	if again := ask1[int64](t, pool, appendSQL, "1 hour"); again != id || id == scheduled {
+	id := sqltest.Ask1[int64](t, pool, `SELECT id FROM outcrier.event`)
+	if again := sqltest.Ask1[int64](t, pool, appendSQL, "1 hour"); again != id || id == scheduled {
 		t.Errorf("the event has id %d, a retry gives %d, scheduled it was as %d", id, again, scheduled)
 	}
-	exec(t, pool, `SELECT outcrier.erase($1::bigint, 'test')`, id)
-	if again := ask1[int64](t, pool, appendSQL, "-1 hour"); again == id {
+	sqltest.Exec(t, pool, `SELECT outcrier.erase($1::bigint, 'test')`, id)
+	if again := sqltest.Ask1[int64](t, pool, appendSQL, "-1 hour"); again == id {
 		t.Error("an erased event keeps its key")
 	}
 }
@@ -247,19 +248,19 @@ func TestDeliverScheduled_TheKeyGoesAlong(t *testing.T) {
 // While a partition comes or goes nothing can be moved, which no row is to blame for.
 func TestDeliverScheduled_ALockedTableIsNoFaultOfRows(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 't', '{}', '/', now())`)
-	tx := begin(t, pool)
-	exec(t, tx, `LOCK TABLE outcrier.event IN ACCESS EXCLUSIVE MODE`)
-	if n := ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); n != 0 {
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 't', '{}', '/', now())`)
+	tx := sqltest.Begin(t, pool)
+	sqltest.Exec(t, tx, `LOCK TABLE outcrier.event IN ACCESS EXCLUSIVE MODE`)
+	if n := sqltest.Ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); n != 0 {
 		t.Errorf("%d were moved", n)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.scheduled WHERE problem IS NOT NULL OR retry_at IS NOT NULL`); n != 0 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.scheduled WHERE problem IS NOT NULL OR retry_at IS NOT NULL`); n != 0 {
 		t.Errorf("%d rows have a problem", n)
 	}
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if n := ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); n != 1 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); n != 1 {
 		t.Errorf("%d were moved when the lock was gone", n)
 	}
 }
@@ -267,34 +268,34 @@ func TestDeliverScheduled_ALockedTableIsNoFaultOfRows(t *testing.T) {
 // A row that the owner's own rule refuses says why, is tried again, and stops no other.
 func TestDeliverScheduled_ARefusedRowStopsNoOther(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES
 		('a', 'first', '{}', '/', now()), ('a', 'large', '{"since": "the limit was lowered"}', '/', now()), ('a', 'second', '{}', '/', now())`)
-	exec(t, pool, `ALTER TABLE outcrier.event ADD CONSTRAINT small_payloads CHECK (octet_length(payload::text) <= 10)`)
-	if n := ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); n != 2 {
+	sqltest.Exec(t, pool, `ALTER TABLE outcrier.event ADD CONSTRAINT small_payloads CHECK (octet_length(payload::text) <= 10)`)
+	if n := sqltest.Ask1[int](t, pool, `SELECT outcrier.deliver_scheduled()`); n != 2 {
 		t.Errorf("%d were moved", n)
 	}
-	if got := ask[string](t, pool, `SELECT type FROM outcrier.event ORDER BY id`); !slices.Equal(got, []string{"first", "second"}) {
+	if got := sqltest.Ask[string](t, pool, `SELECT type FROM outcrier.event ORDER BY id`); !slices.Equal(got, []string{"first", "second"}) {
 		t.Errorf("moved are %v", got)
 	}
-	if got := ask[string](t, pool, `SELECT type FROM outcrier.scheduled WHERE problem LIKE '%small_payloads%'`); !slices.Equal(got, []string{"large"}) {
+	if got := sqltest.Ask[string](t, pool, `SELECT type FROM outcrier.scheduled WHERE problem LIKE '%small_payloads%'`); !slices.Equal(got, []string{"large"}) {
 		t.Errorf("with a problem are %v", got)
 	}
-	exec(t, pool, `ALTER TABLE outcrier.event DROP CONSTRAINT small_payloads`)
+	sqltest.Exec(t, pool, `ALTER TABLE outcrier.event DROP CONSTRAINT small_payloads`)
 	schedule(t, outbox.Schedule{Pool: pool})
-	eventually(t, func() bool { return ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`) == 3 })
+	eventually(t, func() bool { return sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`) == 3 })
 }
 
 // A fault of the server, not of the row, is returned to the caller.
 func TestDeliverScheduled_HoldsNoRowForTheServersFault(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 't', '{}', '/', now())`)
-	exec(t, pool, `CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no space'' USING ERRCODE = ''disk_full''; END'`)
-	exec(t, pool, `CREATE TRIGGER full_disk BEFORE INSERT ON outcrier.event FOR EACH ROW EXECUTE FUNCTION full_disk()`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 't', '{}', '/', now())`)
+	sqltest.Exec(t, pool, `CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''no space'' USING ERRCODE = ''disk_full''; END'`)
+	sqltest.Exec(t, pool, `CREATE TRIGGER full_disk BEFORE INSERT ON outcrier.event FOR EACH ROW EXECUTE FUNCTION full_disk()`)
 	var pg *pgconn.PgError
 	if _, err := pool.Exec(t.Context(), `SELECT outcrier.deliver_scheduled()`); !errors.As(err, &pg) || pg.Code != "53100" {
 		t.Errorf("%v", err)
 	}
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.scheduled WHERE retry_at IS NULL`); n != 1 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.scheduled WHERE retry_at IS NULL`); n != 1 {
 		t.Errorf("%d wait without being held", n)
 	}
 }
@@ -331,11 +332,11 @@ func TestSchedule_IsWokenWithTheTail(t *testing.T) {
 	schedule(t, outbox.Schedule{Pool: pool, Tail: tail})
 	eventually(t, func() bool { return tail.Status().Listen == outbox.ListenWorks && tail.Status().WakeUps.Requests > 0 })
 
-	writer := connection(t, url)
+	writer := sqltest.Connection(t, url)
 	for range 3 {
-		due := ask1[time.Time](t, writer, `INSERT INTO outbox (topic, type, deliver_at) VALUES ('a', 't', clock_timestamp() + interval '1 second') RETURNING deliver_at`)
-		eventually(t, func() bool { return ask1[int](t, writer, `SELECT count(*) FROM outcrier.scheduled`) == 0 })
-		late := ask1[float64](t, writer, `SELECT extract(epoch FROM max(created_at) - $1)::float8 FROM outcrier.event WHERE topic = 'a'`, due)
+		due := sqltest.Ask1[time.Time](t, writer, `INSERT INTO outbox (topic, type, deliver_at) VALUES ('a', 't', clock_timestamp() + interval '1 second') RETURNING deliver_at`)
+		eventually(t, func() bool { return sqltest.Ask1[int](t, writer, `SELECT count(*) FROM outcrier.scheduled`) == 0 })
+		late := sqltest.Ask1[float64](t, writer, `SELECT extract(epoch FROM max(created_at) - $1)::float8 FROM outcrier.event WHERE topic = 'a'`, due)
 		if late < 0 || late > 3 { // without the wake-up up to 5 s, and 3 are for a machine that is busy
 			t.Errorf("delivered %.3f s after it was due", late)
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	_ "github.com/outcrier/outcrier/outbox/jsonschema"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
@@ -30,7 +31,7 @@ const orderSchema = `{
 
 func put(t *testing.T, pool *pgxpool.Pool, name, schema string) {
 	t.Helper()
-	exec(t, pool, `INSERT INTO outcrier.event_type (type, title, payload_schema) VALUES ($1, 'A title', $2)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event_type (type, title, payload_schema) VALUES ($1, 'A title', $2)
 		ON CONFLICT (type) DO UPDATE SET payload_schema = excluded.payload_schema`, name, schema)
 }
 

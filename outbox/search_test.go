@@ -16,6 +16,7 @@ import (
 
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -299,7 +300,7 @@ func TestAdmin_EventIsShownAsAppended(t *testing.T) {
 // A page of whole events ends where it has its bytes, and the pages still have each event once.
 func TestSearch_PageOfWholeEventsIsBoundedByBytes(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat('x', CASE WHEN g % 5 = 0 THEN 300000 ELSE 1000 END)) FROM generate_series(1, 40) AS g`)
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat('x', CASE WHEN g % 5 = 0 THEN 300000 ELSE 1000 END)) FROM generate_series(1, 40) AS g`)
 	s := outbox.Search{Whole: true, Limit: 30, Bytes: 250_000}
 	var got []int64
 	for pages := 0; pages == 0 || s.Cursor != ""; pages++ {
@@ -313,7 +314,7 @@ func TestSearch_PageOfWholeEventsIsBoundedByBytes(t *testing.T) {
 		}
 		got, s.Cursor = append(got, idsOf(found)...), found.Next
 	}
-	want := ask[int64](t, pool, `SELECT id FROM outcrier.event ORDER BY id DESC`)
+	want := sqltest.Ask[int64](t, pool, `SELECT id FROM outcrier.event ORDER BY id DESC`)
 	if !slices.Equal(got, want) {
 		t.Errorf("the pages have %v", got)
 	}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -107,14 +108,14 @@ func work(t *testing.T, url string, schema outbox.Schema) {
 
 	reader := outbox.Reader{Pool: pool, Schema: schema}
 	w := c.positions()[1]
-	_, gap, err := reader.Verify(ctx, start, all("**"), w)
+	_, gap, err := reader.Verify(ctx, start, sqltest.All("**"), w)
 	must("verify", err)
 	if gap != nil {
 		t.Errorf("%+v", gap)
 	}
 	from, err := reader.Earliest(ctx, w)
 	must("earliest", err)
-	page, err := reader.Replay(ctx, outbox.Ranges(from, w)[0], all("é/*"), 10, 0)
+	page, err := reader.Replay(ctx, outbox.Ranges(from, w)[0], sqltest.All("é/*"), 10, 0)
 	must("replay", err)
 	if len(page.Events) != 1 {
 		t.Fatalf("replayed are %+v", page.Events)
@@ -129,10 +130,10 @@ func work(t *testing.T, url string, schema outbox.Schema) {
 	}
 
 	audit := &outbox.Audit{Pool: pool, Schema: schema, Node: "nœud", Log: log}
-	record := audit.Opened(outbox.StreamOpened{Subject: "änn", ClientAddress: "192.0.2.1", Filter: all("é/**"), From: start})
+	record := audit.Opened(outbox.StreamOpened{Subject: "änn", ClientAddress: "192.0.2.1", Filter: sqltest.All("é/**"), From: start})
 	record.Progress(w, 1, ids[0])
 	record.Closed("left")
-	must("audit", audit.Turn(ctx, 1, 0))
+	must("audit", audit.Turn(ctx))
 	admin := outbox.NewAdmin(pool)
 	admin.Schema = schema
 	receipts, err := admin.Receipts(ctx, ids[0], 0, 0)
@@ -222,10 +223,10 @@ func set(t *testing.T, url, name, value string) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	if ask1[*string](t, conn, `SELECT current_setting($1, true)`, name) == nil {
+	if sqltest.Ask1[*string](t, conn, `SELECT current_setting($1, true)`, name) == nil {
 		t.Skipf("the server has no %s", name)
 	}
-	exec(t, conn, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET `+name+` = `+quoted(name, value)+`', current_database()); END $$`)
+	sqltest.Exec(t, conn, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET `+name+` = `+quoted(name, value)+`', current_database()); END $$`)
 }
 
 func quoted(name, value string) string {
@@ -243,7 +244,7 @@ func TestSession_DependsOnNobodysSettings(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := outboxtest.URL(t)
-			conn := connection(t, url)
+			conn := sqltest.Connection(t, url)
 			if _, err := conn.PgConn().Exec(t.Context(), evilSQL).ReadAll(); err != nil {
 				t.Fatal(err)
 			}
@@ -254,12 +255,12 @@ func TestSession_DependsOnNobodysSettings(t *testing.T) {
 	t.Run("all of them", func(t *testing.T) {
 		t.Parallel()
 		url := outboxtest.URL(t)
-		if _, err := connection(t, url).PgConn().Exec(t.Context(), evilSQL).ReadAll(); err != nil {
+		if _, err := sqltest.Connection(t, url).PgConn().Exec(t.Context(), evilSQL).ReadAll(); err != nil {
 			t.Fatal(err)
 		}
-		conn := connection(t, url)
+		conn := sqltest.Connection(t, url)
 		for name, value := range hostileSettings {
-			if ask1[*string](t, conn, `SELECT current_setting($1, true)`, name) != nil {
+			if sqltest.Ask1[*string](t, conn, `SELECT current_setting($1, true)`, name) != nil {
 				set(t, url, name, value)
 			}
 		}
@@ -283,7 +284,7 @@ func TestSession_WorksThroughATransactionPooler(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := outboxtest.URL(t)
-			if _, err := connection(t, url).PgConn().Exec(t.Context(), evilSQL).ReadAll(); err != nil {
+			if _, err := sqltest.Connection(t, url).PgConn().Exec(t.Context(), evilSQL).ReadAll(); err != nil {
 				t.Fatal(err)
 			}
 			for _, name := range []string{"client_encoding", "DateStyle", "search_path", "default_transaction_isolation", "default_transaction_read_only", "array_nulls", "enable_nestloop"} {
@@ -329,8 +330,8 @@ func TestSession_RowLevelSecurityIsNoEmptyOutbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	owner := outboxtest.Pool(t, url)
-	ids := addNow(t, owner, "a", 2)
-	exec(t, owner, `ALTER TABLE outcrier.event ENABLE ROW LEVEL SECURITY; ALTER TABLE outcrier.stream ENABLE ROW LEVEL SECURITY`)
+	ids := sqltest.AddNow(t, owner, "a", 2)
+	sqltest.Exec(t, owner, `ALTER TABLE outcrier.event ENABLE ROW LEVEL SECURITY; ALTER TABLE outcrier.stream ENABLE ROW LEVEL SECURITY`)
 	asServer := url + "&options=-c%20role%3Doutcrier_server"
 	swallowed, _ := pooled(t, asServer, false)
 	for name, url := range map[string]string{"direct": asServer, "through a pooler": swallowed} {
@@ -350,7 +351,7 @@ func TestSession_RowLevelSecurityIsNoEmptyOutbox(t *testing.T) {
 		}
 	}
 	// For the owner nothing has changed, unless it is forced.
-	if got := replay(t, outbox.Reader{Pool: owner}, earliest(t, outbox.Reader{Pool: owner}), here(t, owner), all("**"), 10); !slices.Equal(got, ids) {
+	if got := replay(t, outbox.Reader{Pool: owner}, earliest(t, outbox.Reader{Pool: owner}), sqltest.Here(t, owner), sqltest.All("**"), 10); !slices.Equal(got, ids) {
 		t.Errorf("the owner has %v, want %v", got, ids)
 	}
 }

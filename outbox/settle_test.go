@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -13,29 +14,29 @@ import (
 // last is the present one, whatever its time.
 func TestSettle_TheNewestHistoryIsNotByTheClock(t *testing.T) {
 	pool := outboxtest.New(t)
-	addNow(t, pool, "brought", 2)
-	stale := here(t, pool)
-	exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = 1, began_at = now() + interval '1 day'`)
-	begun := ask1[int64](t, pool, `SELECT outcrier.settle()`)
+	sqltest.AddNow(t, pool, "brought", 2)
+	stale := sqltest.Here(t, pool)
+	sqltest.Exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = 1, began_at = now() + interval '1 day'`)
+	begun := sqltest.Ask1[int64](t, pool, `SELECT outcrier.settle()`)
 	if begun == int64(stale.History) {
 		t.Fatal("no history begins")
 	}
-	addNow(t, pool, "new", 1)
+	sqltest.AddNow(t, pool, "new", 1)
 	for range 2 {
-		if again := ask1[int64](t, pool, `SELECT outcrier.settle()`); again != begun {
+		if again := sqltest.Ask1[int64](t, pool, `SELECT outcrier.settle()`); again != begun {
 			t.Errorf("history %d began, and at the next connect %d", begun, again)
 		}
 	}
 	reader := outbox.Reader{Pool: pool}
-	for what, p := range map[string]position.Position{"SQL's position": here(t, pool), "earliest": earliest(t, reader)} {
+	for what, p := range map[string]position.Position{"SQL's position": sqltest.Here(t, pool), "earliest": earliest(t, reader)} {
 		if int64(p.History) != begun {
 			t.Errorf("%s is of history %d, want %d", what, p.History, begun)
 		}
-		if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil {
+		if _, gap, err := reader.Verify(t.Context(), p, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
 			t.Errorf("%s: %+v, %v", what, gap, err)
 		}
 	}
-	if _, gap, err := reader.Verify(t.Context(), stale, all("**"), position.Position{}); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
+	if _, gap, err := reader.Verify(t.Context(), stale, sqltest.All("**"), position.Position{}); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
 		t.Errorf("a position of the history that was: %+v, %v", gap, err)
 	}
 }
@@ -44,16 +45,16 @@ func TestSettle_TheNewestHistoryIsNotByTheClock(t *testing.T) {
 // resumes from there at that node.
 func TestReader_ResumesFromBeforeTheFirstNode(t *testing.T) {
 	pool := outboxtest.New(t)
-	addNow(t, pool, "a", 1)
-	p := here(t, pool)
-	missed := addNow(t, pool, "a", 2)
+	sqltest.AddNow(t, pool, "a", 1)
+	p := sqltest.Here(t, pool)
+	missed := sqltest.AddNow(t, pool, "a", 2)
 	c := follow(t, &outbox.Tail{URL: pool.Config().ConnString()})
 	reader := outbox.Reader{Pool: pool}
-	verified, gap, err := reader.Verify(t.Context(), p, all("**"), c.starts[0])
+	verified, gap, err := reader.Verify(t.Context(), p, sqltest.All("**"), c.starts[0])
 	if gap != nil || err != nil {
 		t.Fatalf("%+v, %v", gap, err)
 	}
-	if got := replay(t, reader, verified, c.starts[0], all("**"), 10); !slices.Equal(got, missed) {
+	if got := replay(t, reader, verified, c.starts[0], sqltest.All("**"), 10); !slices.Equal(got, missed) {
 		t.Errorf("%v, want %v", got, missed)
 	}
 }
@@ -62,21 +63,21 @@ func TestReader_ResumesFromBeforeTheFirstNode(t *testing.T) {
 // may ask for its position all the same, and a reader for what there is.
 func TestReader_NeedsNoHistory(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `DELETE FROM outcrier.history_id`)
-	ids := addNow(t, pool, "a", 2)
+	sqltest.Exec(t, pool, `DELETE FROM outcrier.history_id`)
+	ids := sqltest.AddNow(t, pool, "a", 2)
 	reader := outbox.Reader{Pool: pool}
-	p := here(t, pool)
-	if _, gap, err := reader.Verify(t.Context(), p, all("**"), position.Position{}); gap != nil || err != nil || p.History != 0 {
+	p := sqltest.Here(t, pool)
+	if _, gap, err := reader.Verify(t.Context(), p, sqltest.All("**"), position.Position{}); gap != nil || err != nil || p.History != 0 {
 		t.Errorf("%+v, %v, history %d", gap, err, p.History)
 	}
-	if got := replay(t, reader, earliest(t, reader), p, all("**"), 10); !slices.Equal(got, ids) {
+	if got := replay(t, reader, earliest(t, reader), p, sqltest.All("**"), 10); !slices.Equal(got, ids) {
 		t.Errorf("%v, want %v", got, ids)
 	}
 	// The first node begins a history, to which earlier events do not belong.
 	tail := &outbox.Tail{URL: pool.Config().ConnString()}
 	c := follow(t, tail)
-	if _, gap, err := reader.Verify(t.Context(), p, all("**"), c.starts[0]); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
+	if _, gap, err := reader.Verify(t.Context(), p, sqltest.All("**"), c.starts[0]); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
 		t.Errorf("%+v, %v", gap, err)
 	}
-	c.wantIDs(t, tail, addNow(t, pool, "a", 1))
+	c.wantIDs(t, tail, sqltest.AddNow(t, pool, "a", 1))
 }

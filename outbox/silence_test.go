@@ -12,6 +12,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/badnet"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -117,7 +118,7 @@ func TestReplay_OfAHistoryThatIsGoneSaysSo(t *testing.T) {
 		if _, err := pool.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', 'b')`); err != nil {
 			t.Fatal(err)
 		}
-		positions = append(positions, here(t, pool))
+		positions = append(positions, sqltest.Here(t, pool))
 	}
 	legs := outbox.Ranges(positions[0], positions[1])
 	if page, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10, 0); err != nil || len(page.Events) != 1 {
@@ -170,6 +171,6 @@ func TestTail_BeginsAgainWhereverItsConnectionIsCut(t *testing.T) {
 	tail, stop := run()
 	defer stop()
 	eventually(t, func() bool { return tail.Status().Following })
-	ids := addNow(t, pool, "a", 1)
+	ids := sqltest.AddNow(t, pool, "a", 1)
 	eventually(t, func() bool { return slices.Equal(c.ids(), ids) })
 }

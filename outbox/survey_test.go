@@ -7,6 +7,7 @@ import (
 
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -76,8 +77,8 @@ func TestSurvey_AsAServerKnowsTheOldest(t *testing.T) {
 	if err := (migrations.Migrations{URL: url}).Roles(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	tx := begin(t, owner)
-	add(t, tx, "a")
+	tx := sqltest.Begin(t, owner)
+	sqltest.Add(t, tx, "a")
 	s, err := outbox.Reader{Pool: outboxtest.Pool(t, url+"&options=-c%20role%3Doutcrier_server")}.Survey(t.Context())
 	if err != nil || s.InFlight != 1 || s.OldestInFlight <= 0 {
 		t.Errorf("%+v, %v", s, err)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -61,7 +62,7 @@ type stopwatch struct {
 
 func (w *stopwatch) run(b *testing.B, url string, at time.Time, next func() time.Duration, events int) error {
 	w.given = map[int64]time.Time{}
-	conn := connection(b, url)
+	conn := sqltest.Connection(b, url)
 	insert := w.insert(b, url, func(id int64) {
 		now := time.Now()
 		w.mu.Lock()
@@ -94,11 +95,11 @@ func (w *stopwatch) quantile(q float64) float64 {
 // followBare is the floor: writers notify with every commit, and one fetch by id
 // follows each notification.
 func followBare(b *testing.B, url string, given func(id int64)) (insert string) {
-	conn := connection(b, url)
-	exec(b, conn, `CREATE TABLE bare (id bigserial PRIMARY KEY, topic text, type text, payload json)`)
-	exec(b, conn, `CREATE FUNCTION bare_notify() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('bare', ''); RETURN NULL; END $$`)
-	exec(b, conn, `CREATE TRIGGER bare_notify AFTER INSERT ON bare FOR EACH STATEMENT EXECUTE FUNCTION bare_notify()`)
-	exec(b, conn, `LISTEN bare`)
+	conn := sqltest.Connection(b, url)
+	sqltest.Exec(b, conn, `CREATE TABLE bare (id bigserial PRIMARY KEY, topic text, type text, payload json)`)
+	sqltest.Exec(b, conn, `CREATE FUNCTION bare_notify() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_notify('bare', ''); RETURN NULL; END $$`)
+	sqltest.Exec(b, conn, `CREATE TRIGGER bare_notify AFTER INSERT ON bare FOR EACH STATEMENT EXECUTE FUNCTION bare_notify()`)
+	sqltest.Exec(b, conn, `LISTEN bare`)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -131,8 +132,8 @@ func followTail(b *testing.B, url string, given func(id int64)) (insert string) 
 func BenchmarkTail_Backlog(b *testing.B) {
 	const events = 200_000
 	url := outboxtest.URL(b)
-	conn := connection(b, url)
-	exec(b, conn, `SET outcrier.notify = 'off'`)
+	conn := sqltest.Connection(b, url)
+	sqltest.Exec(b, conn, `SET outcrier.notify = 'off'`)
 	began, ended := make(chan time.Time, 1), make(chan time.Time, 1)
 	left := events
 	run(b, &outbox.Tail{URL: url, IdleTurn: 10 * time.Millisecond, Deliver: func(r outbox.Read) {
@@ -146,12 +147,12 @@ func BenchmarkTail_Backlog(b *testing.B) {
 	}})
 	var took time.Duration
 	for range b.N {
-		exec(b, conn, `INSERT INTO outbox (topic, type, payload)
+		sqltest.Exec(b, conn, `INSERT INTO outbox (topic, type, payload)
 			SELECT 'user/' || n % 1000, 'user.changed', `+payload200+` FROM generate_series(1, $1::int) AS n`, events)
 		committed := time.Now()
 		<-began
 		took += (<-ended).Sub(committed)
-		exec(b, conn, `TRUNCATE outcrier.event`)
+		sqltest.Exec(b, conn, `TRUNCATE outcrier.event`)
 	}
 	b.ReportMetric(float64(took)/float64(b.N), "ns/op")
 	b.ReportMetric(float64(b.N*events)/took.Seconds(), "events/s")

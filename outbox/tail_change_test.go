@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -44,16 +45,16 @@ func TestTail_ForgetsWhatIsChanged(t *testing.T) {
 			for _, tail := range tails {
 				collectors = append(collectors, follow(t, tail))
 			}
-			before := here(t, pool)
-			ids := append(addNow(t, pool, "a/1", 1), addNow(t, pool, "b", 1)...)
+			before := sqltest.Here(t, pool)
+			ids := append(sqltest.AddNow(t, pool, "a/1", 1), sqltest.AddNow(t, pool, "b", 1)...)
 			for _, c := range collectors {
 				eventually(t, func() bool { return slices.Equal(c.ids(), ids) })
 			}
 			asleep(t, pool, 2)
 			if name == "TRUNCATE" {
-				exec(t, pool, `TRUNCATE outcrier.event`)
+				sqltest.Exec(t, pool, `TRUNCATE outcrier.event`)
 			} else {
-				exec(t, pool, change, ids[0])
+				sqltest.Exec(t, pool, change, ids[0])
 			}
 			for _, c := range collectors {
 				eventually(t, func() bool { return c.forgets() == 1 })
@@ -65,27 +66,27 @@ func TestTail_ForgetsWhatIsChanged(t *testing.T) {
 				c.mu.Lock()
 				w := c.reads[len(c.reads)-1].To
 				c.mu.Unlock()
-				if _, gap, err := reader.Verify(t.Context(), before, all("**"), w); err != nil || gap != nil {
+				if _, gap, err := reader.Verify(t.Context(), before, sqltest.All("**"), w); err != nil || gap != nil {
 					t.Errorf("a position from before: %+v, %v", gap, err)
 				}
 				if _, err := reader.Before(t.Context(), time.Now().Add(-time.Hour), w); err != nil {
 					t.Errorf("a time: %v", err)
 				}
-				for _, id := range replay(t, reader, before, w, all("**"), 10) {
+				for _, id := range replay(t, reader, before, w, sqltest.All("**"), 10) {
 					if id == ids[0] && name != "redact" && name != "UPDATE by hand" {
 						t.Error("what is gone is replayed")
 					}
 				}
 			}
-			more := addNow(t, pool, "b", 1)
+			more := sqltest.AddNow(t, pool, "b", 1)
 			for i, c := range collectors {
 				c.wantIDs(t, tails[i], append(slices.Clone(ids), more...))
 				if n := c.forgets(); n != 1 || c.started() != 1 {
 					t.Errorf("tail %d has forgotten %d times, and started %d times", i, n, c.started())
 				}
 			}
-			for _, filter := range []outbox.Filter{all("**"), all("*", "**"), all("*"), {Topics: []outbox.Pattern{"**"}, Types: []string{"*"}}} {
-				page, err := reader.Replay(t.Context(), outbox.Ranges(earliest(t, reader), here(t, pool))[0], filter, 100, 0)
+			for _, filter := range []outbox.Filter{sqltest.All("**"), sqltest.All("*", "**"), sqltest.All("*"), {Topics: []outbox.Pattern{"**"}, Types: []string{"*"}}} {
+				page, err := reader.Replay(t.Context(), outbox.Ranges(earliest(t, reader), sqltest.Here(t, pool))[0], filter, 100, 0)
 				if err != nil || slices.ContainsFunc(page.Events, func(e outbox.Event) bool { return e.Topic == "" }) {
 					t.Errorf("%v: %+v, %v", filter.Topics, page.Events, err)
 				}
@@ -104,22 +105,22 @@ func TestTail_ForgetsLateAndAmongMany(t *testing.T) {
 	pool := outboxtest.Pool(t, url)
 	tail := &outbox.Tail{URL: url}
 	c := follow(t, tail)
-	ids := addNow(t, pool, "a", 1)
-	late := begin(t, pool)
-	exec(t, late, `SELECT outcrier.erase($1::bigint, 'late')`, ids[0])
-	ids = append(ids, addNow(t, pool, "b", 2)...)
+	ids := sqltest.AddNow(t, pool, "a", 1)
+	late := sqltest.Begin(t, pool)
+	sqltest.Exec(t, late, `SELECT outcrier.erase($1::bigint, 'late')`, ids[0])
+	ids = append(ids, sqltest.AddNow(t, pool, "b", 2)...)
 	eventually(t, func() bool { return len(c.ids()) == len(ids) })
 	if n := c.forgets(); n != 0 {
 		t.Errorf("%d were told of what has not happened yet", n)
 	}
-	commit(t, late)
+	sqltest.Commit(t, late)
 	eventually(t, func() bool { return c.forgets() == 1 })
-	tx := begin(t, pool)
+	tx := sqltest.Begin(t, pool)
 	const many = 1300
-	ids = append(ids, ask[int64](t, tx, `INSERT INTO outbox (topic, type) SELECT 'many', n::text FROM generate_series(1, $1::int / 2) AS n RETURNING id`, many)...)
-	exec(t, tx, `SELECT outcrier.erase($1::bigint, 'among many')`, ids[1])
-	ids = append(ids, ask[int64](t, tx, `INSERT INTO outbox (topic, type) SELECT 'many', n::text FROM generate_series(1, $1::int / 2) AS n RETURNING id`, many)...)
-	commit(t, tx)
+	ids = append(ids, sqltest.Ask[int64](t, tx, `INSERT INTO outbox (topic, type) SELECT 'many', n::text FROM generate_series(1, $1::int / 2) AS n RETURNING id`, many)...)
+	sqltest.Exec(t, tx, `SELECT outcrier.erase($1::bigint, 'among many')`, ids[1])
+	ids = append(ids, sqltest.Ask[int64](t, tx, `INSERT INTO outbox (topic, type) SELECT 'many', n::text FROM generate_series(1, $1::int / 2) AS n RETURNING id`, many)...)
+	sqltest.Commit(t, tx)
 	c.wantIDs(t, tail, ids)
 	if n := c.forgets(); n != 2 {
 		t.Errorf("it has forgotten %d times", n)
@@ -133,27 +134,27 @@ func TestTail_StartsAnewWithAReset(t *testing.T) {
 	tail := &outbox.Tail{URL: url, IdleTurn: time.Hour}
 	c := follow(t, tail)
 	for n := 1; n <= 3; n++ {
-		before := here(t, pool)
-		ids := addNow(t, pool, "a", n*300) // few, and many
+		before := sqltest.Here(t, pool)
+		ids := sqltest.AddNow(t, pool, "a", n*300) // few, and many
 		asleep(t, pool, 1)
-		exec(t, pool, `SELECT outcrier.reset()`)
+		sqltest.Exec(t, pool, `SELECT outcrier.reset()`)
 		eventually(t, func() bool { return c.started() == n+1 })
 		c.mu.Lock()
 		start := c.starts[n]
 		c.mu.Unlock()
-		if start.History == before.History || start.History != here(t, pool).History {
+		if start.History == before.History || start.History != sqltest.Here(t, pool).History {
 			t.Errorf("it starts in history %d, before it was %d", start.History, before.History)
 		}
 		reader := outbox.Reader{Pool: pool}
-		if _, gap, err := reader.Verify(t.Context(), before, all("**"), start); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
+		if _, gap, err := reader.Verify(t.Context(), before, sqltest.All("**"), start); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
 			t.Errorf("a position of before: %+v, %v", gap, err)
 		}
-		more := addNow(t, pool, "b", 1)
+		more := sqltest.AddNow(t, pool, "b", 1)
 		eventually(t, func() bool { return slices.Contains(c.ids(), more[0]) })
-		if got := replay(t, reader, earliest(t, reader), here(t, pool), all("**"), 10); !slices.Equal(got, more) {
+		if got := replay(t, reader, earliest(t, reader), sqltest.Here(t, pool), sqltest.All("**"), 10); !slices.Equal(got, more) {
 			t.Errorf("after %d events and a reset there are %v, want %v", len(ids), got, more)
 		}
-		exec(t, pool, `SELECT outcrier.erase('**', 'between')`)
+		sqltest.Exec(t, pool, `SELECT outcrier.erase('**', 'between')`)
 	}
 	if err := tail.Status().Err; err != nil {
 		t.Error(err)
@@ -176,39 +177,39 @@ func TestTail_LoadedRowsAreNotNew(t *testing.T) {
 			tail := &outbox.Tail{URL: url, IdleTurn: 50 * time.Millisecond}
 			c := follow(t, tail)
 			empty := c.starts[0]
-			if empty.Given.Max != 3 || here(t, pool).Given.Max != 3 {
+			if empty.Given.Max != 3 || sqltest.Here(t, pool).Given.Max != 3 {
 				t.Errorf("of an empty outbox the position is %+v", empty)
 			}
-			exec(t, connection(t, url), load)
+			sqltest.Exec(t, sqltest.Connection(t, url), load)
 			readAgain(t, tail)
 			if got := c.ids(); len(got) > 0 {
 				t.Errorf("streamed as new are %v", got)
 			}
 			reader := outbox.Reader{Pool: pool}
 			old := []int64{100, 101, 102}
-			for _, w := range []position.Position{c.starts[0], here(t, pool)} {
+			for _, w := range []position.Position{c.starts[0], sqltest.Here(t, pool)} {
 				from, err := reader.Earliest(t.Context(), w)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := replay(t, reader, from, w, all("**"), 2); !slices.Equal(got, old) {
+				if got := replay(t, reader, from, w, sqltest.All("**"), 2); !slices.Equal(got, old) {
 					t.Errorf("from the earliest on there are %v, want %v", got, old)
 				}
-				if got := replay(t, reader, empty, w, all("**"), 2); len(got) > 0 {
+				if got := replay(t, reader, empty, w, sqltest.All("**"), 2); len(got) > 0 {
 					t.Errorf("from before the load on there are %v", got)
 				}
-				if _, gap, err := reader.Verify(t.Context(), empty, all("**"), w); err != nil || gap != nil {
+				if _, gap, err := reader.Verify(t.Context(), empty, sqltest.All("**"), w); err != nil || gap != nil {
 					t.Errorf("%+v, %v", gap, err)
 				}
 			}
-			ids := addNow(t, pool, "new", 1)
+			ids := sqltest.AddNow(t, pool, "new", 1)
 			c.wantIDs(t, tail, ids)
 			if ids[0] <= 102 {
 				t.Errorf("the next id is %d", ids[0])
 			}
 			// The removal of loaded rows is no gap for any reader.
 			lose(t, pool, `id = 102`)
-			if _, gap, err := reader.Verify(t.Context(), empty, all("**"), here(t, pool)); err != nil || gap != nil {
+			if _, gap, err := reader.Verify(t.Context(), empty, sqltest.All("**"), sqltest.Here(t, pool)); err != nil || gap != nil {
 				t.Errorf("%+v, %v", gap, err)
 			}
 		})
@@ -221,17 +222,17 @@ func TestTail_SettlesInPieces(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	const many = 45_000
-	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'old', 't' FROM generate_series(1, $1::int)`, many)
-	exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = 1`)
-	if got := ask1[*int64](t, pool, `SELECT outcrier.settle()`); got != nil {
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'old', 't' FROM generate_series(1, $1::int)`, many)
+	sqltest.Exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = 1`)
+	if got := sqltest.Ask1[*int64](t, pool, `SELECT outcrier.settle()`); got != nil {
 		t.Errorf("%d rows are settled at once", many)
 	}
 	tail := &outbox.Tail{URL: url}
 	c := follow(t, tail)
-	if n := ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE xid <> '3'`); n != 0 {
+	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event WHERE xid <> '3'`); n != 0 {
 		t.Errorf("%d are not settled", n)
 	}
-	c.wantIDs(t, tail, addNow(t, pool, "new", 1))
+	c.wantIDs(t, tail, sqltest.AddNow(t, pool, "new", 1))
 }
 
 // A tail whose own anchor is gone unnoticed is told by the reader that finds out, and
@@ -244,7 +245,7 @@ func TestTail_RechecksWhatItStandsOn(t *testing.T) {
 			pool := outboxtest.Pool(t, url)
 			tail := &outbox.Tail{URL: url, IdleTurn: time.Hour, Wake: wake}
 			c := follow(t, tail)
-			ids := addNow(t, pool, "a", 2)
+			ids := sqltest.AddNow(t, pool, "a", 2)
 			eventually(t, func() bool { return slices.Equal(c.ids(), ids) })
 			if wake == outbox.WakeNotify {
 				asleep(t, pool, 1)
@@ -268,7 +269,7 @@ func TestTail_RechecksWhatItStandsOn(t *testing.T) {
 			for range 10 { // and not each time that somebody asks
 				tail.Recheck()
 			}
-			c.wantIDs(t, tail, append(ids, addNow(t, pool, "a", 1)...))
+			c.wantIDs(t, tail, append(ids, sqltest.AddNow(t, pool, "a", 1)...))
 			if n := c.started(); n != 2 {
 				t.Errorf("it started %d times", n)
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -46,9 +47,9 @@ func TestTail_AnErasureEndsALongRead(t *testing.T) {
 	defer group.Wait()
 	defer stop()
 	eventually(t, func() bool { return tail.Status().Following })
-	exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', CASE g WHEN 5000 THEN '"secret"' ELSE '{}' END::json FROM generate_series(1, 5000) AS g`)
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', CASE g WHEN 5000 THEN '"secret"' ELSE '{}' END::json FROM generate_series(1, 5000) AS g`)
 	eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return starts == 2 })
-	last := addNow(t, pool, "a", 1)
+	last := sqltest.AddNow(t, pool, "a", 1)
 	eventually(t, func() bool {
 		mu.Lock()
 		defer mu.Unlock()
@@ -88,7 +89,7 @@ func TestTail_ErasuresWithoutEndDoNotStopIt(t *testing.T) {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer stop()
-	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'old', 't' FROM generate_series(1, 20000)`)
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'old', 't' FROM generate_series(1, 20000)`)
 	group.Go(func() { _ = tail.Run(ctx) })
 	eventually(t, func() bool { return tail.Status().Following })
 	for i := range 2 {
@@ -101,8 +102,8 @@ func TestTail_ErasuresWithoutEndDoNotStopIt(t *testing.T) {
 			}
 		})
 	}
-	exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'a', 't' FROM generate_series(1, 20000)`)
+	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'a', 't' FROM generate_series(1, 20000)`)
 	eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return starts == 2 })
-	last := addNow(t, pool, "a", 1)
+	last := sqltest.AddNow(t, pool, "a", 1)
 	eventually(t, func() bool { mu.Lock(); defer mu.Unlock(); return newest >= last[0] })
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -23,21 +24,21 @@ func TestTail_DeliversNothingPastAnEventRemovedUnread(t *testing.T) {
 			url := outboxtest.URL(t)
 			pool := outboxtest.Pool(t, url)
 			c := follow(t, &outbox.Tail{URL: url, IdleTurn: time.Minute})
-			conn := connection(t, url)
-			exec(t, conn, `SET outcrier.notify = 'off'`)
+			conn := sqltest.Connection(t, url)
+			sqltest.Exec(t, conn, `SET outcrier.notify = 'off'`)
 			asleep(t, pool, 1)
-			ids := ask[int64](t, conn, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours') RETURNING id`)
+			ids := sqltest.Ask[int64](t, conn, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/a', 't', now() - interval '2 hours') RETURNING id`)
 			if !test.unread {
-				ids = append(ids, addNow(t, pool, "order/1", 1)...)
+				ids = append(ids, sqltest.AddNow(t, pool, "order/1", 1)...)
 				eventually(t, func() bool { return slices.Equal(c.ids(), ids) })
 				asleep(t, pool, 1)
 			}
 			// There is a newer transaction: the newest one's events are not removed.
-			ids = append(ids, ask[int64](t, conn, `INSERT INTO outbox (topic, type) VALUES ('order/1', 't') RETURNING id`)...)
-			if n := ask1[int](t, conn, `SELECT outcrier.delete_expired('presence/**', '1 hour')`); n != 1 {
+			ids = append(ids, sqltest.Ask[int64](t, conn, `INSERT INTO outbox (topic, type) VALUES ('order/1', 't') RETURNING id`)...)
+			if n := sqltest.Ask1[int](t, conn, `SELECT outcrier.delete_expired('presence/**', '1 hour')`); n != 1 {
 				t.Fatalf("%d events are removed", n)
 			}
-			ids = append(ids, addNow(t, pool, "presence/a", 1)...)
+			ids = append(ids, sqltest.AddNow(t, pool, "presence/a", 1)...)
 
 			if !test.unread {
 				eventually(t, func() bool { return len(c.ids()) == len(ids) })
@@ -52,7 +53,7 @@ func TestTail_DeliversNothingPastAnEventRemovedUnread(t *testing.T) {
 			}
 			// Streams that follow the topic get a gap, and no others.
 			for topic, want := range map[outbox.Pattern]bool{"presence/*": true, "order/1": false} {
-				_, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), c.starts[0], all(topic), position.Position{})
+				_, gap, err := outbox.Reader{Pool: pool}.Verify(t.Context(), c.starts[0], sqltest.All(topic), position.Position{})
 				if err != nil || (gap != nil) != want {
 					t.Errorf("%s: %+v, %v", topic, gap, err)
 				}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -28,9 +29,9 @@ func TestTail_LeavesToReplaysWhatItCannotRead(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			url := outboxtest.URL(t)
-			pool, control := outboxtest.Pool(t, url), connection(t, url)
+			pool, control := outboxtest.Pool(t, url), sqltest.Connection(t, url)
 			// A sort of more than 64 kB fails, but on the connection that is there already.
-			exec(t, control, `DO $$ BEGIN
+			sqltest.Exec(t, control, `DO $$ BEGIN
 				EXECUTE format('ALTER DATABASE %I SET work_mem = ''64kB''', current_database());
 				EXECUTE format('ALTER DATABASE %I SET temp_file_limit = 1', current_database());
 			END $$`)
@@ -41,11 +42,11 @@ func TestTail_LeavesToReplaysWhatItCannotRead(t *testing.T) {
 					return
 				}
 				if failures++; test.starts == 1 {
-					exec(t, pool, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET temp_file_limit', current_database()); END $$`)
+					sqltest.Exec(t, pool, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I RESET temp_file_limit', current_database()); END $$`)
 				}
 			}})
 			c := follow(t, tail)
-			ids := ask[int64](t, control, `INSERT INTO outbox (topic, type) SELECT 'a', n::text FROM generate_series(1, 3000) AS n RETURNING id`)
+			ids := sqltest.Ask[int64](t, control, `INSERT INTO outbox (topic, type) SELECT 'a', n::text FROM generate_series(1, 3000) AS n RETURNING id`)
 			if test.starts == 1 {
 				c.wantIDs(t, tail, ids)
 				if c.started() != 1 || failures != 1 {
@@ -54,8 +55,8 @@ func TestTail_LeavesToReplaysWhatItCannotRead(t *testing.T) {
 				return
 			}
 			eventually(t, func() bool { return c.started() == 2 && tail.Status().Following })
-			c.wantIDs(t, tail, addNow(t, pool, "a", 1))
-			if rest := replay(t, outbox.Reader{Pool: pool}, c.starts[0], c.starts[1], all("**"), 500); !slices.Equal(rest, ids) {
+			c.wantIDs(t, tail, sqltest.AddNow(t, pool, "a", 1))
+			if rest := replay(t, outbox.Reader{Pool: pool}, c.starts[0], c.starts[1], sqltest.All("**"), 500); !slices.Equal(rest, ids) {
 				t.Errorf("replayed are %d events, want %d", len(rest), len(ids))
 			}
 			if failures != 2 {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -77,10 +78,10 @@ func (c *collector) wantIDs(t *testing.T, tail *outbox.Tail, want []int64) {
 // readAgain waits until the tail has begun another read, and ended it.
 func readAgain(t *testing.T, tail *outbox.Tail) {
 	t.Helper()
-	conn := connection(t, tail.URL)
+	conn := sqltest.Connection(t, tail.URL)
 	reads := tail.Status().Reads
 	eventually(t, func() bool {
-		exec(t, conn, `SELECT pg_notify('outcrier', 'wake up')`)
+		sqltest.Exec(t, conn, `SELECT pg_notify('outcrier', 'wake up')`)
 		return tail.Status().Reads > reads+1
 	})
 }
@@ -123,16 +124,16 @@ func TestTail_DeliversEachEventOnceWhateverTheCommitOrder(t *testing.T) {
 	tail := &outbox.Tail{URL: url}
 	c := follow(t, tail)
 
-	late, gone := begin(t, pool), begin(t, pool)
-	first := add(t, late, "a")
-	add(t, gone, "a")
-	second := addNow(t, pool, "a", 2)
+	late, gone := sqltest.Begin(t, pool), sqltest.Begin(t, pool)
+	first := sqltest.Add(t, late, "a")
+	sqltest.Add(t, gone, "a")
+	second := sqltest.AddNow(t, pool, "a", 2)
 	eventually(t, func() bool { return slices.Equal(c.ids(), second) })
-	third := add(t, late, "a")
+	third := sqltest.Add(t, late, "a")
 	if err := gone.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	commit(t, late)
+	sqltest.Commit(t, late)
 	c.wantIDs(t, tail, append(second, first, third))
 	if caught := tail.Status().Caught; caught != 0 {
 		t.Errorf("%d events were found by the idle turn alone", caught)
@@ -142,33 +143,33 @@ func TestTail_DeliversEachEventOnceWhateverTheCommitOrder(t *testing.T) {
 func TestTail_DeliversOnceHoweverRowsAreWritten(t *testing.T) {
 	for name, write := range map[string]func(t *testing.T, pool *pgxpool.Pool) (ids []int64){
 		"savepoints rolled back": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			tx := begin(t, pool)
-			first := add(t, tx, "a")
+			tx := sqltest.Begin(t, pool)
+			first := sqltest.Add(t, tx, "a")
 			for range 3 {
-				inner := begin(t, tx)
-				add(t, inner, "a")
+				inner := sqltest.Begin(t, tx)
+				sqltest.Add(t, inner, "a")
 				if err := inner.Rollback(t.Context()); err != nil {
 					t.Fatal(err)
 				}
 			}
-			inner := begin(t, tx)
-			second := add(t, inner, "a")
-			commit(t, inner)
-			commit(t, tx)
+			inner := sqltest.Begin(t, tx)
+			second := sqltest.Add(t, inner, "a")
+			sqltest.Commit(t, inner)
+			sqltest.Commit(t, tx)
 			return []int64{first, second}
 		},
 		"a failed statement in a savepoint": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			tx := begin(t, pool)
-			inner := begin(t, tx)
-			add(t, inner, "a")
+			tx := sqltest.Begin(t, pool)
+			inner := sqltest.Begin(t, tx)
+			sqltest.Add(t, inner, "a")
 			if _, err := outbox.Append(t.Context(), inner, outbox.Draft{}); err == nil {
 				t.Error("an empty draft was taken")
 			}
 			if err := inner.Rollback(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			id := add(t, tx, "a")
-			commit(t, tx)
+			id := sqltest.Add(t, tx, "a")
+			sqltest.Commit(t, tx)
 			return []int64{id}
 		},
 		"two-phase commit": func(t *testing.T, pool *pgxpool.Pool) []int64 {
@@ -177,14 +178,14 @@ func TestTail_DeliversOnceHoweverRowsAreWritten(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Release()
-			exec(t, conn, `SET outcrier.notify = 'off'`)
-			exec(t, conn, `BEGIN`)
-			id := ask1[int64](t, conn, `INSERT INTO outbox (topic, type) VALUES ('a', 'prepared') RETURNING id`)
+			sqltest.Exec(t, conn, `SET outcrier.notify = 'off'`)
+			sqltest.Exec(t, conn, `BEGIN`)
+			id := sqltest.Ask1[int64](t, conn, `INSERT INTO outbox (topic, type) VALUES ('a', 'prepared') RETURNING id`)
 			name := pool.Config().ConnConfig.Database
-			exec(t, conn, fmt.Sprintf(`PREPARE TRANSACTION '%s'`, name))
-			between := addNow(t, pool, "a", 1)
-			exec(t, conn, fmt.Sprintf(`COMMIT PREPARED '%s'`, name))
-			exec(t, conn, `RESET outcrier.notify`)
+			sqltest.Exec(t, conn, fmt.Sprintf(`PREPARE TRANSACTION '%s'`, name))
+			between := sqltest.AddNow(t, pool, "a", 1)
+			sqltest.Exec(t, conn, fmt.Sprintf(`COMMIT PREPARED '%s'`, name))
+			sqltest.Exec(t, conn, `RESET outcrier.notify`)
 			return append(between, id)
 		},
 		"COPY": func(t *testing.T, pool *pgxpool.Pool) []int64 {
@@ -193,37 +194,37 @@ func TestTail_DeliversOnceHoweverRowsAreWritten(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return ask[int64](t, pool, `SELECT id FROM outcrier.event ORDER BY id`)
+			return sqltest.Ask[int64](t, pool, `SELECT id FROM outcrier.event ORDER BY id`)
 		},
 		"straight into a partition": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			partition := ask1[string](t, pool, `SELECT to_char(now() AT TIME ZONE 'UTC', '"outcrier.event_"YYYY_MM_DD')`)
-			return ask[int64](t, pool, `INSERT INTO `+partition+` (topic, type) VALUES ('a', '1'), ('a', '2') RETURNING id`)
+			partition := sqltest.Ask1[string](t, pool, `SELECT to_char(now() AT TIME ZONE 'UTC', '"outcrier.event_"YYYY_MM_DD')`)
+			return sqltest.Ask[int64](t, pool, `INSERT INTO `+partition+` (topic, type) VALUES ('a', '1'), ('a', '2') RETURNING id`)
 		},
 		"into the default partition": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			return ask[int64](t, pool, `INSERT INTO outcrier.event_default (topic, type, created_at) VALUES ('a', '1', '2001-01-01Z') RETURNING id`)
+			return sqltest.Ask[int64](t, pool, `INSERT INTO outcrier.event_default (topic, type, created_at) VALUES ('a', '1', '2001-01-01Z') RETURNING id`)
 		},
 		"ON CONFLICT": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			return ask[int64](t, pool, `INSERT INTO outbox (topic, type) VALUES ('a', '1') ON CONFLICT DO NOTHING RETURNING id`)
+			return sqltest.Ask[int64](t, pool, `INSERT INTO outbox (topic, type) VALUES ('a', '1') ON CONFLICT DO NOTHING RETURNING id`)
 		},
 		"a key twice in one statement": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			ids := ask[int64](t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', '1', 'k'), ('a', '1', 'k') RETURNING id`)
+			ids := sqltest.Ask[int64](t, pool, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', '1', 'k'), ('a', '1', 'k') RETURNING id`)
 			return slices.Compact(ids)
 		},
 		"a sequence with a cache": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			exec(t, pool, `ALTER SEQUENCE outcrier.event_id CACHE 20`)
-			one, two := begin(t, pool), begin(t, pool)
-			a, b := add(t, one, "a"), add(t, two, "a")
-			c := add(t, one, "a")
-			commit(t, two)
-			commit(t, one)
+			sqltest.Exec(t, pool, `ALTER SEQUENCE outcrier.event_id CACHE 20`)
+			one, two := sqltest.Begin(t, pool), sqltest.Begin(t, pool)
+			a, b := sqltest.Add(t, one, "a"), sqltest.Add(t, two, "a")
+			c := sqltest.Add(t, one, "a")
+			sqltest.Commit(t, two)
+			sqltest.Commit(t, one)
 			ids := []int64{a, b, c}
 			slices.Sort(ids)
 			return ids
 		},
 		"ids drawn before": func(t *testing.T, pool *pgxpool.Pool) []int64 {
-			drawn := ask[int64](t, pool, `SELECT nextval('outcrier.event_id') FROM generate_series(1, 3)`)
-			first := addNow(t, pool, "a", 1)
-			exec(t, pool, `INSERT INTO outcrier.event (id, topic, type) SELECT unnest($1::bigint[]), 'a', 'drawn'`, drawn[:2])
+			drawn := sqltest.Ask[int64](t, pool, `SELECT nextval('outcrier.event_id') FROM generate_series(1, 3)`)
+			first := sqltest.AddNow(t, pool, "a", 1)
+			sqltest.Exec(t, pool, `INSERT INTO outcrier.event (id, topic, type) SELECT unnest($1::bigint[]), 'a', 'drawn'`, drawn[:2])
 			return append(first, drawn[:2]...)
 		},
 	} {
@@ -252,17 +253,17 @@ func TestTail_OpenTransactionsDelayNothing(t *testing.T) {
 	pool := outboxtest.Pool(t, url)
 	tail := &outbox.Tail{URL: url, IdleTurn: time.Hour}
 	c := follow(t, tail)
-	long, elsewhere, reading := begin(t, pool), begin(t, connection(t, other)), begin(t, pool)
-	owed := add(t, long, "long")
-	add(t, elsewhere, "elsewhere")
-	exec(t, reading, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`)
-	exec(t, reading, `SELECT pg_current_xact_id()`)
+	long, elsewhere, reading := sqltest.Begin(t, pool), sqltest.Begin(t, sqltest.Connection(t, other)), sqltest.Begin(t, pool)
+	owed := sqltest.Add(t, long, "long")
+	sqltest.Add(t, elsewhere, "elsewhere")
+	sqltest.Exec(t, reading, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ`)
+	sqltest.Exec(t, reading, `SELECT pg_current_xact_id()`)
 	var want []int64
 	for range 5 {
-		want = append(want, addNow(t, pool, "short", 1)...)
+		want = append(want, sqltest.AddNow(t, pool, "short", 1)...)
 		eventually(t, func() bool { return len(c.ids()) == len(want) })
 	}
-	commit(t, long)
+	sqltest.Commit(t, long)
 	c.wantIDs(t, tail, append(want, owed))
 }
 
@@ -271,21 +272,21 @@ func TestTail_SurvivesLostConnections(t *testing.T) {
 	pool := outboxtest.Pool(t, url)
 	tail := &outbox.Tail{URL: url}
 	c := follow(t, tail)
-	late := begin(t, pool)
-	owed := add(t, late, "late")
-	want := addNow(t, pool, "a", 2)
+	late := sqltest.Begin(t, pool)
+	owed := sqltest.Add(t, late, "late")
+	want := sqltest.AddNow(t, pool, "a", 2)
 	eventually(t, func() bool { return len(c.ids()) == len(want) })
 	for range 2 {
-		killer := connection(t, url)
+		killer := sqltest.Connection(t, url)
 		// What the tail asked last is a read once it sleeps.
 		eventually(t, func() bool {
-			return ask1[int](t, killer, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			return sqltest.Ask1[int](t, killer, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 				WHERE datname = current_database() AND query LIKE '%AS ' || 'snapshot%'`) == 1
 		})
-		want = append(want, addNow(t, pool, "a", 2)...)
+		want = append(want, sqltest.AddNow(t, pool, "a", 2)...)
 		eventually(t, func() bool { return len(c.ids()) == len(want) })
 	}
-	commit(t, late)
+	sqltest.Commit(t, late)
 	c.wantIDs(t, tail, append(want, owed))
 	if n := c.started(); n != 1 {
 		t.Errorf("the tail started %d times, though it could go on", n)
@@ -318,9 +319,9 @@ func TestTail_LogsAnOutageOnce(t *testing.T) {
 	var said lines
 	tail := &outbox.Tail{URL: url, Log: slog.New(slog.NewTextHandler(&said, nil))}
 	follow(t, tail)
-	killer, database := connection(t, strings.Replace(url, "/"+databaseOf(t, url), "/postgres", 1)), databaseOf(t, url)
-	exec(t, killer, `ALTER DATABASE `+database+` ALLOW_CONNECTIONS false`)
-	exec(t, killer, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1`, database)
+	killer, database := sqltest.Connection(t, strings.Replace(url, "/"+databaseOf(t, url), "/postgres", 1)), databaseOf(t, url)
+	sqltest.Exec(t, killer, `ALTER DATABASE `+database+` ALLOW_CONNECTIONS false`)
+	sqltest.Exec(t, killer, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1`, database)
 	failures := make(map[error]bool)
 	eventually(t, func() bool {
 		if s := tail.Status(); !s.Following {
@@ -328,7 +329,7 @@ func TestTail_LogsAnOutageOnce(t *testing.T) {
 		}
 		return len(failures) > 4
 	})
-	exec(t, killer, `ALTER DATABASE `+database+` ALLOW_CONNECTIONS true`)
+	sqltest.Exec(t, killer, `ALTER DATABASE `+database+` ALLOW_CONNECTIONS true`)
 	eventually(t, func() bool { return tail.Status().Following && strings.Contains(said.String(), "tail follows again") })
 	if n := strings.Count(said.String(), "tail lost its connection"); n == 0 || n > 2 { // by the end of the session, and by the refusal
 		t.Errorf("it was told %d times:\n%s", n, said.String())
@@ -340,10 +341,10 @@ func TestTail_LongReadKeepsOrderAndPositions(t *testing.T) {
 	pool := outboxtest.Pool(t, url)
 	tail := &outbox.Tail{URL: url}
 	c := follow(t, tail)
-	late := begin(t, pool)
-	owed := add(t, late, "late")
+	late := sqltest.Begin(t, pool)
+	owed := sqltest.Add(t, late, "late")
 	const n = 1300
-	want := ask[int64](t, pool, `INSERT INTO outbox (topic, type) SELECT 'many', n::text FROM generate_series(1, $1) AS n RETURNING id`, n)
+	want := sqltest.Ask[int64](t, pool, `INSERT INTO outbox (topic, type) SELECT 'many', n::text FROM generate_series(1, $1) AS n RETURNING id`, n)
 	c.wantIDs(t, tail, want)
 	parts := 0
 	for i, r := range c.reads {
@@ -361,7 +362,7 @@ func TestTail_LongReadKeepsOrderAndPositions(t *testing.T) {
 
 	// From any place within, the table has the rest and nothing else.
 	reader := outbox.Reader{Pool: pool}
-	commit(t, late)
+	sqltest.Commit(t, late)
 	c.wantIDs(t, tail, append(want, owed))
 	w := c.positions()[n]
 	for _, i := range []int{0, 1, 510, 511, 512, 513, 1023, 1024, 1298, 1299, 1300} {
@@ -379,7 +380,7 @@ func TestTail_EventsOfOneIDAreInOnePart(t *testing.T) {
 	c := follow(t, tail)
 	const n = 1100
 	// Two of id 512, where a part would end, and three of 1024.
-	want := ask[int64](t, outboxtest.Pool(t, url), `INSERT INTO outcrier.event (id, topic, type)
+	want := sqltest.Ask[int64](t, outboxtest.Pool(t, url), `INSERT INTO outcrier.event (id, topic, type)
 		SELECT CASE n WHEN 513 THEN 512 WHEN 1025 THEN 1024 WHEN 1026 THEN 1024 ELSE n END, 'twice', 't' FROM generate_series(1, $1::int) AS n RETURNING id`, n)
 	c.wantIDs(t, tail, want)
 	c.mu.Lock()
@@ -399,10 +400,10 @@ func TestTail_EventsOfOneIDAreInOnePart(t *testing.T) {
 // However a read is made, it holds the same events and ends at the same position.
 func TestTail_ReadsOfFewAndOfManyAreTheSame(t *testing.T) {
 	url := outboxtest.URL(t)
-	pool, conn := outboxtest.Pool(t, url), connection(t, url)
-	one, two := begin(t, pool), begin(t, pool)
-	add(t, one, "one")
-	from := here(t, pool)
+	pool, conn := outboxtest.Pool(t, url), sqltest.Connection(t, url)
+	one, two := sqltest.Begin(t, pool), sqltest.Begin(t, pool)
+	sqltest.Add(t, one, "one")
+	from := sqltest.Here(t, pool)
 	check := func(events int) (to position.Position) {
 		t.Helper()
 		var want []int64
@@ -427,15 +428,15 @@ func TestTail_ReadsOfFewAndOfManyAreTheSame(t *testing.T) {
 		return to
 	}
 	check(0)
-	add(t, two, "two")
-	addNow(t, pool, "a", 2)
-	commit(t, one)
+	sqltest.Add(t, two, "two")
+	sqltest.AddNow(t, pool, "a", 2)
+	sqltest.Commit(t, one)
 	from = check(3)
-	commit(t, two)
+	sqltest.Commit(t, two)
 	check(1)
-	addNow(t, pool, "a", 31)
+	sqltest.AddNow(t, pool, "a", 31)
 	check(32)
-	addNow(t, pool, "a", 1)
+	sqltest.AddNow(t, pool, "a", 1)
 	check(33)
 }
 
@@ -450,7 +451,7 @@ func TestTail_StartsAnewWhenCutOffWithinARead(t *testing.T) {
 			return
 		}
 		once.Do(func() {
-			exec(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			sqltest.Exec(t, pool, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
 				WHERE datname = current_database() AND query LIKE '%AS ' || 'snapshot%'`)
 		})
 	}}
@@ -458,7 +459,7 @@ func TestTail_StartsAnewWhenCutOffWithinARead(t *testing.T) {
 	before := c.starts[0]
 	// More than the sockets between can hold, or the read would be whole here
 	// before its connection is cut.
-	ids := ask[int64](t, pool, `INSERT INTO outbox (topic, type, payload)
+	ids := sqltest.Ask[int64](t, pool, `INSERT INTO outbox (topic, type, payload)
 		SELECT 'a', n::text, to_json(repeat('p', 1000000)) FROM generate_series(1, 40) AS n RETURNING id`)
 	eventually(t, func() bool { return c.started() == 2 && tail.Status().Following })
 	got := c.ids()
@@ -468,7 +469,7 @@ func TestTail_StartsAnewWhenCutOffWithinARead(t *testing.T) {
 	c.mu.Lock()
 	after := c.starts[1]
 	c.mu.Unlock()
-	c.wantIDs(t, tail, append(got, addNow(t, pool, "a", 1)...))
+	c.wantIDs(t, tail, append(got, sqltest.AddNow(t, pool, "a", 1)...))
 	// A stream goes on from where it was cut off, by the table.
 	from := before
 	if n := len(got); n > 0 {
@@ -482,8 +483,8 @@ func TestTail_StartsAnewWhenCutOffWithinARead(t *testing.T) {
 
 func TestTail_NamesWhatIsMissing(t *testing.T) {
 	url := outboxtest.URL(t)
-	conn := connection(t, url)
-	exec(t, conn, `DROP SCHEMA outcrier CASCADE`)
+	conn := sqltest.Connection(t, url)
+	sqltest.Exec(t, conn, `DROP SCHEMA outcrier CASCADE`)
 	for _, wake := range []outbox.Wake{outbox.WakeNotify, outbox.WakePoll} {
 		tail := &outbox.Tail{URL: url, Wake: wake, Log: slog.New(slog.DiscardHandler), Start: func(position.Position) { t.Error("it starts") }}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -504,8 +505,8 @@ func TestTail_NamesWhatIsMissing(t *testing.T) {
 
 func TestTail_GoesOnWhenTheSchemaComes(t *testing.T) {
 	url := outboxtest.URL(t)
-	conn := connection(t, url)
-	exec(t, conn, `ALTER TABLE outcrier.event RENAME TO elsewhere`)
+	conn := sqltest.Connection(t, url)
+	sqltest.Exec(t, conn, `ALTER TABLE outcrier.event RENAME TO elsewhere`)
 	tail := &outbox.Tail{URL: url, Log: slog.New(slog.DiscardHandler)}
 	var renaming sync.WaitGroup
 	renaming.Go(func() {
@@ -518,7 +519,7 @@ func TestTail_GoesOnWhenTheSchemaComes(t *testing.T) {
 	})
 	c := follow(t, tail)
 	renaming.Wait() // the connection is closed with the test
-	c.wantIDs(t, tail, addNow(t, outboxtest.Pool(t, url), "a", 1))
+	c.wantIDs(t, tail, sqltest.AddNow(t, outboxtest.Pool(t, url), "a", 1))
 }
 
 func TestTail_EndsWithTheCauseOfItsContext(t *testing.T) {
@@ -538,11 +539,11 @@ func TestTail_EndsWithTheCauseOfItsContext(t *testing.T) {
 func TestTail_BroughtFromAnotherClusterBeginsAHistory(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	brought := addNow(t, pool, "old", 3)
-	old := here(t, pool)
+	brought := sqltest.AddNow(t, pool, "old", 3)
+	old := sqltest.Here(t, pool)
 	// So were the sequences, and not at one moment.
-	exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = system_identifier + 1`)
-	exec(t, pool, `SELECT setval('outcrier.wake_answer', 500)`)
+	sqltest.Exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = system_identifier + 1`)
+	sqltest.Exec(t, pool, `SELECT setval('outcrier.wake_answer', 500)`)
 	tails := []*outbox.Tail{{URL: url}, {URL: url}}
 	var collectors []*collector
 	for _, tail := range tails {
@@ -551,21 +552,21 @@ func TestTail_BroughtFromAnotherClusterBeginsAHistory(t *testing.T) {
 	if a, b := collectors[0].starts[0], collectors[1].starts[0]; a.History == old.History || a.History != b.History {
 		t.Errorf("histories: before %d, then %d and %d", old.History, a.History, b.History)
 	}
-	if asked := ask1[int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request')`); asked < 500 {
+	if asked := sqltest.Ask1[int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request')`); asked < 500 {
 		t.Errorf("request %d is drawn, and 500 is answered: nobody will notify for it", asked)
 	}
-	if got := ask[string](t, pool, `SELECT DISTINCT xid::text FROM outcrier.event`); !slices.Equal(got, []string{"3"}) {
+	if got := sqltest.Ask[string](t, pool, `SELECT DISTINCT xid::text FROM outcrier.event`); !slices.Equal(got, []string{"3"}) {
 		t.Errorf("old rows are of transactions %v", got)
 	}
 	reader := outbox.Reader{Pool: pool}
-	if _, gap, err := reader.Verify(t.Context(), old, all("**"), position.Position{}); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
+	if _, gap, err := reader.Verify(t.Context(), old, sqltest.All("**"), position.Position{}); err != nil || gap == nil || gap.Reason != outbox.OtherHistory {
 		t.Errorf("the old position: %+v, %v", gap, err)
 	}
 	earliest, err := reader.Earliest(t.Context(), position.Position{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	fresh := addNow(t, pool, "new", 2)
+	fresh := sqltest.AddNow(t, pool, "new", 2)
 	for i, c := range collectors {
 		c.wantIDs(t, tails[i], fresh)
 	}

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -191,6 +192,37 @@ func FuzzParseType(f *testing.F) {
 			!strings.Contains(strings.TrimSuffix(text, "*"), "*")
 		if valid != (err == nil) || valid && got != text || err != nil && !strings.Contains(err.Error(), "type") {
 			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	})
+}
+
+func TestSQLMatches_IsThePatterns(t *testing.T) {
+	pool := outboxtest.New(t)
+	segment := rapid.SampledFrom([]string{"a", "b", "ab", "é", "A", ".", "a.b", "a+", "[ab]", "(a|b)", `\`, `\a`, `\d`, "$", "^a", "{1}", "a?", "(?i)a", "%", "_", " "})
+	topic := rapid.Custom(func(t *rapid.T) string {
+		return strings.Join(rapid.SliceOfN(segment, 1, 4).Draw(t, "segments"), "/")
+	})
+	pattern := rapid.Custom(func(t *rapid.T) string {
+		text := strings.Join(rapid.SliceOfN(rapid.OneOf(segment, rapid.Just("*")), 0, 4).Draw(t, "segments"), "/")
+		if text == "" || rapid.Bool().Draw(t, "rest") {
+			text = strings.TrimPrefix(text+"/**", "/")
+		}
+		return text
+	})
+	rapid.Check(t, func(r *rapid.T) {
+		patterns := rapid.SliceOfN(pattern, 20, 20).Draw(r, "patterns")
+		topics := rapid.SliceOfN(topic, 20, 20).Draw(r, "topics")
+		got := sqltest.Ask[bool](t, pool, `SELECT outcrier.matches(topic, pattern) FROM unnest($1::text[]) WITH ORDINALITY AS p(pattern, i)
+			CROSS JOIN unnest($2::text[]) WITH ORDINALITY AS t(topic, j) ORDER BY i, j`, patterns, topics)
+		for i, text := range patterns {
+			if _, err := outbox.ParsePattern(text); err != nil {
+				r.Fatal(err)
+			}
+			for j, topic := range topics {
+				if want := outbox.Pattern(text).Match(topic); got[i*len(topics)+j] != want {
+					r.Fatalf("%s matches %s: SQL says %v, Go %v", text, topic, !want, want)
+				}
+			}
 		}
 	})
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -15,9 +16,9 @@ func TestTrend_CountsByTypeAndTopicOverTime(t *testing.T) {
 	if trend, err := admin.Trend(t.Context(), outbox.TrendSearch{By: "type"}); err != nil || len(trend.Series) != 0 || !trend.Exact {
 		t.Errorf("of nothing: %+v %v", trend, err)
 	}
-	exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) SELECT 'user/' || n % 30, CASE WHEN n % 4 = 0 THEN 'b' ELSE 'a' END, now() - n * interval '6 minutes' FROM generate_series(399, 0, -1) AS n`)
-	id := addNow(t, pool, "gone", 1)[0]
-	exec(t, pool, `SELECT outcrier.erase($1::bigint, 'test')`, id)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) SELECT 'user/' || n % 30, CASE WHEN n % 4 = 0 THEN 'b' ELSE 'a' END, now() - n * interval '6 minutes' FROM generate_series(399, 0, -1) AS n`)
+	id := sqltest.AddNow(t, pool, "gone", 1)[0]
+	sqltest.Exec(t, pool, `SELECT outcrier.erase($1::bigint, 'test')`, id)
 	trend, err := admin.Trend(t.Context(), outbox.TrendSearch{By: "type"})
 	if err != nil || !trend.Exact || len(trend.Series) != 2 || trend.Series[0].Name != "a" || trend.Series[0].Events != 300 || trend.Series[1].Events != 100 {
 		t.Fatalf("%+v %v", trend, err)
@@ -55,7 +56,7 @@ func TestTrend_CountsByTypeAndTopicOverTime(t *testing.T) {
 func TestTrend_ProjectsASample(t *testing.T) {
 	pool := outboxtest.New(t)
 	admin := outbox.NewAdmin(pool)
-	exec(t, pool, `INSERT INTO outcrier.event (topic, type, payload) SELECT 'user/' || n % 50, CASE WHEN n % 4 = 0 THEN 'b' ELSE 'a' END, json_build_object('n', repeat('x', 200)) FROM generate_series(1, 20000) AS n`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, payload) SELECT 'user/' || n % 50, CASE WHEN n % 4 = 0 THEN 'b' ELSE 'a' END, json_build_object('n', repeat('x', 200)) FROM generate_series(1, 20000) AS n`)
 	trend, err := admin.TrendOfBlocks(t.Context(), outbox.TrendSearch{By: "type"}, 200)
 	if err != nil || trend.Exact || len(trend.Series) != 2 {
 		t.Fatalf("%+v %v", trend, err)

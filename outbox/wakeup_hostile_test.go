@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -25,14 +26,14 @@ func TestWakeUp_AnswersNoRequestThatWasNotifiedBeforeItWasDrawn(t *testing.T) {
 	var listeners [2]outbox.Listener
 	for i := range listeners {
 		var err error
-		if listeners[i], err = outbox.ListenOn(t.Context(), connection(t, url)); err != nil {
+		if listeners[i], err = outbox.ListenOn(t.Context(), sqltest.Connection(t, url)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	awake, other := listeners[0], listeners[1]
 	notify := func(request int64) {
 		t.Helper()
-		exec(t, pool, `SELECT pg_notify('outcrier', $1)`, fmt.Sprint(request))
+		sqltest.Exec(t, pool, `SELECT pg_notify('outcrier', $1)`, fmt.Sprint(request))
 	}
 	draw := func(l outbox.Listener) int64 {
 		t.Helper()
@@ -47,7 +48,7 @@ func TestWakeUp_AnswersNoRequestThatWasNotifiedBeforeItWasDrawn(t *testing.T) {
 		if err := awake.Answer(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		return ask1[int64](t, pool, answered)
+		return sqltest.Ask1[int64](t, pool, answered)
 	}
 	own := draw(awake)
 	notify(own + 1) // of a request that no tail has
@@ -100,16 +101,16 @@ func TestWakeUp_HostileNotifierLosesNone(t *testing.T) {
 	}
 	hostile(t, url, 2)
 	began := time.Now()
-	first := ask1[int64](t, pool, `SELECT nextval('outcrier.wake_request')`)
+	first := sqltest.Ask1[int64](t, pool, `SELECT nextval('outcrier.wake_request')`)
 	var want []int64
 	for i := range 60 {
 		// Now and then so many at once that the tails stay awake and answer.
-		want = append(want, addNow(t, pool, "a", 1+i%3*20)...)
+		want = append(want, sqltest.AddNow(t, pool, "a", 1+i%3*20)...)
 		for _, c := range collectors {
 			eventually(t, func() bool { return len(c.ids()) == len(want) })
 		}
 	}
-	drawn := ask1[int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request')`) - first
+	drawn := sqltest.Ask1[int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request')`) - first
 	for i, tail := range tails {
 		if got := collectors[i].ids(); !slices.Equal(got, want) {
 			t.Errorf("tail %d was given %d events, want %d", i, len(got), len(want))
@@ -134,8 +135,8 @@ func TestWakeUp_HostileNotifierKeepsNoWriterNotifying(t *testing.T) {
 	hostile(t, url, 1)
 	added := 0
 	eventually(t, func() bool {
-		added += len(addNow(t, pool, "a", 20))
-		return ask1[bool](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request') = coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`)
+		added += len(sqltest.AddNow(t, pool, "a", 20))
+		return sqltest.Ask1[bool](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request') = coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`)
 	})
 	eventually(t, func() bool { return len(c.ids()) == added })
 }

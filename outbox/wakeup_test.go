@@ -15,19 +15,20 @@ import (
 	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // asleep waits until a request was drawn that is not answered, and then until a number
 // of tails have been idle for longer than awake ones are.
-func asleep(t *testing.T, db database, tails int) {
+func asleep(t *testing.T, db sqltest.Querier, tails int) {
 	t.Helper()
 	eventually(t, func() bool {
-		return ask1[bool](t, db, `SELECT coalesce(pg_sequence_last_value('outcrier.wake_request'), 0) > coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`)
+		return sqltest.Ask1[bool](t, db, `SELECT coalesce(pg_sequence_last_value('outcrier.wake_request'), 0) > coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`)
 	})
 	eventually(t, func() bool {
-		return ask1[bool](t, db, `SELECT count(*) = $1 FROM pg_stat_activity WHERE datname = current_database() AND (query LIKE '%AS ' || 'snapshot%' OR query LIKE '%pg' || '_locks%')
+		return sqltest.Ask1[bool](t, db, `SELECT count(*) = $1 FROM pg_stat_activity WHERE datname = current_database() AND (query LIKE '%AS ' || 'snapshot%' OR query LIKE '%pg' || '_locks%')
 			AND state = 'idle' AND state_change < clock_timestamp() - interval '200 ms'`, tails)
 	})
 }
@@ -37,8 +38,8 @@ func asleep(t *testing.T, db database, tails int) {
 // request can be seen, the read names none.
 func TestWakeUp_ReadNamesTheNextXID(t *testing.T) {
 	url := outboxtest.URL(t)
-	conn, other := connection(t, url), connection(t, url)
-	xid := func() uint64 { return ask1[uint64](t, other, `SELECT pg_current_xact_id()`) }
+	conn, other := sqltest.Connection(t, url), sqltest.Connection(t, url)
+	xid := func() uint64 { return sqltest.Ask1[uint64](t, other, `SELECT pg_current_xact_id()`) }
 	unknown := 0
 	for range 100 {
 		before := xid()
@@ -74,10 +75,10 @@ func TestWakeUp_WakesASleepingTail(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				exec(t, tx, `SELECT count(*) FROM outcrier.event`)
+				sqltest.Exec(t, tx, `SELECT count(*) FROM outcrier.event`)
 				asleep(t, pool, 1)
-				want = append(want, add(t, tx, "a"))
-				commit(t, tx)
+				want = append(want, sqltest.Add(t, tx, "a"))
+				sqltest.Commit(t, tx)
 				eventually(t, func() bool { return len(c.ids()) == len(want) })
 			}
 			if got := c.ids(); !slices.Equal(got, want) {
@@ -103,12 +104,12 @@ func TestWakeUp_TransactionThatWroteBeforeTheRequestIsNotSleptOver(t *testing.T)
 	for notifying := true; notifying; {
 		// Many events keep the tail awake; if it has requested nothing after the write,
 		// it had not before, and the write did not notify.
-		tx = begin(t, pool)
-		exec(t, tx, `SELECT pg_current_xact_id()`)
-		want = append(want, addNow(t, pool, "awake", 20)...)
+		tx = sqltest.Begin(t, pool)
+		sqltest.Exec(t, tx, `SELECT pg_current_xact_id()`)
+		want = append(want, sqltest.AddNow(t, pool, "awake", 20)...)
 		eventually(t, func() bool { return len(c.ids()) == len(want) })
-		id := add(t, tx, "a")
-		if notifying = ask1[bool](t, tx, unanswered); !notifying {
+		id := sqltest.Add(t, tx, "a")
+		if notifying = sqltest.Ask1[bool](t, tx, unanswered); !notifying {
 			want = append(want, id)
 			break
 		}
@@ -116,10 +117,10 @@ func TestWakeUp_TransactionThatWroteBeforeTheRequestIsNotSleptOver(t *testing.T)
 			t.Fatal(err)
 		}
 	}
-	eventually(t, func() bool { return ask1[bool](t, pool, unanswered) })
+	eventually(t, func() bool { return sqltest.Ask1[bool](t, pool, unanswered) })
 	reads := tail.Status().Reads
 	eventually(t, func() bool { return tail.Status().Reads > reads+3 })
-	commit(t, tx)
+	sqltest.Commit(t, tx)
 	c.wantIDs(t, tail, want)
 }
 
@@ -134,7 +135,7 @@ func leftInPeace(t *testing.T, url string, writers int, settings string) {
 	t.Helper()
 	tail := &outbox.Tail{URL: url}
 	c := follow(t, tail)
-	control := connection(t, url)
+	control := sqltest.Connection(t, url)
 	asleep(t, control, 1)
 	ctx, stop := context.WithCancel(t.Context())
 	var commits atomic.Int64
@@ -142,8 +143,8 @@ func leftInPeace(t *testing.T, url string, writers int, settings string) {
 	defer group.Wait()
 	defer stop()
 	for range writers {
-		conn := connection(t, url)
-		exec(t, conn, settings)
+		conn := sqltest.Connection(t, url)
+		sqltest.Exec(t, conn, settings)
 		group.Go(func() {
 			for ctx.Err() == nil {
 				if _, err := conn.Exec(context.WithoutCancel(ctx), `INSERT INTO outbox (topic, type) VALUES ('a', 'crowded')`); err != nil {
@@ -157,7 +158,7 @@ func leftInPeace(t *testing.T, url string, writers int, settings string) {
 	const notifying = `SELECT pg_sequence_last_value('outcrier.wake_request') > coalesce(pg_sequence_last_value('outcrier.wake_answer'), 0)`
 	began, peace := time.Now(), time.Now()
 	for time.Since(peace) < time.Second {
-		if ask1[bool](t, control, notifying) {
+		if sqltest.Ask1[bool](t, control, notifying) {
 			peace = time.Now()
 		}
 		if time.Since(began) > testkit.Deadline {
@@ -199,7 +200,7 @@ func TestWakeUp_TailSleepsBetweenEventsThatAreFew(t *testing.T) {
 	c := follow(t, tail)
 	var want []int64
 	for range 5 {
-		want = append(want, addNow(t, pool, "a", 1)...)
+		want = append(want, sqltest.AddNow(t, pool, "a", 1)...)
 		eventually(t, func() bool { return len(c.ids()) == len(want) })
 	}
 	if got := c.ids(); !slices.Equal(got, want) {
@@ -218,7 +219,7 @@ func TestWakeUp_WakesTwoTails(t *testing.T) {
 	var want []int64
 	for range 5 {
 		asleep(t, pool, 2)
-		want = append(want, addNow(t, pool, "a", 1)...)
+		want = append(want, sqltest.AddNow(t, pool, "a", 1)...)
 		for _, c := range collectors {
 			eventually(t, func() bool { return len(c.ids()) == len(want) })
 		}
@@ -235,13 +236,13 @@ func TestWakeUp_OffIsCaughtByTheIdleTurn(t *testing.T) {
 	url := outboxtest.URL(t)
 	tail := &outbox.Tail{URL: url, IdleTurn: 300 * time.Millisecond}
 	c := follow(t, tail)
-	conn := connection(t, url)
-	exec(t, conn, `SET outcrier.notify = 'off'`)
-	exec(t, conn, `LISTEN outcrier`)
+	conn := sqltest.Connection(t, url)
+	sqltest.Exec(t, conn, `SET outcrier.notify = 'off'`)
+	sqltest.Exec(t, conn, `LISTEN outcrier`)
 	asleep(t, conn, 1)
-	want := ask[int64](t, conn, `INSERT INTO outbox (topic, type) VALUES ('a', 'silent') RETURNING id`)
+	want := sqltest.Ask[int64](t, conn, `INSERT INTO outbox (topic, type) VALUES ('a', 'silent') RETURNING id`)
 	eventually(t, func() bool { return slices.Equal(c.ids(), want) })
-	exec(t, conn, `SELECT pg_notify('outcrier', 'end')`)
+	sqltest.Exec(t, conn, `SELECT pg_notify('outcrier', 'end')`)
 	if heard, err := conn.WaitForNotification(t.Context()); err != nil || heard.Payload != "end" {
 		t.Errorf("heard %v, %v", heard, err)
 	}
@@ -252,8 +253,8 @@ func TestWakeUp_IsNotNeededByAPollingTail(t *testing.T) {
 	pool := outboxtest.Pool(t, url)
 	tail := &outbox.Tail{URL: url, Wake: outbox.WakePoll, IdleTurn: time.Hour}
 	c := follow(t, tail)
-	c.wantIDs(t, tail, addNow(t, pool, "a", 2))
-	if asked := ask[*int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request')`); asked[0] != nil {
+	c.wantIDs(t, tail, sqltest.AddNow(t, pool, "a", 2))
+	if asked := sqltest.Ask[*int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_request')`); asked[0] != nil {
 		t.Errorf("it requested a wake-up: %d", *asked[0])
 	}
 }
@@ -261,10 +262,10 @@ func TestWakeUp_IsNotNeededByAPollingTail(t *testing.T) {
 // A writer answers the request that was notified for, and none that was not drawn yet.
 func TestAnswerWakeUp_NeverGoesBackNorAhead(t *testing.T) {
 	pool := outboxtest.New(t)
-	exec(t, pool, `SELECT nextval('outcrier.wake_request') FROM generate_series(1, 5)`)
+	sqltest.Exec(t, pool, `SELECT nextval('outcrier.wake_request') FROM generate_series(1, 5)`)
 	for _, test := range []struct{ answer, want int64 }{{3, 3}, {2, 3}, {9, 3}, {5, 5}, {-1, 5}} {
-		exec(t, pool, `SELECT outcrier.answer_wake_up($1)`, test.answer)
-		if got := ask1[int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_answer')`); got != test.want {
+		sqltest.Exec(t, pool, `SELECT outcrier.answer_wake_up($1)`, test.answer)
+		if got := sqltest.Ask1[int64](t, pool, `SELECT pg_sequence_last_value('outcrier.wake_answer')`); got != test.want {
 			t.Errorf("after %d the answered request is %d, want %d", test.answer, got, test.want)
 		}
 	}
