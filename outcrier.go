@@ -5,7 +5,7 @@
 //	INSERT INTO     │ outbox.Tail ─→ hub.Hub ─→ sse.Streamer ─→ streams          │
 //	outbox … ─→ Postgres                            ↑                            │
 //	                │ outbox.Schedule, Retention,   │                            │
-//	                │ Audit, the keys of tokens     │                            │
+//	                │ audit.Recorder, revocations   │                            │
 //	                └───────────────────────────────┼────────────────────────────┘
 //	                         requests ─→ Node.Handler ─→ Config.Authenticate
 //
@@ -37,6 +37,9 @@ import (
 	"github.com/outcrier/outcrier/internal/tracing"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
+	"github.com/outcrier/outcrier/outbox/audit"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 	_ "github.com/outcrier/outcrier/outbox/jsonschema" // POST /events and the catalogue hold payloads to schemas
 	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse"
@@ -51,7 +54,7 @@ type Node struct {
 	hub      *hub.Hub
 	tail     *outbox.Tail
 	streamer *sse.Streamer
-	audit    *outbox.Audit // nil without
+	audit    *audit.Recorder // nil without
 	revoked  *revocations
 	sampler  *handlers.Sampler
 	appends  *fair.Queue // of requests
@@ -156,10 +159,10 @@ func (n *Node) wire() {
 	n.streamer.Node, n.streamer.Heartbeat, n.streamer.Stall = c.Name, c.Heartbeat, c.Stall
 	n.streamer.Retry, n.streamer.DrainTime, n.streamer.MaxStreams = c.Retry, c.DrainTime, c.MaxStreams
 	if c.Audit {
-		n.audit = &outbox.Audit{Pool: n.pool, Schema: c.Schema, Keys: n.hub.Keys, Node: c.Name, State: n.state(), Log: c.Logger}
+		n.audit = &audit.Recorder{Pool: n.pool, Schema: c.Schema, Keys: n.hub.Keys, Node: c.Name, State: n.state(), Log: c.Logger}
 	}
 	surface := handlers.Config{
-		Streamer: n.streamer, Append: traced.Append(n.append), Catalogue: outbox.Catalogue{Pool: n.pool, Schema: c.Schema}.List,
+		Streamer: n.streamer, Append: traced.Append(n.append), Catalogue: catalogue.Catalogue{Pool: n.pool, Schema: c.Schema}.List,
 		Database:   func(ctx context.Context) error { return outbox.PoolFault(ctx, n.pool) },
 		TailStatus: n.tail.Status, Leaving: n.leaving.Load, Audit: n.audit, Home: c.Home, Traffic: new(handlers.Traffic),
 		Gzip: c.Gzip, MaxBody: c.MaxBody, Log: c.Logger,
@@ -170,7 +173,7 @@ func (n *Node) wire() {
 	}
 	if !c.NoAdmin {
 		n.sampler = &handlers.Sampler{Streamer: n.streamer, TailStatus: n.tail.Status, Version: c.Version, Settings: c.settings()}
-		surface.Admin, surface.Sampler = outbox.NewAdmin(n.pool), n.sampler
+		surface.Admin, surface.Sampler = admin.New(n.pool), n.sampler
 		surface.Admin.Schema = c.Schema
 	}
 	if n.audit != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/outcrier/outcrier"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -79,16 +80,16 @@ func TestNode_RecordsThePublisherOfAnAppend(t *testing.T) {
 		}
 		listed = append(listed, topic+" by "+*publisher)
 	}
-	admin := outbox.NewAdmin(pool)
-	planned, err := admin.Planned(t.Context(), outbox.PlannedSearch{After: time.Unix(0, 0)})
+	a := admin.New(pool)
+	planned, err := a.Planned(t.Context(), admin.PlannedSearch{After: time.Unix(0, 0)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range planned {
 		list(p.Topic, p.Publisher)
 	}
-	for _, find := range []func(context.Context, outbox.Search) (outbox.Found, error){admin.Search, admin.Unsent} {
-		found, err := find(t.Context(), outbox.Search{Limit: 200})
+	for _, find := range []func(context.Context, admin.Search) (admin.Found, error){a.Search, a.Unsent} {
+		found, err := find(t.Context(), admin.Search{Limit: 200})
 		if err != nil {
 			t.Fatal(err)
 		}

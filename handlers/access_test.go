@@ -22,6 +22,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -239,7 +240,7 @@ func TestAccess_KeyThatIsWithdrawnEndsItsStreams(t *testing.T) {
 	token := must(auth.Mint(old, auth.Claims{Subject: "ann", Subscribe: []outbox.Pattern{"a"}}, time.Hour))
 	verifier := must(auth.New(auth.Config{JWKS: issuer.URL, Refresh: 10 * time.Second}))
 	n := newNode(t, func(n *node) {
-		n.access, n.admin = closedAccess(), outbox.NewAdmin(n.pool)
+		n.access, n.admin = closedAccess(), admin.New(n.pool)
 		byTokens(&n.access, verifier)
 	})
 

@@ -15,14 +15,17 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/outcrier/outcrier/auth"
-	"github.com/outcrier/outcrier/handlers/admin"
+	adminpage "github.com/outcrier/outcrier/handlers/admin"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
+	"github.com/outcrier/outcrier/outbox/audit"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 )
 
 // adminRoutes adds the admin page, which is open to all, and its API, for which a token
 // needs the grant of each route.
 func (h *handlers) adminRoutes(e *echo.Echo) {
-	page := echo.WrapHandler(admin.Handler())
+	page := echo.WrapHandler(adminpage.Handler())
 	for _, path := range []string{"/admin", "/admin/static/*"} {
 		e.GET(path, page)
 		e.HEAD(path, page)
@@ -124,18 +127,18 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 		return nil
 	case errors.As(err, &known):
 		return err
-	case errors.Is(err, outbox.ErrSearch):
-		return fault(http.StatusBadRequest, strings.TrimPrefix(err.Error(), outbox.ErrSearch.Error()+": "))
+	case errors.Is(err, admin.ErrSearch):
+		return fault(http.StatusBadRequest, strings.TrimPrefix(err.Error(), admin.ErrSearch.Error()+": "))
 	case refused:
 		return fault(http.StatusUnprocessableEntity, reason)
-	case errors.Is(err, outbox.ErrMayNotErase):
+	case errors.Is(err, admin.ErrMayNotErase):
 		return fault(http.StatusForbidden, err.Error())
-	case errors.Is(err, outbox.ErrTypeExists), errors.Is(err, outbox.ErrTypeChanged):
+	case errors.Is(err, catalogue.ErrExists), errors.Is(err, catalogue.ErrChanged):
 		return fault(http.StatusConflict, err.Error())
 	}
 	h.unanswered.log(c.Request().Context(), h.Log, questionFailed(c.Path()), err)
 	switch {
-	case errors.Is(err, outbox.ErrTooSlow):
+	case errors.Is(err, admin.ErrTooSlow):
 		return fault(http.StatusServiceUnavailable, "the database did not answer in time: ask for less, or later")
 	case errors.Is(err, outbox.ErrNotMigrated):
 		return fault(http.StatusServiceUnavailable, "the schema is older than this server: run outcrier migrate up")
@@ -209,13 +212,13 @@ func moment(name, text string) (time.Time, error) {
 
 // Overview is the answer to GET /admin/api/overview.
 type Overview struct {
-	outbox.Overview
+	admin.Overview
 	// Node is the node that answers, and About its state.
-	Node  string       `json:"node"`
-	About outbox.About `json:"about"`
+	Node  string      `json:"node"`
+	About audit.About `json:"about"`
 	// Samples are the last ten minutes of all nodes that keep an audit, or else of this
 	// one, the oldest first.
-	Samples []outbox.Sample `json:"samples"`
+	Samples []audit.Sample `json:"samples"`
 	// OpenHere is how many streams are open at this node.
 	OpenHere int `json:"streams_here"`
 	// Following and Listening are of its tail.
@@ -260,7 +263,7 @@ func (h *handlers) overview(c echo.Context, who identity) error {
 		return err
 	}
 	// What a transaction runs may have the values of the events that it appends.
-	if slices.ContainsFunc(state.Open, func(open outbox.OpenTransaction) bool { return open.Query != nil }) {
+	if slices.ContainsFunc(state.Open, func(open admin.OpenTransaction) bool { return open.Query != nil }) {
 		defer h.noteRead(c, who)()
 	}
 	tail := h.TailStatus()
@@ -277,8 +280,8 @@ func (h *handlers) overview(c echo.Context, who identity) error {
 
 // together puts the samples of several nodes into one row: each node reads every event, so
 // these are not added; streams are; of the lags the largest counts.
-func together(nodes []outbox.Node) []outbox.Sample {
-	by := map[int64]outbox.Sample{}
+func together(nodes []admin.Node) []audit.Sample {
+	by := map[int64]audit.Sample{}
 	for _, node := range nodes {
 		if node.About == nil {
 			continue
@@ -286,11 +289,11 @@ func together(nodes []outbox.Node) []outbox.Sample {
 		for _, s := range node.About.Samples {
 			at := s.At.Unix()
 			sum := by[at]
-			by[at] = outbox.Sample{At: s.At, Events: max(sum.Events, s.Events), Streams: sum.Streams + s.Streams, Lag: max(sum.Lag, s.Lag)}
+			by[at] = audit.Sample{At: s.At, Events: max(sum.Events, s.Events), Streams: sum.Streams + s.Streams, Lag: max(sum.Lag, s.Lag)}
 		}
 	}
 	samples := slices.Collect(maps.Values(by))
-	slices.SortFunc(samples, func(a, b outbox.Sample) int { return a.At.Compare(b.At) })
+	slices.SortFunc(samples, func(a, b audit.Sample) int { return a.At.Compare(b.At) })
 	// The newest samples of some nodes may still be missing.
 	if n := len(samples); n > 2 && len(nodes) > 1 {
 		samples = samples[:n-1]

@@ -13,7 +13,8 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/outcrier/outcrier/auth"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
+	"github.com/outcrier/outcrier/outbox/audit"
 )
 
 // showNoEvent are the requests that show no event, but for an overview with queries, which
@@ -30,7 +31,7 @@ func (h *handlers) onRecord(c echo.Context, who identity, do func() error) error
 	}
 	request := adminRequest(c, who)
 	ctx := c.Request().Context()
-	var record *outbox.AdminRecord
+	var record *audit.AdminRecord
 	var err error
 	if request.Repeats && c.Path() != "/admin/api/export" {
 		record = h.Audit.AdminRequest(request)
@@ -38,7 +39,7 @@ func (h *handlers) onRecord(c echo.Context, who identity, do func() error) error
 		request.Repeats = false
 		record, err = h.Audit.AdminAct(ctx, request)
 	}
-	defer record.Ended(outbox.AdminOutcome{Why: "the server failed"}) // if do panics
+	defer record.Ended(audit.AdminOutcome{Why: "the server failed"}) // if do panics
 	if err != nil {
 		if ctx.Err() == nil { // else the client is gone
 			h.unanswered.log(ctx, h.Log, recordFailed, err)
@@ -71,7 +72,7 @@ func (h *handlers) noteRead(c echo.Context, who identity) (ended func()) {
 	return func() { record.Ended(outcome(c, nil)) }
 }
 
-func adminRequest(c echo.Context, who identity) outbox.AdminRequest {
+func adminRequest(c echo.Context, who identity) audit.AdminRequest {
 	question := make(map[string]string)
 	for i, name := range c.ParamNames() {
 		question[name] = c.ParamValues()[i]
@@ -83,7 +84,7 @@ func adminRequest(c echo.Context, who identity) outbox.AdminRequest {
 		}
 	}
 	method := c.Request().Method
-	return outbox.AdminRequest{
+	return audit.AdminRequest{
 		Subject: who.Subject, ClientAddress: who.address, Request: method + " " + c.Path(), Question: question,
 		Repeats: method == http.MethodGet || method == http.MethodHead,
 	}
@@ -93,9 +94,9 @@ func adminRequest(c echo.Context, who identity) outbox.AdminRequest {
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"?|'[^']*'?`)
 
 // outcome returns the outcome of a request; err is the problem to answer with.
-func outcome(c echo.Context, err error) outbox.AdminOutcome {
+func outcome(c echo.Context, err error) audit.AdminOutcome {
 	done, _ := c.Get(doneKey).(map[string]any)
-	o := outbox.AdminOutcome{Done: done}
+	o := audit.AdminOutcome{Done: done}
 	var known *echo.HTTPError
 	var refusal *auth.Refusal
 	switch response := c.Response(); {
@@ -132,11 +133,11 @@ func (h *handlers) changed(c echo.Context, who identity, what string, more ...an
 
 // requests is GET /admin/api/requests: what admins asked and did, the newest first.
 func (h *handlers) requests(c echo.Context, _ identity) error {
-	return records(h, c, "requests", outbox.RequestPage, func(ctx context.Context, before int64) ([]outbox.AdminRequested, error) {
+	return records(h, c, "requests", admin.RequestPage, func(ctx context.Context, before int64) ([]admin.Requested, error) {
 		acts, err := choice(c.QueryParams(), "acts", "false", "true")
 		if err != nil {
 			return nil, err
 		}
-		return h.Admin.Requests(ctx, outbox.RequestSearch{Subject: c.QueryParam("subject"), About: c.QueryParam("about"), Acts: acts, Before: before})
+		return h.Admin.Requests(ctx, admin.RequestSearch{Subject: c.QueryParam("subject"), About: c.QueryParam("about"), Acts: acts, Before: before})
 	}, "subject", "about", "acts")
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/auth"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -158,7 +159,7 @@ func TestAdmin_OutcomesOfActsAreOnRecord(t *testing.T) {
 // done; one that can't be put on record is not done.
 func TestAdmin_AnActIsDoneOnlyOnRecord(t *testing.T) {
 	n := newNode(t, func(n *node) { // without audit.Run, it is as if the node died before its next turn
-		n.access, n.admin, n.audit = closedAccess(), outbox.NewAdmin(n.pool), &outbox.Audit{Pool: n.pool, Node: "n1"}
+		n.access, n.admin, n.audit = closedAccess(), admin.New(n.pool), &audit.Recorder{Pool: n.pool, Node: "n1"}
 	})
 	if a := n.api(t, "POST", "events", `{"topic": "a", "type": "t"}`); a.status != 201 {
 		t.Fatalf("%d %s", a.status, a.body)

@@ -11,7 +11,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -75,7 +75,7 @@ func (h *handlers) editable(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	return h.answer(c, Types{append([]outbox.EventType{}, types...)})
+	return h.answer(c, Types{append([]catalogue.EventType{}, types...)})
 }
 
 // createType is POST /admin/api/catalogue.
@@ -153,8 +153,8 @@ func typeParam(c echo.Context) (string, error) {
 // maxEntry is the largest entry of the catalogue, in bytes.
 const maxEntry = 128 << 10
 
-func (h *handlers) readType(c echo.Context) (entry outbox.EventType, err error) {
-	entry = outbox.EventType{Severity: "info", Action: "none"}
+func (h *handlers) readType(c echo.Context) (entry catalogue.EventType, err error) {
+	entry = catalogue.EventType{Severity: "info", Action: "none"}
 	err = h.adminBody(c, maxEntry, &entry, "type, code, title, description, severity, action and payload_schema")
 	if entry.Code != nil && *entry.Code == "" {
 		entry.Code = nil

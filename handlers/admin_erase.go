@@ -5,17 +5,17 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
 )
 
 // erasures is GET /admin/api/erasures: the erasures and redactions, the newest first.
 func (h *handlers) erasures(c echo.Context, _ identity) error {
-	return records(h, c, "erasures", outbox.ErasurePage, h.Admin.Erasures)
+	return records(h, c, "erasures", admin.ErasurePage, h.Admin.Erasures)
 }
 
 // erase is POST /admin/api/erasures. The body is not logged.
 func (h *handlers) erase(c echo.Context, who identity) error {
-	var erasing outbox.Erasing
+	var erasing admin.Erasing
 	if err := h.adminBody(c, maxAdminBody, &erasing, "id or pattern, payload and reason"); err != nil {
 		return err
 	}

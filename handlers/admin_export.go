@@ -12,7 +12,7 @@ import (
 
 	"github.com/labstack/echo/v4"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
 )
 
 const (
@@ -84,7 +84,7 @@ func (h *handlers) export(c echo.Context, who identity) error {
 // exporter writes a file.
 type exporter interface {
 	begin() error
-	add(outbox.Hit) error
+	add(admin.Hit) error
 	// end is called after the last event; complete reports whether all found events were
 	// written.
 	end(complete bool) error
@@ -96,7 +96,7 @@ func (e *csvExport) begin() error {
 	return e.w.Write([]string{"id", "created_at", "topic", "type", "source", "headers", "publisher", "payload"})
 }
 
-func (e *csvExport) add(hit outbox.Hit) error {
+func (e *csvExport) add(hit admin.Hit) error {
 	headers, publisher := "", ""
 	if hit.Publisher != nil {
 		publisher = *hit.Publisher
@@ -136,7 +136,7 @@ func (e *jsonExport) begin() error {
 	return err
 }
 
-func (e *jsonExport) add(hit outbox.Hit) error {
+func (e *jsonExport) add(hit admin.Hit) error {
 	text, err := json.Marshal(struct {
 		ID        int64             `json:"id"`
 		CreatedAt time.Time         `json:"created_at"`

@@ -10,14 +10,15 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
 )
 
 // searchParameters are those of a search.
 var searchParameters = []string{"topic", "type", "from", "until", "text", "cursor", "limit"}
 
 // search reads the parameters of a search.
-func search(query url.Values) (s outbox.Search, err error) {
-	s = outbox.Search{
+func search(query url.Values) (s admin.Search, err error) {
+	s = admin.Search{
 		Topic: outbox.Pattern(query.Get("topic")), Type: query.Get("type"), Text: query.Get("text"), Cursor: query.Get("cursor"),
 	}
 	if s.From, err = moment("from", query.Get("from")); err != nil {
@@ -34,7 +35,7 @@ func (h *handlers) history(c echo.Context, _ identity) error { return h.found(c,
 func (h *handlers) unsent(c echo.Context, _ identity) error { return h.found(c, h.Admin.Unsent) }
 
 // found answers with a page of events.
-func (h *handlers) found(c echo.Context, find func(context.Context, outbox.Search) (outbox.Found, error)) error {
+func (h *handlers) found(c echo.Context, find func(context.Context, admin.Search) (admin.Found, error)) error {
 	query, err := asked(c, searchParameters...)
 	if err != nil {
 		return err
@@ -90,13 +91,13 @@ func (h *handlers) receipts(c echo.Context, _ identity) error {
 		return err
 	}
 	return h.answer(c, struct {
-		Receipts []outbox.Receipt `json:"receipts"`
+		Receipts []admin.Receipt `json:"receipts"`
 		// More is set when a full page was read.
 		More bool `json:"more"`
 		// Audit reports whether this node records its streams: if not, it makes no
 		// receipts.
 		Audit bool `json:"audit"`
-	}{receipts, len(receipts) == outbox.ReceiptPage, h.Audit != nil})
+	}{receipts, len(receipts) == admin.ReceiptPage, h.Audit != nil})
 }
 
 // streams is GET /admin/api/streams. A node that keeps no audit knows its own.
@@ -105,7 +106,7 @@ func (h *handlers) streams(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	search := outbox.StreamSearch{Subject: query.Get("subject"), Node: query.Get("node"), Reason: query.Get("reason"), Cursor: query.Get("cursor")}
+	search := admin.StreamSearch{Subject: query.Get("subject"), Node: query.Get("node"), Reason: query.Get("reason"), Cursor: query.Get("cursor")}
 	var errs [3]error
 	search.Ended, errs[0] = choice(query, "state", "open", "ended")
 	search.Slow, errs[1] = choice(query, "slow", "false", "true")
@@ -139,7 +140,7 @@ func (h *handlers) scheduled(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	search := outbox.PlannedSearch{Topic: outbox.Pattern(query.Get("topic")), Type: query.Get("type"), After: time.Unix(0, 0)}
+	search := admin.PlannedSearch{Topic: outbox.Pattern(query.Get("topic")), Type: query.Get("type"), After: time.Unix(0, 0)}
 	if search.Failed, err = choice(query, "failed", "false", "true"); err != nil {
 		return err
 	}
@@ -158,7 +159,7 @@ func (h *handlers) scheduled(c echo.Context, _ identity) error {
 		return err
 	}
 	return h.answer(c, struct {
-		Scheduled []outbox.Planned `json:"scheduled"`
-		More      bool             `json:"more"`
-	}{planned, len(planned) == outbox.PlannedPage})
+		Scheduled []admin.Planned `json:"scheduled"`
+		More      bool            `json:"more"`
+	}{planned, len(planned) == admin.PlannedPage})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
 )
 
 // openStreams are the streams of a node without an audit, so that admins can list and end
@@ -53,8 +54,8 @@ func (o *openStreams) follow(number int64, topics []outbox.Pattern) {
 
 // find answers like Admin.Streams, on one page, without the events that the streams
 // received.
-func (o *openStreams) find(s outbox.StreamSearch, node string, slow map[int64]float64) outbox.StreamsFound {
-	found := outbox.StreamsFound{Streams: []outbox.StreamRow{}}
+func (o *openStreams) find(s admin.StreamSearch, node string, slow map[int64]float64) admin.StreamsFound {
+	found := admin.StreamsFound{Streams: []admin.StreamRow{}}
 	if s.Ended || s.Node != "" && s.Node != node {
 		return found
 	}
@@ -67,7 +68,7 @@ func (o *openStreams) find(s outbox.StreamSearch, node string, slow map[int64]fl
 		case begins && !strings.HasPrefix(each.subject, prefix), !begins && s.Subject != "" && each.subject != s.Subject, s.Slow && !isSlow:
 			continue
 		}
-		row := outbox.StreamRow{
+		row := admin.StreamRow{
 			Stream: number, Node: node, Subject: each.subject, ClientAddress: each.address,
 			Topics: make([]string, len(each.filter.Topics)), Types: append([]string{}, each.filter.Types...), OpenedAt: each.at, PositionAt: each.at,
 		}
@@ -80,8 +81,8 @@ func (o *openStreams) find(s outbox.StreamSearch, node string, slow map[int64]fl
 		found.Streams = append(found.Streams, row)
 	}
 	found.Total = len(found.Streams)
-	slices.SortFunc(found.Streams, func(a, b outbox.StreamRow) int { return int(b.Stream - a.Stream) })
-	found.Streams = found.Streams[:min(len(found.Streams), outbox.StreamPage)]
+	slices.SortFunc(found.Streams, func(a, b admin.StreamRow) int { return int(b.Stream - a.Stream) })
+	found.Streams = found.Streams[:min(len(found.Streams), admin.StreamPage)]
 	return found
 }
 

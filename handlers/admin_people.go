@@ -6,6 +6,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
 )
 
 // people is GET /admin/api/people: the subjects that begin with prefix.
@@ -19,11 +20,11 @@ func (h *handlers) people(c echo.Context, _ identity) error {
 		return err
 	}
 	return h.answer(c, struct {
-		People []outbox.Person `json:"people"`
-		More   bool            `json:"more"`
+		People []admin.Person `json:"people"`
+		More   bool           `json:"more"`
 		// Audit reports whether this node records its streams.
 		Audit bool `json:"audit"`
-	}{people, len(people) == outbox.PeoplePage, h.Audit != nil})
+	}{people, len(people) == admin.PeoplePage, h.Audit != nil})
 }
 
 // sent is GET /admin/api/people/sent: the events that a person received, the newest first.
@@ -32,7 +33,7 @@ func (h *handlers) sent(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	search := outbox.SentSearch{Subject: query.Get("subject"), Topic: outbox.Pattern(query.Get("topic"))}
+	search := admin.SentSearch{Subject: query.Get("subject"), Topic: outbox.Pattern(query.Get("topic"))}
 	if search.From, err = moment("from", query.Get("from")); err != nil {
 		return err
 	}

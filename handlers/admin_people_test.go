@@ -10,7 +10,7 @@ import (
 	"testing"
 
 	"github.com/outcrier/outcrier/handlers"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -22,24 +22,24 @@ func TestAdmin_AnswersForAPerson(t *testing.T) {
 	stream := ssetest.Open(t, n.events("topic=a/**&from=earliest"), bearer(ann)...)
 	stream.Until("outcrier.live")
 	type people struct {
-		People []outbox.Person
+		People []admin.Person
 		More   bool
 	}
 	eventually(t, func() bool { return len(answered[people](t, n, "people?prefix=an").People) == 1 })
-	eventually(t, func() bool { return len(answered[outbox.SentFound](t, n, "people/sent?subject=ann").Events) == 1 })
-	if found := answered[outbox.SentFound](t, n, "people/sent?subject=ann"); fmt.Sprint(found.Events[0].ID) != sent || !strings.Contains(found.SQL, "outcrier.people") {
+	eventually(t, func() bool { return len(answered[admin.SentFound](t, n, "people/sent?subject=ann").Events) == 1 })
+	if found := answered[admin.SentFound](t, n, "people/sent?subject=ann"); fmt.Sprint(found.Events[0].ID) != sent || !strings.Contains(found.SQL, "outcrier.people") {
 		t.Errorf("%+v", found)
 	}
-	if why := answered[outbox.Why](t, n, "people/why?subject=ann&event="+sent); why.Verdict != "sent" {
+	if why := answered[admin.Why](t, n, "people/why?subject=ann&event="+sent); why.Verdict != "sent" {
 		t.Errorf("%+v", why)
 	}
-	if why := answered[outbox.Why](t, n, "people/why?subject=ann&event="+other); why.Verdict != "topic" {
+	if why := answered[admin.Why](t, n, "people/why?subject=ann&event="+other); why.Verdict != "topic" {
 		t.Errorf("%+v", why)
 	}
-	if found := answered[outbox.Found](t, n, "unsent"); len(found.Events) != 1 || fmt.Sprint(found.Events[0].ID) != other {
+	if found := answered[admin.Found](t, n, "unsent"); len(found.Events) != 1 || fmt.Sprint(found.Events[0].ID) != other {
 		t.Errorf("%+v", found)
 	}
-	if trend := answered[outbox.Trend](t, n, "trend?by=topic"); len(trend.Series) != 2 || !trend.Exact {
+	if trend := answered[admin.Trend](t, n, "trend?by=topic"); len(trend.Series) != 2 || !trend.Exact {
 		t.Errorf("%+v", trend)
 	}
 	for path, says := range map[string]string{
@@ -85,7 +85,7 @@ func TestAdmin_SendsAgain(t *testing.T) {
 		t.Errorf("with the same key it is %d, and was %d", repeated, second)
 	}
 	for id, topic := range map[int64]string{first: "a", second: "user/7"} {
-		e := answered[outbox.Detail](t, n, fmt.Sprintf("history/%d", id))
+		e := answered[admin.Detail](t, n, fmt.Sprintf("history/%d", id))
 		if e.Topic != topic || e.Type != "audit.approved" || e.Payload != `{"n":  12345678901234567890}` || e.Source != "/desk" || e.Headers["resentof"] != "1" || e.Headers["traceparent"] != "x" {
 			t.Errorf("%+v", e)
 		}
@@ -139,12 +139,12 @@ func TestAdmin_ErasesWithAReason(t *testing.T) {
 		}
 	}
 	n.api(t, "GET", "history/1", "").wantProblem(t, 404, "was erased")
-	if e := answered[outbox.Detail](t, n, "history/2"); e.Payload != `{"n":1}` {
+	if e := answered[admin.Detail](t, n, "history/2"); e.Payload != `{"n":1}` {
 		t.Errorf("%+v", e)
 	}
-	type record struct{ Erasures []outbox.Erasure }
+	type record struct{ Erasures []admin.Erasure }
 	all := answered[record](t, n, "erasures").Erasures
-	if len(all) != 3 || slices.ContainsFunc(all, func(e outbox.Erasure) bool { return !strings.HasSuffix(e.ErasedBy, " for root") }) {
+	if len(all) != 3 || slices.ContainsFunc(all, func(e admin.Erasure) bool { return !strings.HasSuffix(e.ErasedBy, " for root") }) {
 		t.Errorf("%+v", all)
 	}
 }
@@ -199,19 +199,19 @@ func TestAdmin_ExportsTheSearch(t *testing.T) {
 func TestAdmin_ListsAndEndsItsOwnStreamsWithoutAnAudit(t *testing.T) {
 	n := newNode(t, func(n *node) {
 		n.access = closedAccess()
-		n.admin = outbox.NewAdmin(n.pool)
+		n.admin = admin.New(n.pool)
 	})
 	streams := map[string]*ssetest.Client{}
 	for _, topic := range []string{"a", "a/b"} {
 		streams[topic] = ssetest.Open(t, n.events("topic="+topic+"&type=t"), bearer(ann)...)
 		streams[topic].Until("outcrier.live")
 	}
-	found := answered[outbox.StreamsFound](t, n, "streams?subject=an*")
+	found := answered[admin.StreamsFound](t, n, "streams?subject=an*")
 	if len(found.Streams) != 2 || found.Total != 2 || found.Streams[0].Subject != "ann" || found.Streams[0].Topics[0] != "a/b" || found.Streams[0].Types[0] != "t" || found.Streams[0].Run != 0 {
 		t.Fatalf("%+v", found)
 	}
 	for query, want := range map[string]int{"state=ended": 0, "subject=an": 0, "subject=ann": 2, "node=elsewhere": 0, "slow=true": 0} {
-		if got := answered[outbox.StreamsFound](t, n, "streams?"+query); len(got.Streams) != want || got.Streams == nil {
+		if got := answered[admin.StreamsFound](t, n, "streams?"+query); len(got.Streams) != want || got.Streams == nil {
 			t.Errorf("%s: %+v", query, got)
 		}
 	}
@@ -226,12 +226,12 @@ func TestAdmin_ListsAndEndsItsOwnStreamsWithoutAnAudit(t *testing.T) {
 	if e := streams["a/b"].Until("outcrier.goodbye"); e.Data != `{"reason":"ended"}` {
 		t.Errorf("it is told %s", e.Data)
 	}
-	eventually(t, func() bool { return answered[outbox.StreamsFound](t, n, "streams").Total == 1 })
+	eventually(t, func() bool { return answered[admin.StreamsFound](t, n, "streams").Total == 1 })
 	if a := n.api(t, "DELETE", "streams?subject=ann", ""); a.body != "{\"streams\":1}\n" {
 		t.Errorf("%d %s", a.status, a.body)
 	}
 	streams["a"].Until("outcrier.goodbye")
-	eventually(t, func() bool { return answered[outbox.StreamsFound](t, n, "streams").Total == 0 })
+	eventually(t, func() bool { return answered[admin.StreamsFound](t, n, "streams").Total == 0 })
 }
 
 // The charts are of all nodes: each has streams of its own and reads every event, and the

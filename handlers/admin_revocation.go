@@ -7,6 +7,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
 )
 
 // maxRevocation is the largest body of a revocation, in bytes.
@@ -38,5 +39,5 @@ func (h *handlers) revoke(c echo.Context, who identity) error {
 
 // revocations is GET /admin/api/revocations: the newest first.
 func (h *handlers) revocations(c echo.Context, _ identity) error {
-	return records(h, c, "revocations", outbox.RevocationPage, h.Admin.Revocations)
+	return records(h, c, "revocations", admin.RevocationPage, h.Admin.Revocations)
 }

@@ -16,7 +16,9 @@ import (
 
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
+	"github.com/outcrier/outcrier/outbox/audit"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -29,8 +31,8 @@ func administered(t *testing.T, change func(*node)) *node {
 	t.Helper()
 	n := newNode(t, func(n *node) {
 		n.access = closedAccess()
-		n.admin = outbox.NewAdmin(n.pool)
-		n.audit = &outbox.Audit{Pool: n.pool, Node: "n1"}
+		n.admin = admin.New(n.pool)
+		n.audit = &audit.Recorder{Pool: n.pool, Node: "n1"}
 		if change != nil {
 			change(n)
 		}
@@ -131,7 +133,7 @@ func TestAdmin_NobodyElseGetsAnything(t *testing.T) {
 
 // Without --audit, tokens or the page itself nothing is open by mistake.
 func TestAdmin_IsOpenOnlyWhereAllIs(t *testing.T) {
-	n := newNode(t, func(n *node) { n.admin = outbox.NewAdmin(n.pool) })
+	n := newNode(t, func(n *node) { n.admin = admin.New(n.pool) })
 	if a := do(t, "GET", n.url+"/admin/api/overview", ""); a.status != 200 || !strings.Contains(a.body, `"expires":null`) {
 		t.Errorf("%d %s", a.status, a.body)
 	}
@@ -188,14 +190,14 @@ func TestAdmin_EndsAStreamOfAnyNode(t *testing.T) {
 			other := ssetest.Open(t, n.events("topic=b"))
 			other.Until("outcrier.live")
 			// Another node: an Admin of its own on the same database.
-			elsewhere := outbox.NewAdmin(n.pool)
-			var found outbox.StreamsFound
+			elsewhere := admin.New(n.pool)
+			var found admin.StreamsFound
 			eventually(t, func() bool {
 				var err error
-				found, err = elsewhere.Streams(t.Context(), outbox.StreamSearch{})
+				found, err = elsewhere.Streams(t.Context(), admin.StreamSearch{})
 				return err == nil && len(found.Streams) == 2
 			})
-			target := found.Streams[slices.IndexFunc(found.Streams, func(s outbox.StreamRow) bool { return s.Topics[0] == "a" })]
+			target := found.Streams[slices.IndexFunc(found.Streams, func(s admin.StreamRow) bool { return s.Topics[0] == "a" })]
 			if open, err := elsewhere.EndStream(t.Context(), target.Run, target.Stream, "root"); !open || err != nil {
 				t.Fatalf("%v %v", open, err)
 			}
@@ -234,7 +236,7 @@ func TestAdmin_TellsWhatThereIs(t *testing.T) {
 	stream.Until("outcrier.live")
 	stream.Close()
 	type receipts struct {
-		Receipts []outbox.Receipt
+		Receipts []admin.Receipt
 		More     bool
 	}
 	eventually(t, func() bool { return len(answered[receipts](t, n, "history/"+id+"/receipts").Receipts) == 1 })
@@ -255,7 +257,7 @@ FROM generate_series(1, 260) AS n`
 	for query, want := range map[string]int{"state=open&subject=bob": 130, "state=ended&subject=bob": 130, "subject=bob&node=m1": 130, "subject=bob&node=m0": 0, "state=ended": 131} {
 		seen, cursor := map[string]bool{}, ""
 		for {
-			found := answered[outbox.StreamsFound](t, n, "streams?"+query+"&cursor="+cursor)
+			found := answered[admin.StreamsFound](t, n, "streams?"+query+"&cursor="+cursor)
 			for _, s := range found.Streams {
 				key := fmt.Sprint(s.Run, ".", s.Stream)
 				if seen[key] {
@@ -278,7 +280,7 @@ FROM generate_series(1, 260) AS n`
 		t.Fatal("not scheduled")
 	}
 	type planned struct {
-		Scheduled []outbox.Planned
+		Scheduled []admin.Planned
 		More      bool
 	}
 	var all []int64
@@ -330,7 +332,7 @@ func TestAdmin_EditsTheCatalogue(t *testing.T) {
 		return `{"type":` + string(must(json.Marshal(name))) + `,"title":"Odd"` + more + `}`
 	}
 	a := n.api(t, "POST", "catalogue", entry(`,"code":"ODD-1","payload_schema":{"type":"object"}`))
-	var made outbox.EventType
+	var made catalogue.EventType
 	if err := json.Unmarshal([]byte(a.body), &made); err != nil || a.status != 201 || made.Type != name || made.Severity != "info" || made.Action != "none" {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
@@ -351,9 +353,9 @@ func TestAdmin_EditsTheCatalogue(t *testing.T) {
 	do(t, "POST", n.url+"/admin/api/catalogue", entry(""), append(bearer(root), "Content-Type", "text/plain")...).wantProblem(t, 415, "application/json")
 	n.api(t, "POST", "catalogue", `{"title":"`+strings.Repeat("x", 200<<10)+`"}`).wantProblem(t, 413, "bytes")
 
-	at := func(e outbox.EventType) string { return e.UpdatedAt.Format(time.RFC3339Nano) }
+	at := func(e catalogue.EventType) string { return e.UpdatedAt.Format(time.RFC3339Nano) }
 	a = n.api(t, "PUT", path, entry(`,"updated_at":"`+at(made)+`","severity":"error"`))
-	var changed outbox.EventType
+	var changed catalogue.EventType
 	if err := json.Unmarshal([]byte(a.body), &changed); err != nil || a.status != 200 || !changed.UpdatedAt.After(made.UpdatedAt) {
 		t.Fatalf("%d %s", a.status, a.body)
 	}
@@ -363,7 +365,7 @@ func TestAdmin_EditsTheCatalogue(t *testing.T) {
 	n.api(t, "DELETE", path+"?updated_at="+url.QueryEscape(at(made)), "").wantProblem(t, 409, "meanwhile")
 	n.api(t, "DELETE", path, "").wantProblem(t, 400, "updated_at")
 	listed := answered[handlers.Types](t, n, "catalogue")
-	if i := slices.IndexFunc(listed.Types, func(e outbox.EventType) bool { return e.Type == name }); i < 0 || listed.Types[i].Severity != "error" || listed.Types[i].PayloadSchema != nil && string(listed.Types[i].PayloadSchema) != "null" {
+	if i := slices.IndexFunc(listed.Types, func(e catalogue.EventType) bool { return e.Type == name }); i < 0 || listed.Types[i].Severity != "error" || listed.Types[i].PayloadSchema != nil && string(listed.Types[i].PayloadSchema) != "null" {
 		t.Errorf("%+v", listed)
 	}
 	if a := n.api(t, "DELETE", path+"?updated_at="+url.QueryEscape(at(changed)), ""); a.status != 204 {

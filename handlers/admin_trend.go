@@ -6,6 +6,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
 )
 
 // trend is GET /admin/api/trend: events over time, by type or topic.
@@ -14,7 +15,7 @@ func (h *handlers) trend(c echo.Context, _ identity) error {
 	if err != nil {
 		return err
 	}
-	search := outbox.TrendSearch{By: cmp.Or(query.Get("by"), "type"), Topic: outbox.Pattern(query.Get("topic")), Type: query.Get("type")}
+	search := admin.TrendSearch{By: cmp.Or(query.Get("by"), "type"), Topic: outbox.Pattern(query.Get("topic")), Type: query.Get("type")}
 	if search.From, err = moment("from", query.Get("from")); err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 )
 
 // byHeader takes each request for that of whom it names.
@@ -154,7 +155,7 @@ func missesNothing(t *testing.T, runs int, client func(i int) *aborted) {
 	t.Helper()
 	n := newNode(t, func(n *node) {
 		n.access = handlers.Access{Authenticate: byHeader}
-		n.audit = &outbox.Audit{Pool: n.pool, Node: "n1"}
+		n.audit = &audit.Recorder{Pool: n.pool, Node: "n1"}
 		n.start = func(server *httptest.Server) {
 			server.Config.Protocols = new(http.Protocols)
 			server.Config.Protocols.SetHTTP1(true)

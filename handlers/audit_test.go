@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -45,7 +45,7 @@ func TestAudit_RecordsWhatAStreamWasSent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t, func(n *node) {
 				n.start = start
-				n.audit = &outbox.Audit{Pool: n.pool, Node: "n1"}
+				n.audit = &audit.Recorder{Pool: n.pool, Node: "n1"}
 			})
 			stopped := n.runAudit(t)
 			n.add(t, "a")
@@ -87,7 +87,7 @@ func TestAudit_RecordsWhatAStreamWasSent(t *testing.T) {
 // A long poll is a way of reading too: one that returned events is on record, one that
 // returned none, was refused or did not reach its client is not.
 func TestAudit_RecordsWhatAPollGave(t *testing.T) {
-	n := newNode(t, func(n *node) { n.audit = &outbox.Audit{Pool: n.pool, Node: "n1"} })
+	n := newNode(t, func(n *node) { n.audit = &audit.Recorder{Pool: n.pool, Node: "n1"} })
 	stopped := n.runAudit(t)
 	began := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
 	poll := func(query string) (polled struct {

@@ -22,6 +22,8 @@ import (
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/internal/badnet"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -44,7 +46,7 @@ func counted(next http.Handler, open *atomic.Int64) http.Handler {
 func TestAnswers_ThatNobodyReadsEnd(t *testing.T) {
 	var open atomic.Int64
 	n := newNode(t, func(n *node) {
-		n.streamer.Stall, n.admin = time.Second, outbox.NewAdmin(n.pool)
+		n.streamer.Stall, n.admin = time.Second, admin.New(n.pool)
 		n.metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", metricsType)
 			_, _ = w.Write(make([]byte, 1000))
@@ -93,7 +95,7 @@ func (n *node) getPaths(t *testing.T) (paths []string) {
 	t.Helper()
 	config := handlers.Config{
 		Streamer: n.streamer, TailStatus: n.tail.Status, Access: n.access, Admin: n.admin, Metrics: n.metrics, Log: n.log,
-		Catalogue: outbox.Catalogue{Pool: n.pool}.List,
+		Catalogue: catalogue.Catalogue{Pool: n.pool}.List,
 	}
 	for _, route := range handlers.New(config).(*echo.Echo).Routes() {
 		if path := strings.ReplaceAll(route.Path, "*", ""); route.Method == http.MethodGet && path != "/admin/static/" && !slices.Contains(paths, path) {

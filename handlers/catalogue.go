@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"github.com/outcrier/outcrier/internal/fair"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 )
 
 // catalogue is GET /catalogue: the types of events and their meaning, for identities that
@@ -57,7 +57,7 @@ func (h *handlers) catalogue(c echo.Context, who identity) error {
 
 // Types is the body of GET /catalogue.
 type Types struct {
-	Types []outbox.EventType `json:"types"`
+	Types []catalogue.EventType `json:"types"`
 }
 
 // types caches the answer for a moment: many pages load at once.
@@ -82,7 +82,7 @@ const (
 
 // get queries the database once for all requests that come meanwhile. A request that is
 // cancelled ends only its own wait.
-func (t *types) get(ctx context.Context, list func(context.Context) ([]outbox.EventType, error)) (*answer, error) {
+func (t *types) get(ctx context.Context, list func(context.Context) ([]catalogue.EventType, error)) (*answer, error) {
 	if last := t.last.Load(); last != nil && time.Since(last.read) < typesAge {
 		return last, nil
 	}
@@ -106,13 +106,13 @@ func (t *types) get(ctx context.Context, list func(context.Context) ([]outbox.Ev
 	}
 }
 
-func ask(ctx context.Context, list func(context.Context) ([]outbox.EventType, error)) (*answer, error) {
+func ask(ctx context.Context, list func(context.Context) ([]catalogue.EventType, error)) (*answer, error) {
 	found, err := list(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if found == nil {
-		found = []outbox.EventType{}
+		found = []catalogue.EventType{}
 	}
 	body, err := json.Marshal(Types{found})
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 	_ "github.com/outcrier/outcrier/outbox/jsonschema" // as a node has it
 )
 
@@ -121,7 +122,7 @@ func TestCatalogue_WaitsForTheDatabaseWithinBounds(t *testing.T) {
 		asked := 0
 		h := handlers.New(handlers.Config{
 			Access: handlers.Access{Open: true}, Log: slog.New(slog.DiscardHandler),
-			Catalogue: func(ctx context.Context) ([]outbox.EventType, error) {
+			Catalogue: func(ctx context.Context) ([]catalogue.EventType, error) {
 				asked++
 				<-ctx.Done()
 				return nil, ctx.Err()

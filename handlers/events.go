@@ -16,6 +16,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/wire"
@@ -171,17 +172,17 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who identity, while 
 // recorded begins the audit's record of a stream or poll that begins now, and again when
 // the topics of a WebSocket change; nil where there is no audit. An admin can end it with
 // end, unless that is nil.
-func (h *handlers) recorded(who identity, end func()) func(position.Position, outbox.Filter) *outbox.StreamRecord {
+func (h *handlers) recorded(who identity, end func()) func(position.Position, outbox.Filter) *audit.StreamRecord {
 	if h.Audit == nil {
 		return nil
 	}
 	began, subject, address := time.Now(), who.Subject, who.address
-	return func(from position.Position, filter outbox.Filter) *outbox.StreamRecord {
+	return func(from position.Position, filter outbox.Filter) *audit.StreamRecord {
 		at := began
 		if began = (time.Time{}); at.IsZero() {
 			at = time.Now()
 		}
-		return h.Audit.Opened(outbox.StreamOpened{Subject: subject, ClientAddress: address, Filter: filter, From: from, At: at, End: end})
+		return h.Audit.Opened(audit.Stream{Subject: subject, ClientAddress: address, Filter: filter, From: from, At: at, End: end})
 	}
 }
 

@@ -387,8 +387,8 @@ func TestHealth_TellsWhetherTheNodeIsReady(t *testing.T) {
 	}
 }
 
-// admin runs a statement from another database of the same server.
-func admin(t *testing.T, n *node, statement string, args ...any) {
+// fromElsewhere runs a statement from another database of the same server.
+func fromElsewhere(t *testing.T, n *node, statement string, args ...any) {
 	t.Helper()
 	config, err := pgx.ParseConfig(n.database)
 	if err != nil {
@@ -409,13 +409,13 @@ func admin(t *testing.T, n *node, statement string, args ...any) {
 func unreachable(t *testing.T, n *node) {
 	t.Helper()
 	name := n.pool.Config().ConnConfig.Database
-	admin(t, n, `ALTER DATABASE `+name+` ALLOW_CONNECTIONS false`)
-	admin(t, n, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1`, name)
+	fromElsewhere(t, n, `ALTER DATABASE `+name+` ALLOW_CONNECTIONS false`)
+	fromElsewhere(t, n, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1`, name)
 }
 
 func reachable(t *testing.T, n *node) {
 	t.Helper()
-	admin(t, n, `ALTER DATABASE `+n.pool.Config().ConnConfig.Database+` ALLOW_CONNECTIONS true`)
+	fromElsewhere(t, n, `ALTER DATABASE `+n.pool.Config().ConnConfig.Database+` ALLOW_CONNECTIONS true`)
 }
 
 func TestStream_OutlivesTheDatabase(t *testing.T) {

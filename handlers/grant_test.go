@@ -11,7 +11,7 @@ import (
 
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
 )
 
 // scraped stands in for the metrics.
@@ -110,7 +110,7 @@ func TestGrants_ThePageIsToldThem(t *testing.T) {
 			}
 		}
 	}
-	open := newNode(t, func(n *node) { n.admin = outbox.NewAdmin(n.pool) })
+	open := newNode(t, func(n *node) { n.admin = admin.New(n.pool) })
 	if a := do(t, "GET", open.url+"/admin/api/identity", ""); a.status != 200 || !strings.Contains(a.body, `"grants":["metrics","read","operate","catalogue","erase"]`) {
 		t.Errorf("where no token is needed: %d %s", a.status, a.body)
 	}

@@ -17,6 +17,9 @@ import (
 	"github.com/outcrier/outcrier/client"
 	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
+	"github.com/outcrier/outcrier/outbox/audit"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -27,7 +30,7 @@ type Config struct {
 	// ids.
 	Append func(ctx context.Context, drafts []outbox.Draft) ([]int64, error)
 	// Catalogue lists the types of events; nil for none.
-	Catalogue func(ctx context.Context) ([]outbox.EventType, error)
+	Catalogue func(ctx context.Context) ([]catalogue.EventType, error)
 	// TailStatus is the state of the tail.
 	TailStatus func() outbox.Status
 	// Database, when not nil, returns why there is no connection for replays and appends,
@@ -39,9 +42,9 @@ type Config struct {
 	// Access configures authentication, origins and limits.
 	Access Access
 	// Audit, when not nil, records the streams, and the polls that returned events.
-	Audit *outbox.Audit
+	Audit *audit.Recorder
 	// Admin, when not nil, enables /admin, with Sampler's state of the node.
-	Admin   *outbox.Admin
+	Admin   *admin.Admin
 	Sampler *Sampler
 	// Home serves every path that is not Outcrier's; nil for 404.
 	Home http.Handler

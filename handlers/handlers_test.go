@@ -22,6 +22,9 @@ import (
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
+	"github.com/outcrier/outcrier/outbox/audit"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/hub"
@@ -37,9 +40,9 @@ type node struct {
 	tail          *outbox.Tail
 	// access lets everyone in, by default.
 	access handlers.Access
-	audit  *outbox.Audit
+	audit  *audit.Recorder
 	// admin is nil by default.
-	admin *outbox.Admin
+	admin *admin.Admin
 	// metrics is nil by default.
 	metrics http.Handler
 	log     *slog.Logger
@@ -68,7 +71,7 @@ func newNode(t *testing.T, change func(*node)) *node {
 	n.tail.Log, n.streamer.Log = n.log, n.log
 	server := httptest.NewUnstartedServer(agrees(t, handlers.New(handlers.Config{
 		Streamer: n.streamer, TailStatus: n.tail.Status, MaxBody: maxBody, Log: n.log, Access: n.access, Audit: n.audit, Admin: n.admin, Metrics: n.metrics, Gzip: n.gzip,
-		Catalogue: outbox.Catalogue{Pool: n.pool}.List,
+		Catalogue: catalogue.Catalogue{Pool: n.pool}.List,
 		Append: func(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
 			err = pgx.BeginFunc(ctx, n.pool, func(tx pgx.Tx) error {
 				ids, err = outbox.Append(ctx, tx, drafts...)

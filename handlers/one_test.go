@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -20,7 +20,7 @@ import (
 func TestEvent_IsReadByItsID(t *testing.T) {
 	n := newNode(t, func(n *node) {
 		n.access = closedAccess()
-		n.audit = &outbox.Audit{Pool: n.pool, Node: "n1"}
+		n.audit = &audit.Recorder{Pool: n.pool, Node: "n1"}
 	})
 	stopped := n.runAudit(t)
 	publisher := bearer(mint("pub", time.Hour, "a/**", "b/**"))

@@ -24,7 +24,8 @@ import (
 
 	"github.com/outcrier/outcrier/auth/login"
 	"github.com/outcrier/outcrier/handlers"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 )
 
 // described is openapi.yaml.
@@ -244,8 +245,8 @@ func templated(path string) string {
 // allRoutes is what makes a node have every route that it can have.
 func allRoutes() handlers.Config {
 	return handlers.Config{
-		Catalogue: func(context.Context) ([]outbox.EventType, error) { return nil, nil },
-		Metrics:   http.NotFoundHandler(), MetricsOpen: true, Admin: outbox.NewAdmin(nil),
+		Catalogue: func(context.Context) ([]catalogue.EventType, error) { return nil, nil },
+		Metrics:   http.NotFoundHandler(), MetricsOpen: true, Admin: admin.New(nil),
 		Access: handlers.Access{Open: true, Login: new(login.Login)},
 	}
 }

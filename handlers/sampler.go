@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -19,7 +20,7 @@ type Sampler struct {
 	Settings map[string]string
 
 	mu      sync.Mutex
-	samples []outbox.Sample
+	samples []audit.Sample
 }
 
 const (
@@ -48,7 +49,7 @@ func (p *Sampler) Run(ctx context.Context) error {
 			following = now
 		}
 		rate := float64(tail.Events-before) / now.Sub(at).Seconds()
-		p.add(outbox.Sample{
+		p.add(audit.Sample{
 			At: now.UTC().Round(sampleEvery), Events: math.Round(rate*100) / 100,
 			Streams: p.Streamer.Open(), Lag: math.Round(now.Sub(following).Seconds()*100) / 100,
 		})
@@ -56,7 +57,7 @@ func (p *Sampler) Run(ctx context.Context) error {
 	}
 }
 
-func (p *Sampler) add(s outbox.Sample) {
+func (p *Sampler) add(s audit.Sample) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.samples) == keptSamples {
@@ -66,8 +67,8 @@ func (p *Sampler) add(s outbox.Sample) {
 }
 
 // About returns the node's present state, empty for nil.
-func (p *Sampler) About() outbox.About {
-	about := outbox.About{Settings: map[string]string{}, Samples: []outbox.Sample{}, Slow: []outbox.SlowStream{}}
+func (p *Sampler) About() audit.About {
+	about := audit.About{Settings: map[string]string{}, Samples: []audit.Sample{}, Slow: []audit.SlowStream{}}
 	if p == nil {
 		return about
 	}
@@ -76,7 +77,7 @@ func (p *Sampler) About() outbox.About {
 		about.Settings = p.Settings
 	}
 	for _, slow := range p.Streamer.Slow(slowAfter, slowListed) {
-		about.Slow = append(about.Slow, outbox.SlowStream{Stream: slow.Number, For: math.Round(slow.For.Seconds()*10) / 10})
+		about.Slow = append(about.Slow, audit.SlowStream{Stream: slow.Number, For: math.Round(slow.For.Seconds()*10) / 10})
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -23,7 +23,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/internal/testkit"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -698,7 +698,7 @@ func TestWebSocket_AStalledReaderIsEnded(t *testing.T) {
 
 // The record says which topics were followed when.
 func TestWebSocket_AuditFollowsTheTopics(t *testing.T) {
-	n := newNode(t, func(n *node) { n.audit = &outbox.Audit{Pool: n.pool, Node: "n1"} })
+	n := newNode(t, func(n *node) { n.audit = &audit.Recorder{Pool: n.pool, Node: "n1"} })
 	stopped := n.runAudit(t)
 	s := n.socket(t, "topic=a")
 	s.until("outcrier.live")

@@ -5,7 +5,7 @@
 -- the set where the stream is now, and was not in the set where the stream began. The streams
 -- go by these sets themselves. "Sent" means written to the connection.
 --
--- Rows are written in batches off the path, see outbox.Audit. The row of an open stream is
+-- Rows are written in batches off the path, see package outbox/audit. The row of an open stream is
 -- renewed some seconds after something was sent, so receipts come that much later; a node
 -- that dies loses its last second of them. The events of a write that broke may have arrived:
 -- they count as sent, "perhaps".

@@ -19,6 +19,7 @@ import (
 	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -492,8 +493,8 @@ func TestRoles_ServerServes(t *testing.T) {
 	}
 	group.Go(func() { _ = tail.Run(ctx) })
 	group.Go(func() { _ = outbox.Schedule{Pool: pool, Log: log}.Run(ctx) })
-	audit := &outbox.Audit{Pool: pool, Keys: tail.Keys, Node: "n", Log: log}
-	group.Go(func() { _ = audit.Run(ctx) })
+	recorder := &audit.Recorder{Pool: pool, Keys: tail.Keys, Node: "n", Log: log}
+	group.Go(func() { _ = recorder.Run(ctx) })
 	start := within(t, started)
 	awaitListen := func() {
 		t.Helper()
@@ -581,7 +582,7 @@ func TestRoles_ServerServes(t *testing.T) {
 	if got := strings.Join(replayed, " "); got != "present written due woken posted" {
 		t.Errorf("replayed are %s", got)
 	}
-	record := audit.Opened(outbox.StreamOpened{Subject: "ann", Filter: outbox.Filter{Topics: []outbox.Pattern{"*"}}, From: earliest})
+	record := recorder.Opened(audit.Stream{Subject: "ann", Filter: outbox.Filter{Topics: []outbox.Pattern{"*"}}, From: earliest})
 	record.Progress(now, len(replayed), now.EventID)
 	record.Closed("left")
 	auditor := connect(t, g.reader)

@@ -10,6 +10,9 @@
 //
 // An application that appends needs Append, the types above and [Refused], which explains why
 // an event was not stored; the rest is for nodes. The package needs no module but pgx.
+// Beneath it are outbox/audit, the record of streams and of admins; outbox/admin, for people
+// who run an outbox; and outbox/catalogue, the types of events.
+//
 // Package outbox/jsonschema, imported for that alone, holds payloads to the catalogue's
 // schemas, and outbox/opentelemetry has appends take part in traces.
 //

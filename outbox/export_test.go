@@ -62,9 +62,6 @@ func (l Listener) Channel() string { return l.channel }
 // Like is the pattern as Postgres gets it.
 func (p Pattern) Like() string { return p.like() }
 
-// Bounds are those of the topics that Postgres lists for the pattern.
-func (p Pattern) Bounds() (low, high string, bounded bool) { return p.bounds() }
-
 // ReadOnce is one read of a tail, as for few events or for many.
 func ReadOnce(ctx context.Context, conn *pgx.Conn, from position.Position, few, around bool, deliver func(Read)) (to position.Position, xip []uint64, err error) {
 	to, s, err := read(ctx, database.DB{Querier: conn, Schema: DefaultSchema}, from, few, around, nil, func(r Read) error { deliver(r); return nil })
@@ -82,23 +79,8 @@ var ErrReset = errReset
 // ReadKeysEvery has the tail read the keys of positions so often.
 func (t *Tail) ReadKeysEvery(d time.Duration) { t.keysEvery = d }
 
-// SearchFor has a page of a search take no longer than about d.
-func (a *Admin) SearchFor(d time.Duration) { a.searchTime = d }
-
-// Busy returns when no turn is left.
-func (a *Admin) Busy() {
-	for len(a.turns) < cap(a.turns) {
-		time.Sleep(time.Millisecond)
-	}
-}
-
 // ArrayLiteral is how AppendSQL hands texts over.
 var ArrayLiteral = arrayLiteral
-
-// TrendOfBlocks is Trend with another size of its sample.
-func (a *Admin) TrendOfBlocks(ctx context.Context, s TrendSearch, blocks float64) (Trend, error) {
-	return a.trend(ctx, s, blocks)
-}
 
 // Read has a search read at most so many ids.
 func (m *Times) Read(ids int64) { m.most = ids }

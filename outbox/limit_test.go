@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -49,10 +50,10 @@ func TestUpkeep_WaitsForNoStatementForEver(t *testing.T) {
 	}
 	t.Cleanup(pool.Close)
 	ctx, cancel := context.WithCancel(context.Background())
-	audit := &outbox.Audit{Pool: pool, Keys: position.NewKeys(), Node: "node"}
+	recorder := &audit.Recorder{Pool: pool, Keys: position.NewKeys(), Node: "node"}
 	var running sync.WaitGroup
-	running.Go(func() { _ = audit.Run(ctx) })
-	audit.Opened(outbox.StreamOpened{}).Closed("left")
+	running.Go(func() { _ = recorder.Run(ctx) })
+	recorder.Opened(audit.Stream{}).Closed("left")
 	eventually(t, func() bool {
 		statements.mu.Lock()
 		defer statements.mu.Unlock()

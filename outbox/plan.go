@@ -53,7 +53,7 @@ func newPlan(ctx context.Context, q database.DB, filter Filter, after int64) (*p
 			return &plan{low: low, high: high}, nil
 		}
 		if len(filter.Topics) <= mergedTopics {
-			topics, known, err := list(ctx, q, filter.Topics)
+			topics, known, err := database.Topics(ctx, q, filter.Topics)
 			if err != nil {
 				return nil, err
 			}
@@ -76,7 +76,7 @@ func ranges(patterns []Pattern) (low, high []string, bounded bool) {
 	var all []stretch
 	low, high = []string{}, []string{} // of no pattern too
 	for _, p := range patterns {
-		from, to, ok := p.bounds()
+		from, to, ok := p.Bounds()
 		switch {
 		case p.Exact():
 			all = append(all, stretch{string(p), string(p) + "\x01"})

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
@@ -83,22 +81,6 @@ func TestReplay_EveryPlanGivesWhatTheFilterSelects(t *testing.T) {
 	}
 }
 
-// blocks is how many of the database's blocks fn looked at.
-func blocks(t *testing.T, pool *pgxpool.Pool, fn func()) int64 {
-	t.Helper()
-	count := func() int64 {
-		for _, conn := range pool.AcquireAllIdle(t.Context()) { // what they did is counted now
-			sqltest.Exec(t, conn, `SELECT pg_stat_force_next_flush()`)
-			sqltest.Exec(t, conn, `SELECT 1`)
-			conn.Release()
-		}
-		return sqltest.Ask1[int64](t, pool, `SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()`)
-	}
-	before := count()
-	fn()
-	return count() - before
-}
-
 // A page costs about as much as it returns, whatever others were sent: a page of 20
 // events on 20 topics among 60,000, of a time, and of events that were sent to nobody.
 // Scans by id go by pages.
@@ -136,7 +118,7 @@ func TestReplay_CostsWhatItReturns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	whole := blocks(t, pool, read([]outbox.Pattern{"**"}, 2000))
+	whole := sqltest.Blocks(t, pool, read([]outbox.Pattern{"**"}, 2000))
 	t.Logf("a page of 2000 events: %d blocks", whole)
 	for name, test := range map[string]struct {
 		read func()
@@ -150,7 +132,7 @@ func TestReplay_CostsWhatItReturns(t *testing.T) {
 		"an hour, again":         {before, 2 * whole},
 	} {
 		test.read() // plans, and fills caches
-		if got := blocks(t, pool, test.read); got > test.most {
+		if got := sqltest.Blocks(t, pool, test.read); got > test.most {
 			t.Errorf("%s: %d blocks, want %d at most", name, got, test.most)
 		} else {
 			t.Logf("%s: %d blocks", name, got)

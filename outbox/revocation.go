@@ -27,49 +27,20 @@ type Revocation struct {
 	Until *time.Time `json:"until"`
 }
 
-// revocationSQL is for columns of Revocation, in order.
-const revocationSQL = `SELECT revocation, sub, jti, reason, revoked_by, revoked_at, until FROM outcrier.revoked`
-
 // Revocations reads all revocations that still count.
 func Revocations(ctx context.Context, pool *pgxpool.Pool, schema Schema) (list []Revocation, err error) {
+	const presentSQL = `
+SELECT revocation, sub, jti, reason, revoked_by, revoked_at, until FROM outcrier.revoked
+WHERE until IS NULL OR until > clock_timestamp() ORDER BY revocation`
 	ctx, cancel := database.Within(ctx, 10*time.Second)
 	defer cancel()
 	err = database.InPool(ctx, pool, schema, func(q database.DB) error {
-		list, err = rowsOf[Revocation](ctx, q, revocationSQL+` WHERE until IS NULL OR until > clock_timestamp() ORDER BY revocation`)
+		rows, _ := q.Query(ctx, presentSQL) // CollectRows has the error
+		list, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Revocation])
 		return err
 	})
 	if err != nil {
 		return nil, errors.Join(database.Migrated(err), context.Cause(ctx))
 	}
 	return list, nil
-}
-
-// RevocationPage is how many revocations are read at once.
-const RevocationPage = 100
-
-// Revocations reads the newest revocations before an id, those that no longer count too;
-// from the newest on if it is 0.
-func (a *Admin) Revocations(ctx context.Context, before int64) ([]Revocation, error) {
-	return readAll[Revocation](ctx, a, revocationSQL+` WHERE $1 = 0 OR revocation < $1 ORDER BY revocation DESC LIMIT $2`, before, RevocationPage)
-}
-
-// Revoke withdraws tokens; ID and At are drawn by the database. If r is not valid, Refused
-// explains the error.
-func (a *Admin) Revoke(ctx context.Context, r Revocation) (done Revocation, err error) {
-	err = a.change(ctx, func(tx database.DB) error {
-		var id int64
-		if err := tx.QueryRow(ctx, `SELECT outcrier.revoke_as($1, $2, $3, $4, $5)`, r.By, r.Sub, r.JTI, r.Reason, r.Until).Scan(&id); err != nil {
-			return err
-		}
-		rows, err := rowsOf[Revocation](ctx, tx, revocationSQL+` WHERE revocation = $1`, id)
-		if err != nil {
-			return err
-		}
-		if len(rows) != 1 {
-			return pgx.ErrNoRows
-		}
-		done = rows[0]
-		return nil
-	})
-	return done, err
 }

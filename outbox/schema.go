@@ -14,7 +14,7 @@ import (
 type SchemaError struct {
 	Type string
 	// Draft is the index of the draft in the append; -1 when the schema itself is not
-	// valid, which CreateEventType and ChangeEventType refuse.
+	// valid, which package catalogue refuses.
 	Draft int
 	// Path is where in the payload the fault is, a JSON Pointer (RFC 6901): "" is
 	// the payload itself.
@@ -34,18 +34,6 @@ func (e *SchemaError) Error() string {
 	return fmt.Sprintf("%s does not match the schema of type %q: %s", where, e.Type, e.Reason)
 }
 
-// errUnlinked is returned where a program without package jsonschema would have to check a
-// payload: what can't be checked is not stored.
-var errUnlinked = errors.New(`this program can't check JSON Schemas: import _ "github.com/outcrier/outcrier/outbox/jsonschema"`)
-
-// compile compiles a JSON Schema of the catalogue.
-func compile(schema []byte) (plug.Schema, error) {
-	if plug.Compile == nil {
-		return nil, errUnlinked
-	}
-	return plug.Compile(schema)
-}
-
 // schemas are those of one version of the catalogue, compiled.
 type schemas struct {
 	version int64
@@ -57,7 +45,7 @@ type schemas struct {
 // check returns an error for the first draft that does not match its schema.
 func (s *schemas) check(drafts []Draft, payloads []string) error {
 	for i, d := range drafts {
-		if err := s.broken[d.Type]; errors.Is(err, errUnlinked) {
+		if err := s.broken[d.Type]; errors.Is(err, plug.ErrUnlinked) {
 			return fmt.Errorf("type %q has a schema: %w", d.Type, err)
 		} else if err != nil {
 			return &SchemaError{d.Type, i, "", "no payload can: " + err.Error()}
@@ -104,7 +92,7 @@ func learn(rows []schemaRow) *schemas {
 		if r.kind == nil {
 			continue
 		}
-		schema, err := compile(r.schema)
+		schema, err := plug.Compiled(r.schema)
 		if err != nil {
 			learnt.broken[*r.kind] = err
 			continue

@@ -13,6 +13,8 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	_ "github.com/outcrier/outcrier/outbox/jsonschema"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
@@ -147,7 +149,7 @@ func TestAppend_OfManyNamesTheOneThatDoesNotPass(t *testing.T) {
 
 func TestCatalogue_RefusesWhatDoesNotCompile(t *testing.T) {
 	pool := outboxtest.New(t)
-	admin := outbox.NewAdmin(pool)
+	a := admin.New(pool)
 	for schema, says := range map[string]string{
 		`{"type": "objekt"}`:                         "type",
 		`{"$ref": "http://127.0.0.1:1/schema.json"}`: "nothing is loaded",
@@ -160,27 +162,27 @@ func TestCatalogue_RefusesWhatDoesNotCompile(t *testing.T) {
 		`7`:                                          "compile",
 		`{"title": "` + strings.Repeat("x", 1<<16) + `"}`: "at most 65536 bytes",
 	} {
-		_, err := admin.CreateEventType(t.Context(), outbox.EventType{Type: "t", Title: "T", Severity: "info", Action: "none", PayloadSchema: json.RawMessage(schema)})
+		_, err := a.CreateEventType(t.Context(), catalogue.EventType{Type: "t", Title: "T", Severity: "info", Action: "none", PayloadSchema: json.RawMessage(schema)})
 		if reason, refused := outbox.Refused(err); !refused || !strings.Contains(reason, says) {
 			t.Errorf("%.60s: %v", schema, err)
 		}
 	}
 	for _, c := range []struct {
-		t    outbox.EventType
+		t    catalogue.EventType
 		says string
 	}{
-		{outbox.EventType{Type: "outcrier.x", Title: "T", Severity: "info", Action: "none"}, "outcrier."},
-		{outbox.EventType{Type: "t", Severity: "info", Action: "none"}, "title"},
-		{outbox.EventType{Type: "t", Title: "T", Severity: "fatal", Action: "none"}, "info, warning and error"},
-		{outbox.EventType{Type: "t", Title: "T", Severity: "info", Action: "Run!"}, "refresh"},
-		{outbox.EventType{Type: "t", Title: "T", Severity: "info", Action: "none", Code: new(string)}, "1 to 64"},
+		{catalogue.EventType{Type: "outcrier.x", Title: "T", Severity: "info", Action: "none"}, "outcrier."},
+		{catalogue.EventType{Type: "t", Severity: "info", Action: "none"}, "title"},
+		{catalogue.EventType{Type: "t", Title: "T", Severity: "fatal", Action: "none"}, "info, warning and error"},
+		{catalogue.EventType{Type: "t", Title: "T", Severity: "info", Action: "Run!"}, "refresh"},
+		{catalogue.EventType{Type: "t", Title: "T", Severity: "info", Action: "none", Code: new(string)}, "1 to 64"},
 	} {
-		_, err := admin.CreateEventType(t.Context(), c.t)
+		_, err := a.CreateEventType(t.Context(), c.t)
 		if reason, refused := outbox.Refused(err); !refused || !strings.Contains(reason, c.says) {
 			t.Errorf("%+v: %q", c.t, reason)
 		}
 	}
-	if list, err := (outbox.Catalogue{Pool: pool}).List(t.Context()); err != nil || len(list) != 8 {
+	if list, err := (catalogue.Catalogue{Pool: pool}).List(t.Context()); err != nil || len(list) != 8 {
 		t.Errorf("%d types, %v", len(list), err)
 	}
 	// A bad schema that was stored another way is reported by the append.

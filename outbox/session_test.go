@@ -15,6 +15,9 @@ import (
 
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
+	"github.com/outcrier/outcrier/outbox/audit"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
@@ -129,39 +132,39 @@ func work(t *testing.T, url string, schema outbox.Schema) {
 		t.Errorf("%+v", survey)
 	}
 
-	audit := &outbox.Audit{Pool: pool, Schema: schema, Node: "nœud", Log: log}
-	record := audit.Opened(outbox.StreamOpened{Subject: "änn", ClientAddress: "192.0.2.1", Filter: sqltest.All("é/**"), From: start})
+	recorder := &audit.Recorder{Pool: pool, Schema: schema, Node: "nœud", Log: log}
+	record := recorder.Opened(audit.Stream{Subject: "änn", ClientAddress: "192.0.2.1", Filter: sqltest.All("é/**"), From: start})
 	record.Progress(w, 1, ids[0])
 	record.Closed("left")
-	must("audit", audit.Turn(ctx))
-	admin := outbox.NewAdmin(pool)
-	admin.Schema = schema
-	receipts, err := admin.Receipts(ctx, ids[0], 0, 0)
+	must("audit", recorder.Turn(ctx))
+	a := admin.New(pool)
+	a.Schema = schema
+	receipts, err := a.Receipts(ctx, ids[0], 0, 0)
 	must("receipts", err)
 	if len(receipts) != 1 || receipts[0].Subject != "änn" {
 		t.Errorf("%+v", receipts)
 	}
-	found, err := admin.Search(ctx, outbox.Search{Text: "漢字 🎈", Topic: "é/*", From: time.Now().Add(-time.Hour), Limit: 10})
+	found, err := a.Search(ctx, admin.Search{Text: "漢字 🎈", Topic: "é/*", From: time.Now().Add(-time.Hour), Limit: 10})
 	must("search", err)
-	detail, is, err := admin.Event(ctx, ids[0])
+	detail, is, err := a.Event(ctx, ids[0])
 	must("event", err)
 	if len(found.Events) != 1 || !is || detail.Payload != payload || !strings.Contains(detail.SQL, schema.SQL("FROM outcrier.history")) {
 		t.Errorf("%+v, %+v", found, detail)
 	}
-	overview, err := admin.Overview(ctx)
+	overview, err := a.Overview(ctx)
 	must("overview", err)
 	if len(overview.Topics) != 2 || len(overview.Nodes) != 1 {
 		t.Errorf("%+v", overview)
 	}
 	must("retention", outbox.Retention{Pool: pool, Schema: schema, Keep: time.Hour, Rules: []outbox.RetentionRule{{Pattern: "x/**", Keep: time.Hour}}, Log: log}.Turn(ctx))
-	catalogue := outbox.Catalogue{Pool: pool, Schema: schema}
-	_, err = catalogue.Edit(ctx, false, func(types []outbox.EventType) ([]outbox.EventType, error) {
-		return append(types, outbox.EventType{Type: "größe", Title: "Größe", PayloadSchema: []byte(`{"required": ["漢字"]}`)}), nil
+	entries := catalogue.Catalogue{Pool: pool, Schema: schema}
+	_, err = entries.Edit(ctx, false, func(types []catalogue.EventType) ([]catalogue.EventType, error) {
+		return append(types, catalogue.EventType{Type: "größe", Title: "Größe", PayloadSchema: []byte(`{"required": ["漢字"]}`)}), nil
 	})
 	must("edit the catalogue", err)
-	types, err := catalogue.List(ctx)
+	types, err := entries.List(ctx)
 	must("list the catalogue", err)
-	if !slices.ContainsFunc(types, func(e outbox.EventType) bool { return e.Title == "Größe" }) {
+	if !slices.ContainsFunc(types, func(e catalogue.EventType) bool { return e.Title == "Größe" }) {
 		t.Errorf("%+v", types)
 	}
 	err = outbox.InTransaction(ctx, pool, func(tx pgx.Tx) error {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
@@ -91,8 +92,8 @@ func TestTail_ForgetsWhatIsChanged(t *testing.T) {
 					t.Errorf("%v: %+v, %v", filter.Topics, page.Events, err)
 				}
 			}
-			found, err := outbox.NewAdmin(pool).Search(t.Context(), outbox.Search{Limit: 100})
-			if err != nil || slices.ContainsFunc(found.Events, func(e outbox.Hit) bool { return e.Topic == "" }) {
+			found, err := admin.New(pool).Search(t.Context(), admin.Search{Limit: 100})
+			if err != nil || slices.ContainsFunc(found.Events, func(e admin.Hit) bool { return e.Topic == "" }) {
 				t.Errorf("%+v, %v", found.Events, err)
 			}
 		})

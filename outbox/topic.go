@@ -165,6 +165,20 @@ func (p Pattern) like() string {
 
 var likeReplacer = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`)
 
+// Bounds returns a range of topics, in the order of bytes, that has all topics of the
+// pattern: from low on and below high. A pattern that begins with "*" has none.
+func (p Pattern) Bounds() (low, high string, bounded bool) {
+	head, _, _ := strings.Cut(string(p), "*")
+	if head == "" {
+		return "", "", false
+	}
+	stem := strings.TrimSuffix(head, "/")
+	if strings.HasSuffix(string(p), "/**") && len(p) == len(head)+2 {
+		return stem, stem + "0", true // which follows "/"
+	}
+	return head, stem + "0", true
+}
+
 // Filter selects the events of one reader.
 type Filter struct {
 	// Topics are the selected topics. None selects nothing.

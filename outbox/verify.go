@@ -144,7 +144,7 @@ func missed(ctx context.Context, q database.DB, p position.Position, topics []Pa
 	}
 	exact, bounded, low, high, unbounded := []string{}, []string{}, []string{}, []string{}, []string{}
 	for _, pattern := range topics {
-		from, to, ok := pattern.bounds()
+		from, to, ok := pattern.Bounds()
 		switch {
 		case pattern.Exact():
 			exact = append(exact, string(pattern))

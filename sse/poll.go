@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
@@ -145,7 +146,7 @@ func (p *poll) record(to position.Position) (sent func(whole bool)) {
 
 // Sending notes that an answer with events is about to be sent, for its record, and returns
 // the function to call when it was, whole or not.
-func Sending(record *outbox.StreamRecord, to position.Position, events int, last int64) (sent func(whole bool)) {
+func Sending(record *audit.StreamRecord, to position.Position, events int, last int64) (sent func(whole bool)) {
 	record.Perhaps(to, events, last)
 	return func(whole bool) {
 		if !whole {

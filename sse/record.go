@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -14,7 +15,7 @@ import (
 // recorded is the part of a writer that keeps its record for the audit, updated now and
 // then, and at the end. A stream without a record keeps none.
 type recorded struct {
-	record *outbox.StreamRecord
+	record *audit.StreamRecord
 	// number is the record's; writing is since when a write has been waiting for the
 	// reader, since the pool began, or 0. Anybody may read both.
 	number, writing atomic.Int64

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
 )
@@ -18,12 +19,12 @@ import (
 // records is an audit, and the records that it must have written of its streams: from
 // which position, to which, how many events, the last of them, and why it ended.
 type records struct {
-	outbox.Audit
+	audit.Recorder
 	want []string
 }
 
-func (r *records) begin(from position.Position, _ outbox.Filter) *outbox.StreamRecord {
-	return r.Opened(outbox.StreamOpened{From: from})
+func (r *records) begin(from position.Position, _ outbox.Filter) *audit.StreamRecord {
+	return r.Opened(audit.Stream{From: from})
 }
 
 func (r *records) expect(from, to position.Position, events int, last int64, why string) {
@@ -60,10 +61,10 @@ func (r *records) check(t *testing.T) {
 // The record of an open stream is kept up to date, and the events of a write that
 // failed count as perhaps sent; by goroutines and by the pool alike.
 func TestRecord_FollowsWhatIsWritten(t *testing.T) {
-	audit := &records{}
+	recorder := &records{}
 	inBubbleWith(t, 0, func(t *testing.T, s *server) {
 		from := s.at
-		c := s.open(t, Request{Record: audit.begin})
+		c := s.open(t, Request{Record: recorder.begin})
 		s.commit("a", 1)
 		synctest.Wait()
 		time.Sleep(noteEvery + time.Second)
@@ -78,20 +79,20 @@ func TestRecord_FollowsWhatIsWritten(t *testing.T) {
 		if why := <-c.ended; !errors.Is(why, gone) {
 			t.Errorf("it ended with %v", why)
 		}
-		audit.expect(from, s.at, 4, 4, "lost, perhaps from 3")
+		recorder.expect(from, s.at, 4, 4, "lost, perhaps from 3")
 	})
-	audit.check(t)
+	recorder.check(t)
 }
 
 // What a reader has taken but a part of when the server drains was perhaps sent.
 func TestRecord_OfWhatADrainDroppedSaysPerhaps(t *testing.T) {
-	audit := &records{}
+	recorder := &records{}
 	inBubbleWith(t, 0, func(t *testing.T, s *server) {
 		if !s.parks {
 			return // the others wait for their readers
 		}
 		from := s.at
-		c := s.open(t, Request{Record: audit.begin})
+		c := s.open(t, Request{Record: recorder.begin})
 		time.Sleep(noteEvery)
 		s.commit("a", 1)
 		synctest.Wait()
@@ -103,18 +104,18 @@ func TestRecord_OfWhatADrainDroppedSaysPerhaps(t *testing.T) {
 		if why := <-c.ended; !errors.Is(why, ErrDraining) {
 			t.Errorf("it ended with %v", why)
 		}
-		audit.expect(from, s.at, 2, 2, "drain, perhaps from 1")
+		recorder.expect(from, s.at, 2, 2, "drain, perhaps from 1")
 	})
-	audit.check(t)
+	recorder.check(t)
 }
 
 // A reader that gets a gap has no receipts for the events in it: a stream, and a poll
 // whose replay is overtaken.
 func TestRecord_LeavesOutWhatAGapJumpsOver(t *testing.T) {
-	audit := &records{}
+	recorder := &records{}
 	lost := func(position.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory} }
 	fromTable(t, func(t *testing.T, s *server) {
-		c := s.open(t, Request{Record: audit.begin})
+		c := s.open(t, Request{Record: recorder.begin})
 		s.commit("a", 1)
 		synctest.Wait()
 		// A failover has lost commits, and the history goes on.
@@ -125,7 +126,7 @@ func TestRecord_LeavesOutWhatAGapJumpsOver(t *testing.T) {
 		behind := s.at
 		s.tail(outbox.Event{ID: 8, XID: 10, Topic: "a", Type: "test.added", CreatedAt: epoch})
 		c.next()
-		audit.expect(behind, s.at, 2, 8, "left")
+		recorder.expect(behind, s.at, 2, 8, "left")
 		_ = c.end()
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -137,12 +138,12 @@ func TestRecord_LeavesOutWhatAGapJumpsOver(t *testing.T) {
 			s.tail(outbox.Event{ID: 8, XID: 10, Topic: "a", Type: "test.added", CreatedAt: epoch})
 			return outbox.ErrTrimmed
 		}
-		polled, err := s.Poll(t.Context(), Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, From: From{Earliest: true}, Record: audit.begin}, 10, 0)
+		polled, err := s.Poll(t.Context(), Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, From: From{Earliest: true}, Record: recorder.begin}, 10, 0)
 		if err != nil || len(polled.Events) != 1 || polled.Gap == nil {
 			t.Errorf("%d events, gap %v, %v", len(polled.Events), polled.Gap, err)
 		}
 		polled.Sending()(true)
-		audit.expect(behind, s.at, 1, 8, "polled")
+		recorder.expect(behind, s.at, 1, 8, "polled")
 	})
-	audit.check(t)
+	recorder.check(t)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/outage"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
@@ -83,7 +84,7 @@ type Request struct {
 	Reserve func(bytes int) bool
 	// Record, when not nil, begins the audit's record of the stream: from is the reader's
 	// position before it. It is called again when the topics change.
-	Record func(from position.Position, filter outbox.Filter) *outbox.StreamRecord
+	Record func(from position.Position, filter outbox.Filter) *audit.StreamRecord
 	// Change handles a message of a WebSocket's client whose stream follows topics. It
 	// returns the topics to follow from then on, and the refusals.
 	Change func(ctx context.Context, change Change, topics []outbox.Pattern) ([]outbox.Pattern, []wire.Refused)

@@ -15,7 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/units"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 )
 
 // auditVerifyConfig is the settings of "outcrier audit verify".
@@ -62,7 +62,7 @@ Each line has a cursor. To go on behind a line elsewhere, give its cursor as --s
 func (c *auditVerifyConfig) check(r *report) {
 	c.required(r)
 	for _, head := range c.Heads {
-		if _, err := outbox.ParseAuditHead(head); err != nil {
+		if _, err := audit.ParseHead(head); err != nil {
 			r.reject("head", "%v", err)
 		}
 	}
@@ -79,34 +79,34 @@ func (c *auditExportConfig) check(r *report) {
 }
 
 // begins is where the export begins.
-func (c *auditExportConfig) begins(now time.Time) (outbox.AuditCursor, error) {
+func (c *auditExportConfig) begins(now time.Time) (audit.Cursor, error) {
 	if c.Since == "" {
-		return outbox.AuditCursor{}, nil
+		return audit.Cursor{}, nil
 	}
 	if back, err := units.Duration(c.Since); err == nil && back > 0 {
-		return outbox.AuditCursor{RecordedAt: now.Add(-back)}, nil
+		return audit.Cursor{RecordedAt: now.Add(-back)}, nil
 	}
 	if at, err := time.Parse(time.RFC3339Nano, c.Since); err == nil {
-		return outbox.AuditCursor{RecordedAt: at}, nil
+		return audit.Cursor{RecordedAt: at}, nil
 	}
-	return outbox.ParseAuditCursor(c.Since)
+	return audit.ParseCursor(c.Since)
 }
 
 // withAudit calls fn with the audit.
-func (d DatabaseSettings) withAudit(fn func(outbox.AuditChain) error) error {
-	return d.withPool(func(pool *pgxpool.Pool) error { return fn(outbox.AuditChain{Pool: pool, Schema: d.Schema}) })
+func (d DatabaseSettings) withAudit(fn func(audit.Chain) error) error {
+	return d.withPool(func(pool *pgxpool.Pool) error { return fn(audit.Chain{Pool: pool, Schema: d.Schema}) })
 }
 
 func (c auditVerifyConfig) Run(ctx context.Context, p process) error {
-	heads := make([]outbox.AuditLink, 0, len(c.Heads))
+	heads := make([]audit.Link, 0, len(c.Heads))
 	for _, text := range c.Heads {
-		head, err := outbox.ParseAuditHead(text)
+		head, err := audit.ParseHead(text)
 		if err != nil {
 			return err
 		}
 		heads = append(heads, head)
 	}
-	return c.withAudit(func(chain outbox.AuditChain) error {
+	return c.withAudit(func(chain audit.Chain) error {
 		found, err := chain.Verify(ctx, heads...)
 		if err != nil {
 			return err
@@ -141,7 +141,7 @@ type unverified struct {
 	Since   *time.Time `json:"since"`
 }
 
-func newVerified(found outbox.AuditVerified) verified {
+func newVerified(found audit.Verified) verified {
 	v := verified{
 		Faults: append([]string{}, found.Faults...), Days: len(found.Days), Records: found.Records,
 		Unchained: newUnverified(found.Unchained), OpenStreams: newUnverified(found.Open),
@@ -155,7 +155,7 @@ func newVerified(found outbox.AuditVerified) verified {
 	return v
 }
 
-func newUnverified(u outbox.AuditUnverified) unverified {
+func newUnverified(u audit.Unverified) unverified {
 	if u.Since.IsZero() {
 		return unverified{Records: u.Records}
 	}
@@ -212,9 +212,9 @@ func (c auditExportConfig) Run(ctx context.Context, p process) error {
 		out = file
 	}
 	buffered := bufio.NewWriter(out)
-	err = c.withAudit(func(chain outbox.AuditChain) error {
-		return chain.Export(ctx, after, c.Until, func(r outbox.AuditRecord) error {
-			cursor := outbox.AuditCursor{RecordedAt: r.RecordedAt, Kind: r.Kind, Key: r.Key}
+	err = c.withAudit(func(chain audit.Chain) error {
+		return chain.Export(ctx, after, c.Until, func(r audit.Record) error {
+			cursor := audit.Cursor{RecordedAt: r.RecordedAt, Kind: r.Kind, Key: r.Key}
 			line, err := json.Marshal(auditLine{cursor.String(), r.RecordedAt.UTC(), r.Kind, r.Key, r.Record})
 			if err != nil {
 				return err
@@ -228,7 +228,7 @@ func (c auditExportConfig) Run(ctx context.Context, p process) error {
 
 // lastCursor finds the cursor of a file's last whole line, and removes the text after
 // it, the beginning of a line that a crash has cut in two.
-func lastCursor(file *os.File) (cursor outbox.AuditCursor, err error) {
+func lastCursor(file *os.File) (cursor audit.Cursor, err error) {
 	size, err := file.Seek(0, io.SeekEnd)
 	if err != nil {
 		return cursor, err
@@ -259,6 +259,6 @@ func lastCursor(file *os.File) (cursor outbox.AuditCursor, err error) {
 		if err := json.Unmarshal(tail[previous:end], &line); err != nil {
 			return cursor, fmt.Errorf("its last line is not of an export: %w", err)
 		}
-		return outbox.ParseAuditCursor(line.Cursor)
+		return audit.ParseCursor(line.Cursor)
 	}
 }

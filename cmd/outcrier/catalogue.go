@@ -12,7 +12,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 )
 
 // catalogueListConfig is the settings of "outcrier catalogue list".
@@ -118,18 +118,18 @@ func (c *catalogueSetConfig) check(r *report) {
 }
 
 // withCatalogue calls fn with the catalogue.
-func (d DatabaseSettings) withCatalogue(fn func(outbox.Catalogue) error) error {
-	return d.withPool(func(pool *pgxpool.Pool) error { return fn(outbox.Catalogue{Pool: pool, Schema: d.Schema}) })
+func (d DatabaseSettings) withCatalogue(fn func(catalogue.Catalogue) error) error {
+	return d.withPool(func(pool *pgxpool.Pool) error { return fn(catalogue.Catalogue{Pool: pool, Schema: d.Schema}) })
 }
 
 // entries is the catalogue as JSON.
 type entries struct {
-	Types []outbox.EventType `json:"types"`
+	Types []catalogue.EventType `json:"types"`
 }
 
 func (c catalogueListConfig) Run(ctx context.Context, p process) error {
-	return c.withCatalogue(func(catalogue outbox.Catalogue) error {
-		types, err := catalogue.List(ctx)
+	return c.withCatalogue(func(stored catalogue.Catalogue) error {
+		types, err := stored.List(ctx)
 		if err != nil {
 			return err
 		}
@@ -148,10 +148,10 @@ func printJSON(w io.Writer, value any) error {
 }
 
 func (c catalogueSetConfig) Run(ctx context.Context, p process) error {
-	var whole *outbox.EventType
+	var whole *catalogue.EventType
 	var err error
 	if c.JSON {
-		if whole, err = readStdin[outbox.EventType](p.input(ctx, "the entry as JSON"), "an entry, like "+exampleEntry); err != nil {
+		if whole, err = readStdin[catalogue.EventType](p.input(ctx, "the entry as JSON"), "an entry, like "+exampleEntry); err != nil {
 			return err
 		}
 		c.Type = whole.Type
@@ -162,10 +162,10 @@ func (c catalogueSetConfig) Run(ctx context.Context, p process) error {
 		}
 		c.PayloadSchema = string(*schema)
 	}
-	return c.edit(ctx, p, func(types []outbox.EventType) ([]outbox.EventType, error) {
-		i := slices.IndexFunc(types, func(t outbox.EventType) bool { return t.Type == c.Type })
+	return c.edit(ctx, p, func(types []catalogue.EventType) ([]catalogue.EventType, error) {
+		i := slices.IndexFunc(types, func(t catalogue.EventType) bool { return t.Type == c.Type })
 		if i < 0 {
-			i, types = len(types), append(types, outbox.EventType{Type: c.Type})
+			i, types = len(types), append(types, catalogue.EventType{Type: c.Type})
 		}
 		if whole != nil {
 			types[i] = *whole
@@ -180,7 +180,7 @@ func (c catalogueSetConfig) Run(ctx context.Context, p process) error {
 }
 
 // apply changes the fields of an entry that are set, and removes those to be cleared.
-func (c catalogueSetConfig) apply(t *outbox.EventType) {
+func (c catalogueSetConfig) apply(t *catalogue.EventType) {
 	for field, text := range map[*string]string{&t.Title: c.Title, &t.Description: c.Description, &t.Severity: c.Severity, &t.Action: c.Action} {
 		if text != "" {
 			*field = text
@@ -205,8 +205,8 @@ func (c catalogueSetConfig) apply(t *outbox.EventType) {
 }
 
 func (c catalogueRemoveConfig) Run(ctx context.Context, p process) error {
-	return c.edit(ctx, p, func(types []outbox.EventType) ([]outbox.EventType, error) {
-		kept := slices.DeleteFunc(slices.Clone(types), func(t outbox.EventType) bool { return t.Type == c.Type })
+	return c.edit(ctx, p, func(types []catalogue.EventType) ([]catalogue.EventType, error) {
+		kept := slices.DeleteFunc(slices.Clone(types), func(t catalogue.EventType) bool { return t.Type == c.Type })
 		if len(kept) == len(types) {
 			return nil, fmt.Errorf("the catalogue has no type %q; outcrier catalogue list shows those that it has", c.Type)
 		}
@@ -215,13 +215,13 @@ func (c catalogueRemoveConfig) Run(ctx context.Context, p process) error {
 }
 
 func (c catalogueExportConfig) Run(ctx context.Context, p process) error {
-	return c.withCatalogue(func(catalogue outbox.Catalogue) error {
-		types, err := catalogue.List(ctx)
+	return c.withCatalogue(func(stored catalogue.Catalogue) error {
+		types, err := stored.List(ctx)
 		if err != nil {
 			return err
 		}
 		type entry struct {
-			outbox.EventType
+			catalogue.EventType
 			UpdatedAt *string `json:"updated_at,omitempty"` // hides the other
 		}
 		all := []entry{}
@@ -240,13 +240,13 @@ func (c catalogueImportConfig) Run(ctx context.Context, p process) error {
 	if given.Types == nil {
 		return errors.New(`standard input has no "types": want {"types": [` + exampleEntry + `, …]}, as export prints it`)
 	}
-	return c.withCatalogue(func(catalogue outbox.Catalogue) error {
-		changes, err := catalogue.Edit(ctx, c.DryRun, func(types []outbox.EventType) ([]outbox.EventType, error) {
+	return c.withCatalogue(func(stored catalogue.Catalogue) error {
+		changes, err := stored.Edit(ctx, c.DryRun, func(types []catalogue.EventType) ([]catalogue.EventType, error) {
 			if c.Prune {
 				return given.Types, nil
 			}
-			kept := slices.DeleteFunc(types, func(t outbox.EventType) bool {
-				return slices.ContainsFunc(given.Types, func(g outbox.EventType) bool { return g.Type == t.Type })
+			kept := slices.DeleteFunc(types, func(t catalogue.EventType) bool {
+				return slices.ContainsFunc(given.Types, func(g catalogue.EventType) bool { return g.Type == t.Type })
 			})
 			return append(kept, given.Types...), nil
 		})
@@ -258,9 +258,9 @@ func (c catalogueImportConfig) Run(ctx context.Context, p process) error {
 }
 
 // edit changes the catalogue, and prints the changes.
-func (d DatabaseSettings) edit(ctx context.Context, p process, wanted func([]outbox.EventType) ([]outbox.EventType, error)) error {
-	return d.withCatalogue(func(catalogue outbox.Catalogue) error {
-		changes, err := catalogue.Edit(ctx, false, wanted)
+func (d DatabaseSettings) edit(ctx context.Context, p process, wanted func([]catalogue.EventType) ([]catalogue.EventType, error)) error {
+	return d.withCatalogue(func(stored catalogue.Catalogue) error {
+		changes, err := stored.Edit(ctx, false, wanted)
 		if err != nil {
 			return err
 		}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/mattn/go-runewidth"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -136,7 +136,7 @@ func TestCatalogue_IsKeptAsAFile(t *testing.T) {
 
 func TestEntries_AreATableOnATerminal(t *testing.T) {
 	code := "TRADE-1"
-	types := []outbox.EventType{
+	types := []catalogue.EventType{
 		{Type: "trade.executed", Code: &code, Title: strings.Repeat("咖啡 ", 60), Severity: "info", Action: "show_details", PayloadSchema: json.RawMessage(`{}`)},
 		{Type: strings.Repeat("long.", 20), Title: "\x1b[31mred", Severity: "error", Action: "none"},
 	}

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 )
 
 // catalogueTypesConfig is the settings of "outcrier catalogue types".
@@ -38,8 +38,8 @@ func (c catalogueTypesConfig) Run(ctx context.Context, p process) error {
 		}
 		return printTypeScript(p.stdout, c.Name, given.Types)
 	}
-	return c.withCatalogue(func(catalogue outbox.Catalogue) error {
-		types, err := catalogue.List(ctx)
+	return c.withCatalogue(func(stored catalogue.Catalogue) error {
+		types, err := stored.List(ctx)
 		if err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (c catalogueTypesConfig) Run(ctx context.Context, p process) error {
 
 // printTypeScript prints an interface with the payload of each type of event, for the
 // module's connect.
-func printTypeScript(w io.Writer, name string, types []outbox.EventType) error {
+func printTypeScript(w io.Writer, name string, types []catalogue.EventType) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "// Written by \"outcrier catalogue types\". Use it as connect<%s>(…).\n\nexport interface %[1]s {\n", name)
 	for _, t := range types {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 )
 
 // typed is a schema, the TypeScript that it becomes, and payloads that it accepts and
@@ -40,9 +40,9 @@ var typed = []struct {
 }
 
 func TestCatalogue_TypesAreThoseOfTheSchemas(t *testing.T) {
-	var types []outbox.EventType
+	var types []catalogue.EventType
 	for _, test := range typed {
-		types = append(types, outbox.EventType{Type: "test." + test.name, Title: "A test", Description: "Of " + test.name + ".", PayloadSchema: json.RawMessage(test.schema)})
+		types = append(types, catalogue.EventType{Type: "test." + test.name, Title: "A test", Description: "Of " + test.name + ".", PayloadSchema: json.RawMessage(test.schema)})
 	}
 	var out bytes.Buffer
 	if err := printTypeScript(&out, "Events", types); err != nil {

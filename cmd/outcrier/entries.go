@@ -7,14 +7,14 @@ import (
 
 	"github.com/mattn/go-runewidth"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 )
 
 var entryColours = map[string]string{"info": green, "warning": yellow, "error": red}
 
 // printTypes prints the catalogue for a person, a type a line: on a terminal as wide as
 // that, with a head and in colour; elsewhere whole and plainly, "-" for empty fields.
-func printTypes(w io.Writer, t *terminal, types []outbox.EventType) error {
+func printTypes(w io.Writer, t *terminal, types []catalogue.EventType) error {
 	rows := [][]string{{"type", "severity", "action", "code", "schema", "title"}}
 	for _, e := range types {
 		code, schema := "-", "-"
@@ -79,7 +79,7 @@ func printTypes(w io.Writer, t *terminal, types []outbox.EventType) error {
 }
 
 // printChanges prints the changes, or those of a dry run, one line per type.
-func printChanges(p process, changes []outbox.TypeChange, would bool) error {
+func printChanges(p process, changes []catalogue.Change, would bool) error {
 	t := terminalOf(p.stdout, p.environ)
 	word := func(colour, text string) string {
 		if would {

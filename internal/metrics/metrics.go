@@ -18,6 +18,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -33,7 +34,7 @@ type Sources struct {
 	// and may take as long as SurveyPatience.
 	Survey func(context.Context) (outbox.Survey, error)
 	// Audit may be nil.
-	Audit func() outbox.AuditStats
+	Audit func() audit.Stats
 	// Keys is the state of the keys that verify tokens.
 	Keys func() auth.Status
 	Log  *slog.Logger
@@ -81,9 +82,9 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	w.routes(c.Refusals, c.Traffic)
 	w.pool(c.Pool())
 	if c.Audit != nil {
-		audit := c.Audit()
-		w.gauge("audit_waiting_streams", "Streams that have ended and are not recorded yet.", float64(audit.Waiting))
-		w.counter("audit_dropped_streams_total", "Streams whose end was not recorded.", audit.Dropped)
+		recorder := c.Audit()
+		w.gauge("audit_waiting_streams", "Streams that have ended and are not recorded yet.", float64(recorder.Waiting))
+		w.counter("audit_dropped_streams_total", "Streams whose end was not recorded.", recorder.Dropped)
 	}
 	w.keys(c.Keys())
 	survey, err := c.survey(c.Sources)

@@ -3,14 +3,14 @@ package tamarind
 import (
 	"testing"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 )
 
 // All types that the demo appends are described, and what somebody has edited is
 // left alone by the next start.
 func TestMigrate_DescribesTypes(t *testing.T) {
 	d := newBusiness(t)
-	catalogue := outbox.Catalogue{Pool: d.pool}
+	entries := catalogue.Catalogue{Pool: d.pool}
 	const edit = `INSERT INTO outcrier.event_type (type, title, action) VALUES ('audit.approved', 'Hurray', 'contact_support')
 		ON CONFLICT (type) DO UPDATE SET title = excluded.title, action = excluded.action`
 	if _, err := d.pool.Exec(t.Context(), edit); err != nil {
@@ -20,7 +20,7 @@ func TestMigrate_DescribesTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	actions := map[string]string{}
-	for _, described := range must[[]outbox.EventType](t)(catalogue.List(t.Context())) {
+	for _, described := range must[[]catalogue.EventType](t)(entries.List(t.Context())) {
 		actions[described.Type] = described.Action
 	}
 	for name, action := range map[string]string{

@@ -3,7 +3,10 @@
 // Its variables are set when the program starts, and nil in a program without the part.
 package plug
 
-import "context"
+import (
+	"context"
+	"errors"
+)
 
 // Schema is a compiled JSON Schema.
 type Schema interface {
@@ -15,6 +18,19 @@ type Schema interface {
 // Compile compiles a JSON Schema of the catalogue. The error says what does not compile,
 // and where.
 var Compile func(schema []byte) (Schema, error)
+
+// ErrUnlinked is returned where a program without package jsonschema would have to check a
+// payload: what can't be checked is not stored.
+var ErrUnlinked = errors.New(`this program can't check JSON Schemas: import _ "github.com/outcrier/outcrier/outbox/jsonschema"`)
+
+// Compiled returns a compiled JSON Schema of the catalogue. The error is ErrUnlinked in a
+// program without the part.
+func Compiled(schema []byte) (Schema, error) {
+	if Compile == nil {
+		return nil, ErrUnlinked
+	}
+	return Compile(schema)
+}
 
 // Begin begins a span for an append where ctx has one. It gets the headers of each draft, and
 // returns those to add to drafts without a traceparent: none without a span. end must be

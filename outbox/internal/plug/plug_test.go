@@ -7,6 +7,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/admin"
+	"github.com/outcrier/outcrier/outbox/catalogue"
 	"github.com/outcrier/outcrier/outbox/internal/plug"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
@@ -37,8 +39,8 @@ func TestAppend_RefusesPayloadsThatTheProgramCannotCheck(t *testing.T) {
 	if err := pool.QueryRow(t.Context(), `SELECT array_agg(type) FROM outcrier.event`).Scan(&kinds); err != nil || len(kinds) != 1 || kinds[0] != "free" {
 		t.Errorf("stored: %q, %v", kinds, err)
 	}
-	entry := outbox.EventType{Type: "new", Title: "New", Severity: "info", Action: "none", PayloadSchema: []byte(`true`)}
-	if _, err := outbox.NewAdmin(pool).CreateEventType(t.Context(), entry); err == nil || !strings.Contains(err.Error(), "import _") {
+	entry := catalogue.EventType{Type: "new", Title: "New", Severity: "info", Action: "none", PayloadSchema: []byte(`true`)}
+	if _, err := admin.New(pool).CreateEventType(t.Context(), entry); err == nil || !strings.Contains(err.Error(), "import _") {
 		t.Errorf("an entry with a schema: %v", err)
 	}
 }

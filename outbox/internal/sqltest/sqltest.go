@@ -152,3 +152,19 @@ func Partitions(t testing.TB, pool *pgxpool.Pool, days ...string) {
 		Exec(t, pool, fmt.Sprintf(`CREATE TABLE outcrier."event_%s" PARTITION OF outcrier.event FOR VALUES FROM ('%[1]s 00:00+00') TO ('%[1]s 24:00+00')`, day))
 	}
 }
+
+// Blocks is how many of the database's blocks fn looked at.
+func Blocks(t testing.TB, pool *pgxpool.Pool, fn func()) int64 {
+	t.Helper()
+	count := func() int64 {
+		for _, conn := range pool.AcquireAllIdle(t.Context()) { // what they did is counted now
+			Exec(t, conn, `SELECT pg_stat_force_next_flush()`)
+			Exec(t, conn, `SELECT 1`)
+			conn.Release()
+		}
+		return Ask1[int64](t, pool, `SELECT blks_hit + blks_read FROM pg_stat_database WHERE datname = current_database()`)
+	}
+	before := count()
+	fn()
+	return count() - before
+}

@@ -1,0 +1,81 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// RequestSearch selects requests of admins that the audit has on record. Empty fields
+// select all.
+type RequestSearch struct {
+	// Subject is who asked or acted; one that ends in "*" is the beginning of a subject.
+	Subject string
+	// About is a value of the question or the outcome: a person, a topic, an id.
+	About string
+	// Acts selects what changes something, and exports.
+	Acts bool
+	// Before, when above 0, selects numbers below it.
+	Before int64
+}
+
+// Requested is a request of an admin on record.
+type Requested struct {
+	ID            int64     `json:"id"`
+	RequestedAt   time.Time `json:"requested_at"`
+	Node          string    `json:"node"`
+	Subject       string    `json:"subject"`
+	ClientAddress string    `json:"client_address"`
+	// Request is the method and the route, Question the parameters.
+	Request  string            `json:"request"`
+	Question map[string]string `json:"question"`
+	// Result is "done"; "refused"; "failed" of a read that was not answered; or "perhaps" of
+	// a request whose outcome is not known: it errs on the side of done.
+	Result string `json:"result"`
+	// Status is that of the answer, and Why the reason for one of 400 or more; nil where
+	// there was no answer.
+	Status *int    `json:"status"`
+	Why    *string `json:"why"`
+	// Done has ids, names and numbers of an act; nil where nothing was done.
+	Done json.RawMessage `json:"done"`
+}
+
+// RequestPage is how many requests are read at once.
+const RequestPage = 100
+
+// isRead holds of a request that changes nothing, but for an export.
+const isRead = `request ~ '^(GET|HEAD) ' AND request !~ '/export$'`
+
+// Requests reads what admins asked and did, the newest first.
+func (a *Admin) Requests(ctx context.Context, s RequestSearch) ([]Requested, error) {
+	if err := errors.Join(plainText("subject", s.Subject, 1000), plainText("about", s.About, 1000)); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrSearch, err)
+	}
+	q := new(statement)
+	q.add(`
+SELECT n, requested_at, node, subject, client_address, request, question, CASE
+	WHEN (outcome ->> 'status')::int < 400 THEN 'done'
+	WHEN (outcome ->> 'status')::int < 500 THEN 'refused'
+	WHEN (outcome ->> 'status')::int >= 500 AND ` + isRead + ` THEN 'failed'
+	ELSE 'perhaps' END, (outcome ->> 'status')::int, outcome ->> 'why', outcome -> 'done'
+FROM outcrier.admin_request WHERE true`)
+	if prefix, ok := strings.CutSuffix(s.Subject, "*"); ok {
+		q.add(" AND subject >= ? AND starts_with(subject, ?)", prefix, prefix)
+	} else if s.Subject != "" {
+		q.add(" AND subject = ?", s.Subject)
+	}
+	if s.About != "" {
+		q.add(" AND outcrier.about(question, outcome) @> ARRAY[?::text]", s.About)
+	}
+	if s.Acts {
+		q.add(" AND NOT (" + isRead + ")")
+	}
+	if s.Before > 0 {
+		q.add(" AND n < ?", s.Before)
+	}
+	q.add(" ORDER BY n DESC LIMIT ?", RequestPage)
+	return readAll[Requested](ctx, a, q.sql.String(), q.args...)
+}
