@@ -26,7 +26,7 @@ func TestFiles_NameRealSettingsOnly(t *testing.T) {
 		}
 	}
 	files := []string{"../Dockerfile", "../docker-compose.yml"}
-	for _, pattern := range []string{"compose/*", "kubernetes/*", "systemd/*", "proxies/*[!go]", "helm/outcrier/*.yaml", "helm/outcrier/templates/*"} {
+	for _, pattern := range []string{"compose/*", "kubernetes/*", "systemd/*", "proxies/Caddyfile", "proxies/*.c*", "proxies/*.vcl", "proxies/traefik/*.yaml", "helm/outcrier/*.yaml", "helm/outcrier/templates/*"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil || len(found) == 0 {
 			t.Fatalf("%s: %v, %v", pattern, found, err)

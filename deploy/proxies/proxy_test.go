@@ -23,8 +23,9 @@ import (
 // proxy is one of the configurations, and how to run it.
 type proxy struct {
 	file string
-	// beside is a further file that the configuration names.
-	beside string
+	// beside are further files that the configuration names, each at its path in the
+	// folder of file.
+	beside []string
 	// edit replaces what belongs to one machine, in pairs of old and new text. The
 	// proxy is to listen at address, and dir is a folder with both.crt, both.key and
 	// both.pem. The nodes' addresses are replaced without it.
@@ -39,6 +40,14 @@ type proxy struct {
 }
 
 var proxies = []proxy{nginx, haproxy, caddy, apache, varnish}
+
+// Debian has no Traefik, and to build it takes longer than all tests: where it is installed,
+// OUTCRIER_TRAEFIK is its path.
+func init() {
+	if os.Getenv("OUTCRIER_TRAEFIK") != "" {
+		proxies = append(proxies, traefik)
+	}
+}
 
 var nginx = proxy{
 	file: "nginx.conf",
@@ -87,7 +96,7 @@ var haproxy = proxy{
 
 var apache = proxy{
 	file:   "httpd.conf",
-	beside: "outcrier.asis",
+	beside: []string{"outcrier.asis"},
 	edit: func(address, dir string) []string {
 		return []string{
 			"Listen 443", "Listen " + address,
@@ -116,14 +125,26 @@ var varnish = proxy{
 	},
 }
 
+var traefik = proxy{
+	file:   "traefik/traefik.yaml",
+	beside: []string{"traefik/outcrier.yaml", "traefik/plugins-local/src/away/away.go", "traefik/plugins-local/src/away/.traefik.yml"},
+	edit: func(address, dir string) []string {
+		return []string{
+			":443", address,
+			"/etc/traefik/", dir + "/traefik/",
+			"/etc/ssl/outcrier.crt", dir + "/both.crt",
+			"/etc/ssl/outcrier.key", dir + "/both.key",
+		}
+	},
+	command: func(path, _, _ string) []string {
+		return []string{os.Getenv("OUTCRIER_TRAEFIK"), "--configFile=" + path}
+	},
+}
+
 // start runs the proxy in front of two nodes, which may be one, without rights, and
 // returns its address. more is edited besides.
 func (p proxy) start(t *testing.T, nodes [2]string, more ...string) string {
 	t.Helper()
-	content, err := os.ReadFile(p.file)
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir, address := folder(t), testkit.FreeAddress(t)
 	edits := append(p.edit(address, dir), more...)
 	for i, node := range nodes {
@@ -134,13 +155,13 @@ func (p proxy) start(t *testing.T, nodes [2]string, more ...string) string {
 		}
 		edits = append(edits, before, after)
 	}
-	texts := map[string]string{p.file: string(content)}
-	if p.beside != "" {
-		content, err := os.ReadFile(p.beside)
+	texts := map[string]string{}
+	for _, name := range append([]string{p.file}, p.beside...) {
+		content, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		texts[p.beside] = string(content)
+		texts[name] = string(content)
 	}
 	for i := 0; i < len(edits); i += 2 {
 		found := false
@@ -153,6 +174,9 @@ func (p proxy) start(t *testing.T, nodes [2]string, more ...string) string {
 		}
 	}
 	for name, text := range texts {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -161,6 +185,7 @@ func (p proxy) start(t *testing.T, nodes [2]string, more ...string) string {
 	args := p.command(path, address, dir)
 	name := testkit.Program(t, args[0])
 	cmd := exec.Command(name, args[1:]...)
+	cmd.Dir = filepath.Dir(path)
 	cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_DATA_HOME="+dir)
 	log, err := os.Create(filepath.Join(dir, "output"))
 	if err != nil {

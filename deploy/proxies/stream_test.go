@@ -190,7 +190,9 @@ func TestProxies_HoldNothingBack(t *testing.T) {
 	for _, p := range proxies {
 		t.Run(p.file, func(t *testing.T) {
 			t.Parallel()
-			proxied := ssetest.Open(t, p.start(t, [2]string{n.address, n.also})+path)
+			base := p.start(t, [2]string{n.address, n.also})
+			testkit.Eventually(t, "the proxy has found the node", func() bool { return status(base+"/readyz") == http.StatusOK })
+			proxied := ssetest.Open(t, base+path)
 			proxied.Until("outcrier.hello")
 			proxied.Until("outcrier.live")
 			for i := range 3 {
