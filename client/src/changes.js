@@ -227,7 +227,8 @@ export function changes(self, url, options, sharing, waiting, missed) {
     if (!drop([topic])) return;
     emit('outcrier.refused', { topic, status, detail });
     // What was added does not end the stream.
-    if (!self.topics[0] && first.includes(topic)) fail({ reason: 'refused', status, detail });
+    // Changes that wait beside this one come first, and those of a listener.
+    if (first.includes(topic)) queueMicrotask(() => self.topics[0] || fail({ reason: 'refused', status, detail }));
   }
 
   begin();

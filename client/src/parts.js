@@ -6,14 +6,15 @@
  *
  * @template Part
  * @param {() => Promise<Part>} load
+ * @param {string} [address] the one that the first failure names
  * @returns {() => Promise<Part>}
  */
-export const part = (load) => () =>
+export const part = (load, address) => () =>
   new Promise((resolve, reject) => {
     load().then(resolve, reject);
     AbortSignal.timeout(20_000).onabort = () => reject(new Error('a part of the module did not load within 20 s'));
   }).catch((error) => {
-    const address = error.message.split('imported module: ')[1];
+    address ??= error.message.split('imported module: ')[1];
     if (address) load = () => import(/* @vite-ignore */ /* webpackIgnore: true */ `${address}?${Math.random()}`);
     throw error;
   });

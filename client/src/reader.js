@@ -63,6 +63,7 @@ export function reader(url, options, emit, turn, close) {
   /** @param {import('./changes.js').Change} change */
   function make(change) {
     waiting.push(change);
+    queue ??= []; // also for what has been read already
     // A stream ends for it in any case, and may have the browser's last connection.
     if (self.line?.link.alter) extend().catch(self.line.stop);
     else self.line?.stop();

@@ -36,8 +36,8 @@ export function requests(url, { types = [], token, credentials }) {
 
   async function bearer() {
     if (typeof token !== 'function') return token;
-    tokens ??= Promise.all([parts.tokens(), token()]).then(
-      ([part, first]) => part.tokens(token, first),
+    tokens ??= Promise.all([token(), parts.tokens()]).then(
+      ([first, part]) => part.tokens(token, first),
       (error) => {
         tokens = undefined; // the next attempt asks again
         throw error;

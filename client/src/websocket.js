@@ -8,6 +8,7 @@
  */
 export async function websocket(link, topics, signal, { probe, giveWay }) {
   const token = await link.requests.bearer();
+  signal.throwIfAborted();
   const address = link.requests.address(topics, link.desk.begin());
   address.protocol = address.protocol.replace('http', 'ws');
   /** @type {import('./connection.js').Crowd[]} */

@@ -56,6 +56,11 @@ test('a part that failed to load is asked for again, under another address if th
   const chunk = part(() => Promise.reject(new Error('Loading chunk 5 failed.\n(error: http://127.0.0.1:1/5.js)')));
   await assert.rejects(chunk);
   await assert.rejects(chunk, /Loading chunk/);
+  // Each failure names the address that it was asked under: it does not grow with them.
+  const named = 'error loading dynamically imported module: ';
+  const away = part(() => Promise.reject(new TypeError(`${named}data:text/javascript,throw%20Error('${named.replaceAll(' ', '%20')}'+import.meta.url)//`)));
+  for (let failures = 0; failures < 3; failures++) await assert.rejects(away);
+  await assert.rejects(away, ({ message }) => message.startsWith(named) && message.split('?').length === 2);
   let asked = 0;
   const other = part(async () => { if (!asked++) throw new Error('gone'); return 'it'; });
   await assert.rejects(other);
