@@ -254,7 +254,7 @@ func (h *handlers) whoami(c echo.Context, who identity) error {
 	return h.answer(c, newWhoami(who))
 }
 
-func (h *handlers) overview(c echo.Context, who identity) error {
+func (h *handlers) overview(c echo.Context, who identity) (err error) {
 	if _, err := asked(c); err != nil {
 		return err
 	}
@@ -264,7 +264,8 @@ func (h *handlers) overview(c echo.Context, who identity) error {
 	}
 	// What a transaction runs may have the values of the events that it appends.
 	if slices.ContainsFunc(state.Open, func(open admin.OpenTransaction) bool { return open.Query != nil }) {
-		defer h.noteRead(c, who)()
+		ended := h.noteRead(c, who)
+		defer func() { ended(err) }()
 	}
 	tail := h.TailStatus()
 	answer := Overview{

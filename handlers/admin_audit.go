@@ -66,10 +66,10 @@ func (h *handlers) noteRefusal(c echo.Context, who identity, err error) {
 }
 
 // noteRead records a read of a route that otherwise shows no event. What it returns is called
-// after the answer.
-func (h *handlers) noteRead(c echo.Context, who identity) (ended func()) {
+// after the answer, with the handler's error.
+func (h *handlers) noteRead(c echo.Context, who identity) (ended func(error)) {
 	record := h.Audit.AdminRequest(adminRequest(c, who))
-	return func() { record.Ended(outcome(c, nil)) }
+	return func(err error) { record.Ended(outcome(c, err)) }
 }
 
 func adminRequest(c echo.Context, who identity) audit.AdminRequest {

@@ -60,10 +60,11 @@ func (h *handlers) accounted(next echo.HandlerFunc) echo.HandlerFunc {
 				closeShares(c)
 			}
 		}()
-		err := h.admitted(c)
-		if err == nil {
-			err = next(c)
+		answer := next
+		if verdict := h.admitted(c); verdict != fair.Granted {
+			answer = h.tooLong(c, verdict)
 		}
+		err := answer(c)
 		settled = true
 		if err == nil {
 			settle(c) // an error is answered by answerFault, which settles then
@@ -72,18 +73,15 @@ func (h *handlers) accounted(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// admitted counts a long request.
-func (h *handlers) admitted(c echo.Context) error {
+// admitted counts a long request, and reports whether there is memory for it.
+func (h *handlers) admitted(c echo.Context) fair.Verdict {
 	long := requestBytes(c.Request()) - requestFree
 	if long <= 0 {
-		return nil
+		return fair.Granted
 	}
 	share := h.buffered.Open(h.Access.Proxies.client(c.Request()).key())
 	c.Set(requestKey, share)
-	if verdict := share.Take(long); verdict != fair.Granted {
-		return h.tooLong(c, verdict)
-	}
-	return nil
+	return share.Take(long)
 }
 
 // requestKey is where a request's context has the share of a long request.
@@ -122,18 +120,24 @@ func requestBytes(r *http.Request) (bytes int64) {
 	return bytes
 }
 
-// tooLong refuses a long request that there is no memory for. Over HTTP/2 the answer could
-// wait for its reader together with the request, so there the stream is reset.
-func (h *handlers) tooLong(c echo.Context, verdict fair.Verdict) error {
-	err := h.noRoom(c, verdict)
-	if c.Request().ProtoMajor < 2 {
-		return err
-	}
+// tooLong returns the answer to a long request that there is no memory for; who asks for a
+// stream is told when to come back. Over HTTP/2 any answer could wait for its reader
+// together with the request, so there the stream is reset.
+func (h *handlers) tooLong(c echo.Context, verdict fair.Verdict) echo.HandlerFunc {
+	err, http2, stream := h.noRoom(c, verdict), c.Request().ProtoMajor >= 2, asksForStream(c)
 	var refusal *echo.HTTPError
-	if errors.As(err, &refusal) {
+	if (http2 || stream) && errors.As(err, &refusal) {
 		h.refused(c, refusal.Code, err, fmt.Sprint(refusal.Message))
 	}
-	panic(http.ErrAbortHandler)
+	if http2 {
+		panic(http.ErrAbortHandler)
+	}
+	return h.securityHeaders(h.cors(func(c echo.Context) error {
+		if stream {
+			return turnAway(c, errNoRoomNow, tooManyRetry)
+		}
+		return err
+	}))
 }
 
 // answer is c.JSON within the request's share of memory: an answer is held until its reader

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -21,6 +22,7 @@ import (
 	browser "github.com/outcrier/outcrier/client"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/internal/badnet"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/admin"
 	"github.com/outcrier/outcrier/outbox/catalogue"
@@ -46,7 +48,7 @@ func counted(next http.Handler, open *atomic.Int64) http.Handler {
 func TestAnswers_ThatNobodyReadsEnd(t *testing.T) {
 	var open atomic.Int64
 	n := newNode(t, func(n *node) {
-		n.streamer.Stall, n.admin = time.Second, admin.New(n.pool)
+		n.streamer.Stall, n.admin = 3*time.Second, admin.New(n.pool)
 		n.metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", metricsType)
 			_, _ = w.Write(make([]byte, 1000))
@@ -124,7 +126,7 @@ var unread = map[string]func(t *testing.T, n *node, path string) (leave func()){
 		conn := must(new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(n.url, "http://")))
 		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10) // the kernel holds less than an answer of the tests
 		_ = must(fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: localhost\r\n\r\n", path))
-		_ = conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = conn.SetReadDeadline(time.Now().Add(testkit.Deadline))
 		_ = must(conn.Read(make([]byte, 1))) // it is answered
 		return func() { _ = conn.Close() }
 	},
@@ -133,6 +135,7 @@ var unread = map[string]func(t *testing.T, n *node, path string) (leave func()){
 // forUnread has a node serve both protocols, with little room for what is not read.
 func forUnread(n *node) {
 	n.access.Limits.BufferedPerPrincipal = 1 // room for one body: 256 KiB
+	n.streamer.Stall = 2 * testkit.Deadline  // longer than any test waits
 	n.start = func(server *httptest.Server) {
 		server.Config.Protocols = new(http.Protocols)
 		server.Config.Protocols.SetHTTP1(true)
@@ -217,22 +220,42 @@ func TestBuffered_TheCatalogueCountsOnce(t *testing.T) {
 // A long request is in memory until its answer is read, and so it counts: over HTTP/2 many
 // of them come on one connection, and need no token.
 func TestBuffered_LongRequestsCount(t *testing.T) {
-	n := newNode(t, forUnread)
+	n := newNode(t, func(n *node) {
+		forUnread(n)
+		n.access.Limits.URLBytes = 32 << 10
+	})
 	d := must(badnet.DialDeaf(t.Context(), strings.TrimPrefix(n.url, "http://")))
 	defer d.Close() //nolint:errcheck // it is closed below
 	long := strings.Repeat("x", 50_000)
 	const asked = 20
-	for range asked {
-		if err := d.Get("/nothing", "x-long", long); err != nil {
+	for i := range asked {
+		path := "/nothing"
+		if i%2 == 0 {
+			path = "/" + strings.Repeat("x", 40_000) // refused for its length, and in memory like the others
+		}
+		if err := d.Get(path, "x-long", long); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const room = 256 << 10 / 50_000 // some more, since 8 KiB of each are free
+	// 8 KiB of each are free; one with a long path takes 82 kB, another 42.
+	const least, most = 256 << 10 / 90_000, 256 << 10 / 41_000
 	eventually(t, func() bool { return d.Answered()+d.Reset() == asked })
-	if d.Answered() < room || d.Answered() > room+1 {
-		t.Errorf("%d of %d were answered, want %d", d.Answered(), asked, room)
+	if d.Answered() < least || d.Answered() > most {
+		t.Errorf("%d of %d were answered, want %d to %d", d.Answered(), asked, least, most)
 	}
 	do(t, "GET", n.url+"/healthz", "", "X-Long", long).wantProblem(t, 429, "--max-buffered-per-principal")
+	// Any other answer would end an EventSource for good.
+	stream := must(http.NewRequestWithContext(t.Context(), "GET", n.events("topic=a"), http.NoBody))
+	stream.Header.Set("X-Long", long)
+	turned := must(client.Do(stream))
+	defer turned.Body.Close()
+	text := string(must(io.ReadAll(turned.Body)))
+	if turned.StatusCode != 200 || !strings.Contains(text, "retry:") || !strings.Contains(text, "too_many") {
+		t.Errorf("a stream that is long: %d %s", turned.StatusCode, text)
+	}
+	if turned.Header.Get("X-Content-Type-Options") != "nosniff" {
+		t.Errorf("it has the header %v", turned.Header)
+	}
 	if a := do(t, "GET", n.url+"/healthz", ""); a.status != 200 {
 		t.Errorf("a short one: %d %s", a.status, a.body)
 	}

@@ -210,7 +210,7 @@ func takeOver(request *http.Request, response *echo.Response) *sse.Socket {
 		return nil
 	}
 	response.Committed = true
-	_ = conn.SetDeadline(time.Time{}) // remove the deadline remove the deadline of the request's header; a closed connection shows soon enough
+	_ = conn.SetDeadline(time.Time{}) // remove the deadline of the request's header; a closed connection shows soon enough
 	header := response.Header()
 	// HTTP/1.0 has no chunks: there the body ends with the connection (RFC 9112, 6.3). With
 	// chunks, don't send "Connection: close": undici takes a connection that breaks off for

@@ -90,7 +90,7 @@ func New(config Config) http.Handler {
 			config.Log.ErrorContext(c.Request().Context(), "handler panicked", "err", err, "path", c.Path(), "stack", string(stack))
 			return err
 		},
-	}), h.securityHeaders, h.cors, h.accounted)
+	}), h.accounted, h.securityHeaders, h.cors)
 
 	if config.Home != nil {
 		e.Any("/*", echo.WrapHandler(config.Home))

@@ -125,6 +125,7 @@ var (
 	errRevoked      error = &wire.Goodbye{Reason: "revoked", Text: "the session has ended"}
 	errNoKeys             = &wire.Goodbye{Reason: "keys_unavailable", Text: "the keys to verify tokens are not available", Passes: true}
 	errNoAnswer           = &wire.Goodbye{Reason: "unavailable", Text: "requests can't be authenticated at present", Passes: true}
+	errNoRoomNow          = &wire.Goodbye{Reason: "too_many", Text: "too many bytes of long requests are under way", Passes: true}
 	errTooMany            = &wire.Goodbye{Reason: "too_many", Text: "too many streams are open for this principal or address", Passes: true}
 )
 

@@ -22,8 +22,8 @@ type Limits struct {
 	URLBytes int
 	// BodyTime is how long a body may take to arrive, 30 s if zero.
 	BodyTime time.Duration
-	// OpenRate is how many streams, polls and single events one principal may ask for per
-	// second, an address where there is none. Some hundred at once are allowed.
+	// OpenRate is how many streams, polls, single events and requests of admins one principal
+	// may ask for per second, an address where there is none. Some hundred at once are allowed.
 	OpenRate float64
 	// PublishRate and PublishBytes are the events and the bytes of bodies per second of one
 	// principal, or address where there is none.
@@ -33,7 +33,7 @@ type Limits struct {
 	// Config.Append holds to it by ErrScheduled. ScheduleAhead is how far ahead that may be.
 	Scheduled     int
 	ScheduleAhead time.Duration
-	// Buffered is how many bytes of bodies and answers the node holds at a time, and
+	// Buffered is how many bytes of requests and answers the node holds at a time, and
 	// BufferedPerPrincipal those of one principal, or address where there is none. A body
 	// counts four times, since it is parsed and encoded again; both are at least that of one
 	// body of the largest size.

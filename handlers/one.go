@@ -67,8 +67,11 @@ func (h *handlers) one(c echo.Context, who identity) error {
 	if !found || who.maySubscribe([]outbox.Pattern{outbox.Pattern(event.Topic)}) != nil {
 		return fault(http.StatusNotFound, fmt.Sprintf("no event %d is held, or its topic is not granted", id))
 	}
+	if verdict := h.held(c).Take(int64(len(event.Payload))); verdict != fair.Granted {
+		return h.noRoom(c, verdict)
+	}
 	body := wire.AppendEvent(nil, &event, format)
-	if verdict := h.held(c).Take(int64(len(event.Payload) + len(body))); verdict != fair.Granted {
+	if verdict := h.held(c).Take(int64(len(body))); verdict != fair.Granted {
 		return h.noRoom(c, verdict)
 	}
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store, no-transform") // it may be erased

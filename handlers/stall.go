@@ -46,10 +46,10 @@ func (h *handlers) steadily(next echo.HandlerFunc) echo.HandlerFunc {
 
 // answerFault is like problem, for answers that are written after steadily has returned.
 func (h *handlers) answerFault(err error, c echo.Context) {
-	defer settle(c)
 	if s, ok := c.Response().Writer.(*steady); ok {
 		defer s.last()
 	}
+	defer settle(c) // it removes the deadline, so it comes before last
 	h.problem(err, c)
 }
 
