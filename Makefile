@@ -1,5 +1,6 @@
 # Needs Go, and for all that touches a database the binaries of Postgres 15 or
-# later. Only check reaches for the network, to get the linter once.
+# later. What comes by the network: Go's modules, the linter once, and npm's packages
+# for what checks and tries the JavaScript.
 
 GOLANGCI_LINT_VERSION := v2.15.0
 GOVULNCHECK_VERSION := v1.9.0
@@ -37,7 +38,7 @@ race = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/de
 count = $(if $(COUNT),-count=$(COUNT))
 # As one word of the shell, quotes and all.
 quoted = '$(subst ','\'',$(1))'
-go-test = go test $(race) -timeout 20m $(count) $(ARGS)
+go-test = go test $(race) -timeout $(if $(TEST_LONG),60m,20m) $(count)
 # More at a time than there are processors: most of the time they wait for a browser.
 waiting = -parallel 4
 
@@ -59,11 +60,11 @@ build: ## build bin/outcrier
 .PHONY: test
 test: ## run the tests, under the race detector where it can be; PKG=./sse COUNT=1 ARGS='-run Drain'
 ifeq ($(PKG),./...)
-	@.ci/stages root $(call quoted,$(go-test) ./...) \
-		bench $(call quoted,cd bench && $(go-test) ./...) \
-		e2e $(call quoted,cd e2e && $(go-test) $(waiting) ./...)
+	@.ci/stages root $(call quoted,$(go-test) $(ARGS) ./...) \
+		bench $(call quoted,cd bench && $(go-test) $(ARGS) ./...) \
+		e2e $(call quoted,cd e2e && $(go-test) $(waiting) $(ARGS) ./...)
 else
-	$(go-test) $(PKG)
+	$(go-test) $(ARGS) $(PKG)
 endif
 
 .PHONY: test-long
@@ -149,7 +150,7 @@ goreleaser = go run github.com/goreleaser/goreleaser/v2@$(GORELEASER_VERSION)
 .PHONY: snapshot
 snapshot: ## build what a release has into dist/, and publish nothing
 	$(goreleaser) check
-	$(goreleaser) release --snapshot --clean --skip=sign $(if $(shell docker buildx version 2>/dev/null),,--skip=docker)
+	$(goreleaser) release --snapshot --clean --skip=sign $(if $(shell docker info >/dev/null 2>&1 && docker buildx version 2>/dev/null),,--skip=docker)
 
 .PHONY: release
 release: ## draft the release of the tag that is checked out; needs GITHUB_TOKEN

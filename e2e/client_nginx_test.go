@@ -17,12 +17,7 @@ import (
 func startNginx(t *testing.T, site, events, directives string) string {
 	t.Helper()
 	program := testkit.Program(t, "nginx", "/usr/sbin/nginx")
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
+	address := testkit.FreeAddress(t)
 	dir := testkit.Folder(t)
 	config := fmt.Sprintf(`
 		daemon off; master_process off; pid %[1]s/pid; error_log %[1]s/log; events {}

@@ -44,7 +44,7 @@ func startAs(t *testing.T, command string, args ...string) *server {
 
 func launch(t *testing.T, program string, args ...string) *server {
 	t.Helper()
-	s := &server{base: "http://127.0.0.1:0", program: program, args: append(args, "--drain", "0s")}
+	s := &server{base: "http://" + testkit.FreeAddress(t), program: program, args: append(args, "--drain", "0s")}
 	s.restart(t)
 	t.Cleanup(func() { s.stop(t) })
 	return s

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
 	"github.com/outcrier/outcrier/outbox/internal/database"
 	"github.com/outcrier/outcrier/outbox/position"
 )

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/internal/badnet"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
@@ -70,9 +71,9 @@ func TestTail_GivesUpAConnectionThatIsDeadWithoutAWord(t *testing.T) {
 		}
 		network.Forget()
 		insert()
-		for end := time.Now().Add(10 * time.Second); len(c.ids()) < appended; time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(testkit.Deadline); len(c.ids()) < appended; time.Sleep(time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatalf("connection %d: %d of %d events within 10 s; the tail says %+v", forgotten, len(c.ids()), appended, tail.Status())
+				t.Fatalf("connection %d: %d of %d events; the tail says %+v", forgotten, len(c.ids()), appended, tail.Status())
 			}
 		}
 	}

@@ -2,11 +2,12 @@ package outbox
 
 import (
 	"context"
-	"github.com/outcrier/outcrier/outbox/internal/database"
-	"github.com/outcrier/outcrier/outbox/position"
 	"math"
 	"sort"
 	"time"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Times finds where the events of a time begin. It is a Reader's, and may be used by any

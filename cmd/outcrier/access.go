@@ -73,10 +73,10 @@ type LimitSettings struct {
 	MaxTopics           int           `name:"max-topics" default:"256" allow:"1..10000" help:"the number of topics that a stream may name, and the number of types"`
 	PublishRate         float64       `name:"publish-rate" default:"1000" allow:"0..1000000" help:"the events per second that one subject may publish by HTTP; 0 for no limit, as in dev mode"`
 	PublishBytes        byteSize      `name:"publish-bytes" default:"4MiB" allow:"0|1KiB..1024MiB" help:"the bytes of events per second that one subject may send to be published; 0 for no limit, as in dev mode"`
-	OpenRate            float64       `name:"open-rate" default:"50" allow:"0..1000000" help:"the streams, polls and single events that one subject may ask for per second, beyond 200 at once; 0 for no limit, as in dev mode"`
+	OpenRate            float64       `name:"open-rate" default:"50" allow:"0..1000000" help:"the streams, polls, single events and requests of admins that one subject may ask for per second, beyond 200 at once; 0 for no limit, as in dev mode"`
 	MaxScheduled        int           `name:"max-scheduled" default:"10000" allow:"0..10000000" help:"the events that one subject may have scheduled by HTTP at a time; 0 for no limit, as in dev mode"`
 	ScheduleAhead       time.Duration `name:"schedule-ahead" default:"8760h" allow:"0|1m.." help:"how far ahead an event may be scheduled by HTTP; 0 for no limit"`
-	MaxBuffered         byteSize      `name:"max-buffered" default:"128MiB" allow:"0|1MiB..65536MiB" help:"the bytes of request bodies and answers that the node holds in memory at a time; a body counts four times; 0 for no limit"`
+	MaxBuffered         byteSize      `name:"max-buffered" default:"128MiB" allow:"0|1MiB..65536MiB" help:"the bytes of requests and answers that the node holds in memory at a time; a body counts four times; 0 for no limit"`
 	MaxBufferedEach     byteSize      `name:"max-buffered-per-principal" default:"32MiB" allow:"0|1MiB..65536MiB" help:"the same for one subject; 0 for no limit, as in dev mode"`
 	MaxBody             byteSize      `name:"max-body" default:"4MiB" allow:"1KiB..128MiB" help:"the largest body of a request"`
 	BodyTime            time.Duration `name:"body-time" default:"30s" allow:"1s..10m" help:"the time within which a body must arrive"`

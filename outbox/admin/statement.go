@@ -3,12 +3,13 @@ package admin
 import (
 	"errors"
 	"fmt"
-	"github.com/outcrier/outcrier/outbox"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/outcrier/outcrier/outbox"
 )
 
 // statement is SQL that is run with parameters, and shown to people with their
