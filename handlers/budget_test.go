@@ -247,7 +247,10 @@ func TestBuffered_LongRequestsCount(t *testing.T) {
 	// Any other answer would end an EventSource for good.
 	stream := must(http.NewRequestWithContext(t.Context(), "GET", n.events("topic=a"), http.NoBody))
 	stream.Header.Set("X-Long", long)
-	turned := must(client.Do(stream))
+	turned, err := client.Do(stream)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer turned.Body.Close()
 	text := string(must(io.ReadAll(turned.Body)))
 	if turned.StatusCode != 200 || !strings.Contains(text, "retry:") || !strings.Contains(text, "too_many") {
