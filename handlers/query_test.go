@@ -204,14 +204,18 @@ func FuzzBounded(f *testing.F) {
 // A client that accepts JSON alone never gets a stream, and one that names a stream
 // never gets JSON.
 func FuzzAccept(f *testing.F) {
-	for _, accept := range []string{"", "text/event-stream", "application/json", "text/event-stream, application/json;q=0.9", "*/*", "APPLICATION/JSON", "text/html", ",", "application/json, text/html, */*"} {
+	for _, accept := range []string{"", "text/event-stream", "application/json", "text/event-stream, application/json;q=0.9", "*/*", "APPLICATION/JSON", "text/html", "0text/event-stream", ",", "application/json, text/html, */*"} {
 		f.Add(accept)
 	}
 	f.Fuzz(func(t *testing.T, accept string) {
 		json, err := wantsJSON([]string{accept})
 		lower := strings.ToLower(accept)
+		named := slices.ContainsFunc(strings.Split(lower, ","), func(media string) bool {
+			name, _, _ := strings.Cut(media, ";")
+			return strings.TrimSpace(name) == "text/event-stream"
+		})
 		switch {
-		case strings.Contains(lower, "text/event-stream"):
+		case named:
 			if json || err != nil {
 				t.Fatalf("%q: JSON %v, %v", accept, json, err)
 			}
