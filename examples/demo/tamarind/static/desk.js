@@ -159,8 +159,8 @@ export class Desk {
     // A window turns by its events; the clock is only for the countdown.
     const banners = this.#find('maintenance');
     sync(banners, s.maintenance, (m) => m.id, this.#rows.banner);
-    // What scrolls can be scrolled by keyboard.
-    if (banners.scrollHeight > banners.clientHeight) banners.tabIndex = 0;
+    // Several may have to be scrolled, by keyboard too.
+    if (s.maintenance.length) banners.tabIndex = 0;
     else banners.removeAttribute('tabindex');
     s.maintenance.forEach((m, i) => {
       const announced = m.state === 'announced';
