@@ -21,6 +21,7 @@ import (
 	"github.com/evanw/esbuild/pkg/api"
 
 	"github.com/outcrier/outcrier/client"
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "write client.js and what it loads anew")
@@ -155,7 +156,7 @@ var tests = []string{"outcrier.test.js", "tabs.test.js", "held.test.js", "websoc
 // TestModule runs the module's own tests under node: those of the source, and again
 // with what nodes serve.
 func TestModule(t *testing.T) {
-	node := program(t, "node")
+	node := testkit.Program(t, "node")
 	for name, module := range map[string]string{"source": "../src/outcrier.js", "served": "../client.js", "served whole": "../client.all.js"} {
 		for _, file := range tests {
 			t.Run(name+"/"+file, func(t *testing.T) {
@@ -173,27 +174,11 @@ func TestModule(t *testing.T) {
 	}
 }
 
-// program returns the path of one that is installed.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("CI is set, but %s is not installed", name)
-		}
-		t.Skipf("%s is not installed", name)
-	}
-	return path
-}
-
 // packages makes sure that npm has installed those of package-lock.json.
 func packages(t *testing.T) {
 	t.Helper()
 	if _, err := os.Stat("node_modules/.package-lock.json"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("CI is set, but there are no packages (make client/node_modules): %v", err)
-		}
-		t.Skip("there are no packages: make client/node_modules")
+		testkit.Missing(t, "there are no packages (make packages): %v", err)
 	}
 }
 
@@ -229,7 +214,7 @@ func reasons(t *testing.T, expression string, text []byte) (names []string) {
 // TestPages runs the hooks for React, Vue and Svelte and the fake streams under Vitest and
 // Jest, whose pages lack much of what a browser has.
 func TestPages(t *testing.T) {
-	program(t, "node")
+	testkit.Program(t, "node")
 	packages(t)
 	for name, args := range map[string][]string{
 		"Vitest": {"node_modules/.bin/vitest", "run", "--root", "test/pages"},
@@ -266,7 +251,7 @@ func TestRuntimes_FollowAStream(t *testing.T) {
 	bun, deno := "test/runtimes/node_modules/@oven/bun-linux-x64/bin/bun", "test/runtimes/node_modules/@deno/linux-x64-glibc/deno"
 	for name, args := range map[string][]string{"Node.js": {"node"}, "Bun": {bun}, "Deno": {deno, "run", "--allow-net"}} {
 		t.Run(name, func(t *testing.T) {
-			path := program(t, args[0])
+			path := testkit.Program(t, args[0])
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			command := exec.CommandContext(ctx, path, append(args[1:], "test/runtimes/follow.js", server.URL+"/events")...)
@@ -282,7 +267,7 @@ func TestRuntimes_FollowAStream(t *testing.T) {
 
 // TestDocument_Compiles compiles the examples of docs/client.md under the strictest rules.
 func TestDocument_Compiles(t *testing.T) {
-	program(t, "node")
+	testkit.Program(t, "node")
 	packages(t)
 	document, err := os.ReadFile("../docs/client.md")
 	if err != nil {

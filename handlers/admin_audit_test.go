@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/auth"
+	"github.com/outcrier/outcrier/internal/badnet"
 	"github.com/outcrier/outcrier/outbox/admin"
 	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/sse/ssetest"
@@ -241,7 +242,7 @@ func TestAdmin_AsksAtABoundedRate(t *testing.T) {
 // The overview shows what open transactions run, with the values of the events that they
 // append: then it is on record, once a minute, and otherwise not.
 func TestAdmin_AnOverviewWithQueriesIsOnRecord(t *testing.T) {
-	n := administered(t, nil)
+	n := administered(t, forUnread)
 	answered[json.RawMessage](t, n, "overview")
 	tx, err := n.pool.Begin(t.Context())
 	if err != nil {
@@ -263,4 +264,19 @@ func TestAdmin_AnOverviewWithQueriesIsOnRecord(t *testing.T) {
 	if got := n.tell(t, `SELECT count(*) FROM outcrier.admin_request WHERE request = 'GET /admin/api/overview' AND outcome ->> 'status' = '200'`); got != 1 {
 		t.Errorf("of three overviews, two of them with a query, %d are on record, want one for both", got)
 	}
+
+	// One that there is no memory for is on record as refused, not as perhaps shown.
+	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat('x', 50000)) FROM generate_series(1, 20)`); err != nil {
+		t.Fatal(err)
+	}
+	d := must(badnet.DialDeaf(t.Context(), strings.TrimPrefix(n.url, "http://")))
+	defer d.Close() //nolint:errcheck // the test is over
+	if err := d.Get("/admin/api/export?format=json", "authorization", "Bearer "+root); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() bool { return d.Answered() == 1 })
+	n.api(t, "GET", "overview", "").wantProblem(t, 429, "--max-buffered-per-principal")
+	eventually(t, func() bool {
+		return n.tell(t, `SELECT count(*) FROM outcrier.admin_request WHERE request = 'GET /admin/api/overview' AND outcome ->> 'status' = '429'`) == 1
+	})
 }

@@ -3,8 +3,6 @@ package handlers_test
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -60,15 +58,7 @@ func TestBuffered_AnswersToAdmins(t *testing.T) {
 // An export whose client does not read holds its share until it ends, and another of
 // the same principal is told to come again meanwhile.
 func TestBuffered_AnExportThatNobodyReadsHoldsItsShare(t *testing.T) {
-	n := administered(t, func(n *node) {
-		n.access.Limits.BufferedPerPrincipal = 1
-		n.start = func(server *httptest.Server) {
-			server.Config.Protocols = new(http.Protocols)
-			server.Config.Protocols.SetHTTP1(true)
-			server.Config.Protocols.SetUnencryptedHTTP2(true)
-			server.Start()
-		}
-	})
+	n := administered(t, forUnread)
 	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat('x', 50000)) FROM generate_series(1, 20)`); err != nil {
 		t.Fatal(err)
 	}

@@ -79,8 +79,8 @@ type shared struct {
 	share   *fair.Share
 }
 
-// sharedPrincipal is the principal of all shared bodies. No identity and no address is
-// called so.
+// sharedPrincipal is the principal of all shared bodies. No identity and no address has this
+// name.
 const sharedPrincipal = "shared"
 
 // hold counts the body for one more reader, who must call release, unless there is no room.

@@ -38,8 +38,8 @@ func (h *handlers) waysIn(c echo.Context) error {
 	}{login})
 }
 
-// signInRate and signInsAtOnce are how often one address may begin or finish to sign in:
-// nobody has a name yet, and each attempt may ask the provider.
+// signInRate and signInsAtOnce are how many attempts to sign in one address may begin or
+// finish, per second and at once: they have no principal yet, and each may ask the provider.
 const signInRate, signInsAtOnce = 5, 100
 
 func (h *handlers) maySignIn(c echo.Context) error {

@@ -152,8 +152,8 @@ func checkURL(text string) error {
 	return nil
 }
 
-// found is the provider by its own description, which is fetched once, for all who sign in
-// meanwhile: nobody has signed in yet, so anybody can ask for it.
+// found returns the provider by its own description, which is fetched once. Requests that
+// arrive during the fetch share it: anybody can cause one, since it comes before a sign-in.
 func (l *Login) found(ctx context.Context) (*oidc.Provider, error) {
 	if provider := l.provider.Load(); provider != nil {
 		return provider, nil

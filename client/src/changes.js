@@ -226,8 +226,8 @@ export function changes(self, url, options, sharing, waiting, missed) {
   function refuse({ topic = '', status, detail }) {
     if (!drop([topic])) return;
     emit('outcrier.refused', { topic, status, detail });
-    // What was added does not end the stream.
-    // Changes that wait beside this one come first, and those of a listener.
+    // The stream ends only if no topic is left after the changes that wait, and after those
+    // that a listener of outcrier.refused makes.
     if (first.includes(topic)) queueMicrotask(() => self.topics[0] || fail({ reason: 'refused', status, detail }));
   }
 

@@ -23,9 +23,9 @@ import (
 // proxy is one of the configurations, and how to run it.
 type proxy struct {
 	file string
-	// beside are further files that the configuration names, each at its path in the
-	// folder of file.
-	beside []string
+	// others are the files that the configuration refers to, each at its path in the folder
+	// of file.
+	others []string
 	// edit replaces what belongs to one machine, in pairs of old and new text. The
 	// proxy is to listen at address, and dir is a folder with both.crt, both.key and
 	// both.pem. The nodes' addresses are replaced without it.
@@ -96,7 +96,7 @@ var haproxy = proxy{
 
 var apache = proxy{
 	file:   "httpd.conf",
-	beside: []string{"outcrier.asis"},
+	others: []string{"outcrier.asis"},
 	edit: func(address, dir string) []string {
 		return []string{
 			"Listen 443", "Listen " + address,
@@ -127,7 +127,7 @@ var varnish = proxy{
 
 var traefik = proxy{
 	file:   "traefik/traefik.yaml",
-	beside: []string{"traefik/outcrier.yaml", "traefik/plugins-local/src/away/away.go", "traefik/plugins-local/src/away/.traefik.yml"},
+	others: []string{"traefik/outcrier.yaml", "traefik/plugins-local/src/away/away.go", "traefik/plugins-local/src/away/.traefik.yml"},
 	edit: func(address, dir string) []string {
 		return []string{
 			":443", address,
@@ -156,7 +156,7 @@ func (p proxy) start(t *testing.T, nodes [2]string, more ...string) string {
 		edits = append(edits, before, after)
 	}
 	texts := map[string]string{}
-	for _, name := range append([]string{p.file}, p.beside...) {
+	for _, name := range append([]string{p.file}, p.others...) {
 		content, err := os.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
