@@ -47,6 +47,7 @@ type pod struct {
 }
 
 type container struct {
+	Image string
 	Args  []string
 	Ports []containerPort
 	Env   []struct {
