@@ -83,7 +83,9 @@ const identityKey = "identity"
 func (h *handlers) identify(r *http.Request) (who identity, err error) {
 	who = identity{open: h.Access.Open, address: h.Access.Proxies.client(r).key()}
 	if upgrades(r) {
-		if err := h.sites.mayOpenSocket(r); err != nil {
+		// Whatever its token: CORS, which keeps a page from reading answers, does not apply to
+		// WebSockets.
+		if err := h.sites.mayUseCookie(r); err != nil {
 			return who, err
 		}
 		r = withProtocolToken(r)

@@ -94,7 +94,7 @@ func (h *handlers) adminRoute(e *echo.Echo, path string, at routes) {
 // out of caches.
 func (h *handlers) asAdmin(of func(echo.Context) route) echo.HandlerFunc {
 	return h.as(func(c echo.Context, who identity) error {
-		// Before anything is recorded or asked of the database.
+		// Before anything is recorded, or read from the database.
 		if may, err := h.mayOpen(c, who, false); !may {
 			return err
 		}
@@ -147,7 +147,7 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 }
 
 // asked parses the query, and refuses unknown and repeated parameters.
-func asked(c echo.Context, known ...string) (url.Values, error) {
+func queryOf(c echo.Context, known ...string) (url.Values, error) {
 	query, err := parameters(c, known)
 	if err != nil {
 		return nil, badRequest(err)
@@ -183,7 +183,7 @@ func whole(name, text string) (int64, error) {
 // page begins before the number of the last one; page is how many records a full one has.
 // known are further parameters of the query, which read looks at.
 func records[T any](h *handlers, c echo.Context, name string, page int, read func(ctx context.Context, before int64) ([]T, error), known ...string) error {
-	query, err := asked(c, append(known, "before")...)
+	query, err := queryOf(c, append(known, "before")...)
 	if err != nil {
 		return err
 	}
@@ -192,10 +192,7 @@ func records[T any](h *handlers, c echo.Context, name string, page int, read fun
 		return err
 	}
 	list, err := read(c.Request().Context(), before)
-	if err != nil {
-		return err
-	}
-	return h.answer(c, map[string]any{name: list, "more": len(list) == page})
+	return h.answer(c, map[string]any{name: list, "more": len(list) == page}, err)
 }
 
 // moment parses a time; zero if the text is empty.
@@ -248,14 +245,12 @@ func newWhoami(who identity) Whoami {
 
 // whoami is GET /admin/api/identity: with it the page hides actions that would be refused.
 func (h *handlers) whoami(c echo.Context, who identity) error {
-	if _, err := asked(c); err != nil {
-		return err
-	}
-	return h.answer(c, newWhoami(who))
+	_, err := queryOf(c)
+	return h.answer(c, newWhoami(who), err)
 }
 
 func (h *handlers) overview(c echo.Context, who identity) (err error) {
-	if _, err := asked(c); err != nil {
+	if _, err := queryOf(c); err != nil {
 		return err
 	}
 	state, err := h.Admin.Overview(c.Request().Context())
@@ -272,16 +267,16 @@ func (h *handlers) overview(c echo.Context, who identity) (err error) {
 		Overview: state, Node: h.Streamer.Node, About: h.Sampler.About(), Following: tail.Following, Listening: tail.Listening,
 		OpenHere: h.Streamer.Open(), Audit: h.Audit != nil, Whoami: newWhoami(who),
 	}
-	answer.Samples = together(state.Nodes)
+	answer.Samples = mergeSamples(state.Nodes)
 	if h.Audit == nil || len(answer.Samples) == 0 {
 		answer.Samples = answer.About.Samples
 	}
-	return h.answer(c, answer)
+	return h.answer(c, answer, nil)
 }
 
-// together puts the samples of several nodes into one row: each node reads every event, so
-// these are not added; streams are; of the lags the largest counts.
-func together(nodes []admin.Node) []audit.Sample {
+// mergeSamples puts the samples of several nodes into one row. Streams are added. Events are
+// not, since each node reads every event, and of the lags the largest counts.
+func mergeSamples(nodes []admin.Node) []audit.Sample {
 	by := map[int64]audit.Sample{}
 	for _, node := range nodes {
 		if node.About == nil {

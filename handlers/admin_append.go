@@ -85,9 +85,7 @@ func (h *handlers) appended(c echo.Context, who identity, draft outbox.Draft, wh
 	h.Traffic.Appends.Add(1)
 	h.Traffic.Appended.Add(1)
 	h.changed(c, who, what, append(more, "topic", draft.Topic, "id", ids[0])...)
-	return c.JSON(http.StatusCreated, struct {
-		ID int64 `json:"id"`
-	}{ids[0]})
+	return c.JSON(http.StatusCreated, map[string]int64{"id": ids[0]})
 }
 
 func notHeld(id int64) error {

@@ -21,7 +21,7 @@ var errEnded error = &wire.Goodbye{Reason: "ended", Text: "an admin ended the st
 // endStream is DELETE /admin/api/streams/:run/:stream. The stream may be at another node,
 // which learns of it through the table, and so the answer is 202.
 func (h *handlers) endStream(c echo.Context, who identity) error {
-	if _, err := asked(c); err != nil {
+	if _, err := queryOf(c); err != nil {
 		return err
 	}
 	run, err := whole("run", c.Param("run"))
@@ -47,7 +47,7 @@ func (h *handlers) endStream(c echo.Context, who identity) error {
 
 // cancel is DELETE /admin/api/scheduled/:id.
 func (h *handlers) cancel(c echo.Context, who identity) error {
-	if _, err := asked(c); err != nil {
+	if _, err := queryOf(c); err != nil {
 		return err
 	}
 	id, err := whole("the scheduled event's id", c.Param("id"))
@@ -68,14 +68,11 @@ func (h *handlers) cancel(c echo.Context, who identity) error {
 // editable is GET /admin/api/catalogue: the entries as they are now, with the updated_at
 // that a change of them needs.
 func (h *handlers) editable(c echo.Context, _ identity) error {
-	if _, err := asked(c); err != nil {
+	if _, err := queryOf(c); err != nil {
 		return err
 	}
 	types, err := h.Admin.EventTypes(c.Request().Context())
-	if err != nil {
-		return err
-	}
-	return h.answer(c, Types{append([]catalogue.EventType{}, types...)})
+	return h.answer(c, Types{append([]catalogue.EventType{}, types...)}, err)
 }
 
 // createType is POST /admin/api/catalogue.
@@ -115,7 +112,7 @@ func (h *handlers) changeType(c echo.Context, who identity) error {
 
 // deleteType is DELETE /admin/api/catalogue/:type?updated_at=….
 func (h *handlers) deleteType(c echo.Context, who identity) error {
-	query, err := asked(c, "updated_at")
+	query, err := queryOf(c, "updated_at")
 	if err != nil {
 		return err
 	}
@@ -168,7 +165,7 @@ const maxAdminBody = 2 << 20
 
 // adminBody reads a JSON object of known fields, of at most `most` bytes, into value.
 func (h *handlers) adminBody(c echo.Context, most int64, value any, fields string) error {
-	if _, err := asked(c); err != nil {
+	if _, err := queryOf(c); err != nil {
 		return err
 	}
 	body, err := h.readBody(c, most, "application/json")

@@ -35,7 +35,5 @@ func (h *handlers) erase(c echo.Context, who identity) error {
 		more = append(more, "event", erasing.ID)
 	}
 	h.changed(c, who, what, more...)
-	return c.JSON(http.StatusCreated, struct {
-		Events int64 `json:"events"`
-	}{events})
+	return c.JSON(http.StatusCreated, map[string]int64{"events": events})
 }

@@ -25,7 +25,7 @@ const (
 
 // export is GET /admin/api/export: all events of a search, as a file.
 func (h *handlers) export(c echo.Context, who identity) error {
-	query, err := asked(c, "format", "topic", "type", "from", "until", "text", "limit")
+	query, err := queryOf(c, "format", "topic", "type", "from", "until", "text", "limit")
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func (h *handlers) unsent(c echo.Context, _ identity) error { return h.found(c, 
 
 // found answers with a page of events.
 func (h *handlers) found(c echo.Context, find func(context.Context, admin.Search) (admin.Found, error)) error {
-	query, err := asked(c, searchParameters...)
+	query, err := queryOf(c, searchParameters...)
 	if err != nil {
 		return err
 	}
@@ -48,15 +48,12 @@ func (h *handlers) found(c echo.Context, find func(context.Context, admin.Search
 		return fault(http.StatusBadRequest, "limit "+err.Error())
 	}
 	found, err := find(c.Request().Context(), search)
-	if err != nil {
-		return err
-	}
-	return h.answer(c, found)
+	return h.answer(c, found, err)
 }
 
 // event is GET /admin/api/history/:id.
 func (h *handlers) event(c echo.Context, _ identity) error {
-	if _, err := asked(c); err != nil {
+	if _, err := queryOf(c); err != nil {
 		return err
 	}
 	id, err := whole("the event's id", c.Param("id"))
@@ -64,19 +61,16 @@ func (h *handlers) event(c echo.Context, _ identity) error {
 		return err
 	}
 	event, found, err := h.Admin.Event(c.Request().Context(), id)
-	if err != nil {
-		return err
+	if err == nil && !found {
+		err = notHeld(id)
 	}
-	if !found {
-		return notHeld(id)
-	}
-	return h.answer(c, event)
+	return h.answer(c, event, err)
 }
 
 // receipts is GET /admin/api/history/:id/receipts: the streams that received the event. The
 // next page begins after run and stream of the last one.
 func (h *handlers) receipts(c echo.Context, _ identity) error {
-	query, err := asked(c, "run", "stream")
+	query, err := queryOf(c, "run", "stream")
 	if err != nil {
 		return err
 	}
@@ -87,22 +81,13 @@ func (h *handlers) receipts(c echo.Context, _ identity) error {
 		}
 	}
 	receipts, err := h.Admin.Receipts(c.Request().Context(), numbers[0], numbers[1], numbers[2])
-	if err != nil {
-		return err
-	}
-	return h.answer(c, struct {
-		Receipts []admin.Receipt `json:"receipts"`
-		// More is set when a full page was read.
-		More bool `json:"more"`
-		// Audit reports whether this node records its streams: if not, it makes no
-		// receipts.
-		Audit bool `json:"audit"`
-	}{receipts, len(receipts) == admin.ReceiptPage, h.Audit != nil})
+	// audit is false where this node does not record its streams, and so makes no receipts.
+	return h.answer(c, map[string]any{"receipts": receipts, "more": len(receipts) == admin.ReceiptPage, "audit": h.Audit != nil}, err)
 }
 
 // streams is GET /admin/api/streams. A node that keeps no audit knows its own.
 func (h *handlers) streams(c echo.Context, _ identity) error {
-	query, err := asked(c, "state", "subject", "node", "reason", "slow", "order", "cursor")
+	query, err := queryOf(c, "state", "subject", "node", "reason", "slow", "order", "cursor")
 	if err != nil {
 		return err
 	}
@@ -115,13 +100,10 @@ func (h *handlers) streams(c echo.Context, _ identity) error {
 		return err
 	}
 	if h.Audit == nil {
-		return h.answer(c, h.open.find(search, h.Streamer.Node, h.slow()))
+		return h.answer(c, h.open.find(search, h.Streamer.Node, h.slow()), nil)
 	}
 	found, err := h.Admin.Streams(c.Request().Context(), search)
-	if err != nil {
-		return err
-	}
-	return h.answer(c, found)
+	return h.answer(c, found, err)
 }
 
 // slow returns for how long the readers of this node's slow streams have not kept up.
@@ -136,7 +118,7 @@ func (h *handlers) slow() map[int64]float64 {
 // scheduled is GET /admin/api/scheduled: the scheduled events, the next first. The next
 // page begins after deliver_at and id of the last one.
 func (h *handlers) scheduled(c echo.Context, _ identity) error {
-	query, err := asked(c, "topic", "type", "failed", "deliver_at", "id")
+	query, err := queryOf(c, "topic", "type", "failed", "deliver_at", "id")
 	if err != nil {
 		return err
 	}
@@ -155,11 +137,5 @@ func (h *handlers) scheduled(c echo.Context, _ identity) error {
 		return err
 	}
 	planned, err := h.Admin.Planned(c.Request().Context(), search)
-	if err != nil {
-		return err
-	}
-	return h.answer(c, struct {
-		Scheduled []admin.Planned `json:"scheduled"`
-		More      bool            `json:"more"`
-	}{planned, len(planned) == admin.PlannedPage})
+	return h.answer(c, map[string]any{"scheduled": planned, "more": len(planned) == admin.PlannedPage}, err)
 }

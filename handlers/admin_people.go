@@ -11,25 +11,18 @@ import (
 
 // people is GET /admin/api/people: the subjects that begin with prefix.
 func (h *handlers) people(c echo.Context, _ identity) error {
-	query, err := asked(c, "prefix", "after")
+	query, err := queryOf(c, "prefix", "after")
 	if err != nil {
 		return err
 	}
 	people, err := h.Admin.People(c.Request().Context(), query.Get("prefix"), query.Get("after"))
-	if err != nil {
-		return err
-	}
-	return h.answer(c, struct {
-		People []admin.Person `json:"people"`
-		More   bool           `json:"more"`
-		// Audit reports whether this node records its streams.
-		Audit bool `json:"audit"`
-	}{people, len(people) == admin.PeoplePage, h.Audit != nil})
+	// audit is false where this node does not record its streams, and so knows nobody.
+	return h.answer(c, map[string]any{"people": people, "more": len(people) == admin.PeoplePage, "audit": h.Audit != nil}, err)
 }
 
 // sent is GET /admin/api/people/sent: the events that a person received, the newest first.
 func (h *handlers) sent(c echo.Context, _ identity) error {
-	query, err := asked(c, "subject", "topic", "from", "until", "before")
+	query, err := queryOf(c, "subject", "topic", "from", "until", "before")
 	if err != nil {
 		return err
 	}
@@ -44,15 +37,12 @@ func (h *handlers) sent(c echo.Context, _ identity) error {
 		return err
 	}
 	found, err := h.Admin.Sent(c.Request().Context(), search)
-	if err != nil {
-		return err
-	}
-	return h.answer(c, found)
+	return h.answer(c, found, err)
 }
 
 // why is GET /admin/api/people/why: whether a person received an event, and if not, why.
 func (h *handlers) why(c echo.Context, _ identity) error {
-	query, err := asked(c, "subject", "event")
+	query, err := queryOf(c, "subject", "event")
 	if err != nil {
 		return err
 	}
@@ -64,15 +54,12 @@ func (h *handlers) why(c echo.Context, _ identity) error {
 		return fault(http.StatusBadRequest, "subject and event must be given")
 	}
 	why, err := h.Admin.Why(c.Request().Context(), query.Get("subject"), id)
-	if err != nil {
-		return err
-	}
-	return h.answer(c, why)
+	return h.answer(c, why, err)
 }
 
 // endStreams is DELETE /admin/api/streams?subject=…: all that are open of one subject.
 func (h *handlers) endStreams(c echo.Context, who identity) error {
-	query, err := asked(c, "subject")
+	query, err := queryOf(c, "subject")
 	if err != nil {
 		return err
 	}
@@ -87,7 +74,5 @@ func (h *handlers) endStreams(c echo.Context, who identity) error {
 		return err
 	}
 	h.changed(c, who, "end all streams of a subject", "of", subject, "streams", streams)
-	return c.JSON(http.StatusAccepted, struct {
-		Streams int `json:"streams"`
-	}{streams})
+	return c.JSON(http.StatusAccepted, map[string]int{"streams": streams})
 }

@@ -11,7 +11,7 @@ import (
 
 // trend is GET /admin/api/trend: events over time, by type or topic.
 func (h *handlers) trend(c echo.Context, _ identity) error {
-	query, err := asked(c, "by", "topic", "type", "from")
+	query, err := queryOf(c, "by", "topic", "type", "from")
 	if err != nil {
 		return err
 	}
@@ -20,8 +20,5 @@ func (h *handlers) trend(c echo.Context, _ identity) error {
 		return err
 	}
 	trend, err := h.Admin.Trend(c.Request().Context(), search)
-	if err != nil {
-		return err
-	}
-	return h.answer(c, trend)
+	return h.answer(c, trend, err)
 }

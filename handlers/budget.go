@@ -140,10 +140,13 @@ func (h *handlers) tooLong(c echo.Context, verdict fair.Verdict) echo.HandlerFun
 	}))
 }
 
-// answer is c.JSON within the request's share of memory: an answer is held until its reader
-// has taken it. Where there is no room it is not given; so it is for answers to questions,
-// and not to what was done.
-func (h *handlers) answer(c echo.Context, value any) error {
+// answer is c.JSON within the request's share of memory, since an answer is held until its
+// reader has taken it. It refuses where there is no room, so it is for answers to questions,
+// and not for the outcome of a change. It returns err if there is one.
+func (h *handlers) answer(c echo.Context, value any, err error) error {
+	if err != nil {
+		return err
+	}
 	body, err := json.Marshal(value)
 	if err != nil {
 		return err

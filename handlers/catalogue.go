@@ -27,7 +27,7 @@ func (h *handlers) catalogue(c echo.Context, who identity) error {
 	if h.Access.QueryToken {
 		known = []string{"token"}
 	}
-	if _, err := asked(c, known...); err != nil {
+	if _, err := queryOf(c, known...); err != nil {
 		return err
 	}
 	answer, err := h.types.get(c.Request().Context(), h.Catalogue)

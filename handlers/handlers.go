@@ -77,7 +77,7 @@ func New(config Config) http.Handler {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
 	h := &handlers{
-		Config: config, sites: newSites(access.Origins), logged: newLogged(),
+		Config: config, sites: newSites(access.Origins), logged: rate.NewLimiter(loggedPerSecond, loggedAtOnce),
 		openings: newRateLimit(limits.OpenRate, openAtOnce), published: newRateLimit(limits.PublishRate, maxDrafts),
 		bodies: newRateLimit(float64(limits.PublishBytes), int(config.MaxBody)), signIns: newRateLimit(signInRate, signInsAtOnce), buffered: newBuffered(*limits, config.MaxBody),
 		principals: newQuota(limits.StreamsPerPrincipal), addresses: newQuota(limits.StreamsPerAddress),

@@ -1,7 +1,6 @@
 package handlers
 
 import (
-	"context"
 	"net/http"
 
 	"github.com/labstack/echo/v4"
@@ -36,14 +35,6 @@ func (h *handlers) withoutKeys() bool {
 	return keys.JWKS && keys.Keys == 0 && keys.Fault != nil
 }
 
-// unconnected returns why there is no connection for replays and appends.
-func (h *handlers) unconnected(ctx context.Context) error {
-	if h.Database == nil {
-		return nil
-	}
-	return h.Database(ctx)
-}
-
 // readyz is GET /readyz: a node is ready for streams if its tail follows the table, replays
 // can read it, tokens can be verified, and it does not shut down. A tail without LISTEN is
 // up to 100 ms slower, but ready: a change at a pooler would otherwise take all nodes out
@@ -63,9 +54,11 @@ func (h *handlers) readyz(c echo.Context) error {
 	case !h.Access.Open && !h.Access.Revocations.Known():
 		reason = "the revoked tokens are not known yet: the log says why, if that lasts"
 	default:
-		if fault := h.unconnected(c.Request().Context()); fault != nil {
-			reason, _ = outbox.Explain(fault)
-			break
+		if h.Database != nil {
+			if fault := h.Database(c.Request().Context()); fault != nil {
+				reason, _ = outbox.Explain(fault)
+				break
+			}
 		}
 		ready := Ready{Ready: true, WakeUp: "poll"}
 		switch status.Listen {

@@ -27,15 +27,12 @@ func (h *handlers) loginRoutes(e *echo.Echo) {
 
 // waysIn is GET /admin/signin: whether there is a provider to sign in at, for the page.
 func (h *handlers) waysIn(c echo.Context) error {
-	var login *string
+	var login any // null without a provider
 	if h.Access.Login != nil {
-		path := "/admin/login"
-		login = &path
+		login = "/admin/login"
 	}
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
-	return c.JSON(http.StatusOK, struct {
-		Login *string `json:"login"`
-	}{login})
+	return c.JSON(http.StatusOK, map[string]any{"login": login})
 }
 
 // signInRate and signInsAtOnce are how many attempts to sign in one address may begin or
@@ -58,7 +55,7 @@ func (h *handlers) beginLogin(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return leadOn(c, to, cookie)
+	return redirect(c, to, cookie)
 }
 
 // finishLogin is GET /admin/callback.
@@ -70,10 +67,10 @@ func (h *handlers) finishLogin(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	return leadOn(c, "/admin", cookies...)
+	return redirect(c, "/admin", cookies...)
 }
 
-func leadOn(c echo.Context, to string, cookies ...*http.Cookie) error {
+func redirect(c echo.Context, to string, cookies ...*http.Cookie) error {
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
 	for _, cookie := range cookies {
 		c.SetCookie(cookie)
@@ -91,8 +88,8 @@ func (h *handlers) logout(c echo.Context) error {
 	return c.NoContent(http.StatusNoContent)
 }
 
-// endLogin takes the session of a request back, and withdraws it, so that a copy of the
-// cookie is worth nothing at any node.
+// endLogin removes the cookie of a request's session, and revokes the session, so that no
+// node accepts a copy of the cookie.
 func (h *handlers) endLogin(c echo.Context) {
 	login, request := h.Access.Login, c.Request()
 	if login == nil || !login.Carried(request) {
@@ -101,11 +98,11 @@ func (h *handlers) endLogin(c echo.Context) {
 	c.SetCookie(login.SignOut())
 	identity, err := login.Authenticate(request)
 	if err != nil || h.Admin == nil {
-		return // it has ended
+		return // the session has ended already
 	}
 	_, err = h.Admin.Revoke(request.Context(), outbox.Revocation{JTI: &identity.TokenID, Reason: "signed out", By: identity.Subject, Until: &identity.Expires})
 	if err != nil {
-		h.Log.WarnContext(request.Context(), "session of an admin not withdrawn", "subject", identity.Subject, "err", err)
+		h.Log.WarnContext(request.Context(), "session of an admin not revoked", "subject", identity.Subject, "err", err)
 	}
 }
 

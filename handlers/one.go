@@ -35,7 +35,7 @@ func (h *handlers) one(c echo.Context, who identity) error {
 	if h.Access.QueryToken {
 		known = append(known, "token")
 	}
-	query, err := asked(c, known...)
+	query, err := queryOf(c, known...)
 	if err != nil {
 		return err
 	}

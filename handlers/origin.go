@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/labstack/echo/v4"
+	"golang.org/x/net/http/httpguts"
 )
 
 // ParseOrigin returns an origin as browsers write it (RFC 6454, section 6.2): the
@@ -27,7 +28,7 @@ func ParseOrigin(text string) (string, error) {
 	case !hostname.MatchString(u.Hostname()):
 		return "", errors.New(want + ": a name of letters, digits, dots and hyphens, beyond ASCII as xn--…, or an address")
 	case u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || strings.ContainsAny(text, "?#"):
-		return "", errors.New(want + ", and nothing behind it")
+		return "", errors.New(want + ", and nothing after it")
 	}
 	host := strings.ToLower(u.Host)
 	if port := u.Port(); port == "" || port == map[string]string{"http": "80", "https": "443"}[u.Scheme] {
@@ -100,7 +101,7 @@ var sharedHeaders = []string{"authorization", "content-type", "idempotency-key",
 func ParseHeader(text string) (string, error) {
 	name := strings.ToLower(text)
 	switch {
-	case !headerName.MatchString(name):
+	case !httpguts.ValidHeaderFieldName(name):
 		return "", errors.New("want the name of a header, like X-Request-Id")
 	case name == "*":
 		return "", errors.New(`with credentials every header has to be named, "*" can't be`)
@@ -110,13 +111,6 @@ func ParseHeader(text string) (string, error) {
 	return name, nil
 }
 
-// headerName is a token (RFC 9110, 5.6.2).
-var headerName = regexp.MustCompile("^[0-9a-z!#$%&'*+.^_`|~-]+$")
-
-// isCrossSite reports whether the browser says that a page of another site made the
-// request (Fetch Metadata, 2.3).
-func isCrossSite(r *http.Request) bool { return r.Header.Get("Sec-Fetch-Site") == "cross-site" }
-
 // cors answers browsers that ask for pages of other origins (Fetch standard, 3.3).
 func (h *handlers) cors(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
@@ -125,7 +119,7 @@ func (h *handlers) cors(next echo.HandlerFunc) echo.HandlerFunc {
 		if methods == nil || len(h.sites.origins) == 0 {
 			return next(c)
 		}
-		// Also on answers without CORS headers: a cache must not give them to others.
+		// Also on answers without CORS headers: a cache must not give them to other origins.
 		header.Add(echo.HeaderVary, echo.HeaderOrigin)
 		asked := request.Header.Get(echo.HeaderAccessControlRequestMethod)
 		preflight := request.Method == http.MethodOptions && asked != ""

@@ -18,12 +18,13 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// The bounds of a window for batches: a shorter one gains nothing over single events, a
-// longer one is no longer a stream. maxLast is how many of the last events a reader can
-// begin with, as many as a page of a poll has.
-const maxLast = 1000
-
+// minBatch and maxBatch bound the window of a batch: a shorter one gains nothing over single
+// events, and with a longer one the reader waits as long as with polls.
 const minBatch, maxBatch = 10 * time.Millisecond, 10 * time.Second
+
+// maxLast is how many of the last events a reader can begin with, as many as a page of a poll
+// has.
+const maxLast = 1000
 
 // lastEventID are the names under which polyfills send the last id in the query.
 var lastEventID = []string{"last_event_id", "lastEventId", "Last-Event-ID"}

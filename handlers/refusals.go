@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 
 	"github.com/labstack/echo/v4"
-	"golang.org/x/time/rate"
 
 	"github.com/outcrier/outcrier/auth"
 )
@@ -83,5 +82,3 @@ func (h *handlers) countRefusal(ctx context.Context, status int, err error, deta
 	h.Log.WarnContext(ctx, "request refused", "status", status, "why", detail, "route", route,
 		"subject", who.Subject, "address", who.address, "unlogged", h.unlogged.Swap(0))
 }
-
-func newLogged() *rate.Limiter { return rate.NewLimiter(loggedPerSecond, loggedAtOnce) }

@@ -56,7 +56,7 @@ func (h *handlers) share(r *http.Request, cookie *http.Cookie) error { //nolint:
 	switch {
 	case shared:
 		cookie.SameSite, cookie.Partitioned = http.SameSiteNoneMode, true
-	case !isCrossSite(r):
+	case r.Header.Get("Sec-Fetch-Site") != "cross-site": // Fetch Metadata, 2.3
 	case h.Access.CrossSiteCookie:
 		return fault(http.StatusForbidden, "the browser would drop the cookie: for a page of another site it has to come by HTTPS")
 	default:

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gobwas/ws"
 	"github.com/labstack/echo/v4"
+	"golang.org/x/net/http/httpguts"
 
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/outbox"
@@ -35,7 +36,8 @@ const (
 // Connection does not name is of another hop (RFC 9110, section 7.8).
 func upgrades(r *http.Request) bool {
 	return r.Method == http.MethodGet && r.ProtoAtLeast(1, 1) && r.ProtoMajor == 1 &&
-		hasToken(r.Header.Values("Upgrade"), "websocket") && hasToken(r.Header.Values("Connection"), "upgrade")
+		httpguts.HeaderValuesContainsToken(r.Header.Values("Upgrade"), "websocket") &&
+		httpguts.HeaderValuesContainsToken(r.Header.Values("Connection"), "upgrade")
 }
 
 // checkHandshake refuses an upgrade that is not well-formed.
@@ -51,18 +53,6 @@ func checkHandshake(c echo.Context) error {
 		return fault(http.StatusBadRequest, "Sec-WebSocket-Key must be 16 bytes in base64")
 	}
 	return nil
-}
-
-// hasToken reports whether lists of a header have a token, in whatever case.
-func hasToken(lists []string, token string) bool {
-	for _, list := range lists {
-		for one := range strings.SplitSeq(list, ",") {
-			if strings.EqualFold(strings.TrimSpace(one), token) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // withProtocolToken returns the request with the token among its subprotocols where all who
@@ -82,10 +72,6 @@ func withProtocolToken(r *http.Request) *http.Request {
 	}
 	return r
 }
-
-// mayOpenSocket refuses a WebSocket that a page of an untrusted site opens, whatever its
-// token: CORS, which keeps a page from reading answers, does not apply to WebSockets.
-func (s sites) mayOpenSocket(r *http.Request) error { return s.mayUseCookie(r) }
 
 // upgrade takes the connection from net/http and makes it a WebSocket. It returns what the
 // client has sent already. After an error nothing more can be answered.
@@ -133,15 +119,15 @@ func (h *handlers) socket(c echo.Context, who identity, request sse.Request) err
 	return nil
 }
 
-// changes is what the client of a WebSocket may change, and by what right.
+// changes applies the changes that the client of a WebSocket asks for, with its rights.
 type changes struct {
 	*handlers
-	// What a later token is authenticated with: not the request, which is large.
+	// A later token is authenticated with these and not with the request, which is large.
 	path, host, remote string
 	tls                *tls.ConnectionState
 
-	// end ends the stream, because of a token's end or another.
-	ctx context.Context //nolint:containedctx // of the stream, which outlives the request
+	// ctx is the stream's, and end ends it.
+	ctx context.Context //nolint:containedctx // the stream outlives the request
 	end context.CancelCauseFunc
 
 	mu  sync.Mutex
@@ -150,7 +136,7 @@ type changes struct {
 	forget func()
 }
 
-// while is identity.while for one who may get a new token.
+// while is like identity.while, for an identity whose token can be replaced.
 func (s *changes) while(ctx context.Context) (context.Context, func()) {
 	s.ctx, s.end = context.WithCancelCause(ctx)
 	s.trust(s.who)
@@ -162,7 +148,7 @@ func (s *changes) while(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// trust has the stream live as long as an identity's token.
+// trust makes the stream end with this identity, and no longer with the one before.
 func (s *changes) trust(who identity) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -224,7 +210,7 @@ const renewTime = 5 * time.Second
 // renew trusts a new token of the same subject.
 func (s *changes) renew(ctx context.Context, token string) error {
 	if s.who.open {
-		return nil // none is looked at
+		return nil // no token is needed
 	}
 	ctx, cancel := context.WithTimeout(ctx, renewTime)
 	defer cancel()
