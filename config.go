@@ -19,6 +19,7 @@ import (
 	"github.com/outcrier/outcrier/auth/login"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 // Identity says who a request is from and which topics it may use, as Config.Authenticate
@@ -101,7 +102,7 @@ type Config struct {
 	// days by default; negative keeps them for ever.
 	Retention time.Duration
 	// TopicRetention are for topics whose events are removed earlier.
-	TopicRetention []outbox.RetentionRule
+	TopicRetention []upkeep.Rule
 	// FollowOnly has the node neither move scheduled events when they are due nor maintain
 	// partitions, for one that is short-lived. Other nodes have to.
 	FollowOnly bool

@@ -4,7 +4,7 @@
 //	                ┌───────────────────────── Node.Run ─────────────────────────┐
 //	INSERT INTO     │ outbox.Tail ─→ hub.Hub ─→ sse.Streamer ─→ streams          │
 //	outbox … ─→ Postgres                            ↑                            │
-//	                │ outbox.Schedule, Retention,   │                            │
+//	                │ upkeep.Schedule, Retention,   │                            │
 //	                │ audit.Recorder, revocations   │                            │
 //	                └───────────────────────────────┼────────────────────────────┘
 //	                         requests ─→ Node.Handler ─→ Config.Authenticate
@@ -42,6 +42,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/catalogue"
 	_ "github.com/outcrier/outcrier/outbox/jsonschema" // POST /events and the catalogue hold payloads to schemas
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/hub"
 )
@@ -182,7 +183,8 @@ func (n *Node) wire() {
 	sources := metrics.Sources{
 		Keys: func() (keys auth.Status) { return keys },
 		Node: c.Name, Version: c.Version, Tail: n.tail.Status, Streams: n.streamer.Stats,
-		Refusals: surface.Access.Refusals, Traffic: surface.Traffic, Pool: n.pool.Stat, Survey: reader.Survey, Log: c.Logger,
+		Refusals: surface.Access.Refusals, Traffic: surface.Traffic, Pool: n.pool.Stat, Log: c.Logger,
+		Survey: func(ctx context.Context) (upkeep.Survey, error) { return upkeep.TakeSurvey(ctx, n.pool, c.Schema) },
 	}
 	if c.Tokens != nil {
 		sources.Keys = c.Tokens.Status

@@ -8,7 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 // errStopped ends the workers of a node whose streams have ended.
@@ -65,8 +65,8 @@ func (n *Node) workers() []func(context.Context) error {
 	}
 	if !c.FollowOnly {
 		workers = append(workers,
-			outbox.Schedule{Pool: n.pool, Schema: c.Schema, Tail: n.tail, Log: c.Logger}.Run,
-			outbox.Retention{Pool: n.pool, Schema: c.Schema, Keep: c.Retention, Rules: c.TopicRetention, AuditKeep: c.AuditRetention, Log: c.Logger}.Run)
+			upkeep.Schedule{Pool: n.pool, Schema: c.Schema, Activity: n.tail.Activity, Log: c.Logger}.Run,
+			upkeep.Retention{Pool: n.pool, Schema: c.Schema, Keep: c.Retention, Rules: c.TopicRetention, AuditKeep: c.AuditRetention, Log: c.Logger}.Run)
 	}
 	if n.sampler != nil {
 		workers = append(workers, n.sampler.Run)

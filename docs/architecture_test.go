@@ -68,11 +68,14 @@ func TestArchitecture_NamesWhatThereIs(t *testing.T) {
 			continue
 		}
 		switch parts[1] {
-		case "outbox", "sse", "hub", "wire", "auth", "migrations":
+		case "outbox", "position", "upkeep", "sse", "hub", "wire", "auth", "migrations":
 			found++
 			folder := parts[1]
-			if folder == "hub" || folder == "wire" {
+			switch folder {
+			case "hub", "wire":
 				folder = "sse/" + folder
+			case "position", "upkeep":
+				folder = "outbox/" + folder
 			}
 			if !names(t, folder)[parts[2][1:]] {
 				t.Errorf("there is no %s", name[1])

@@ -15,6 +15,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 // Nodes and writers go on while Up restores missing objects and roles are granted:
@@ -43,7 +44,7 @@ func TestUp_NodesAndWritersGoOn(t *testing.T) {
 		},
 	}
 	var node, writers sync.WaitGroup
-	for _, part := range []func(context.Context) error{tail.Run, outbox.Schedule{Pool: outboxtest.Pool(t, address), Log: log}.Run} {
+	for _, part := range []func(context.Context) error{tail.Run, upkeep.Schedule{Pool: outboxtest.Pool(t, address), Log: log}.Run} {
 		node.Go(func() {
 			if err := part(ctx); !errors.Is(err, over) {
 				t.Errorf("a part of the node ended by %v", err)

@@ -22,6 +22,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 var logins atomic.Int64
@@ -492,7 +493,7 @@ func TestRoles_ServerServes(t *testing.T) {
 		},
 	}
 	group.Go(func() { _ = tail.Run(ctx) })
-	group.Go(func() { _ = outbox.Schedule{Pool: pool, Log: log}.Run(ctx) })
+	group.Go(func() { _ = upkeep.Schedule{Pool: pool, Log: log}.Run(ctx) })
 	recorder := &audit.Recorder{Pool: pool, Keys: tail.Keys, Node: "n", Log: log}
 	group.Go(func() { _ = recorder.Run(ctx) })
 	start := within(t, started)
@@ -524,7 +525,7 @@ func TestRoles_ServerServes(t *testing.T) {
 		t.Errorf("the tail got %s", got)
 	}
 
-	retention := outbox.Retention{Pool: pool, Keep: 24 * time.Hour, Log: log}
+	retention := upkeep.Retention{Pool: pool, Keep: 24 * time.Hour, Log: log}
 	for deadline := time.Now().Add(10 * time.Second); ask[int](t, g.admin, `SELECT count(*) FROM outcrier.removal`) == 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("retention drops nothing")

@@ -21,7 +21,7 @@ func TestReplay_GivesRowsAsTheyAre(t *testing.T) {
 			CASE n WHEN 1 THEN '0001-01-01Z' WHEN 2 THEN '9999-12-30 23:59:59.999999Z' ELSE timestamptz '1999-12-31 23:59:59.999999Z' + n * interval '1 microsecond' END
 		FROM generate_series(1, 50) AS n`)
 	reader := outbox.Reader{Pool: pool}
-	page, err := reader.Replay(t.Context(), outbox.Ranges(earliest(t, reader), sqltest.Here(t, pool))[0], sqltest.All("**"), 500, 0)
+	page, err := reader.Replay(t.Context(), outbox.Ranges(sqltest.Earliest(t, reader), sqltest.Here(t, pool))[0], sqltest.All("**"), 500, 0)
 	if err != nil || len(page.Events) != 50 {
 		t.Fatalf("%d events, want 50; %v", len(page.Events), err)
 	}
@@ -60,7 +60,7 @@ func TestReplay_RareTopicReadsNothingElse(t *testing.T) {
 	sqltest.Exec(t, pool, `ANALYZE outcrier.event`)
 	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT CASE n % 2 WHEN 0 THEN 'rare' ELSE 'rare/too' END, 't' FROM generate_series(1, 10) AS n`)
 	reader := outbox.Reader{Pool: pool}
-	leg := outbox.Ranges(earliest(t, reader), sqltest.Here(t, pool))[0]
+	leg := outbox.Ranges(sqltest.Earliest(t, reader), sqltest.Here(t, pool))[0]
 	for name, topics := range map[string][]outbox.Pattern{"one": {"rare"}, "two": {"rare", "rare/too"}} {
 		t.Run(name, func(t *testing.T) {
 			single := outboxtest.Pool(t, url+"&pool_max_conns=1")
@@ -94,7 +94,7 @@ func TestReplay_WhateverTheModeOfQueries(t *testing.T) {
 			ids := sqltest.Ask[int64](t, pool, `INSERT INTO outbox (topic, type) VALUES ('a', 't') RETURNING id`)
 			c.wantIDs(t, tail, ids)
 			reader := outbox.Reader{Pool: pool}
-			if got := replay(t, reader, earliest(t, reader), sqltest.Here(t, pool), sqltest.All("a"), 10); len(got) != 1 {
+			if got := sqltest.Replay(t, reader, sqltest.Earliest(t, reader), sqltest.Here(t, pool), sqltest.All("a"), 10); len(got) != 1 {
 				t.Errorf("the replay has %v", got)
 			}
 		})

@@ -11,7 +11,8 @@
 // An application that appends needs Append, the types above and [Refused], which explains why
 // an event was not stored; the rest is for nodes. The package needs no module but pgx.
 // Beneath it are outbox/audit, the record of streams and of admins; outbox/admin, for people
-// who run an outbox; and outbox/catalogue, the types of events.
+// who run an outbox; outbox/catalogue, the types of events; and outbox/upkeep, which drops
+// what is past and moves what is due.
 //
 // Package outbox/jsonschema, imported for that alone, holds payloads to the catalogue's
 // schemas, and outbox/opentelemetry has appends take part in traces.

@@ -68,14 +68,14 @@ func TestReplay_EveryPlanGivesWhatTheFilterSelects(t *testing.T) {
 			}
 		}
 		for _, limit := range []int{64, 2000} {
-			if got := replay(t, reader, start, end, filter, limit); !slices.Equal(got, want) {
+			if got := sqltest.Replay(t, reader, start, end, filter, limit); !slices.Equal(got, want) {
 				t.Errorf("%.3v %v by %d: %d events, want %d", filter.Topics, filter.Types, limit, len(got), len(want))
 			}
 		}
 		middle := outbox.Ranges(start, end)[0]
 		middle.After = 7000
 		p := middle.At(7000)
-		if got := replay(t, reader, p, end, filter, 2000); !slices.Equal(got, slices.DeleteFunc(slices.Clone(want), func(id int64) bool { return id <= 7000 })) {
+		if got := sqltest.Replay(t, reader, p, end, filter, 2000); !slices.Equal(got, slices.DeleteFunc(slices.Clone(want), func(id int64) bool { return id <= 7000 })) {
 			t.Errorf("%.3v from the middle: %d events of %d", filter.Topics, len(got), len(want))
 		}
 	}
@@ -89,7 +89,7 @@ func TestReplay_CostsWhatItReturns(t *testing.T) {
 	reader := outbox.Reader{Pool: pool, Times: outbox.NewTimes()}
 	sqltest.Exec(t, pool, `ALTER TABLE outcrier.event_default SET (autovacuum_enabled = off)`)
 	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'user/42/' || g, 't' FROM generate_series(1, 20) AS g`)
-	start := earliest(t, reader)
+	start := sqltest.Earliest(t, reader)
 	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'user/' || g % 1000 || '/x', 't', to_json(repeat('x', 200)) FROM generate_series(1, 60000) AS g`)
 	end := sqltest.Here(t, pool)
 	leg := outbox.Ranges(start, end)[0]
@@ -201,7 +201,7 @@ func TestTimes_LoseNoEventOfATransactionThatWasOpen(t *testing.T) {
 				filter := sqltest.All("**")
 				filter.Since = at
 				want := sqltest.Ask[int64](t, pool, `SELECT id FROM outcrier.event WHERE created_at >= $1 AND topic <> '' ORDER BY id`, at)
-				got := replay(t, reader, p, sqltest.Here(t, pool), filter, 2000)
+				got := sqltest.Replay(t, reader, p, sqltest.Here(t, pool), filter, 2000)
 				if slices.Sort(got); !slices.Equal(got, want) { // they may be in two ranges
 					t.Fatalf("since %v: %d events, want %d", at, len(got), len(want))
 				}
@@ -245,7 +245,7 @@ func TestTimes_RememberWhatWasInFlightWhenTheyRead(t *testing.T) {
 	before(now())
 	filter := sqltest.All("late")
 	filter.Since = at
-	if got := replay(t, reader, before(at), sqltest.Here(t, pool), filter, 2000); !slices.Equal(got, []int64{want}) {
+	if got := sqltest.Replay(t, reader, before(at), sqltest.Here(t, pool), filter, 2000); !slices.Equal(got, []int64{want}) {
 		t.Errorf("replayed are %v, want %v", got, want)
 	}
 }

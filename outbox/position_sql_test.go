@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 func TestSQLPosition_IsWhatTheSnapshotSees(t *testing.T) {
@@ -59,7 +61,9 @@ func TestSQLPosition_IsWhatTheSnapshotSees(t *testing.T) {
 	}
 	sqltest.PastPartition(t, pool, 20, 1)
 	sqltest.AddNow(t, pool, "d", 1)
-	retain(t, pool)
+	if err := (upkeep.Retention{Pool: pool, Keep: 7 * 24 * time.Hour}).Turn(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	if p := sqltest.Here(t, pool); p.Removal != 1 {
 		t.Errorf("after a removal: %+v", p)
 	}

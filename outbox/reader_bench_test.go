@@ -24,7 +24,7 @@ func BenchmarkReader_Replay(b *testing.B) {
 	hold(b, pool, held)
 	reader := outbox.Reader{Pool: pool}
 	end := sqltest.Here(b, pool)
-	earliest := earliest(b, reader)
+	earliest := sqltest.Earliest(b, reader)
 	since := sqltest.Ask1[time.Time](b, pool, `SELECT created_at FROM outcrier.event WHERE id = $1`, held-missed+1)
 	last, err := reader.Before(b.Context(), since, position.Position{})
 	if err != nil {
@@ -58,7 +58,7 @@ func BenchmarkReader_Replay(b *testing.B) {
 		b.Run(reads.name+"/replay", func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if n := len(replay(b, reader, reads.from, end, reads.filter, page)); n != rows {
+				if n := len(sqltest.Replay(b, reader, reads.from, end, reads.filter, page)); n != rows {
 					b.Fatalf("%d events, want %d", n, rows)
 				}
 			}

@@ -15,42 +15,6 @@ import (
 	"github.com/outcrier/outcrier/outbox/position"
 )
 
-// replay gives the ids from one position to another, in pages of limit.
-func replay(t testing.TB, reader outbox.Reader, from, to position.Position, filter outbox.Filter, limit int) (ids []int64) {
-	t.Helper()
-	for _, leg := range outbox.Ranges(from, to) {
-		for {
-			page, err := reader.Replay(t.Context(), leg, filter, limit, 0)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if len(page.Events) > limit {
-				t.Errorf("a page of %d events, asked for were %d", len(page.Events), limit)
-			}
-			for _, e := range page.Events {
-				ids = append(ids, e.ID)
-			}
-			if page.Done {
-				break
-			}
-			if page.After <= leg.After {
-				t.Fatalf("a page goes from %d to %d", leg.After, page.After)
-			}
-			leg.Advance(page)
-		}
-	}
-	return ids
-}
-
-func earliest(t testing.TB, reader outbox.Reader) position.Position {
-	t.Helper()
-	p, err := reader.Earliest(t.Context(), position.Position{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 func TestVerify_GivesTheReasonOfAGap(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(t *testing.T, pool *pgxpool.Pool, p *position.Position)
@@ -117,7 +81,7 @@ func TestVerify_EmptyOutboxIsNoGap(t *testing.T) {
 	if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("later: %+v, %v", gap, err)
 	}
-	if got := replay(t, outbox.Reader{Pool: pool}, p, sqltest.Here(t, pool), sqltest.All("a"), 10); !slices.Equal(got, want) {
+	if got := sqltest.Replay(t, outbox.Reader{Pool: pool}, p, sqltest.Here(t, pool), sqltest.All("a"), 10); !slices.Equal(got, want) {
 		t.Errorf("replayed are %v, want %v", got, want)
 	}
 }
@@ -152,7 +116,7 @@ func TestReplay_SelectsAndPages(t *testing.T) {
 			}
 		}
 		for _, limit := range []int{1, 2, 7, 1000} {
-			if got := replay(t, reader, start, end, filter, limit); !slices.Equal(got, want) {
+			if got := sqltest.Replay(t, reader, start, end, filter, limit); !slices.Equal(got, want) {
 				t.Errorf("%v %v by %d: %v, want %v", filter.Topics, filter.Types, limit, got, want)
 			}
 		}
@@ -187,7 +151,7 @@ func TestReplay_OfManyTopicsAndOfManyEvents(t *testing.T) {
 	end := sqltest.Here(t, pool)
 	for topic, want := range map[outbox.Pattern][]int64{"busy": busy, "busy/**": busy, "user/*": all20, "user/7/**": under7, "user/7/*": under7[1:]} {
 		for _, limit := range []int{3, 1000} {
-			if got := replay(t, reader, start, end, sqltest.All(topic), limit); !slices.Equal(got, want) {
+			if got := sqltest.Replay(t, reader, start, end, sqltest.All(topic), limit); !slices.Equal(got, want) {
 				t.Errorf("%s by %d: %v, want %v", topic, limit, got, want)
 			}
 		}
@@ -210,7 +174,7 @@ func TestReplay_PagesHoldAboutAMegabyte(t *testing.T) {
 		if err != nil || len(page.Events) != 2 || page.Done {
 			t.Errorf("asked for 400 kB, a page of %d events of 300 kB, done %v, %v", len(page.Events), page.Done, err)
 		}
-		if got := replay(t, reader, start, end, filter, 1000); !slices.Equal(got, want) {
+		if got := sqltest.Replay(t, reader, start, end, filter, 1000); !slices.Equal(got, want) {
 			t.Errorf("%v, want %v", got, want)
 		}
 	}
@@ -247,8 +211,8 @@ func TestReader_EarliestAndOldest(t *testing.T) {
 		t.Errorf("of nothing the oldest is %v, %v", since, err)
 	}
 	want := sqltest.AddNow(t, pool, "a", 2)
-	p := earliest(t, reader)
-	if got := replay(t, reader, p, sqltest.Here(t, pool), sqltest.All("**"), 10); !slices.Equal(got, want) {
+	p := sqltest.Earliest(t, reader)
+	if got := sqltest.Replay(t, reader, p, sqltest.Here(t, pool), sqltest.All("**"), 10); !slices.Equal(got, want) {
 		t.Errorf("from the earliest on: %v, want %v", got, want)
 	}
 	if since, err := reader.Oldest(t.Context()); err != nil || !since.Equal(sqltest.Ask1[time.Time](t, pool, `SELECT min(created_at) FROM outcrier.event`)) {
@@ -282,7 +246,7 @@ func TestReader_BeforeATime(t *testing.T) {
 		}
 		filter := sqltest.All("**")
 		filter.Since = at
-		if got := replay(t, reader, p, sqltest.Here(t, pool), filter, 2); !slices.Equal(got, ids[i:]) {
+		if got := sqltest.Replay(t, reader, p, sqltest.Here(t, pool), filter, 2); !slices.Equal(got, ids[i:]) {
 			t.Errorf("since event %d: %v, want %v", i, got, ids[i:])
 		}
 		if _, gap, err := reader.Verify(t.Context(), p, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
@@ -316,7 +280,7 @@ func TestReplay_LateCommitsAreNeitherLostNorRepeated(t *testing.T) {
 		"end to first":    {end, p1, nil},
 	} {
 		for _, filter := range []outbox.Filter{sqltest.All("**"), sqltest.All("a", "b", "c")} {
-			if got := replay(t, reader, test.from, test.to, filter, 1); !slices.Equal(got, test.want) {
+			if got := sqltest.Replay(t, reader, test.from, test.to, filter, 1); !slices.Equal(got, test.want) {
 				t.Errorf("%s: %v, want %v", name, got, test.want)
 			}
 		}

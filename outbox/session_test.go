@@ -21,6 +21,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 // plainPool is what a node has.
@@ -85,7 +86,7 @@ func work(t *testing.T, url string, schema outbox.Schema) {
 		time.Sleep(time.Millisecond)
 	}
 	scheduling, done := context.WithCancel(ctx)
-	group.Go(func() { _ = outbox.Schedule{Pool: pool, Schema: schema, Log: log}.Run(scheduling) })
+	group.Go(func() { _ = upkeep.Schedule{Pool: pool, Schema: schema, Log: log}.Run(scheduling) })
 	for len(c.ids()) < 2 && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
@@ -126,7 +127,7 @@ func work(t *testing.T, url string, schema outbox.Schema) {
 	check("a replay", page.Events[0])
 	_, err = reader.Before(ctx, time.Now().Add(-time.Hour), w)
 	must("before", err)
-	survey, err := reader.Survey(ctx)
+	survey, err := upkeep.TakeSurvey(ctx, pool, schema)
 	must("survey", err)
 	if survey.DaysAhead < 3 {
 		t.Errorf("%+v", survey)
@@ -156,7 +157,7 @@ func work(t *testing.T, url string, schema outbox.Schema) {
 	if len(overview.Topics) != 2 || len(overview.Nodes) != 1 {
 		t.Errorf("%+v", overview)
 	}
-	must("retention", outbox.Retention{Pool: pool, Schema: schema, Keep: time.Hour, Rules: []outbox.RetentionRule{{Pattern: "x/**", Keep: time.Hour}}, Log: log}.Turn(ctx))
+	must("retention", upkeep.Retention{Pool: pool, Schema: schema, Keep: time.Hour, Rules: []upkeep.Rule{{Pattern: "x/**", Keep: time.Hour}}, Log: log}.Turn(ctx))
 	entries := catalogue.Catalogue{Pool: pool, Schema: schema}
 	_, err = entries.Edit(ctx, false, func(types []catalogue.EventType) ([]catalogue.EventType, error) {
 		return append(types, catalogue.EventType{Type: "größe", Title: "Größe", PayloadSchema: []byte(`{"required": ["漢字"]}`)}), nil
@@ -354,7 +355,7 @@ func TestSession_RowLevelSecurityIsNoEmptyOutbox(t *testing.T) {
 		}
 	}
 	// For the owner nothing has changed, unless it is forced.
-	if got := replay(t, outbox.Reader{Pool: owner}, earliest(t, outbox.Reader{Pool: owner}), sqltest.Here(t, owner), sqltest.All("**"), 10); !slices.Equal(got, ids) {
+	if got := sqltest.Replay(t, outbox.Reader{Pool: owner}, sqltest.Earliest(t, outbox.Reader{Pool: owner}), sqltest.Here(t, owner), sqltest.All("**"), 10); !slices.Equal(got, ids) {
 		t.Errorf("the owner has %v, want %v", got, ids)
 	}
 }

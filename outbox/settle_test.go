@@ -28,7 +28,7 @@ func TestSettle_TheNewestHistoryIsNotByTheClock(t *testing.T) {
 		}
 	}
 	reader := outbox.Reader{Pool: pool}
-	for what, p := range map[string]position.Position{"SQL's position": sqltest.Here(t, pool), "earliest": earliest(t, reader)} {
+	for what, p := range map[string]position.Position{"SQL's position": sqltest.Here(t, pool), "earliest": sqltest.Earliest(t, reader)} {
 		if int64(p.History) != begun {
 			t.Errorf("%s is of history %d, want %d", what, p.History, begun)
 		}
@@ -54,7 +54,7 @@ func TestReader_ResumesFromBeforeTheFirstNode(t *testing.T) {
 	if gap != nil || err != nil {
 		t.Fatalf("%+v, %v", gap, err)
 	}
-	if got := replay(t, reader, verified, c.starts[0], sqltest.All("**"), 10); !slices.Equal(got, missed) {
+	if got := sqltest.Replay(t, reader, verified, c.starts[0], sqltest.All("**"), 10); !slices.Equal(got, missed) {
 		t.Errorf("%v, want %v", got, missed)
 	}
 }
@@ -70,7 +70,7 @@ func TestReader_NeedsNoHistory(t *testing.T) {
 	if _, gap, err := reader.Verify(t.Context(), p, sqltest.All("**"), position.Position{}); gap != nil || err != nil || p.History != 0 {
 		t.Errorf("%+v, %v, history %d", gap, err, p.History)
 	}
-	if got := replay(t, reader, earliest(t, reader), p, sqltest.All("**"), 10); !slices.Equal(got, ids) {
+	if got := sqltest.Replay(t, reader, sqltest.Earliest(t, reader), p, sqltest.All("**"), 10); !slices.Equal(got, ids) {
 		t.Errorf("%v, want %v", got, ids)
 	}
 	// The first node begins a history, to which earlier events do not belong.

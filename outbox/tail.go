@@ -101,7 +101,7 @@ type Tail struct {
 // connection fails for a reason that waiting does not remove, like an unknown database; see
 // Explain.
 func (t *Tail) Run(ctx context.Context) error {
-	t.Log = logOr(t.Log)
+	t.Log = cmp.Or(t.Log, slog.New(slog.DiscardHandler))
 	if t.Turn == 0 {
 		t.Turn = 10 * time.Millisecond
 	}
@@ -112,12 +112,12 @@ func (t *Tail) Run(ctx context.Context) error {
 		t.Silence = 10 * time.Second
 	}
 	t.begun()
-	retry := retry{first: 50 * time.Millisecond, longest: 2 * time.Second}
+	retry := database.Retry{First: 50 * time.Millisecond, Longest: 2 * time.Second}
 	var failing outage.Outage
 	followed := false
 	for {
 		err := t.session(ctx, func() {
-			retry.reset()
+			retry.Reset()
 			followed = true
 			if failures, lasted := failing.Ends(); failures > 0 {
 				t.Log.InfoContext(ctx, "tail follows again", "after", lasted, "failures", failures)
@@ -135,7 +135,7 @@ func (t *Tail) Run(ctx context.Context) error {
 		if permanent && !followed {
 			return fmt.Errorf("follow the outbox: %s: %w", why, err)
 		}
-		pause := retry.next()
+		pause := retry.Next()
 		if failing.Fails(database.Cause(err)) {
 			said := "tail lost its connection"
 			if !followed {
@@ -449,6 +449,16 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 			}
 		}
 	}
+}
+
+// Activity returns a channel that is closed by the next notification or read with events; nil
+// while LISTEN does not work, since nothing may close it then. It may be called from any
+// goroutine, at any time.
+func (t *Tail) Activity() <-chan struct{} {
+	if t.Status().Listen != ListenWorks {
+		return nil
+	}
+	return t.activity.wait()
 }
 
 // signal wakes all goroutines that wait for it.

@@ -73,7 +73,7 @@ func TestTail_ForgetsWhatIsChanged(t *testing.T) {
 				if _, err := reader.Before(t.Context(), time.Now().Add(-time.Hour), w); err != nil {
 					t.Errorf("a time: %v", err)
 				}
-				for _, id := range replay(t, reader, before, w, sqltest.All("**"), 10) {
+				for _, id := range sqltest.Replay(t, reader, before, w, sqltest.All("**"), 10) {
 					if id == ids[0] && name != "redact" && name != "UPDATE by hand" {
 						t.Error("what is gone is replayed")
 					}
@@ -87,7 +87,7 @@ func TestTail_ForgetsWhatIsChanged(t *testing.T) {
 				}
 			}
 			for _, filter := range []outbox.Filter{sqltest.All("**"), sqltest.All("*", "**"), sqltest.All("*"), {Topics: []outbox.Pattern{"**"}, Types: []string{"*"}}} {
-				page, err := reader.Replay(t.Context(), outbox.Ranges(earliest(t, reader), sqltest.Here(t, pool))[0], filter, 100, 0)
+				page, err := reader.Replay(t.Context(), outbox.Ranges(sqltest.Earliest(t, reader), sqltest.Here(t, pool))[0], filter, 100, 0)
 				if err != nil || slices.ContainsFunc(page.Events, func(e outbox.Event) bool { return e.Topic == "" }) {
 					t.Errorf("%v: %+v, %v", filter.Topics, page.Events, err)
 				}
@@ -152,7 +152,7 @@ func TestTail_StartsAnewWithAReset(t *testing.T) {
 		}
 		more := sqltest.AddNow(t, pool, "b", 1)
 		eventually(t, func() bool { return slices.Contains(c.ids(), more[0]) })
-		if got := replay(t, reader, earliest(t, reader), sqltest.Here(t, pool), sqltest.All("**"), 10); !slices.Equal(got, more) {
+		if got := sqltest.Replay(t, reader, sqltest.Earliest(t, reader), sqltest.Here(t, pool), sqltest.All("**"), 10); !slices.Equal(got, more) {
 			t.Errorf("after %d events and a reset there are %v, want %v", len(ids), got, more)
 		}
 		sqltest.Exec(t, pool, `SELECT outcrier.erase('**', 'between')`)
@@ -193,10 +193,10 @@ func TestTail_LoadedRowsAreNotNew(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := replay(t, reader, from, w, sqltest.All("**"), 2); !slices.Equal(got, old) {
+				if got := sqltest.Replay(t, reader, from, w, sqltest.All("**"), 2); !slices.Equal(got, old) {
 					t.Errorf("from the earliest on there are %v, want %v", got, old)
 				}
-				if got := replay(t, reader, empty, w, sqltest.All("**"), 2); len(got) > 0 {
+				if got := sqltest.Replay(t, reader, empty, w, sqltest.All("**"), 2); len(got) > 0 {
 					t.Errorf("from before the load on there are %v", got)
 				}
 				if _, gap, err := reader.Verify(t.Context(), empty, sqltest.All("**"), w); err != nil || gap != nil {

@@ -56,7 +56,7 @@ func TestTail_LeavesToReplaysWhatItCannotRead(t *testing.T) {
 			}
 			eventually(t, func() bool { return c.started() == 2 && tail.Status().Following })
 			c.wantIDs(t, tail, sqltest.AddNow(t, pool, "a", 1))
-			if rest := replay(t, outbox.Reader{Pool: pool}, c.starts[0], c.starts[1], sqltest.All("**"), 500); !slices.Equal(rest, ids) {
+			if rest := sqltest.Replay(t, outbox.Reader{Pool: pool}, c.starts[0], c.starts[1], sqltest.All("**"), 500); !slices.Equal(rest, ids) {
 				t.Errorf("replayed are %d events, want %d", len(rest), len(ids))
 			}
 			if failures != 2 {

@@ -366,7 +366,7 @@ func TestTail_LongReadKeepsOrderAndPositions(t *testing.T) {
 	c.wantIDs(t, tail, append(want, owed))
 	w := c.positions()[n]
 	for _, i := range []int{0, 1, 510, 511, 512, 513, 1023, 1024, 1298, 1299, 1300} {
-		got := replay(t, reader, c.positions()[i], w, outbox.Filter{Topics: []outbox.Pattern{"**"}}, 400)
+		got := sqltest.Replay(t, reader, c.positions()[i], w, outbox.Filter{Topics: []outbox.Pattern{"**"}}, 400)
 		if left := append(slices.Clone(want), owed)[i+1:]; !slices.Equal(got, left) {
 			t.Errorf("after event %d there are %d events from %v, want %d", i, len(got), got[:min(1, len(got))], len(left))
 		}
@@ -475,7 +475,7 @@ func TestTail_StartsAnewWhenCutOffWithinARead(t *testing.T) {
 	if n := len(got); n > 0 {
 		from = c.positions()[n-1]
 	}
-	rest := replay(t, outbox.Reader{Pool: pool}, from, after, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 500)
+	rest := sqltest.Replay(t, outbox.Reader{Pool: pool}, from, after, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 500)
 	if !slices.Equal(rest, ids[len(got):]) {
 		t.Errorf("the rest is %v, want %v", rest, ids[len(got):])
 	}
@@ -571,7 +571,7 @@ func TestTail_BroughtFromAnotherClusterBeginsAHistory(t *testing.T) {
 		c.wantIDs(t, tails[i], fresh)
 	}
 	w := collectors[0].positions()[1]
-	if got := replay(t, reader, earliest, w, outbox.Filter{Topics: []outbox.Pattern{"**"}}, 2); !slices.Equal(got, append(brought, fresh...)) {
+	if got := sqltest.Replay(t, reader, earliest, w, outbox.Filter{Topics: []outbox.Pattern{"**"}}, 2); !slices.Equal(got, append(brought, fresh...)) {
 		t.Errorf("from the earliest on there are %v", got)
 	}
 }

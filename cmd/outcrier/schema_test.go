@@ -15,8 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/migrations"
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 func TestServe_RefusesASchemaOfAnotherVersion(t *testing.T) {
@@ -89,7 +89,7 @@ func TestConfig_RetainIsByPattern(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := []outbox.RetentionRule{{Pattern: "cursor/*", Keep: 5 * time.Minute}, {Pattern: "presence/**", Keep: time.Hour}}
+		want := []upkeep.Rule{{Pattern: "cursor/*", Keep: 5 * time.Minute}, {Pattern: "presence/**", Keep: time.Hour}}
 		if diff := cmp.Diff(want, c.rules()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}

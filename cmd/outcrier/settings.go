@@ -15,6 +15,7 @@ import (
 	"github.com/outcrier/outcrier"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 // The structs that several configs embed. Their names are exported because
@@ -216,10 +217,10 @@ func (s *ServerSettings) checkRetain(r *report) {
 }
 
 // rules are the patterns of Retain, in an order that is always the same.
-func (s *ServerSettings) rules() []outbox.RetentionRule {
-	var rules []outbox.RetentionRule
+func (s *ServerSettings) rules() []upkeep.Rule {
+	var rules []upkeep.Rule
 	for _, pattern := range slices.Sorted(maps.Keys(s.Retain)) {
-		rules = append(rules, outbox.RetentionRule{Pattern: outbox.Pattern(pattern), Keep: s.Retain[pattern]})
+		rules = append(rules, upkeep.Rule{Pattern: outbox.Pattern(pattern), Keep: s.Retain[pattern]})
 	}
 	return rules
 }

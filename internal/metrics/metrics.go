@@ -19,6 +19,7 @@ import (
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/audit"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -32,7 +33,7 @@ type Sources struct {
 	Pool          func() *pgxpool.Stat
 	// Survey asks the database. It is not called more often than every SurveyEvery,
 	// and may take as long as SurveyPatience.
-	Survey func(context.Context) (outbox.Survey, error)
+	Survey func(context.Context) (upkeep.Survey, error)
 	// Audit may be nil.
 	Audit func() audit.Stats
 	// Keys is the state of the keys that verify tokens.

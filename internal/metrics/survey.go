@@ -7,7 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 const counterValue = prometheus.CounterValue
@@ -16,7 +16,7 @@ const counterValue = prometheus.CounterValue
 type surveyed struct {
 	mu   sync.Mutex
 	at   time.Time
-	last outbox.Survey
+	last upkeep.Survey
 	err  error
 	// sighted is when those transactions were first seen whose time may not be seen.
 	sighted map[uint32]time.Time
@@ -24,7 +24,7 @@ type surveyed struct {
 
 // survey asks the database, unless it was asked a moment ago. Those who come
 // meanwhile wait for the same answer.
-func (s *surveyed) survey(from Sources) (outbox.Survey, error) {
+func (s *surveyed) survey(from Sources) (upkeep.Survey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.at.IsZero() && time.Since(s.at) < SurveyEvery {
@@ -57,7 +57,7 @@ func (s *surveyed) sight(open []uint32) (oldest time.Duration) {
 	return oldest
 }
 
-func (w writer) survey(s outbox.Survey) {
+func (w writer) survey(s upkeep.Survey) {
 	w.gauge("in_flight_transactions", "Open transactions that have appended, or are about to.", float64(s.InFlight))
 	w.gauge("in_flight_oldest_seconds", "How long the oldest of them has been open; of one whose time may not be seen, since the node first saw it.", s.OldestInFlight.Seconds())
 	w.gauge("partitions_ahead", "Days after today that have a partition; -1 when today has none.", float64(s.DaysAhead))

@@ -6,19 +6,19 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 // A transaction whose age may not be seen has been open for as long as it was seen.
 func TestSurvey_TimesATransactionFromFirstSight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var now outbox.Survey
-		from := Sources{Survey: func(context.Context) (outbox.Survey, error) { return now, nil }}
+		var now upkeep.Survey
+		from := Sources{Survey: func(context.Context) (upkeep.Survey, error) { return now, nil }}
 		var s surveyed
 		oldest := func(untimed ...uint32) time.Duration {
 			t.Helper()
 			time.Sleep(time.Minute)
-			now = outbox.Survey{InFlight: len(untimed) + 1, OldestInFlight: 90 * time.Second, Untimed: untimed}
+			now = upkeep.Survey{InFlight: len(untimed) + 1, OldestInFlight: 90 * time.Second, Untimed: untimed}
 			found, err := s.survey(from)
 			if err != nil {
 				t.Fatal(err)

@@ -115,6 +115,44 @@ func Opened(t testing.TB, db Querier, write func() string) position.Position {
 	return p
 }
 
+// Replay reads the events of a filter from one position to another, in pages of at most limit,
+// and returns their ids.
+func Replay(t testing.TB, reader outbox.Reader, from, to position.Position, filter outbox.Filter, limit int) (ids []int64) {
+	t.Helper()
+	for _, leg := range outbox.Ranges(from, to) {
+		for {
+			page, err := reader.Replay(t.Context(), leg, filter, limit, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(page.Events) > limit {
+				t.Errorf("a page of %d events, asked for were %d", len(page.Events), limit)
+			}
+			for _, e := range page.Events {
+				ids = append(ids, e.ID)
+			}
+			if page.Done {
+				break
+			}
+			if page.After <= leg.After {
+				t.Fatalf("a page goes from %d to %d", leg.After, page.After)
+			}
+			leg.Advance(page)
+		}
+	}
+	return ids
+}
+
+// Earliest is the position before all events that are held.
+func Earliest(t testing.TB, reader outbox.Reader) position.Position {
+	t.Helper()
+	p, err := reader.Earliest(t.Context(), position.Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 // All selects all events on the topics.
 func All(topics ...outbox.Pattern) outbox.Filter { return outbox.Filter{Topics: topics} }
 

@@ -1,6 +1,7 @@
-package outbox
+package upkeep
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -10,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/outage"
+	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
@@ -18,12 +20,15 @@ import (
 type Schedule struct {
 	Pool *pgxpool.Pool
 	// Schema is where the outbox is; the default one by default.
-	Schema Schema
-	// Tail, when not nil, spares the database: a session that schedules an event
-	// notifies like one that appends, so while LISTEN works and the tail is idle, the
-	// table is looked at every scheduleIdle only. Without it, every scheduleTurn.
-	Tail *Tail
-	Log  *slog.Logger
+	Schema outbox.Schema
+	// Activity, when not nil, returns a channel that is closed when an event may have been
+	// scheduled, or nil while nothing would close it: outbox.Tail.Activity. It spares the
+	// database: a session that schedules an event notifies like one that appends, so while the
+	// channel is open the table is looked at every scheduleIdle only. Without it, every
+	// scheduleTurn.
+	Activity func() <-chan struct{}
+	// Log gets events that can't be stored, and failures. Nothing by default.
+	Log *slog.Logger
 }
 
 const (
@@ -31,12 +36,15 @@ const (
 	scheduleTurn = 100 * time.Millisecond
 	// scheduleIdle is how late it may be if its session doesn't notify.
 	scheduleIdle = 5 * time.Second
+	// scheduleLimit is for a statement: without it one on a half-open connection would hang
+	// for ever.
+	scheduleLimit = 30 * time.Second
 )
 
 // Run works until ctx ends and returns its cause. While the database is gone it
 // tries again once a second.
 func (s Schedule) Run(ctx context.Context) error {
-	s.Log = logOr(s.Log)
+	s.Log = cmp.Or(s.Log, slog.New(slog.DiscardHandler))
 	var failing outage.Outage
 	refused := make(map[int64]bool) // those that were logged
 	for ctx.Err() == nil {
@@ -48,7 +56,7 @@ func (s Schedule) Run(ctx context.Context) error {
 		}
 		if err != nil {
 			if ctx.Err() == nil && failing.Fails(database.Cause(err)) {
-				why, _ := Explain(err)
+				why, _ := outbox.Explain(err)
 				s.Log.WarnContext(ctx, "scheduled events can't be moved", "why", why, "err", database.OneLine(err), "retry_in", time.Second)
 			}
 			pause, active = time.Second, nil
@@ -73,13 +81,11 @@ func (s Schedule) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
-// activity returns a channel that is closed when something may have been scheduled, or nil
-// where nothing would close it.
 func (s Schedule) activity() <-chan struct{} {
-	if s.Tail == nil || s.Tail.Status().Listen != ListenWorks {
+	if s.Activity == nil {
 		return nil
 	}
-	return s.Tail.activity.wait()
+	return s.Activity()
 }
 
 // turn moves all due events, and returns the delay until the next turn.
@@ -100,7 +106,7 @@ func (s Schedule) tell(ctx context.Context, pause time.Duration, known map[int64
 		clear(known)
 		return nil
 	}
-	ctx, cancel := database.Within(ctx, statementLimit)
+	ctx, cancel := database.Within(ctx, scheduleLimit)
 	defer cancel()
 	return database.InPool(ctx, s.Pool, s.Schema, func(q database.DB) error {
 		var id int64
@@ -123,7 +129,7 @@ func (s Schedule) tell(ctx context.Context, pause time.Duration, known map[int64
 
 // move moves some of the due events, and reports whether there may be more.
 func (s Schedule) move(ctx context.Context) (pause time.Duration, more bool, err error) {
-	ctx, cancel := database.Within(ctx, statementLimit)
+	ctx, cancel := database.Within(ctx, scheduleLimit)
 	defer cancel()
 	var seconds *float64
 	err = database.InPool(ctx, s.Pool, s.Schema, func(q database.DB) error {

@@ -1,4 +1,4 @@
-package outbox_test
+package upkeep_test
 
 import (
 	"context"
@@ -16,13 +16,16 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 // schedule runs one until the test ends.
-func schedule(t *testing.T, s outbox.Schedule) {
+func schedule(t *testing.T, s upkeep.Schedule) {
 	s.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	ctx, cancel := context.WithCancelCause(context.Background())
 	over := errors.New("over")
@@ -35,17 +38,35 @@ func schedule(t *testing.T, s outbox.Schedule) {
 	t.Cleanup(func() { cancel(over); group.Wait() })
 }
 
+// logged is a log that a goroutine writes to while the test reads it.
+type logged struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
 func TestSchedule_SaysOnceWhatCantBeStored(t *testing.T) {
 	pool := outboxtest.New(t)
 	sqltest.Exec(t, pool, `ALTER TABLE outcrier.event ADD CONSTRAINT deny CHECK (type <> 'stuck')`)
 	sqltest.Exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 'stuck', '{}', '/', now())`)
-	var said lines
+	var said logged
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
-	group.Go(func() { _ = outbox.Schedule{Pool: pool, Log: slog.New(slog.NewTextHandler(&said, nil))}.Run(ctx) })
+	group.Go(func() { _ = upkeep.Schedule{Pool: pool, Log: slog.New(slog.NewTextHandler(&said, nil))}.Run(ctx) })
 	t.Cleanup(func() { cancel(); group.Wait() })
 	retries := make(map[time.Time]bool)
-	eventually(t, func() bool {
+	testkit.Eventually(t, "the event is tried again, and the log says so", func() bool {
 		for _, at := range sqltest.Ask[time.Time](t, pool, `SELECT retry_at FROM outcrier.scheduled WHERE problem IS NOT NULL`) {
 			retries[at] = true
 		}
@@ -54,7 +75,7 @@ func TestSchedule_SaysOnceWhatCantBeStored(t *testing.T) {
 	if text := said.String(); strings.Count(text, "can't be stored") != 1 || !strings.Contains(text, "type=stuck") || !strings.Contains(text, "deny") {
 		t.Errorf("the log after %d attempts:\n%s", len(retries), text)
 	}
-	s, err := outbox.Reader{Pool: pool}.Survey(t.Context())
+	s, err := upkeep.TakeSurvey(t.Context(), pool, outbox.DefaultSchema)
 	if err != nil || s.Failing != 1 {
 		t.Errorf("%+v, %v", s, err)
 	}
@@ -80,8 +101,8 @@ func TestSchedule_MovesWhatIsDueInItsOrder(t *testing.T) {
 	if got := sqltest.Ask[string](t, pool, `SELECT type FROM outcrier.event`); !slices.Equal(got, []string{"first"}) {
 		t.Fatalf("before any is due there are %v", got)
 	}
-	schedule(t, outbox.Schedule{Pool: pool})
-	eventually(t, func() bool { return sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`) == 4 })
+	schedule(t, upkeep.Schedule{Pool: pool})
+	testkit.Eventually(t, "all that are due are moved", func() bool { return sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`) == 4 })
 	if got := sqltest.Ask[string](t, pool, `SELECT type FROM outcrier.event ORDER BY id`); !slices.Equal(got, []string{"first", "second", "third", "fourth"}) {
 		t.Errorf("delivered are %v", got)
 	}
@@ -281,8 +302,8 @@ func TestDeliverScheduled_ARefusedRowStopsNoOther(t *testing.T) {
 		t.Errorf("with a problem are %v", got)
 	}
 	sqltest.Exec(t, pool, `ALTER TABLE outcrier.event DROP CONSTRAINT small_payloads`)
-	schedule(t, outbox.Schedule{Pool: pool})
-	eventually(t, func() bool { return sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`) == 3 })
+	schedule(t, upkeep.Schedule{Pool: pool})
+	testkit.Eventually(t, "the others are moved", func() bool { return sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`) == 3 })
 }
 
 // A fault of the server, not of the row, is returned to the caller.
@@ -327,15 +348,18 @@ func TestSchedule_IsWokenWithTheTail(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	tail := &outbox.Tail{URL: url}
-	follow(t, tail)
-	schedule(t, outbox.Schedule{Pool: pool, Tail: tail})
-	eventually(t, func() bool { return tail.Status().Listen == outbox.ListenWorks && tail.Status().WakeUps.Requests > 0 })
+	tail := &outbox.Tail{URL: url, Start: func(position.Position) {}, Deliver: func(outbox.Read) {}}
+	ctx, cancel := context.WithCancel(context.Background())
+	var following sync.WaitGroup
+	following.Go(func() { _ = tail.Run(ctx) })
+	t.Cleanup(func() { cancel(); following.Wait() })
+	schedule(t, upkeep.Schedule{Pool: pool, Activity: tail.Activity})
+	testkit.Eventually(t, "the tail waits for a notification", func() bool { return tail.Status().Listen == outbox.ListenWorks && tail.Status().WakeUps.Requests > 0 })
 
 	writer := sqltest.Connection(t, url)
 	for range 3 {
 		due := sqltest.Ask1[time.Time](t, writer, `INSERT INTO outbox (topic, type, deliver_at) VALUES ('a', 't', clock_timestamp() + interval '1 second') RETURNING deliver_at`)
-		eventually(t, func() bool { return sqltest.Ask1[int](t, writer, `SELECT count(*) FROM outcrier.scheduled`) == 0 })
+		testkit.Eventually(t, "the event is moved", func() bool { return sqltest.Ask1[int](t, writer, `SELECT count(*) FROM outcrier.scheduled`) == 0 })
 		late := sqltest.Ask1[float64](t, writer, `SELECT extract(epoch FROM max(created_at) - $1)::float8 FROM outcrier.event WHERE topic = 'a'`, due)
 		if late < 0 || late > 3 { // without the wake-up up to 5 s, and 3 are for a machine that is busy
 			t.Errorf("delivered %.3f s after it was due", late)

@@ -1,4 +1,4 @@
-package outbox_test
+package upkeep_test
 
 import (
 	"context"
@@ -10,10 +10,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 // unlimited are the statements of a pool that may wait for ever, and all of them.
@@ -54,7 +56,7 @@ func TestUpkeep_WaitsForNoStatementForEver(t *testing.T) {
 	var running sync.WaitGroup
 	running.Go(func() { _ = recorder.Run(ctx) })
 	recorder.Opened(audit.Stream{}).Closed("left")
-	eventually(t, func() bool {
+	testkit.Eventually(t, "the record is written", func() bool {
 		statements.mu.Lock()
 		defer statements.mu.Unlock()
 		return len(statements.all) >= 3 // the heartbeat, who is to end, the record
@@ -63,7 +65,7 @@ func TestUpkeep_WaitsForNoStatementForEver(t *testing.T) {
 	running.Wait()
 	log := slog.New(slog.DiscardHandler)
 	for _, turn := range []func(context.Context) error{
-		outbox.Retention{Pool: pool, Keep: time.Hour, Rules: []outbox.RetentionRule{{Pattern: "a", Keep: time.Hour}}, Log: log}.Turn,
+		upkeep.Retention{Pool: pool, Keep: time.Hour, Rules: []upkeep.Rule{{Pattern: "a", Keep: time.Hour}}, Log: log}.Turn,
 	} {
 		if err := turn(context.Background()); err != nil {
 			t.Error(err)

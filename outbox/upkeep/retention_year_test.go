@@ -1,4 +1,4 @@
-package outbox_test
+package upkeep_test
 
 import (
 	"cmp"
@@ -16,6 +16,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 // Half a year of daily turns (a year in make test-long), with busy days and quiet weeks, the nodes
@@ -174,7 +175,7 @@ func (y *year) leave() {
 }
 
 func (y *year) turn() {
-	rules := []outbox.RetentionRule{{Pattern: "presence/**", Keep: time.Hour}, {Pattern: "order/2", Keep: 48 * time.Hour}}
+	rules := []upkeep.Rule{{Pattern: "presence/**", Keep: time.Hour}, {Pattern: "order/2", Keep: 48 * time.Hour}}
 	past := func() int {
 		return y.count(`SELECT count(*) FROM outcrier.event WHERE xid < (SELECT max(xid) FROM outcrier.event) AND (
 			created_at < $1 AND tableoid <> (SELECT tableoid FROM outcrier.event ORDER BY xid DESC LIMIT 1)

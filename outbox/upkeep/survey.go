@@ -1,4 +1,4 @@
-package outbox
+package upkeep
 
 import (
 	"context"
@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
@@ -47,9 +49,10 @@ const (
 const scheduledSQL = `
 SELECT count(deliver_at), count(problem), coalesce(extract(epoch FROM clock_timestamp() - min(deliver_at)), 0)::float8 FROM outcrier.scheduled`
 
-// Survey queries the database. It needs only the rights of outcrier_server.
-func (r Reader) Survey(ctx context.Context) (s Survey, err error) {
-	err = database.InPool(ctx, r.Pool, r.Schema, func(q database.DB) error {
+// TakeSurvey queries the database of a pool of outbox.PoolConfig; ctx bounds how long it may
+// take. It needs only the rights of outcrier_server.
+func TakeSurvey(ctx context.Context, pool *pgxpool.Pool, schema outbox.Schema) (s Survey, err error) {
+	err = database.InPool(ctx, pool, schema, func(q database.DB) error {
 		var oldest, overdue float64
 		if err := q.QueryRow(ctx, inFlightSQL).Scan(&s.InFlight, &oldest, &s.Untimed); err != nil {
 			return fmt.Errorf("find the transactions in flight: %w", database.Migrated(err))

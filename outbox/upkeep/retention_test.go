@@ -1,4 +1,4 @@
-package outbox_test
+package upkeep_test
 
 import (
 	"errors"
@@ -14,12 +14,13 @@ import (
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 // retain drops every partition that is past.
 func retain(t *testing.T, pool *pgxpool.Pool) {
 	t.Helper()
-	r := outbox.Retention{Pool: pool, Keep: 7 * 24 * time.Hour, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	r := upkeep.Retention{Pool: pool, Keep: 7 * 24 * time.Hour, Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 	if err := r.Turn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -27,7 +28,7 @@ func retain(t *testing.T, pool *pgxpool.Pool) {
 
 // retainAt is what a turn does, by another clock than the database's: only the owner
 // may do that.
-func retainAt(t testing.TB, pool *pgxpool.Pool, keep time.Duration, rules []outbox.RetentionRule, clock time.Time) {
+func retainAt(t testing.TB, pool *pgxpool.Pool, keep time.Duration, rules []upkeep.Rule, clock time.Time) {
 	t.Helper()
 	call := func(sql string, args ...any) (done bool) {
 		t.Helper()
@@ -82,7 +83,7 @@ func TestRetention_RemovedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 		if gap != nil && !gap.Since.Equal(oldest) {
 			t.Errorf("%s: since %v, want %v", name, gap.Since, oldest)
 		}
-		if got := replay(t, reader, p, sqltest.Here(t, pool), sqltest.All("**"), 10); !slices.Equal(got, kept) {
+		if got := sqltest.Replay(t, reader, p, sqltest.Here(t, pool), sqltest.All("**"), 10); !slices.Equal(got, kept) {
 			t.Errorf("%s: left are %v, want %v", name, got, kept)
 		}
 		// After one gap it goes on without another.
@@ -125,7 +126,7 @@ func TestRetention_QuietSystemHasNoGap(t *testing.T) {
 		t.Errorf("%d events are left, want the newest transaction's partition whole", n)
 	}
 	reader := outbox.Reader{Pool: pool}
-	for _, from := range []position.Position{p, earliest(t, reader)} {
+	for _, from := range []position.Position{p, sqltest.Earliest(t, reader)} {
 		if _, gap, err := reader.Verify(t.Context(), from, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
 			t.Errorf("%+v, %v", gap, err)
 		}
@@ -141,7 +142,7 @@ func TestRetention_KeepsForEverWithoutALimit(t *testing.T) {
 	pool := outboxtest.New(t)
 	sqltest.PastPartition(t, pool, 3000, 1)
 	sqltest.AddNow(t, pool, "a", 1)
-	if err := (outbox.Retention{Pool: pool, Log: slog.New(slog.DiscardHandler)}).Turn(t.Context()); err != nil {
+	if err := (upkeep.Retention{Pool: pool, Log: slog.New(slog.DiscardHandler)}).Turn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != 2 {
@@ -249,8 +250,8 @@ func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('presence/b', 't', $1)`, old)
 	behind := sqltest.Here(t, pool)
 	kept := sqltest.AddNow(t, pool, "order/1", 1)
-	rules := []outbox.RetentionRule{{Pattern: "presence/**", Keep: time.Hour}}
-	r := outbox.Retention{Pool: pool, Rules: rules, Log: slog.New(slog.DiscardHandler)}
+	rules := []upkeep.Rule{{Pattern: "presence/**", Keep: time.Hour}}
+	r := upkeep.Retention{Pool: pool, Rules: rules, Log: slog.New(slog.DiscardHandler)}
 	if err := r.Turn(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -273,7 +274,7 @@ func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 			t.Errorf("%s: %+v, %v", name, gap, err)
 		}
 		if gap == nil && test.topic == "order/**" {
-			if got := replay(t, reader, next, sqltest.Here(t, pool), sqltest.All(test.topic), 10); !slices.Equal(got, kept) {
+			if got := sqltest.Replay(t, reader, next, sqltest.Here(t, pool), sqltest.All(test.topic), 10); !slices.Equal(got, kept) {
 				t.Errorf("%s: given %v, want %v", name, got, kept)
 			}
 		}

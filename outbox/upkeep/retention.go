@@ -1,4 +1,4 @@
-package outbox
+package upkeep
 
 import (
 	"cmp"
@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/outage"
+	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
@@ -22,13 +23,13 @@ import (
 type Retention struct {
 	Pool *pgxpool.Pool
 	// Schema is where the outbox is; the default one by default.
-	Schema Schema
+	Schema outbox.Schema
 	// Keep is the age at which events are removed, a partition at a time; 0 keeps them for
 	// ever. The longer it is, the more days one partition has, so that there are never more
 	// than about forty.
 	Keep time.Duration
 	// Rules are for topics whose events are removed earlier than that.
-	Rules []RetentionRule
+	Rules []Rule
 	// AuditKeep is the age at which whole days of the audit are removed, a week at least;
 	// 0 keeps them for as long as the oldest event.
 	AuditKeep time.Duration
@@ -36,11 +37,11 @@ type Retention struct {
 	Log *slog.Logger
 }
 
-// RetentionRule says when the events of a pattern's topics are removed. Where several
+// Rule says when the events of a pattern's topics are removed. Where several
 // select a topic the shortest age counts.
-type RetentionRule struct {
+type Rule struct {
 	// Pattern begins with a segment that is no wildcard.
-	Pattern Pattern
+	Pattern outbox.Pattern
 	// Keep is the age at which they are removed, at least a minute.
 	Keep time.Duration
 }
@@ -62,16 +63,16 @@ const (
 
 // Run works until ctx ends and returns its cause.
 func (r Retention) Run(ctx context.Context) error {
-	r.Log = logOr(r.Log)
+	r.Log = cmp.Or(r.Log, slog.New(slog.DiscardHandler))
 	var failing outage.Outage
-	retry := retry{first: time.Second, longest: retentionTurn}
+	retry := database.Retry{First: time.Second, Longest: retentionTurn}
 	busy := 0
 	for {
 		locked, err := r.turn(ctx)
 		pause := retentionTurn
 		switch {
 		case err != nil:
-			pause = retry.next()
+			pause = retry.Next()
 			if ctx.Err() == nil && failing.Fails(database.Cause(err)) {
 				r.Log.WarnContext(ctx, "partitions not maintained", "err", database.OneLine(err), "retry_in", pause)
 			}
@@ -84,7 +85,7 @@ func (r Retention) Run(ctx context.Context) error {
 			r.Log.WarnContext(ctx, "an open transaction keeps partitions from being made or dropped", "for", busyTurns*retentionTurn)
 		}
 		if err == nil {
-			retry.reset()
+			retry.Reset()
 			if failures, lasted := failing.Ends(); failures > 0 {
 				r.Log.InfoContext(ctx, "partitions are maintained again", "after", lasted, "failures", failures)
 			}

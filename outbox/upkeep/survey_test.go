@@ -1,4 +1,4 @@
-package outbox_test
+package upkeep_test
 
 import (
 	"testing"
@@ -9,13 +9,14 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
 func TestSurvey_CountsWhatIsInFlightUntilItIsCommitted(t *testing.T) {
 	pool := outboxtest.New(t)
-	survey := func() outbox.Survey {
+	survey := func() upkeep.Survey {
 		t.Helper()
-		s, err := outbox.Reader{Pool: pool}.Survey(t.Context())
+		s, err := upkeep.TakeSurvey(t.Context(), pool, outbox.DefaultSchema)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +80,7 @@ func TestSurvey_AsAServerKnowsTheOldest(t *testing.T) {
 	}
 	tx := sqltest.Begin(t, owner)
 	sqltest.Add(t, tx, "a")
-	s, err := outbox.Reader{Pool: outboxtest.Pool(t, url+"&options=-c%20role%3Doutcrier_server")}.Survey(t.Context())
+	s, err := upkeep.TakeSurvey(t.Context(), outboxtest.Pool(t, url+"&options=-c%20role%3Doutcrier_server"), outbox.DefaultSchema)
 	if err != nil || s.InFlight != 1 || s.OldestInFlight <= 0 {
 		t.Errorf("%+v, %v", s, err)
 	}
