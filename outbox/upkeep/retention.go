@@ -101,6 +101,7 @@ func (r Retention) Run(ctx context.Context) error {
 // Turn does all work that is due, except on what others have locked: that is left for the
 // next turn.
 func (r Retention) Turn(ctx context.Context) error {
+	r.Log = cmp.Or(r.Log, slog.New(slog.DiscardHandler))
 	_, err := r.turn(ctx)
 	return err
 }
