@@ -223,7 +223,7 @@ func TestConfig_EachMistakeNamesWhatIsAllowed(t *testing.T) {
 		{serve, []string{"--allow-origin", "*"}, `"*" can't be`},
 		{serve, []string{"--allow-origin", "https://*.example.com"}, `"*" can't be`},
 		{serve, []string{"--allow-origin", "null"}, "sandboxed"},
-		{serve, []string{"--allow-origin", "https://app.example.com/"}, "nothing behind it"},
+		{serve, []string{"--allow-origin", "https://app.example.com/"}, "nothing after it"},
 		{serve, []string{"--allow-origin", "app.example.com"}, "want scheme://host"},
 		{serve, []string{"--trust-proxy", "10.0.0.0/8", "--trust-proxy", "::1"}, ""},
 		{serve, []string{"--trust-proxy", "proxy"}, "want a network like 10.0.0.0/8"},
