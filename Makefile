@@ -39,8 +39,11 @@ count = $(if $(COUNT),-count=$(COUNT))
 # As one word of the shell, quotes and all.
 quoted = '$(subst ','\'',$(1))'
 go-test = go test $(race) -timeout $(if $(TEST_LONG),60m,20m) $(count)
-# More at a time than there are processors: most of the time they wait for a browser.
-waiting = -parallel 4
+# More at a time than there are processors: most of the time tests wait, for a server, a client, a
+# browser.
+waiting = -p $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# Those that take longest begin first.
+longest = ./internal/torture ./outbox ./internal/conformance ./handlers ./client ./cmd/outcrier
 
 .PHONY: help
 help: ## print the targets
@@ -60,9 +63,10 @@ build: ## build bin/outcrier
 .PHONY: test
 test: ## run the tests, under the race detector where it can be; PKG=./sse COUNT=1 ARGS='-run Drain'
 ifeq ($(PKG),./...)
-	@.ci/stages root $(call quoted,$(go-test) $(ARGS) ./...) \
+	@go build $(race) ./... # once, for all three
+	@.ci/stages root $(call quoted,$(go-test) $(waiting) $(ARGS) $(longest) ./...) \
 		bench $(call quoted,cd bench && $(go-test) $(ARGS) ./...) \
-		e2e $(call quoted,cd e2e && $(go-test) $(waiting) $(ARGS) ./...)
+		e2e $(call quoted,cd e2e && $(go-test) -parallel 4 $(ARGS) ./...)
 else
 	$(go-test) $(ARGS) $(PKG)
 endif
