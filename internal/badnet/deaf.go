@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -22,6 +23,10 @@ type Deaf struct {
 	mu      sync.Mutex // of writes
 	framer  *http2.Framer
 	streams uint32
+	// fields are those of the last request, and block is how they are written. Often the next
+	// request is the same, and a long one takes longer to compress than to send.
+	fields []string
+	block  []byte
 
 	answered, reset atomic.Int64
 	ended           chan struct{}
@@ -49,14 +54,18 @@ func DialDeaf(ctx context.Context, address string) (*Deaf, error) {
 func (d *Deaf) Get(path string, header ...string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var block bytes.Buffer
-	encoder := hpack.NewEncoder(&block)
 	fields := append([]string{":method", "GET", ":scheme", "http", ":authority", d.address, ":path", path}, header...)
-	for i := 0; i+1 < len(fields); i += 2 {
-		if err := encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}); err != nil {
-			return err
+	if !slices.Equal(fields, d.fields) {
+		var written bytes.Buffer
+		encoder := hpack.NewEncoder(&written)
+		for i := 0; i+1 < len(fields); i += 2 {
+			if err := encoder.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}); err != nil {
+				return err
+			}
 		}
+		d.fields, d.block = fields, written.Bytes()
 	}
+	block := bytes.NewBuffer(d.block)
 	d.streams += 2
 	const frame = 16 << 10 // the largest that a server takes unless it says otherwise
 	piece := block.Next(frame)

@@ -251,10 +251,7 @@ func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
 // HTTP/1.1 with answers of the metrics that nobody reads.
 func TestAttack_LongRequestsAreNotKept(t *testing.T) {
 	n, _ := attacked(t, "--h2c")
-	long := make([]byte, 60_000)
-	for i := range long {
-		long[i] = "abcdefghijklmnopqrstuvwxyz0123456789"[i%36]
-	}
+	long := strings.Repeat("abcdefghijklmnopqrstuvwxyz0123456789", 60_000/36)
 	const connections, requests = 30, 250
 	var all sync.WaitGroup
 	var deaf [connections]*badnet.Deaf
@@ -265,7 +262,7 @@ func TestAttack_LongRequestsAreNotKept(t *testing.T) {
 		defer d.Close()
 		all.Go(func() {
 			for range requests {
-				if d.Get("/x", "x-long", string(long)) != nil {
+				if d.Get("/x", "x-long", long) != nil {
 					return // the node has closed the connection, or is dead, which shows in the end
 				}
 			}
