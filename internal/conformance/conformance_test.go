@@ -207,8 +207,10 @@ func newStage(t *testing.T) *Stage {
 		},
 		Crash: leave(syscall.SIGKILL),
 		Drain: leave(syscall.SIGTERM),
-		Few:   os.Getenv("CONFORMANCE_REPORT") == "" && !testkit.Long(),
-		Log:   t.Logf,
+		// No client is stuck that need not be: the wait is for machines with other work.
+		Patience: testkit.Deadline,
+		Few:      os.Getenv("CONFORMANCE_REPORT") == "" && !testkit.Long(),
+		Log:      t.Logf,
 	}
 }
 

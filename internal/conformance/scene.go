@@ -71,7 +71,11 @@ var Scenes = []Scene{
 	{
 		Name: "large", Text: "Three events of 1 MB each, with small ones between.",
 		play: func(ctx context.Context, s *Stage) error {
-			for i := range 3 {
+			times := 3
+			if s.Few {
+				times = 1
+			}
+			for i := range times {
 				err := s.append(ctx, func(n int) string {
 					return fmt.Sprintf(`{"conformance":%d,"text":%q}`, n, strings.Repeat(string(rune('a'+i)), 1_000_000))
 				})

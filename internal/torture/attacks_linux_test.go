@@ -330,7 +330,7 @@ func TestAttack_OpeningsFillNeitherLogNorAudit(t *testing.T) {
 	})
 	// 200 at once, and 50 a second.
 	most := int64(200 + 50*(time.Since(began).Seconds()+1))
-	testkit.Within(t, "the log has come to an end", 20*time.Second, func() bool {
+	testkit.Eventually(t, "the log has come to an end", func() bool {
 		return n.metric(t, `outcrier_readers{protocol="http1"}`) == 0
 	})
 	grown := size() - before
@@ -470,7 +470,7 @@ func TestAttack_PayloadsThatNestWithoutEndAreRefused(t *testing.T) {
 	must(t, err)
 	_, err = conn.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) VALUES ('a', 'behind', '{"n":1}')`)
 	must(t, err)
-	testkit.Within(t, "a poll has both, with the tail's next read", 30*time.Second, func() bool {
+	testkit.Eventually(t, "a poll has both, with the tail's next read", func() bool {
 		code, answer := send(t.Context(), "GET", n.url+"/events?topic=a&from=earliest&wait=0", admin, nil, "Accept", "application/json")
 		return code == 200 && strings.Contains(answer, deep) && strings.Contains(answer, `"behind"`)
 	})
@@ -485,7 +485,7 @@ func TestAttack_PayloadsThatNestWithoutEndAreRefused(t *testing.T) {
 		cmd := exec.CommandContext(ctx, binary, "tail", "--url", n.url, "--token", admin, "--topic", "a", "--from", "earliest", "--format", format)
 		cmd.Stdout, cmd.Stderr = &out, &out
 		must(t, cmd.Start())
-		testkit.Within(t, "outcrier tail prints what comes behind, as "+format, 30*time.Second, func() bool { return strings.Contains(out.String(), "behind") })
+		testkit.Eventually(t, "outcrier tail prints what comes behind, as "+format, func() bool { return strings.Contains(out.String(), "behind") })
 		cancel()
 		_ = cmd.Wait()
 		if !strings.Contains(out.String(), "too deep") {

@@ -30,7 +30,7 @@ func TestFault_ClockJumps(t *testing.T) {
 	f.prepare()
 	f.write(4)
 	f.read(6)
-	f.recover("the start", 30*time.Second)
+	f.recover("the start", testkit.Deadline)
 	for _, jump := range []string{"+2h", "-3h", "+26h", "-26h", "+0"} {
 		f.suffer("clock of Postgres jumps", 10*time.Second, func() {
 			set(jump)

@@ -64,7 +64,7 @@ backend nodes
 			t.Logf("HAProxy: %s", output.String())
 		}
 	})
-	testkit.Within(t, "HAProxy passes requests on", 20*time.Second, func() bool {
+	testkit.Eventually(t, "HAProxy passes requests on", func() bool {
 		response, err := http.Get("http://" + address + "/readyz")
 		if err != nil {
 			return false
@@ -88,7 +88,7 @@ func TestDeploy_LosesNothingBehindHAProxy(t *testing.T) {
 	f.front = "http://" + balancer
 	f.write(4)
 	f.read(20)
-	f.recover("the start", 30*time.Second)
+	f.recover("the start", testkit.Deadline)
 	// POSTs go on too, and all are taken.
 	posting, stopPosting := context.WithCancel(context.Background())
 	posted := make(chan error, 1)
@@ -98,7 +98,7 @@ func TestDeploy_LosesNothingBehindHAProxy(t *testing.T) {
 			for _, n := range f.nodes {
 				n.drain()
 				n.start()
-				testkit.Within(t, "a node is ready again", 20*time.Second, n.ready)
+				testkit.Eventually(t, "a node is ready again", n.ready)
 				pause(t.Context(), time.Second) // the balancer takes note
 			}
 		})
@@ -161,7 +161,7 @@ func openStream(t *testing.T, n *process) <-chan string {
 // until reads lines until one holds text, or the stream ends.
 func until(t *testing.T, lines <-chan string, text string) {
 	t.Helper()
-	for limit := time.After(20 * time.Second); ; {
+	for limit := time.After(testkit.Deadline); ; {
 		select {
 		case line, open := <-lines:
 			if !open {
@@ -171,7 +171,7 @@ func until(t *testing.T, lines <-chan string, text string) {
 				return
 			}
 		case <-limit:
-			t.Fatalf("not within 20 s: %q", text)
+			t.Fatalf("not within %v: %q", testkit.Deadline, text)
 		}
 	}
 }
@@ -182,11 +182,11 @@ func TestDrain_ReadinessTurnsFirst(t *testing.T) {
 	t.Parallel()
 	database := outboxtest.URL(t)
 	n := newProcess(t, database, "--drain-delay", "1m", "--drain", "1s")
-	testkit.Within(t, "the node is ready", 30*time.Second, n.ready)
+	testkit.Eventually(t, "the node is ready", n.ready)
 	before := openStream(t, n)
 	until(t, before, "outcrier.live")
 	n.cmd.Process.Signal(syscall.SIGTERM)
-	testkit.Within(t, "the node is not ready any more", 20*time.Second, func() bool { return !n.ready() })
+	testkit.Eventually(t, "the node is not ready any more", func() bool { return !n.ready() })
 	meanwhile := openStream(t, n)
 	until(t, meanwhile, "outcrier.live")
 	execute(t, database, `INSERT INTO outbox (topic, type, payload) VALUES ('a', 'b', '"still served"')`)
@@ -200,7 +200,7 @@ func TestDrain_ReadinessTurnsFirst(t *testing.T) {
 			t.Error("after the second signal it ends as after one")
 		}
 		n.cmd = nil
-	case <-time.After(20 * time.Second):
+	case <-time.After(testkit.Deadline):
 		t.Error("the second signal does not end it")
 	}
 }
@@ -208,7 +208,7 @@ func TestDrain_ReadinessTurnsFirst(t *testing.T) {
 func TestDrain_SaysGoodbyeAndEndsWell(t *testing.T) {
 	t.Parallel()
 	n := newProcess(t, outboxtest.URL(t), "--drain", "500ms")
-	testkit.Within(t, "the node is ready", 30*time.Second, n.ready)
+	testkit.Eventually(t, "the node is ready", n.ready)
 	var streams []<-chan string
 	for range 10 {
 		streams = append(streams, openStream(t, n))
@@ -228,7 +228,7 @@ func TestDrain_WaitsForNoSlowReader(t *testing.T) {
 	t.Parallel()
 	database := outboxtest.URL(t)
 	n := newProcess(t, database, "--drain", "300ms", "--stall", "5m")
-	testkit.Within(t, "the node is ready", 30*time.Second, n.ready)
+	testkit.Eventually(t, "the node is ready", n.ready)
 	conn, err := net.Dial("tcp", n.listen)
 	must(t, err)
 	defer conn.Close()

@@ -32,7 +32,7 @@ func TestFault_DiskFull(t *testing.T) {
 	f.prepare()
 	f.write(6)
 	f.read(6)
-	f.recover("the start", 30*time.Second)
+	f.recover("the start", testkit.Deadline)
 	f.suffer("disk full", 30*time.Second, func() {
 		room := fill(t, filepath.Join(folder, "ballast"))
 		// A new segment of the WAL finds no room.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
@@ -176,7 +177,7 @@ func (one *erasure) execute(ctx context.Context, tx pgx.Tx, id int64) error {
 	return err
 }
 
-var errUnread = errors.New("a node has not read an erasure within 20 s")
+var errUnread = fmt.Errorf("a node has not read an erasure within %v", testkit.Deadline)
 
 // covered waits until the nodes have read what the session's last transaction
 // committed.
@@ -189,7 +190,7 @@ func covered(ctx context.Context, conn *pgx.Conn, nodes []*node) error {
 	if err != nil {
 		return err
 	}
-	limit, cancel := context.WithTimeout(ctx, 20*time.Second)
+	limit, cancel := context.WithTimeout(ctx, testkit.Deadline)
 	defer cancel()
 	for _, n := range nodes {
 		for {

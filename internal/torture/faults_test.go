@@ -124,7 +124,7 @@ var faults = []fault{
 		for _, n := range shuffled(f.chance, f.nodes) {
 			n.drain()
 			n.start()
-			testkit.Within(f.t, "a node is ready again", 20*time.Second, n.ready)
+			testkit.Eventually(f.t, "a node is ready again", n.ready)
 		}
 	}},
 	{"out of connections", 10 * time.Second, func(f *field, _ *pgserver.Server) {
@@ -153,7 +153,7 @@ var faults = []fault{
 				}
 			})
 		}
-		testkit.Within(f.t, "no connection can be had", 20*time.Second, full.Load)
+		testkit.Eventually(f.t, "no connection can be had", full.Load)
 		f.terminate(`application_name = 'outcrier'`, 1000)
 		f.pause(time.Second, 2*time.Second)
 		stop()
@@ -169,7 +169,7 @@ func TestFaults(t *testing.T) {
 	f.prepare()
 	f.write(6)
 	f.read(10)
-	f.recover("the start", 30*time.Second)
+	f.recover("the start", testkit.Deadline)
 	for _, fault := range shuffled(f.chance, faults) {
 		f.suffer(fault.name, fault.within, func() { fault.do(f, server) })
 	}
@@ -227,7 +227,7 @@ func (f *field) terminate(condition string, n int) {
 	conn, err := connect(f.t.Context(), f.url)
 	must(f.t, err)
 	defer conn.Close(context.Background())
-	testkit.Within(f.t, "there is somebody to terminate", 20*time.Second, func() bool {
+	testkit.Eventually(f.t, "there is somebody to terminate", func() bool {
 		var ended int
 		must(f.t, conn.QueryRow(f.t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM (
 			SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid() AND `+condition+`

@@ -3,6 +3,8 @@ package torture
 import (
 	"testing"
 	"time"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // TestFault_ForgottenByAFirewall: connections that are dead without notice, while new
@@ -16,7 +18,7 @@ func TestFault_ForgottenByAFirewall(t *testing.T) {
 	f.prepare()
 	f.write(2)
 	f.read(6)
-	f.recover("the start", 30*time.Second)
+	f.recover("the start", testkit.Deadline)
 	f.suffer("client connections forgotten by a firewall", 10*time.Second, func() {
 		for _, network := range f.client {
 			network.Forget()

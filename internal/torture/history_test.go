@@ -109,9 +109,9 @@ func caughtUp(t *testing.T, url string, nodes ...*node) {
 
 func wait(t *testing.T, what func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !what(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testkit.Deadline); !what(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("it did not happen within 20 s")
+			t.Fatalf("it did not happen within %v", testkit.Deadline)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
 	n := f.nodes[0]
 	good := &reader{name: "good", filter: everything(), byPayload: map[payload]int{}, steady: new(atomic.Bool)}
 	f.follow(good, true)
-	f.recover("the start", 30*time.Second)
+	f.recover("the start", testkit.Deadline)
 	before := residentMemory(t, n)
 
 	ctx, stop := context.WithCancel(t.Context())
@@ -77,7 +77,7 @@ func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
 		most = max(most, residentMemory(t, n))
 	}
 	// The good one has all while the others hang on.
-	f.recover("beside hostile readers", 60*time.Second)
+	f.recover("beside hostile readers", testkit.Deadline)
 	// Who begins to read before that is a slow reader, and no hostile one.
 	testkit.Within(t, "all who take nothing or next to nothing have stalled", 60*time.Second, func() bool {
 		most = max(most, residentMemory(t, n))

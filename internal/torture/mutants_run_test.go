@@ -3,6 +3,7 @@
 package torture
 
 import (
+	"cmp"
 	"encoding/json"
 	"os"
 	"os/exec"
@@ -25,6 +26,7 @@ func TestMutants(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			test := exec.Command("go", "test", "-overlay", m.overlay(t, root), "-count=1", "-run", "TestTorture$|TestHistory|TestJoin_(AheadThrough|EventCommitted)|TestSubscription_RecallMeets", "./internal/torture", "./sse", "./sse/hub")
 			test.Dir = root
+			test.Env = append(os.Environ(), "TORTURE_EVENTS="+cmp.Or(os.Getenv("TORTURE_EVENTS"), "20000"))
 			output, err := test.CombinedOutput()
 			if err == nil {
 				t.Fatalf("nobody noticed:\n%s", output)

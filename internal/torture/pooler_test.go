@@ -56,7 +56,7 @@ func (p *pooler) start() {
 	p.mu.Lock()
 	must(p.t, p.launch())
 	p.mu.Unlock()
-	testkit.Within(p.t, "PgBouncer passes connections on", 20*time.Second, func() bool {
+	testkit.Eventually(p.t, "PgBouncer passes connections on", func() bool {
 		return attempt(p.t.Context(), "postgres://x@"+p.address+"/postgres?sslmode=disable&default_query_exec_mode=simple_protocol", `SELECT`) == nil
 	})
 }
@@ -119,11 +119,11 @@ func TestFault_PgBouncer(t *testing.T) {
 		f.nodes = append(f.nodes, n)
 		f.client = append(f.client, newNetwork(t, n.listen))
 	}
-	testkit.Within(t, "the node with a direct URL is ready", 30*time.Second, direct.ready)
+	testkit.Eventually(t, "the node with a direct URL is ready", direct.ready)
 	f.write(4)
 	f.read(8)
-	f.recover("the start", 30*time.Second)
-	testkit.Within(t, "the node whose tail is behind a pooler is ready and says that it needs a direct connection", 20*time.Second, func() bool {
+	f.recover("the start", testkit.Deadline)
+	testkit.Eventually(t, "the node whose tail is behind a pooler is ready and says that it needs a direct connection", func() bool {
 		return polling.ready() && strings.Contains(readiness(t, polling), "direct connection")
 	})
 	f.suffer("behind PgBouncer", 10*time.Second, func() { f.pause(2*time.Second, 3*time.Second) })
@@ -138,7 +138,7 @@ func TestFault_PgBouncer(t *testing.T) {
 // readiness is what a node says of its readiness, once its tail follows.
 func readiness(t *testing.T, n *process) (why string) {
 	t.Helper()
-	testkit.Within(t, "the tail follows", 20*time.Second, func() bool {
+	testkit.Eventually(t, "the tail follows", func() bool {
 		response, err := http.Get(n.url + "/readyz")
 		if err != nil {
 			return false

@@ -104,7 +104,7 @@ func (p *process) wait() error { return <-p.ended }
 // was started a moment ago has no handler for signals yet and would die of it.
 func (p *process) drain() {
 	p.t.Helper()
-	testkit.Within(p.t, "a node answers", 20*time.Second, p.answers)
+	testkit.Eventually(p.t, "a node answers", p.answers)
 	p.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case err := <-p.ended:
@@ -112,8 +112,8 @@ func (p *process) drain() {
 			p.t.Errorf("a node that was told to end ended with %v", err)
 		}
 		p.cmd = nil
-	case <-time.After(20 * time.Second):
-		p.t.Errorf("a node that was told to end has not within 20 s")
+	case <-time.After(testkit.Deadline):
+		p.t.Errorf("a node that was told to end has not within %v", testkit.Deadline)
 		p.kill()
 	}
 }

@@ -134,7 +134,7 @@ func (s *soak) start(settings map[string]string) {
 	s.third = newProcess(t, asNode(t, s.url), args...)
 	s.setUp(true)
 	for _, n := range append(s.nodes, s.third) {
-		testkit.Within(t, "a node is ready", 30*time.Second, n.ready)
+		testkit.Eventually(t, "a node is ready", n.ready)
 	}
 	s.judged = make(chan *visitor, 10_000)
 }
@@ -243,7 +243,7 @@ func (s *soak) churn(chance *rand.Rand, end time.Time) {
 	s.setUp(false)
 	stay(5*time.Second, 20*time.Second)
 	s.third.start()
-	testkit.Within(s.t, "the third node is ready again", 30*time.Second, s.third.ready)
+	testkit.Eventually(s.t, "the third node is ready again", s.third.ready)
 	s.setUp(true)
 }
 

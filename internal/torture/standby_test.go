@@ -103,7 +103,7 @@ func TestStandby_IsRefused(t *testing.T) {
 	}
 
 	n := newProcess(t, standby.URL(""))
-	testkit.Within(t, "the node has said why it is not ready", 20*time.Second, func() bool {
+	testkit.Eventually(t, "the node has said why it is not ready", func() bool {
 		log, _ := os.ReadFile(n.log)
 		return strings.Contains(string(log), outbox.ErrStandby.Error())
 	})
@@ -182,7 +182,7 @@ func failover(t *testing.T, name string, lossless, beside bool) {
 	if lossless {
 		f.write(4)
 		f.read(6)
-		f.recover("the start", 30*time.Second)
+		f.recover("the start", testkit.Deadline)
 		f.suffer(name, within, func() {
 			f.pause(200*time.Millisecond, 700*time.Millisecond)
 			promote()
@@ -191,7 +191,7 @@ func failover(t *testing.T, name string, lossless, beside bool) {
 		return
 	}
 	f.loses(name, within, func() {
-		testkit.Within(t, "the standby has what was committed", 20*time.Second, func() bool { return replayed(t, primary, standby) })
+		testkit.Eventually(t, "the standby has what was committed", func() bool { return replayed(t, primary, standby) })
 	}, func() {
 		replication.Hold(badnet.Both)
 	}, promote)
@@ -266,7 +266,7 @@ func (f *field) loses(name string, within time.Duration, kept, fork, lose func()
 	f.read(6)
 	absent := &reader{name: "absent", filter: everything(), steady: new(atomic.Bool)}
 	f.follow(absent, true)
-	f.recover("the start", 30*time.Second)
+	f.recover("the start", testkit.Deadline)
 	absent.leave()
 	absent.steady.Store(false)
 	for i, r := range f.readers {
@@ -274,10 +274,10 @@ func (f *field) loses(name string, within time.Duration, kept, fork, lose func()
 			r.steady.Store(true) // a reader that is always connected has received the lost events
 		}
 	}
-	f.recover("before the fork", 30*time.Second)
+	f.recover("before the fork", testkit.Deadline)
 	kept()
 	fork()
-	f.recover("what is lost", 30*time.Second)
+	f.recover("what is lost", testkit.Deadline)
 	var witnesses []*reader
 	for _, r := range f.readers {
 		if r != absent {
@@ -295,7 +295,7 @@ func (f *field) loses(name string, within time.Duration, kept, fork, lose func()
 	absent.steady.Store(true)
 	fresh := &reader{name: "fresh", filter: everything(), steady: new(atomic.Bool)}
 	f.follow(fresh, true)
-	f.recover("the return of the absent", 15*time.Second)
+	f.recover("the return of the absent", testkit.Deadline)
 	f.end()
 	for _, r := range witnesses {
 		told := r.told()

@@ -31,7 +31,7 @@ func TestFault_Table(t *testing.T) {
 		SELECT 'torture/0/0', 'torture.happened', json_build_object('k', 'yesterday', 'n', n), `+dayOf(-1)+` FROM generate_series(1, 3000) AS n`)
 	f.write(6)
 	f.read(8)
-	f.recover("the start", 30*time.Second)
+	f.recover("the start", testkit.Deadline)
 	f.suffer("partitions missing", 5*time.Second, func() { f.pause(500*time.Millisecond, time.Second) })
 	f.suffer("past partition detached and attached", 5*time.Second, func() {
 		f.alter(`ALTER TABLE outcrier.event DETACH PARTITION ` + yesterday)
@@ -40,7 +40,7 @@ func TestFault_Table(t *testing.T) {
 	})
 	fresh := &reader{name: "fresh", filter: everything(), steady: new(atomic.Bool)}
 	f.follow(fresh, true)
-	f.recover("a fresh reader", 10*time.Second)
+	f.recover("a fresh reader", testkit.Deadline)
 
 	// From here on history changes.
 	for _, r := range f.readers {
@@ -82,7 +82,7 @@ func TestFault_Table(t *testing.T) {
 // so that no writers queue after it, and tries again.
 func (f *field) alter(statement string) {
 	f.t.Helper()
-	testkit.Within(f.t, statement, 30*time.Second, func() bool {
+	testkit.Eventually(f.t, statement, func() bool {
 		err := attempt(f.t.Context(), f.url, `SET lock_timeout = '200ms'; `+statement)
 		var pg *pgconn.PgError
 		switch {
@@ -129,13 +129,13 @@ func TestFault_SequenceSetBack(t *testing.T) {
 	}
 	follow("live")
 	appendSome()
-	f.recover("the start", 30*time.Second)
+	f.recover("the start", testkit.Deadline)
 	f.suffer("sequence set back", 10*time.Second, func() {
 		execute(t, f.url, `SELECT setval('outcrier.event_id', 1)`)
 		appendSome()
 	})
 	follow("fresh")
-	f.recover("a fresh reader", 10*time.Second)
+	f.recover("a fresh reader", testkit.Deadline)
 	execute(t, f.url, `SELECT setval('outcrier.event_id', 100000)`, `INSERT INTO outbox (topic, type) VALUES ('`+endTopic+`', 'torture.ended')`)
 	stop := time.AfterFunc(30*time.Second, f.stopReading)
 	f.readingDone.Wait()

@@ -84,8 +84,8 @@ func execute(t *testing.T, url string, statements ...string) {
 	}
 }
 
-// size is how many events a torture must commit: TORTURE_EVENTS, which make torture sets, or as
-// many as the mutants are found by, ten times as many in make test-long.
+// size is how many events a torture must commit: TORTURE_EVENTS, which make torture sets, and so do
+// the mutants; or a few thousand, many times as many in make test-long.
 func size(t *testing.T) int64 {
 	if text := os.Getenv("TORTURE_EVENTS"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
@@ -97,7 +97,7 @@ func size(t *testing.T) int64 {
 	if testkit.Long() {
 		return 200_000
 	}
-	return 20_000
+	return 6_000
 }
 
 // seed is TORTURE_SEED, or a new one; it is printed.
