@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "write client.js and what it loads anew"
 
 // inner are names of properties that are the module's own: none of them is one of the
 // browser's, of what a page sees, of what tabs tell each other, or exported by a part.
-const inner = "^(address|alter|arrive|ask|asked|backoff|bearer|begin|changed|check|current|desk|doubt|emit|end|expect|expire|fail|failed|final|flows|give|hear|isOver|judge|keep|kept|line|link|load|longest|methods|miss|next|online|open|part|pause|probe|refuse|renew|requests|reset|restart|run|save|setRetry|sleep|soon|stand|start|stop|succeed|take|tell|tick|turn|wake|wants)$"
+const inner = "^(address|alter|arrive|ask|asked|backoff|bearer|beat|begin|changed|check|current|desk|doubt|emit|end|expect|expire|fail|failed|final|flows|give|hear|isOver|judge|keep|kept|line|link|load|longest|methods|miss|next|online|open|part|pause|probe|refuse|renew|requests|reset|restart|run|save|setRetry|sleep|soon|stand|start|stop|succeed|take|tell|tick|turn|wake|wants)$"
 
 // served returns the files that nodes serve, as small as they can be.
 func served(t *testing.T) map[string][]byte {
@@ -123,7 +123,7 @@ func TestScript_IsSmall(t *testing.T) {
 			all += zipped.Len()
 		}
 	}
-	for kind, most := range map[string]int{"client.js": 3600, "client.all.js": 7300} {
+	for kind, most := range map[string]int{"client.js": 3600, "client.all.js": 7350} {
 		if got := sizes[kind]; got == 0 || got > most {
 			t.Errorf("%s has %d bytes gzipped, want at most %d", kind, got, most)
 		}

@@ -131,7 +131,8 @@ export interface Options {
   credentials?: RequestCredentials;
   /**
    * Milliseconds between the heartbeats (the server's setting `--heartbeat`) until the server says them in `outcrier.hello`,
-   * 15000 by default. What is silent for 2.5 of them is lost.
+   * 15000 by default. A stream that is silent for 1.5 of them is lost if a poll is
+   * answered, or else after three times `patience` more.
    */
   heartbeat?: number;
   /** Milliseconds until the first byte of a stream, 5000 by default; then a poll finds out whether a proxy holds it back. */

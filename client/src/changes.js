@@ -64,6 +64,7 @@ export function changes(self, url, options, sharing, waiting, missed) {
     check() { ask(self.line, { topics: self.topics }); },
     changed: () => queueMicrotask(alone.check),
     tell,
+    beat: undefined,
     add,
     drop,
     renew,

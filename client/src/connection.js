@@ -39,6 +39,7 @@ import { stream } from './stream.js';
  * @property {() => Record<string, string | undefined>} begin where the next attempt begins, as a query
  * @property {() => Promise<Crowd>} wants whom the next attempt is for. Throws Trouble
  * @property {(...news: [kind: string, detail?: any, at?: string]) => void} tell
+ * @property {() => void} [beat] the connection is there, or still looked after
  * @property {() => void} [check] what is wanted may have changed while there was no connection
  * @property {(why: Trouble) => void} refuse a topic is refused
  * @property {(why: Trouble) => void} fail no attempt will be better
@@ -55,9 +56,9 @@ import { stream } from './stream.js';
 export function connection({ heartbeat = 15_000, patience = 5000, transport = 'stream', retry: { attempts = Infinity } = {} }, requests, pause, desk) {
   let attempt = new AbortController();
   let began = 0; // when the first byte of this attempt came, if any has
-  let heard = 0; // when the last one did
+  let heard = Infinity; // when the last one did; Infinity where none is waited for
   /** @type {number | undefined} */
-  let due = Infinity; // ms from one to the next, at most; undefined, by the heartbeat
+  let due; // ms from one to the next, at most; undefined, by the heartbeat
   let isLive = false;
   /** @type {State | undefined} */
   let told;
@@ -82,7 +83,7 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
 
   /** @param {Trouble | null} [why] null if nothing is wrong: the next attempt is made at once */
   function stop(why = null) {
-    due = Infinity;
+    heard = Infinity;
     attempt.abort(why);
     pause.wake();
   }
@@ -100,7 +101,7 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
     hear() {
       link.expect();
       began ||= heard;
-      desk.tell('beat');
+      desk.beat?.();
     },
     setRetry(ms) { retry = ms; },
     take(type, detail, at) {
@@ -154,14 +155,14 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
     await pause.sleep(retryIn);
   }
 
-  // Something is late: the network is lost, unless another way gets through that we find.
+  // Something is late. If a poll is answered sooner, the stream is lost; if the poll is late
+  // too, the line may be slow, and the stream has some more time.
   async function suspect() {
-    const { signal } = attempt;
     const late = heard;
-    const isLate = () => late === heard && !signal.aborted;
+    const isLate = () => late === heard;
     due = Infinity; // this is on its way
-    // What was good for long needs no other way.
-    const isOther = (!began || heard - began < 2 * heartbeat) && (await getWays().then(({ doubt }) => doubt(began, isLate)).catch(() => {}));
+    pause.sleep(3 * patience).then(() => isLate() && stop({ reason: 'silent' }));
+    const isOther = await getWays().then((them) => them.doubt(began, late, heartbeat, isLate)).catch(() => {});
     if (isLate()) stop(isOther ? null : { reason: 'silent' });
   }
 
@@ -183,8 +184,8 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
 
     // A clock goes on while the machine sleeps: the first tick after it knows.
     tick() {
-      desk.tell('beat');
-      if (Date.now() - heard > (due ?? 2.5 * heartbeat)) suspect();
+      desk.beat?.();
+      if (Date.now() - heard > (due ?? 1.5 * heartbeat)) suspect();
       // Without a new token the stream goes on until the server ends it.
       else requests.renew().then((fresh) => fresh && stop(), () => {});
     },

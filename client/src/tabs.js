@@ -190,6 +190,7 @@ export function tabs(url, member, { share, types = [], heartbeat = 15_000 }) {
     tell(kind, detail, at) {
       tell(kind, kind === 'join' ? { ...detail, since: begin().last_event_id, told } : detail, at);
     },
+    beat() { tell('beat'); },
     check,
     /** @param {Trouble} why */
     refuse(why) {

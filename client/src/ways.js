@@ -59,12 +59,14 @@ export function ways(link, first, stream, patience) {
      * If not, a proxy holds back the stream: all of it, or what comes after its beginning.
      * Reports whether another transport is next.
      *
-     * @param {number} began @param {() => boolean} isLate
+     * @param {number} began @param {number} heard @param {number} heartbeat @param {() => boolean} isLate
      */
-    async doubt(began, isLate) {
-      if (names[way] === 'poll') return false;
+    async doubt(began, heard, heartbeat, isLate) {
+      // What was good for long needs no other way. After so long a silence the machine has slept.
+      const isOld = began && heard - began > 2 * heartbeat;
+      if (names[way] === 'poll' || (isOld && Date.now() - heard > 2.5 * heartbeat)) return false;
       await probe();
-      if (!isLate() || (began && ++held < 2)) return false;
+      if (!isLate() || isOld || (began && ++held < 2)) return false;
       giveWay();
       return true;
     },

@@ -1,7 +1,8 @@
 // Runs under node's test runner: what is held back, refused, remembered.
 import assert from 'node:assert/strict';
 import { afterEach, test } from 'node:test';
-import { begin, event, happenings, hello, live, open, page, serve, status, stream, until } from './testkit.js';
+import { parts } from '../src/parts.js';
+import { begin, event, happenings, hello, late, live, open, page, serve, status, stream, until } from './testkit.js';
 
 delete globalThis.WebSocket; // of polls only
 
@@ -32,7 +33,7 @@ test('held back: a line that is slow, or busy with other streams, is not taken f
   // Streams and polls are answered in the order in which they came, after two seconds.
   const slow = (answer) => (response, asked) => setTimeout(() => answer(response, asked), 2000);
   const { url, asked } = await serve({ probe: slow(page('0.p')) }, slow(stream(hello('0.p'), live('0.p'), event(1))));
-  const s = open(url, { patience: 600 });
+  const s = open(url, { patience: 900 });
   await until('an event', () => s.ids.length === 1);
   assert.deepEqual([s.via, asked.length], ['stream', 1]);
   assert.deepEqual(s.states.map(({ state, via }) => `${state} ${via}`), ['replaying stream', 'live stream']);
@@ -42,6 +43,90 @@ test('held back: a line that is slow, or busy with other streams, is not taken f
   const seventh = open(full.url, { patience: 200 });
   await until('a connection is free', () => seventh.ids.length === 1);
   assert.ok(seventh.states.every(({ via }) => via === 'stream'));
+});
+
+// A stream that has been good for long, and then is silent, by the page's clock.
+async function fallen(probe) {
+  let write;
+  const first = (response) => {
+    begin(response, hello('0.p', '"resumed":false,"heartbeat":10000') + live('0.p'));
+    write = (text) => response.write(text);
+  };
+  const { url, asked } = await serve({ probe }, first, stream(hello('0.p'), live('0.p'), event(9)));
+  const s = open(url);
+  await until('live', () => s.state === 'live');
+  const clock = Date.now;
+  const pass = (ms) => (Date.now = ((now) => () => now() + ms)(Date.now));
+  for (const id of [1, 2, 3]) {
+    pass(8000);
+    write(event(id));
+    await until('an event', () => s.ids.length === id);
+  }
+  pass(16_000); // more than 1.5 heartbeats, and less than 2.5
+  return { s, asked, write: (text) => write(text), mend: () => (Date.now = clock) };
+}
+
+test('silence: a stream whose line answers a poll sooner is lost, long before the line would be', async () => {
+  const { s, asked, mend } = await fallen(page('0.p'));
+  try {
+    await until('an event of the next stream', () => s.ids.includes('9'));
+    assert.deepEqual([s.via, asked.length], ['stream', 2]);
+    assert.ok(s.states.some(({ state, reason }) => state === 'waiting' && reason === 'silent'));
+  } finally {
+    mend();
+  }
+});
+
+test('silence: a line that is slow has both late, and keeps its stream', async () => {
+  let answer;
+  const { s, asked, write, mend } = await fallen((response) => (answer = () => page('0.p')(response)));
+  try {
+    await until('a poll', () => answer);
+    write(event(4));
+    await until('the event that was late', () => s.ids.length === 4);
+    answer();
+    await new Promise((done) => setTimeout(done, 50));
+    write(event(5));
+    await until('another event', () => s.ids.length === 5);
+    assert.deepEqual([s.ids, asked.length], [['1', '2', '3', '4', '5'], 1]);
+    assert.ok(s.states.every(({ reason }) => !reason));
+  } finally {
+    mend();
+  }
+});
+
+test('silence: a line that answers nothing is given up, though the part that asks does not come either', async () => {
+  late('ways');
+  const { url, asked } = await serve({ probe: nothing }, stream(hello('0.p', '"resumed":false,"heartbeat":200') + live('0.p')), stream(hello('0.p'), live('0.p'), event(1)));
+  const s = open(url, { patience: 300 });
+  await until('an event of the next stream', () => s.ids.length === 1);
+  assert.deepEqual([s.via, asked.length], ['stream', 2]);
+  assert.ok(s.states.some(({ state, reason }) => state === 'waiting' && reason === 'silent'));
+});
+
+test('a part that does not come: nothing piles up meanwhile', async () => {
+  const { setInterval } = globalThis;
+  const go = late('changes');
+  const load = parts.changes;
+  let missed = [];
+  parts.changes = async () => {
+    const { changes } = await load();
+    return { changes: (...all) => changes(...all, (missed = all[5].map(([kind]) => kind))) };
+  };
+  let tick;
+  globalThis.setInterval = (run, ms) => setInterval((tick = run), ms);
+  const { url } = await serve(stream(hello('0.p'), live('0.p')), stream(hello('0.p', '"resumed":true'), live('0.p'), event(1, 'b')));
+  try {
+    const s = open(url);
+    await until('live', () => s.state === 'live');
+    s.add('b');
+    for (let seconds = 0; seconds < 1000; seconds++) tick();
+    go();
+    await until('an event of the new topic', () => s.ids.length === 1);
+    assert.deepEqual(missed, []);
+  } finally {
+    globalThis.setInterval = setInterval;
+  }
 });
 
 test('refused: a topic is dropped and told, and the rest goes on', async () => {

@@ -202,7 +202,7 @@ test('a clock that is ahead or behind: tokens are renewed as by one that is righ
 
 test('a token that takes longer than the patience with streams', async () => {
   const { asked, url } = await serve(stream(hello('0.p'), live('0.p')));
-  const s = open(url, { patience: 50, token: () => new Promise((give) => setTimeout(give, 1500, 'signed in')) });
+  const s = open(url, { patience: 900, token: () => new Promise((give) => setTimeout(give, 1500, 'signed in')) });
   await until('live', () => s.state === 'live');
   assert.deepEqual([s.via, asked.map(({ token }) => token)], ['stream', ['Bearer signed in']]);
   assert.deepEqual(s.states.map(({ state }) => state), ['replaying', 'live']);
@@ -259,7 +259,7 @@ test('what is final: 204 and what the client did wrong', async () => {
 test('silence: a stream without a first byte becomes polls, one without a heartbeat comes back', async () => {
   const nothing = () => {};
   const { asked, url } = await serve(nothing, page('1.p', 1), page('2.p', 2), nothing);
-  const s = open(url, { patience: 50, from: 'earliest' });
+  const s = open(url, { patience: 900, from: 'earliest' });
   await until('two events', () => s.ids.length === 2);
   assert.deepEqual(asked.slice(0, 3).map(({ accept }) => accept), ['text/event-stream', 'application/json', 'application/json']);
   assert.deepEqual(asked.slice(1, 3).map(({ from, last_event_id, wait }) => [from, last_event_id, wait]), [['earliest', undefined, '0s'], [undefined, '1.p', '25s']]);

@@ -101,7 +101,7 @@ test('websocket: where it is refused a poll says why; where it gets through nowh
 
 test('websocket: by itself where a stream is held back', async () => {
   const { url, asked } = await sockets([() => {}], ({ say }) => say(greeting('0.p'), own('live', {}, '0.p'), event(1)));
-  const s = open(url, { patience: 50 });
+  const s = open(url, { patience: 900 });
   await until('an event', () => s.ids.length === 1);
   assert.deepEqual([s.via, asked.length], ['websocket', 1]);
 });

@@ -1,0 +1,2 @@
+// Outcrier, Apache-2.0
+function m({origin:s,pathname:c},{remember:f,types:u=[]}){let o,n;function i(t){for(let e of["localStorage","sessionStorage"])try{t(globalThis[e])}catch{}}function r(){let t=n;n=void 0,o&&t&&i(e=>e.setItem(o,t))}return{E(t){let e;if(!o&&t[0]){let a=o=`outcrier:${f}:${JSON.stringify([s+c,[...u].sort(),[...t].sort()])}`;i(l=>{e=l.getItem(a)??e})}return e},K(t){o&&!n&&setTimeout(r),n=t},Q:r}}export{m as memory};
