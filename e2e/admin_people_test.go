@@ -105,12 +105,14 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 	click(`dialog [data-testid=do]`)
 	shows("Event 3")
 	noticed(t, tab, "It is sent again, as event 3.")
+	shows("Copy of")
 	if e := stream.Next(); !strings.Contains(e.Data, `"resentof":"2"`) || !strings.Contains(e.Data, `"id":"3"`) {
 		t.Errorf("ann is sent %+v", e)
 	}
 
 	// Redact and erase, with a reason.
 	click(`[data-testid=redact]`)
+	wait(t, tab, `document.querySelector('dialog [name=payload]')?.selectionStart === 0`) // a long one is read from its start
 	fill(`dialog [name=payload]`, `{"n": 12345678901234567890`)
 	fill(`dialog [name=reason]`, "request 7")
 	click(`dialog [data-testid=do]`)

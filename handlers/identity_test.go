@@ -50,7 +50,7 @@ func TestAccess_OwnSessionsDecide(t *testing.T) {
 	do(t, "GET", n.events("topic=user/ann"), "", as("bob")...).wantProblem(t, 401, "sign in again")
 	do(t, "GET", n.events("topic=user/bob"), "", as("ann")...).wantProblem(t, 403, `topic "user/bob"`)
 	do(t, "GET", n.events("topic=a"), "", as("old")...).wantProblem(t, 401, "expired")
-	do(t, "GET", n.events("topic=user/ann"), "", as("ann", "Sec-Fetch-Site", "cross-site")...).wantProblem(t, 403, "another site")
+	do(t, "GET", n.events("topic=user/ann"), "", as("ann", "Sec-Fetch-Site", "cross-site")...).wantProblem(t, 403, "another site, which is not among the origins that are allowed (--allow-origin)")
 	n.post(t, `{"topic":"user/ann","type":"t"}`, as("ann")...).wantProblem(t, 403, "publishing is not granted on any topic")
 	do(t, "POST", n.url+"/session", "", as("ann")...).wantProblem(t, 404)
 	do(t, "DELETE", n.url+"/session", "", as("ann")...).wantProblem(t, 404)

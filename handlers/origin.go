@@ -73,7 +73,7 @@ func (s sites) mayUseCookie(r *http.Request) error {
 	return s.mayAct(&http.Request{Method: http.MethodPost, Header: r.Header, Host: r.Host, URL: r.URL})
 }
 
-var errCrossSite = fault(http.StatusForbidden, "the request was made by a page of another site, which is not among the origins that are allowed")
+var errCrossSite = fault(http.StatusForbidden, "the request was made by a page of another site, which is not among the origins that are allowed (--allow-origin)")
 
 // resources are the paths that pages of other origins may be allowed to read, with
 // their methods.

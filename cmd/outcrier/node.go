@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
@@ -31,6 +32,9 @@ type node struct {
 func (n node) run(ctx context.Context) error {
 	// The address first: that it is taken should be known before all else.
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", n.Listen)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("another program listens on %s: stop it, or choose another address by --listen (%w)", n.Listen, err)
+	}
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}

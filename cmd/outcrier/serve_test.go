@@ -345,6 +345,19 @@ func TestAutocert_AsksForItsOwnNamesOnly(t *testing.T) {
 	}
 }
 
+func TestServe_SaysHowToListenElsewhereWhereTheAddressIsTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	address := taken.Addr().String()
+	served := runWith(t, nil, "serve", "--dev", "--listen", address)
+	if served.code != exitFailed || !strings.Contains(served.stderr, address+": stop it, or choose another address by --listen") {
+		t.Errorf("%d\n%s", served.code, served.stderr)
+	}
+}
+
 func TestDebug_AnswersToNamesOfLoopbackOnly(t *testing.T) {
 	for host, status := range map[string]int{"127.0.0.1:6060": 200, "localhost": 200, "evil.example:6060": 421} {
 		w := httptest.NewRecorder()

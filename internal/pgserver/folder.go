@@ -69,7 +69,7 @@ func (s *Server) takeFolder() error {
 	s.lock, err = lock(filepath.Join(s.folder, "lock"))
 	var held heldError
 	if errors.As(err, &held) {
-		return fmt.Errorf("data folder %s is in use by process %d", s.folder, held.pid)
+		return fmt.Errorf("data folder %s is in use by process %d: end it, or choose another folder by --data", s.folder, held.pid)
 	}
 	if err != nil {
 		return fmt.Errorf("lock the data folder: %w", err)

@@ -121,8 +121,8 @@ func TestStart_RefusesFolderInUse(t *testing.T) {
 	config := Config{Data: folder(t)}
 	start(t, config)
 	_, err := Start(t.Context(), config)
-	if want := fmt.Sprintf("in use by process %d", os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
-		t.Errorf("second Start says %q, want it to name the holder: %q", err, want)
+	if want := fmt.Sprintf("in use by process %d: end it, or choose another folder by --data", os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("second Start says %q, want it to name the holder and what to do: %q", err, want)
 	}
 }
 

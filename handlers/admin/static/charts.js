@@ -20,9 +20,9 @@ export class Line {
   #read = el('p', { class: 'reading', 'aria-hidden': 'true' });
   #samples = [];
 
-  // waiting is shown while there are too few figures.
-  constructor(title, kind, valueOf, format, waiting = t('chart_waiting')) {
-    [this.title, this.kind, this.valueOf, this.format, this.waiting] = [title, kind, valueOf, format, waiting];
+  // waiting is shown while there are too few figures. latest says what the last one is.
+  constructor(title, kind, valueOf, format, waiting = t('chart_waiting'), latest = t('now')) {
+    [this.title, this.kind, this.valueOf, this.format, this.waiting, this.latest] = [title, kind, valueOf, format, waiting, latest];
     this.whole = el('figure', { class: `chart ${kind}` }, el('figcaption', {}, title), this.#read, this.#box);
     this.#box.addEventListener('pointermove', (e) => this.#draw(e.clientX - this.#box.getBoundingClientRect().left));
     this.#box.addEventListener('pointerleave', () => this.#draw());
@@ -51,8 +51,8 @@ export class Line {
     const floor = y(0);
     let at = values.length - 1;
     if (pointer !== undefined) at = times.reduce((best, time, i) => (Math.abs(x(time) - pointer) < Math.abs(x(times[best]) - pointer) ? i : best), 0);
-    this.#read.replaceChildren(el('strong', {}, this.format(values[at])), ` ${pointer === undefined ? t('now') : clock(times[at], false)}`);
-    const said = `${this.title}: ${t('chart_now', { value: this.format(values.at(-1)), most: this.format(most) })}`;
+    this.#read.replaceChildren(el('strong', {}, this.format(values[at])), ` ${pointer === undefined ? this.latest : clock(times[at], false)}`);
+    const said = `${this.title}: ${t('chart_now', { latest: this.latest, value: this.format(values.at(-1)), most: this.format(most) })}`;
     this.#box.replaceChildren(
       svg('svg', { role: 'img', 'aria-label': said, width, height, viewBox: `0 0 ${width} ${height}` },
         [top, top / 2, 0].map((value) => svg('line', { class: 'grid', x1: beside, x2: width - beside, y1: y(value), y2: y(value) })),

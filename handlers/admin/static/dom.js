@@ -100,6 +100,7 @@ export function form({ title, text, fields, yes, no, bad, act, problem, signal }
     const input = ([name, label, { rows, value, ...more }, hint]) => {
       const control = el(rows ? 'textarea' : 'input', { name, rows, autocomplete: 'off', spellcheck: 'false', class: rows ? 'mono' : null, ...more });
       control.value = value ?? '';
+      if (rows) control.setSelectionRange(0, 0); // else it opens at its end
       return el('label', {}, label, control, hint && el('span', { class: 'hint' }, hint));
     };
     const submit = async (e) => {

@@ -15,7 +15,7 @@ export function trends(main, page, query) {
     page.go('trends', { by, from: asked.from, ...Object.fromEntries(new FormData(e.target)) });
   };
   const field = (name, hint) => el('label', {}, t(name), el('input', { name, value: asked[name], placeholder: hint, autocomplete: 'off', spellcheck: 'false' }));
-  const chart = new Line(t('trend_chart'), 'rate', (s) => s.events, figure, '');
+  const chart = new Line(t('trend_chart'), 'rate', (s) => s.events, figure, '', t('so_far'));
   const note = el('p', { class: 'soft loading' }, t('loading'));
   const list = el('ol', { class: 'trend', 'data-testid': 'trend' });
   const series = el('section', { class: 'panel', 'aria-label': t('trends'), hidden: true }, list);
