@@ -3,7 +3,7 @@ package sse
 import (
 	"encoding/json"
 	"errors"
-	"strconv"
+	"fmt"
 )
 
 // Change is what a client asks for on a WebSocket.
@@ -14,7 +14,7 @@ type Change struct {
 	Token *string
 }
 
-// parseChange reads a message. It takes nothing but what a Change has.
+// parseChange reads a message, and refuses members that a Change does not have.
 func parseChange(message []byte) (c Change, err error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(message, &members); err != nil || members == nil {
@@ -35,7 +35,7 @@ func parseChange(message []byte) (c Change, err error) {
 			c.Token = new(string)
 			into, want = c.Token, "a string"
 		default:
-			return c, errors.New("unknown member " + strconv.Quote(shortened(name)) + "; allowed are add, drop and token")
+			return c, fmt.Errorf("unknown member %.100q; allowed are add, drop and token", name)
 		}
 		if string(value) == "null" || json.Unmarshal(value, into) != nil {
 			return c, errors.New(name + " must be " + want)
@@ -43,5 +43,3 @@ func parseChange(message []byte) (c Change, err error) {
 	}
 	return c, nil
 }
-
-func shortened(text string) string { return text[:min(len(text), 100)] }

@@ -1,6 +1,7 @@
 package sse
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -281,8 +282,8 @@ func TestErase_FailsUnlessPagesOfPollsAreDiscarded(t *testing.T) {
 						request.Until = at
 					}
 					answer, err := s.Poll(context.Background(), request, 100, 10*time.Second)
-					if err != nil || strings.Contains(string(answer.AppendJSON(nil)), secret) || !erased {
-						t.Errorf("redact %v, until %v: %s, %v", redact, until, answer.AppendJSON(nil), err)
+					if err != nil || strings.Contains(string(bytes.Join(answer.Parts(), nil)), secret) || !erased {
+						t.Errorf("redact %v, until %v: %s, %v", redact, until, bytes.Join(answer.Parts(), nil), err)
 					}
 					if n := len(answer.Events); redact && n != 5 && n != 10 || !redact && n != 0 {
 						t.Errorf("redact %v, until %v: %d events", redact, until, n)
@@ -299,8 +300,8 @@ type late struct {
 	takes func() time.Duration
 }
 
-func (p late) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
-	page, err := p.Past.Replay(ctx, leg, filter, limit, bytes)
+func (p late) Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+	page, err := p.Past.Replay(ctx, stretch, filter, limit, bytes)
 	time.Sleep(p.takes())
 	return page, err
 }
@@ -543,8 +544,8 @@ func TestErase_ReplaysGetOnThroughMany(t *testing.T) {
 // sized is a table that takes its time by the size of a page: 64 events in 3 ms.
 type sized struct{ hub.Past }
 
-func (p sized) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
-	page, err := p.Past.Replay(ctx, leg, filter, limit, bytes)
+func (p sized) Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+	page, err := p.Past.Replay(ctx, stretch, filter, limit, bytes)
 	time.Sleep(time.Duration(len(page.Events)) * 3 * time.Millisecond / 64)
 	return page, err
 }

@@ -141,7 +141,7 @@ func (in *inbox) frame(p []byte) (int, error) {
 	switch h.OpCode {
 	case ws.OpPing:
 		in.pinged, in.payload = true, payload
-	case ws.OpPong: // it has come; that is all
+	case ws.OpPong: // an answer to a heartbeat's ping
 	case ws.OpClose:
 		return 0, closedByClient(payload)
 	default:
@@ -190,7 +190,7 @@ func closedByClient(payload []byte) *closing {
 	return &closing{Closing: wire.Closing{Code: code}, left: true}
 }
 
-// ping is the payload of the last ping, if there is one to answer.
+// ping returns the payload of the last ping, if there is one to answer.
 func (in *inbox) ping() (payload []byte, is bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -199,7 +199,7 @@ func (in *inbox) ping() (payload []byte, is bool) {
 	return payload, is
 }
 
-// next is the message that has waited longest, nil if none does.
+// next returns the message that has waited longest; nil if none waits.
 func (in *inbox) next() []byte {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -224,7 +224,7 @@ func (in *inbox) hasMessages() bool {
 	return len(in.waiting) > 0
 }
 
-// awake is a channel with a token when there is something to take, nil for SSE.
+// awake returns a channel that has a token when there is something to take; nil for SSE.
 func (in *inbox) awake() <-chan struct{} {
 	if in == nil {
 		return nil

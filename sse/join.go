@@ -42,8 +42,8 @@ func (h *join) admit(f *wire.Frame) bool {
 	case h.base.Has(f.Event.XID, f.Event.ID):
 		return false
 	default:
-		leg := outbox.Range{From: h.base, To: h.base.Join(f.Read.To)}
-		h.at = leg.At(wire.ResumeID(f.Event.ID, f.Tied))
+		stretch := outbox.Range{From: h.base, To: h.base.Join(f.Read.To)}
+		h.at = stretch.At(wire.ResumeID(f.Event.ID, f.Tied))
 	}
 	return true
 }

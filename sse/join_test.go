@@ -120,9 +120,9 @@ func (w *world) read(from position.Position) outbox.Read {
 	return outbox.Read{From: from, To: to, Events: events}
 }
 
-// leg are the events of a leg, from the replay buffer if it has them, else from the table.
-func (w *world) leg(buffer *hub.Buffer, leg outbox.Range) (events []outbox.Event) {
-	if page, ok := buffer.Page(nil, leg, anything, 1<<30, 1<<30, func(*wire.Frame) int { return 1 }); ok && page.Done {
+// stretch are the events of a stretch, from the replay buffer if it has them, else from the table.
+func (w *world) stretch(buffer *hub.Buffer, stretch outbox.Range) (events []outbox.Event) {
+	if page, ok := buffer.Page(nil, stretch, anything, 1<<30, 1<<30, func(*wire.Frame) int { return 1 }); ok && page.Done {
 		for _, f := range page.Frames {
 			events = append(events, *f.Event)
 		}
@@ -132,7 +132,7 @@ func (w *world) leg(buffer *hub.Buffer, leg outbox.Range) (events []outbox.Event
 	for _, e := range w.committed {
 		past.events = append(past.events, e.Event)
 	}
-	page, _ := past.Replay(context.Background(), leg, anything, 1<<30, 0) // it can't fail
+	page, _ := past.Replay(context.Background(), stretch, anything, 1<<30, 0) // it can't fail
 	return page.Events
 }
 
@@ -220,16 +220,16 @@ func (r *reader) connect(t *rapid.T, w *world, n *follower, most int) {
 
 // replay brings the stream from its position to the hub's, and joins it there.
 func (r *reader) replay(t *rapid.T, w *world, given, at position.Position, most int) {
-	for _, leg := range outbox.Ranges(given, at) {
-		for _, e := range w.leg(r.node.hub.Buffer, leg) {
+	for _, stretch := range outbox.Ranges(given, at) {
+		for _, e := range w.stretch(r.node.hub.Buffer, stretch) {
 			if most == 0 {
 				r.drop()
 				return
 			}
 			most--
-			r.give(t, w, e, leg.At(e.ID))
+			r.give(t, w, e, stretch.At(e.ID))
 		}
-		given = leg.To
+		given = stretch.To
 	}
 	r.joined = newJoin(given, at)
 }

@@ -20,26 +20,26 @@ func (s *Streamer) lastOf(ctx context.Context, filter outbox.Filter, n int, w po
 		return w, err
 	}
 	for back := int64(4 * n); ; back = 16 * min(back, math.MaxInt64/16) {
-		leg := outbox.Range{From: earliest, To: earliest.Join(w)}
+		stretch := outbox.Range{From: earliest, To: earliest.Join(w)}
 		if back < w.EventID {
-			leg.After = w.EventID - back
+			stretch.After = w.EventID - back
 		}
-		ids, err := s.newest(ctx, leg, filter, n+1)
+		ids, err := s.newest(ctx, stretch, filter, n+1)
 		switch {
 		case err != nil:
 			return w, err
 		case len(ids) > n:
-			return leg.At(ids[0]), nil
-		case leg.After == 0:
+			return stretch.At(ids[0]), nil
+		case stretch.After == 0:
 			return earliest, nil
 		}
 	}
 }
 
-// newest are the ids of the newest n events of a leg that the filter selects, ascending.
-func (s *Streamer) newest(ctx context.Context, leg outbox.Range, filter outbox.Filter, n int) (ids []int64, err error) {
+// newest returns the ids of the newest n events of a stretch that the filter selects, ascending.
+func (s *Streamer) newest(ctx context.Context, stretch outbox.Range, filter outbox.Filter, n int) (ids []int64, err error) {
 	for {
-		page, err := s.Hub.Buffer.Replay(ctx, leg, filter, largePage, 0)
+		page, err := s.Hub.Buffer.Replay(ctx, stretch, filter, largePage, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -48,7 +48,7 @@ func (s *Streamer) newest(ctx context.Context, leg outbox.Range, filter outbox.F
 		}
 		ids = ids[max(0, len(ids)-n):]
 		page.Free()
-		if leg.Advance(page); page.Done {
+		if stretch.Advance(page); page.Done {
 			return ids, nil
 		}
 	}

@@ -11,8 +11,8 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// pages are those of one replay, in their order. What they hold is bounded whatever the readers
-// do. A page from memory is no more than is written at once, and is released before the write,
+// pages reads the pages of one replay, in their order. Their memory is bounded whatever the
+// readers do. A page from memory is no more than is written at once, and is released before the write,
 // so that a slow reader can't pin memory that the replay buffer has evicted. A page from the
 // table is small, except for a few replays at a time whose readers have shown that they keep
 // up. Those get large pages, the next of which is read while the last is written.
@@ -20,10 +20,10 @@ type pages struct {
 	*stream
 	// lane, when not nil, gives up this replay's place among the few.
 	lane func()
-	// ahead, when not nil, will have the next page.
+	// ahead, when not nil, receives the next page.
 	ahead chan page
-	// asked is when the last page was handed out.
-	asked time.Time
+	// handedOut is when the last page was handed out.
+	handedOut time.Time
 	// small is how many events a small page may have, estimated from their size so far; 0
 	// when nothing is known.
 	small int
@@ -33,7 +33,7 @@ type pages struct {
 	reads sync.WaitGroup
 }
 
-// page is a stretch of a leg: frames from memory, or events from the table.
+// page is a part of a stretch: frames from memory, or events from the table.
 type page struct {
 	frames []*wire.Frame
 	table  outbox.Page
@@ -50,23 +50,23 @@ const (
 	smallPage, smallBytes = 64, 64 << 10
 	// A large one is worth a query. Its bytes are bounded by the table's reader.
 	largePage = 2000
-	// A reader keeps up who has taken a page within this time.
+	// A reader keeps up if it takes a page within this time.
 	promptly = 250 * time.Millisecond
 )
 
-// next is the page of leg that follows the last one.
-func (p *pages) next(ctx context.Context, leg outbox.Range) (next page, err error) {
+// next returns the page of stretch that follows the last one.
+func (p *pages) next(ctx context.Context, stretch outbox.Range) (next page, err error) {
 	limit := p.limit(ctx)
 	size := func(f *wire.Frame) int { return f.Size(p.request.Format) }
 	erasures := p.Hub.Erasures()
-	if read, ok := p.Hub.Buffer.Page(p.frames, leg, p.request.Filter, largePage, p.unused(), size); ok {
+	if read, ok := p.Hub.Buffer.Page(p.frames, stretch, p.request.Filter, largePage, p.unused(), size); ok {
 		p.ahead = nil // the page read ahead is in the replay buffer by now
 		p.frames = read.Frames
 		return page{frames: read.Frames, after: read.After, done: read.Done, erasures: erasures}, nil
 	}
 	err = p.persist(ctx, "replay", func(ctx context.Context) error {
 		if p.ahead == nil {
-			next = p.read(ctx, leg, limit)
+			next = p.read(ctx, stretch, limit)
 		} else {
 			select {
 			case next = <-p.ahead:
@@ -81,18 +81,18 @@ func (p *pages) next(ctx context.Context, leg outbox.Range) (next page, err erro
 		return next.err
 	})
 	p.learn(next.table.Events)
-	if p.asked = time.Now(); err == nil && next.err == nil && p.lane != nil && !next.done {
-		leg.Advance(next.table)
+	if p.handedOut = time.Now(); err == nil && next.err == nil && p.lane != nil && !next.done {
+		stretch.Advance(next.table)
 		p.ahead = make(chan page, 1)
 		ahead := p.ahead
-		p.reads.Go(func() { ahead <- p.read(ctx, leg, largePage) })
+		p.reads.Go(func() { ahead <- p.read(ctx, stretch, largePage) })
 	}
 	return next, cmp.Or(err, next.err)
 }
 
-// limit is how many events the next page may have.
+// limit returns how many events the next page may have.
 func (p *pages) limit(ctx context.Context) int {
-	prompt := !p.asked.IsZero() && time.Since(p.asked) < promptly
+	prompt := !p.handedOut.IsZero() && time.Since(p.handedOut) < promptly
 	switch {
 	case p.lane != nil && !prompt:
 		p.slow()
@@ -117,12 +117,12 @@ func (p *pages) learn(events []outbox.Event) {
 	p.small = max(1, min(smallPage, len(events)*smallBytes/bytes))
 }
 
-func (p *pages) read(ctx context.Context, leg outbox.Range, limit int) page {
+func (p *pages) read(ctx context.Context, stretch outbox.Range, limit int) page {
 	bytes := smallBytes
 	if limit == largePage {
 		bytes = 0
 	}
-	read, erasures, err := p.Hub.Buffer.ReplayTable(ctx, leg, p.request.Filter, limit, bytes)
+	read, erasures, err := p.Hub.Buffer.ReplayTable(ctx, stretch, p.request.Filter, limit, bytes)
 	return page{table: read, after: read.After, done: read.Done, erasures: erasures, err: err}
 }
 
@@ -137,10 +137,10 @@ func (p *pages) stale(page *page) bool {
 	return true
 }
 
-// restart has the next page be small, and none that was read ahead.
+// restart makes the next page a small one, and drops the one read ahead.
 func (p *pages) restart() {
 	p.slow()
-	p.ahead, p.asked = nil, time.Time{}
+	p.ahead, p.handedOut = nil, time.Time{}
 }
 
 // close waits for the reads ahead; it is called after the last page, when they were

@@ -120,9 +120,9 @@ type limited struct {
 	ask func(limit, bytes int)
 }
 
-func (p limited) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p limited) Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	p.ask(limit, bytes)
-	return p.Past.Replay(ctx, leg, filter, limit, bytes)
+	return p.Past.Replay(ctx, stretch, filter, limit, bytes)
 }
 
 // slow is a table that takes its time.
@@ -131,9 +131,9 @@ type slow struct {
 	count func(int)
 }
 
-func (p slow) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p slow) Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	p.count(1)
 	defer p.count(-1)
 	time.Sleep(10 * time.Millisecond)
-	return p.Past.Replay(ctx, leg, filter, limit, bytes)
+	return p.Past.Replay(ctx, stretch, filter, limit, bytes)
 }

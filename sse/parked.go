@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// parked is the part of a stream that the pool knows it by.
+// parked is the state of a stream that the pool uses.
 type parked struct {
 	// conn is the stream's Writer if it is a connection; else the stream is
 	// never parked.
@@ -16,7 +16,7 @@ type parked struct {
 	state atomic.Uint32
 	// wrote is when the last byte was sent, since the pool began.
 	wrote atomic.Int64
-	// over is closed when the stream is to end wherever it is, because of why.
+	// over is closed when the stream has to end at once; why has the reason.
 	over chan struct{}
 	why  atomic.Pointer[error]
 	// uncancel, when not nil, detaches the stream from the context it came with.
@@ -122,8 +122,8 @@ func (t *stream) park() bool {
 	return true
 }
 
-// resume serves a stream that can't stay parked; rest are bytes that its reader was not
-// ready for.
+// resume serves a stream that can't stay parked; rest are bytes that its reader has not taken
+// yet.
 func (t *stream) resume(ctx context.Context, rest []byte) error {
 	t.heartbeat = time.NewTimer(t.Heartbeat)
 	if len(rest) > 0 {

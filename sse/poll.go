@@ -179,9 +179,9 @@ func (p *poll) add(e *outbox.Event) bool {
 
 // replay adds the events of w that the reader lacks, and returns the position after them.
 func (p *poll) replay(ctx context.Context, buffer *hub.Buffer, received, w position.Position) (position.Position, error) {
-	for _, leg := range outbox.Ranges(received, w) {
+	for _, stretch := range outbox.Ranges(received, w) {
 		for done := false; !done; {
-			page, err := buffer.Replay(ctx, leg, p.request.Filter, p.limit-len(p.events), 0)
+			page, err := buffer.Replay(ctx, stretch, p.request.Filter, p.limit-len(p.events), 0)
 			if err != nil {
 				return received, err
 			}
@@ -190,12 +190,12 @@ func (p *poll) replay(ctx context.Context, buffer *hub.Buffer, received, w posit
 				if !p.add(&page.Events[i]) {
 					return received, nil
 				}
-				received = leg.At(wire.ResumeID(id, i+1 < len(page.Events) && page.Events[i+1].ID == id))
+				received = stretch.At(wire.ResumeID(id, i+1 < len(page.Events) && page.Events[i+1].ID == id))
 			}
-			leg.Advance(page)
+			stretch.Advance(page)
 			done = page.Done
 			if done {
-				received = leg.To
+				received = stretch.To
 			} else if p.full() {
 				return received, nil
 			}

@@ -19,9 +19,9 @@ type Polled struct {
 	sending func() (sent func(whole bool))
 }
 
-// Sending has the poll recorded, if there is an audit and it gives events, as perhaps sent.
-// It is called once, before the first byte of the answer is written, and the function that
-// it returns after the last one: whole if all of it has left.
+// Sending records the poll as perhaps sent, if there is an audit and the answer has events.
+// It is called once, before the first byte of the answer is written; the function that it
+// returns is called after the last one, with whether all of it was sent.
 func (p Polled) Sending() (sent func(whole bool)) {
 	if p.sending == nil {
 		return func(bool) {}
@@ -29,17 +29,8 @@ func (p Polled) Sending() (sent func(whole bool)) {
 	return p.sending()
 }
 
-// AppendJSON appends the answer as JSON, with payloads byte for byte; encoding/json
-// would rewrite them.
-func (p Polled) AppendJSON(dst []byte) []byte {
-	for _, part := range p.Parts() {
-		dst = append(dst, part...)
-	}
-	return dst
-}
-
-// Parts are the answer as JSON, in pieces to be written one after the other: the events
-// are not copied.
+// Parts returns the answer as JSON, in pieces to be written one after the other. Payloads are
+// byte for byte as they were appended, which encoding/json would not keep, and not copied.
 func (p Polled) Parts() [][]byte {
 	parts := append(make([][]byte, 0, 2*len(p.Events)+2), []byte(`{"events":[`))
 	for i, event := range p.Events {

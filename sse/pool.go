@@ -20,12 +20,12 @@ type writerPool struct {
 	began time.Time
 	// wake has one token per idle worker to wake.
 	wake chan struct{}
-	// goroutines are the workers, those that streams got from the pool, and whatever else
+	// goroutines are the workers, those that the pool gave to streams, and all others that
 	// Run waits for.
 	goroutines sync.WaitGroup
 	// sent counts the writes to all streams.
 	sent sent
-	// inline is a worker without a goroutine: the tail's writes for it.
+	// inline is a worker without a goroutine: the tail's goroutine does its work.
 	inline worker
 	// stopping is set when the pool no longer waits for readers.
 	stopping atomic.Bool
@@ -63,7 +63,7 @@ func (s *Streamer) Run(ctx context.Context) error {
 	return s.run(ctx, watch)
 }
 
-// run is Run; watch may be nil.
+// run is like Run; watch may be nil.
 func (s *Streamer) run(ctx context.Context, watch *watch) error {
 	p := &s.pool
 	p.mu.Lock()

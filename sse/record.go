@@ -19,7 +19,8 @@ type recorded struct {
 	// number is the record's; writing is since when a write has been waiting for the
 	// reader, since the pool began, or 0. Anybody may read both.
 	number, writing atomic.Int64
-	// events were put into the buffer since the last note, the last of them last.
+	// events counts the events put into the buffer since the last note; last is the id of the
+	// newest.
 	events int
 	last   int64
 	// noted is when the last note was, since the pool began.
@@ -27,9 +28,8 @@ type recorded struct {
 	// torn is set when a write failed, or its end was dropped: how much of it arrived is
 	// unknown.
 	torn bool
-	// fresh are the events put into the buffer since the last write that left
-	// whole, since when the first of those that are live was handed to the hub, since
-	// the pool began, or 0.
+	// fresh counts the events put into the buffer since the last write that left whole. since
+	// is when the first live one of them was handed to the hub, since the pool began, or 0.
 	fresh int32
 	since time.Duration
 }

@@ -49,47 +49,47 @@ func (t *stream) replay(ctx context.Context, received, w position.Position) (err
 	pages := pages{stream: t}
 	defer pages.close()
 	defer cancel()
-	legs := t.legs(received, w)
-	if len(legs) > 0 {
+	stretches := t.stretches(received, w)
+	if len(stretches) > 0 {
 		t.counts.replays.Add(1)
 	}
-	for len(legs) > 0 {
+	for len(stretches) > 0 {
 		if t.inbox.hasMessages() {
 			if received, w, err = t.changeInReplay(ctx, received, w); err != nil {
 				return err
 			}
 			pages.restart()
-			legs = t.legs(received, w)
+			stretches = t.stretches(received, w)
 			continue
 		}
-		leg := legs[0]
-		page, err := pages.next(ctx, leg)
+		stretch := stretches[0]
+		page, err := pages.next(ctx, stretch)
 		if errors.Is(err, outbox.ErrTrimmed) {
 			if received, w, err = t.revalidate(ctx, received, w); err != nil {
 				return err
 			}
-			legs = t.legs(received, w)
+			stretches = t.stretches(received, w)
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		put, err := t.putPage(ctx, &pages, &page, &legs[0], &received)
+		put, err := t.putPage(ctx, &pages, &page, &stretches[0], &received)
 		if err != nil {
 			return err
 		}
 		if !put {
 			continue // from its position
 		}
-		legs[0].Advance(page.table)
-		if legs[0].After = page.after; page.done {
+		stretches[0].Advance(page.table)
+		if stretches[0].After = page.after; page.done {
 			// A range that completes a read ends with that read's last event, which its own
 			// end does not name.
 			last := received.EventID
-			received, legs = leg.To, legs[1:]
+			received, stretches = stretch.To, stretches[1:]
 			received.EventID = max(received.EventID, last)
 		}
-		if len(legs) > 0 {
+		if len(stretches) > 0 {
 			if err := t.send(ctx); err != nil {
 				return err
 			}
@@ -99,18 +99,18 @@ func (t *stream) replay(ctx context.Context, received, w position.Position) (err
 	return nil
 }
 
-// legs returns the legs to replay: none for a stream without topics.
-func (t *stream) legs(received, w position.Position) []outbox.Range {
+// stretches returns the stretches to replay: none for a stream without topics.
+func (t *stream) stretches(received, w position.Position) []outbox.Range {
 	if len(t.request.Filter.Topics) == 0 {
 		return nil
 	}
 	return outbox.Ranges(received, w)
 }
 
-// putPage puts the events of a page of leg into the buffer. It stops, and returns false,
+// putPage puts the events of a page of stretch into the buffer. It stops, and returns false,
 // where they may have been erased since the page was read. received is then, as always, the
-// position after the last event that was put, and the leg goes on after that.
-func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *outbox.Range, received *position.Position) (whole bool, err error) {
+// position after the last event that was put, and the stretch goes on after that.
+func (t *stream) putPage(ctx context.Context, pages *pages, page *page, stretch *outbox.Range, received *position.Position) (whole bool, err error) {
 	defer page.table.Free()
 	defer clear(page.frames)
 	// Memory or table: a page is of the one or the other.
@@ -132,12 +132,12 @@ func (t *stream) putPage(ctx context.Context, pages *pages, page *page, leg *out
 		} else if err := t.room(ctx, nil, e); err != nil {
 			return false, err
 		}
-		// Those of one id are put together: a leg does not go on between them.
+		// Those of one id are put together: a stretch does not go on between them.
 		if (i == 0 || at(i-1).ID != e.ID) && pages.stale(page) {
 			return false, nil
 		}
-		*received = leg.At(wire.ResumeID(e.ID, i+1 < n && at(i+1).ID == e.ID))
-		leg.After = e.ID
+		*received = stretch.At(wire.ResumeID(e.ID, i+1 < n && at(i+1).ID == e.ID))
+		stretch.After = e.ID
 		if fromMemory {
 			t.buf = t.encoder.FrameAt(t.buf, f, *received)
 		} else {

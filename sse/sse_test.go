@@ -81,7 +81,7 @@ func (p *table) Oldest(context.Context) (time.Time, error) {
 	return epoch, p.err
 }
 
-func (p *table) Replay(_ context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p *table) Replay(_ context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.replays++
@@ -89,14 +89,14 @@ func (p *table) Replay(_ context.Context, leg outbox.Range, filter outbox.Filter
 		return outbox.Page{}, p.err
 	}
 	if p.replay != nil {
-		if err := p.replay(leg); err != nil {
+		if err := p.replay(stretch); err != nil {
 			return outbox.Page{}, err
 		}
 	}
-	page, size := outbox.Page{After: leg.After, Done: true}, 0
+	page, size := outbox.Page{After: stretch.After, Done: true}, 0
 	slices.SortFunc(p.events, func(a, b outbox.Event) int { return cmp.Compare(a.ID, b.ID) })
 	for _, e := range p.events {
-		if e.Topic == "" || e.ID <= leg.After || !leg.To.Given.Has(e.XID) || leg.From.Given.Has(e.XID) ||
+		if e.Topic == "" || e.ID <= stretch.After || !stretch.To.Given.Has(e.XID) || stretch.From.Given.Has(e.XID) ||
 			!filter.Match(e.Topic, e.Type) || e.CreatedAt.Before(filter.Since) {
 			continue
 		}

@@ -22,8 +22,8 @@ type stream struct {
 	inbox *inbox
 	// joined is the position of the stream in the hub's frames, once it is live.
 	joined join
-	// draining is the Streamer's until the stream has noticed; then end is due
-	// when it must end.
+	// draining is the Streamer's until the stream has noticed that it is closed; then end
+	// fires when the stream must end.
 	draining <-chan struct{}
 	end      <-chan time.Time
 	ended    func(error)
@@ -83,7 +83,7 @@ func (t *stream) goOn(ctx context.Context, err error) {
 	}
 }
 
-// finish is the end of the stream.
+// finish ends the stream.
 func (t *stream) finish(ctx context.Context, err error) {
 	if t.heartbeat != nil {
 		t.heartbeat.Stop()
@@ -127,7 +127,7 @@ func (t *stream) finish(ctx context.Context, err error) {
 	})
 }
 
-// run is the life of a stream, in its order.
+// run serves a stream: its phases in their order.
 func (t *stream) run(ctx context.Context, refused error) error {
 	t.buf = t.encoder.Open(t.buf)
 	if t.inbox != nil && t.inbox.failed != nil {

@@ -449,8 +449,8 @@ func TestStream_IsToldOfAGapThatOpensInMidStream(t *testing.T) {
 func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 3000)
-		s.past.replay = func(leg outbox.Range) error {
-			if leg.After < 500 {
+		s.past.replay = func(stretch outbox.Range) error {
+			if stretch.After < 500 {
 				return nil
 			}
 			s.past.replay = nil
@@ -475,8 +475,8 @@ func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
 func TestStream_IsToldWhenTheHistoryOfItsReplayIsGone(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 3000)
-		s.past.replay = func(leg outbox.Range) error {
-			if leg.After < 500 {
+		s.past.replay = func(stretch outbox.Range) error {
+			if stretch.After < 500 {
 				return nil
 			}
 			s.past.gap = func(position.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory, Since: epoch} }

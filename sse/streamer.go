@@ -74,13 +74,12 @@ type Request struct {
 	// id: the envelope of a larger one has dataref instead of data. It is for clients with
 	// a bounded buffer, and not for Payload.
 	MaxData int
-	// Batch, when positive, has events that come within so long of each other
-	// written together, as a JSON array.
+	// Batch, when positive, is the window whose events are written together, as a JSON array.
 	Batch time.Duration
 	// Number identifies the stream in Slow, where it has no Record.
 	Number int64
-	// Reserve, when not nil, is called before a poll holds so many bytes more for its
-	// answer, and reports whether it may. Where it may not, the answer ends before.
+	// Reserve, when not nil, is called before a poll holds more bytes for its answer, and
+	// reports whether there is room for them. Without room the answer ends there.
 	Reserve func(bytes int) bool
 	// Record, when not nil, begins the audit's record of the stream: from is the reader's
 	// position before it. It is called again when the topics change.
@@ -120,10 +119,10 @@ var (
 	ErrLeft = errors.New("the reader left")
 )
 
-// Open is how many streams are open.
+// Open returns how many streams and polls are open.
 func (s *Streamer) Open() int { return int(s.open.Load()) }
 
-// countIn counts a stream; leave must be called whatever enter returns.
+// countIn counts a stream. countOut must be called, also after an error.
 func (s *Streamer) countIn() error {
 	switch n := s.open.Add(1); {
 	case s.Draining():
@@ -160,7 +159,7 @@ func (s *Streamer) resolveStart(ctx context.Context, request Request, w position
 		p, err := s.parseFrom(from)
 		if err != nil {
 			s.Log.DebugContext(ctx, "malformed position", "err", err)
-			since, err := s.oldest.ask(ctx, s.Hub.Buffer.Past)
+			since, err := s.oldest.get(ctx, s.Hub.Buffer.Past)
 			return w, &outbox.Gap{Reason: outbox.Malformed, Since: since}, err
 		}
 		return s.validate(ctx, p, request.Filter, w)
@@ -177,29 +176,29 @@ func (s *Streamer) resolveStart(ctx context.Context, request Request, w position
 	return w, nil, nil
 }
 
-// oldest caches when the oldest event held was appended, so that invented positions cost no
+// oldest caches the time of the oldest event held, so that invented positions cost no
 // queries.
 type oldest struct {
 	turn  chan struct{} // has a token while it is used
-	asked time.Time
+	read  time.Time     // when since was read
 	since time.Time
 }
 
 const oldestEvery = 10 * time.Second
 
-func (o *oldest) ask(ctx context.Context, past hub.Past) (time.Time, error) {
+func (o *oldest) get(ctx context.Context, past hub.Past) (time.Time, error) {
 	select {
 	case o.turn <- struct{}{}:
 		defer func() { <-o.turn }()
 	case <-ctx.Done():
 		return time.Time{}, context.Cause(ctx)
 	}
-	if !o.asked.IsZero() && time.Since(o.asked) < oldestEvery {
+	if !o.read.IsZero() && time.Since(o.read) < oldestEvery {
 		return o.since, nil
 	}
 	since, err := past.Oldest(ctx)
 	if err == nil {
-		o.since, o.asked = since, time.Now()
+		o.since, o.read = since, time.Now()
 	}
 	return since, err
 }

@@ -33,9 +33,9 @@ func (t *stream) changeLive(ctx context.Context) (isBehind bool, err error) {
 				t.joined.idle(w)
 			}
 			isBehind = isBehind || !idle
-			t.turnTo(*filter, t.joined.at)
+			t.setFilter(*filter, t.joined.at)
 		}
-		t.tellTopics(t.joined.at)
+		t.putTopics(t.joined.at)
 	}
 	return isBehind, nil
 }
@@ -51,10 +51,10 @@ func (t *stream) changeInReplay(ctx context.Context, received, w position.Positi
 		}
 		if filter != nil {
 			t.sub.SetFilter(*filter)
-			t.turnTo(*filter, received)
+			t.setFilter(*filter, received)
 			changed = true
 		}
-		t.tellTopics(received)
+		t.putTopics(received)
 	}
 	if !changed {
 		return received, w, nil
@@ -83,8 +83,9 @@ func (t *stream) change(ctx context.Context, message []byte) (*outbox.Filter, er
 	return &filter, nil
 }
 
-// turnTo begins the audit's record of the new topics where that of the old ones ends.
-func (t *stream) turnTo(filter outbox.Filter, at position.Position) {
+// setFilter changes the filter. It begins the audit's record of the new topics where that of
+// the old ones ends.
+func (t *stream) setFilter(filter outbox.Filter, at position.Position) {
 	if t.events > 0 {
 		t.note(time.Since(t.pool.began))
 	}
@@ -95,8 +96,8 @@ func (t *stream) turnTo(filter outbox.Filter, at position.Position) {
 	}
 }
 
-// tellTopics answers a message.
-func (t *stream) tellTopics(at position.Position) {
+// putTopics puts the answer to a message into the buffer: the topics from now on.
+func (t *stream) putTopics(at position.Position) {
 	topics := t.request.Filter.Topics
 	if topics == nil {
 		topics = []outbox.Pattern{}

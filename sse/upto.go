@@ -49,16 +49,16 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 	if until.Within != nil {
 		whole.Given, whole.Within = until.Given.Union(*until.Within), nil
 	}
-	legs := outbox.Ranges(received, whole)
-	for len(legs) > 0 && !p.full() {
-		leg := legs[0]
-		page, err := s.Hub.Buffer.Replay(ctx, leg, request.Filter, p.limit-len(p.events), 0)
+	stretches := outbox.Ranges(received, whole)
+	for len(stretches) > 0 && !p.full() {
+		stretch := stretches[0]
+		page, err := s.Hub.Buffer.Replay(ctx, stretch, request.Filter, p.limit-len(p.events), 0)
 		if errors.Is(err, outbox.ErrTrimmed) {
 			if received, gap, err = s.validate(ctx, received, request.Filter, until); err == nil {
 				if gap != nil && gap.Reason != outbox.Trimmed {
 					p.from = received // events in between are not in the answer
 				}
-				legs = outbox.Ranges(received, whole)
+				stretches = outbox.Ranges(received, whole)
 				continue
 			}
 		}
@@ -70,20 +70,20 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 			if until.Has(e.XID, e.ID) && !p.add(e) {
 				break
 			}
-			received = leg.At(wire.ResumeID(e.ID, i+1 < len(page.Events) && page.Events[i+1].ID == e.ID))
+			received = stretch.At(wire.ResumeID(e.ID, i+1 < len(page.Events) && page.Events[i+1].ID == e.ID))
 		}
 		if p.noRoom {
 			break
 		}
-		if legs[0].Advance(page); page.Done {
-			received, legs = leg.To, legs[1:]
+		if stretches[0].Advance(page); page.Done {
+			received, stretches = stretch.To, stretches[1:]
 		}
 	}
 	if p.noRoom && len(p.events) == 0 {
 		return Polled{}, ErrNoRoom
 	}
 	answer, to := Polled{Events: p.events, Position: request.Until, Gap: wire.NewGap(gap)}, until
-	if len(legs) > 0 {
+	if len(stretches) > 0 {
 		answer.Position, to = s.Hub.Keys.Seal(received), received
 	}
 	if request.Record != nil && len(p.events) > 0 {

@@ -8,13 +8,13 @@ import (
 	"github.com/outcrier/outcrier/internal/outage"
 )
 
-// waiters has the log say once that streams wait for the database, and once that none does
-// any more: in an outage each of many thousands fails every two seconds.
+// waiters logs once that streams wait for the database, and once that none waits any more: in
+// an outage each of many thousands fails every two seconds.
 type waiters struct {
 	outage outage.Outage
 
 	mu sync.Mutex
-	// now are the streams that wait, streams those that have waited since one began to.
+	// now counts the streams that wait, streams those that have waited during this outage.
 	now, streams int
 }
 

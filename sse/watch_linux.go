@@ -79,14 +79,14 @@ func (w *watch) run() {
 				return false // wait for more
 			}
 			for _, e := range events[:max(0, n)] {
-				w.tell(e, sent)
+				w.notify(e, sent)
 			}
 		}
 	})
 }
 
-// tell calls the listener of a connection, with the bytes that can be read at once.
-func (w *watch) tell(e unix.EpollEvent, sent []byte) {
+// notify calls the listener of a connection, with the bytes that can be read at once.
+func (w *watch) notify(e unix.EpollEvent, sent []byte) {
 	to, n, left := w.read(e, sent)
 	switch {
 	case left:

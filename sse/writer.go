@@ -16,8 +16,8 @@ type Writer interface {
 	// Write and Flush send bytes on; after an error the stream ends.
 	Write(p []byte) (int, error)
 	Flush() error
-	// SetWriteDeadline bounds the writes that follow; that of a Socket the one
-	// under way as well, and then it may be called by anybody.
+	// SetWriteDeadline bounds the writes that follow. That of a Socket bounds the write under
+	// way as well, and any goroutine may call it.
 	SetWriteDeadline(t time.Time) error
 }
 
@@ -28,8 +28,8 @@ type writer struct {
 	*Streamer
 	to      Writer
 	encoder wire.Encoder
-	// chunked has each write framed as a chunk, complete the last one followed by the
-	// last chunk.
+	// chunked is set when each write is framed as a chunk, complete when the next one ends
+	// the response.
 	chunked, complete bool
 	// buf has the bytes to be written next, started by the encoder; empty between writes.
 	buf []byte

@@ -31,7 +31,7 @@ func (onlyMemory) Replay(context.Context, outbox.Range, outbox.Filter, int, int)
 
 var errTable = fmt.Errorf("the table was asked")
 
-// Whatever the replay buffer answers is what the table would: for legs between any two
+// Whatever the replay buffer answers is what the table would: for stretches between any two
 // positions of a history with late commits, in pages of any size.
 func TestBuffer_AnswersAsTheTableDoes(t *testing.T) {
 	ctx := t.Context()
@@ -135,13 +135,13 @@ func TestBuffer_AnswersAsTheTableDoes(t *testing.T) {
 		if chance.IntN(2) == 0 {
 			filter = outbox.Filter{Topics: []outbox.Pattern{"**"}, Types: []string{"k1"}}
 		}
-		for _, leg := range outbox.Ranges(p, to) {
-			got, err := pages(ctx, buffer, leg, filter, 1+chance.IntN(100))
+		for _, stretch := range outbox.Ranges(p, to) {
+			got, err := pages(ctx, buffer, stretch, filter, 1+chance.IntN(100))
 			if err != nil {
 				continue // too long ago for the replay buffer
 			}
 			answered++
-			want, err := pages(ctx, reader, leg, filter, 100)
+			want, err := pages(ctx, reader, stretch, filter, 100)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -151,18 +151,18 @@ func TestBuffer_AnswersAsTheTableDoes(t *testing.T) {
 		}
 	}
 	if answered < 20 || answered > 980 {
-		t.Errorf("the replay buffer answered %d legs of 500: the test wants some of either kind", answered)
+		t.Errorf("the replay buffer answered %d stretches of 500: the test wants some of either kind", answered)
 	}
 }
 
 // replayer is what a replay buffer and a table have in common.
 type replayer interface {
-	Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
+	Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
 }
 
-func pages(ctx context.Context, from replayer, leg outbox.Range, filter outbox.Filter, limit int) (ids []int64, err error) {
+func pages(ctx context.Context, from replayer, stretch outbox.Range, filter outbox.Filter, limit int) (ids []int64, err error) {
 	for {
-		page, err := from.Replay(ctx, leg, filter, limit, 0)
+		page, err := from.Replay(ctx, stretch, filter, limit, 0)
 		if err != nil {
 			return nil, err
 		}
@@ -172,6 +172,6 @@ func pages(ctx context.Context, from replayer, leg outbox.Range, filter outbox.F
 		if page.Done {
 			return ids, nil
 		}
-		leg.After = page.After
+		stretch.After = page.After
 	}
 }

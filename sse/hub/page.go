@@ -56,29 +56,29 @@ func (r *Buffer) frames(from, to int64) iter.Seq[*wire.Frame] {
 	}
 }
 
-// Page is a page of a leg, as the frames that live streams share.
+// Page is a page of a stretch, as the frames that live streams share.
 type Page struct {
 	// Frames are ordered by id; those of one id are in one page, as in the table's.
 	Frames []*wire.Frame
 	// After is the id after which the next page begins.
 	After int64
-	// Done is set when the leg ends with this page.
+	// Done is set when the stretch ends with this page.
 	Done bool
 }
 
-// Page reads a page of a leg into dst, if the leg lies within the replay buffer: at most limit
+// Page reads a page of a stretch into dst, if the stretch lies within the replay buffer: at most limit
 // frames, and about so many bytes by size. It looks at about scanAtOnce frames, so
 // that a page may have none though more follow.
-func (r *Buffer) Page(dst []*wire.Frame, leg outbox.Range, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page Page, ok bool) {
+func (r *Buffer) Page(dst []*wire.Frame, stretch outbox.Range, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page Page, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	from, to := leg.From.Given, leg.To.Given
-	if leg.From.History != r.end.History || !from.Covers(r.base.Given) || !r.end.Given.Covers(to) {
+	from, to := stretch.From.Given, stretch.To.Given
+	if stretch.From.History != r.end.History || !from.Covers(r.base.Given) || !r.end.Given.Covers(to) {
 		return page, false
 	}
 	// All frames with ids up to top are in the page or don't belong to it, as far
 	// as the blocks have been gone through.
-	page = Page{Frames: dst[:0], After: leg.After}
+	page = Page{Frames: dst[:0], After: stretch.After}
 	top, scanned := int64(math.MaxInt64), 0
 	first := sort.Search(len(r.reads), func(i int) bool { return !from.Covers(r.reads[i].To.Given) })
 	oldest := r.serial + 1
@@ -86,13 +86,13 @@ func (r *Buffer) Page(dst []*wire.Frame, leg outbox.Range, filter outbox.Filter,
 		oldest = r.reads[first].frames[0].Serial
 	}
 	for _, b := range r.blocks {
-		if b.serial+blockFrames <= oldest || b.high <= leg.After || b.low > top {
+		if b.serial+blockFrames <= oldest || b.high <= stretch.After || b.low > top {
 			continue
 		}
 		before := len(page.Frames)
 		for f := range r.frames(max(b.serial, oldest), b.serial+blockFrames) {
 			e := f.Event
-			if e.ID <= leg.After || e.ID > top {
+			if e.ID <= stretch.After || e.ID > top {
 				continue
 			}
 			scanned++

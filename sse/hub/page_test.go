@@ -11,7 +11,7 @@ import (
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// Pages of any size give each frame of a leg once, by id, and those of one id
+// Pages of any size give each frame of a stretch once, by id, and those of one id
 // together, however the reads overlap in their ids.
 func TestBuffer_PagesGoById(t *testing.T) {
 	for seed := range uint64(20) {
@@ -46,24 +46,24 @@ func TestBuffer_PagesGoById(t *testing.T) {
 		}
 		slices.Sort(want)
 		var got []int64
-		leg := outbox.Range{From: from, To: at}
+		stretch := outbox.Range{From: from, To: at}
 		pages := 0
 		for done := false; !done; pages++ {
 			limit, bytes := 1+chance.IntN(100), chance.IntN(5000)-1000
 			if seed%5 == 0 {
 				limit, bytes = 1<<30, 1<<30 // as much as is looked at in one go
 			}
-			page, ok := buffer.Page(nil, leg, filter, limit, bytes, func(*wire.Frame) int { return 100 })
+			page, ok := buffer.Page(nil, stretch, filter, limit, bytes, func(*wire.Frame) int { return 100 })
 			if !ok {
 				t.Fatal("it is not in the replay buffer")
 			}
 			for _, f := range page.Frames {
 				got = append(got, f.Event.ID)
 			}
-			if n := len(page.Frames); n > 0 && (page.Frames[0].Event.ID <= leg.After || page.Frames[n-1].Event.ID > page.After) {
-				t.Fatalf("seed %d: a page from %d to %d has %d to %d", seed, leg.After, page.After, page.Frames[0].Event.ID, page.Frames[n-1].Event.ID)
+			if n := len(page.Frames); n > 0 && (page.Frames[0].Event.ID <= stretch.After || page.Frames[n-1].Event.ID > page.After) {
+				t.Fatalf("seed %d: a page from %d to %d has %d to %d", seed, stretch.After, page.After, page.Frames[0].Event.ID, page.Frames[n-1].Event.ID)
 			}
-			done, leg.After = page.Done, page.After
+			done, stretch.After = page.Done, page.After
 		}
 		if !slices.Equal(got, want) {
 			t.Fatalf("seed %d: %d events, want %d", seed, len(got), len(want))

@@ -15,7 +15,7 @@ type Past interface {
 	Earliest(ctx context.Context, w position.Position) (position.Position, error)
 	Before(ctx context.Context, t time.Time, w position.Position) (position.Position, error)
 	Oldest(ctx context.Context) (time.Time, error)
-	Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
+	Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
 }
 
 // Verify validates a position against w, the hub's: without a query, if the replay buffer has
@@ -55,15 +55,15 @@ func (r *Buffer) Before(ctx context.Context, t time.Time, w position.Position) (
 // pageBytes is about what a page of Replay holds, as the table's do.
 const pageBytes = 1 << 20
 
-// Replay reads a page of a leg, from memory if it lies within the replay buffer, else from the
+// Replay reads a page of a stretch, from memory if it lies within the replay buffer, else from the
 // table.
-func (r *Buffer) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (r *Buffer) Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	if bytes <= 0 {
 		bytes = pageBytes
 	}
-	read, ok := r.Page(nil, leg, filter, limit, bytes, func(f *wire.Frame) int { return wire.Footprint(f.Event) })
+	read, ok := r.Page(nil, stretch, filter, limit, bytes, func(f *wire.Frame) int { return wire.Footprint(f.Event) })
 	if !ok {
-		page, _, err := r.ReplayTable(ctx, leg, filter, limit, bytes)
+		page, _, err := r.ReplayTable(ctx, stretch, filter, limit, bytes)
 		return page, err
 	}
 	page := outbox.Page{After: read.After, Done: read.Done}
@@ -75,14 +75,14 @@ func (r *Buffer) Replay(ctx context.Context, leg outbox.Range, filter outbox.Fil
 
 // ReplayTable reads a page from the table, in its turn. It returns the count of erasures
 // from before.
-func (r *Buffer) ReplayTable(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (page outbox.Page, erasures int64, err error) {
+func (r *Buffer) ReplayTable(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (page outbox.Page, erasures int64, err error) {
 	leave, err := r.slots.Enter(ctx)
 	if err != nil {
 		return page, 0, err
 	}
 	defer leave()
 	erasures = r.erasures.Load()
-	page, err = r.Past.Replay(ctx, leg, filter, limit, bytes)
+	page, err = r.Past.Replay(ctx, stretch, filter, limit, bytes)
 	if err == nil {
 		r.table.count(len(page.Events))
 	}
