@@ -16,8 +16,8 @@ import (
 
 // Config has the trusted keys: Keys, a JWKS, or both.
 type Config struct {
-	// Keys are trusted until Replace replaces them. For a rotation there may be two of one
-	// kind.
+	// Keys are trusted until Replace replaces them. There may be two of one kind, for a
+	// rotation.
 	Keys []*Key
 	// JWKS is the address of a JSON Web Key Set (RFC 7517), http or https; none if
 	// empty. Keys of RSA (2048 bits or more), P-256 and Ed25519 are taken from

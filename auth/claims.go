@@ -178,8 +178,8 @@ func (v *Verifier) check(c claims, now time.Time) error {
 
 // life returns how long the token is valid: from iat, or from now on if it has no iat.
 func (c claims) life(now time.Time) time.Duration {
-	if c.issuedAt.IsZero() {
-		return c.expires.Sub(now)
+	if !c.issuedAt.IsZero() {
+		now = c.issuedAt
 	}
-	return c.expires.Sub(c.issuedAt)
+	return c.expires.Sub(now)
 }

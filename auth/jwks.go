@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -60,24 +61,15 @@ type jwks struct {
 
 func newJWKS(config Config, leeway time.Duration) (*jwks, error) {
 	j := &jwks{
-		refresh:  config.Refresh,
-		maxAge:   config.MaxAge,
-		timeout:  config.Timeout,
+		refresh:  cmp.Or(config.Refresh, defaultRefresh),
+		maxAge:   cmp.Or(config.MaxAge, defaultMaxAge),
+		timeout:  cmp.Or(max(0, config.Timeout), defaultTimeout),
 		leeway:   leeway,
 		fetching: make(chan struct{}, 1),
 		demands:  rate.NewLimiter(rate.Every(demandEvery), demandBurst),
 		wanted:   make(chan struct{}, 1),
 		fault:    errors.New("not fetched yet"),
 		misses:   map[string]time.Time{}, withdrawn: map[string]bool{},
-	}
-	if j.maxAge == 0 {
-		j.maxAge = defaultMaxAge
-	}
-	if j.refresh == 0 {
-		j.refresh = defaultRefresh
-	}
-	if j.timeout <= 0 {
-		j.timeout = defaultTimeout
 	}
 	if j.refresh < minRefresh {
 		return nil, fmt.Errorf("refresh is %s, at least %s is allowed", j.refresh, minRefresh)
