@@ -13,10 +13,10 @@ import (
 // allowed is the set of values that a setting can have: alternatives separated by "|", each
 // a word, a number or a range like "1ms..1s", which may be open at its upper end. For a
 // setting that can be repeated, it is the set for each value. It is written once, in the
-// setting's tag, and read by the check, the help and the text of a mistake.
+// setting's tag; the check, the help and the text of a mistake use it.
 type allowed string
 
-// String is a for a reader: "0, or 24h or more".
+// String returns the set as text for people: "0, or 24h or more".
 func (a allowed) String() string {
 	var words []string
 	ranges := false
@@ -61,19 +61,12 @@ func (a allowed) admits(v reflect.Value) bool {
 		if !isRange {
 			high = low
 		}
-		n := number(v)
+		n := v.Convert(reflect.TypeFor[float64]()).Float()
 		if n >= bound(low, v.Type()) && (high == "" || n <= bound(high, v.Type())) {
 			return true
 		}
 	}
 	return false
-}
-
-func number(v reflect.Value) float64 {
-	if v.CanInt() {
-		return float64(v.Int())
-	}
-	return v.Float()
 }
 
 // bound reads one end of a range, written like the setting's values.

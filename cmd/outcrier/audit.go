@@ -78,7 +78,7 @@ func (c *auditExportConfig) check(r *report) {
 	}
 }
 
-// begins is where the export begins.
+// begins returns where the export begins.
 func (c *auditExportConfig) begins(now time.Time) (audit.Cursor, error) {
 	if c.Since == "" {
 		return audit.Cursor{}, nil
@@ -246,7 +246,7 @@ func lastCursor(file *os.File) (cursor audit.Cursor, err error) {
 		end := bytes.LastIndexByte(tail, '\n') + 1
 		previous := bytes.LastIndexByte(tail[:max(0, end-1)], '\n') + 1
 		if begin > 0 && (end == 0 || previous == 0) {
-			continue // the line begins further in front
+			continue // the line begins before this part
 		}
 		size = begin + int64(end)
 		if err := file.Truncate(size); err != nil {

@@ -9,10 +9,9 @@ import (
 	"strings"
 )
 
-// bookmark is how far a tail has come, in a file that outlives it: a line with the position
-// of the last answer that was worked off, and a line with the id of each event since. A
-// tail that is killed at any moment so does again at most the one event that it was at.
-// A nil bookmark keeps nothing.
+// bookmark keeps a tail's position in a file: a line with the position of the last answer
+// whose events are all done, and a line with the id of each event since. So a tail that is
+// killed at any moment repeats at most one event. A nil bookmark keeps nothing.
 type bookmark struct {
 	path     string
 	position string // "" before the first answer

@@ -78,7 +78,8 @@ func (s ClientCertificateSettings) demand(config *tls.Config, log *slog.Logger) 
 	return config
 }
 
-// authenticate is next, and for requests without a token the identity of the certificate.
+// authenticate returns next, extended by the certificates: a request without a token has the
+// identity of its certificate.
 func (s ClientCertificateSettings) authenticate(next func(*http.Request) (auth.Identity, error), log *slog.Logger) func(*http.Request) (auth.Identity, error) {
 	if s.TLSClientIdentities == "" {
 		return next

@@ -102,8 +102,6 @@ func (r report) setting(flag string) *setting {
 // given reports whether a flag or variable set the value.
 func (r report) given(flag string) bool { return r.setting(flag).origin != fromDefault }
 
-func (r report) rejected(flag string) bool { return r.setting(flag).problem != "" }
-
 func (r report) reject(flag, format string, args ...any) {
 	r.setting(flag).reject(format, args...)
 }

@@ -106,7 +106,7 @@ func (p printer) finding(f doctor.Finding) {
 	}
 }
 
-// flat is what others wrote, like a query or an error of several lines, on one.
+// flat returns a text of others, like a query or an error of several lines, on one line.
 func flat(text string) string { return printable(strings.Join(strings.Fields(text), " ")) }
 
 func (p printer) sum(counts map[doctor.Severity]int) {

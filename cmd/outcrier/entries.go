@@ -12,8 +12,8 @@ import (
 
 var entryColours = map[string]string{"info": green, "warning": yellow, "error": red}
 
-// printTypes prints the catalogue for a person, a type a line: on a terminal as wide as
-// that, with a head and in colour; elsewhere whole and plainly, "-" for empty fields.
+// printTypes prints the catalogue for a person, a type a line. On a terminal it is a table as
+// wide as that, with a head and in colour; elsewhere whole and plain, with "-" for empty fields.
 func printTypes(w io.Writer, t *terminal, types []catalogue.EventType) error {
 	rows := [][]string{{"type", "severity", "action", "code", "schema", "title"}}
 	for _, e := range types {

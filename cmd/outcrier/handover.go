@@ -14,13 +14,13 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// envelope is what a tail needs to know of an event.
+// envelope has the members of an event that a tail reads.
 type envelope struct {
 	ID, Topic, Type string
 	Data            json.RawMessage
 }
 
-// line is an event as a program reads it.
+// line returns an event as a line for a program.
 func (c tailConfig) line(event json.RawMessage, e envelope) []byte {
 	if c.Format == "payload" {
 		event = e.Data
@@ -28,8 +28,7 @@ func (c tailConfig) line(event json.RawMessage, e envelope) []byte {
 	return append(bytes.TrimSpace(event), '\n')
 }
 
-// execute has the command take an event, and returns when it has: it is asked again until
-// it succeeds, or ctx ends.
+// execute runs the command for an event, again and again until it succeeds or ctx ends.
 func (c tailConfig) execute(ctx context.Context, p process, event json.RawMessage, e envelope) error {
 	input, err := newInputFile(c.line(event, e))
 	if err != nil {
@@ -66,9 +65,9 @@ func (c tailConfig) execute(ctx context.Context, p process, event json.RawMessag
 }
 
 // inputFile is the standard input of a command. It is a file and not a pipe: a command
-// goes on when the tail is killed, and a pipe would end for it in the middle of the event,
-// or before the first byte, as if that were the whole. A webhook would get an empty body
-// under the event's key, and refuse the event itself as a repeat.
+// goes on when the tail is killed, and a pipe would then end in the middle of the event or
+// before its first byte, as if that were all. A webhook would get an empty body under the
+// event's key, and refuse the event itself as a repeat.
 type inputFile struct{ *os.File }
 
 func newInputFile(event []byte) (inputFile, error) {
@@ -89,7 +88,7 @@ func (f inputFile) remove() {
 	_ = os.Remove(f.Name())
 }
 
-// give prints an event, or has the command take it.
+// give prints an event, or runs the command for it.
 func (c tailConfig) give(ctx context.Context, p process, out *listing, event json.RawMessage, e envelope) error {
 	switch {
 	case c.Exec != "":
@@ -101,7 +100,7 @@ func (c tailConfig) give(ctx context.Context, p process, out *listing, event jso
 	return err
 }
 
-// work passes on the events of an answer that are new.
+// work gives the new events of an answer, one after the other.
 func (c tailConfig) work(ctx context.Context, p process, out *listing, mark *bookmark, events []json.RawMessage) error {
 	for _, event := range events {
 		var e envelope

@@ -42,8 +42,8 @@ func (c *healthConfig) check(r *report) {
 	}
 }
 
-// local is the server of this machine: one that listens on all addresses is asked on
-// loopback.
+// local returns the URL of the server on this machine: on loopback, if it listens on all
+// addresses.
 func (c healthConfig) local() string {
 	host, port, _ := net.SplitHostPort(c.Listen) // as check has found
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {

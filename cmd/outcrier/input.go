@@ -9,8 +9,8 @@ import (
 	"golang.org/x/term"
 )
 
-// input is standard input for a command that reads all of it: ctx ends a read, as Ctrl-C
-// does, and at a terminal a person sees that the command waits for input.
+// input returns standard input for a command that reads all of it. The end of ctx, as by
+// Ctrl-C, ends a read; at a terminal a person sees that the command waits for input.
 func (p process) input(ctx context.Context, what string) io.Reader {
 	if file, ok := p.stdin.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		fmt.Fprintf(p.stderr, "Type %s, and end it with Ctrl-D at the start of a line:\n", what)

@@ -92,7 +92,7 @@ func (k KeySettings) watch(ctx context.Context, v *auth.Verifier, log *slog.Logg
 	}
 	every := time.NewTicker(lookAtKeys)
 	defer every.Stop()
-	var told string
+	var logged string
 	for {
 		select {
 		case <-every.C:
@@ -107,15 +107,15 @@ func (k KeySettings) watch(ctx context.Context, v *auth.Verifier, log *slog.Logg
 		}
 		switch {
 		case err == nil:
-			told = ""
-		case err.Error() != told:
-			told = err.Error()
+			logged = ""
+		case err.Error() != logged:
+			logged = err.Error()
 			log.WarnContext(ctx, "keys can't be read, the previous ones stay in use", "err", err, "retry_in", lookAtKeys)
 		}
 	}
 }
 
-// verifier is for keys that check has found to be good.
+// verifier returns the verifier of the keys, which have passed check.
 func (k KeySettings) verifier(log *slog.Logger, query bool) (*auth.Verifier, error) {
 	var wrong []error
 	keys := k.keys(func(flag string, err error) { wrong = append(wrong, fmt.Errorf("--%s: %w", flag, err)) })

@@ -11,9 +11,8 @@ import (
 	"github.com/mattn/go-runewidth"
 )
 
-// listing prints events for a person, one a line. On a terminal it is a table as wide
-// as that, in colour, with payloads cut short; elsewhere all of each event stands
-// there, plainly.
+// listing prints events for a person, one a line. On a terminal it is a table as wide as
+// that, in colour, with payloads cut short; elsewhere each event is printed whole and plainly.
 type listing struct {
 	w        io.Writer
 	terminal *terminal

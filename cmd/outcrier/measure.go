@@ -12,7 +12,7 @@ import (
 	"github.com/outcrier/outcrier/internal/tracing"
 )
 
-// metricsAccess is who may read the metrics at the address of the streams.
+// metricsAccess returns who may read the metrics at the address of the streams.
 func (n node) metricsAccess() outcrier.MetricsAccess {
 	if n.metricsApart() {
 		return outcrier.MetricsOff
@@ -23,7 +23,7 @@ func (n node) metricsAccess() outcrier.MetricsAccess {
 // metricsTime is how long metrics may take to be collected.
 const metricsTime = 10 * time.Second
 
-// metricsHandler is for the metrics at an address of their own.
+// metricsHandler serves the metrics at an address of their own.
 func metricsHandler(streams *outcrier.Node) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", streams.Metrics())

@@ -130,7 +130,7 @@ func pending(status migrations.Status) (n int) {
 	return n
 }
 
-// several is a number of things.
+// several returns a number of things: "1 stream", "2 streams".
 func several(n int, thing string) string {
 	if n == 1 {
 		return "1 " + thing
@@ -166,7 +166,7 @@ func (c migrateDropConfig) Run(ctx context.Context, p process) error {
 	return err
 }
 
-// askForDatabase has a person type the database's name.
+// askForDatabase asks the person at the terminal for the database's name.
 func askForDatabase(ctx context.Context, p process, status migrations.Status) (string, error) {
 	file, ok := p.stdin.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) {

@@ -30,7 +30,7 @@ type node struct {
 
 // run serves until ctx ends, then drains.
 func (n node) run(ctx context.Context) error {
-	// The address first: that it is taken should be known before all else.
+	// First the address: one that is in use fails the start before anything is done.
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", n.Listen)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("another program listens on %s: stop it, or choose another address by --listen (%w)", n.Listen, err)
@@ -113,7 +113,7 @@ func (n node) run(ctx context.Context) error {
 
 var errStopped = errors.New("stopped")
 
-// config is the node's, of settings that check has found to be good.
+// config returns the node's Config, of settings that passed check.
 func (n node) config(provider trace.TracerProvider) (config outcrier.Config, err error) {
 	limits := n.limits()
 	config = outcrier.Config{
@@ -135,7 +135,7 @@ func (n node) config(provider trace.TracerProvider) (config outcrier.Config, err
 	return config, err
 }
 
-// orNegative is for a setting whose 0 is a value, in a Config whose 0 is the default.
+// orNegative returns a setting whose 0 is a value, for a Config whose 0 is the default.
 func orNegative(d time.Duration) time.Duration {
 	if d == 0 {
 		return -1
@@ -143,7 +143,7 @@ func orNegative(d time.Duration) time.Duration {
 	return d
 }
 
-// announce prints what to paste where.
+// announce logs the address, and in dev mode prints lines to paste into a shell.
 func (n node) announce(address net.Addr, private *pgserver.Server) {
 	n.log.Info("serving", "address", address.String(), "node", n.Node, "tls", n.enabled())
 	if !n.enabled() && len(n.TrustProxies) == 0 && notLoopback(address.String()) != "" {

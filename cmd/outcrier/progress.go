@@ -20,7 +20,7 @@ type progress struct {
 	stop  chan struct{}
 }
 
-// newProgress needs end at the end.
+// newProgress returns a progress without a text; end must be called.
 func newProgress(w io.Writer, environ []string) *progress {
 	p := &progress{w: w, terminal: terminalOf(w, environ), stop: make(chan struct{})}
 	if p.terminal != nil {
@@ -29,7 +29,7 @@ func newProgress(w io.Writer, environ []string) *progress {
 	return p
 }
 
-// tick shows that time passes, and that something is done.
+// tick draws the line again every second, with the time so far.
 func (p *progress) tick() {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -45,7 +45,7 @@ func (p *progress) tick() {
 	}
 }
 
-// say is the step that begins now.
+// say shows the step that begins now.
 func (p *progress) say(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -57,7 +57,8 @@ func (p *progress) say(text string) {
 	p.draw()
 }
 
-// count is how far the step has come: shown where the line can change.
+// count replaces the text of the step with how far it has come. It is shown by the next tick,
+// and only where the line can change.
 func (p *progress) count(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -22,7 +22,7 @@ type rereadFile[T any] struct {
 	looked time.Time // when the file was last looked at
 	text   []byte
 	value  T
-	told   string // the fault that was logged last
+	logged string // the fault that was logged last
 }
 
 func (f *rereadFile[T]) get() (T, error) {
@@ -43,11 +43,11 @@ func (f *rereadFile[T]) get() (T, error) {
 	}
 	switch {
 	case err == nil:
-		f.text, f.value, f.told = text, value, ""
+		f.text, f.value, f.logged = text, value, ""
 	case f.text == nil:
 		return f.value, err
-	case err.Error() != f.told:
-		f.told = err.Error()
+	case err.Error() != f.logged:
+		f.logged = err.Error()
 		f.log.Warn("file can't be read, its previous content stays in use", "file", f.name, "err", err, "retry_in", lookEvery)
 	}
 	return f.value, nil

@@ -55,7 +55,7 @@ func (c revokeConfig) Run(ctx context.Context, p process) error {
 		until = &at
 	}
 	var id int64
-	if err := conn.QueryRow(ctx, c.Schema.SQL(`SELECT outcrier.revoke(nullif($1, ''), nullif($2, ''), $3, $4)`), c.Sub, c.JTI, c.Reason, until).Scan(&id); err != nil {
+	if err := conn.QueryRow(ctx, c.Schema.SQL(`SELECT outcrier.revoke($1, $2, $3, $4)`), c.Sub, c.JTI, c.Reason, until).Scan(&id); err != nil {
 		return err
 	}
 	_, err = fmt.Fprintf(p.stdout, "revocation %d: nodes refuse these tokens, and end their streams\n", id)

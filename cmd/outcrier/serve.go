@@ -21,7 +21,7 @@ func (c serveConfig) open() bool {
 	return c.Dev && !c.configured() && c.TLSClientIdentities == ""
 }
 
-// followFiles has URLs that are from files read again for each connection.
+// followFiles makes URLs from files be read again for each connection.
 func (c *serveConfig) followFiles() {
 	same := c.DirectURL == c.DatabaseURL && c.DirectURLFile == ""
 	if c.DatabaseURLFile != "" {

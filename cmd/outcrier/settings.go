@@ -24,7 +24,7 @@ import (
 // ConnectionSettings says where the database is.
 type ConnectionSettings struct {
 	DatabaseURL string `name:"database-url" fallback:"DATABASE_URL" secret:"true" help:"the Postgres database with the outbox, like postgres://user:password@host:5432/name"`
-	// DatabaseURLFile is the file that DatabaseURL is from, "" if it isn't.
+	// DatabaseURLFile is the file that DatabaseURL was read from, "" for none.
 	DatabaseURLFile string `name:"database-url-file" fallback:"DATABASE_URL_FILE" help:"a file with that URL; a server reads it again for each connection, so that a password can be changed while it runs"`
 }
 
@@ -58,7 +58,7 @@ func (d *DatabaseSettings) check(r *report) {
 	d.OutboxSettings.check(r)
 }
 
-// required is check for a command that has nothing to do without a database.
+// required is like check, for a command that needs a database.
 func (d *DatabaseSettings) required(r *report) {
 	d.check(r)
 	r.require("database-url", d.DatabaseURL)
@@ -70,8 +70,8 @@ func (d DatabaseSettings) migrations(url string, log *slog.Logger) migrations.Mi
 	return migrations.Migrations{URL: url, Schema: d.Schema, Outbox: d.Outbox, Log: log}
 }
 
-// urlFromFile reads the URL of a setting from the file of the setting with "-file" after
-// its name; of the two, the one with the stronger origin counts.
+// urlFromFile reads the URL of a setting from the file that the setting with "-file" after
+// its name has. If both are given, the one with the stronger origin counts.
 func urlFromFile(r *report, flag string, url, file *string) {
 	named := flag + "-file"
 	if *file == "" {
@@ -160,7 +160,7 @@ type ServerSettings struct {
 	Retain map[string]time.Duration `group:"Retention and audit" name:"retain" help:"topics whose events are removed earlier, with the age (1m at least), like presence/**=1h; a pattern can't begin with a wildcard"`
 }
 
-// check takes open for a server that needs no token.
+// check checks the settings; open is set for a server that needs no token.
 func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 	if open {
 		s.withoutPrincipals(r)
@@ -194,7 +194,7 @@ func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 	if err := outcrier.CheckName(s.Node); err != nil {
 		r.reject("node", "%v", err)
 	}
-	if s.IdleTurn < s.Turn && !r.rejected("turn") {
+	if s.IdleTurn < s.Turn && r.setting("turn").problem == "" {
 		r.reject("idle-turn", "want at least --turn, %v", s.Turn)
 	}
 }

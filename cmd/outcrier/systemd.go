@@ -13,8 +13,8 @@ import (
 // Its zero value stands for none, and gets no messages.
 type supervisor struct {
 	socket string
-	// watchdog is the time after which it kills a process that has not said that
-	// it lives; 0 for none.
+	// watchdog is the time after which systemd kills a process that does not report to be
+	// alive; 0 for none.
 	watchdog time.Duration
 }
 
@@ -28,17 +28,16 @@ func newSupervisor(environ []string) (s supervisor) {
 	return s
 }
 
-// ready, and stopping with the time that the end may take, are for it to go by.
+// ready reports that the node serves; stopping that it ends, and how long that may take.
 func (s supervisor) ready() {
-	s.tell("READY=1\nSTATUS=serving; /readyz tells whether the tail follows")
+	s.tell("READY=1\nSTATUS=serving; /readyz reports whether the tail follows")
 }
 
 func (s supervisor) stopping(within time.Duration) {
 	s.tell(fmt.Sprintf("STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=%d", within.Microseconds()))
 }
 
-// live says in time that the process lives, for as long as alive returns, until ctx
-// ends.
+// live reports in time that the process is alive, as long as alive returns, until ctx ends.
 func (s supervisor) live(ctx context.Context, alive func()) error {
 	if s.socket == "" || s.watchdog == 0 {
 		return nil
@@ -56,7 +55,7 @@ func (s supervisor) live(ctx context.Context, alive func()) error {
 	}
 }
 
-// tell does not fail: a supervisor that does not listen acts on its own.
+// tell sends the state, and ignores failures: systemd acts by itself on what it does not hear.
 func (s supervisor) tell(state string) {
 	if s.socket == "" {
 		return

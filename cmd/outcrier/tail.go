@@ -77,8 +77,8 @@ func (c *tailConfig) check(r *report) {
 	}
 }
 
-// runTail follows by long poll, a server's or, on the database itself, that of a
-// node that lives as long as the command.
+// Run follows by long poll: of a server, or, for a database, of a node of its own that ends
+// with the command.
 func (c tailConfig) Run(ctx context.Context, p process) error {
 	if c.URL != "" {
 		return c.follow(ctx, p, c.URL)
@@ -147,7 +147,7 @@ func (c tailConfig) follow(ctx context.Context, p process, base string) (err err
 			query.Del("from")
 			query.Set("after", mark.position)
 		} else {
-			query.Set("wait", "0") // so that where it begins is on record before anything happens
+			query.Set("wait", "0") // the file has the start before anything happens
 		}
 	}
 	if terminalOf(p.stderr, p.environ) != nil && terminalOf(p.stdout, p.environ) != nil {
@@ -155,10 +155,10 @@ func (c tailConfig) follow(ctx context.Context, p process, base string) (err err
 	}
 	retry := backoff.NewExponentialBackOff()
 	out := newListing(p.stdout, p.environ)
-	counted := newCounted(p)
-	defer counted.end()
-	if counted.progress != nil {
-		p.log = c.logger(counted.progress)
+	written, counter := 0, newCounter(p)
+	if counter != nil {
+		defer counter.end()
+		p.log = c.logger(counter)
 	}
 	for {
 		polled, err := c.poll(ctx, base, query)
@@ -167,7 +167,7 @@ func (c tailConfig) follow(ctx context.Context, p process, base string) (err err
 		case ctx.Err() != nil:
 			return nil
 		case errors.Is(err, errTooDeep) && query.Get("limit") == "":
-			query.Set("limit", "1") // until it is behind
+			query.Set("limit", "1") // until this event is passed
 			continue
 		case errors.Is(err, errTooDeep):
 			p.log.WarnContext(ctx, "an event is left out: its payload nests too deep to be read", "position", polled.Position)
@@ -200,7 +200,9 @@ func (c tailConfig) follow(ctx context.Context, p process, base string) (err err
 		if err := mark.move(polled.Position); err != nil {
 			return fmt.Errorf("write the position file: %w", err)
 		}
-		counted.add(len(polled.Events))
+		if written += len(polled.Events); counter != nil {
+			counter.count(several(written, "event") + " written")
+		}
 		query.Del("from")
 		query.Del("wait")
 		query.Set("after", polled.Position)
@@ -258,28 +260,11 @@ func (c tailConfig) poll(ctx context.Context, base string, query url.Values) (po
 // errTooDeep is of an answer with an event that can't be read.
 var errTooDeep = errors.New("an event nests too deep to be read")
 
-// counted shows how many events were written, to who writes them to a file or into a
-// pipe and watches.
-type counted struct {
-	*progress
-	events int
-}
-
-func newCounted(p process) *counted {
+// newCounter returns a progress that shows how many events were written, for a person whose
+// terminal does not show the events; nil elsewhere.
+func newCounter(p process) *progress {
 	if terminalOf(p.stdout, p.environ) != nil || terminalOf(p.stderr, p.environ) == nil {
-		return &counted{}
+		return nil
 	}
-	return &counted{progress: newProgress(p.stderr, p.environ)}
-}
-
-func (c *counted) add(events int) {
-	if c.events += events; c.progress != nil {
-		c.count(several(c.events, "event") + " written")
-	}
-}
-
-func (c *counted) end() {
-	if c.progress != nil {
-		c.progress.end()
-	}
+	return newProgress(p.stderr, p.environ)
 }

@@ -170,15 +170,14 @@ func TestProgress_IsALineForEachStepElsewhere(t *testing.T) {
 // TestTail_CountsForWhoWatchesAPipe: what goes into a file can't be seen.
 func TestTail_CountsForWhoWatchesAPipe(t *testing.T) {
 	tty, shown := screen(t, 80)
-	c := newCounted(process{stdout: io.Discard, stderr: tty})
-	c.add(2)
-	c.add(3)
+	c := newCounter(process{stdout: io.Discard, stderr: tty})
+	c.count("2 events written")
 	c.say("5 events written") // what the next tick would show
 	c.end()
 	if text := shown(); !strings.Contains(text, "5 events written") {
 		t.Errorf("%q", text)
 	}
-	if c := newCounted(process{stdout: tty, stderr: tty}); c.progress != nil {
+	if newCounter(process{stdout: tty, stderr: tty}) != nil {
 		t.Error("it counts beside a listing")
 	}
 }
