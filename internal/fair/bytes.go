@@ -71,10 +71,3 @@ func (b *Bytes) All() int64 { return b.all }
 
 // Each returns the limit for one principal.
 func (b *Bytes) Each() int64 { return b.each }
-
-// Used returns how many bytes are held by all.
-func (b *Bytes) Used() int64 {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.used
-}

@@ -122,16 +122,6 @@ func (q *Queue) leave(principal string) {
 	}
 }
 
-// Places returns how many places there are.
-func (q *Queue) Places() int { return q.places }
-
-// Used returns how many places are taken.
-func (q *Queue) Used() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.used
-}
-
 // Waiting returns how many requests wait for a place.
 func (q *Queue) Waiting() (n int) {
 	q.mu.Lock()

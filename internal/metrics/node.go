@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
@@ -40,7 +41,7 @@ func (w writer) tail(s outbox.Status) {
 	for _, state := range []outbox.Listen{outbox.ListenOff, outbox.ListenTesting, outbox.ListenWorks, outbox.ListenUnheard} {
 		w.flag("listen_state", "1 for what the tail knows of LISTEN on its connection.", state == s.Listen, "state", string(state))
 	}
-	w.gauge("tail_lag_seconds", "How long ago the oldest moment is whose commits may not all have been handed out; 0 when idle.", s.Lag.Seconds())
+	w.gauge("tail_lag_seconds", "Seconds since the tail was last known to have delivered every commit; 0 when idle.", s.Lag.Seconds())
 	w.counter("tail_sessions_total", "Connections that the tail has begun to follow on.", s.Sessions)
 	w.counter("tail_reads_total", "Reads of the tail.", s.Reads)
 	w.counter("tail_events_total", "Events that the tail has handed out.", s.Events)
@@ -137,5 +138,5 @@ func (w writer) pool(s *pgxpool.Stat) {
 	w.counter("pool_acquires_total", "Times that a connection was taken.", s.AcquireCount())
 	w.counter("pool_waits_total", "Times that none was free, and one had to be waited for.", s.EmptyAcquireCount())
 	w.counter("pool_canceled_total", "Times that the wait was given up.", s.CanceledAcquireCount())
-	w.write(counterValue, "pool_acquire_seconds_total", "Time that taking connections has taken in all.", s.AcquireDuration().Seconds(), nil)
+	w.write(prometheus.CounterValue, "pool_acquire_seconds_total", "Time that taking connections has taken in all.", s.AcquireDuration().Seconds(), nil)
 }

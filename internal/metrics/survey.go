@@ -5,25 +5,21 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
-const counterValue = prometheus.CounterValue
-
-// surveyed keeps the last answer of the database, for those who ask again soon.
+// surveyed caches the last answer of the database.
 type surveyed struct {
 	mu   sync.Mutex
 	at   time.Time
 	last upkeep.Survey
 	err  error
-	// sighted is when those transactions were first seen whose time may not be seen.
+	// sighted has the transactions whose start is not visible, and when each was first seen.
 	sighted map[uint32]time.Time
 }
 
-// survey asks the database, unless it was asked a moment ago. Those who come
-// meanwhile wait for the same answer.
+// survey asks the database, at most once per SurveyEvery. Requests that arrive meanwhile wait
+// for the same answer.
 func (s *surveyed) survey(from Sources) (upkeep.Survey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

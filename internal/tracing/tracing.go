@@ -119,10 +119,10 @@ type past struct {
 	*Tracing
 }
 
-func (p past) Replay(ctx context.Context, leg outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p past) Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
 	ctx, span := p.tracer.Start(ctx, "replay", trace.WithAttributes(attribute.Int("outcrier.limit", limit)))
 	defer span.End()
-	page, err := p.Past.Replay(ctx, leg, filter, limit, bytes)
+	page, err := p.Past.Replay(ctx, stretch, filter, limit, bytes)
 	failed(span, err)
 	span.SetAttributes(events(len(page.Events)), attribute.Bool("outcrier.done", page.Done))
 	if span.IsRecording() {
