@@ -13,8 +13,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// catalogue is what Postgres knows of an outbox, without what differs between good
-// ones: the names of the schema and the view, the payload's limit, the partitions.
+// catalogue has the objects and rights of an outbox, without what differs between good ones:
+// the names of the schema and the view, the payload's limit, the partitions.
 type catalogue struct {
 	// Version is the newest migration.
 	Version int64 `json:"version"`
@@ -120,7 +120,7 @@ const bodyMark = "body "
 // payloadLimit is a setting of the migrations.
 var payloadLimit = regexp.MustCompile(`/\* payload limit \*/ \d+`)
 
-// readCatalogue reads what there is.
+// readCatalogue reads the catalogue of the outbox at a place.
 func readCatalogue(ctx context.Context, conn *pgx.Conn, at place) (c catalogue, err error) {
 	err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		c, err = catalogueIn(ctx, tx, at)

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -57,7 +58,7 @@ func (e *examination) database(ctx context.Context) {
 	e.scheduled(ctx, conn)
 }
 
-// transport looks at whether others can read along between the node and Postgres.
+// transport reports whether others could read the traffic between the node and Postgres.
 func (e *examination) transport() {
 	for _, way := range []struct{ setting, url string }{{"--database-url", e.DatabaseURL}, {"--direct-url", e.DirectURL}} {
 		if host, why := outbox.Insecure(way.url); way.url != "" && host != "" {
@@ -79,7 +80,7 @@ FROM pg_namespace AS n WHERE n.nspname = $1`
 
 // place reports whether there is an outbox to examine.
 func (e *examination) place(ctx context.Context, conn *pgx.Conn) (at place, found bool) {
-	at.name = e.schemaName()
+	at.name = string(cmp.Or(e.Schema, outbox.DefaultSchema))
 	var ours, usable bool
 	err := conn.QueryRow(ctx, placeSQL, at.name).Scan(&at.schema, &at.view, &ours, &usable)
 	schema := pgx.Identifier{at.name}.Sanitize()
@@ -101,14 +102,6 @@ func (e *examination) place(ctx context.Context, conn *pgx.Conn) (at place, foun
 		return at, true
 	}
 	return at, false
-}
-
-// schemaName is the schema as the catalogue has it.
-func (e *examination) schemaName() string {
-	if e.Schema == "" {
-		return string(outbox.DefaultSchema)
-	}
-	return string(e.Schema)
 }
 
 // server reports whether to go on.
@@ -172,8 +165,8 @@ func (e *examination) clock(ctx context.Context, conn *pgx.Conn) {
 	}
 }
 
-// plain is an error without the lines that pgx adds for several hosts, and without
-// a password, which pgx leaves out itself.
+// plain returns the text of an error without the lines that pgx adds for several hosts. pgx
+// leaves the password out itself.
 func plain(err error) string {
 	var connect *pgconn.ConnectError
 	if errors.As(err, &connect) && errors.Unwrap(connect) != nil {

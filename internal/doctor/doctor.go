@@ -4,6 +4,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -16,7 +17,7 @@ import (
 type Severity string
 
 const (
-	// OK: it was looked at, and is as it should be.
+	// OK: it is as it should be.
 	OK Severity = "ok"
 	// Advice: it works, and could be better.
 	Advice Severity = "advice"
@@ -26,7 +27,7 @@ const (
 	Error Severity = "error"
 )
 
-// Finding is what one look has found.
+// Finding is the result of one check.
 type Finding struct {
 	// Check names the check, the same in every run.
 	Check    string   `json:"check"`
@@ -61,16 +62,11 @@ type Config struct {
 	Found func(Finding)
 }
 
-// Examine looks at all there is to look at, and returns how many findings there
-// were of each severity.
+// Examine makes all checks that the Config asks for, and returns how many findings there were
+// of each severity.
 func Examine(ctx context.Context, c Config) map[Severity]int {
 	e := &examination{Config: c, counts: map[Severity]int{}}
-	if e.Patience == 0 {
-		e.Patience = 20 * time.Second
-	}
-	if e.LongOpen == 0 {
-		e.LongOpen = time.Minute
-	}
+	e.Patience, e.LongOpen = cmp.Or(e.Patience, 20*time.Second), cmp.Or(e.LongOpen, time.Minute)
 	if c.DatabaseURL != "" {
 		e.database(ctx)
 	}
@@ -83,7 +79,7 @@ func Examine(ctx context.Context, c Config) map[Severity]int {
 	return e.counts
 }
 
-// examination is one while it goes on.
+// examination is one run of Examine.
 type examination struct {
 	Config
 	counts map[Severity]int

@@ -63,7 +63,7 @@ func (e *examination) schema(ctx context.Context, conn *pgx.Conn, at place) {
 	e.grants(want.Grants, got.Grants)
 }
 
-// several is a number, with the text for one thing or for several.
+// several returns a number, with the text for one thing or for several.
 func several(n int, one, more string) string {
 	if n == 1 {
 		return "1 " + one

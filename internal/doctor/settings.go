@@ -23,7 +23,7 @@ FROM pg_db_role_setting AS s CROSS JOIN unnest(s.setconfig) AS g (given) LEFT JO
 WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())) AND lower(split_part(g.given, '=', 1)) = ANY ($1)
 ORDER BY 1, 3`
 
-// settings names what applications that append should know of.
+// settings reports the settings that reach applications that append.
 func (e *examination) settings(ctx context.Context, conn *pgx.Conn) {
 	rows, _ := conn.Query(ctx, givenSQL, watched) // ForEachRow has the error
 	var role, name, value string
@@ -64,7 +64,7 @@ func (e *examination) settings(ctx context.Context, conn *pgx.Conn) {
 	e.durability(ctx, conn)
 }
 
-// harms is what a setting does to an application that appends, "" for nothing bad.
+// harms returns the harm that a setting does to an application that appends, "" for none.
 func harms(name, value string) string {
 	switch {
 	case name == "client_encoding" && !strings.EqualFold(value, "utf8") && !strings.EqualFold(value, "unicode"):
@@ -108,7 +108,7 @@ func (e *examination) notifications(ctx context.Context, conn *pgx.Conn) {
 	e.queue(usage)
 }
 
-// queue judges how full the queue of notifications is.
+// queue reports how full the queue of notifications is.
 func (e *examination) queue(usage float64) {
 	text := fmt.Sprintf("the queue of notifications is %.0f %% full", 100*usage)
 	switch {

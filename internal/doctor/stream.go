@@ -50,7 +50,7 @@ func newStream(response *http.Response, cancel func()) *stream {
 	return s
 }
 
-// text is what the stream says, not compressed any more.
+// text returns the text of the stream, decompressed.
 func (s *stream) text() (io.Reader, error) {
 	if s.response.Header.Get("Content-Encoding") != "gzip" {
 		return s.response.Body, nil
@@ -80,7 +80,7 @@ func (s *stream) close() {
 
 var errSilent = errors.New("nothing came")
 
-// goodbye is what a node says that ends a stream by itself.
+// goodbye is the reason with which a node ends a stream.
 type goodbye struct{ Reason string }
 
 func (g *goodbye) Error() string { return "the node says goodbye: " + g.Reason }
@@ -104,7 +104,7 @@ func (s *stream) line(over <-chan time.Time) (string, error) {
 	}
 }
 
-// event is what of an event counts here.
+// event is an event of a stream.
 type event struct{ id, name, data string }
 
 // event waits for the next event of a name.
@@ -133,7 +133,7 @@ func (s *stream) event(name string, patience time.Duration) (event, error) {
 	}
 }
 
-// sign waits for any line.
+// sign waits for a heartbeat, or an event with the position.
 func (s *stream) sign(patience time.Duration) error {
 	over := time.After(patience)
 	for {

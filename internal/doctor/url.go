@@ -21,7 +21,7 @@ const probeTopic = "outcrier/doctor/"
 // arrives is how long bytes that the server has sent at once may take.
 const arrives = 5 * time.Second
 
-// url goes the way of a reader, through all that stands between.
+// url examines the URL as a reader uses it, through all proxies on the way.
 func (e *examination) url(ctx context.Context) {
 	v := &visit{
 		examination: e, topic: probeTopic + strings.ToLower(rand.Text()[:12]),
@@ -41,15 +41,14 @@ func (e *examination) url(ctx context.Context) {
 		return
 	}
 	defer s.close()
-	position, greeted := v.greeting(s)
-	if greeted {
+	if position, greeted := v.greeting(s); greeted {
 		v.probe(ctx, s)
 		v.resume(ctx, position)
 		v.heartbeat(s)
 	}
 }
 
-// visit is what goes on at one URL.
+// visit is the examination of one URL.
 type visit struct {
 	*examination
 	client *http.Client
@@ -97,7 +96,7 @@ func (v *visit) ready(ctx context.Context) bool {
 	return true
 }
 
-// open opens a stream on the visit's topic; nil if that can't be.
+// open opens a stream on the visit's topic. It returns nil where that fails, and has reported it.
 func (v *visit) open(ctx context.Context, after string) *stream {
 	headers := map[string]string{"Accept": "text/event-stream", "Accept-Encoding": "gzip, br"}
 	if after != "" {
@@ -138,7 +137,7 @@ func (v *visit) open(ctx context.Context, after string) *stream {
 	return newStream(a.Response, cancel)
 }
 
-// refused returns why the answer is not the expected one.
+// refused reports an answer that is not the expected one.
 func (v *visit) refused(check string, response *http.Response, grant string) {
 	var problem struct{ Detail string }
 	_ = json.NewDecoder(io.LimitReader(response.Body, 1<<16)).Decode(&problem) // a proxy may answer with anything
@@ -149,7 +148,7 @@ func (v *visit) refused(check string, response *http.Response, grant string) {
 	v.say(Error, check, strings.TrimSuffix(fmt.Sprintf("the answer is %s: %s", response.Status, problem.Detail), ": "), remedy)
 }
 
-// missed says why an event did not come.
+// missed reports why an event did not come.
 func (v *visit) missed(what string, err error) {
 	var left *goodbye
 	switch {
@@ -162,7 +161,7 @@ func (v *visit) missed(what string, err error) {
 	}
 }
 
-// leaving is what to do, by the reason of a goodbye.
+// leaving has the remedies, by the reason of a goodbye.
 var leaving = map[string]string{
 	"drain":            "the node is about to stop: try again, and have the proxy take out nodes whose /readyz says no",
 	"full":             "start more nodes, or give this one a larger --max-streams",
@@ -176,7 +175,7 @@ func (v *visit) buffering(what string) {
 		"nginx: proxy_buffering off (and leave X-Accel-Buffering in force: no proxy_ignore_headers); Apache: flushpackets=on; others: no response buffering for text/event-stream")
 }
 
-// greeting judges the head of a stream and waits for its first event.
+// greeting examines the header of a stream and waits for its first event.
 func (v *visit) greeting(s *stream) (position string, greeted bool) {
 	header := s.response.Header
 	if kind := header.Get("Content-Type"); !strings.HasPrefix(kind, "text/event-stream") {
@@ -192,12 +191,8 @@ func (v *visit) greeting(s *stream) (position string, greeted bool) {
 		v.say(Error, "compression", "the stream is compressed ("+encoding+"): a proxy that compresses collects data before it sends", "no compression for text/event-stream at the proxy (nginx: not in gzip_types), and leave Cache-Control: no-transform in force")
 		return "", false
 	}
-	var lost []string
 	if control := header.Get("Cache-Control"); !strings.Contains(control, "no-transform") {
-		lost = append(lost, "Cache-Control: no-store, no-transform")
-	}
-	if len(lost) > 0 {
-		v.say(Warning, "headers", "headers of the answer are lost on the way", "have the proxy pass them on: clients and other proxies act on them", lost...)
+		v.say(Warning, "headers", "headers of the answer are lost on the way", "have the proxy pass them on: clients and other proxies act on them", "Cache-Control: no-store, no-transform")
 	}
 	if s.response.ProtoMajor == 1 {
 		v.say(Advice, "protocol", "the URL speaks HTTP/1.1: browsers open six connections per site, and each open stream is one of them", "speak HTTP/2 to browsers, at the proxy or by TLS at the node")
@@ -265,7 +260,7 @@ func (v *visit) resume(ctx context.Context, position string) {
 	}
 }
 
-// heartbeat waits for a sign of life on a stream where nothing happens.
+// heartbeat waits for a heartbeat on a stream without events.
 func (v *visit) heartbeat(s *stream) {
 	began := time.Now()
 	err := s.sign(v.Patience)
@@ -283,7 +278,7 @@ func (v *visit) heartbeat(s *stream) {
 	}
 }
 
-// withoutURL is an error of a request without the URL, which may have a token.
+// withoutURL returns the text of a request's error without the URL, which may have a token.
 func withoutURL(err error) string {
 	var request *url.Error
 	if errors.As(err, &request) {
