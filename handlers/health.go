@@ -68,6 +68,8 @@ func (h *handlers) readyz(c echo.Context) error {
 			ready.WakeUp = "testing"
 		case outbox.ListenUnheard:
 			ready.Note = "LISTEN is not heard, so the tail polls every 100 ms: through a transaction pooler it needs a direct connection (--direct-url)"
+		case outbox.ListenQueueFull:
+			ready.Note = "writers don't notify, so the tail polls every 100 ms: the notification queue of Postgres is more than half full, since a session that listens stays in a transaction"
 		case outbox.ListenOff:
 		}
 		return c.JSON(http.StatusOK, ready)

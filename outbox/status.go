@@ -60,6 +60,9 @@ const (
 	// ListenUnheard: LISTEN succeeds but the test's notification does not arrive, as
 	// through a transaction pooler. (A standby is refused before: ErrStandby.)
 	ListenUnheard Listen = "pooler"
+	// ListenQueueFull: writers don't notify, since Postgres's notification queue is more than
+	// half full.
+	ListenQueueFull Listen = "queue_full"
 )
 
 // WakeUpCounts counts the steps of a tail's wake-ups.
@@ -135,6 +138,8 @@ func listenState(l *listener) Listen {
 		return ListenOff
 	case l.works:
 		return ListenWorks
+	case l.full:
+		return ListenQueueFull
 	case l.unheard:
 		return ListenUnheard
 	}

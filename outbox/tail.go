@@ -403,6 +403,11 @@ func (t *Tail) follow(ctx context.Context, conn *pgx.Conn, l *listener) error {
 			if err := l.answer(ctx); err != nil {
 				return fmt.Errorf("answer a wake-up: %w", err)
 			}
+			if overslept {
+				if err := l.unnotified(ctx); err != nil {
+					return fmt.Errorf("look at the notification queue: %w", err)
+				}
+			}
 		case listening && requested == nil:
 			continue // events flow no more
 		case listening && requested.clear(snapshot):

@@ -55,6 +55,7 @@ type listener struct {
 	looked    time.Time
 
 	unheard bool // a test was not heard, and none since
+	full    bool // the notification queue is too full for writers to notify
 	counts  WakeUpCounts
 }
 
@@ -95,14 +96,21 @@ func (l *listener) selfTest(ctx context.Context, url string) {
 				l.testedAt = time.Now()
 			}
 			switch {
+			case errors.Is(err, errQueueFull):
+				l.queueFull(ctx)
 			case err != nil && l.test != "":
 				l.test = ""
 				if l.failing.Fails(database.Cause(err)) {
 					l.log.WarnContext(ctx, "LISTEN can't be tested", "err", database.OneLine(err), "retry_in", every)
 				}
 			case err == nil:
+				message := "listen is tested again"
+				if l.full {
+					message = "the notification queue of Postgres has room again: writers notify"
+				}
+				l.full = false
 				if failures, lasted := l.failing.Ends(); failures > 0 {
-					l.log.InfoContext(ctx, "listen is tested again", "after", lasted, "failures", failures)
+					l.log.InfoContext(ctx, message, "after", lasted, "failures", failures)
 				}
 			}
 		default:
@@ -128,16 +136,55 @@ func (l *listener) selfTest(ctx context.Context, url string) {
 	}
 }
 
+// errQueueFull is the result of a test while writers don't notify, as the SQL function notify
+// has it: a test that is heard would say that they do.
+var errQueueFull = errors.New("the notification queue is more than half full")
+
+// queueFullSQL is the writers' limit.
+const queueFullSQL = `SELECT pg_notification_queue_usage() >= 0.5`
+
 func notify(ctx context.Context, url, channel, payload string) error {
 	conn, err := Connect(ctx, url)
 	if err != nil {
 		return err
 	}
 	err = database.InSession(ctx, conn, DefaultSchema, func(q database.DB) error {
+		var full bool
+		if err := q.QueryRow(ctx, queueFullSQL).Scan(&full); err != nil {
+			return err
+		}
+		if full {
+			return errQueueFull
+		}
 		_, err := q.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, payload)
 		return err
 	})
 	return errors.Join(err, conn.Close(ctx))
+}
+
+// queueFull has the tail poll until a test finds that writers notify again.
+func (l *listener) queueFull(ctx context.Context) {
+	l.test, l.works, l.full = "", false, true
+	if l.failing.Fails("queue full") {
+		l.log.WarnContext(ctx, "writers don't notify: the notification queue of Postgres is more than half full, since a session that listens stays in a transaction; polling until it has room")
+	}
+}
+
+// unnotified looks why no notification came for a commit: the queue may be too full. The
+// other reasons are the writer's own, and no reason to poll.
+func (l *listener) unnotified(ctx context.Context) error {
+	var full bool
+	within, cancel := database.Within(ctx, l.limit)
+	defer cancel()
+	err := database.InSession(within, l.conn, l.schema, func(q database.DB) error { return q.QueryRow(within, queueFullSQL).Scan(&full) })
+	if err != nil {
+		return err
+	}
+	if full {
+		l.testedAt = time.Now()
+		l.queueFull(ctx)
+	}
+	return nil
 }
 
 // close ends a test that is being sent.

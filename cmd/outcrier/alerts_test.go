@@ -26,6 +26,7 @@ import (
 
 	"github.com/outcrier/outcrier/internal/badnet"
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
@@ -189,6 +190,7 @@ func TestAlerts_FireAndClearOnWhatARealNodeReports(t *testing.T) {
 		{"a clock is wrong", []string{"OutcrierClockWrong"}, aClockIsWrong},
 		{"a pooler is between", []string{"OutcrierListenNotHeard"}, aPooler},
 		{"a session does not notify", []string{"OutcrierWakeUpsLost"}, noNotification},
+		{"the notification queue is full", []string{"OutcrierNotificationQueueFills", "OutcrierWakeUpsLost"}, aFullQueue},
 		{"a transaction stays open", []string{"OutcrierTransactionOwesEvents"}, anOpenTransaction},
 		{"no partition is made", []string{"OutcrierPartitionsMissing"}, noPartition},
 		{"today has no partition", []string{"OutcrierDefaultPartitionFills"}, noPartitionToday},
@@ -395,6 +397,38 @@ func noNotification(h *history) {
 	})
 	h.fire()
 	h.last(20*time.Minute, following)
+	h.quiet()
+}
+
+func aFullQueue(h *history) {
+	server := testkit.SmallQueue(h.t)
+	url := server.URL("")
+	must(0, (migrations.Migrations{URL: url}).Up(h.t.Context()))
+	h.node("--database-url", url)
+	heard := func(s samples) bool {
+		return following(s) && s.of("outcrier_listen_state", `state="works"`) == 1 && s.of("outcrier_notification_queue_usage") < 0.1
+	}
+	h.last(5*time.Minute, heard)
+	h.quiet()
+	pool := outboxtest.Pool(h.t, url)
+	var free func()
+	// The node's own test of LISTEN may find the queue full before an event does: then again.
+	eventually(h.t, func() bool {
+		free = testkit.FillQueue(h.t, url, 1)
+		must(pool.Exec(h.t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', 'test.silent')`))
+		var s samples
+		eventually(h.t, func() bool { s = h.scrape(); return s.of("outcrier_listen_state", `state="queue_full"`) == 1 })
+		if s.of("outcrier_tail_caught_events_total") > 0 {
+			return true
+		}
+		free()
+		eventually(h.t, func() bool { return heard(h.scrape()) })
+		return false
+	})
+	h.last(10*time.Minute, func(s samples) bool { return following(s) && s.of("outcrier_notification_queue_usage") >= 0.5 })
+	h.fire()
+	free()
+	h.last(20*time.Minute, heard)
 	h.quiet()
 }
 

@@ -3,10 +3,12 @@ package doctor
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // proofWait is how long a notification of our own is waited for.
@@ -34,6 +36,8 @@ func (e *examination) listen(ctx context.Context) {
 	pooled := pid != conn.PgConn().PID()
 	heard, err := notified(ctx, conn, url)
 	switch {
+	case queueIsFull(err):
+		e.say(Error, "listen", "NOTIFY is refused by "+setting+", because the queue of notifications is full: every COMMIT that notifies fails, in every database", stuckListener)
 	case err != nil:
 		e.say(Error, "listen", "LISTEN is refused: "+plain(err), remedy)
 	case !heard && pooled:
@@ -45,6 +49,13 @@ func (e *examination) listen(ctx context.Context) {
 	default:
 		e.ok("listen", "LISTEN is heard by %s", setting)
 	}
+}
+
+// queueIsFull reports whether Postgres refused a notification for want of room
+// (program_limit_exceeded).
+func queueIsFull(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && refused.Code == "54000"
 }
 
 // notified reports whether conn receives the notification of another connection.

@@ -38,7 +38,7 @@ func (w writer) tail(s outbox.Status) {
 	for _, state := range []string{"following", "starting", "standby", "not_migrated", "refused", "disconnected"} {
 		w.flag("tail_state", "1 for the state that the tail is in.", state == tailState(s), "state", state)
 	}
-	for _, state := range []outbox.Listen{outbox.ListenOff, outbox.ListenTesting, outbox.ListenWorks, outbox.ListenUnheard} {
+	for _, state := range []outbox.Listen{outbox.ListenOff, outbox.ListenTesting, outbox.ListenWorks, outbox.ListenUnheard, outbox.ListenQueueFull} {
 		w.flag("listen_state", "1 for what the tail knows of LISTEN on its connection.", state == s.Listen, "state", string(state))
 	}
 	w.gauge("tail_lag_seconds", "Seconds since the tail was last known to have delivered every commit; 0 when idle.", s.Lag.Seconds())

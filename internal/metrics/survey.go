@@ -58,6 +58,7 @@ func (w writer) survey(s upkeep.Survey) {
 	w.gauge("in_flight_oldest_seconds", "How long the oldest of them has been open; of one whose time may not be seen, since the node first saw it.", s.OldestInFlight.Seconds())
 	w.gauge("partitions_ahead", "Days after today that have a partition; -1 when today has none.", float64(s.DaysAhead))
 	w.gauge("default_partition_rows", "Events in the default partition, as Postgres estimates it; 0 is right.", float64(s.DefaultRows))
+	w.gauge("notification_queue_usage", "How full Postgres's queue of notifications is, from 0 to 1; from 0.5 on writers don't notify.", s.QueueUsage)
 	w.gauge("scheduled_events", "Events that wait for their time.", float64(s.Scheduled))
 	w.gauge("scheduled_failing_events", "Events that were due and could not be stored; they are tried again.", float64(s.Failing))
 	w.gauge("scheduled_overdue_seconds", "By how much the first of them is past its time.", s.Overdue.Seconds())

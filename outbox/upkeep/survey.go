@@ -29,6 +29,8 @@ type Survey struct {
 	DaysAhead int
 	// DefaultRows is Postgres's own estimate of the events in the default partition.
 	DefaultRows int64
+	// QueueUsage is how full the cluster's notification queue is, from 0 to 1.
+	QueueUsage float64
 	// Scheduled are the events that wait for their time; Overdue is by how much the
 	// first of them is past it. Failing are those that were due and could not be stored.
 	Scheduled, Failing int64
@@ -43,7 +45,7 @@ FROM outcrier.in_flight() AS f LEFT JOIN pg_stat_activity AS a ON a.pid = f.pid`
 
 const (
 	partitionsSQL  = `SELECT begins, ends FROM outcrier.partitions() WHERE isfinite(begins) AND isfinite(ends) ORDER BY begins`
-	defaultRowsSQL = `SELECT pg_stat_get_live_tuples('outcrier.event_default'::regclass), now()`
+	defaultRowsSQL = `SELECT pg_stat_get_live_tuples('outcrier.event_default'::regclass), pg_notification_queue_usage(), now()`
 )
 
 const scheduledSQL = `
@@ -58,8 +60,8 @@ func TakeSurvey(ctx context.Context, pool *pgxpool.Pool, schema outbox.Schema) (
 			return fmt.Errorf("find the transactions in flight: %w", database.Migrated(err))
 		}
 		var now time.Time
-		if err := q.QueryRow(ctx, defaultRowsSQL).Scan(&s.DefaultRows, &now); err != nil {
-			return fmt.Errorf("look at the partitions: %w", err)
+		if err := q.QueryRow(ctx, defaultRowsSQL).Scan(&s.DefaultRows, &s.QueueUsage, &now); err != nil {
+			return fmt.Errorf("look at the partitions and the notification queue: %w", err)
 		}
 		rows, _ := q.Query(ctx, partitionsSQL) // CollectRows has the error
 		stretches, err := pgx.CollectRows(rows, pgx.RowToStructByPos[stretch])
