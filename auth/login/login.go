@@ -9,10 +9,11 @@
 // In addition to the requirements of the OAuth 2.0 Security Best Current Practice (RFC
 // 9700): no address of a request is used for a redirect; a session has no more life than
 // was configured; the groups are looked up with every request, so that a change of the
-// configuration counts at once; signing out withdraws the session itself.
+// configuration counts at once; signing out revokes the session itself.
 package login
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -62,8 +63,6 @@ type Config struct {
 }
 
 const (
-	defaultClaim = "groups"
-	defaultLife  = 8 * time.Hour
 	// signInTime is how long a person may take at the provider.
 	signInTime = 15 * time.Minute
 	// providerTime is how long one request to the provider may take.
@@ -85,7 +84,7 @@ type Login struct {
 	unlogged atomic.Int64
 }
 
-// So many lines are logged of those who are not signed in.
+// These bound the lines about people who were not signed in.
 const loggedPerSecond, loggedAtOnce = 1, 20
 
 // New checks the configuration, and reports all its mistakes together. It asks the provider
@@ -104,7 +103,7 @@ func New(config Config) (*Login, error) {
 	case err != nil:
 		reject("redirect URL: %w", err)
 	case redirect.Path != "/admin/callback" || redirect.RawQuery != "":
-		reject("redirect URL: want the path /admin/callback, and nothing behind it")
+		reject("redirect URL: want the path /admin/callback, and nothing after it")
 	}
 	if config.ClientID == "" {
 		reject("client id: has to be given")
@@ -122,18 +121,13 @@ func New(config Config) (*Login, error) {
 			}
 		}
 	}
-	if config.Claim == "" {
-		config.Claim = defaultClaim
-	}
-	if config.Life == 0 {
-		config.Life = defaultLife
-	}
+	config.Claim, config.Life = cmp.Or(config.Claim, "groups"), cmp.Or(config.Life, 8*time.Hour)
 	if config.Log == nil {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &Login{
 		Config: config, logged: rate.NewLimiter(loggedPerSecond, loggedAtOnce), secure: redirect != nil && redirect.Scheme == "https",
-		// A redirect would let who holds the provider's front send us anywhere.
+		// With a redirect, an attacker at the provider's front end could send us anywhere.
 		client: &http.Client{Transport: config.Transport, Timeout: providerTime, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}
 	return l, errors.Join(mistakes...)
@@ -202,8 +196,8 @@ type attempt struct {
 
 var errProvider = &auth.Refusal{Status: http.StatusServiceUnavailable, Detail: "the sign-in provider can't be reached at present"}
 
-// Begin returns where to send a person who is to sign in, and the cookie that their return
-// is known by.
+// Begin returns the address at which a person signs in, and the cookie by which their return
+// is recognised.
 func (l *Login) Begin(ctx context.Context) (to string, cookie *http.Cookie, err error) {
 	provider, err := l.found(ctx)
 	if err != nil {
@@ -235,7 +229,7 @@ func (l *Login) Finish(r *http.Request) (cookies []*http.Cookie, err error) {
 		return nil, err
 	}
 	var a attempt
-	// Not somebody else's code, that a page or a mail brought here.
+	// The code must not be somebody else's, which a page or a mail brought here.
 	if !l.open(r, attemptCookie, secret, &a) || time.Now().After(a.Until) ||
 		subtle.ConstantTimeCompare([]byte(query.Get("state")), []byte(a.State)) != 1 {
 		return nil, denied("this sign-in was not begun here, or too long ago: begin again at /admin")
@@ -298,7 +292,7 @@ func (l *Login) exchange(ctx context.Context, secret, code string, a attempt) (c
 	return claims, token, err
 }
 
-// known are the groups of a person that are granted something.
+// known returns the groups of a person that are granted something.
 func (l *Login) known(claims map[string]any) (groups []string) {
 	if l.Claim == "email" && claims["email_verified"] != true {
 		return nil // anybody can claim an address

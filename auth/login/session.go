@@ -18,7 +18,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 )
 
-// session is what a cookie has of a person who is signed in.
+// session is the content of the cookie of a person who is signed in.
 type session struct {
 	ID      string    `json:"id"`
 	Subject string    `json:"sub"`
@@ -70,8 +70,8 @@ func (l *Login) seal(cookie, secret string, value any, life time.Duration) (*htt
 	return sealed, nil
 }
 
-// open reads a cookie of a request, and reports whether it is one of seal's. Of several of
-// the name none counts.
+// open reads a cookie of a request, and reports whether seal made it. If there are several of
+// the name, none is accepted.
 func (l *Login) open(r *http.Request, cookie, secret string, into any) bool {
 	cookies := r.CookiesNamed(l.name(cookie))
 	if len(cookies) != 1 {
@@ -99,8 +99,8 @@ func (l *Login) cookie(name, value string, seconds int) *http.Cookie {
 
 func (l *Login) gone(name string) *http.Cookie { return l.cookie(name, "", -1) }
 
-// SignOut returns the cookie that takes the session back. Whose it was is for Authenticate
-// to say, before.
+// SignOut returns the cookie that removes the session. To learn whose it is, call Authenticate
+// before.
 func (l *Login) SignOut() *http.Cookie { return l.gone(sessionCookie) }
 
 // Carried reports whether a request carries a session, good or not.
