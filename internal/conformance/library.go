@@ -53,7 +53,7 @@ const (
 	asleep = "while it waits to come back it does not keep Node running"
 )
 
-// Libraries are those that are tried.
+// Libraries are the clients that are tried.
 var Libraries = []Library{
 	{Name: "EventSource to the letter", Language: "Go", Set: "package eventsource beside this file: what the standard says, and nothing more"},
 

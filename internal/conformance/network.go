@@ -216,10 +216,7 @@ func (n *network) serve(client *net.TCPConn) {
 func dial(to *url.URL) (net.Conn, error) {
 	address := to.Host
 	if to.Port() == "" {
-		address = net.JoinHostPort(to.Hostname(), map[string]string{"https": "443"}[to.Scheme])
-		if to.Scheme == "http" {
-			address = net.JoinHostPort(to.Hostname(), "80")
-		}
+		address = net.JoinHostPort(to.Hostname(), map[string]string{"http": "80", "https": "443"}[to.Scheme])
 	}
 	dialer := &net.Dialer{Timeout: 5 * time.Second}
 	if to.Scheme == "https" {

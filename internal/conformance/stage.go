@@ -1,11 +1,13 @@
 package conformance
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 )
@@ -94,15 +96,7 @@ func (v Verdict) String() string {
 // verdict for each client and scene. A client that is dead or stuck after a scene is
 // restarted for the next one.
 func (s *Stage) Play(ctx context.Context, clients []*Client, scenes []Scene) ([]Verdict, error) {
-	if s.Patience == 0 {
-		s.Patience = 20 * time.Second
-	}
-	if s.Pause == 0 {
-		s.Pause = 10 * time.Millisecond
-	}
-	if s.Quiet == 0 {
-		s.Quiet = 3 * time.Second
-	}
+	s.Patience, s.Pause, s.Quiet = cmp.Or(s.Patience, 20*time.Second), cmp.Or(s.Pause, 10*time.Millisecond), cmp.Or(s.Quiet, 3*time.Second)
 	if s.Log == nil {
 		s.Log = func(string, ...any) {}
 	}
@@ -174,7 +168,7 @@ func (s *Stage) gather(ctx context.Context) error {
 		if err := s.append(ctx, nil); err != nil {
 			return err
 		}
-		late = without(late, func(c *Client) bool {
+		late = slices.DeleteFunc(late, func(c *Client) bool {
 			running, _ := c.state()
 			return !running || c.last() > reached
 		})
@@ -186,9 +180,9 @@ func (s *Stage) gather(ctx context.Context) error {
 // await waits until each running client has received an event of at least that number, and
 // returns how many have not.
 func (s *Stage) await(ctx context.Context, n int) int {
-	late := s.clients
+	late := slices.Clone(s.clients)
 	for end := time.Now().Add(s.Patience); ; pause(ctx, 5*time.Millisecond) {
-		late = without(late, func(c *Client) bool {
+		late = slices.DeleteFunc(late, func(c *Client) bool {
 			running, _ := c.state()
 			return !running || c.last() >= n
 		})
@@ -196,15 +190,6 @@ func (s *Stage) await(ctx context.Context, n int) int {
 			return len(late)
 		}
 	}
-}
-
-func without(clients []*Client, leave func(*Client) bool) (rest []*Client) {
-	for _, c := range clients {
-		if !leave(c) {
-			rest = append(rest, c)
-		}
-	}
-	return rest
 }
 
 // judge compares the events that a client received with the appended ones.
