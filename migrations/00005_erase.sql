@@ -24,8 +24,7 @@ CREATE FUNCTION outcrier.erase_found(event_id bigint, pattern text, reason text)
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     -- Matching topics lie from the stem on, in byte order.
-    head   CONSTANT text := split_part(pattern, '*', 1);
-    stem   CONSTANT text := CASE WHEN strpos(pattern, '*') = 0 THEN pattern ELSE rtrim(head, '/') END;
+    stem   CONSTANT text := CASE WHEN strpos(pattern, '*') = 0 THEN pattern ELSE rtrim(split_part(pattern, '*', 1), '/') END;
     ids    bigint[];
     planned bigint[];
     erased bigint;
@@ -41,7 +40,7 @@ BEGIN
         ids := ARRAY(SELECT o.id FROM outcrier.event AS o WHERE o.id = $1 AND o.topic <> '');
         planned := ARRAY(SELECT s.id FROM outcrier.scheduled AS s WHERE s.id = $1);
     ELSE
-        ids := ARRAY(SELECT o.id FROM outcrier.event AS o 
+        ids := ARRAY(SELECT o.id FROM outcrier.event AS o
             WHERE (stem = '' OR o.topic >= stem AND o.topic < stem || '0') AND o.topic <> '' AND outcrier.matches(o.topic::text, pattern));
         planned := ARRAY(SELECT s.id FROM outcrier.scheduled AS s WHERE outcrier.matches(s.topic::text, pattern));
     END IF;

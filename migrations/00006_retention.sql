@@ -56,7 +56,7 @@ CREATE FUNCTION outcrier.removal_memory() RETURNS interval LANGUAGE sql IMMUTABL
 CREATE FUNCTION outcrier.minimum_retention() RETURNS interval LANGUAGE sql STABLE PARALLEL SAFE RETURN interval '1 minute';
 
 -- check_retention refuses a retention below the minimum (0 and NULL keep everything), and a
--- clock that is not now(), except to the owner: by a clock ahead everything is past. Moments
+-- clock that is not now(), except to the owner: a clock ahead makes every event past. Moments
 -- are compared and not intervals, for which a month has 30 days: '3607 days -120 months' is
 -- seven days to them, and lies in the future.
 CREATE FUNCTION outcrier.check_retention(retention interval, clock timestamptz) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
@@ -90,8 +90,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' S
     ORDER BY 3
 $$;
 
--- seal takes all rights on a table from everybody but its owner: ALTER DEFAULT PRIVILEGES, which
--- hosts of Postgres are fond of, would open every new partition.
+-- seal takes all rights on a table from everybody but its owner. ALTER DEFAULT PRIVILEGES, which
+-- hosted Postgres often sets, would open every new partition.
 CREATE FUNCTION outcrier.seal(relation regclass) RETURNS void LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
     EXECUTE (SELECT format('REVOKE ALL ON TABLE %s FROM PUBLIC%s CASCADE', relation, string_agg(DISTINCT ', ' || a.grantee::regrole, ''))
@@ -175,7 +175,7 @@ $$;
 -- Rows keep their xid when they move: for a reader nothing has happened. ATTACH, unlike PARTITION
 -- OF, locks the default partition alone. But a statement that was planned before it doesn't know
 -- the new partition: it could miss a row there, and yet see one of a later transaction elsewhere.
--- So where the partition has rows, or is about to, the ATTACH waits until no transaction reads the table.
+-- So where the partition has rows, or soon will, ATTACH waits until no transaction reads the table.
 CREATE FUNCTION outcrier.add_partition(retention interval DEFAULT '7 days', clock timestamptz DEFAULT now()) RETURNS text
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET TimeZone = 'UTC' SET DateStyle = 'ISO' SET enable_seqscan = on AS $$
 DECLARE
@@ -296,7 +296,7 @@ BEGIN
             HINT = 'Allowed are a topic, with "*" for a segment but the first or "**" for the last ones; a retention other than 0; and an at_most of 1 and more.';
     END IF;
     IF NOT outcrier.claim('partitions'::text) THEN RETURN 0; END IF;
-    -- By and large the ids that stay begin here. Older events above go when it has passed them.
+    -- About the first id that stays. Older events with larger ids go when it has passed them.
     recent := outcrier.id_at(past);
     FOR part IN
         SELECT p.partition AS name, CASE WHEN p.ends <= past THEN 9223372036854775807 ELSE recent END AS id_end
@@ -329,7 +329,8 @@ END
 $$;
 
 -- purge_records removes the records of events that are gone: dedup keys, and removals older
--- than removal_memory(). The audit has a retention of its own, purge_audit. Some thousands at a time: call it until it returns 0.
+-- than removal_memory(); the audit has purge_audit. It removes some thousands: call it until it
+-- returns 0.
 CREATE FUNCTION outcrier.purge_records(retention interval, clock timestamptz DEFAULT now()) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -43,8 +43,8 @@ CREATE FUNCTION outcrier.matches(topic text, pattern text) RETURNS boolean LANGU
         || CASE right(pattern, 3) WHEN '/**' THEN '(/.*)?$' ELSE '$' END)
 END;
 
--- The nodes. One that is not seen for 30 s is lost: the node that finds it so ends its
--- streams and deletes its row. A node that was only cut off, and comes back, undoes that.
+-- The nodes. A node that was not seen for 30 s counts as lost: another node ends its streams
+-- and deletes its row. A node that was only cut off, and comes back, undoes that.
 CREATE TABLE outcrier.node (
     run        bigint      PRIMARY KEY, -- one life of a node, a number of its own choice
     node       text        NOT NULL, -- its name, which may come twice
@@ -298,13 +298,13 @@ BEGIN
 END
 $$;
 
--- minimum_audit_retention is for how long nothing of the audit can be removed but by the
--- owner, who may replace the function.
+-- minimum_audit_retention is the time for which the audit is kept in any case. The owner may
+-- replace the function.
 CREATE FUNCTION outcrier.minimum_audit_retention() RETURNS interval LANGUAGE sql STABLE PARALLEL SAFE RETURN interval '7 days';
 
 -- purge_audit removes the rows of days older than the retention, a few thousand at a time, and
--- returns how many: call it until that is 0. Without a retention (0 or NULL) rows are kept for as long
--- as the oldest event. The links stay.
+-- returns how many: call it until that is 0. Without a retention (0 or NULL) rows are kept for
+-- as long as the oldest event. The links stay.
 CREATE FUNCTION outcrier.purge_audit(retention interval DEFAULT NULL) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET timezone = 'UTC' AS $$
 DECLARE

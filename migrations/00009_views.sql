@@ -22,7 +22,6 @@ WHERE o.topic <> '';
 COMMENT ON VIEW outcrier.history IS 'All events that are held, one a row, with what the catalogue says of their type (NULL where it says nothing). To page, newest first: WHERE id < the last one seen ORDER BY id DESC LIMIT 50, with a condition on topic, type or time. Ids are drawn by the append: in order within a transaction, across transactions not in the order of commits.';
 COMMENT ON COLUMN outcrier.history.payload IS 'The payload as jsonb; as a string of its text where jsonb can''t hold it. outcrier.event.payload has it byte for byte.';
 COMMENT ON COLUMN outcrier.history.xid IS 'The transaction that appended the event: those with the same one were committed together. 3: loaded or restored.';
-
 COMMENT ON COLUMN outcrier.history.publisher IS 'Whom the token was for that the event was appended with, by HTTP; NULL for those appended by SQL.';
 
 -- The view bounds the work, not only the time: a million events are counted in a second.

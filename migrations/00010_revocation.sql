@@ -1,6 +1,6 @@
--- Withdrawn tokens. Tokens are good until they expire, unless their subject or their id
--- (jti) is in this table. Every node knows the table by heart: a change appends a marker
--- (00001), so the read that first sees the change says so, at once and for no other query.
+-- Revoked tokens. A token is valid until it expires, unless its subject or its id (jti) is in
+-- this table. Every node holds the table in memory. A change appends a marker (00001), which
+-- the tail reads like an event, so that nodes learn of it at once and without another query.
 
 -- +goose Up
 -- +goose StatementBegin
@@ -16,9 +16,9 @@ CREATE TABLE outcrier.revoked (
     CONSTRAINT sub_or_jti CHECK (num_nonnulls(sub, jti) = 1)
 );
 
--- mark_revocation tells all nodes of a change, also of one made by hand. A dump's data or a
--- subscription may bring rows before it sets the sequence of ids: the marker of an insert
--- draws none, and its id is negative.
+-- mark_revocation tells all nodes of a change, also of one made by hand. The marker of an
+-- insert draws no id and has a negative one, because a dump's data or a subscription may bring
+-- rows before it sets the sequence of ids.
 CREATE FUNCTION outcrier.mark_revocation() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -33,8 +33,8 @@ CREATE TRIGGER mark_change AFTER UPDATE OR DELETE OR TRUNCATE ON outcrier.revoke
 ALTER TABLE outcrier.revoked ENABLE ALWAYS TRIGGER mark_revocation;
 ALTER TABLE outcrier.revoked ENABLE ALWAYS TRIGGER mark_change;
 
--- revoke_as withdraws tokens, and records by whom: it is the server's, for admins whom
--- it knows by their token.
+-- revoke_as revokes tokens and records by whom. The server calls it for admins, whom it knows
+-- by their token.
 CREATE FUNCTION outcrier.revoke_as(revoked_by text, sub text, jti text, reason text, until timestamptz) RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
@@ -54,9 +54,8 @@ BEGIN
 END
 $$;
 
--- revoke withdraws all tokens of a subject that were issued until now, or the token with
--- an id: nodes refuse them, and end the streams that they have open. until, if
--- set, is when the last of them expires.
+-- revoke revokes all tokens of a subject that were issued until now, or the token with an id:
+-- nodes refuse them and end their streams. until, if set, is when the last of them expires.
 CREATE FUNCTION outcrier.revoke(sub text DEFAULT NULL, jti text DEFAULT NULL, reason text DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS bigint
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ SELECT outcrier.revoke_as(session_user::text, $1, $2, $3, $4) $$;
 -- +goose StatementEnd

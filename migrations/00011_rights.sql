@@ -1,7 +1,7 @@
 -- Rights: after this file only the owner has any; roles.sql grants on request ("outcrier
 -- migrate roles"). Postgres lets everybody execute every function, and a SECURITY DEFINER
--- function acts as its owner. ALTER DEFAULT PRIVILEGES, which hosts of Postgres are fond of,
--- opens tables, sequences and schemas too.
+-- function acts as its owner. ALTER DEFAULT PRIVILEGES, which hosted Postgres often sets, opens
+-- tables, sequences and schemas too.
 --
 -- The search_path of each function is pg_catalog and then pg_temp, which is named because it
 -- would otherwise be searched first: a caller's temporary view "pg_class" or domain "text"

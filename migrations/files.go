@@ -1,6 +1,7 @@
 package migrations
 
 import (
+	"cmp"
 	"embed"
 	"fmt"
 	"io"
@@ -154,12 +155,7 @@ func (n names) rewrite(text string) string {
 }
 
 // schemaName returns the schema's name as the catalogue has it.
-func (m Migrations) schemaName() string {
-	if m.Schema == "" {
-		return string(outbox.DefaultSchema)
-	}
-	return string(m.Schema)
-}
+func (m Migrations) schemaName() string { return string(cmp.Or(m.Schema, outbox.DefaultSchema)) }
 
 // checkNames reports a name that can't be the schema's or the view's.
 func (m Migrations) checkNames() error {
@@ -231,7 +227,7 @@ func (r rewritten) Open(name string) (fs.File, error) {
 	return memoryFile{info, strings.NewReader(strings.Replace(r.rewrite(string(text)), annotation+"Up\n", first, 1))}, nil
 }
 
-// memoryFile is a file whose content is in memory.
+// memoryFile is a file whose content was changed in memory.
 type memoryFile struct {
 	info fs.FileInfo
 	*strings.Reader

@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// found is what a database has of the schema.
+// found is the state of the schema in a database.
 type found struct {
 	names
 	major                    int // of Postgres
@@ -101,7 +101,7 @@ SELECT EXISTS (
 	SELECT FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace CROSS JOIN aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
 	WHERE n.nspname = $1 AND p.proname = 'revoke_rights' AND a.grantee = 0)`
 
-// find reads what the database has. It needs no more rights than outcrier_server has.
+// find reads the state of the schema. It needs no more rights than outcrier_server has.
 func (m Migrations) find(ctx context.Context, conn *pgx.Conn) (*found, error) {
 	f := &found{names: names{schema: m.Schema, payloadLimit: m.PayloadLimit}, recorded: map[int64]time.Time{}}
 	var first string
@@ -148,7 +148,7 @@ func (m Migrations) find(ctx context.Context, conn *pgx.Conn) (*found, error) {
 	return f, m.findView(ctx, conn, f, first)
 }
 
-// look is find on a connection of its own, for who has to know the version.
+// look is like find, on a connection of its own. It fails where the version can't be read.
 func (m Migrations) look(ctx context.Context) (f *found, err error) {
 	err = m.connected(ctx, func(conn *pgx.Conn) error {
 		f, err = m.find(ctx, conn)
@@ -218,7 +218,7 @@ func (m Migrations) findView(ctx context.Context, conn *pgx.Conn, f *found, firs
 	return conn.QueryRow(ctx, takenSQL, schema, name).Scan(&f.home, &f.taken)
 }
 
-// refuse says why Up can't do its work in this database.
+// refuse returns why Up can't do its work in this database; nil if it can.
 func (m Migrations) refuse(f *found) error {
 	schema := m.identifier()
 	switch {
@@ -246,8 +246,8 @@ func (m Migrations) refuse(f *found) error {
 	return nil
 }
 
-// serverRole says what a role lacks that may not even ask for the version; nil for any
-// other error.
+// serverRole returns the error for a role that may not ask for the version, with the remedy;
+// nil for any other error.
 func serverRole(err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "42501" { // insufficient_privilege

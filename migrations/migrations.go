@@ -153,12 +153,11 @@ CREATE TABLE IF NOT EXISTS %[1]s.schema_migration (
 );
 `
 
-// identifier and literal are the schema's name in SQL.
+// identifier returns the schema's name as SQL has it.
 func (m Migrations) identifier() string { return pgx.Identifier{m.schemaName()}.Sanitize() }
-func (m Migrations) literal() string    { return "'" + m.schemaName() + "'" }
 
 func (m Migrations) beginSQL() string {
-	return fmt.Sprintf(beginSQL, m.identifier(), m.literal())
+	return fmt.Sprintf(beginSQL, m.identifier(), "'"+m.schemaName()+"'")
 }
 
 // begin makes the schema and the version table, with a row for each migration that is
@@ -212,7 +211,7 @@ type store struct{ database.Store }
 
 func (store) TableExists(context.Context, database.DBTxConn) (bool, error) { return true, nil }
 
-// patiently tries again while a lock is not to be had.
+// patiently calls fn again while it fails for a lock that others hold.
 func (m Migrations) patiently(ctx context.Context, fn func() error) error {
 	deadline := time.Now().Add(patience)
 	for {
@@ -234,14 +233,14 @@ func (m Migrations) patiently(ctx context.Context, fn func() error) error {
 	}
 }
 
-// isBusy reports whether err is a lock that could not be had.
+// isBusy reports whether err is about a lock that others hold.
 func isBusy(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (pg.Code == "55P03" || pg.Code == "40P01") // lock_not_available, deadlock_detected
 }
 
-// config is for connections that a transaction pooler takes too: without settings at the
-// start, and without statements that are prepared for the next transaction.
+// config returns the configuration of connections that work through a transaction pooler too:
+// without settings at the start, and without prepared statements that outlive a transaction.
 func (m Migrations) config() (*pgx.ConnConfig, error) {
 	url, err := outbox.ResolveURL(m.URL)
 	if err != nil {
@@ -297,11 +296,7 @@ func transaction(ctx context.Context, conn *pgx.Conn, fn func(pgx.Tx) error) err
 
 // explained adds the hint of a Postgres error.
 func explained(err error) error {
-	var pg *pgconn.PgError
-	switch {
-	case !errors.As(err, &pg):
-		return err
-	case pg.Hint != "":
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Hint != "" {
 		return fmt.Errorf("%w: %s", err, pg.Hint)
 	}
 	return err

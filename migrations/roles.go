@@ -12,9 +12,9 @@ import (
 //go:embed roles.sql
 var rolesSQL string
 
-// Roles makes the roles outcrier_writer, outcrier_reader, outcrier_server,
-// outcrier_operator, outcrier_eraser and outcrier_two_phase where they are missing, and
-// grants each only the rights that it needs in this outbox; roles.sql has the list. It may be called again. The
+// Roles makes the roles outcrier_writer, outcrier_reader, outcrier_server, outcrier_operator,
+// outcrier_eraser and outcrier_two_phase where they are missing, and grants each only the
+// rights that it needs in this outbox; roles.sql has the list. It may be called again. The
 // outbox's owner calls it, who needs CREATEROLE only while a role is missing.
 //
 // Faults that it can't remove, like rights that other roles have on the outbox's tables, it
@@ -49,7 +49,7 @@ func (m Migrations) RolesSQL(ctx context.Context) (string, error) {
 	return text, nil
 }
 
-// migrated is find, for what needs a schema that is applied whole.
+// migrated is like find. It fails unless all migrations are applied.
 func (m Migrations) migrated(ctx context.Context, conn *pgx.Conn) (*found, error) {
 	f, err := m.find(ctx, conn)
 	switch {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Status is where a database's schema is.
+// Status is the state of a database's schema.
 type Status struct {
 	// Schema is the schema's name, and Outbox the view's, quoted where it has to be: where
 	// it is or, before the first migration, will be.
@@ -54,7 +54,7 @@ func (m Migrations) Status(ctx context.Context) (Status, error) {
 	return s, nil
 }
 
-// plainName is a name that needs no quotes, unless it is a keyword, for people to read.
+// plainName matches a quoted name that needs no quotes for people (keywords included).
 var plainName = regexp.MustCompile(`"([a-z_][a-z0-9_]*)"`)
 
 func shown(view string) string { return plainName.ReplaceAllString(view, "$1") }
@@ -87,7 +87,7 @@ func (m Migrations) problem(f *found) string {
 	return "outcrier migrate up restores " + strings.Join(missing, ", ")
 }
 
-// String has a line for each migration and one that sums up.
+// String returns a line for each migration, and a summary.
 func (s Status) String() string {
 	var b strings.Builder
 	pending := 0
