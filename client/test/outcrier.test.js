@@ -99,6 +99,23 @@ test('goes on from its position, and drops what it had', async () => {
   assert.equal(s.position, '3.p');
 });
 
+test('characters that are cut in two on the way arrive whole', async () => {
+  const text = 'déjà vu, 你好, 👩‍🚀';
+  const bytes = Buffer.from(hello('0.p') + event(1).replace('{}', JSON.stringify(text)) + live('1.p'));
+  const { url } = await serve(async (response) => {
+    begin(response);
+    for (const byte of bytes) {
+      response.write(Buffer.of(byte)); // each is a chunk
+      await new Promise(setImmediate);
+    }
+  });
+  const s = open(url);
+  const got = [];
+  s.on('*', ({ data }) => got.push(data));
+  await until('live', () => s.state === 'live');
+  assert.deepEqual(got, [text]);
+});
+
 test('remembers a bounded number of ids', async () => {
   const many = Array.from({ length: 5000 }, (_, i) => event(i)).join('');
   const { url } = await serve(stream(hello('0.p'), many, event(4999), event(0), live('0.p')));

@@ -54,8 +54,17 @@ sub vcl_recv {
     # In place of what the client says of itself. Where another proxy comes before this
     # one, set it there, and not here.
     set req.http.X-Forwarded-For = client.ip;
+    # A WebSocket is no answer: bytes go both ways.
+    if (req.http.Upgrade ~ "(?i)^websocket$") {
+        return (pipe);
+    }
     # Nothing is kept: an answer goes on as it comes.
     return (pass);
+}
+
+sub vcl_pipe {
+    set bereq.http.Upgrade = req.http.Upgrade;
+    set bereq.http.Connection = req.http.Connection;
 }
 
 sub vcl_backend_response {
