@@ -129,6 +129,7 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 	fill(`dialog [name=reason]`, "entered by mistake")
 	click(`dialog [data-testid=do]`)
 	wait(t, tab, `document.querySelectorAll('[data-testid=erasure]').length === 2`)
+	noticed(t, tab, "Events erased: 1.")
 	shows("entered by mistake")
 	axe.check(t, tab, "erased")
 	screenshot(t, tab, "admin-erased")
@@ -207,7 +208,13 @@ func TestAdmin_SaysThatTheTokenExpired(t *testing.T) {
 	eval[chromedp.Void](t, tab, `Date.now = ((now) => () => now() + 4000_000)(Date.now)`)
 	press(t, tab, `[data-testid=follow]`)
 	wait(t, tab, `document.querySelector('main').innerText.includes('Your token expired at')`)
+	if says := eval[string](t, tab, `document.querySelector('.problem').textContent`); !strings.Contains(says, " UTC") {
+		t.Errorf("the time has no zone: %s", says)
+	}
 	axe.check(t, tab, "expired")
+	if says := eval[string](t, tab, `notices.join()`); says != "" {
+		t.Errorf("the page says beside it: %s", says)
+	}
 	everyLook(t, tab, "admin-expired", `document.querySelector('.problem').textContent !== ''`)
 	give(mint())
 	wait(t, tab, `document.querySelector('#search-topic')?.value === 'a'`)

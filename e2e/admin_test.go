@@ -130,7 +130,7 @@ var adminViews = map[string]string{
 	"erased":             `document.querySelectorAll('[data-testid=erasure]').length === 2`,
 	"catalogue":          `document.querySelectorAll('[data-testid=types] > li').length >= 8`,
 	"requests?acts=true": `document.querySelectorAll('[data-testid=request]').length === 3`,
-	"scheduled":          `document.querySelectorAll('[data-testid=planned]').length === 4 && document.querySelectorAll('a[href="#/people/shop"]').length === 4`,
+	"scheduled":          `document.querySelectorAll('[data-testid=planned]').length === 4 && document.querySelectorAll('a[href="#/people/shop"]').length === 4 && document.querySelector('main').innerText.includes('public/announcements')`,
 }
 
 // cutHints are the placeholders that have no room in their fields.
@@ -139,6 +139,12 @@ const cutHints = `[...document.querySelectorAll('main input[placeholder]')].filt
 	pen.font = style.font;
 	return input.offsetParent && pen.measureText(input.placeholder).width > input.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
 }).map((input) => input.placeholder)`
+
+// hereIsSeen is true when the bar of places shows the present one whole.
+const hereIsSeen = `(() => {
+	const bar = document.querySelector('#nav').getBoundingClientRect(), here = document.querySelector('#nav [aria-current]').getBoundingClientRect();
+	return here.left >= bar.left && here.right <= bar.right;
+})()`
 
 // Every view shows what there is, at each width, in light and dark and in both
 // languages, without a serious finding of axe and without scrolling sideways.
@@ -171,6 +177,7 @@ func TestAdmin_ShowsWhatThereIs(t *testing.T) {
 			for _, width := range []int64{320, 360, 390, 700, 1000, 1280, 1600} {
 				look{width, l.height, "light", l.language}.emulate(t, tab)
 				fits(t, tab, fmt.Sprintf("%s in %s for %d px", view, l.language, width))
+				wait(t, tab, hereIsSeen)
 				if cut := eval[[]string](t, tab, cutHints); len(cut) > 0 {
 					t.Errorf("%s in %s: at %d px the hints %q are cut off", view, l.language, width, cut)
 				}
@@ -270,6 +277,10 @@ func troubled(t *testing.T, tab context.Context, axe axe, state, view string) {
 	const says = `document.querySelector('#trouble').textContent !== ''`
 	see(t, tab, `#state[data-state=`+state+`]`)
 	wait(t, tab, says)
+	// Only what was read is the last known state, and is to come in some seconds.
+	if claims := eval[string](t, tab, `document.querySelector('main .loading') === null ? '' : document.body.innerText`); strings.Contains(claims, "last known state") || strings.Contains(claims, "in ten seconds") {
+		t.Errorf("%s of %q: nothing was read, and the page says %s", state, view, claims)
+	}
 	name := "admin-" + state + "-" + cmp.Or(view, "overview")
 	axe.check(t, tab, name)
 	everyLook(t, tab, name, says)
@@ -309,7 +320,7 @@ func TestAdmin_SignsInAndOut(t *testing.T) {
 	wait(t, tab, `document.querySelector('.problem').textContent !== ''`)
 	screenshot(t, tab, "admin-sign-in-refused")
 	give(token("--subscribe", "**"))
-	wait(t, tab, `document.querySelector('main').innerText.includes('has no grant of admins')`)
+	wait(t, tab, `document.querySelector('main').innerText.includes('has no admin grants')`)
 	axe.check(t, tab, "no admin")
 	everyLook(t, tab, "admin-no-admin", asks)
 	give(token("--admin"))

@@ -52,10 +52,11 @@ const page = {
   // trouble says above the view that it is not up to date, and why; null takes it back.
   trouble(err) {
     const box = $('trouble');
-    const text = err && err.status !== 401 ? explained(err) : '';
+    const missing = document.querySelectorAll('#main .loading'); // what was never read
+    const text = err && err.status !== 401 ? troubled(err, missing.length === 0) : '';
     if (box.textContent !== text) box.textContent = text;
     $('main').classList.toggle('stale', text !== '');
-    if (text) for (const each of document.querySelectorAll('#main .loading')) each.textContent = t('not_read');
+    if (text) for (const each of missing) each.textContent = t('not_read');
   },
   // notice says something in passing.
   notice(text, bad = false) {
@@ -69,8 +70,8 @@ const page = {
       return await act();
     } catch (err) {
       if (err.status === undefined && err.name !== 'AbortError') throw err;
-      // The line above the view may say it already.
-      if (err.name !== 'AbortError' && explained(err) !== $('trouble').textContent) page.notice(explained(err), true);
+      // The line above the view, or the page to sign in, may say it already.
+      if (err.name !== 'AbortError' && err.status !== 401 && !$('trouble').textContent.startsWith(explained(err))) page.notice(explained(err), true);
       return undefined;
     }
   },
@@ -96,6 +97,13 @@ const page = {
   },
 };
 
+// troubled is what the line above the view says: a view that was read stays, and is asked for
+// again.
+function troubled(err, shown) {
+  if (err.status !== 0 && err.status !== 503) return explained(err);
+  return [explained(err), shown && t('last_known'), t('retrying')].filter(Boolean).join(current() === 'zh' ? '' : ' ');
+}
+
 const expiresKey = 'outcrier.expires';
 
 // signedIn takes note of who is signed in. The time at which the token expires is kept, so
@@ -105,7 +113,7 @@ function signedIn(who) {
   if (who?.expires) sessionStorage.setItem(expiresKey, who.expires);
   $('leave').hidden = !who?.expires && refused !== 403;
   $('who').textContent = who?.subject ?? '';
-  $('who').title = who?.expires ? t('expires', { at: clock(who.expires, false) }) : '';
+  $('who').title = who?.expires ? t('expires', { at: `${clock(who.expires, false)} ${zone(who.expires)}` }) : '';
 }
 
 async function whoAmI() {
@@ -134,8 +142,22 @@ function frame() {
     ...places.map(([to, word]) =>
       el('a', { href: `#/${to}`, 'aria-current': to === (under[place] ?? place) ? 'page' : null }, t(word))),
   );
-  $('nav').querySelector('[aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
+  centre();
   state($('state').dataset.state);
+}
+
+// centre has the bar of places show the present one, where the bar is too narrow for all.
+function centre() {
+  const [bar, here] = [$('nav'), $('nav').querySelector('[aria-current]')];
+  if (here) bar.scrollLeft = here.offsetLeft - bar.offsetLeft - (bar.clientWidth - here.offsetWidth) / 2;
+  fade();
+}
+
+// fade marks the ends of the bar at which there is more.
+function fade() {
+  const { scrollLeft, clientWidth, scrollWidth } = $('nav');
+  $('nav').classList.toggle('before', scrollLeft > 4);
+  $('nav').classList.toggle('after', scrollLeft + clientWidth < scrollWidth - 4);
 }
 
 function where() {
@@ -203,6 +225,8 @@ onAnswer((status, path) => {
   if (status < 500 || status === 503) state(status === 0 ? 'offline' : status === 503 ? 'database' : 'live');
 });
 
+new ResizeObserver(centre).observe($('nav'));
+$('nav').addEventListener('scroll', fade);
 addEventListener('hashchange', () => show());
 globalThis.history.scrollRestoration = 'manual';
 addEventListener('popstate', () => {

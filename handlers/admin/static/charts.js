@@ -18,11 +18,14 @@ function nice(n) {
 export class Line {
   #box = el('div', { class: 'plot' });
   #read = el('p', { class: 'reading', 'aria-hidden': 'true' });
-  #samples = [];
+  #samples = null; // until the first are read
 
   // waiting is shown while there are too few figures. latest says what the last one is.
+  // A scale of streams has no halves.
   constructor(title, kind, valueOf, format, waiting = t('chart_waiting'), latest = t('now')) {
     [this.title, this.kind, this.valueOf, this.format, this.waiting, this.latest] = [title, kind, valueOf, format, waiting, latest];
+    this.wholes = kind === 'streams';
+    if (waiting) this.#box.append(el('p', { class: 'empty loading' }, t('loading')));
     this.whole = el('figure', { class: `chart ${kind}` }, el('figcaption', {}, title), this.#read, this.#box);
     this.#box.addEventListener('pointermove', (e) => this.#draw(e.clientX - this.#box.getBoundingClientRect().left));
     this.#box.addEventListener('pointerleave', () => this.#draw());
@@ -35,6 +38,7 @@ export class Line {
   }
 
   #draw(pointer) {
+    if (!this.#samples) return;
     const width = this.#box.clientWidth;
     if (this.#samples.length < 2 || width < 40) {
       this.#box.replaceChildren(el('p', { class: 'empty' }, this.waiting));
@@ -58,7 +62,7 @@ export class Line {
         [top, top / 2, 0].map((value) => svg('line', { class: 'grid', x1: beside, x2: width - beside, y1: y(value), y2: y(value) })),
         svg('path', { class: 'area', d: `M${x(times[0])},${floor} L${points.join(' L')} L${x(last)},${floor} Z` }),
         svg('polyline', { class: 'line', points: points.join(' ') }),
-        [top, top / 2].map((value) => svg('text', { x: beside, y: y(value) + 11 }, this.format(value))),
+        [top, top / 2].map((value) => (!this.wholes || Number.isInteger(value)) && svg('text', { x: beside, y: y(value) + 11 }, this.format(value))),
         svg('text', { x: beside, y: height - 4 }, clock(first, false)),
         svg('text', { x: width - beside, y: height - 4, 'text-anchor': 'end' }, clock(last, false)),
         pointer !== undefined && svg('line', { class: 'rule', x1: x(times[at]), x2: x(times[at]), y1: 4, y2: floor }),

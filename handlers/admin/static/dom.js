@@ -18,7 +18,7 @@ function fill(node, attributes, children) {
     else if (value === true) node.setAttribute(name, '');
     else if (value !== false && value != null) node.setAttribute(name, value);
   }
-  node.append(...children.flat().filter((child) => child != null && child !== false));
+  node.append(...children.flat(Infinity).filter((child) => child != null && child !== false));
   return node;
 }
 
@@ -67,6 +67,9 @@ export function table(label, columns) {
     el('tr', attributes, cells.map((cell, i) => el('td', { class: columns[i][1], 'data-label': columns[i][0] }, el('div', {}, cell))));
   return { whole, body, row };
 }
+
+// broken is a name that a line may break behind each of its parts.
+export const broken = (name) => name.split(/(?<=[./])/).flatMap((part, i) => (i ? [el('wbr'), part] : [part]));
 
 // when is a time; looked at closely it has its day and zone.
 export const when = (at, text = clock(at)) => el('time', { datetime: new Date(at).toISOString(), title: stamp(at) }, text);

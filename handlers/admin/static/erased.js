@@ -5,16 +5,16 @@ import { count, t } from './words.js';
 
 // erased shows what was erased and redacted, by whom and why.
 export function erased(main, page) {
-  page.title(t('erased'));
-  const list = table(t('erased'), [[t('time')], [t('what')], [t('which')], [t('events'), 'figure'], [t('reason'), 'wide'], [t('by')]]);
+  page.title(t('erasures'));
+  const list = table(t('erasures'), [[t('time')], [t('what')], [t('which')], [t('events'), 'figure'], [t('reason'), 'wide'], [t('by')]]);
   const none = el('p', { class: 'empty loading' }, t('loading'));
   const more = el('button', { type: 'button', hidden: true, onclick: () => page.attempt(older) }, t('older'));
   main.append(
     el('p', {}, el('a', { href: page.back('history') }, `← ${t('back')}`)),
-    el('div', { class: 'head' }, el('h1', {}, t('erased')),
+    el('div', { class: 'head' }, el('h1', {}, t('erasures')),
       page.can('erase') && el('button', { type: 'button', class: 'bad', 'data-testid': 'erase-topics', onclick: () => erase(page, null, () => page.attempt(refresh)) }, t('erase_topics'))),
     el('p', { class: 'soft' }, t('erased_why')),
-    el('section', { class: 'panel', 'aria-label': t('erased') }, none, list.whole, el('div', { class: 'more' }, more)),
+    el('section', { class: 'panel', 'aria-label': t('erasures') }, none, list.whole, el('div', { class: 'more' }, more)),
   );
   let all = [];
   const show = (found) => {

@@ -96,6 +96,7 @@ function receipts(page, id, statement) {
   const none = el('p', { class: 'empty loading', role: 'status' }, t('loading'));
   const more = el('button', { type: 'button', hidden: true, onclick: () => page.attempt(next) }, t('older'));
   const sql = sqlBox(page);
+  const unsure = el('p', { class: 'hint', hidden: true }, t('perhaps_why'));
   sql.show(statement);
   let all = [];
   let paged = false;
@@ -106,6 +107,7 @@ function receipts(page, id, statement) {
         r.node,
         [when(r.sent_after), '\u00a0– ', when(r.sent_before)],
         [r.closed_at ? reason(r) : t('still_open'), r.perhaps && perhaps()]));
+    unsure.hidden = !all.some((r) => r.perhaps);
     list.whole.hidden = !all.length;
     none.hidden = all.length > 0;
     none.classList.remove('loading');
@@ -126,5 +128,5 @@ function receipts(page, id, statement) {
     all = found.receipts;
     show(found);
   });
-  return el('section', { class: 'panel' }, el('h2', {}, t('receipts')), el('p', { class: 'soft' }, t('receipts_why')), none, list.whole, el('div', { class: 'more' }, more), sql.whole);
+  return el('section', { class: 'panel' }, el('h2', {}, t('receipts')), el('p', { class: 'soft' }, t('receipts_why')), none, unsure, list.whole, el('div', { class: 'more' }, more), sql.whole);
 }

@@ -1,6 +1,6 @@
 import { explained, read } from './api.js';
 import { publish } from './acts.js';
-import { el, sync, when } from './dom.js';
+import { broken, el, sync, when } from './dom.js';
 import { sqlBox } from './sql.js';
 import { count, moment, t, typed } from './words.js';
 
@@ -49,7 +49,7 @@ export function history(main, page, query) {
     el('div', { class: 'head' }, el('h1', {}, t('history')),
       el('div', { class: 'buttons' },
         el('form', { class: 'open', onsubmit: open }, el('label', {}, el('span', { class: 'unseen' }, t('open_event')), el('input', { name: 'id', required: true, pattern: '#?[0-9]{1,18}', inputmode: 'numeric', placeholder: t('event_id'), autocomplete: 'off', 'data-testid': 'event-id' })), el('button', {}, t('open_event'))),
-        el('a', { class: 'button', href: '#/erased' }, t('erased')),
+        el('a', { class: 'button', href: '#/erased' }, t('erasures')),
         page.can('operate') && el('button', { type: 'button', 'data-testid': 'publish', onclick: () => page.attempt(() => publish(page)) }, t('publish_title')))),
     el('form', { class: 'panel search', role: 'search', 'aria-label': t('history'), onsubmit: submit },
       field('topic', { placeholder: t('topic_hint') }),
@@ -72,9 +72,9 @@ export function history(main, page, query) {
     el('li', { 'data-id': e.id, 'data-severity': e.severity ?? 'info' },
       el('a', { href: `#/event/${e.id}` },
         el('span', { class: 'line' },
-          el('strong', {}, e.title ?? e.type),
-          e.title && el('code', { class: 'type' }, e.type),
-          el('span', { class: 'topic' }, e.topic),
+          el('strong', {}, e.title ?? broken(e.type)),
+          e.title && el('code', { class: 'type' }, broken(e.type)),
+          el('span', { class: 'topic' }, broken(e.topic)),
           e.publisher && el('span', { class: 'topic', 'data-testid': 'publisher' }, t('published_by', e))),
         el('span', { class: 'line soft' }, when(e.created_at), el('span', { class: 'id' }, `#${e.id}`)),
         el('code', { class: 'payload' }, e.payload_chars > e.payload.length ? `${e.payload}…` : e.payload)));

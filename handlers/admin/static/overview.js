@@ -28,10 +28,11 @@ export function overview(main, page) {
     new Line(t('chart_lag'), 'lag', (s) => (s.lag_s < latency ? 0 : s.lag_s), (lag) => (lag ? age(lag) : '0')),
   ];
   const topics = el('ul', { class: 'bars', 'data-testid': 'topics' });
-  const pending = table(t('transactions'), [[t('pid'), 'figure'], [t('who')], [t('age'), 'figure'], [t('state')], [t('query'), 'wide']]);
+  const pending = table(t('transactions'), [[t('pid')], [t('who')], [t('age'), 'figure'], [t('state')], [t('query'), 'wide']]);
   const pendingNone = el('p', { class: 'empty loading' }, t('loading'));
   const nodes = table(t('nodes'), [[t('node')], [t('version')], [t('streams'), 'figure'], [t('slow'), 'figure'], [t('lag'), 'figure'], [t('started')], [t('seen')], [t('settings'), 'wide']]);
   const nodesNote = el('p', { class: 'hint', hidden: true });
+  const nodesNone = el('p', { class: 'empty loading' }, t('loading'));
   const topicsNone = el('p', { class: 'empty loading' }, t('loading'));
 
   main.append(
@@ -41,7 +42,7 @@ export function overview(main, page) {
     el('section', { class: 'panel charts' }, lines.map((line) => line.whole), seen),
     el('section', { class: 'panel', 'data-testid': 'pending' },
       el('h2', {}, t('transactions')), el('p', { class: 'soft' }, t('transactions_why')), pendingNone, pending.whole),
-    el('section', { class: 'panel', 'data-testid': 'nodes' }, el('h2', {}, t('nodes')), nodesNote, nodes.whole),
+    el('section', { class: 'panel', 'data-testid': 'nodes' }, el('h2', {}, t('nodes')), nodesNote, nodesNone, nodes.whole),
     el('section', { class: 'panel' }, el('h2', {}, t('busiest')), topicsNone, topics),
   );
 
@@ -79,12 +80,14 @@ export function overview(main, page) {
     pendingNone.textContent = t('transactions_none');
     sync(pending.body, o.open, (tx) => tx.gid ?? tx.pid, (tx) =>
       pending.row({ class: tx.age_s > 60 ? 'late' : '' },
-        tx.pid ?? t('prepared', { gid: tx.gid }),
+        tx.pid ? el('span', { class: 'unbroken' }, String(tx.pid)) : t('prepared', { gid: tx.gid }),
         [tx.role ?? t('unknown'), tx.application, tx.client].filter(Boolean).join(' · '),
         tx.age_s === null ? t('unknown') : age(tx.age_s),
         tx.state ?? t('unknown'),
         tx.query ? el('code', {}, tx.query) : t('query_hidden')));
 
+    nodes.whole.hidden = false;
+    nodesNone.remove();
     nodesNote.hidden = o.audit;
     nodesNote.textContent = t('nodes_here', { node: o.node });
     sync(nodes.body, all.map((node) => ({ ...node, seen: since(Date.now() - Math.max(0, node.seen_for_s) * 1000), started: node.started_at && since(node.started_at, Date.parse(o.now)), about: { ...node.about, samples: [] } })), (node) => node.run, (node) =>
@@ -99,6 +102,7 @@ export function overview(main, page) {
     topicsNone.textContent = t('busiest_none');
     bars(topics, o.topics.map((topic) => ({ name: el('a', { href: `#/history?${new URLSearchParams({ topic: topic.topic })}` }, topic.topic), value: topic.events, text: count(topic.events) })));
   };
+  pending.whole.hidden = nodes.whole.hidden = true;
   page.every(2000, async (signal) => show(await read('overview', {}, signal)));
 }
 

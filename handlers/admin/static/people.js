@@ -1,6 +1,6 @@
 import { call, read } from './api.js';
 import { keepOut } from './acts.js';
-import { confirm, el, sync, table, when } from './dom.js';
+import { broken, confirm, el, sync, table, when } from './dom.js';
 import { sqlBox } from './sql.js';
 import { clock, count, moment, since, t, typed } from './words.js';
 import { perhaps, reason, whyForm } from './why.js';
@@ -108,6 +108,7 @@ function sentTo(page, query, subject) {
   const list = table(t('was_sent'), [[t('event_id'), 'figure'], [t('type')], [t('topic'), 'wide'], [t('appended_at')], [t('between')], [t('node')]]);
   const none = el('p', { class: 'empty loading', role: 'status' }, t('loading'));
   const more = el('button', { type: 'button', hidden: true, onclick: () => page.attempt(older) });
+  const unsure = el('p', { class: 'hint', hidden: true }, t('perhaps_why'));
   const sql = sqlBox(page);
   let all = [];
   let next = 0;
@@ -120,8 +121,9 @@ function sentTo(page, query, subject) {
     next = found.next;
     sync(list.body, all, (e) => e.id, (e) =>
       list.row({ 'data-testid': 'sent' },
-        el('a', { href: `#/event/${e.id}` }, String(e.id)), [el('strong', {}, e.title ?? e.type), e.title && el('code', { class: 'under type' }, e.type)], e.topic,
+        el('a', { href: `#/event/${e.id}` }, String(e.id)), [el('strong', {}, e.title ?? broken(e.type)), e.title && el('code', { class: 'under type' }, broken(e.type))], broken(e.topic),
         when(e.created_at), [when(e.sent_after), '\u00a0– ', when(e.sent_before), e.perhaps && perhaps()], e.nodes.join(', ')));
+    unsure.hidden = !all.some((e) => e.perhaps);
     list.whole.hidden = !all.length;
     none.hidden = all.length > 0 && !found.further;
     none.classList.remove('loading');
@@ -148,5 +150,5 @@ function sentTo(page, query, subject) {
   return el('section', { class: 'panel' },
     el('h2', {}, t('was_sent')), el('p', { class: 'soft' }, t('receipts_why')),
     el('form', { class: 'filters', onsubmit: submit }, field('topic', t('topic_hint')), field('from', t('time_hint')), field('until', t('time_hint')), el('button', {}, t('apply'))),
-    problem, none, list.whole, el('div', { class: 'more' }, more), sql.whole);
+    problem, none, unsure, list.whole, el('div', { class: 'more' }, more), sql.whole);
 }

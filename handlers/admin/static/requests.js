@@ -35,7 +35,7 @@ export function requests(main, page, query) {
   const values = (all) => Object.entries(all ?? {}).filter(([each]) => each !== 'what');
   // chips shows values; what has a page of its own links to it.
   const chips = (all, event) => all.length > 0 && el('ul', { class: 'chips' }, all.map(([each, value]) => {
-    const text = `${word(each)}: ${each === 'events' || each === 'streams' ? count(Number(value)) : value}`;
+    const text = `${word(each)}${t('colon')}${each === 'events' || each === 'streams' ? count(Number(value)) : value}`;
     const to = each === 'event' || (each === 'id' && event) ? `event/${value}` : each === 'subject' || each === 'of' || each === 'sub' ? `people/${encodeURIComponent(value)}` : null;
     return el('li', {}, to ? el('a', { href: `#/${to}` }, text) : text);
   }));

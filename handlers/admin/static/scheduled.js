@@ -1,5 +1,5 @@
 import { call, read } from './api.js';
-import { confirm, el, sync, table, when } from './dom.js';
+import { broken, confirm, el, sync, table, when } from './dom.js';
 import { since, t, toward } from './words.js';
 
 // scheduled shows what waits for its time, and what could not be delivered.
@@ -38,7 +38,7 @@ export function scheduled(main, page, query) {
   const row = (event) =>
     list.row({ 'data-testid': 'planned', class: event.problem ? 'late' : '' },
       [el('strong', {}, event.due), el('span', { class: 'under' }, when(event.deliver_at))],
-      el('code', { class: 'type' }, event.type), [event.topic, el('span', { class: 'under' }, t('scheduled_id', { id: event.id })), event.problem && el('span', { class: 'under bad' }, t('not_delivered'), ' ', el('code', { lang: 'en' }, event.problem))],
+      el('code', { class: 'type' }, broken(event.type)), [broken(event.topic), el('span', { class: 'under' }, t('scheduled_id', { id: event.id })), event.problem && el('span', { class: 'under bad' }, t('not_delivered'), ' ', el('code', { lang: 'en' }, event.problem))],
       [event.source, event.publisher && el('a', { class: 'under', href: `#/people/${encodeURIComponent(event.publisher)}`, 'data-testid': 'publisher' }, t('published_by', event))], when(event.created_at, since(event.created_at)),
       page.can('operate') ? el('button', { type: 'button', class: 'bad', 'data-testid': 'cancel', 'aria-label': t('cancel_label', event), onclick: () => cancel(event) }, t('cancel_event')) : '');
 

@@ -1,12 +1,15 @@
 import * as api from './api.js';
 import { el } from './dom.js';
-import { clock, t } from './words.js';
+import { clock, t, zone } from './words.js';
+
+// malformed is what the server says of a text that is no JWT.
+const malformed = /^the token is not (?!valid yet)/;
 
 // signIn asks for a token, and calls done when the server has taken it. expired is when the
 // one before did, or ''.
 export function signIn(main, page, status, expired, done) {
   page.title(t('sign_in'));
-  const problem = el('p', { class: 'problem', role: 'alert' }, status === 403 ? t('not_admin') : expired ? t('expired', { at: clock(expired, false) }) : '');
+  const problem = el('p', { class: 'problem', role: 'alert' }, status === 403 ? t('not_admin') : expired ? t('expired', { at: `${clock(expired, false)} ${zone(expired)}` }) : '');
   const token = el('textarea', {
     id: 'token', rows: 4, required: true, spellcheck: 'false', autocomplete: 'off', autocapitalize: 'off',
     'aria-describedby': 'token-hint', 'data-testid': 'token',
@@ -20,7 +23,7 @@ export function signIn(main, page, status, expired, done) {
       await api.signIn(token.value.trim().replace(/^Bearer\s+/i, ''));
       done();
     } catch (err) {
-      problem.textContent = api.explained(err);
+      problem.textContent = malformed.test(err.message) ? t('token_malformed') : api.explained(err);
       button.disabled = false;
       token.focus();
     }

@@ -38,7 +38,7 @@ export function trends(main, page, query) {
     chart.show(points);
     note.classList.remove('loading');
     series.hidden = buckets === 0;
-    note.replaceChildren(...(buckets ? [t('trend_bucket', { age: age(trend.bucket_s) }), ' ', when(trend.from, t('trend_from', { at: clock(trend.from, false) })), ' ', trend.exact ? '' : t('trend_sample')] : [t('none_found')]));
+    note.replaceChildren(...(buckets ? [t('trend_bucket', { age: age(trend.bucket_s) }), when(trend.from, t('trend_from', { at: clock(trend.from, false) })), trend.exact ? '' : t('trend_sample')] : [t('none_found')]));
     sync(list, trend.series, (one) => one.name || '*', (one) =>
       el('li', {},
         el('span', { class: 'name' }, one.name ? el('a', { href: `#/history?${new URLSearchParams({ [by]: one.name })}` }, one.name) : t('trend_others')),

@@ -93,7 +93,9 @@ export function age(seconds) {
   return unit(n < 10 && name !== 'minute' ? Math.floor(n * 10) / 10 : Math.floor(n), name);
 }
 
-const unit = (n, name) => n.toLocaleString(language === 'en' ? 'en' : tag(), { style: 'unit', unit: name, unitDisplay: 'short' });
+// In Chinese too a figure stands apart from its unit, as the sentences have it.
+const unit = (n, name) =>
+  n.toLocaleString(language === 'en' ? 'en' : tag(), { style: 'unit', unit: name, unitDisplay: 'short' }).replace(/(\d)(?=\p{Script=Han})/u, '$1\u00a0');
 
 export const since = (at, now = Date.now()) => t('ago', { age: age(Math.max(0, (now - new Date(at)) / 1000)) });
 
