@@ -65,8 +65,8 @@ func (h *handlers) noteRefusal(c echo.Context, who identity, err error) {
 	h.Audit.AdminRequest(request).Ended(outcome(c, err))
 }
 
-// noteRead records a read of a route that otherwise shows no event. What it returns is called
-// after the answer, with the handler's error.
+// noteRead records a read of a route that otherwise shows no event. The function that it
+// returns is called after the answer, with the handler's error.
 func (h *handlers) noteRead(c echo.Context, who identity) (ended func(error)) {
 	record := h.Audit.AdminRequest(adminRequest(c, who))
 	return func(err error) { record.Ended(outcome(c, err)) }
@@ -77,7 +77,7 @@ func adminRequest(c echo.Context, who identity) audit.AdminRequest {
 	for i, name := range c.ParamNames() {
 		question[name] = c.ParamValues()[i]
 	}
-	query, _ := url.ParseQuery(c.Request().URL.RawQuery) // what of it is not well-formed is refused
+	query, _ := url.ParseQuery(c.Request().URL.RawQuery) // malformed parameters are refused
 	for name, values := range query {
 		if name != "token" && len(values) > 0 {
 			question[name] = values[0]

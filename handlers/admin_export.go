@@ -68,7 +68,7 @@ func (h *handlers) export(c echo.Context, who identity) error {
 			}
 		}
 		events += len(found.Events)
-		// What is read beyond the bytes of a page is read again for the next one.
+		// Events beyond the bytes of a page are read again for the next one.
 		page := exportPage
 		if n := len(found.Events); n > 0 {
 			page = min(page, 2*n)

@@ -120,8 +120,8 @@ func requestBytes(r *http.Request) (bytes int64) {
 	return bytes
 }
 
-// tooLong returns the answer to a long request that there is no memory for; who asks for a
-// stream is told when to come back. Over HTTP/2 any answer could wait for its reader
+// tooLong returns the answer to a long request that there is no memory for. A client that
+// asks for a stream learns when to come back. Over HTTP/2 any answer could wait for its reader
 // together with the request, so there the stream is reset.
 func (h *handlers) tooLong(c echo.Context, verdict fair.Verdict) echo.HandlerFunc {
 	err, http2, stream := h.noRoom(c, verdict), c.Request().ProtoMajor >= 2, asksForStream(c)

@@ -43,7 +43,7 @@ func (w identity) mayReadCatalogue() error {
 	return w.May(auth.GrantRead, auth.GrantCatalogue)
 }
 
-// mayPublishAnything refuses who may publish on no topic at all.
+// mayPublishAnything refuses an identity that may publish on no topic.
 func (w identity) mayPublishAnything() error {
 	if w.open || len(w.Publish) > 0 {
 		return nil

@@ -90,8 +90,8 @@ func (h *handlers) problem(err error, c echo.Context) {
 		// net/http would wait for the rest of the body before it sends an answer.
 		header.Set(echo.HeaderConnection, "close")
 	}
-	// Strings and a number can't fail. What they quote of the request may be long, and six
-	// times as long in JSON: an answer that is not read must not hold more than its request.
+	// Strings and a number can't fail. Their quotes of the request may be long, and six times
+	// as long in JSON: an answer that is not read must not hold more than its request.
 	body, _ := json.Marshal(Problem{"about:blank", http.StatusText(status), status, short(detail), short(what.topic), short(what.parameter), missing})
 	if request.Method == http.MethodHead {
 		body = nil

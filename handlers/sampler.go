@@ -25,7 +25,7 @@ type Sampler struct {
 
 const (
 	sampleEvery = 5 * time.Second
-	// keptSamples are ten minutes.
+	// keptSamples cover ten minutes.
 	keptSamples = 120
 	// A stream is slow when a write has waited for its reader for slowAfter; at most
 	// slowListed are listed.

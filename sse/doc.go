@@ -28,8 +28,8 @@
 // stream; what writes (the bytes to be sent next, the encoder, the stall time, the last position,
 // its place in the pool) is its writer.
 //
-// A stream has a goroutine as long as it may have to wait: for the table, or for a reader
-// who is slow. A live one on a [Socket] is parked with a pool of a few workers, which is
+// A stream has a goroutine as long as it may have to wait: for the table, or for a slow
+// reader. A live one on a [Socket] is parked with a pool of a few workers, which is
 // called when frames, a heartbeat, or the end are due, and writes what the socket takes at
 // once. One with batches keeps its goroutine, which lets frames wait in the queue until its
 // window is over, and then writes them as one event: a JSON array of the frames' shared

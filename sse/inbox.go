@@ -55,7 +55,7 @@ const (
 
 func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
 
-// closing is why a WebSocket ends by what its client sent.
+// closing is the reason of a WebSocket that ends because of a message of its client.
 type closing struct {
 	wire.Closing
 	// left is set when the client has closed the connection in order.

@@ -35,7 +35,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 )
 
-// Config says where admins sign in, and what they may then.
+// Config says where admins sign in, and which rights they get.
 type Config struct {
 	// Issuer is the provider's address, as its tokens have it in iss.
 	Issuer string

@@ -20,15 +20,15 @@ type ClientCertificateSettings struct {
 func (s ClientCertificateSettings) check(r *report, encrypted, autocert bool) {
 	switch {
 	case s.TLSClientCA == "" && s.TLSClientOptional:
-		r.reject("tls-client-optional", "needs --tls-client-ca beside it")
+		r.reject("tls-client-optional", "needs --tls-client-ca too")
 	case s.TLSClientCA == "" && s.TLSClientIdentities != "":
-		r.reject("tls-client-identities", "needs --tls-client-ca beside it")
+		r.reject("tls-client-identities", "needs --tls-client-ca too")
 	case s.TLSClientCA == "":
 		return
 	case !encrypted:
-		r.reject("tls-client-ca", "needs --tls-cert beside it, or --autocert-host")
+		r.reject("tls-client-ca", "needs --tls-cert too, or --autocert-host")
 	case autocert && !s.TLSClientOptional:
-		r.reject("tls-client-ca", "needs --tls-client-optional beside --autocert-host: the authority that issues its certificates shows none")
+		r.reject("tls-client-ca", "needs --tls-client-optional with --autocert-host: the authority that issues its certificates shows none")
 	}
 	if _, err := readKey(s.TLSClientCA, parseAuthorities); err != nil {
 		r.reject("tls-client-ca", "%v", err)

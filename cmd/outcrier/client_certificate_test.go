@@ -207,14 +207,14 @@ func TestServe_ClientCertificatesMayBeLeftOut(t *testing.T) {
 		t.Errorf("without the file: %d", status)
 	}
 	for says, args := range map[string][]string{
-		"needs --tls-client-ca beside it":     {"--tls-client-optional"},
-		"needs --tls-cert beside it":          {"--tls-client-ca", ca},
-		"it has no certificate in PEM form":   {"--tls-client-ca", key, "--tls-cert", cert, "--tls-key", key},
-		"is no name of a certificate":         {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"prometheus": {}}`)},
-		`unknown grant "all"`:                 {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"cn:p": {"outcrier": {"admin": ["all"]}}}`)},
-		`unknown member "exp"`:                {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"cn:p": {"exp": 1}}`)},
-		"a name is given twice":               {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"cn:p": {}, "cn:p": {}}`)},
-		"needs --tls-client-optional beside ": {"--tls-client-ca", ca, "--autocert-host", "a.example.com", "--autocert-cache", dir},
+		"needs --tls-client-ca too":         {"--tls-client-optional"},
+		"needs --tls-cert too":              {"--tls-client-ca", ca},
+		"it has no certificate in PEM form": {"--tls-client-ca", key, "--tls-cert", cert, "--tls-key", key},
+		"is no name of a certificate":       {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"prometheus": {}}`)},
+		`unknown grant "all"`:               {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"cn:p": {"outcrier": {"admin": ["all"]}}}`)},
+		`unknown member "exp"`:              {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"cn:p": {"exp": 1}}`)},
+		"a name is given twice":             {"--tls-client-ca", ca, "--tls-cert", cert, "--tls-key", key, "--tls-client-identities", wrong(t, `{"cn:p": {}, "cn:p": {}}`)},
+		"needs --tls-client-optional with ": {"--tls-client-ca", ca, "--autocert-host", "a.example.com", "--autocert-cache", dir},
 	} {
 		if _, err := loaded[serveConfig](t, nil, append([]string{"--database-url", dsn, "--jwt-secret", secret}, args...)...); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%v, want something about %q", err, says)

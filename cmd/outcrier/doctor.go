@@ -39,7 +39,7 @@ func (c *doctorConfig) check(r *report) {
 	rejectUnlessDSN(r, "direct-url", c.DirectURL)
 	c.KeySettings.check(r)
 	if c.DirectURL != "" && c.DatabaseURL == "" {
-		r.reject("direct-url", "needs --database-url beside it")
+		r.reject("direct-url", "needs --database-url too")
 	}
 	if c.URL != "" && notServer(c.URL) {
 		r.reject("url", "want http://host:port or https://host:port")

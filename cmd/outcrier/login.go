@@ -29,7 +29,7 @@ func (s LoginSettings) check(r *report) {
 			"oidc-client-id": s.OIDCClientID != "", "oidc-client-secret-file": s.OIDCSecretFile != "", "oidc-redirect-url": s.OIDCRedirect != "", "oidc-grant": len(s.OIDCGrants) > 0,
 		} {
 			if given {
-				r.reject(flag, "needs --oidc-issuer beside it")
+				r.reject(flag, "needs --oidc-issuer too")
 			}
 		}
 		return

@@ -186,7 +186,7 @@ func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 	case s.DirectURL == "":
 		s.DirectURL = databaseURL
 	case databaseURL == "":
-		r.reject("direct-url", "needs --database-url beside it")
+		r.reject("direct-url", "needs --database-url too")
 	}
 	if s.Node == "" {
 		s.Node = outcrier.DefaultName()
@@ -232,7 +232,7 @@ func notAddress(address string) string {
 		return "want host:port, or :port for all addresses"
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return "want a port from 0 to 65535 behind the host"
+		return "want a port from 0 to 65535 after the host"
 	}
 	return ""
 }

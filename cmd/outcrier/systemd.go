@@ -55,7 +55,7 @@ func (s supervisor) live(ctx context.Context, alive func()) error {
 	}
 }
 
-// tell sends the state, and ignores failures: systemd acts by itself on what it does not hear.
+// tell sends the state, and ignores failures: systemd acts by itself when it hears nothing.
 func (s supervisor) tell(state string) {
 	if s.socket == "" {
 		return

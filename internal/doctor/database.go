@@ -96,7 +96,7 @@ func (e *examination) place(ctx context.Context, conn *pgx.Conn) (at place, foun
 		e.say(Error, "rights", "this role may not use schema "+schema, "GRANT outcrier_server TO this role, after outcrier migrate roles")
 	case at.view == 0:
 		e.say(Error, "view", "the view that applications insert into does not exist: a dump of schema "+schema+" alone leaves it out, and so does a tool that empties public",
-			"run outcrier migrate up, which makes it anew")
+			"run outcrier migrate up, which makes it again")
 		return at, true
 	default:
 		return at, true

@@ -112,7 +112,7 @@ func locate(ctx context.Context, who account, folders []string,
 
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) (\d+)(?:\.(\d+))?`)
 
-// home is where the Postgres in dir really is: links to some of its binaries are no reason to miss the others.
+// home returns the folder that the links in dir lead to: where some of the binaries are linked, the others are missing.
 func home(dir string) (string, error) {
 	if !filepath.IsAbs(dir) {
 		return "", errors.New("not an absolute path")

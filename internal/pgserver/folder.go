@@ -32,7 +32,7 @@ func DefaultData(name string) (string, error) {
 	return filepath.Join(home, ".local/share/outcrier", name), nil
 }
 
-// cacheFolder holds what can be made again: downloads and the template. Root's own would be closed to the account that
+// cacheFolder holds files that can be made again: downloads and the template. Root's own would be closed to the account that
 // Postgres runs as.
 func cacheFolder() (string, error) {
 	dir := "/var/cache"

@@ -3,7 +3,7 @@
 // bytes that [Framed] returns.
 //
 // A [Frame] is an event in wire form, encoded once a [Format] for all streams that it goes
-// to. The encoders differ in what they make of frames:
+// to. The encoders write frames in different forms:
 //
 //	plain       Server-Sent Events (HTML Standard, 9.2)
 //	compressed  the same in gzip: each frame is compressed on its own, and shared
