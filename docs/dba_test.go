@@ -50,8 +50,13 @@ func TestDBA_StepsGiveTheRightsThatThePagePromises(t *testing.T) {
 		if block[1] == "sql owner" {
 			conn = owner
 		}
-		for statement := range strings.SplitSeq(strings.TrimSpace(statements), ";\n") {
-			if _, err := conn.Exec(t.Context(), statement, pgx.QueryExecModeSimpleProtocol); err != nil {
+		for _, statement := range regexp.MustCompile(`; *(?:--.*)?\n`).Split(statements, -1) {
+			_, err := conn.Exec(t.Context(), statement, pgx.QueryExecModeSimpleProtocol)
+			var refused *pgconn.PgError
+			if strings.Contains(statement, "CREATE ROLE outcrier_") && errors.As(err, &refused) && (refused.Code == "42710" || refused.Code == "23505") {
+				continue // other tests' databases have the same roles
+			}
+			if err != nil {
 				t.Errorf("%s\n%v", statement, err)
 			}
 		}
@@ -66,13 +71,8 @@ func TestDBA_StepsGiveTheRightsThatThePagePromises(t *testing.T) {
 		if err := m.Up(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		script, err := m.RolesSQL(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		exec(t, admin, "BEGIN;"+script+";COMMIT") // by somebody with CREATEROLE
 		if err := m.Roles(t.Context()); err != nil {
-			t.Errorf("once the roles are there the owner grants: %v", err)
+			t.Errorf("without CREATEROLE: %v", err)
 		}
 		owner = connect(t, as("outbox_owner"))
 		exec(t, owner, `INSERT INTO outcrier.event (id, topic, type) VALUES (1042, 'user/7', 't'), (1043, 'user/7', 't'), (1044, 'user/42/orders', 't')`)

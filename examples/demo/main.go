@@ -86,7 +86,7 @@ func (s settings) run(ctx context.Context, stdout, stderr io.Writer) (err error)
 	}
 	desk.Heartbeat = s.heartbeat
 	node, err := outcrier.New(ctx, outcrier.Config{
-		DatabaseURL: s.databaseURL, Authenticate: desk.Identify, Logger: log,
+		DatabaseURL: s.databaseURL, Authenticate: desk.Identify, Logger: log, Origins: s.origins,
 		Audit: s.audit, Name: s.node, Heartbeat: s.heartbeat, Retry: s.retry, DrainTime: orNone(s.drain), Gzip: s.gzip,
 	})
 	if err != nil {

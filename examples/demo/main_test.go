@@ -104,6 +104,26 @@ func TestDemo_StreamsToSessionsOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestDemo_LetsPagesOfAllowedOriginsRead(t *testing.T) {
+	printed := start(t, map[string]string{"OUTCRIER_LISTEN": "127.0.0.1:0", "DATABASE_URL": outboxtest.URL(t)}, "--traffic", "0",
+		"--allow-origin", "http://localhost:5173", "--allow-origin", "http://localhost:3000")
+	for origin, want := range map[string]int{"http://localhost:5173": 200, "http://localhost:3000": 200, "http://localhost:8000": 403} {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, printed["page"]+"events?topic=user/42", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Origin", origin)
+		response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if allowed := response.Header.Get("Access-Control-Allow-Origin"); response.StatusCode != want || (allowed == origin) != (want == 200) {
+			t.Errorf("%s: %d, allowed %q", origin, response.StatusCode, allowed)
+		}
+	}
+}
+
 func TestDemo_ElsewhereThanOnLoopbackIsRefused(t *testing.T) {
 	for _, tt := range []struct {
 		args    []string
@@ -114,6 +134,7 @@ func TestDemo_ElsewhereThanOnLoopbackIsRefused(t *testing.T) {
 		{nil, map[string]string{"OUTCRIER_LISTEN": ":8080"}, "--listen: want host:port with 127.0.0.1"},
 		{nil, map[string]string{"OUTCRIER_TRAFFIC": "some"}, "OUTCRIER_TRAFFIC: "},
 		{[]string{"--node", "a b"}, nil, "--node: want"},
+		{[]string{"--allow-origin", "localhost"}, nil, "allow-origin"},
 		{[]string{"now"}, nil, `unexpected argument "now"`},
 	} {
 		var stderr bytes.Buffer

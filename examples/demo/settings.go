@@ -18,6 +18,7 @@ import (
 type settings struct {
 	listen      string
 	listenGiven bool
+	origins     []string
 	databaseURL string
 	data        string // "" with an existing database
 	migrate     bool
@@ -38,6 +39,11 @@ func parse(args []string, getenv func(string) string, stderr io.Writer) (s setti
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&s.listen, "listen", "127.0.0.1:8080", "the `address` to serve at, on loopback; by default another port if that one is taken")
+	flags.Func("allow-origin", "an `origin` whose pages may read streams, like http://localhost:5173; may be repeated", func(value string) error {
+		origin, err := handlers.ParseOrigin(value)
+		s.origins = append(s.origins, origin)
+		return err
+	})
 	flags.StringVar(&s.databaseURL, "database-url", "", "the `database` for the outbox and the demo's own tables; by default a private Postgres")
 	flags.StringVar(&s.data, "data", "", "the `folder` of the private Postgres, kept between runs; by default one of this user's")
 	flags.BoolVar(&s.migrate, "migrate", true, "apply the outbox's migrations at the start")
