@@ -292,9 +292,33 @@ func TestChart_RefusesValuesThatCannotWork(t *testing.T) {
 		`{auth: {secret: s}, networkPolicy: {egress: {enabled: true, databasePorts: []}}}`: "databasePorts",
 		`{auth: {secret: s}, allowOrigins: ["https://app.example.com/"]}`:                  "allowOrigins",
 		`{auth: {secret: s}, image: {digest: latest}}`:                                     "digest",
+		`{auth: {secret: My Secret}}`:                                                      "/auth/secret",
+		`{auth: {secret: s}, database: {secret: "a, b"}}`:                                  "/database/secret",
+		`{auth: {secret: s}, database: {tls: {caSecret: a, caKey: my key}}}`:               "caKey",
+		`{auth: {secret: s}, trustProxies: [proxy]}`:                                       "trustProxies",
+		`{auth: {secret: s}, ingress: {enabled: true, hosts: ["[2001:db8::1]"]}}`:          "hosts",
+		`{auth: {secret: s}, ingress: {enabled: true, hosts: [192.0.2.1]}}`:                "hosts",
+		`{auth: {secret: s}, ingress: {enabled: true, hosts: [a], path: /a b}}`:            "path",
+		`{auth: {secret: s}, autoscaling: {enabled: true}}`:                                "autoscaling",
 	} {
 		if _, err := render(parse(t, values)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q in it", values, err, want)
+		}
+	}
+}
+
+// A name that YAML would read as a number or as true is a name all the same.
+func TestChart_TakesNamesThatLookLikeSomethingElse(t *testing.T) {
+	for _, values := range []string{
+		`{auth: {secret: "123"}, database: {secret: "0x10", key: "1", directKey: "2"}, migrate: {secret: "007", key: "on"}}`,
+		`{auth: {publicKeysSecret: "1"}, database: {tls: {caSecret: "true", caKey: "1", clientSecret: "2"}}}`,
+		`{auth: {secret: my.secret-1}, database: {tls: {caConfigMap: "1"}}, serviceAccountName: "1", priorityClassName: "2"}`,
+		`{auth: {secret: s}, trustProxies: ["2001:db8::/32"], ingress: {enabled: true, className: "1", tlsSecret: "2", hosts: ["*.example.com"], path: "/1"}}`,
+		`{auth: {jwksUrl: "https://[2001:db8::1]:8443/jwks", issuer: "1", audience: "true"}, allowOrigins: ["https://[2001:db8::1]:8443"]}`,
+		`{auth: {secret: s}, metrics: {enabled: false, rules: {enabled: true}}, podDisruptionBudget: {maxUnavailable: "50%"}}`,
+	} {
+		if _, err := render(parse(t, values)); err != nil {
+			t.Errorf("%s: %v", values, err)
 		}
 	}
 }

@@ -4,13 +4,13 @@
 
 {{- define "outcrier.selector" -}}
 app.kubernetes.io/name: outcrier
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: node
 {{- end }}
 
 {{- define "outcrier.migrateSelector" -}}
 app.kubernetes.io/name: outcrier
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 app.kubernetes.io/component: migrate
 {{- end }}
 
@@ -53,13 +53,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .caSecret }}
 - name: postgres-ca
   secret:
-    secretName: {{ .caSecret }}
-    items: [{key: {{ .caKey }}, path: ca.crt}]
+    secretName: {{ .caSecret | quote }}
+    items: [{key: {{ .caKey | quote }}, path: ca.crt}]
 {{- else if .caConfigMap }}
 - name: postgres-ca
   configMap:
-    name: {{ .caConfigMap }}
-    items: [{key: {{ .caKey }}, path: ca.crt}]
+    name: {{ .caConfigMap | quote }}
+    items: [{key: {{ .caKey | quote }}, path: ca.crt}]
 {{- end }}
 {{- end }}
 {{- end }}
