@@ -134,6 +134,9 @@ func misplaced(word string, node *kong.Node, err error) error {
 	if node.Children == nil {
 		return fmt.Errorf("unexpected argument %q, settings are given as --name value", word)
 	}
+	if node.Name == "migrate" && word == "down" {
+		return errors.New("there is no step back: older nodes work with a newer schema; drop removes the schema with all events")
+	}
 	wants := "want " + enumerate(names(node))
 	if _, near, found := strings.Cut(err.Error(), ", did you mean "); found {
 		wants = "did you mean " + near

@@ -32,3 +32,11 @@ func TestRun_SuggestsWhatWasMeant(t *testing.T) {
 		}
 	}
 }
+
+// Whoever types it to take back one migration must learn that nothing but drop removes any.
+func TestRun_SaysThatNoMigrationIsTakenBack(t *testing.T) {
+	got := runWith(t, nil, "migrate", "down")
+	if got.code != exitMistake || !strings.Contains(got.stderr, "there is no step back") || !strings.Contains(got.stderr, "drop removes the schema with all events") {
+		t.Errorf("it ends with %d and says %q", got.code, got.stderr)
+	}
+}

@@ -239,6 +239,9 @@ func (c tailConfig) poll(ctx context.Context, base string, query url.Values) (po
 		var problem struct{ Detail string }
 		_ = json.Unmarshal(body, &problem) // a proxy may answer with anything
 		err := fmt.Errorf("the server answers %s: %s", response.Status, problem.Detail)
+		if c.URL == "" && problem.Detail != "" { // the server is this process
+			err = errors.New(problem.Detail)
+		}
 		if response.StatusCode < http.StatusInternalServerError && response.StatusCode != http.StatusTooManyRequests {
 			return polled, &refusedError{err.Error()}
 		}

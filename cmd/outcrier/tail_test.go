@@ -37,3 +37,11 @@ func TestTail_EndsOnWhatWaitingDoesNotMend(t *testing.T) {
 		}
 	}
 }
+
+// Where tail reads the database itself there is no server whose answer it could be.
+func TestTail_NamesNoServerWhereThereIsNone(t *testing.T) {
+	got := runWith(t, nil, "tail", "--database-url", outboxtest.URL(t), "--topic", "a", "--from", "3x")
+	if got.code != exitFailed || !strings.Contains(got.stderr, `from="3x" is not known`) || strings.Contains(got.stderr, "server answers") {
+		t.Errorf("it ends with %d and says %q", got.code, got.stderr)
+	}
+}

@@ -44,7 +44,7 @@ func (c *tokenConfig) check(r *report) {
 		}
 	}
 	if given != 1 {
-		r.reject("jwt-secret", "want one of it, --jwt-secret-file and --jwt-private-key-file")
+		r.reject("jwt-secret", "give one of --jwt-secret, --jwt-secret-file and --jwt-private-key-file")
 		return
 	}
 	if flag, _, err := c.key(); err != nil {

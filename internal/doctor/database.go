@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -31,7 +32,12 @@ func (e *examination) database(ctx context.Context) {
 	e.transport()
 	conn, err := dial(ctx, e.DatabaseURL)
 	if err != nil {
-		e.say(Error, "connection", "the database can't be reached: "+plain(err), "check --database-url, whether Postgres runs, and firewalls and poolers in between")
+		why, _ := outbox.Explain(err)
+		why, remedy, known := strings.Cut(why, ": ")
+		if !known {
+			remedy = "check --database-url, whether Postgres runs, and firewalls and poolers in between"
+		}
+		e.say(Error, "connection", why+": "+plain(err), remedy)
 		return
 	}
 	defer conn.Close(context.WithoutCancel(ctx))

@@ -240,6 +240,8 @@ func TestDatabase_SaysThatNothingIsThere(t *testing.T) {
 	if f := found.want(t, Error, "connection", "can't be reached"); strings.Contains(f.Text, "secret") {
 		t.Errorf("it shows the password: %s", f.Text)
 	}
+	wrong := strings.Replace(url, "://postgres:", "://postgres:not", 1)
+	examine(t, Config{DatabaseURL: wrong}).want(t, Error, "connection", "refuses the role or its password", "correct the database URL")
 	// A host that is not this machine has to prove who it is.
 	const away = "postgres://nobody:secret@db.invalid/x?connect_timeout=1"
 	examine(t, Config{DatabaseURL: away}).want(t, Warning, "tls", "--database-url", "db.invalid", "without TLS", "sslmode=verify-full")

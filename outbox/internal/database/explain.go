@@ -13,6 +13,7 @@ const (
 	whySilent      = "the database does not answer"
 	whyUnreachable = "the database can't be reached"
 	whyStarting    = "the database is starting or stopping"
+	whyEnded       = "the database ended the connection: it stops, or somebody ended the session"
 )
 
 // Explain returns a phrase for why the database can't be followed or asked. It has no
@@ -45,7 +46,11 @@ func Explain(err error) (why string, permanent bool) {
 		return "the database has no connection left for the role", false
 	case "55000":
 		return "the database takes no connections at present", false
-	case "57P01", "57P02", "57P03":
+	case "53100":
+		return "the database's disk is full", false
+	case "57P01":
+		return whyEnded, false
+	case "57P02", "57P03":
 		return whyStarting, false
 	}
 	return "the database answers with an error, SQLSTATE " + pg.Code, false
@@ -56,7 +61,7 @@ func Explain(err error) (why string, permanent bool) {
 func Cause(err error) string {
 	why, _ := Explain(err)
 	switch why {
-	case whySilent, whyUnreachable, whyStarting:
+	case whySilent, whyUnreachable, whyStarting, whyEnded:
 		return "away"
 	}
 	return why
