@@ -38,7 +38,8 @@ race = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/de
 count = $(if $(COUNT),-count=$(COUNT))
 # As one word of the shell, quotes and all.
 quoted = '$(subst ','\'',$(1))'
-go-test = go test $(race) -timeout $(if $(TEST_LONG),60m,20m) $(count)
+# make check vets the tests.
+go-test = go test -vet=off $(race) -timeout $(if $(TEST_LONG),60m,20m) $(count)
 # More at a time than there are processors: most of the time tests wait, for a server, a client, a
 # browser.
 waiting = -p $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))

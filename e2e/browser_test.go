@@ -117,7 +117,7 @@ func evaluate[T any](tab context.Context, expression string) (T, error) {
 func wait(t *testing.T, tab context.Context, expression string) {
 	t.Helper()
 	script := fmt.Sprintf(`(() => { try { return (%s) ? '' : 'it is not'; } catch (err) { return String(err); } })()`, expression)
-	for end := time.Now().Add(testkit.Deadline); ; time.Sleep(10 * time.Millisecond) {
+	for began := time.Now(); ; testkit.Pause(began) {
 		why, err := evaluate[string](tab, script)
 		var mistake *chromedp.ExceptionError
 		switch {
@@ -128,7 +128,7 @@ func wait(t *testing.T, tab context.Context, expression string) {
 		case err != nil:
 			why = err.Error() // a page that gives way to another
 		}
-		if time.Now().After(end) || tab.Err() != nil {
+		if time.Since(began) > testkit.Deadline || tab.Err() != nil {
 			t.Fatalf("not within %v: %s: %s", testkit.Deadline, expression, why)
 		}
 	}

@@ -34,11 +34,17 @@ func Eventually(t testing.TB, what string, is func() bool) {
 // Within is Eventually with a limit of its own.
 func Within(t testing.TB, what string, limit time.Duration, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(limit); !is(); time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
+	for began := time.Now(); !is(); Pause(began) {
+		if time.Since(began) > limit {
 			t.Fatalf("not within %v: %s", limit, what)
 		}
 	}
+}
+
+// Pause is the pause before a test looks again for what it has waited for since then. It grows
+// with the wait: to look is work too, for a server or a browser that has enough to do.
+func Pause(began time.Time) {
+	time.Sleep(min(max(time.Since(began)/8, 2*time.Millisecond), 100*time.Millisecond))
 }
 
 // Program returns the path of the first program that is installed. A name may be a path, and a
