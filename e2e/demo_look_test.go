@@ -134,6 +134,7 @@ func TestDemo_IsReadableInAllStates(t *testing.T) {
 		see(t, tab, of("ada", `.toast[data-severity=error]`))
 		g.state(t, "database-down")
 		do(t, tab, chromedp.Reload())
+		see(t, tab, `.nobody h1`)
 		screenshot(t, tab, "demo-no-page-without-a-database")
 		between.mend()
 		openDesks(t, tab, s.base)

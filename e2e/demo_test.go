@@ -296,7 +296,7 @@ func TestDemo_SpeaksBothLanguages(t *testing.T) {
 	click(t, tab, "ada", `[data-testid=submit-button]`)
 	wait(t, tab, fmt.Sprintf("document.querySelector(`%s`).textContent === '请填写用途。'", of("ada", "[data-form=ask] .wrong")))
 	press(t, tab, `[data-testid=language]`)
-	wait(t, tab, fmt.Sprintf("document.querySelector(`%s`).textContent.startsWith('The title is missing')", of("ada", "[data-form=ask] .wrong")))
+	wait(t, tab, fmt.Sprintf("document.querySelector(`%s`).textContent === 'Say what the purchase is for.'", of("ada", "[data-form=ask] .wrong")))
 	press(t, tab, `[data-testid=language]`)
 	wait(t, tab, fmt.Sprintf("document.querySelector(`%s`).textContent === '请填写用途。'", of("ada", "[data-form=ask] .wrong")))
 	// Nothing on the page is left in English, but names and what stands in the table.

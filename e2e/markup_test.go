@@ -81,6 +81,9 @@ func TestPage_RunsNothingOfWhatEventsSay(t *testing.T) {
 	testkit.Eventually(t, "Tom's page shows them all", func() bool {
 		return eval[int](t, tom, `document.querySelectorAll('[data-testid=ready] [data-testid=trade]').length`) == len(scripts)
 	})
+	if turned := eval[int](t, ada, `[...document.querySelectorAll('.what, .toast')].filter((e) => /[\u202a-\u202e]/.test(e.textContent)).length`); turned > 0 {
+		t.Errorf("%d sentences let a payload turn the direction of the page's words", turned)
+	}
 	screenshot(t, ada, "5-scripts-are-text")
 	for _, tab := range []struct {
 		name string

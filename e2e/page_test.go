@@ -111,6 +111,9 @@ func (w *watched) away(t *testing.T, name string, cut func(), notice func(id str
 	if got := eval[string](t, w.tab, `document.querySelector('[data-testid=missed]').textContent`); got != strconv.Itoa(len(missed)) {
 		t.Errorf("%s: the page says that %s were missed, want %d", name, got, len(missed))
 	}
+	if text := textOf(t, w.tab, `[data-testid=timeline]`); strings.Contains(text, "NaN") {
+		t.Errorf("%s: the timeline has a time that is no number:\n%s", name, text)
+	}
 	screenshot(t, w.tab, name+"-and-back")
 }
 

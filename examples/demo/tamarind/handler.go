@@ -61,19 +61,9 @@ func (b *Business) api(status int, do func(*http.Request) (any, error)) http.Han
 }
 
 func (b *Business) answerProblem(w http.ResponseWriter, r *http.Request, err error) {
-	var p *Problem
-	var unreachable *pgconn.ConnectError
-	switch {
-	case errors.As(err, &p):
-	case r.Context().Err() != nil:
+	p := b.problemOf(w, r, err)
+	if p == nil {
 		return
-	case errors.As(err, &unreachable):
-		w.Header().Set("Retry-After", "2")
-		p = problem(http.StatusServiceUnavailable, "no_database", "The database can't be reached right now; nothing was changed.")
-		b.log.Warn("demo request refused", "route", r.Pattern, "err", err)
-	default:
-		p = problem(http.StatusInternalServerError, "fault", "Something went wrong on our side; nothing was changed.")
-		b.log.Error("demo request failed", "route", r.Pattern, "err", err)
 	}
 	answerJSON(w, p.Status, "application/problem+json", struct {
 		Title  string `json:"title"`
@@ -84,6 +74,25 @@ func (b *Business) answerProblem(w http.ResponseWriter, r *http.Request, err err
 		Field  string `json:"field,omitempty"`
 		Told   bool   `json:"told,omitempty"`
 	}{http.StatusText(p.Status), p.Status, p.Detail, p.Code, p.Values, p.Field, p.Told})
+}
+
+// problemOf returns what to tell a client about err, or nil when the client has gone.
+func (b *Business) problemOf(w http.ResponseWriter, r *http.Request, err error) *Problem {
+	var p *Problem
+	var unreachable *pgconn.ConnectError
+	switch {
+	case errors.As(err, &p):
+	case r.Context().Err() != nil:
+		return nil
+	case errors.As(err, &unreachable):
+		w.Header().Set("Retry-After", "2")
+		p = problem(http.StatusServiceUnavailable, "no_database", "The database can't be reached right now; nothing was changed. Try again in a moment.")
+		b.log.Warn("demo request refused", "route", r.Pattern, "err", err)
+	default:
+		p = problem(http.StatusInternalServerError, "fault", "Something went wrong on our side; nothing was changed.")
+		b.log.Error("demo request failed", "route", r.Pattern, "err", err)
+	}
+	return p
 }
 
 func answerJSON(w http.ResponseWriter, status int, contentType string, answer any) {

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 func request(d *Business, method, path, body string) *httptest.ResponseRecorder {
@@ -107,6 +109,26 @@ func TestAPI_RefusesOtherSites(t *testing.T) {
 		t.Errorf("got %d", w.Code)
 	}
 	wantEvents(t, d, 0)
+}
+
+func TestPages_SayThatTheDatabaseIsAway(t *testing.T) {
+	d := newBusiness(t)
+	away, err := pgxpool.New(t.Context(), "postgres://127.0.0.1:1/away?sslmode=disable")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer away.Close()
+	d.pool = away
+	for _, path := range []string{"/", "/p/ada"} {
+		w := request(d, "GET", path, "")
+		html := w.Body.String()
+		if w.Code != http.StatusServiceUnavailable || !strings.Contains(html, "database can't be reached") || !strings.Contains(html, `http-equiv="refresh"`) {
+			t.Errorf("%s: %d %s", path, w.Code, html)
+		}
+	}
+	if w := request(d, "GET", "/api/demo/people/ada/state", ""); w.Code != http.StatusServiceUnavailable || !strings.Contains(w.Body.String(), `"no_database"`) {
+		t.Errorf("the API: %d %s", w.Code, w.Body)
+	}
 }
 
 func TestPages_KeepToTheirPolicy(t *testing.T) {

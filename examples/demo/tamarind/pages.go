@@ -42,6 +42,8 @@ type page struct {
 	Heartbeat int64
 	// Traffic is whether the desk plays by itself.
 	Traffic bool
+	// NoDatabase is whether there is no page because the database can't be reached.
+	NoDatabase bool
 }
 
 // frontPage has one of each role side by side. Which of the submitters, the query
@@ -49,7 +51,7 @@ type page struct {
 func (b *Business) frontPage(w http.ResponseWriter, r *http.Request) {
 	p, err := b.readPage(r)
 	if err != nil {
-		b.answerProblem(w, r, err)
+		b.noPage(w, r, err)
 		return
 	}
 	p.Title = "Tamarind – a demo of Outcrier"
@@ -80,7 +82,7 @@ func choose(people []Person, role, name string) (first *Person) {
 func (b *Business) personPage(w http.ResponseWriter, r *http.Request) {
 	p, err := b.readPage(r)
 	if err != nil {
-		b.answerProblem(w, r, err)
+		b.noPage(w, r, err)
 		return
 	}
 	for _, person := range p.People {
@@ -92,6 +94,13 @@ func (b *Business) personPage(w http.ResponseWriter, r *http.Request) {
 	}
 	p.Title = "Nobody here – Tamarind"
 	b.render(w, r, http.StatusNotFound, "nobody.html", p)
+}
+
+// noPage renders, for a page that can't be made, one that says why and tries again by itself.
+func (b *Business) noPage(w http.ResponseWriter, r *http.Request, err error) {
+	if p := b.problemOf(w, r, err); p != nil {
+		b.render(w, r, p.Status, "trouble.html", page{Title: "Tamarind", NoDatabase: p.Status == http.StatusServiceUnavailable})
+	}
 }
 
 func (b *Business) readPage(r *http.Request) (page, error) {

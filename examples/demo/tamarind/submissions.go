@@ -56,7 +56,7 @@ func (b *Business) Submit(ctx context.Context, submitter string, s Submission) (
 		return Item{}, err
 	}
 	if title == "" {
-		return Item{}, invalid("title", "title_missing", "The title is missing: say what should be bought.")
+		return Item{}, invalid("title", "title_missing", "Say what the purchase is for.")
 	}
 	quantity := 10
 	if s.Quantity != nil {

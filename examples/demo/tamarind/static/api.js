@@ -11,6 +11,7 @@ export async function ask(person, path, options) {
   });
   const isJSON = /\bjson\b/.test(response.headers.get('Content-Type') ?? '');
   const content = isJSON ? await response.json() : {};
-  if (response.ok) return content;
+  if (response.ok && isJSON) return content;
+  if (response.ok) throw refusal(() => t('unreachable')); // cut short, before it said what it is
   throw refusal(() => problem(content, response.status), { field: content.field, told: content.told });
 }

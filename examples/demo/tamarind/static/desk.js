@@ -55,7 +55,8 @@ export class Desk {
         break;
       case 'system.maintenance':
         upsert(s.maintenance, data);
-        s.maintenance = s.maintenance.filter((m) => m.state === 'announced' || m.state === 'started');
+        s.maintenance = s.maintenance.filter((m) => m.state === 'announced' || m.state === 'started')
+          .sort((a, b) => Date.parse(a.starts_at) - Date.parse(b.starts_at));
         break;
       case 'support.requested':
         this.#helped.add(data.person);

@@ -29,7 +29,7 @@ export function showDetails({ event, delay, replayed }) {
     sql,
     el('h3', { id: 'details-payload' }, t('d.payload')),
     el('pre', { tabindex: 0, role: 'region', 'aria-labelledby': 'details-payload' }, JSON.stringify(event.data, null, 2)),
-    el('button', { type: 'button', class: 'primary', 'data-testid': 'close', onclick: () => dialog.close() }, t('close')));
+    el('div', { class: 'foot' }, el('button', { type: 'button', class: 'primary', 'data-testid': 'close', onclick: () => dialog.close() }, t('close'))));
   document.body.append(dialog);
   dialog.showModal();
 }

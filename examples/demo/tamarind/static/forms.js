@@ -34,6 +34,7 @@ export function wrong(form, say, field) {
   if (!input) return;
   input.setAttribute('aria-invalid', 'true');
   input.focus();
+  form.querySelector('.wrong').scrollIntoView({ block: 'nearest' });
 }
 
 // relabel says again what is wrong by the forms of a desk, in the language of now.

@@ -37,7 +37,7 @@ const panels = {
     list(id, 'locked', 'locked-accounts'),
     list(id, 'decided', 'decided', 'decided-empty'),
     panel(`${id}-announce-panel`, 'announce', form(`${id}-announce`,
-      field('note', 'what-for', { 'data-testid': 'maintenance-note', maxlength: 280, 'data-t-placeholder': 'announce-example' }, 'grow'),
+      field('note', 'announce-what', { 'data-testid': 'maintenance-note', maxlength: 280, 'data-t-placeholder': 'announce-example' }, 'grow'),
       field('starts_in', 'begins-in', { 'data-testid': 'maintenance-starts', type: 'number', min: 5, max: 86400, value: 30 }, 'short'),
       field('lasts', 'lasts', { 'data-testid': 'maintenance-lasts', type: 'number', min: 5, max: 86400, value: 30 }, 'short'),
       el('button', { 'data-testid': 'maintenance-button', 'data-t': 'announce-do' }))),

@@ -13,6 +13,7 @@ import { label, number, t, time } from './words.js';
 
 const rereadEvery = 1000; // ms, at most
 const remembered = 5000; // ids
+const saidAfter = 3000; // ms without a stream
 
 // Pane is one person's desk, with a stream of its own.
 export class Pane {
@@ -29,6 +30,7 @@ export class Pane {
   #cutAt = null;
   #wasLive = false;
   #awaySince = null; // since when not live, having been
+  #awayTimer = 0;
   #seen = new Set();
   #tries = 0; // to read the state, in a row
   #gaps = 0; // in a row, without getting live
@@ -144,6 +146,11 @@ export class Pane {
     const { status } = this;
     if (status !== 'live' && this.#wasLive) this.#awaySince ??= Date.now();
     if (status === 'live') this.#wasLive = true;
+    // A short break is not worth a line: it would only come and go.
+    const out = !this.#cutAt && ['waiting', 'offline'].includes(status) && this.#awaySince !== null;
+    const late = out && Date.now() - this.#awaySince >= saidAfter;
+    clearTimeout(this.#awayTimer);
+    if (out && !late) this.#awayTimer = setTimeout(() => this.#showStatus(), this.#awaySince + saidAfter - Date.now());
     const pill = this.find('status');
     pill.dataset.status = status;
     pill.dataset.t = status === 'live' && this.#stream.via === 'poll' ? 'status.live-poll' : `status.${status}`;
@@ -151,8 +158,8 @@ export class Pane {
     this.#root.dataset.status = status;
     this.find('network').setAttribute('aria-checked', String(!this.#cutAt));
     const cut = this.find('cut-notice');
-    cut.hidden = !this.#cutAt;
-    if (this.#cutAt) cut.textContent = t('cut', { time: time(this.#cutAt) });
+    cut.hidden = !this.#cutAt && !late;
+    cut.textContent = this.#cutAt ? t('cut', { time: time(this.#cutAt) }) : late ? t('away-notice', { time: time(new Date(this.#awaySince)) }) : '';
     this.#changed(this);
   }
 

@@ -1,4 +1,4 @@
-import { change, known, number, price, t, time } from './words.js';
+import { change, known, number, price, straight, t, time } from './words.js';
 
 // Teller knows the desk's people and goods by name, and says what events mean.
 export class Teller {
@@ -56,7 +56,7 @@ export class Teller {
       case 'system.maintenance':
         return this.maintenance(data);
       default: // one of your own
-        return typeof data.text === 'string' ? `${type}: “${data.text}”` : type;
+        return straight(typeof data.text === 'string' ? `${type}: “${data.text}”` : type);
     }
   }
 

@@ -33,7 +33,7 @@ function makeFormats() {
     plural: new Intl.PluralRules(tag),
     money: new Intl.NumberFormat(tag, { style: 'currency', currency: 'EUR' }),
     clock: new Intl.DateTimeFormat(tag, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' }),
-    moment: new Intl.DateTimeFormat(tag, { dateStyle: 'medium', timeStyle: 'medium', hourCycle: 'h23' }),
+    moment: new Intl.DateTimeFormat(tag, { year: 'numeric', month: 'short', day: 'numeric', hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23', timeZoneName: 'short' }),
   };
 }
 
@@ -42,8 +42,11 @@ const own = (name) => (Object.hasOwn(strings[language], name) ? strings[language
 // known is a text with its values, or null for what there are no words for.
 export function known(name, values = {}) {
   const text = (values.n !== undefined && own(`${name}.${formats.plural.select(Number(values.n))}`)) || own(name);
-  return text?.replace(/\{(\w+)\}/g, (all, value) => (Object.hasOwn(values, value) ? values[value] : all)) ?? null;
+  return text?.replace(/\{(\w+)\}/g, (all, value) => (Object.hasOwn(values, value) ? straight(values[value]) : all)) ?? null;
 }
+
+// straight is a value without the characters that turn the direction of the words about it.
+export const straight = (value) => String(value).replace(/[\u202A-\u202E\u2066-\u2069]/g, '');
 
 export const t = (name, values) => known(name, values) ?? name;
 
