@@ -35,7 +35,7 @@ export async function redact(page, event, shown) {
 export async function erase(page, event, done) {
   const pattern = !event && ['pattern', t('pattern'), { required: true, maxlength: 255, placeholder: 'user/42/**' }, t('pattern_hint')];
   const erased = await form({
-    ...common(page), title: event ? t('erase_title', { id: event.id }) : t('erase_topics'), text: t('erase_text'), yes: t('erase_yes'), no: t('keep'), bad: true,
+    ...common(page), title: event ? t('erase_title', { id: event.id }) : t('erase_topics'), text: t(event ? 'erase_text' : 'erase_topics_text'), yes: t('erase_yes'), no: t(event ? 'keep' : 'keep_all'), bad: true,
     fields: [pattern, ['reason', t('reason'), { required: true, maxlength: 1000 }, t('reason_hint')]].filter(Boolean),
     act: (given) => call('POST', 'erasures', { body: event ? { id: event.id, ...given } : given }),
   });

@@ -36,6 +36,10 @@ export function catalogue(main, page) {
   // edit opens the form for an entry, or for a new one.
   const edit = (entry) => {
     const problem = el('p', { class: 'problem', role: 'alert' });
+    const complain = (text) => {
+      problem.textContent = text;
+      problem.scrollIntoView({ block: 'nearest' });
+    };
     const field = (name, input, hint) => el('label', { class: `field-${name}` }, t(name), input, hint && el('span', { class: 'hint' }, hint));
     const value = (name) => entry?.[name] ?? '';
     const schema = entry?.payload_schema == null ? '' : JSON.stringify(entry.payload_schema, null, 2);
@@ -51,7 +55,7 @@ export function catalogue(main, page) {
       try {
         given.payload_schema = given.payload_schema.trim() ? JSON.parse(given.payload_schema) : null;
       } catch (err) {
-        problem.textContent = t('schema_bad', { detail: err.message });
+        complain(t('schema_bad', { detail: err.message }));
         return;
       }
       const saved = { ...given, type: entry?.type ?? given.type, code: given.code || null, ...(entry && { updated_at: entry.updated_at }) };
@@ -60,7 +64,7 @@ export function catalogue(main, page) {
         else await call('POST', 'catalogue', { body: saved });
       } catch (err) {
         if (err.status === undefined) throw err;
-        problem.textContent = explained(err);
+        complain(explained(err));
         return;
       }
       dialog.close();

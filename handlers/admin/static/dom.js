@@ -116,6 +116,7 @@ export function form({ title, text, fields, yes, no, bad, act, problem, signal }
       } catch (err) {
         if (err.status === undefined) throw err;
         wrong.textContent = problem(err);
+        wrong.scrollIntoView({ block: 'nearest' });
       } finally {
         button.disabled = false;
       }

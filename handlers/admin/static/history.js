@@ -135,6 +135,12 @@ export function history(main, page, query) {
   page.signal.addEventListener('abort', () => { if (kept) kept.scroll = scrollY; });
   page.every(2000, async (signal) => {
     if (begun && !follow.checked) return;
+    const bad = ['from', 'until'].find((name) => asked[name] && moment(asked[name]) === null);
+    if (bad) {
+      problem.textContent = t('time_bad', { text: asked[bad] });
+      results.hidden = sql.whole.hidden = begun = true;
+      return;
+    }
     try {
       await refresh(signal);
       begun = true;

@@ -37,7 +37,7 @@ export function trends(main, page, query) {
     if (buckets === 1 && !asked.from) points.unshift({ at: at(-1), events: 0 });
     chart.show(points);
     note.classList.remove('loading');
-    series.hidden = buckets === 0;
+    series.hidden = chart.whole.hidden = buckets === 0;
     note.replaceChildren(...(buckets ? [t('trend_bucket', { age: age(trend.bucket_s) }), when(trend.from, t('trend_from', { at: clock(trend.from, false) })), trend.exact ? '' : t('trend_sample')] : [t('none_found')]));
     sync(list, trend.series, (one) => one.name || '*', (one) =>
       el('li', {},
