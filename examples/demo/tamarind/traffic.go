@@ -148,10 +148,12 @@ func (b *Business) somethingHappens(ctx context.Context) error {
 	return err
 }
 
+// someoneSignsInOrOut leaves out the three people of the page: its reader would be told that
+// they have signed out themselves.
 func (b *Business) someoneSignsInOrOut(ctx context.Context) error {
 	var name, pin string
 	var signedIn bool
-	const someoneSQL = `SELECT name, pin, signed_in_at IS NOT NULL FROM demo_person ORDER BY random() LIMIT 1`
+	const someoneSQL = `SELECT name, pin, signed_in_at IS NOT NULL FROM demo_person WHERE name IN ('bo', 'cleo') ORDER BY random() LIMIT 1`
 	if err := b.pool.QueryRow(ctx, someoneSQL).Scan(&name, &pin, &signedIn); err != nil {
 		return fmt.Errorf("pick a person: %w", err)
 	}

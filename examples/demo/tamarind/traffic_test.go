@@ -2,6 +2,7 @@ package tamarind
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -27,6 +28,26 @@ func TestTraffic_DoesPlausibleThingsUntilItsEnd(t *testing.T) {
 	cancel()
 	if err := <-ended; err != nil {
 		t.Errorf("ended with %v", err)
+	}
+}
+
+func TestTraffic_SignsNobodyOfThePageInOrOut(t *testing.T) {
+	d := newBusiness(t)
+	for range 20 {
+		var refused *Problem
+		if err := d.someoneSignsInOrOut(t.Context()); err != nil && !errors.As(err, &refused) {
+			t.Fatal(err)
+		}
+	}
+	var others, ofThePage int
+	const signedSQL = `
+		SELECT count(*) FILTER (WHERE topic IN ('user/bo', 'user/cleo')), count(*) FILTER (WHERE topic IN ('user/ada', 'user/rita', 'user/tom'))
+		FROM outcrier.event`
+	if err := d.pool.QueryRow(t.Context(), signedSQL).Scan(&others, &ofThePage); err != nil {
+		t.Fatal(err)
+	}
+	if others == 0 || ofThePage > 0 {
+		t.Errorf("%d events of Bo and Cleo, %d of the people of the page", others, ofThePage)
 	}
 }
 
