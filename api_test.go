@@ -15,7 +15,7 @@ import (
 )
 
 // public are the packages that programs outside this module may import.
-var public = []string{".", "auth", "auth/login", "client", "handlers", "migrations", "outbox", "outbox/admin", "outbox/audit", "outbox/catalogue", "outbox/jsonschema", "outbox/opentelemetry", "outbox/outboxtest", "outbox/position", "outbox/upkeep", "sse", "sse/hub", "sse/ssetest", "sse/wire"}
+var public = []string{".", "auth", "auth/login", "client", "handlers", "migrations", "outbox", "outbox/admin", "outbox/audit", "outbox/catalogue", "outbox/jsonschema", "outbox/opentelemetry", "outbox/outboxtest", "outbox/position", "outbox/replay", "outbox/tail", "outbox/upkeep", "sse", "sse/hub", "sse/ssetest", "sse/wire"}
 
 const module = "github.com/outcrier/outcrier"
 

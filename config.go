@@ -19,6 +19,7 @@ import (
 	"github.com/outcrier/outcrier/auth/login"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
@@ -112,8 +113,8 @@ type Config struct {
 	// time, a week at least. By default they are kept for as long as the oldest event.
 	AuditRetention time.Duration
 
-	// Wake is how the tail learns of commits while it is idle. outbox.WakeNotify by default.
-	Wake outbox.Wake
+	// Wake is how the tail learns of commits while it is idle. tail.WakeNotify by default.
+	Wake tail.Wake
 	// BatchInterval is the time between two reads of the tail while many events flow. 10 ms
 	// by default.
 	BatchInterval time.Duration
@@ -280,7 +281,7 @@ func (c Config) settings() map[string]string {
 		rules[i] = fmt.Sprintf("%s=%s", rule.Pattern, days(rule.Keep))
 	}
 	return map[string]string{
-		"retention": retention, "retain": strings.Join(rules, " "), "audit": onOff[c.Audit], "wake": string(cmp.Or(c.Wake, outbox.WakeNotify)), "gzip": onOff[c.Gzip],
+		"retention": retention, "retain": strings.Join(rules, " "), "audit": onOff[c.Audit], "wake": string(cmp.Or(c.Wake, tail.WakeNotify)), "gzip": onOff[c.Gzip],
 		"turn": c.BatchInterval.String(), "idle-turn": c.PollInterval.String(), "ring": fmt.Sprint(c.ReplayBuffer), "pool": fmt.Sprint(c.Connections),
 		"heartbeat": c.Heartbeat.String(), "stall": c.Stall.String(), "retry": c.Retry.String(), "drain": c.DrainTime.String(), "max-streams": fmt.Sprint(c.MaxStreams),
 	}

@@ -2,7 +2,7 @@
 // program's own server: a Node is what "outcrier serve" runs.
 //
 //	                ┌───────────────────────── Node.Run ─────────────────────────┐
-//	INSERT INTO     │ outbox.Tail ─→ hub.Hub ─→ sse.Streamer ─→ streams          │
+//	INSERT INTO     │ tail.Tail ─→ hub.Hub ─→ sse.Streamer ─→ streams            │
 //	outbox … ─→ Postgres                            ↑                            │
 //	                │ upkeep.Schedule, Retention,   │                            │
 //	                │ audit.Recorder, revocations   │                            │
@@ -42,6 +42,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/catalogue"
 	_ "github.com/outcrier/outcrier/outbox/jsonschema" // POST /events and the catalogue hold payloads to schemas
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/outbox/upkeep"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/hub"
@@ -53,7 +55,7 @@ type Node struct {
 	config   Config
 	pool     *pgxpool.Pool
 	hub      *hub.Hub
-	tail     *outbox.Tail
+	tail     *tail.Tail
 	streamer *sse.Streamer
 	audit    *audit.Recorder // nil without
 	revoked  *revocations
@@ -131,13 +133,13 @@ func newPool(url string, connections int) (*pgxpool.Pool, error) {
 // wire puts the parts together, in the order in which an event travels.
 func (n *Node) wire() {
 	c, traced := n.config, tracing.New(n.config.TracerProvider)
-	n.tail = &outbox.Tail{
+	n.tail = &tail.Tail{
 		URL: c.DirectURL, Schema: c.Schema, Wake: c.Wake, Turn: c.BatchInterval, IdleTurn: c.PollInterval, Log: c.Logger,
 		// After a failover the pool's connections may lead to the old primary, which need
 		// not have the events that the tail has read.
 		Connected: n.pool.Reset,
 	}
-	reader := outbox.Reader{Pool: n.pool, Schema: c.Schema, Apart: n.tail.Recheck, Times: outbox.NewTimes()}
+	reader := replay.Reader{Pool: n.pool, Schema: c.Schema, Apart: n.tail.Recheck, Times: replay.NewTimes()}
 	// The pool's connections: half for replays at most, a quarter to find where streams begin,
 	// and the rest is always left to appends and to the node's own work.
 	connections := int(n.pool.Config().MaxConns)
@@ -261,7 +263,7 @@ func (n *Node) Metrics() http.Handler { return n.metrics }
 func (n *Node) Name() string { return n.config.Name }
 
 // Status returns the state of the tail.
-func (n *Node) Status() outbox.Status { return n.tail.Status() }
+func (n *Node) Status() tail.Status { return n.tail.Status() }
 
 // Position returns the position of the newest event that streams have received.
 func (n *Node) Position() position.Position { return n.hub.Position() }

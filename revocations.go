@@ -12,6 +12,7 @@ import (
 	"github.com/outcrier/outcrier/internal/outage"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 )
 
 // revocations keeps what the node knows of withdrawn tokens. The tail says when there is
@@ -32,8 +33,8 @@ func (r *revocations) change() {
 }
 
 // deliver and start go around the tail's own.
-func (r *revocations) deliver(next func(outbox.Read)) func(outbox.Read) {
-	return func(read outbox.Read) {
+func (r *revocations) deliver(next func(tail.Read)) func(tail.Read) {
+	return func(read tail.Read) {
 		if read.Revoked {
 			r.change()
 		}

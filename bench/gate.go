@@ -5,8 +5,8 @@ import (
 	"log/slog"
 	"sync"
 
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 )
 
 // gate is a tail that stops at each part of a read that has events of a topic, until
@@ -25,14 +25,14 @@ func (b *bench) newGate(ctx context.Context, topic string) (*gate, error) {
 	g := &gate{topic: topic, parts: make(chan int), open: make(chan struct{}), ended: make(chan struct{})}
 	started := make(chan struct{})
 	start := sync.OnceFunc(func() { close(started) })
-	tail := &outbox.Tail{
+	follower := &tail.Tail{
 		URL: b.target.database, Log: slog.New(slog.DiscardHandler),
 		Start:   func(position.Position) { start() },
-		Deliver: func(r outbox.Read) { g.deliver(ctx, r) },
+		Deliver: func(r tail.Read) { g.deliver(ctx, r) },
 	}
 	go func() {
 		defer close(g.ended)
-		_ = tail.Run(ctx) // the cause of ctx
+		_ = follower.Run(ctx) // the cause of ctx
 	}()
 	select {
 	case <-started:
@@ -44,7 +44,7 @@ func (b *bench) newGate(ctx context.Context, topic string) (*gate, error) {
 }
 
 // deliver is the tail's.
-func (g *gate) deliver(ctx context.Context, r outbox.Read) {
+func (g *gate) deliver(ctx context.Context, r tail.Read) {
 	n := 0
 	for i := range r.Events {
 		if r.Events[i].Topic == g.topic {

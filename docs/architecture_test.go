@@ -68,13 +68,13 @@ func TestArchitecture_NamesWhatThereIs(t *testing.T) {
 			continue
 		}
 		switch parts[1] {
-		case "outbox", "position", "upkeep", "sse", "hub", "wire", "auth", "migrations":
+		case "outbox", "position", "replay", "tail", "upkeep", "sse", "hub", "wire", "auth", "migrations":
 			found++
 			folder := parts[1]
 			switch folder {
 			case "hub", "wire":
 				folder = "sse/" + folder
-			case "position", "upkeep":
+			case "position", "replay", "tail", "upkeep":
 				folder = "outbox/" + folder
 			}
 			if !names(t, folder)[parts[2][1:]] {

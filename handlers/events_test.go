@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/handlers"
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/ssetest"
@@ -123,7 +123,7 @@ func TestEvents_UnknownRoutesAndMethods(t *testing.T) {
 func TestHome_HasEveryOtherPathAndNoOtherMethod(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	server := httptest.NewServer(handlers.New(handlers.Config{
-		Streamer: sse.NewStreamer(hub.New(&hub.Buffer{}), log), TailStatus: new(outbox.Tail).Status, Log: log, Access: handlers.Access{Open: true},
+		Streamer: sse.NewStreamer(hub.New(&hub.Buffer{}), log), TailStatus: new(tail.Tail).Status, Log: log, Access: handlers.Access{Open: true},
 		Home: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
 	}))
 	defer server.Close()

@@ -20,6 +20,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/admin"
 	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/catalogue"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -32,7 +33,7 @@ type Config struct {
 	// Catalogue lists the types of events; nil for none.
 	Catalogue func(ctx context.Context) ([]catalogue.EventType, error)
 	// TailStatus is the state of the tail.
-	TailStatus func() outbox.Status
+	TailStatus func() tail.Status
 	// Database, when not nil, returns why there is no connection for replays and appends,
 	// or nil if there is one.
 	Database func(ctx context.Context) error

@@ -26,6 +26,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/catalogue"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/hub"
 )
@@ -37,7 +39,7 @@ type node struct {
 	url, database string
 	pool          *pgxpool.Pool
 	streamer      *sse.Streamer
-	tail          *outbox.Tail
+	tail          *tail.Tail
 	// access lets everyone in, by default.
 	access handlers.Access
 	audit  *audit.Recorder
@@ -62,8 +64,8 @@ func newNode(t *testing.T, change func(*node)) *node {
 	n := &node{database: outboxtest.URL(t), start: (*httptest.Server).Start, access: handlers.Access{Open: true}}
 	n.pool = outboxtest.Pool(t, n.database)
 	n.log = slog.New(slog.NewTextHandler(io.Discard, nil))
-	h := hub.New(&hub.Buffer{Past: outbox.Reader{Pool: n.pool}})
-	n.tail = &outbox.Tail{URL: n.database, Start: h.Start, Deliver: h.Deliver, Keys: h.Keys}
+	h := hub.New(&hub.Buffer{Past: replay.Reader{Pool: n.pool}})
+	n.tail = &tail.Tail{URL: n.database, Start: h.Start, Deliver: h.Deliver, Keys: h.Keys}
 	n.streamer = sse.NewStreamer(h, nil)
 	if change != nil {
 		change(n)

@@ -6,6 +6,7 @@ import (
 	"github.com/labstack/echo/v4"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/tail"
 )
 
 // healthz is GET /healthz: an answer means that the process is alive.
@@ -62,15 +63,15 @@ func (h *handlers) readyz(c echo.Context) error {
 		}
 		ready := Ready{Ready: true, WakeUp: "poll"}
 		switch status.Listen {
-		case outbox.ListenWorks:
+		case tail.ListenWorks:
 			ready.WakeUp = "notify"
-		case outbox.ListenTesting:
+		case tail.ListenTesting:
 			ready.WakeUp = "testing"
-		case outbox.ListenUnheard:
+		case tail.ListenUnheard:
 			ready.Note = "LISTEN is not heard, so the tail polls every 100 ms: through a transaction pooler it needs a direct connection (--direct-url)"
-		case outbox.ListenQueueFull:
+		case tail.ListenQueueFull:
 			ready.Note = "writers don't notify, so the tail polls every 100 ms: the notification queue of Postgres is more than half full, since a session that listens stays in a transaction"
-		case outbox.ListenOff:
+		case tail.ListenOff:
 		}
 		return c.JSON(http.StatusOK, ready)
 	}

@@ -10,7 +10,7 @@ import (
 
 	script "github.com/outcrier/outcrier/client"
 	"github.com/outcrier/outcrier/handlers"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/hub"
 )
@@ -74,7 +74,7 @@ func TestModule_LoadsWhatIsServed(t *testing.T) {
 func TestModule_LeavesOtherPathsToHome(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	server := httptest.NewServer(handlers.New(handlers.Config{
-		Streamer: sse.NewStreamer(hub.New(&hub.Buffer{}), log), TailStatus: new(outbox.Tail).Status, Log: log, Access: handlers.Access{Open: true},
+		Streamer: sse.NewStreamer(hub.New(&hub.Buffer{}), log), TailStatus: new(tail.Tail).Status, Log: log, Access: handlers.Access{Open: true},
 		Home: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }),
 	}))
 	defer server.Close()

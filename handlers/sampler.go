@@ -6,15 +6,15 @@ import (
 	"sync"
 	"time"
 
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/audit"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse"
 )
 
 // Sampler keeps samples of a node's last minutes, and returns its state for the admin page.
 type Sampler struct {
 	Streamer   *sse.Streamer
-	TailStatus func() outbox.Status
+	TailStatus func() tail.Status
 	// Version and Settings are shown as they are.
 	Version  string
 	Settings map[string]string
@@ -44,16 +44,16 @@ func (p *Sampler) Run(ctx context.Context) error {
 			return context.Cause(ctx)
 		case <-next.C:
 		}
-		now, tail := time.Now(), p.TailStatus()
-		if tail.Following {
+		now, status := time.Now(), p.TailStatus()
+		if status.Following {
 			following = now
 		}
-		rate := float64(tail.Events-before) / now.Sub(at).Seconds()
+		rate := float64(status.Events-before) / now.Sub(at).Seconds()
 		p.add(audit.Sample{
 			At: now.UTC().Round(sampleEvery), Events: math.Round(rate*100) / 100,
 			Streams: p.Streamer.Open(), Lag: math.Round(now.Sub(following).Seconds()*100) / 100,
 		})
-		at, before = now, tail.Events
+		at, before = now, status.Events
 	}
 }
 

@@ -12,9 +12,9 @@ import (
 
 	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
@@ -28,14 +28,14 @@ func TestUp_NodesAndWritersGoOn(t *testing.T) {
 	var given []int64
 	starts, ready := 0, make(chan struct{})
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	tail := &outbox.Tail{
+	follower := &tail.Tail{
 		URL: address, Log: log,
 		Start: func(position.Position) {
 			if starts++; starts == 1 {
 				close(ready)
 			}
 		},
-		Deliver: func(r outbox.Read) {
+		Deliver: func(r tail.Read) {
 			mu.Lock()
 			defer mu.Unlock()
 			for i := range r.Events {
@@ -44,7 +44,7 @@ func TestUp_NodesAndWritersGoOn(t *testing.T) {
 		},
 	}
 	var node, writers sync.WaitGroup
-	for _, part := range []func(context.Context) error{tail.Run, upkeep.Schedule{Pool: outboxtest.Pool(t, address), Log: log}.Run} {
+	for _, part := range []func(context.Context) error{follower.Run, upkeep.Schedule{Pool: outboxtest.Pool(t, address), Log: log}.Run} {
 		node.Go(func() {
 			if err := part(ctx); !errors.Is(err, over) {
 				t.Errorf("a part of the node ended by %v", err)

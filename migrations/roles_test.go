@@ -22,6 +22,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
@@ -483,25 +485,25 @@ func TestRoles_ServerServes(t *testing.T) {
 	var group sync.WaitGroup
 	t.Cleanup(func() { cancel(); group.Wait() })
 	started, topics := make(chan position.Position, 10), make(chan string, 100)
-	tail := &outbox.Tail{
+	follower := &tail.Tail{
 		URL: g.server, Log: log, IdleTurn: 30 * time.Second, Keys: new(position.Keys),
 		Start: func(p position.Position) { started <- p },
-		Deliver: func(r outbox.Read) {
+		Deliver: func(r tail.Read) {
 			for _, e := range r.Events {
 				topics <- e.Topic
 			}
 		},
 	}
-	group.Go(func() { _ = tail.Run(ctx) })
+	group.Go(func() { _ = follower.Run(ctx) })
 	group.Go(func() { _ = upkeep.Schedule{Pool: pool, Log: log}.Run(ctx) })
-	recorder := &audit.Recorder{Pool: pool, Keys: tail.Keys, Node: "n", Log: log}
+	recorder := &audit.Recorder{Pool: pool, Keys: follower.Keys, Node: "n", Log: log}
 	group.Go(func() { _ = recorder.Run(ctx) })
 	start := within(t, started)
 	awaitListen := func() {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !tail.Status().Listening; {
+		for deadline := time.Now().Add(10 * time.Second); !follower.Status().Listening; {
 			if time.Now().After(deadline) {
-				t.Fatalf("%+v", tail.Status())
+				t.Fatalf("%+v", follower.Status())
 			}
 			time.Sleep(10 * time.Millisecond)
 		}
@@ -555,7 +557,7 @@ func TestRoles_ServerServes(t *testing.T) {
 		t.Errorf("the tail got %s", got)
 	}
 
-	reader := outbox.Reader{Pool: pool}
+	reader := replay.Reader{Pool: pool}
 	earliest, err := reader.Earliest(t.Context(), position.Position{})
 	if err != nil {
 		t.Fatal(err)
@@ -566,12 +568,12 @@ func TestRoles_ServerServes(t *testing.T) {
 	if _, gap, err := reader.Verify(t.Context(), start, outbox.Filter{}, position.Position{}); gap != nil || err != nil {
 		t.Errorf("%+v, %v", gap, err)
 	}
-	now, err := tail.Keys.Open(ask[string](t, connect(t, g.server), `SELECT outcrier.position()`))
+	now, err := follower.Keys.Open(ask[string](t, connect(t, g.server), `SELECT outcrier.position()`))
 	if err != nil {
 		t.Fatal(err)
 	}
 	var replayed []string
-	for _, leg := range outbox.Ranges(earliest, now) {
+	for _, leg := range replay.Ranges(earliest, now) {
 		page, err := reader.Replay(t.Context(), leg, outbox.Filter{Topics: []outbox.Pattern{"**"}}, 100, 0)
 		if err != nil {
 			t.Fatal(err)

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
@@ -176,7 +177,7 @@ func TestAppend_KeyOfARolledBackAppendIsFree(t *testing.T) {
 		}
 		done <- ids
 	}()
-	eventually(t, func() bool {
+	testkit.Eventually(t, "the second waits for the first", func() bool {
 		return sqltest.Ask1[bool](t, pool, `SELECT cardinality(pg_blocking_pids($1)) > 0`, pid)
 	})
 	if err := first.Rollback(t.Context()); err != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
@@ -202,7 +203,7 @@ func TestPool_ReadsChangedCertificates(t *testing.T) {
 		t.Errorf("the cause is %q", why)
 	}
 	install(two, "three")
-	eventually(t, func() bool { return outbox.PoolFault(t.Context(), pool) == nil })
+	testkit.Eventually(t, "the pool connects with the new certificate", func() bool { return outbox.PoolFault(t.Context(), pool) == nil })
 	if err := asks(); err != nil || server.newest() != "three" {
 		t.Fatalf("with a key again: %v, as %q", err, server.newest())
 	}

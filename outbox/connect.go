@@ -59,7 +59,7 @@ func PoolConfig(url string) (*pgxpool.Config, error) {
 	state := &poolState{way: way}
 	config.ConnConfig.Tracer = state
 	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		conn.PgConn().CustomData()[madeKey] = time.Now()
+		database.SetMade(conn, time.Now())
 		err := adopt(ctx, conn, want)
 		if errors.Is(err, errPooler) {
 			way.forget()

@@ -1,5 +1,6 @@
 // Package outbox is the durable half of Outcrier: it appends events in the caller's
-// transaction, follows commits, and replays the events that a reader has missed.
+// transaction. The packages beneath it follow commits, and replay the events that a reader has
+// missed.
 //
 // # Concepts
 //
@@ -10,9 +11,10 @@
 //
 // An application that appends needs Append, the types above and [Refused], which explains why
 // an event was not stored; the rest is for nodes. The package needs no module but pgx.
-// Beneath it are outbox/audit, the record of streams and of admins; outbox/admin, for people
-// who run an outbox; outbox/catalogue, the types of events; and outbox/upkeep, which drops
-// what is past and moves what is due.
+// Beneath it, for nodes, are outbox/tail and outbox/replay, of which below; outbox/audit, the
+// record of streams and of admins; outbox/admin, for people who run an outbox;
+// outbox/catalogue, the types of events; and outbox/upkeep, which drops past partitions and
+// moves scheduled events.
 //
 // Package outbox/jsonschema, imported for that alone, holds payloads to the catalogue's
 // schemas, and outbox/opentelemetry has appends take part in traces.
@@ -20,7 +22,7 @@
 // A position (package outbox/position) is what a reader has received: a set of
 // transactions, written short enough for an event stream's id.
 //
-// A [Tail] follows commits. Each [Read] is the difference of two snapshots, so that
+// A tail (package outbox/tail) follows commits. Each read is the difference of two snapshots, so that
 // every event is in exactly one, whatever the order of commits:
 //
 //	            xid 7 ──────insert────────────────commit
@@ -35,8 +37,8 @@
 // Forget. Rows that come from another cluster are settled: they count as committed
 // before all others, in a transaction 3 that is in every set.
 //
-// A [Reader] replays: it verifies a client's position and reads the events that another
-// position holds and the client's does not, in pages. The set of these events is a [Range],
+// A reader of package outbox/replay verifies a client's position and reads the events that another
+// position holds and the client's does not, in pages. The set of these events is a range,
 // and is the same at any node and at any time.
 //
 // # Sessions
@@ -51,7 +53,7 @@
 //
 //   - Within a read and within a range events are in the order of their ids, which is
 //     the order of appends wherever there is one.
-//   - A position that can't be honoured is answered by a [Gap], never by silence.
+//   - A position that can't be honoured is answered by a gap, never by silence.
 //
 // The argument is in docs/guarantees.md, the writers' side in package migrations, the way
 // of an event from function to function in docs/architecture.md. Why snapshots and sets:

@@ -24,8 +24,3 @@ type Event struct {
 	// UTC and microseconds.
 	CreatedAt time.Time
 }
-
-// size is about what the event holds in memory, in bytes.
-func (e *Event) size() int {
-	return len(e.Topic) + len(e.Type) + len(e.Source) + len(e.Payload) + 160
-}

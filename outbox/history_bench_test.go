@@ -127,14 +127,16 @@ func asked(b *testing.B) int {
 // them.
 func remember(b *testing.B, pool *pgxpool.Pool, n int) {
 	b.Helper()
-	pastDays(b, pool, 8)
+	for day := range 8 {
+		sqltest.PastPartition(b, pool, day+1, 0)
+	}
 	const batch = 100_000
 	for first := 1; first <= n; first += batch {
-		forge(b, pool, `INSERT INTO outcrier.event (xid, topic, type, payload, created_at)
+		sqltest.Forge(b, pool, `INSERT INTO outcrier.event (xid, topic, type, payload, created_at)
 			SELECT (3 + n / 20)::text::xid8,
 				CASE WHEN n % 3333 = 7 THEN 'busy' WHEN n % 5 < 3 THEN 'user/' || n % 200000 ELSE 'user/' || n % 200000 || '/orders/' || n % 2000000 END,
 				CASE WHEN n % 100000 = 1 THEN 'test.rare' WHEN n % 10000 = 2 THEN 'test.myriadth' WHEN n % 1000 = 3 THEN 'test.thousandth' ELSE 'user.changed' END,
-				`+payload200+`, now() - interval '7 days' * (1 - n::float8 / $2)
+				`+sqltest.Payload200+`, now() - interval '7 days' * (1 - n::float8 / $2)
 			FROM generate_series($1::int, least($1 + $3 - 1, $2::int)) AS n`, first, n, batch)
 	}
 	sqltest.Exec(b, pool, `INSERT INTO outcrier.stream (run, stream, node, subject, client_address, topics, types, history, from_position, from_set, position, position_set, position_at, events, opened_at, closed_at, end_reason)

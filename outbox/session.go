@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -190,17 +189,6 @@ func refused(differing []setting, reason string) (err error) {
 		}
 	}
 	return err
-}
-
-// madeKey is the key of the time at which a connection was made, in its custom data.
-const madeKey = "outcrier.made"
-
-// madeAt returns when a connection of a pool of PoolConfig was made; now for others.
-func madeAt(conn *pgx.Conn) time.Time {
-	if at, ok := conn.PgConn().CustomData()[madeKey].(time.Time); ok {
-		return at
-	}
-	return time.Now()
 }
 
 // InTransaction calls fn in a transaction of a pool of PoolConfig, and commits it if fn

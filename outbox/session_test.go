@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/admin"
@@ -21,6 +22,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
@@ -39,6 +42,28 @@ func plainPool(t testing.TB, url string) *pgxpool.Pool {
 	return pool
 }
 
+// deliveries are what a tail delivered, from where it started to the position of the last event.
+type deliveries struct {
+	mu              sync.Mutex
+	start, position position.Position
+	events          []outbox.Event
+}
+
+func (d *deliveries) take(r tail.Read) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.events = append(d.events, r.Events...)
+	if n := len(r.Events); n > 0 {
+		d.position = r.At(n - 1)
+	}
+}
+
+func (d *deliveries) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.events)
+}
+
 // work runs a tail, a reader and all the other parts, and compares the results.
 func work(t *testing.T, url string, schema outbox.Schema) {
 	t.Helper()
@@ -52,17 +77,17 @@ func work(t *testing.T, url string, schema outbox.Schema) {
 	}
 	pool := plainPool(t, url)
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	c := &collector{}
-	tail := &outbox.Tail{URL: url, Schema: schema, Log: log, IdleTurn: 100 * time.Millisecond, Deliver: c.take,
-		Start: func(p position.Position) { c.mu.Lock(); defer c.mu.Unlock(); c.starts = append(c.starts, p) }}
+	c := &deliveries{}
+	follower := &tail.Tail{URL: url, Schema: schema, Log: log, IdleTurn: 100 * time.Millisecond, Deliver: c.take,
+		Start: func(p position.Position) { c.mu.Lock(); defer c.mu.Unlock(); c.start = p }}
 	running, stop := context.WithCancel(context.Background())
 	var group sync.WaitGroup
-	group.Go(func() { _ = tail.Run(running) })
+	group.Go(func() { _ = follower.Run(running) })
 	defer group.Wait()
 	defer stop()
-	for !tail.Status().Following {
+	for !follower.Status().Following {
 		if ctx.Err() != nil {
-			t.Fatalf("the tail does not follow: %v", tail.Status().Err)
+			t.Fatalf("the tail does not follow: %v", follower.Status().Err)
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -87,7 +112,7 @@ func work(t *testing.T, url string, schema outbox.Schema) {
 	}
 	scheduling, done := context.WithCancel(ctx)
 	group.Go(func() { _ = upkeep.Schedule{Pool: pool, Schema: schema, Log: log}.Run(scheduling) })
-	for len(c.ids()) < 2 && ctx.Err() == nil {
+	for c.count() < 2 && ctx.Err() == nil {
 		time.Sleep(time.Millisecond)
 	}
 	done()
@@ -99,19 +124,14 @@ func work(t *testing.T, url string, schema outbox.Schema) {
 		}
 	}
 	c.mu.Lock()
-	var events []outbox.Event
-	for _, r := range c.reads {
-		events = append(events, r.Events...)
-	}
-	start := c.starts[0]
+	events, start, w := c.events, c.start, c.position
 	c.mu.Unlock()
 	if len(events) != 2 || events[1].Topic != "später" {
 		t.Fatalf("delivered are %+v", events)
 	}
 	check("the tail", events[0])
 
-	reader := outbox.Reader{Pool: pool, Schema: schema}
-	w := c.positions()[1]
+	reader := replay.Reader{Pool: pool, Schema: schema}
 	_, gap, err := reader.Verify(ctx, start, sqltest.All("**"), w)
 	must("verify", err)
 	if gap != nil {
@@ -119,7 +139,7 @@ func work(t *testing.T, url string, schema outbox.Schema) {
 	}
 	from, err := reader.Earliest(ctx, w)
 	must("earliest", err)
-	page, err := reader.Replay(ctx, outbox.Ranges(from, w)[0], sqltest.All("é/*"), 10, 0)
+	page, err := reader.Replay(ctx, replay.Ranges(from, w)[0], sqltest.All("é/*"), 10, 0)
 	must("replay", err)
 	if len(page.Events) != 1 {
 		t.Fatalf("replayed are %+v", page.Events)
@@ -339,23 +359,23 @@ func TestSession_RowLevelSecurityIsNoEmptyOutbox(t *testing.T) {
 	asServer := url + "&options=-c%20role%3Doutcrier_server"
 	swallowed, _ := pooled(t, asServer, false)
 	for name, url := range map[string]string{"direct": asServer, "through a pooler": swallowed} {
-		tail := &outbox.Tail{URL: url, Log: slog.New(slog.DiscardHandler), Start: func(position.Position) { t.Error("it starts") }, Deliver: func(outbox.Read) {}}
+		follower := &tail.Tail{URL: url, Log: slog.New(slog.DiscardHandler), Start: func(position.Position) { t.Error("it starts") }, Deliver: func(tail.Read) {}}
 		ctx, cancel := context.WithCancel(t.Context())
 		var group sync.WaitGroup
-		group.Go(func() { _ = tail.Run(ctx) })
-		eventually(t, func() bool { return tail.Status().Err != nil })
-		if err := tail.Status().Err; !strings.Contains(fmt.Sprint(err), "row level security is on for table outcrier.event, outcrier.stream") || tail.Status().Following {
+		group.Go(func() { _ = follower.Run(ctx) })
+		testkit.Eventually(t, "the tail says what is wrong", func() bool { return follower.Status().Err != nil })
+		if err := follower.Status().Err; !strings.Contains(fmt.Sprint(err), "row level security is on for table outcrier.event, outcrier.stream") || follower.Status().Following {
 			t.Errorf("%s: %v", name, err)
 		}
 		cancel()
 		group.Wait()
-		reader := outbox.Reader{Pool: plainPool(t, url)}
+		reader := replay.Reader{Pool: plainPool(t, url)}
 		if p, err := reader.Earliest(t.Context(), position.Position{}); err == nil || !strings.Contains(err.Error(), "row-level security") {
 			t.Errorf("%s: the earliest position is %v, %v", name, p, err)
 		}
 	}
 	// For the owner nothing has changed, unless it is forced.
-	if got := sqltest.Replay(t, outbox.Reader{Pool: owner}, sqltest.Earliest(t, outbox.Reader{Pool: owner}), sqltest.Here(t, owner), sqltest.All("**"), 10); !slices.Equal(got, ids) {
+	if got := sqltest.Replay(t, replay.Reader{Pool: owner}, sqltest.Earliest(t, replay.Reader{Pool: owner}), sqltest.Here(t, owner), sqltest.All("**"), 10); !slices.Equal(got, ids) {
 		t.Errorf("the owner has %v, want %v", got, ids)
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
@@ -93,7 +94,7 @@ func TestPool_ReadsAChangedPassword(t *testing.T) {
 				t.Fatal(err, outbox.PoolFault(t.Context(), pool))
 			}
 			change("two")
-			eventually(t, func() bool { return asks() != nil && outbox.PoolFault(t.Context(), pool) != nil })
+			testkit.Eventually(t, "the password of before is refused", func() bool { return asks() != nil && outbox.PoolFault(t.Context(), pool) != nil })
 			if why, _ := outbox.Explain(outbox.PoolFault(t.Context(), pool)); !strings.Contains(why, "refuses the role or its password") {
 				t.Errorf("the cause is %q", why)
 			}
@@ -103,7 +104,7 @@ func TestPool_ReadsAChangedPassword(t *testing.T) {
 			set("two")
 			// Nothing uses the pool, because the node is not ready: it finds out when
 			// its state is read.
-			eventually(t, func() bool { return outbox.PoolFault(t.Context(), pool) == nil })
+			testkit.Eventually(t, "the pool connects with the new password", func() bool { return outbox.PoolFault(t.Context(), pool) == nil })
 			if err := asks(); err != nil {
 				t.Error(err)
 			}
@@ -115,12 +116,12 @@ func TestPool_ReadsAChangedPassword(t *testing.T) {
 			if from == "the file of the URL" {
 				change("three") // which ends the session
 				write(t, file, "")
-				eventually(t, func() bool { return asks() != nil && outbox.PoolFault(t.Context(), pool) != nil })
+				testkit.Eventually(t, "an empty file is a fault", func() bool { return asks() != nil && outbox.PoolFault(t.Context(), pool) != nil })
 				if fault := outbox.PoolFault(t.Context(), pool); fault == nil || !strings.Contains(fault.Error(), "is empty") || strings.Contains(fault.Error(), "two") {
 					t.Errorf("the fault is %v", fault)
 				}
 				set("three")
-				eventually(t, func() bool { return asks() == nil && outbox.PoolFault(t.Context(), pool) == nil })
+				testkit.Eventually(t, "the pool connects with the third password", func() bool { return asks() == nil && outbox.PoolFault(t.Context(), pool) == nil })
 			}
 		})
 	}

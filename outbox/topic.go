@@ -153,18 +153,6 @@ func (p Pattern) following(prefix string) (n int, rest, ok bool) {
 	return n, false, !haveMore
 }
 
-// like returns a pattern of LIKE that matches all topics of p, and some others: its "*"
-// also matches several segments, and "user/42/**" also topics that only begin with user/42.
-// It costs a tenth of an exact regular expression.
-func (p Pattern) like() string {
-	if stem, rest := strings.CutSuffix(string(p), "/**"); rest {
-		return likeReplacer.Replace(stem) + "%"
-	}
-	return likeReplacer.Replace(string(p))
-}
-
-var likeReplacer = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`, `*`, `%`)
-
 // Bounds returns a range of topics, in the order of bytes, that has all topics of the
 // pattern: from low on and below high. A pattern that begins with "*" has none.
 func (p Pattern) Bounds() (low, high string, bounded bool) {

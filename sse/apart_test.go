@@ -9,6 +9,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 )
 
 // forked is a database that has lost the commits 4 and 5 to a failover, while the
@@ -42,7 +43,7 @@ func (s *server) failOver(now position.Position) {
 	to.EventID = 7
 	late := outbox.Event{ID: 7, XID: 4, Topic: "a", Type: "test.added", Source: "/", Payload: []byte("{}"), CreatedAt: epoch}
 	s.past.set(func() { s.past.events = append(s.past.events, late) })
-	s.Hub.Deliver(outbox.Read{From: s.at, To: to, Events: []outbox.Event{late}, First: true, Last: true})
+	s.Hub.Deliver(tail.Read{From: s.at, To: to, Events: []outbox.Event{late}, First: true, Last: true})
 	s.at = to
 }
 
@@ -73,7 +74,7 @@ func TestStream_WaitsForATailThatIsElsewhere(t *testing.T) {
 				if !slices.Equal(ids(got), test.want) {
 					t.Errorf("given are %v, want %v", ids(got), test.want)
 				}
-				if n := s.Stats().Gaps[string(outbox.OtherHistory)]; n > 0 {
+				if n := s.Stats().Gaps[string(position.OtherHistory)]; n > 0 {
 					t.Errorf("told of a gap: %+v", got)
 				}
 			})
@@ -100,9 +101,9 @@ func TestStream_WaitsForADatabaseThatIsElsewhere(t *testing.T) {
 		}
 		s.past.set(func() {
 			s.past.apart = nil
-			s.past.gap = func(p position.Position) *outbox.Gap {
+			s.past.gap = func(p position.Position) *position.Gap {
 				if p.Anchor == lost.Anchor {
-					return &outbox.Gap{Reason: outbox.OtherHistory}
+					return &position.Gap{Reason: position.OtherHistory}
 				}
 				return nil
 			}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -53,7 +55,7 @@ func (s *server) erase(redact bool) (marker []outbox.Event) {
 // tailErasure delivers a read that has seen an erasure.
 func (s *server) tailErasure(events ...outbox.Event) {
 	to := after(events[len(events)-1])
-	s.Hub.Deliver(outbox.Read{From: s.at, To: to, Events: events, First: true, Last: true, Forget: true})
+	s.Hub.Deliver(tail.Read{From: s.at, To: to, Events: events, First: true, Last: true, Forget: true})
 	s.at = to
 }
 
@@ -197,7 +199,7 @@ func TestErase_FailsUnlessPagesReadBeforeAreDiscarded(t *testing.T) {
 			s.tail(s.storeSecret("a", events)...)
 			var pages atomic.Int64
 			s.past.set(func() {
-				s.past.replay = func(outbox.Range) error {
+				s.past.replay = func(replay.Range) error {
 					if pages.Add(1) == 3 { // a large one, with the next read ahead
 						go func() {
 							time.Sleep(time.Second)
@@ -300,7 +302,7 @@ type late struct {
 	takes func() time.Duration
 }
 
-func (p late) Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p late) Replay(ctx context.Context, stretch replay.Range, filter outbox.Filter, limit, bytes int) (replay.Page, error) {
 	page, err := p.Past.Replay(ctx, stretch, filter, limit, bytes)
 	time.Sleep(p.takes())
 	return page, err
@@ -323,7 +325,7 @@ func TestErase_MarkersGoToNobody(t *testing.T) {
 		events := slices.Concat(s.store("", 2), s.store("a", 1), s.store("", 3))
 		to := after(events[len(events)-1])
 		for i, part := range [][]outbox.Event{events[:1], events[1:2], events[2:3], events[3:5], events[5:], nil} {
-			s.Hub.Deliver(outbox.Read{From: begin, To: to, Events: part, First: i == 0, Last: i == 5, Forget: i == 1})
+			s.Hub.Deliver(tail.Read{From: begin, To: to, Events: part, First: i == 0, Last: i == 5, Forget: i == 1})
 			time.Sleep(s.Heartbeat + time.Second)
 		}
 		s.at = to
@@ -544,7 +546,7 @@ func TestErase_ReplaysGetOnThroughMany(t *testing.T) {
 // sized is a table that takes its time by the size of a page: 64 events in 3 ms.
 type sized struct{ hub.Past }
 
-func (p sized) Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p sized) Replay(ctx context.Context, stretch replay.Range, filter outbox.Filter, limit, bytes int) (replay.Page, error) {
 	page, err := p.Past.Replay(ctx, stretch, filter, limit, bytes)
 	time.Sleep(time.Duration(len(page.Events)) * 3 * time.Millisecond / 64)
 	return page, err

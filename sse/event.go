@@ -6,6 +6,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 )
 
 // Event reads one event by its id, as soon as it is committed, whatever the hub has read.
@@ -21,7 +22,7 @@ func (s *Streamer) Event(ctx context.Context, id int64) (event outbox.Event, bef
 		}
 		all := earliest
 		all.Given = position.Set{Max: math.MaxInt64, Except: []uint64{}}
-		page, erasures, err := s.Hub.Buffer.ReplayTable(ctx, outbox.Range{From: earliest, To: all, After: id - 1}, anyTopic, 1, 0)
+		page, erasures, err := s.Hub.Buffer.ReplayTable(ctx, replay.Range{From: earliest, To: all, After: id - 1}, anyTopic, 1, 0)
 		if err != nil {
 			return event, before, after, false, err
 		}

@@ -13,6 +13,8 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
@@ -37,13 +39,13 @@ func Example() {
 	}
 	defer pool.Close()
 
-	h := hub.New(&hub.Buffer{Past: outbox.Reader{Pool: pool}})
-	tail := &outbox.Tail{URL: url, Connected: pool.Reset, Start: h.Start, Deliver: h.Deliver, Keys: h.Keys}
+	h := hub.New(&hub.Buffer{Past: replay.Reader{Pool: pool}})
+	follower := &tail.Tail{URL: url, Connected: pool.Reset, Start: h.Start, Deliver: h.Deliver, Keys: h.Keys}
 	streamer := sse.NewStreamer(h, nil)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = tail.Run(ctx) // ends with ctx
+		_ = follower.Run(ctx) // ends with ctx
 	}()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		request := sse.Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"greetings"}}, Format: wire.Payload, From: sse.From{Earliest: true}}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -38,7 +39,7 @@ func newFeed(h *hub.Hub) *feed {
 }
 
 func (f *feed) deliver(to position.Position, events []outbox.Event) {
-	f.hub.Deliver(outbox.Read{From: f.at, To: to, Events: events, First: true, Last: true})
+	f.hub.Deliver(tail.Read{From: f.at, To: to, Events: events, First: true, Last: true})
 	f.at = to
 }
 

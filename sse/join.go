@@ -1,8 +1,8 @@
 package sse
 
 import (
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -42,7 +42,7 @@ func (h *join) admit(f *wire.Frame) bool {
 	case h.base.Has(f.Event.XID, f.Event.ID):
 		return false
 	default:
-		stretch := outbox.Range{From: h.base, To: h.base.Join(f.Read.To)}
+		stretch := replay.Range{From: h.base, To: h.base.Join(f.Read.To)}
 		h.at = stretch.At(wire.ResumeID(f.Event.ID, f.Tied))
 	}
 	return true

@@ -12,6 +12,8 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -97,7 +99,7 @@ func (w *world) end(i int, commit bool) {
 }
 
 // read is the whole read of a tail that stands at from.
-func (w *world) read(from position.Position) outbox.Read {
+func (w *world) read(from position.Position) tail.Read {
 	to := from
 	var events []outbox.Event
 	for _, e := range w.committed {
@@ -117,11 +119,11 @@ func (w *world) read(from position.Position) outbox.Read {
 	}
 	slices.Sort(to.Given.Except)
 	slices.SortFunc(events, func(a, b outbox.Event) int { return cmp.Compare(a.ID, b.ID) })
-	return outbox.Read{From: from, To: to, Events: events}
+	return tail.Read{From: from, To: to, Events: events}
 }
 
 // stretch are the events of a stretch, from the replay buffer if it has them, else from the table.
-func (w *world) stretch(buffer *hub.Buffer, stretch outbox.Range) (events []outbox.Event) {
+func (w *world) stretch(buffer *hub.Buffer, stretch replay.Range) (events []outbox.Event) {
 	if page, ok := buffer.Page(nil, stretch, anything, 1<<30, 1<<30, func(*wire.Frame) int { return 1 }); ok && page.Done {
 		for _, f := range page.Frames {
 			events = append(events, *f.Event)
@@ -146,7 +148,7 @@ type follower struct {
 	hub *hub.Hub
 	at  position.Position
 	// parts are the parts of the present read that are still to come.
-	parts []outbox.Read
+	parts []tail.Read
 	// strips is set when its tail leaves out events that reach no reader.
 	strips bool
 	// told are the markers that its tail has reached.
@@ -158,7 +160,7 @@ func (n *follower) read(t *rapid.T, w *world) {
 	rest := read.Events
 	for first := true; first || len(rest) > 0; first = false {
 		size := min(len(rest), rapid.IntRange(1, 3).Draw(t, "part"))
-		part := outbox.Read{From: read.From, To: read.To, Events: rest[:size], First: first, Last: size == len(rest)}
+		part := tail.Read{From: read.From, To: read.To, Events: rest[:size], First: first, Last: size == len(rest)}
 		part.Forget = slices.ContainsFunc(part.Events, onNoTopic)
 		n.parts = append(n.parts, part)
 		rest = rest[size:]
@@ -220,7 +222,7 @@ func (r *reader) connect(t *rapid.T, w *world, n *follower, most int) {
 
 // replay brings the stream from its position to the hub's, and joins it there.
 func (r *reader) replay(t *rapid.T, w *world, given, at position.Position, most int) {
-	for _, stretch := range outbox.Ranges(given, at) {
+	for _, stretch := range replay.Ranges(given, at) {
 		for _, e := range w.stretch(r.node.hub.Buffer, stretch) {
 			if most == 0 {
 				r.drop()
@@ -390,7 +392,7 @@ func TestJoin_EventCommittedMeanwhileComesOnce(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 1)
 		meanwhile := s.store("a", 1)
-		s.past.gap = func(position.Position) *outbox.Gap {
+		s.past.gap = func(position.Position) *position.Gap {
 			s.tail(meanwhile...)
 			meanwhile = nil
 			return nil

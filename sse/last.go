@@ -6,6 +6,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 )
 
 // lastOf returns the position of a reader that has received all events of w except the
@@ -20,7 +21,7 @@ func (s *Streamer) lastOf(ctx context.Context, filter outbox.Filter, n int, w po
 		return w, err
 	}
 	for back := int64(4 * n); ; back = 16 * min(back, math.MaxInt64/16) {
-		stretch := outbox.Range{From: earliest, To: earliest.Join(w)}
+		stretch := replay.Range{From: earliest, To: earliest.Join(w)}
 		if back < w.EventID {
 			stretch.After = w.EventID - back
 		}
@@ -37,7 +38,7 @@ func (s *Streamer) lastOf(ctx context.Context, filter outbox.Filter, n int, w po
 }
 
 // newest returns the ids of the newest n events of a stretch that the filter selects, ascending.
-func (s *Streamer) newest(ctx context.Context, stretch outbox.Range, filter outbox.Filter, n int) (ids []int64, err error) {
+func (s *Streamer) newest(ctx context.Context, stretch replay.Range, filter outbox.Filter, n int) (ids []int64, err error) {
 	for {
 		page, err := s.Hub.Buffer.Replay(ctx, stretch, filter, largePage, 0)
 		if err != nil {

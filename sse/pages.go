@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -36,7 +37,7 @@ type pages struct {
 // page is a part of a stretch: frames from memory, or events from the table.
 type page struct {
 	frames []*wire.Frame
-	table  outbox.Page
+	table  replay.Page
 	after  int64
 	done   bool
 	// erasures is the replay buffer's count from before the page was read.
@@ -55,7 +56,7 @@ const (
 )
 
 // next returns the page of stretch that follows the last one.
-func (p *pages) next(ctx context.Context, stretch outbox.Range) (next page, err error) {
+func (p *pages) next(ctx context.Context, stretch replay.Range) (next page, err error) {
 	limit := p.limit(ctx)
 	size := func(f *wire.Frame) int { return f.Size(p.request.Format) }
 	erasures := p.Hub.Erasures()
@@ -75,7 +76,7 @@ func (p *pages) next(ctx context.Context, stretch outbox.Range) (next page, err 
 				return context.Cause(ctx)
 			}
 		}
-		if errors.Is(next.err, outbox.ErrTrimmed) {
+		if errors.Is(next.err, replay.ErrTrimmed) {
 			return nil // to try again would not help
 		}
 		return next.err
@@ -117,7 +118,7 @@ func (p *pages) learn(events []outbox.Event) {
 	p.small = max(1, min(smallPage, len(events)*smallBytes/bytes))
 }
 
-func (p *pages) read(ctx context.Context, stretch outbox.Range, limit int) page {
+func (p *pages) read(ctx context.Context, stretch replay.Range, limit int) page {
 	bytes := smallBytes
 	if limit == largePage {
 		bytes = 0

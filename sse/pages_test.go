@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/sse/hub"
 )
 
@@ -120,7 +121,7 @@ type limited struct {
 	ask func(limit, bytes int)
 }
 
-func (p limited) Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p limited) Replay(ctx context.Context, stretch replay.Range, filter outbox.Filter, limit, bytes int) (replay.Page, error) {
 	p.ask(limit, bytes)
 	return p.Past.Replay(ctx, stretch, filter, limit, bytes)
 }
@@ -131,7 +132,7 @@ type slow struct {
 	count func(int)
 }
 
-func (p slow) Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p slow) Replay(ctx context.Context, stretch replay.Range, filter outbox.Filter, limit, bytes int) (replay.Page, error) {
 	p.count(1)
 	defer p.count(-1)
 	time.Sleep(10 * time.Millisecond)

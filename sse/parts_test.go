@@ -6,6 +6,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -28,7 +29,7 @@ func TestJoin_AheadThroughAReadInParts(t *testing.T) {
 	joined := newJoin(ahead, w)
 
 	to := at(30)
-	parts := []outbox.Read{
+	parts := []tail.Read{
 		{From: at(10), To: to, First: true, Events: []outbox.Event{{ID: 1, XID: 12}, {ID: 2, XID: 15}, {ID: 3, XID: 25}}},
 		{From: at(10), To: to, Events: []outbox.Event{{ID: 4, XID: 26}, {ID: 5, XID: 20}}},
 		{From: at(10), To: to, Last: true, Events: []outbox.Event{{ID: 6, XID: 30}}},
@@ -59,7 +60,7 @@ func TestJoin_AheadThroughAReadInParts(t *testing.T) {
 		t.Errorf("given were %v, not %v", given, want)
 	}
 
-	h.Deliver(outbox.Read{From: to, To: at(40), First: true, Last: true, Events: []outbox.Event{{ID: 7, XID: 40, Topic: "a"}}})
+	h.Deliver(tail.Read{From: to, To: at(40), First: true, Last: true, Events: []outbox.Event{{ID: 7, XID: 40, Topic: "a"}}})
 	frames, _, _ := sub.Take(nil)
 	if len(frames) != 1 || !joined.admit(frames[0]) || joined.ahead {
 		t.Errorf("the stream is still ahead after the hub has read past it")

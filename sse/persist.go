@@ -8,8 +8,8 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 )
 
 // persist calls fn until it succeeds, and keeps the stream alive meanwhile: when
@@ -74,7 +74,7 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 func (t *stream) persistAt(ctx context.Context, what string, w position.Position, fn func(context.Context, position.Position) error) (position.Position, error) {
 	var last error
 	err := t.persist(ctx, what, func(ctx context.Context) error {
-		if errors.Is(last, outbox.ErrApart) {
+		if errors.Is(last, replay.ErrApart) {
 			w, _ = t.sub.Rejoin()
 		}
 		last = fn(ctx, w)

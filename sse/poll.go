@@ -9,6 +9,7 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -38,7 +39,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	// A gap that was found stays one, whatever is found later.
 	revalidate := func(received position.Position) (position.Position, error) {
 		received, found, err := s.validate(ctx, received, request.Filter, w)
-		if found != nil && found.Reason != outbox.Trimmed {
+		if found != nil && found.Reason != position.Trimmed {
 			p.from = received // events in between are not in the answer
 		}
 		if gap == nil {
@@ -49,7 +50,7 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	over, stop := context.WithTimeout(context.WithoutCancel(ctx), wait)
 	defer stop()
 	for {
-		if received, err = p.replay(ctx, s.Hub.Buffer, received, w); errors.Is(err, outbox.ErrTrimmed) {
+		if received, err = p.replay(ctx, s.Hub.Buffer, received, w); errors.Is(err, replay.ErrTrimmed) {
 			if received, err = revalidate(received); err == nil {
 				continue
 			}
@@ -179,7 +180,7 @@ func (p *poll) add(e *outbox.Event) bool {
 
 // replay adds the events of w that the reader lacks, and returns the position after them.
 func (p *poll) replay(ctx context.Context, buffer *hub.Buffer, received, w position.Position) (position.Position, error) {
-	for _, stretch := range outbox.Ranges(received, w) {
+	for _, stretch := range replay.Ranges(received, w) {
 		for done := false; !done; {
 			page, err := buffer.Replay(ctx, stretch, p.request.Filter, p.limit-len(p.events), 0)
 			if err != nil {

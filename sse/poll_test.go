@@ -107,13 +107,13 @@ func TestPoll_TellsGapsAtOnce(t *testing.T) {
 		s := newServer(-1)
 		at := sealed(after(s.commit("a", 2)[1]))
 		s.commit("a", 1)
-		for reason, test := range map[outbox.Reason]struct {
+		for reason, test := range map[position.Reason]struct {
 			from string
 			ids  []string
 		}{
-			outbox.Malformed: {"x", nil}, outbox.Ahead: {at, nil}, outbox.OtherHistory: {at, nil}, outbox.Trimmed: {at, numbers(3, 3)},
+			position.Malformed: {"x", nil}, position.Ahead: {at, nil}, position.OtherHistory: {at, nil}, position.Trimmed: {at, numbers(3, 3)},
 		} {
-			s.past.gap = func(position.Position) *outbox.Gap { return &outbox.Gap{Reason: reason, Since: epoch} }
+			s.past.gap = func(position.Position) *position.Gap { return &position.Gap{Reason: reason, Since: epoch} }
 			p := s.poll(From{Position: test.from}, 10, time.Minute)
 			if p.err != nil || p.gap == nil || p.gap.Reason != reason || p.gap.Action != "refetch" || !p.gap.Since.Equal(epoch) || p.took > 0 {
 				t.Errorf("%s: %+v", reason, p)

@@ -14,6 +14,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 )
 
 // records is an audit, and the records that it must have written of its streams: from
@@ -113,7 +114,7 @@ func TestRecord_OfWhatADrainDroppedSaysPerhaps(t *testing.T) {
 // whose replay is overtaken.
 func TestRecord_LeavesOutWhatAGapJumpsOver(t *testing.T) {
 	recorder := &records{}
-	lost := func(position.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory} }
+	lost := func(position.Position) *position.Gap { return &position.Gap{Reason: position.OtherHistory} }
 	fromTable(t, func(t *testing.T, s *server) {
 		c := s.open(t, Request{Record: recorder.begin})
 		s.commit("a", 1)
@@ -133,10 +134,10 @@ func TestRecord_LeavesOutWhatAGapJumpsOver(t *testing.T) {
 		s := newServer(-1)
 		s.commit("a", 3)
 		behind := s.at
-		s.past.replay = func(outbox.Range) error {
+		s.past.replay = func(replay.Range) error {
 			s.past.gap = lost
 			s.tail(outbox.Event{ID: 8, XID: 10, Topic: "a", Type: "test.added", CreatedAt: epoch})
-			return outbox.ErrTrimmed
+			return replay.ErrTrimmed
 		}
 		polled, err := s.Poll(t.Context(), Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}, From: From{Earliest: true}, Record: recorder.begin}, 10, 0)
 		if err != nil || len(polled.Events) != 1 || polled.Gap == nil {

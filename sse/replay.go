@@ -7,6 +7,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -16,7 +17,7 @@ import (
 // hub's position at that time.
 func (t *stream) hello(ctx context.Context, w position.Position) (position.Position, position.Position, error) {
 	received, remembered := t.remembered(t.request.From, w)
-	var gap *outbox.Gap
+	var gap *position.Gap
 	if !remembered {
 		var err error
 		w, err = t.persistAt(ctx, "find the start", w, func(ctx context.Context, w position.Position) (err error) {
@@ -33,7 +34,7 @@ func (t *stream) hello(ctx context.Context, w position.Position) (position.Posit
 }
 
 // putHello puts the hello into the buffer.
-func (t *stream) putHello(received position.Position, resumed bool, gap *outbox.Gap) {
+func (t *stream) putHello(received position.Position, resumed bool, gap *position.Gap) {
 	hello := wire.Hello{Resumed: resumed, Position: t.Hub.Keys.Seal(received), Node: t.Node, Heartbeat: t.Heartbeat.Milliseconds(), Gap: wire.NewGap(gap)}
 	if gap != nil {
 		hello.Resumed = "gap"
@@ -64,7 +65,7 @@ func (t *stream) replay(ctx context.Context, received, w position.Position) (err
 		}
 		stretch := stretches[0]
 		page, err := pages.next(ctx, stretch)
-		if errors.Is(err, outbox.ErrTrimmed) {
+		if errors.Is(err, replay.ErrTrimmed) {
 			if received, w, err = t.revalidate(ctx, received, w); err != nil {
 				return err
 			}
@@ -100,17 +101,17 @@ func (t *stream) replay(ctx context.Context, received, w position.Position) (err
 }
 
 // stretches returns the stretches to replay: none for a stream without topics.
-func (t *stream) stretches(received, w position.Position) []outbox.Range {
+func (t *stream) stretches(received, w position.Position) []replay.Range {
 	if len(t.request.Filter.Topics) == 0 {
 		return nil
 	}
-	return outbox.Ranges(received, w)
+	return replay.Ranges(received, w)
 }
 
 // putPage puts the events of a page of stretch into the buffer. It stops, and returns false,
 // where they may have been erased since the page was read. received is then, as always, the
 // position after the last event that was put, and the stretch goes on after that.
-func (t *stream) putPage(ctx context.Context, pages *pages, page *page, stretch *outbox.Range, received *position.Position) (whole bool, err error) {
+func (t *stream) putPage(ctx context.Context, pages *pages, page *page, stretch *replay.Range, received *position.Position) (whole bool, err error) {
 	defer page.table.Free()
 	defer clear(page.frames)
 	// Memory or table: a page is of the one or the other.
@@ -152,7 +153,7 @@ func (t *stream) putPage(ctx context.Context, pages *pages, page *page, stretch 
 // revalidate validates the stream's position again, and sends another hello only if there is a
 // gap. It returns where to go on, and the hub's position at that time.
 func (t *stream) revalidate(ctx context.Context, received, w position.Position) (position.Position, position.Position, error) {
-	var gap *outbox.Gap
+	var gap *position.Gap
 	var validated position.Position
 	w, err := t.persistAt(ctx, "validate a position", w, func(ctx context.Context, w position.Position) (err error) {
 		validated, gap, err = t.validate(ctx, received, t.request.Filter, w)
@@ -160,7 +161,7 @@ func (t *stream) revalidate(ctx context.Context, received, w position.Position) 
 	})
 	received = validated
 	if err == nil && gap != nil {
-		if gap.Reason != outbox.Trimmed { // validate has skipped what lies between
+		if gap.Reason != position.Trimmed { // validate has skipped what lies between
 			if t.events > 0 {
 				t.note(time.Since(t.pool.began)) // persist has written them
 			}

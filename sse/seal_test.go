@@ -31,7 +31,7 @@ func TestStart_MalformedPositionsCostNoQuery(t *testing.T) {
 	for range 1000 {
 		made := position.NewKeys().Seal(w)
 		given, gap, err := s.resolveStart(t.Context(), Request{From: From{Position: made}}, w)
-		if err != nil || gap == nil || gap.Reason != outbox.Malformed || !gap.Since.Equal(epoch) || !given.Equal(w) {
+		if err != nil || gap == nil || gap.Reason != position.Malformed || !gap.Since.Equal(epoch) || !given.Equal(w) {
 			t.Fatalf("%s, %+v, %v", given, gap, err)
 		}
 	}

@@ -22,6 +22,8 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/hub"
 	"github.com/outcrier/outcrier/sse/ssetest"
 	"github.com/outcrier/outcrier/sse/wire"
@@ -34,32 +36,32 @@ type table struct {
 	mu     sync.Mutex
 	events []outbox.Event
 	// gap judges positions, none by default.
-	gap func(position.Position) *outbox.Gap
+	gap func(position.Position) *position.Gap
 	// apart, when set, reports the hub's positions that the table does not know.
 	apart func(w position.Position) bool
 	// err, when set, is what every call ends with.
 	err error
 	// replay, when set, is called for each replay and may refuse it.
-	replay  func(outbox.Range) error
+	replay  func(replay.Range) error
 	replays int
 }
 
 // apartOr returns err, or the error for a hub with another history.
 func (p *table) apartOr(w position.Position) error {
 	if p.err == nil && p.apart != nil && p.apart(w) {
-		return outbox.ErrApart
+		return replay.ErrApart
 	}
 	return p.err
 }
 
-func (p *table) Verify(_ context.Context, at position.Position, _ outbox.Filter, w position.Position) (position.Position, *outbox.Gap, error) {
+func (p *table) Verify(_ context.Context, at position.Position, _ outbox.Filter, w position.Position) (position.Position, *position.Gap, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err := p.apartOr(w); err != nil || p.gap == nil {
 		return at, nil, err
 	}
 	gap := p.gap(at)
-	if gap != nil && gap.Reason != outbox.Trimmed {
+	if gap != nil && gap.Reason != position.Trimmed {
 		at = position.Position{}
 	}
 	return at, gap, nil
@@ -81,19 +83,19 @@ func (p *table) Oldest(context.Context) (time.Time, error) {
 	return epoch, p.err
 }
 
-func (p *table) Replay(_ context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p *table) Replay(_ context.Context, stretch replay.Range, filter outbox.Filter, limit, bytes int) (replay.Page, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.replays++
 	if p.err != nil {
-		return outbox.Page{}, p.err
+		return replay.Page{}, p.err
 	}
 	if p.replay != nil {
 		if err := p.replay(stretch); err != nil {
-			return outbox.Page{}, err
+			return replay.Page{}, err
 		}
 	}
-	page, size := outbox.Page{After: stretch.After, Done: true}, 0
+	page, size := replay.Page{After: stretch.After, Done: true}, 0
 	slices.SortFunc(p.events, func(a, b outbox.Event) int { return cmp.Compare(a.ID, b.ID) })
 	for _, e := range p.events {
 		if e.Topic == "" || e.ID <= stretch.After || !stretch.To.Given.Has(e.XID) || stretch.From.Given.Has(e.XID) ||
@@ -218,7 +220,7 @@ func (s *server) tail(events ...outbox.Event) {
 	if len(events) > 0 {
 		to = after(events[len(events)-1])
 	}
-	s.Hub.Deliver(outbox.Read{From: s.at, To: to, Events: events, First: true, Last: true})
+	s.Hub.Deliver(tail.Read{From: s.at, To: to, Events: events, First: true, Last: true})
 	s.at = to
 }
 

@@ -6,7 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/hub"
 )
 
@@ -25,7 +26,7 @@ type Stats struct {
 	Events, Bytes, Writes int64
 	// Dispatch has for each write of live events the time from when the first of them
 	// was handed to the hub to the end of the write.
-	Dispatch outbox.Durations
+	Dispatch tail.Durations
 	// Replays counts the replays of streams that had a stretch to go.
 	Replays int64
 	// Polls counts those that were answered.
@@ -71,7 +72,7 @@ func (st *Stats) look(reader hub.Reader, state hub.State, queued int) {
 // than a counter that others share.
 type tally struct {
 	events, bytes, writes int64
-	dispatch              outbox.Durations
+	dispatch              tail.Durations
 }
 
 // sent has the counts of writes: each worker counts for itself, and all streams that have a
@@ -123,7 +124,7 @@ type counts struct {
 	gaps, ends map[string]int64
 }
 
-func (c *counts) gap(reason outbox.Reason) {
+func (c *counts) gap(reason position.Reason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.gaps = counted(c.gaps, string(reason))

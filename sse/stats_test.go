@@ -5,7 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // The counters equal the work done, by goroutines and by the pool alike.
@@ -34,7 +34,7 @@ func TestStats_CountWhatIsWritten(t *testing.T) {
 		third := s.open(t, Request{From: From{Position: "nonsense"}})
 		synctest.Wait()
 		stats = s.Stats()
-		if stats.Open != 2 || stats.Ended["left"] != 1 || stats.Gaps[string(outbox.Malformed)] != 1 {
+		if stats.Open != 2 || stats.Ended["left"] != 1 || stats.Gaps[string(position.Malformed)] != 1 {
 			t.Errorf("after one has left and one was told of a gap: %+v", stats)
 		}
 		_, _ = second, third

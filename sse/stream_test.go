@@ -15,6 +15,8 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/ssetest"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -52,12 +54,12 @@ func hello(t *testing.T, e ssetest.Event) (h struct {
 }
 
 func TestStream_SaysHelloFirst(t *testing.T) {
-	trimmed := &outbox.Gap{Reason: outbox.Trimmed, Since: epoch}
+	trimmed := &position.Gap{Reason: position.Trimmed, Since: epoch}
 	for name, test := range map[string]struct {
 		from    func(at position.Position) From
-		gap     *outbox.Gap
+		gap     *position.Gap
 		resumed any
-		reason  outbox.Reason
+		reason  position.Reason
 		given   []string
 		// at is the event that hello stands on.
 		at int
@@ -66,16 +68,16 @@ func TestStream_SaysHelloFirst(t *testing.T) {
 		"earliest":      {func(position.Position) From { return From{Earliest: true} }, nil, false, "", numbers(1, 4), 0},
 		"since":         {func(position.Position) From { return From{Since: epoch} }, nil, false, "", numbers(1, 4), 0},
 		"resumed":       {func(at position.Position) From { return From{Position: sealed(at)} }, nil, true, "", numbers(3, 4), 2},
-		"trimmed":       {func(at position.Position) From { return From{Position: sealed(at)} }, trimmed, "gap", outbox.Trimmed, numbers(3, 4), 2},
-		"ahead":         {func(at position.Position) From { return From{Position: sealed(at)} }, &outbox.Gap{Reason: outbox.Ahead, Since: epoch}, "gap", outbox.Ahead, nil, 4},
-		"other history": {func(at position.Position) From { return From{Position: sealed(at)} }, &outbox.Gap{Reason: outbox.OtherHistory}, "gap", outbox.OtherHistory, nil, 4},
-		"malformed":     {func(position.Position) From { return From{Position: "x"} }, nil, "gap", outbox.Malformed, nil, 4},
+		"trimmed":       {func(at position.Position) From { return From{Position: sealed(at)} }, trimmed, "gap", position.Trimmed, numbers(3, 4), 2},
+		"ahead":         {func(at position.Position) From { return From{Position: sealed(at)} }, &position.Gap{Reason: position.Ahead, Since: epoch}, "gap", position.Ahead, nil, 4},
+		"other history": {func(at position.Position) From { return From{Position: sealed(at)} }, &position.Gap{Reason: position.OtherHistory}, "gap", position.OtherHistory, nil, 4},
+		"malformed":     {func(position.Position) From { return From{Position: "x"} }, nil, "gap", position.Malformed, nil, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			fromTable(t, func(t *testing.T, s *server) {
 				at := after(s.commit("a", 2)[1])
 				s.commit("a", 2)
-				s.past.gap = func(position.Position) *outbox.Gap { return test.gap }
+				s.past.gap = func(position.Position) *position.Gap { return test.gap }
 				c := s.open(t, Request{From: test.from(at)})
 				events := c.next()
 				h := hello(t, events[0])
@@ -85,7 +87,7 @@ func TestStream_SaysHelloFirst(t *testing.T) {
 				if want := s.Heartbeat.Milliseconds(); h.Heartbeat != want {
 					t.Errorf("a heartbeat comes each %d ms, want %d", h.Heartbeat, want)
 				}
-				if want := test.reason != "" && test.reason != outbox.OtherHistory; h.Since.Equal(epoch) != want {
+				if want := test.reason != "" && test.reason != position.OtherHistory; h.Since.Equal(epoch) != want {
 					t.Errorf("since %v", h.Since)
 				}
 				p, err := testKeys.Open(h.Position)
@@ -379,7 +381,7 @@ func TestStream_ReplayMeetsLive(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 1200)
 		var during bool
-		s.past.replay = func(outbox.Range) error {
+		s.past.replay = func(replay.Range) error {
 			if !during {
 				during = true
 				go s.commit("a", 300)
@@ -399,10 +401,10 @@ func TestStream_JoinsWithinARead(t *testing.T) {
 		start := s.at
 		events := s.store("a", 6)
 		to := after(events[5])
-		s.Hub.Deliver(outbox.Read{From: start, To: to, Events: events[:3], First: true})
+		s.Hub.Deliver(tail.Read{From: start, To: to, Events: events[:3], First: true})
 		late := s.open(t, Request{From: From{Position: sealed(start)}})
 		now := s.open(t, Request{})
-		s.Hub.Deliver(outbox.Read{From: start, To: to, Events: events[3:], Last: true})
+		s.Hub.Deliver(tail.Read{From: start, To: to, Events: events[3:], Last: true})
 		s.at = to
 		early.wantIDs(numbers(1, 6)...)
 		late.wantIDs(numbers(1, 6)...)
@@ -429,7 +431,9 @@ func TestStream_IsToldOfAGapThatOpensInMidStream(t *testing.T) {
 		}
 		// It can't.
 		s.past.set(func() {
-			s.past.gap = func(position.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory, Since: epoch} }
+			s.past.gap = func(position.Position) *position.Gap {
+				return &position.Gap{Reason: position.OtherHistory, Since: epoch}
+			}
 		})
 		s.at = position.Position{History: 2, EventID: 1, Given: position.Set{Max: 3}, Anchor: position.Anchor{XID: 3}}
 		s.Hub.Start(s.at)
@@ -437,7 +441,7 @@ func TestStream_IsToldOfAGapThatOpensInMidStream(t *testing.T) {
 		if len(got) != 1 {
 			t.Fatalf("after a start that does not continue: %+v", got)
 		}
-		if h := hello(t, got[0]); h.Resumed != "gap" || h.Reason != string(outbox.OtherHistory) || got[0].ID != sealed(s.at) {
+		if h := hello(t, got[0]); h.Resumed != "gap" || h.Reason != string(position.OtherHistory) || got[0].ID != sealed(s.at) {
 			t.Errorf("%+v", h)
 		}
 		s.commit("a", 1)
@@ -449,14 +453,14 @@ func TestStream_IsToldOfAGapThatOpensInMidStream(t *testing.T) {
 func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 3000)
-		s.past.replay = func(stretch outbox.Range) error {
+		s.past.replay = func(stretch replay.Range) error {
 			if stretch.After < 500 {
 				return nil
 			}
 			s.past.replay = nil
 			s.past.events = s.past.events[2500:]
-			s.past.gap = func(position.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.Trimmed, Since: epoch} }
-			return outbox.ErrTrimmed
+			s.past.gap = func(position.Position) *position.Gap { return &position.Gap{Reason: position.Trimmed, Since: epoch} }
+			return replay.ErrTrimmed
 		}
 		c := s.open(t, Request{From: From{Earliest: true}})
 		events := c.next()
@@ -464,7 +468,7 @@ func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
 			t.Errorf("%d events are given: %v", len(got), got)
 		}
 		i := slices.IndexFunc(events[1:], func(e ssetest.Event) bool { return e.Type == "outcrier.hello" }) + 1
-		if i != 2065 || hello(t, events[i]).Reason != string(outbox.Trimmed) {
+		if i != 2065 || hello(t, events[i]).Reason != string(position.Trimmed) {
 			t.Errorf("the gap is told at %d: %+v", i, events[i])
 		}
 	})
@@ -475,17 +479,19 @@ func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
 func TestStream_IsToldWhenTheHistoryOfItsReplayIsGone(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
 		s.commit("a", 3000)
-		s.past.replay = func(stretch outbox.Range) error {
+		s.past.replay = func(stretch replay.Range) error {
 			if stretch.After < 500 {
 				return nil
 			}
-			s.past.gap = func(position.Position) *outbox.Gap { return &outbox.Gap{Reason: outbox.OtherHistory, Since: epoch} }
-			return fmt.Errorf("replay: %w: %s", outbox.ErrTrimmed, outbox.OtherHistory)
+			s.past.gap = func(position.Position) *position.Gap {
+				return &position.Gap{Reason: position.OtherHistory, Since: epoch}
+			}
+			return fmt.Errorf("replay: %w: %s", replay.ErrTrimmed, position.OtherHistory)
 		}
 		c := s.open(t, Request{From: From{Earliest: true}})
 		events := c.next()
 		i := slices.IndexFunc(events[1:], func(e ssetest.Event) bool { return e.Type == "outcrier.hello" }) + 1
-		if i == 0 || hello(t, events[i]).Reason != string(outbox.OtherHistory) {
+		if i == 0 || hello(t, events[i]).Reason != string(position.OtherHistory) {
 			t.Fatalf("of %d events none is a gap of another history", len(events))
 		}
 		s.commit("a", 1)
@@ -513,7 +519,7 @@ func TestStream_OutlivesTheDatabase(t *testing.T) {
 		s.commit("a", 1000)
 		c.wantIDs(numbers(4, 1003)...)
 		pages := 0
-		s.past.replay = func(outbox.Range) error {
+		s.past.replay = func(replay.Range) error {
 			if pages++; pages == 2 {
 				return errors.New("gone")
 			}

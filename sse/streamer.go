@@ -153,14 +153,14 @@ func (s *Streamer) remembered(from From, w position.Position) (received position
 
 // resolveStart finds the position that a stream starts from; w is the hub's. With a gap
 // it is where the stream can go on.
-func (s *Streamer) resolveStart(ctx context.Context, request Request, w position.Position) (position.Position, *outbox.Gap, error) {
+func (s *Streamer) resolveStart(ctx context.Context, request Request, w position.Position) (position.Position, *position.Gap, error) {
 	switch from := request.From; {
 	case from.Position != "":
 		p, err := s.parseFrom(from)
 		if err != nil {
 			s.Log.DebugContext(ctx, "malformed position", "err", err)
 			since, err := s.oldest.get(ctx, s.Hub.Buffer.Past)
-			return w, &outbox.Gap{Reason: outbox.Malformed, Since: since}, err
+			return w, &position.Gap{Reason: position.Malformed, Since: since}, err
 		}
 		return s.validate(ctx, p, request.Filter, w)
 	case from.Last > 0:
@@ -204,9 +204,9 @@ func (o *oldest) get(ctx context.Context, past hub.Past) (time.Time, error) {
 }
 
 // validate returns p if a reader can go on from there, and otherwise a gap and where to go on.
-func (s *Streamer) validate(ctx context.Context, p position.Position, filter outbox.Filter, w position.Position) (position.Position, *outbox.Gap, error) {
+func (s *Streamer) validate(ctx context.Context, p position.Position, filter outbox.Filter, w position.Position) (position.Position, *position.Gap, error) {
 	received, gap, err := s.Hub.Buffer.Verify(ctx, p, filter, w)
-	if gap != nil && gap.Reason != outbox.Trimmed {
+	if gap != nil && gap.Reason != position.Trimmed {
 		received = w
 	}
 	return received, gap, err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/ssetest"
 	"github.com/outcrier/outcrier/sse/wire"
 )
@@ -203,7 +204,7 @@ func TestTopics_ChangeWithinARead(t *testing.T) {
 		to := after(events[5])
 		parts := [][]outbox.Event{events[:3], events[3:4], events[4:]}
 		for i, part := range parts {
-			s.Hub.Deliver(outbox.Read{From: s.at, To: to, Events: part, First: i == 0, Last: i == len(parts)-1})
+			s.Hub.Deliver(tail.Read{From: s.at, To: to, Events: part, First: i == 0, Last: i == len(parts)-1})
 			if i == 1 {
 				c.say(`{"add":["b"]}`)
 			}

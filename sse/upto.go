@@ -6,8 +6,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -36,7 +36,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 	if err != nil {
 		return Polled{}, err
 	}
-	if gap != nil && gap.Reason != outbox.Trimmed {
+	if gap != nil && gap.Reason != position.Trimmed {
 		return Polled{Events: p.events, Position: request.Until, Gap: wire.NewGap(gap)}, nil
 	}
 	received, gap, err := s.resolveStart(ctx, request, until)
@@ -49,16 +49,16 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 	if until.Within != nil {
 		whole.Given, whole.Within = until.Given.Union(*until.Within), nil
 	}
-	stretches := outbox.Ranges(received, whole)
+	stretches := replay.Ranges(received, whole)
 	for len(stretches) > 0 && !p.full() {
 		stretch := stretches[0]
 		page, err := s.Hub.Buffer.Replay(ctx, stretch, request.Filter, p.limit-len(p.events), 0)
-		if errors.Is(err, outbox.ErrTrimmed) {
+		if errors.Is(err, replay.ErrTrimmed) {
 			if received, gap, err = s.validate(ctx, received, request.Filter, until); err == nil {
-				if gap != nil && gap.Reason != outbox.Trimmed {
+				if gap != nil && gap.Reason != position.Trimmed {
 					p.from = received // events in between are not in the answer
 				}
-				stretches = outbox.Ranges(received, whole)
+				stretches = replay.Ranges(received, whole)
 				continue
 			}
 		}

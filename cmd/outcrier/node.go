@@ -15,7 +15,7 @@ import (
 
 	"github.com/outcrier/outcrier"
 	"github.com/outcrier/outcrier/internal/pgserver"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/tail"
 )
 
 func (c serveConfig) Run(ctx context.Context, p process) error {
@@ -120,7 +120,7 @@ func (n node) config(provider trace.TracerProvider) (config outcrier.Config, err
 		DatabaseURL: n.DatabaseURL, DirectURL: n.DirectURL, Connections: n.Pool, Schema: n.Schema,
 		Open: n.open(), Origins: n.AllowOrigins, Headers: n.AllowHeaders, CrossSiteCookie: n.CrossSiteCookie, Proxies: n.proxies(), Limits: &limits, MaxStreams: n.MaxStreams, MaxBody: int64(n.MaxBody),
 		Name: n.Node, Version: version(), Retention: orNegative(n.Retention), TopicRetention: n.rules(), Audit: n.Audit, AuditRetention: n.AuditRetention,
-		Wake: outbox.Wake(n.Wake), BatchInterval: n.Turn, PollInterval: n.IdleTurn, ReplayBuffer: int(n.Ring), QueueFrames: n.Queue,
+		Wake: tail.Wake(n.Wake), BatchInterval: n.Turn, PollInterval: n.IdleTurn, ReplayBuffer: int(n.Ring), QueueFrames: n.Queue,
 		Heartbeat: n.Heartbeat, Stall: n.Stall, Retry: n.Retry, Gzip: n.Gzip, DrainDelay: n.DrainDelay, DrainTime: orNegative(n.Drain),
 		Metrics: n.metricsAccess(), TracerProvider: provider, Logger: n.log,
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/tail"
 )
 
 // dial connects plainly: by the way that a pooler lets through too.
@@ -152,7 +153,7 @@ const (
 )
 
 func (e *examination) clock(ctx context.Context, conn *pgx.Conn) {
-	ahead, err := outbox.ClockAhead(ctx, conn)
+	ahead, err := tail.ClockAhead(ctx, conn)
 	if err != nil {
 		e.say(Error, "clock", "the clock can't be read: "+plain(err), "look at the log of Postgres")
 		return

@@ -17,8 +17,8 @@ import (
 
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/audit"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/outbox/upkeep"
 	"github.com/outcrier/outcrier/sse"
 )
@@ -26,7 +26,7 @@ import (
 // Sources are where the numbers come from. All but Audit are needed.
 type Sources struct {
 	Node, Version string
-	Tail          func() outbox.Status
+	Tail          func() tail.Status
 	Streams       func() sse.Stats
 	Refusals      *handlers.Refusals
 	Traffic       *handlers.Traffic
@@ -124,10 +124,10 @@ func (w writer) flag(name, help string, is bool, labels ...string) {
 	w.gauge(name, help, value, labels...)
 }
 
-func (w writer) histogram(name, help string, d outbox.Durations) {
+func (w writer) histogram(name, help string, d tail.Durations) {
 	var count uint64
 	buckets := map[float64]uint64{}
-	for i, bound := range outbox.DurationBounds() {
+	for i, bound := range tail.DurationBounds() {
 		count += uint64(d.Counts[i])
 		buckets[bound.Seconds()] = count
 	}

@@ -13,11 +13,12 @@ import (
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse"
 )
 
 // tailState is why a tail follows, or does not, in a word.
-func tailState(s outbox.Status) string {
+func tailState(s tail.Status) string {
 	switch {
 	case s.Following:
 		return "following"
@@ -34,11 +35,11 @@ func tailState(s outbox.Status) string {
 	return "disconnected"
 }
 
-func (w writer) tail(s outbox.Status) {
+func (w writer) tail(s tail.Status) {
 	for _, state := range []string{"following", "starting", "standby", "not_migrated", "refused", "disconnected"} {
 		w.flag("tail_state", "1 for the state that the tail is in.", state == tailState(s), "state", state)
 	}
-	for _, state := range []outbox.Listen{outbox.ListenOff, outbox.ListenTesting, outbox.ListenWorks, outbox.ListenUnheard, outbox.ListenQueueFull} {
+	for _, state := range []tail.Listen{tail.ListenOff, tail.ListenTesting, tail.ListenWorks, tail.ListenUnheard, tail.ListenQueueFull} {
 		w.flag("listen_state", "1 for what the tail knows of LISTEN on its connection.", state == s.Listen, "state", string(state))
 	}
 	w.gauge("tail_lag_seconds", "Seconds since the tail was last known to have delivered every commit; 0 when idle.", s.Lag.Seconds())

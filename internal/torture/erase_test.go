@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/internal/testkit"
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
+	"github.com/outcrier/outcrier/outbox/tail"
 )
 
 // erasures are the events that were erased or redacted. A zero value has none.
@@ -266,8 +266,8 @@ func idsOf(t *testing.T, url, topic string) []int64 {
 func TestHistory_ErasedIsInNoMemory(t *testing.T) {
 	url := outboxtest.URL(t)
 	nodes := []*node{
-		startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{}),
-		startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{Wake: outbox.WakePoll}),
+		startNode(t, url, slog.New(slog.DiscardHandler), &tail.Tail{}),
+		startNode(t, url, slog.New(slog.DiscardHandler), &tail.Tail{Wake: tail.WakePoll}),
 	}
 	a := open(t, url)
 	a.add("a", 1)
@@ -307,7 +307,7 @@ func TestHistory_ErasedIsInNoMemory(t *testing.T) {
 // reader takes nothing, are erased there too. The others come once.
 func TestHistory_ErasedIsInNoQueue(t *testing.T) {
 	url := outboxtest.URL(t)
-	n := startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{})
+	n := startNode(t, url, slog.New(slog.DiscardHandler), &tail.Tail{})
 	r := &reader{name: "held", from: "earliest", hold: make(chan struct{})}
 	_, done := r.follow(t, n)
 	wait(t, r.live.Load)
@@ -336,7 +336,7 @@ func TestHistory_ErasedIsInNoQueue(t *testing.T) {
 // larger.
 func TestHistory_LoadedRowsAreNotNew(t *testing.T) {
 	url := outboxtest.URL(t)
-	n := startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{})
+	n := startNode(t, url, slog.New(slog.DiscardHandler), &tail.Tail{})
 	live, _, liveDone := follower(t, "live", "earliest", n)
 	a := open(t, url)
 	a.add("a", 1)
@@ -374,7 +374,7 @@ func TestHistory_LoadedRowsAreNotNew(t *testing.T) {
 // is stored, and reaches everybody; a retry of it is not.
 func TestHistory_KeyOfAnErasedEventIsFree(t *testing.T) {
 	url := outboxtest.URL(t)
-	n := startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{})
+	n := startNode(t, url, slog.New(slog.DiscardHandler), &tail.Tail{})
 	live, _, done := follower(t, "live", "earliest", n)
 	wait(t, live.live.Load)
 	a := open(t, url)
@@ -405,7 +405,7 @@ func TestHistory_KeyOfAnErasedEventIsFree(t *testing.T) {
 func TestHistory_ErasedWhileANodeWasAway(t *testing.T) {
 	url := outboxtest.URL(t)
 	network := newNetwork(t, hostOf(t, url))
-	n := startNode(t, through(t, url, network), slog.New(slog.DiscardHandler), &outbox.Tail{})
+	n := startNode(t, through(t, url, network), slog.New(slog.DiscardHandler), &tail.Tail{})
 	a := open(t, url)
 	a.add("a", 1)
 	caughtUp(t, url, n)

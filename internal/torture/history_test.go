@@ -12,9 +12,9 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/internal/testkit"
-	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 )
 
 // The histories of this file are steps of transactions named by letters. Those
@@ -122,7 +122,7 @@ func wait(t *testing.T, what func() bool) {
 func TestHistory_XidsReusedAfterACrash(t *testing.T) {
 	server := startPostgres(t)
 	url := server.URL("")
-	n := startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{Turn: time.Millisecond, IdleTurn: 20 * time.Millisecond})
+	n := startNode(t, url, slog.New(slog.DiscardHandler), &tail.Tail{Turn: time.Millisecond, IdleTurn: 20 * time.Millisecond})
 	r, _, done := follower(t, "follower", "earliest", n)
 	var b session
 	for attempt := 1; ; attempt++ {
@@ -171,7 +171,7 @@ func TestHistory_XidsReusedAfterACrash(t *testing.T) {
 // its snapshot's xmax, be in no list, and own an id below the highest seen.
 func TestHistory_RunningBeyondXmax(t *testing.T) {
 	url := outboxtest.URL(t)
-	n := startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{})
+	n := startNode(t, url, slog.New(slog.DiscardHandler), &tail.Tail{})
 	r, cut, done := follower(t, "follower", "earliest", n)
 	a, b := open(t, url), open(t, url)
 	a.run(`BEGIN`, `SELECT pg_current_xact_id()`)
@@ -193,7 +193,7 @@ func TestHistory_RunningBeyondXmax(t *testing.T) {
 // late; its events then come after those that were committed before the append.
 func TestHistory_XidEarlyAppendLate(t *testing.T) {
 	url := outboxtest.URL(t)
-	n := startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{Turn: time.Second})
+	n := startNode(t, url, slog.New(slog.DiscardHandler), &tail.Tail{Turn: time.Second})
 	r, _, done := follower(t, "live", "earliest", n)
 	var finished []session
 	for i := range 50 {
@@ -223,7 +223,7 @@ func TestHistory_NodeStartsAmongOpenTransactions(t *testing.T) {
 	c.add("c", 1)
 	b.add("b", 1)
 	started, goOn := make(chan struct{}), make(chan struct{})
-	n := startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{Start: func(position.Position) {
+	n := startNode(t, url, slog.New(slog.DiscardHandler), &tail.Tail{Start: func(position.Position) {
 		close(started)
 		<-goOn
 	}})
@@ -254,8 +254,8 @@ func TestHistory_LongTransactionDelaysNobody(t *testing.T) {
 	}
 	url, other := outboxtest.URL(t), outboxtest.URL(t)
 	nodes := []*node{
-		startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{}),
-		startNode(t, url, slog.New(slog.DiscardHandler), &outbox.Tail{Wake: outbox.WakePoll}),
+		startNode(t, url, slog.New(slog.DiscardHandler), &tail.Tail{}),
+		startNode(t, url, slog.New(slog.DiscardHandler), &tail.Tail{Wake: tail.WakePoll}),
 	}
 	idle := open(t, other)
 	idle.run(`BEGIN`, `SELECT pg_current_xact_id()`)

@@ -31,30 +31,30 @@ type edit struct{ file, old, new string }
 // this one could be.
 var mutants = []mutant{
 	{"deliver by id > last", []edit{
-		{"outbox/read.go", "UNION ALL ` + aroundLeg + ` UNION ALL ` + lateLeg + `\nORDER", "UNION ALL ` + newLeg + ` UNION ALL ` + lateLeg + `\nORDER"},
-		{"outbox/read.go", "WHERE xid > $1 AND xid < (SELECT pg_snapshot_xmax(pg_current_snapshot()))`", "WHERE id > $3 AND $1::xid8 IS NOT NULL`"},
-		{"outbox/read.go", "WHERE xid = ANY(` + ended + `) AND xid <= $1", "WHERE xid = ANY(` + ended + `) AND false"},
-		{"outbox/read.go", "from.Given.Max, from.Given.Except)", "from.Given.Max, from.Given.Except, from.EventID)"},
-		{"outbox/read.go", "	if few {\n", "	if false {\n"},
+		{"outbox/tail/read.go", "UNION ALL ` + aroundLeg + ` UNION ALL ` + lateLeg + `\nORDER", "UNION ALL ` + newLeg + ` UNION ALL ` + lateLeg + `\nORDER"},
+		{"outbox/tail/read.go", "WHERE xid > $1 AND xid < (SELECT pg_snapshot_xmax(pg_current_snapshot()))`", "WHERE id > $3 AND $1::xid8 IS NOT NULL`"},
+		{"outbox/tail/read.go", "WHERE xid = ANY(` + ended + `) AND xid <= $1", "WHERE xid = ANY(` + ended + `) AND false"},
+		{"outbox/tail/read.go", "from.Given.Max, from.Given.Except)", "from.Given.Max, from.Given.Except, from.EventID)"},
+		{"outbox/tail/read.go", "	if few {\n", "	if false {\n"},
 	}},
 	{"the snapshot's xmax as M", []edit{
-		{"outbox/read.go", "position.NewSet(to.Anchor.XID, s.inProgress)", "position.NewSet(max(to.Anchor.XID, s.max-1), s.inProgress)"},
+		{"outbox/internal/table/snapshot.go", "position.NewSet(to.Anchor.XID, s.InProgress)", "position.NewSet(max(to.Anchor.XID, s.Max-1), s.InProgress)"},
 		{"outbox/position/position.go", "	if p.Anchor.XID != top {\n", "	if p.Anchor.XID > top {\n"},
 	}},
 	{"a lower bound on id", []edit{
-		{"outbox/read.go", "xid < high OFFSET 0", "xid < high AND id > $3 OFFSET 0"},
-		{"outbox/read.go", "from.Given.Max, from.Given.Except)", "from.Given.Max, from.Given.Except, from.EventID)"},
-		{"outbox/read.go", "	if few {\n", "	if false {\n"},
+		{"outbox/tail/read.go", "xid < high OFFSET 0", "xid < high AND id > $3 OFFSET 0"},
+		{"outbox/tail/read.go", "from.Given.Max, from.Given.Except)", "from.Given.Max, from.Given.Except, from.EventID)"},
+		{"outbox/tail/read.go", "	if few {\n", "	if false {\n"},
 	}},
 	{"order by xid", []edit{
-		{"outbox/read.go", "ORDER BY id, xid`", "ORDER BY snapshot DESC, xid, id`"},
-		{"outbox/read.go", "return cmp.Compare(a.ID, b.ID) })", "return cmp.Or(cmp.Compare(a.XID, b.XID), cmp.Compare(a.ID, b.ID)) })"},
+		{"outbox/tail/read.go", "ORDER BY id, xid`", "ORDER BY snapshot DESC, xid, id`"},
+		{"outbox/tail/read.go", "return cmp.Compare(a.ID, b.ID) })", "return cmp.Or(cmp.Compare(a.XID, b.XID), cmp.Compare(a.ID, b.ID)) })"},
 	}},
 	{"no position within a read", []edit{
 		{"sse/wire/frame.go", "	if !f.Last {\n", "	if f.Serial < 0 {\n"},
 	}},
 	{"forget what is in flight at the start", []edit{
-		{"outbox/read.go", "	position, _, err := advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)\n", "	position, _, err := advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)\n	position.Given.Except = nil\n"},
+		{"outbox/internal/table/snapshot.go", "	position, _, err := Advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)\n", "	position, _, err := Advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)\n	position.Given.Except = nil\n"},
 	}},
 	{"hand over from another W", []edit{
 		{"sse/stream.go", "	if err := t.replay(ctx, received, w); err != nil {\n		return err\n	}\n	if !t", "	if err := t.replay(ctx, received, t.Hub.Position()); err != nil {\n		return err\n	}\n	if !t"},
@@ -63,13 +63,13 @@ var mutants = []mutant{
 		{"sse/hub/hub.go", "	s.from, s.start = h.read+1, h.starts\n", "	s.from, s.start = h.read+2, h.starts\n"},
 	}},
 	{"the tail forgets what was in flight", []edit{
-		{"outbox/read.go", "WHERE xid = ANY(` + ended + `) AND xid <= $1", "WHERE xid = ANY(` + ended + `) AND false"},
+		{"outbox/tail/read.go", "WHERE xid = ANY(` + ended + `) AND xid <= $1", "WHERE xid = ANY(` + ended + `) AND false"},
 	}},
 	{"a replay forgets what was in flight", []edit{
-		{"outbox/replay.go", "(o.xid > $1 OR o.xid = ANY ($2::xid8[]))", "(o.xid > $1 OR false AND o.xid = ANY ($2::xid8[]))"},
+		{"outbox/replay/replay.go", "(o.xid > $1 OR o.xid = ANY ($2::xid8[]))", "(o.xid > $1 OR false AND o.xid = ANY ($2::xid8[]))"},
 	}},
 	{"a resume in the middle of a read starts it again", []edit{
-		{"outbox/range.go", "From: from, To: end, After: p.EventID})", "From: from, To: end})"},
+		{"outbox/replay/range.go", "From: from, To: end, After: p.EventID})", "From: from, To: end})"},
 	}},
 	{"a full queue drops its oldest frame", []edit{
 		{"sse/hub/subscription.go", "		s.lag()\n		return true\n", "		s.queue = append(s.queue[1:], f)\n		return true\n"},
@@ -106,7 +106,7 @@ var mutants = []mutant{
 		{"migrations/00001_event.sql", "    INSERT INTO outcrier.event (topic, type) VALUES ('', 'outcrier.erased');\n", ""},
 	}},
 	{"an erasure that the tail does not see", []edit{
-		{"outbox/read.go", "		r.Forget = true\n", ""},
+		{"outbox/tail/read.go", "		r.Forget = true\n", ""},
 	}},
 	{"an erasure that skips a node's memory", []edit{
 		{"sse/hub/buffer.go", "		r.erase(read)\n", ""},

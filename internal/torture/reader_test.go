@@ -277,7 +277,7 @@ func (r *reader) connect(ctx context.Context, client *http.Client, base string) 
 }
 
 // dispatch takes an event; came is the position that the reader had before.
-func (r *reader) dispatch(event, position string, data []byte, came string) {
+func (r *reader) dispatch(event, at string, data []byte, came string) {
 	switch event {
 	case "outcrier.hello":
 		r.greet(data, came)
@@ -307,11 +307,11 @@ func (r *reader) dispatch(event, position string, data []byte, came string) {
 	}
 	r.at = now
 	r.mu.Unlock()
-	text, _, _ := bytes.Cut([]byte(position), []byte("."))
+	text, _, _ := bytes.Cut([]byte(at), []byte("."))
 	id, err := strconv.ParseInt(string(text), 10, 64)
 	var p payload
 	if err := errors.Join(err, json.Unmarshal(data, &p)); err != nil {
-		r.fault("event %q %s: %v", position, data, err)
+		r.fault("event %q %s: %v", at, data, err)
 		return
 	}
 	if r.erasures.gone(id, p, r.known) {
@@ -361,7 +361,7 @@ func (r *reader) greet(data []byte, came string) {
 		r.fault("hello %s for %s", data, came)
 		r.unproven = append(r.unproven, came)
 	}
-	if hello.Reason != string(outbox.Trimmed) {
+	if hello.Reason != string(position.Trimmed) {
 		r.from, r.given, r.count = hello.Position, nil, 0
 		r.chains, r.ids = map[string]int{}, map[string]int64{}
 	}

@@ -23,6 +23,8 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 )
 
 // copyOf makes a data folder from a running Postgres with pg_basebackup, for
@@ -87,18 +89,18 @@ func TestStandby_IsRefused(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	tail := outbox.Tail{URL: standby.URL(""), Log: slog.New(slog.DiscardHandler), Start: func(position.Position) { t.Error("it starts") }}
+	follower := tail.Tail{URL: standby.URL(""), Log: slog.New(slog.DiscardHandler), Start: func(position.Position) { t.Error("it starts") }}
 	done := make(chan error, 1)
-	go func() { done <- tail.Run(ctx) }()
-	wait(t, func() bool { return tail.Status().Err != nil })
-	if status := tail.Status(); !errors.Is(status.Err, outbox.ErrStandby) || status.Following {
+	go func() { done <- follower.Run(ctx) }()
+	wait(t, func() bool { return follower.Status().Err != nil })
+	if status := follower.Status(); !errors.Is(status.Err, outbox.ErrStandby) || status.Following {
 		t.Errorf("a tail on a standby says %+v, want %v", status, outbox.ErrStandby)
 	}
 	cancel()
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("it ended with %v", err)
 	}
-	if _, err := (outbox.Reader{Pool: outboxtest.Pool(t, standby.URL(""))}).Earliest(t.Context(), position.Position{}); !errors.Is(err, outbox.ErrStandby) {
+	if _, err := (replay.Reader{Pool: outboxtest.Pool(t, standby.URL(""))}).Earliest(t.Context(), position.Position{}); !errors.Is(err, outbox.ErrStandby) {
 		t.Errorf("a reader on a standby says %v, want %v", err, outbox.ErrStandby)
 	}
 
@@ -205,9 +207,9 @@ func TestReader_TakesAVerdictFromTheNewPrimary(t *testing.T) {
 	primary := startPostgres(t)
 	address := newNetwork(t, hostOf(t, primary.URL("")))
 	pool := outboxtest.Pool(t, at(t, primary.URL(""), address.Address()))
-	reader := outbox.Reader{Pool: pool}
+	reader := replay.Reader{Pool: pool}
 	execute(t, primary.URL(""), `SELECT outcrier.settle()`, `INSERT INTO outbox (topic, type) VALUES ('a', 'x')`)
-	position := func(url string) (p position.Position) {
+	at := func(url string) (p position.Position) {
 		conn, err := pgx.Connect(t.Context(), url)
 		must(t, err)
 		defer conn.Close(context.Background())
@@ -219,20 +221,20 @@ func TestReader_TakesAVerdictFromTheNewPrimary(t *testing.T) {
 		must(t, err)
 		return p
 	}
-	w := position(primary.URL(""))
+	w := at(primary.URL(""))
 	if _, gap, err := reader.Verify(t.Context(), w, everything(), w); gap != nil || err != nil {
 		t.Fatal(gap, err)
 	}
 	other := runPostgres(t, pgserver.Config{Data: copyOf(t, primary, ""), Settings: withSettings()})
 	execute(t, other.URL(""), `INSERT INTO outbox (topic, type) VALUES ('a', 'y')`)
-	ahead := position(other.URL(""))
+	ahead := at(other.URL(""))
 	address.To(hostOf(t, other.URL("")))
 	time.Sleep(2 * time.Second) // until the pool's connections are not young
 	if _, gap, err := reader.Verify(t.Context(), ahead, everything(), w); gap != nil || err != nil {
 		t.Errorf("a position of the new primary: %+v, %v", gap, err)
 	}
 	execute(t, primary.URL(""), `INSERT INTO outbox (topic, type) VALUES ('a', 'lost'), ('a', 'lost')`)
-	lost := position(primary.URL(""))
+	lost := at(primary.URL(""))
 	if _, gap, err := reader.Verify(t.Context(), lost, everything(), w); err != nil || gap == nil {
 		t.Errorf("a position of the old one: %+v, %v", gap, err)
 	}
@@ -303,7 +305,7 @@ func (f *field) loses(name string, within time.Duration, kept, fork, lose func()
 			f.t.Errorf("%s was given events that are lost, and not told so", r.name)
 		}
 		for _, reason := range told {
-			if reason != string(outbox.OtherHistory) && reason != string(outbox.Ahead) {
+			if reason != string(position.OtherHistory) && reason != string(position.Ahead) {
 				f.t.Errorf("%s was told of a gap with reason %q", r.name, reason)
 			}
 		}

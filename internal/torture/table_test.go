@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outcrier/outcrier/internal/testkit"
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // TestFault_Table: what can be done to the table itself.
@@ -71,7 +71,7 @@ func TestFault_Table(t *testing.T) {
 	f.end()
 	for i, r := range f.readers {
 		for _, reason := range r.told() {
-			if reason != string(outbox.OtherHistory) && reason != string(outbox.Ahead) {
+			if reason != string(position.OtherHistory) && reason != string(position.Ahead) {
 				t.Errorf("reader %d was told of a gap with reason %q", i, reason)
 			}
 		}

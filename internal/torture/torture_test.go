@@ -23,6 +23,7 @@ import (
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 )
 
 // settings are those of the Postgres that is killed. The writer of the WAL sleeps
@@ -177,8 +178,8 @@ func let(t *testing.T, c torture) {
 	// One node reads often, the other lags.
 	nodes := &cluster{}
 	nodes.set(
-		startNode(t, url, log.With("node", 0), &outbox.Tail{Turn: 2 * time.Millisecond}),
-		startNode(t, url, log.With("node", 1), &outbox.Tail{Turn: 70 * time.Millisecond, IdleTurn: 300 * time.Millisecond}),
+		startNode(t, url, log.With("node", 0), &tail.Tail{Turn: 2 * time.Millisecond}),
+		startNode(t, url, log.With("node", 1), &tail.Tail{Turn: 70 * time.Millisecond, IdleTurn: 300 * time.Millisecond}),
 	)
 
 	b := newBusiness(url)
@@ -242,7 +243,7 @@ func let(t *testing.T, c torture) {
 		defer restarting.Unlock()
 		old := nodes.get()
 		old[which].stop()
-		fresh := startNode(t, url, log.With("node", 1+restarts), &outbox.Tail{Turn: time.Duration(1+which*60) * time.Millisecond})
+		fresh := startNode(t, url, log.With("node", 1+restarts), &tail.Tail{Turn: time.Duration(1+which*60) * time.Millisecond})
 		nodes.set(old[1-which], fresh)
 	}
 	for writing := true; writing; {

@@ -19,6 +19,8 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/opentelemetry"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/hub"
 )
 
@@ -90,11 +92,11 @@ func (t *Tracing) Append(next func(context.Context, []outbox.Draft) ([]int64, er
 
 // Deliver has a span for each part of a read that has events: from asking for the read
 // until all streams have them queued. It is linked to the spans that appended them.
-func (t *Tracing) Deliver(next func(outbox.Read)) func(outbox.Read) {
+func (t *Tracing) Deliver(next func(tail.Read)) func(tail.Read) {
 	if t == nil {
 		return next
 	}
-	return func(r outbox.Read) {
+	return func(r tail.Read) {
 		if len(r.Events) == 0 {
 			next(r)
 			return
@@ -119,7 +121,7 @@ type past struct {
 	*Tracing
 }
 
-func (p past) Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (p past) Replay(ctx context.Context, stretch replay.Range, filter outbox.Filter, limit, bytes int) (replay.Page, error) {
 	ctx, span := p.tracer.Start(ctx, "replay", trace.WithAttributes(attribute.Int("outcrier.limit", limit)))
 	defer span.End()
 	page, err := p.Past.Replay(ctx, stretch, filter, limit, bytes)

@@ -10,16 +10,17 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/sse/hub"
 )
 
 type pages struct {
 	hub.Past
-	page outbox.Page
+	page replay.Page
 	err  error
 }
 
-func (p pages) Replay(context.Context, outbox.Range, outbox.Filter, int, int) (outbox.Page, error) {
+func (p pages) Replay(context.Context, replay.Range, outbox.Filter, int, int) (replay.Page, error) {
 	return p.page, p.err
 }
 
@@ -27,9 +28,9 @@ func TestPast_HasASpanForEachPage(t *testing.T) {
 	recorder := tracetest.NewSpanRecorder()
 	traced := New(sdk.NewTracerProvider(sdk.WithSpanProcessor(recorder)))
 	from := map[string]string{"traceparent": "00-11111111111111111111111111111111-2222222222222222-01"}
-	page := outbox.Page{Events: []outbox.Event{{ID: 1, Headers: from}, {ID: 2, Headers: from}, {ID: 3}, {ID: 4, Headers: map[string]string{"traceparent": "no"}}}, Done: true}
+	page := replay.Page{Events: []outbox.Event{{ID: 1, Headers: from}, {ID: 2, Headers: from}, {ID: 3}, {ID: 4, Headers: map[string]string{"traceparent": "no"}}}, Done: true}
 	for _, past := range []pages{{page: page}, {err: errors.New("gone")}} {
-		got, err := traced.Past(past).Replay(t.Context(), outbox.Range{}, outbox.Filter{}, 64, 0)
+		got, err := traced.Past(past).Replay(t.Context(), replay.Range{}, outbox.Filter{}, 64, 0)
 		if len(got.Events) != len(past.page.Events) || !errors.Is(err, past.err) {
 			t.Errorf("%+v, %v", got, err)
 		}
@@ -54,7 +55,7 @@ func TestTracing_IsFreeWhereItIsOff(t *testing.T) {
 			t.Errorf("%v: %v, %v", environment, provider, err)
 		}
 	}
-	if got, same := New(nil).Past(outbox.Reader{}).(outbox.Reader); !same {
+	if got, same := New(nil).Past(replay.Reader{}).(replay.Reader); !same {
 		t.Errorf("a replay is wrapped: %T", got)
 	}
 }

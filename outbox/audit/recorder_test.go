@@ -21,6 +21,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 )
 
 func newAudit(t testing.TB, pool *pgxpool.Pool, node string) *audit.Recorder {
@@ -81,7 +82,7 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	recorder, reader := newAudit(t, pool, "n"), outbox.Reader{Pool: pool}
+	recorder, reader := newAudit(t, pool, "n"), replay.Reader{Pool: pool}
 	patterns := []outbox.Pattern{"**", "a/*", "a/**", "b", "b/*/x", "none"}
 	var want []string
 	for i := range 150 {
@@ -93,7 +94,7 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 		}
 		live, stands := to, to
 		// Half of them stand within what they are replayed.
-		if legs := outbox.Ranges(from, to); len(legs) > 0 && random.IntN(2) == 0 {
+		if legs := replay.Ranges(from, to); len(legs) > 0 && random.IntN(2) == 0 {
 			page, err := reader.Replay(t.Context(), legs[0], outbox.Filter{Topics: sqltest.All("**").Topics}, 1000, 0)
 			if err != nil {
 				t.Fatal(err)
@@ -104,9 +105,9 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 		}
 		if random.IntN(3) == 0 && begins > 0 {
 			// A reader that had come only so far in a replay of its own.
-			if legs := outbox.Ranges(positions[0], from); len(legs) > 0 {
+			if legs := replay.Ranges(positions[0], from); len(legs) > 0 {
 				from = legs[0].At(events[random.IntN(len(events))].id)
-				for _, leg := range outbox.Ranges(from, to) {
+				for _, leg := range replay.Ranges(from, to) {
 					stands = leg.To
 				}
 				live = stands

@@ -14,6 +14,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
@@ -56,7 +57,7 @@ func retainAt(t testing.TB, pool *pgxpool.Pool, keep time.Duration, rules []upke
 
 func TestRetention_RemovedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 	pool := outboxtest.New(t)
-	reader := outbox.Reader{Pool: pool}
+	reader := replay.Reader{Pool: pool}
 	start := sqltest.Here(t, pool)
 	sqltest.PastPartition(t, pool, 20, 3)
 	mid := sqltest.Here(t, pool)
@@ -70,8 +71,8 @@ func TestRetention_RemovedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 
 	for name, test := range map[string]struct {
 		from position.Position
-		want outbox.Reason
-	}{"before all": {start, outbox.Trimmed}, "amid": {mid, outbox.Trimmed}, "behind": {seen, ""}} {
+		want position.Reason
+	}{"before all": {start, position.Trimmed}, "amid": {mid, position.Trimmed}, "behind": {seen, ""}} {
 		p, gap, err := reader.Verify(t.Context(), test.from, sqltest.All("**"), position.Position{})
 		if err != nil {
 			t.Fatal(err)
@@ -95,11 +96,11 @@ func TestRetention_RemovedEventsAreAGapAndTheRestIsGiven(t *testing.T) {
 
 func TestRetention_WithinAReplayIsTold(t *testing.T) {
 	pool := outboxtest.New(t)
-	reader := outbox.Reader{Pool: pool}
+	reader := replay.Reader{Pool: pool}
 	start := sqltest.Here(t, pool)
 	sqltest.PastPartition(t, pool, 20, 3)
 	sqltest.AddNow(t, pool, "kept", 2)
-	legs := outbox.Ranges(start, sqltest.Here(t, pool))
+	legs := replay.Ranges(start, sqltest.Here(t, pool))
 	page, err := reader.Replay(t.Context(), legs[0], sqltest.All("**"), 2, 0)
 	if err != nil || len(page.Events) != 2 {
 		t.Fatalf("%+v, %v", page, err)
@@ -108,7 +109,7 @@ func TestRetention_WithinAReplayIsTold(t *testing.T) {
 	legs[0].After = page.After
 	for _, topic := range []outbox.Pattern{"**", "past", "kept", "none"} {
 		want := topic == "**" || topic == "past"
-		if _, err := reader.Replay(t.Context(), legs[0], sqltest.All(topic), 2, 0); errors.Is(err, outbox.ErrTrimmed) != want || err != nil && !want {
+		if _, err := reader.Replay(t.Context(), legs[0], sqltest.All(topic), 2, 0); errors.Is(err, replay.ErrTrimmed) != want || err != nil && !want {
 			t.Errorf("%s: %v", topic, err)
 		}
 	}
@@ -125,7 +126,7 @@ func TestRetention_QuietSystemHasNoGap(t *testing.T) {
 	if n := sqltest.Ask1[int](t, pool, `SELECT count(*) FROM outcrier.event`); n != 2 {
 		t.Errorf("%d events are left, want the newest transaction's partition whole", n)
 	}
-	reader := outbox.Reader{Pool: pool}
+	reader := replay.Reader{Pool: pool}
 	for _, from := range []position.Position{p, sqltest.Earliest(t, reader)} {
 		if _, gap, err := reader.Verify(t.Context(), from, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
 			t.Errorf("%+v, %v", gap, err)
@@ -190,7 +191,7 @@ func TestRetention_EmptiesTheDefaultPartition(t *testing.T) {
 		FOR part IN SELECT inhrelid FROM pg_inherits WHERE inhparent = 'outcrier.event'::regclass AND inhrelid <> 'outcrier.event_default'::regclass LOOP
 			EXECUTE format('DROP TABLE %s', part);
 		END LOOP; END $$`)
-	reader := outbox.Reader{Pool: pool}
+	reader := replay.Reader{Pool: pool}
 	start := sqltest.Here(t, pool)
 	for day := range 10 {
 		sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, payload, dedup_key, created_at)
@@ -220,7 +221,7 @@ func TestRetention_EmptiesTheDefaultPartition(t *testing.T) {
 	if _, gap, err := reader.Verify(t.Context(), p, sqltest.All("**"), position.Position{}); gap != nil || err != nil {
 		t.Errorf("who had all is told %+v, %v", gap, err)
 	}
-	if _, gap, err := reader.Verify(t.Context(), start, sqltest.All("a"), position.Position{}); err != nil || gap == nil || gap.Reason != outbox.Trimmed {
+	if _, gap, err := reader.Verify(t.Context(), start, sqltest.All("a"), position.Position{}); err != nil || gap == nil || gap.Reason != position.Trimmed {
 		t.Errorf("who had nothing is told %+v, %v", gap, err)
 	}
 	if _, gap, err := reader.Verify(t.Context(), start, sqltest.All("b"), position.Position{}); gap != nil || err != nil {
@@ -241,7 +242,7 @@ func TestRetention_EmptiesTheDefaultPartition(t *testing.T) {
 // The event that a position stands on may go while others of its transaction stay.
 func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 	pool := outboxtest.New(t)
-	reader := outbox.Reader{Pool: pool}
+	reader := replay.Reader{Pool: pool}
 	old := time.Now().Add(-2 * time.Hour)
 	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) VALUES ('order/1', 't', $1), ('presence/a', 't', $1)`, old)
 	p := sqltest.Here(t, pool)
@@ -261,13 +262,13 @@ func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 	for name, test := range map[string]struct {
 		at    position.Position
 		topic outbox.Pattern
-		want  outbox.Reason
+		want  position.Reason
 	}{
 		"others of its transaction are left": {p, "order/**", ""},
-		"it has missed one":                  {p, "presence/**", outbox.Trimmed},
+		"it has missed one":                  {p, "presence/**", position.Trimmed},
 		"it has missed another's":            {p, "presence/a", ""},
 		"none is left":                       {behind, "**", ""},
-		"it never was":                       {forged, "order/**", outbox.OtherHistory},
+		"it never was":                       {forged, "order/**", position.OtherHistory},
 	} {
 		next, gap, err := reader.Verify(t.Context(), test.at, sqltest.All(test.topic), position.Position{})
 		if err != nil || (gap == nil) != (test.want == "") || gap != nil && gap.Reason != test.want {
@@ -299,7 +300,7 @@ func TestRetention_OpenTransactionIsNoGap(t *testing.T) {
 	}
 	told := func(want bool) {
 		t.Helper()
-		if _, gap, err := (outbox.Reader{Pool: pool}).Verify(t.Context(), p, sqltest.All("**"), position.Position{}); err != nil || (gap != nil) != want {
+		if _, gap, err := (replay.Reader{Pool: pool}).Verify(t.Context(), p, sqltest.All("**"), position.Position{}); err != nil || (gap != nil) != want {
 			t.Errorf("%+v, %v", gap, err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
@@ -26,7 +27,7 @@ import (
 // events.
 func TestRetention_AYear(t *testing.T) {
 	y := year{T: t, pool: outboxtest.New(t), random: rand.New(rand.NewPCG(1, 2))}
-	y.reader = outbox.Reader{Pool: y.pool}
+	y.reader = replay.Reader{Pool: y.pool}
 	days := 182
 	if testkit.Long() {
 		days = 365
@@ -68,7 +69,7 @@ const yearKeep = 7 * 24 * time.Hour
 type year struct {
 	*testing.T
 	pool   *pgxpool.Pool
-	reader outbox.Reader
+	reader replay.Reader
 	random *rand.Rand
 	now    time.Time
 	events []yearEvent // all that were committed
@@ -170,7 +171,7 @@ func (y *year) leave() {
 	if len(y.events) < before+2 {
 		return
 	}
-	leg := outbox.Range{From: from, To: sqltest.Here(y, y.pool)}
+	leg := replay.Range{From: from, To: sqltest.Here(y, y.pool)}
 	y.left = append(y.left, departed{leg.At(y.last - 1), pick(), y.now})
 }
 
@@ -225,7 +226,7 @@ func (y *year) comeBack(n int) {
 		switch {
 		case err != nil:
 			y.Fatal(err)
-		case gap != nil && gap.Reason != outbox.Trimmed:
+		case gap != nil && gap.Reason != position.Trimmed:
 			y.Fatalf("%v, left %v: %+v", y.now, who.when, gap)
 		case gap == nil && len(gone) > 0:
 			y.Fatalf("%v, left %v, asks for %v: gone are %v, and nobody says so", y.now, who.when, filter.Topics, gone)
@@ -250,7 +251,7 @@ func (y *year) comeBack(n int) {
 
 func (y *year) replay(p position.Position, filter outbox.Filter) []int64 {
 	var ids []int64
-	for _, leg := range outbox.Ranges(p, sqltest.Here(y, y.pool)) {
+	for _, leg := range replay.Ranges(p, sqltest.Here(y, y.pool)) {
 		for done := false; !done; {
 			page, err := y.reader.Replay(y.Context(), leg, filter, 50, 0)
 			if err != nil {

@@ -22,7 +22,7 @@ type Schedule struct {
 	// Schema is where the outbox is; the default one by default.
 	Schema outbox.Schema
 	// Activity, when not nil, returns a channel that is closed when an event may have been
-	// scheduled, or nil while nothing would close it: outbox.Tail.Activity. It spares the
+	// scheduled, or nil while nothing would close it: tail.Tail.Activity. It spares the
 	// database: a session that schedules an event notifies like one that appends, so while the
 	// channel is open the table is looked at every scheduleIdle only. Without it, every
 	// scheduleTurn.

@@ -21,6 +21,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/outbox/upkeep"
 )
 
@@ -348,13 +349,15 @@ func TestSchedule_IsWokenWithTheTail(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
-	tail := &outbox.Tail{URL: url, Start: func(position.Position) {}, Deliver: func(outbox.Read) {}}
+	follower := &tail.Tail{URL: url, Start: func(position.Position) {}, Deliver: func(tail.Read) {}}
 	ctx, cancel := context.WithCancel(context.Background())
 	var following sync.WaitGroup
-	following.Go(func() { _ = tail.Run(ctx) })
+	following.Go(func() { _ = follower.Run(ctx) })
 	t.Cleanup(func() { cancel(); following.Wait() })
-	schedule(t, upkeep.Schedule{Pool: pool, Activity: tail.Activity})
-	testkit.Eventually(t, "the tail waits for a notification", func() bool { return tail.Status().Listen == outbox.ListenWorks && tail.Status().WakeUps.Requests > 0 })
+	schedule(t, upkeep.Schedule{Pool: pool, Activity: follower.Activity})
+	testkit.Eventually(t, "the tail waits for a notification", func() bool {
+		return follower.Status().Listen == tail.ListenWorks && follower.Status().WakeUps.Requests > 0
+	})
 
 	writer := sqltest.Connection(t, url)
 	for range 3 {

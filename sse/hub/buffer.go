@@ -9,6 +9,7 @@ import (
 	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -86,7 +87,7 @@ func (r *Buffer) forget() { r.reads, r.bytes, r.blocks = nil, 0, nil }
 // deliver adds a part of a read, and returns its frames; events on no topic, which no
 // stream receives, have none. It is called before frames are queued, so that queued frames
 // can also be recalled.
-func (r *Buffer) deliver(part outbox.Read, read *wire.Read) []wire.Frame {
+func (r *Buffer) deliver(part tail.Read, read *wire.Read) []wire.Frame {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if part.First {

@@ -15,18 +15,20 @@ import (
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/hub"
 )
 
 // onlyMemory is a Past that has nothing.
 type onlyMemory struct{ hub.Past }
 
-func (onlyMemory) Verify(_ context.Context, p position.Position, _ outbox.Filter, _ position.Position) (position.Position, *outbox.Gap, error) {
+func (onlyMemory) Verify(_ context.Context, p position.Position, _ outbox.Filter, _ position.Position) (position.Position, *position.Gap, error) {
 	return p, nil, errTable
 }
 
-func (onlyMemory) Replay(context.Context, outbox.Range, outbox.Filter, int, int) (outbox.Page, error) {
-	return outbox.Page{}, errTable
+func (onlyMemory) Replay(context.Context, replay.Range, outbox.Filter, int, int) (replay.Page, error) {
+	return replay.Page{}, errTable
 }
 
 var errTable = fmt.Errorf("the table was asked")
@@ -37,7 +39,7 @@ func TestBuffer_AnswersAsTheTableDoes(t *testing.T) {
 	ctx := t.Context()
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	reader := outbox.Reader{Pool: pool}
+	reader := replay.Reader{Pool: pool}
 	buffer := &hub.Buffer{Past: onlyMemory{}, Bytes: 256 << 10}
 	h := hub.New(buffer)
 
@@ -49,7 +51,7 @@ func TestBuffer_AnswersAsTheTableDoes(t *testing.T) {
 	var starting, done sync.WaitGroup
 	for i := range 2 {
 		starting.Add(1)
-		tail := &outbox.Tail{
+		follower := &tail.Tail{
 			URL: url, Turn: time.Duration(1+6*i) * time.Millisecond, Log: slog.New(slog.DiscardHandler),
 			Start: func(p position.Position) {
 				if i == 0 {
@@ -57,7 +59,7 @@ func TestBuffer_AnswersAsTheTableDoes(t *testing.T) {
 				}
 				starting.Done()
 			},
-			Deliver: func(r outbox.Read) {
+			Deliver: func(r tail.Read) {
 				if i == 0 {
 					h.Deliver(r)
 				}
@@ -68,7 +70,7 @@ func TestBuffer_AnswersAsTheTableDoes(t *testing.T) {
 				}
 			},
 		}
-		done.Go(func() { _ = tail.Run(running) })
+		done.Go(func() { _ = follower.Run(running) })
 	}
 	starting.Wait()
 
@@ -135,7 +137,7 @@ func TestBuffer_AnswersAsTheTableDoes(t *testing.T) {
 		if chance.IntN(2) == 0 {
 			filter = outbox.Filter{Topics: []outbox.Pattern{"**"}, Types: []string{"k1"}}
 		}
-		for _, stretch := range outbox.Ranges(p, to) {
+		for _, stretch := range replay.Ranges(p, to) {
 			got, err := pages(ctx, buffer, stretch, filter, 1+chance.IntN(100))
 			if err != nil {
 				continue // too long ago for the replay buffer
@@ -157,10 +159,10 @@ func TestBuffer_AnswersAsTheTableDoes(t *testing.T) {
 
 // replayer is what a replay buffer and a table have in common.
 type replayer interface {
-	Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
+	Replay(ctx context.Context, stretch replay.Range, filter outbox.Filter, limit, bytes int) (replay.Page, error)
 }
 
-func pages(ctx context.Context, from replayer, stretch outbox.Range, filter outbox.Filter, limit int) (ids []int64, err error) {
+func pages(ctx context.Context, from replayer, stretch replay.Range, filter outbox.Filter, limit int) (ids []int64, err error) {
 	for {
 		page, err := from.Replay(ctx, stretch, filter, limit, 0)
 		if err != nil {

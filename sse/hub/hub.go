@@ -11,6 +11,7 @@ import (
 	"github.com/outcrier/outcrier/internal/fair"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -106,7 +107,7 @@ const (
 
 // Deliver queues a part of a read at the subscriptions that follow its events. Only the
 // tail calls it, and it does not block.
-func (h *Hub) Deliver(r outbox.Read) {
+func (h *Hub) Deliver(r tail.Read) {
 	few := h.deliver(r)
 	for _, s := range few {
 		s.notify(true)
@@ -114,7 +115,7 @@ func (h *Hub) Deliver(r outbox.Read) {
 }
 
 // deliver queues frames, and notifies the readers, except the few that it returns.
-func (h *Hub) deliver(r outbox.Read) (few []*Subscription) {
+func (h *Hub) deliver(r tail.Read) (few []*Subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if r.First {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -31,7 +32,7 @@ func (f *feed) read(topic string) {
 	event := f.event
 	event.ID, event.XID, event.Topic = f.id, uint64(f.id), topic
 	to := after(event)
-	f.hub.Deliver(outbox.Read{From: f.at, To: to, Events: []outbox.Event{event}, First: true, Last: true})
+	f.hub.Deliver(tail.Read{From: f.at, To: to, Events: []outbox.Event{event}, First: true, Last: true})
 	f.at = to
 }
 

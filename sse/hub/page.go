@@ -8,6 +8,7 @@ import (
 	"sort"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -69,7 +70,7 @@ type Page struct {
 // Page reads a page of a stretch into dst, if the stretch lies within the replay buffer: at most limit
 // frames, and about so many bytes by size. It looks at about scanAtOnce frames, so
 // that a page may have none though more follow.
-func (r *Buffer) Page(dst []*wire.Frame, stretch outbox.Range, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page Page, ok bool) {
+func (r *Buffer) Page(dst []*wire.Frame, stretch replay.Range, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page Page, ok bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	from, to := stretch.From.Given, stretch.To.Given

@@ -8,6 +8,8 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -37,7 +39,7 @@ func TestBuffer_PagesGoById(t *testing.T) {
 			}
 			slices.SortStableFunc(events, func(a, b outbox.Event) int { return cmp.Compare(a.ID, b.ID) })
 			to := position.Position{History: 1, Given: position.Set{Max: xid}, Anchor: position.Anchor{XID: xid}}
-			hub.Deliver(outbox.Read{From: at, To: to, Events: events, First: true, Last: true})
+			hub.Deliver(tail.Read{From: at, To: to, Events: events, First: true, Last: true})
 			at = to
 		}
 		filter := outbox.Filter{Topics: []outbox.Pattern{"a"}}
@@ -46,7 +48,7 @@ func TestBuffer_PagesGoById(t *testing.T) {
 		}
 		slices.Sort(want)
 		var got []int64
-		stretch := outbox.Range{From: from, To: at}
+		stretch := replay.Range{From: from, To: at}
 		pages := 0
 		for done := false; !done; pages++ {
 			limit, bytes := 1+chance.IntN(100), chance.IntN(5000)-1000
@@ -92,7 +94,7 @@ func TestBuffer_HoldsNoReadLargerThanItself(t *testing.T) {
 	large := events(300)
 	to := after(large[299])
 	for i := 0; i < 300; i += 100 {
-		hub.Deliver(outbox.Read{From: at, To: to, Events: large[i : i+100], First: i == 0, Last: i == 200})
+		hub.Deliver(tail.Read{From: at, To: to, Events: large[i : i+100], First: i == 0, Last: i == 200})
 		if buffer.bytes > buffer.Bytes || len(buffer.reads) > 0 {
 			t.Errorf("%d reads, %d bytes are held", len(buffer.reads), buffer.bytes)
 		}
@@ -100,13 +102,13 @@ func TestBuffer_HoldsNoReadLargerThanItself(t *testing.T) {
 	for range 50 {
 		few := events(2)
 		next := after(few[1])
-		hub.Deliver(outbox.Read{From: to, To: next, Events: few, First: true, Last: true})
+		hub.Deliver(tail.Read{From: to, To: next, Events: few, First: true, Last: true})
 		to = next
 		if buffer.bytes > buffer.Bytes || len(buffer.reads) == 0 {
 			t.Errorf("%d reads, %d bytes are held", len(buffer.reads), buffer.bytes)
 		}
 	}
-	page, ok := buffer.Page(nil, outbox.Range{From: buffer.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000, 1000, func(*wire.Frame) int { return 1 })
+	page, ok := buffer.Page(nil, replay.Range{From: buffer.base, To: to}, outbox.Filter{Topics: []outbox.Pattern{"a"}}, 1000, 1000, func(*wire.Frame) int { return 1 })
 	if n := len(page.Frames); !ok || !page.Done || n < 4 || page.Frames[n-1].Event.ID != id {
 		t.Errorf("%d frames, done %v, ok %v", n, page.Done, ok)
 	}

@@ -6,21 +6,22 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
-// Past is what a replay needs of the table: outbox.Reader. W is the hub's position.
+// Past is what a replay needs of the table: replay.Reader. W is the hub's position.
 type Past interface {
-	Verify(ctx context.Context, p position.Position, filter outbox.Filter, w position.Position) (position.Position, *outbox.Gap, error)
+	Verify(ctx context.Context, p position.Position, filter outbox.Filter, w position.Position) (position.Position, *position.Gap, error)
 	Earliest(ctx context.Context, w position.Position) (position.Position, error)
 	Before(ctx context.Context, t time.Time, w position.Position) (position.Position, error)
 	Oldest(ctx context.Context) (time.Time, error)
-	Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error)
+	Replay(ctx context.Context, stretch replay.Range, filter outbox.Filter, limit, bytes int) (replay.Page, error)
 }
 
 // Verify validates a position against w, the hub's: without a query, if the replay buffer has
 // all that its reader lacks.
-func (r *Buffer) Verify(ctx context.Context, p position.Position, filter outbox.Filter, w position.Position) (position.Position, *outbox.Gap, error) {
+func (r *Buffer) Verify(ctx context.Context, p position.Position, filter outbox.Filter, w position.Position) (position.Position, *position.Gap, error) {
 	if resumed, ok := r.Resumes(p, w); ok {
 		return resumed, nil, nil
 	}
@@ -57,7 +58,7 @@ const pageBytes = 1 << 20
 
 // Replay reads a page of a stretch, from memory if it lies within the replay buffer, else from the
 // table.
-func (r *Buffer) Replay(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (outbox.Page, error) {
+func (r *Buffer) Replay(ctx context.Context, stretch replay.Range, filter outbox.Filter, limit, bytes int) (replay.Page, error) {
 	if bytes <= 0 {
 		bytes = pageBytes
 	}
@@ -66,7 +67,7 @@ func (r *Buffer) Replay(ctx context.Context, stretch outbox.Range, filter outbox
 		page, _, err := r.ReplayTable(ctx, stretch, filter, limit, bytes)
 		return page, err
 	}
-	page := outbox.Page{After: read.After, Done: read.Done}
+	page := replay.Page{After: read.After, Done: read.Done}
 	for _, f := range read.Frames {
 		page.Events = append(page.Events, *f.Event)
 	}
@@ -75,7 +76,7 @@ func (r *Buffer) Replay(ctx context.Context, stretch outbox.Range, filter outbox
 
 // ReplayTable reads a page from the table, in its turn. It returns the count of erasures
 // from before.
-func (r *Buffer) ReplayTable(ctx context.Context, stretch outbox.Range, filter outbox.Filter, limit, bytes int) (page outbox.Page, erasures int64, err error) {
+func (r *Buffer) ReplayTable(ctx context.Context, stretch replay.Range, filter outbox.Filter, limit, bytes int) (page replay.Page, erasures int64, err error) {
 	leave, err := r.slots.Enter(ctx)
 	if err != nil {
 		return page, 0, err

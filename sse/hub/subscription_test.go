@@ -8,6 +8,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -24,8 +25,8 @@ func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer sub.Close()
-	read := func(ids ...int64) outbox.Read {
-		r := outbox.Read{From: at, First: true, Last: true}
+	read := func(ids ...int64) tail.Read {
+		r := tail.Read{From: at, First: true, Last: true}
 		for _, id := range ids {
 			r.Events = append(r.Events, outbox.Event{ID: id, XID: uint64(ids[0]), Topic: "a", Type: "t"})
 		}
@@ -115,16 +116,16 @@ func TestSubscription_HoldsBoundedBytes(t *testing.T) {
 		if len(sub.queue) != want || sub.state != Current {
 			t.Errorf("%d frames wait, state %v; want %d", len(sub.queue), sub.state, want)
 		}
-		hub.Deliver(outbox.Read{To: after(event), Events: []outbox.Event{event}, First: true, Last: true})
+		hub.Deliver(tail.Read{To: after(event), Events: []outbox.Event{event}, First: true, Last: true})
 	}
-	hub.Deliver(outbox.Read{To: after(event), Events: []outbox.Event{event}, First: true, Last: true})
+	hub.Deliver(tail.Read{To: after(event), Events: []outbox.Event{event}, First: true, Last: true})
 	if frames, state, _ := sub.Take(nil); len(frames) != 0 || state != Behind || sub.bytes != 0 {
 		t.Errorf("when it is full %d frames wait, %d bytes, state %v", len(frames), sub.bytes, state)
 	}
 	// One event that is larger than the queue goes through.
 	sub.Rejoin()
 	event.Payload = json.RawMessage(`"` + strings.Repeat("p", 30_000) + `"`)
-	hub.Deliver(outbox.Read{To: after(event), Events: []outbox.Event{event}, First: true, Last: true})
+	hub.Deliver(tail.Read{To: after(event), Events: []outbox.Event{event}, First: true, Last: true})
 	if frames, state, more := sub.Take(nil); len(frames) != 1 || state != Current || more {
 		t.Errorf("of one large event %d wait, state %v, more %v", len(frames), state, more)
 	}

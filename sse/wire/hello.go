@@ -3,7 +3,7 @@ package wire
 import (
 	"time"
 
-	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/position"
 )
 
 // Hello is the data of outcrier.hello, the first event of a stream. Another one
@@ -23,7 +23,7 @@ type Hello struct {
 
 // Gap describes a gap, and what to do about it.
 type Gap struct {
-	Reason outbox.Reason `json:"reason"`
+	Reason position.Reason `json:"reason"`
 	// Since is when the oldest event still held was appended.
 	Since *time.Time `json:"since,omitempty"`
 	// Action is "refetch": what the page shows may be out of date.
@@ -31,7 +31,7 @@ type Gap struct {
 }
 
 // NewGap returns the data of a gap, nil for none.
-func NewGap(gap *outbox.Gap) *Gap {
+func NewGap(gap *position.Gap) *Gap {
 	if gap == nil {
 		return nil
 	}

@@ -66,3 +66,17 @@ func InPool(ctx context.Context, pool *pgxpool.Pool, schema Schema, fn func(DB) 
 func Within(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeoutCause(ctx, limit, ErrSilent)
 }
+
+// madeKey is the key of the time at which a connection was made, in its custom data.
+const madeKey = "outcrier.made"
+
+// SetMade records when a connection was made.
+func SetMade(conn *pgx.Conn, at time.Time) { conn.PgConn().CustomData()[madeKey] = at }
+
+// MadeAt returns when a connection of a pool of PoolConfig was made; now for others.
+func MadeAt(conn *pgx.Conn) time.Time {
+	if at, ok := conn.PgConn().CustomData()[madeKey].(time.Time); ok {
+		return at
+	}
+	return time.Now()
+}

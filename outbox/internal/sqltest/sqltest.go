@@ -13,6 +13,7 @@ import (
 
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
+	"github.com/outcrier/outcrier/outbox/replay"
 )
 
 // Querier is a pool, a connection or a transaction.
@@ -117,9 +118,9 @@ func Opened(t testing.TB, db Querier, write func() string) position.Position {
 
 // Replay reads the events of a filter from one position to another, in pages of at most limit,
 // and returns their ids.
-func Replay(t testing.TB, reader outbox.Reader, from, to position.Position, filter outbox.Filter, limit int) (ids []int64) {
+func Replay(t testing.TB, reader replay.Reader, from, to position.Position, filter outbox.Filter, limit int) (ids []int64) {
 	t.Helper()
-	for _, leg := range outbox.Ranges(from, to) {
+	for _, leg := range replay.Ranges(from, to) {
 		for {
 			page, err := reader.Replay(t.Context(), leg, filter, limit, 0)
 			if err != nil {
@@ -144,7 +145,7 @@ func Replay(t testing.TB, reader outbox.Reader, from, to position.Position, filt
 }
 
 // Earliest is the position before all events that are held.
-func Earliest(t testing.TB, reader outbox.Reader) position.Position {
+func Earliest(t testing.TB, reader replay.Reader) position.Position {
 	t.Helper()
 	p, err := reader.Earliest(t.Context(), position.Position{})
 	if err != nil {
@@ -206,3 +207,26 @@ func Blocks(t testing.TB, pool *pgxpool.Pool, fn func()) int64 {
 	fn()
 	return count() - before
 }
+
+// Lose takes events away as a failover does that lost their commits: nothing says so.
+func Lose(t testing.TB, pool *pgxpool.Pool, where string, args ...any) {
+	t.Helper()
+	tx := Begin(t, pool)
+	Exec(t, tx, `ALTER TABLE outcrier.event DISABLE TRIGGER mark_change`)
+	Exec(t, tx, `DELETE FROM outcrier.event WHERE `+where, args...)
+	Exec(t, tx, `ALTER TABLE outcrier.event ENABLE ALWAYS TRIGGER mark_change`)
+	Commit(t, tx)
+}
+
+// Forge inserts events with xids of the test's choice, as were there before.
+func Forge(t testing.TB, pool *pgxpool.Pool, sql string, args ...any) {
+	t.Helper()
+	tx := Begin(t, pool)
+	Exec(t, tx, `ALTER TABLE outcrier.event DISABLE TRIGGER settle_foreign`)
+	Exec(t, tx, sql, args...)
+	Exec(t, tx, `ALTER TABLE outcrier.event ENABLE ALWAYS TRIGGER settle_foreign`)
+	Commit(t, tx)
+}
+
+// Payload200 is, in SQL, a JSON object of 200 bytes.
+const Payload200 = `json_build_object('p', repeat('x', 190))`
