@@ -209,7 +209,7 @@ func TestDatabase_SaysWhatARoleLacks(t *testing.T) {
 	run(t, conn, `GRANT outcrier_writer TO doctor_weak`)
 	found := examine(t, Config{DatabaseURL: weak})
 	found.want(t, Error, "rights", "role doctor_weak", "SELECT on table event", "EXECUTE on function settle(", `GRANT outcrier_server TO "doctor_weak"`)
-	run(t, conn, `GRANT outcrier_server TO doctor_weak`, `SELECT outcrier.append('a', 't')`)
+	run(t, conn, `REVOKE outcrier_writer FROM doctor_weak`, `GRANT outcrier_server TO doctor_weak`, `SELECT outcrier.append('a', 't')`)
 	found = examine(t, Config{DatabaseURL: weak})
 	found.want(t, OK, "rights", "doctor_weak")
 	found.want(t, OK, "sequence", "whether they rise is for the owner to see")
