@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+
+	"github.com/outcrier/outcrier/handlers"
 )
 
 // sendBuffer is how many bytes the kernel holds for a reader that does not read; left
@@ -13,10 +15,10 @@ const sendBuffer = 64 << 10
 // ConnContext is for http.Server.ConnContext: it bounds what the kernel holds for the
 // reader of a connection, and for how long when nothing of it is acknowledged. Otherwise a
 // connection whose reader vanished would live for a quarter of an hour. Streams work
-// without it too.
+// without it too. It also lets a node close an HTTP/2 connection on which a stream has stalled.
 func (n *Node) ConnContext(ctx context.Context, conn net.Conn) context.Context {
 	if encrypted, ok := conn.(*tls.Conn); ok {
-		conn = encrypted.NetConn()
+		conn, ctx = encrypted.NetConn(), handlers.WithConn(ctx, encrypted.NetConn())
 	}
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetWriteBuffer(sendBuffer)

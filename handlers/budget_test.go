@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -275,6 +276,43 @@ func TestProblem_IsShortWhateverTheRequestIs(t *testing.T) {
 	for _, path := range []string{"/" + markup, "/events?topic=a&" + markup + "=1", "/events?wait=0&topic=" + markup, "/catalogue?" + markup} {
 		if a := do(t, "GET", n.url+path, ""); a.status < 400 || len(a.body) > 20_000 {
 			t.Errorf("%.20s: %d with %d bytes", path, a.status, len(a.body))
+		}
+	}
+}
+
+// A connection of HTTP/2 ends with an answer that its reader does not take: a browser would hold
+// up the page's other streams. A proxy's carries other clients' streams.
+func TestAnswers_ThatNobodyReadsEndTheirConnection(t *testing.T) {
+	for path, accept := range map[string]string{"/events?topic=a": "text/event-stream", "/client.all.js": "*/*"} {
+		for _, proxy := range []bool{false, true} {
+			n := newNode(t, func(n *node) {
+				n.streamer.Stall = 200 * time.Millisecond
+				if proxy {
+					n.access.Proxies.Networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+				}
+				n.start = func(server *httptest.Server) {
+					server.Config.ConnContext = handlers.WithConn
+					server.Config.Protocols = new(http.Protocols)
+					server.Config.Protocols.SetUnencryptedHTTP2(true)
+					server.Start()
+				}
+			})
+			d, err := badnet.DialDeaf(t.Context(), strings.TrimPrefix(n.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer d.Close() //nolint:errcheck // the server may have closed it
+			if err := d.Get(path, "accept", accept); err != nil {
+				t.Fatal(err)
+			}
+			if proxy {
+				eventually(t, func() bool { return d.Reset() == 1 })
+			} else {
+				eventually(t, d.Ended)
+			}
+			if d.Ended() == proxy {
+				t.Errorf("%s, by a proxy %v: the connection has ended: %v", path, proxy, d.Ended())
+			}
 		}
 	}
 }

@@ -2,8 +2,10 @@ package handlers
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -21,6 +23,8 @@ type steady struct {
 	own bool
 	// hijacked is set when the connection was taken over.
 	hijacked bool
+	// stalled is set when the reader took nothing for the stall time.
+	stalled bool
 }
 
 // pieceBytes is how much a reader has to take within the stall time: at most 0.5 kB a second
@@ -39,7 +43,12 @@ func (h *handlers) steadily(next echo.HandlerFunc) echo.HandlerFunc {
 			s.stall = h.Streamer.Stall
 		}
 		c.Response().Writer = s
-		defer s.last()
+		defer func() {
+			s.last()
+			if s.stalled {
+				h.cutOff(c.Request())
+			}
+		}()
 		return next(c)
 	}
 }
@@ -77,7 +86,9 @@ func (s *steady) end(err error) {
 
 func (s *steady) Write(p []byte) (written int, err error) {
 	if s.own {
-		return s.ResponseWriter.Write(p)
+		n, err := s.ResponseWriter.Write(p)
+		s.note(err)
+		return n, err
 	}
 	for first := true; first || len(p) > 0; first = false {
 		piece := p[:min(len(p), pieceBytes)]
@@ -85,6 +96,7 @@ func (s *steady) Write(p []byte) (written int, err error) {
 		n, err := s.ResponseWriter.Write(piece)
 		written += n
 		if err != nil {
+			s.note(err)
 			return written, err
 		}
 		p = p[len(piece):]
@@ -97,9 +109,12 @@ func (s *steady) Write(p []byte) (written int, err error) {
 func (s *steady) FlushError() error {
 	s.begin()
 	err := s.control.Flush()
+	s.note(err)
 	s.end(err)
 	return err
 }
+
+func (s *steady) note(err error) { s.stalled = s.stalled || errors.Is(err, os.ErrDeadlineExceeded) }
 
 // Flush makes s an http.Flusher.
 func (s *steady) Flush() { _ = s.FlushError() }
