@@ -44,7 +44,7 @@ go-test = go test -vet=off $(race) -timeout $(if $(TEST_LONG),60m,20m) $(count)
 # browser.
 waiting = -p $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 # Those that take longest begin first.
-longest = ./internal/torture ./outbox ./internal/conformance ./handlers ./client ./cmd/outcrier
+longest = ./internal/torture ./outbox/tail ./outbox/upkeep ./internal/conformance ./handlers ./client ./cmd/outcrier
 
 .PHONY: help
 help: ## print the targets

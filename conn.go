@@ -15,7 +15,8 @@ const sendBuffer = 64 << 10
 // ConnContext is for http.Server.ConnContext: it bounds what the kernel holds for the
 // reader of a connection, and for how long when nothing of it is acknowledged. Otherwise a
 // connection whose reader vanished would live for a quarter of an hour. Streams work
-// without it too. It also lets a node close an HTTP/2 connection on which a stream has stalled.
+// without it too. It also lets a node close an HTTP/2 connection whose reader has taken nothing
+// of any answer for the stall time, with the program's own requests on it.
 func (n *Node) ConnContext(ctx context.Context, conn net.Conn) context.Context {
 	if encrypted, ok := conn.(*tls.Conn); ok {
 		conn, ctx = encrypted.NetConn(), handlers.WithConn(ctx, encrypted.NetConn())

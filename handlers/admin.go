@@ -146,7 +146,7 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 	return fault(http.StatusServiceUnavailable, "the database is not available")
 }
 
-// asked parses the query, and refuses unknown and repeated parameters.
+// queryOf parses the query, and refuses unknown and repeated parameters.
 func queryOf(c echo.Context, known ...string) (url.Values, error) {
 	query, err := parameters(c, known)
 	if err != nil {

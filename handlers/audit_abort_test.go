@@ -65,7 +65,7 @@ func (a *aborted) run(ctx context.Context, n *node, most int) error {
 	}
 	conn := dialed.(*net.TCPConn)
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	if err := conn.SetReadBuffer(16 << 10); err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (a *aborted) overHTTP2(ctx context.Context, address, accept string, most in
 		}
 	}
 	defer transport.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {

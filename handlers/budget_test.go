@@ -3,6 +3,7 @@ package handlers_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -280,8 +281,8 @@ func TestProblem_IsShortWhateverTheRequestIs(t *testing.T) {
 	}
 }
 
-// A connection of HTTP/2 ends with an answer that its reader does not take: a browser would hold
-// up the page's other streams. A proxy's carries other clients' streams.
+// A connection of HTTP/2 ends with an answer that its reader does not take, if the reader takes no
+// other: a browser would hold up the page's other streams. A proxy's carries other clients' streams.
 func TestAnswers_ThatNobodyReadsEndTheirConnection(t *testing.T) {
 	for path, accept := range map[string]string{"/events?topic=a": "text/event-stream", "/client.all.js": "*/*"} {
 		for _, proxy := range []bool{false, true} {
@@ -307,6 +308,11 @@ func TestAnswers_ThatNobodyReadsEndTheirConnection(t *testing.T) {
 			}
 			if proxy {
 				eventually(t, func() bool { return d.Reset() == 1 })
+				// The connection still serves.
+				if err := d.Get(path, "accept", accept); err != nil {
+					t.Fatal(err)
+				}
+				eventually(t, func() bool { return d.Reset() == 2 })
 			} else {
 				eventually(t, d.Ended)
 			}
@@ -338,6 +344,58 @@ func TestStream_OverHTTP2EndsAsStalled(t *testing.T) {
 	eventually(t, func() bool { return len(n.streamer.Stats().Ended) > 0 })
 	if ended := n.streamer.Stats().Ended; ended["stalled"] != 1 {
 		t.Errorf("it ended as %v", ended)
+	}
+}
+
+// The connection stays while its reader takes other answers: a program that reads for many people
+// has one.
+func TestAnswers_ThatNobodyReadsLeaveAConnectionThatIsRead(t *testing.T) {
+	n := newNode(t, func(n *node) {
+		n.streamer.Stall = 500 * time.Millisecond
+		n.start = func(server *httptest.Server) {
+			server.Config.ConnContext = handlers.WithConn
+			server.EnableHTTP2 = true
+			server.StartTLS()
+		}
+	})
+	transport := &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: true,
+		HTTP2: &http.HTTP2Config{MaxReceiveBufferPerStream: 64 << 10},
+	}
+	defer transport.CloseIdleConnections()
+	open := func(topic string) io.ReadCloser {
+		request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, n.events("topic="+topic), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Accept", "text/event-stream")
+		response, err := transport.RoundTrip(request) //nolint:bodyclose // the callers do
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response.Body
+	}
+	unread, read := open("large"), open("small")
+	defer unread.Close()
+	defer read.Close()
+	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) SELECT 'large', 't', to_json(repeat('x', 50000)) FROM generate_series(1, 10)`); err != nil {
+		t.Fatal(err)
+	}
+	events := ssetest.NewParser(read)
+	for after := 0; after < 3; {
+		if n.streamer.Stats().Ended["stalled"] > 0 {
+			after++
+		}
+		id := n.add(t, "small")
+		for {
+			e, err := events.Next()
+			if err != nil {
+				t.Fatalf("%d events after the other stream has ended: %v", after, err)
+			}
+			if strings.HasPrefix(e.ID, id+".") {
+				break
+			}
+		}
 	}
 }
 

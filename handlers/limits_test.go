@@ -138,7 +138,7 @@ func TestLimits_SlowBody(t *testing.T) {
 			if _, err := io.WriteString(conn, text); err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+			_ = conn.SetDeadline(time.Now().Add(time.Minute))
 			first := make([]byte, 1)
 			_, _ = conn.Read(first)
 			answered := time.Since(began)

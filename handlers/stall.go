@@ -23,8 +23,12 @@ type steady struct {
 	own bool
 	// hijacked is set when the connection was taken over.
 	hijacked bool
-	// stalled is set when the reader took nothing for the stall time.
-	stalled bool
+	// connection is nil unless it may be closed. unflushed is set while bytes may wait in
+	// net/http's buffer.
+	connection *connection
+	unflushed  bool
+	// stalled is since when the reader took nothing, if that was for the stall time.
+	stalled time.Time
 }
 
 // pieceBytes is how much a reader has to take within the stall time: at most 0.5 kB a second
@@ -38,15 +42,15 @@ const defaultStall = 30 * time.Second
 func (h *handlers) steadily(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		w := c.Response().Writer
-		s := &steady{ResponseWriter: w, control: http.NewResponseController(w), stall: defaultStall}
+		s := &steady{ResponseWriter: w, control: http.NewResponseController(w), stall: defaultStall, connection: h.connectionOf(c.Request())}
 		if h.Streamer != nil {
 			s.stall = h.Streamer.Stall
 		}
 		c.Response().Writer = s
 		defer func() {
 			s.last()
-			if s.stalled {
-				h.cutOff(c.Request())
+			if !s.stalled.IsZero() {
+				s.connection.cutOff(s.stalled)
 			}
 		}()
 		return next(c)
@@ -86,17 +90,19 @@ func (s *steady) end(err error) {
 
 func (s *steady) Write(p []byte) (written int, err error) {
 	if s.own {
+		began := time.Now()
 		n, err := s.ResponseWriter.Write(p)
-		s.note(err)
+		s.note(began, n, err)
 		return n, err
 	}
 	for first := true; first || len(p) > 0; first = false {
 		piece := p[:min(len(p), pieceBytes)]
 		s.begin()
+		began := time.Now()
 		n, err := s.ResponseWriter.Write(piece)
+		s.note(began, n, err)
 		written += n
 		if err != nil {
-			s.note(err)
 			return written, err
 		}
 		p = p[len(piece):]
@@ -108,13 +114,32 @@ func (s *steady) Write(p []byte) (written int, err error) {
 // FlushError is called by http.ResponseController.Flush.
 func (s *steady) FlushError() error {
 	s.begin()
+	began, flushed := time.Now(), 0
+	if s.unflushed {
+		flushed = flushedBytes // a head alone needs no window
+	}
 	err := s.control.Flush()
-	s.note(err)
+	s.note(began, flushed, err)
+	s.unflushed = s.unflushed && err != nil
 	s.end(err)
 	return err
 }
 
-func (s *steady) note(err error) { s.stalled = s.stalled || errors.Is(err, os.ErrDeadlineExceeded) }
+// flushedBytes is more than net/http's buffer over HTTP/2: where so many were written, or
+// waiting ones flushed, the reader has taken some.
+const flushedBytes = 4<<10 + 1
+
+// note notes the end of a write, or of a flush, of n bytes.
+func (s *steady) note(began time.Time, n int, err error) {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		s.stalled = began
+	case err != nil:
+	case n >= flushedBytes && s.connection != nil:
+		s.connection.took.Store(time.Now().UnixNano())
+	}
+	s.unflushed = s.unflushed || n > 0
+}
 
 // Flush makes s an http.Flusher.
 func (s *steady) Flush() { _ = s.FlushError() }

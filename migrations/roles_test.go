@@ -501,7 +501,7 @@ func TestRoles_ServerServes(t *testing.T) {
 	start := within(t, started)
 	awaitListen := func() {
 		t.Helper()
-		for deadline := time.Now().Add(10 * time.Second); !follower.Status().Listening; {
+		for deadline := time.Now().Add(time.Minute); !follower.Status().Listening; {
 			if time.Now().After(deadline) {
 				t.Fatalf("%+v", follower.Status())
 			}
@@ -528,7 +528,7 @@ func TestRoles_ServerServes(t *testing.T) {
 	}
 
 	retention := upkeep.Retention{Pool: pool, Keep: 24 * time.Hour, Log: log}
-	for deadline := time.Now().Add(10 * time.Second); ask[int](t, g.admin, `SELECT count(*) FROM outcrier.removal`) == 0; {
+	for deadline := time.Now().Add(time.Minute); ask[int](t, g.admin, `SELECT count(*) FROM outcrier.removal`) == 0; {
 		if time.Now().After(deadline) {
 			t.Fatal("retention drops nothing")
 		}
@@ -589,7 +589,7 @@ func TestRoles_ServerServes(t *testing.T) {
 	record.Progress(now, len(replayed), now.EventID)
 	record.Closed("left")
 	auditor := connect(t, g.reader)
-	for deadline := time.Now().Add(10 * time.Second); ask[int](t, auditor, `SELECT count(*) FROM outcrier.receipts WHERE subject = 'ann'`) != len(replayed); {
+	for deadline := time.Now().Add(time.Minute); ask[int](t, auditor, `SELECT count(*) FROM outcrier.receipts WHERE subject = 'ann'`) != len(replayed); {
 		if time.Now().After(deadline) {
 			t.Fatal("the receipts are not those of what was replayed")
 		}
@@ -601,7 +601,7 @@ func within[T any](t *testing.T, values <-chan T) (value T) {
 	t.Helper()
 	select {
 	case value = <-values:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("nothing came")
 	}
 	return value

@@ -38,7 +38,7 @@ func Connect(ctx context.Context, url string) (*pgx.Conn, error) {
 	return open(ctx, config, want)
 }
 
-// PoolConfig prepares a pool for a Reader and for appends: every connection is like
+// PoolConfig prepares a pool for a replay.Reader and for appends: every connection is like
 // one that Connect opens. Each connects with the URL as it is then, if that is one of
 // FileURL, and with what is then in the files that the URL names: passwords, services,
 // certificates and keys. So server, login and TLS are always those of the URL: a caller

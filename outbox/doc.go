@@ -1,4 +1,4 @@
-// Package outbox is the durable half of Outcrier: it appends events in the caller's
+// Package outbox is what an application imports: it appends events in the caller's
 // transaction. The packages beneath it follow commits, and replay the events that a reader has
 // missed.
 //

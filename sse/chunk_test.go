@@ -119,7 +119,7 @@ func TestSocket_ChunkedOrNot(t *testing.T) {
 			untilRunning(t, s.Streamer)
 			near, far := tcp(t)
 			defer far.Close()
-			_ = far.SetReadDeadline(time.Now().Add(10 * time.Second))
+			_ = far.SetReadDeadline(time.Now().Add(time.Minute))
 			head := "HTTP/1.1 200 OK\r\nConnection: close\r\n"
 			if test.chunked {
 				head += "Transfer-Encoding: chunked\r\n"

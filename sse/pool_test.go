@@ -109,7 +109,7 @@ func TestSocket_IsWrittenToAndWatched(t *testing.T) {
 			}
 			p := ssetest.NewParser(in)
 			next := func() ssetest.Event {
-				_ = far.SetReadDeadline(time.Now().Add(10 * time.Second))
+				_ = far.SetReadDeadline(time.Now().Add(time.Minute))
 				e, err := p.Next()
 				if err != nil {
 					t.Fatal(err)
@@ -139,7 +139,7 @@ func TestSocket_IsWrittenToAndWatched(t *testing.T) {
 
 func untilRunning(t *testing.T, s *Streamer) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !s.Running(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !s.Running(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("the pool does not run")
 		}
@@ -251,7 +251,7 @@ func TestSocket_OfAStalledReaderIsReset(t *testing.T) {
 		default:
 		}
 	}
-	_ = far.SetReadDeadline(time.Now().Add(10 * time.Second))
+	_ = far.SetReadDeadline(time.Now().Add(time.Minute))
 	if _, err := io.Copy(io.Discard, far); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("the end is %v, want a reset", err)
 	}

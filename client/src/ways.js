@@ -65,7 +65,9 @@ export function ways(link, first, stream, patience) {
       // What was good for long needs no other way. After so long a silence the machine has slept.
       const isOld = began && heard - began > 2 * heartbeat;
       if (names[way] === 'poll' || (isOld && Date.now() - heard > 2.5 * heartbeat)) return false;
+      if (!isLate()) return false; // while this part was loaded
       await probe();
+      if (isOld) held = 0; // this way was good
       if (!isLate() || isOld || (began && ++held < 2)) return false;
       giveWay();
       return true;

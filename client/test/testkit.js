@@ -77,8 +77,8 @@ export function late(name) {
 afterEach(() => early.splice(0).forEach((undo) => undo()));
 
 export async function until(what, is) {
-  for (const end = Date.now() + 10_000; !is(); await new Promise((done) => setTimeout(done, 5))) {
-    if (Date.now() > end) throw new Error(`not within 10 s: ${what}`);
+  for (const end = Date.now() + 60_000; !is(); await new Promise((done) => setTimeout(done, 5))) {
+    if (Date.now() > end) throw new Error(`not within a minute: ${what}`);
   }
 }
 

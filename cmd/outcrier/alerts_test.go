@@ -413,18 +413,17 @@ func aFullQueue(h *history) {
 	pool := outboxtest.Pool(h.t, url)
 	var free func()
 	// The node's own test of LISTEN may find the queue full before an event does: then again.
-	eventually(h.t, func() bool {
+	for {
 		free = testkit.FillQueue(h.t, url, 1)
 		must(pool.Exec(h.t.Context(), `INSERT INTO outbox (topic, type) VALUES ('a', 'test.silent')`))
 		var s samples
 		eventually(h.t, func() bool { s = h.scrape(); return s.of("outcrier_listen_state", `state="queue_full"`) == 1 })
 		if s.of("outcrier_tail_caught_events_total") > 0 {
-			return true
+			break
 		}
 		free()
 		eventually(h.t, func() bool { return heard(h.scrape()) })
-		return false
-	})
+	}
 	h.last(10*time.Minute, func(s samples) bool { return following(s) && s.of("outcrier_notification_queue_usage") >= 0.5 })
 	h.fire()
 	free()

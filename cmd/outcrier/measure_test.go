@@ -107,7 +107,7 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 		}
 		return missing
 	}
-	for deadline := time.Now().Add(20 * time.Second); len(missing()) > 0; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); len(missing()) > 0; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s\n%s", strings.Join(missing(), "\n"), text)
 		}

@@ -186,8 +186,8 @@ func TestTail_OnADatabaseSaysWhatIsWrong(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--topic", "a/**/b"}, `400 Bad Request: topic "a/**/b"`},
-		{[]string{"--from", "yesterday"}, `400 Bad Request: from="yesterday" is not known`},
+		{[]string{"--topic", "a/**/b"}, `outcrier tail: topic "a/**/b"`},
+		{[]string{"--from", "yesterday"}, `outcrier tail: from="yesterday" is not known`},
 	} {
 		got := runWith(t, nil, append([]string{"tail", "--database-url", outboxtest.URL(t)}, tt.args...)...)
 		if got.code != exitFailed || !strings.Contains(got.stderr, tt.want) || strings.Count(got.stderr, "\n") != 1 {

@@ -64,7 +64,10 @@ sub vcl_recv {
 
 sub vcl_pipe {
     set bereq.http.Upgrade = req.http.Upgrade;
-    set bereq.http.Connection = req.http.Connection;
+    # "close", as Varnish has it by default: where the node answers without a WebSocket, the
+    # client's next request would otherwise reach it past vcl_recv, with an X-Forwarded-For of its
+    # own.
+    set bereq.http.Connection = "Upgrade, close";
 }
 
 sub vcl_backend_response {

@@ -1,13 +1,17 @@
 package proxies
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 	"github.com/gobwas/ws/wsutil"
@@ -67,16 +71,64 @@ func TestProxies_PassAWebSocketOn(t *testing.T) {
 				}
 			}
 			until("outcrier.live")
-			for _, kind := range []string{"test.1", "test.2"} { // each before the next is appended
-				n.add(t, kind)
-				until(kind)
+			kind := func(i int) string { return fmt.Sprintf("%s.%d", strings.ReplaceAll(p.file, "/", "."), i) } // others append too
+			for i := range 2 {                                                                                  // each before the next is appended
+				n.add(t, kind(i))
+				until(kind(i))
 			}
 			if err := wsutil.WriteClientText(conn, []byte(`{"add":["other"]}`)); err != nil {
 				t.Fatal(err)
 			}
 			until("outcrier.topics")
-			n.add(t, "test.3")
-			until("test.3")
+			n.add(t, kind(2))
+			until(kind(2))
+		})
+	}
+}
+
+// TestProxies_LetNobodyPastByAWebSocket: an answer that is no WebSocket doesn't open a way to the
+// node on which a client says itself where it comes from.
+func TestProxies_LetNobodyPastByAWebSocket(t *testing.T) {
+	for _, p := range proxies {
+		t.Run(p.file, func(t *testing.T) {
+			t.Parallel()
+			n := newNode(t, 0)
+			base := p.start(t, [2]string{n.address, n.also})
+			testkit.Eventually(t, "the proxy has found the node", func() bool { return status(base+"/readyz") == http.StatusOK })
+			var conn net.Conn
+			var err error
+			if host, encrypted := strings.CutPrefix(base, "https://"); encrypted {
+				conn, err = tls.Dial("tcp", host, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+			} else {
+				conn, err = net.Dial("tcp", strings.TrimPrefix(base, "http://"))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if err := conn.SetDeadline(time.Now().Add(testkit.Deadline)); err != nil {
+				t.Fatal(err)
+			}
+			in := bufio.NewReader(conn)
+			host := strings.TrimPrefix(strings.TrimPrefix(base, "https://"), "http://")
+			if _, err := fmt.Fprintf(conn, "GET /readyz HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\n\r\n", host); err != nil {
+				t.Fatal(err)
+			}
+			response, err := http.ReadResponse(in, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, response.Body)
+			response.Body.Close()
+			// The proxy may have closed the connection by now.
+			_, _ = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: %s\r\nX-Forwarded-For: 203.0.113.9\r\nAccept: text/event-stream\r\n\r\n", path, host)
+			if response, err = http.ReadResponse(in, nil); err != nil {
+				return
+			}
+			defer response.Body.Close()
+			if by := n.header("X-Forwarded-For"); response.StatusCode == http.StatusOK && by != "127.0.0.1" {
+				t.Errorf("the client is %q: it may not say so of itself", by)
+			}
 		})
 	}
 }

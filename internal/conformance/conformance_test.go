@@ -207,7 +207,7 @@ func newStage(t *testing.T) *Stage {
 		},
 		Crash: leave(syscall.SIGKILL),
 		Drain: leave(syscall.SIGTERM),
-		// No client is stuck that need not be: the wait is for machines with other work.
+		// Long enough for a busy machine.
 		Patience: testkit.Deadline,
 		Few:      os.Getenv("CONFORMANCE_REPORT") == "" && !testkit.Long(),
 		Log:      t.Logf,

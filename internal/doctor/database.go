@@ -37,6 +37,9 @@ func (e *examination) database(ctx context.Context) {
 		why, remedy, known := strings.Cut(why, ": ")
 		if !known {
 			remedy = "check --database-url, whether Postgres runs, and firewalls and poolers in between"
+			if _, answered := errors.AsType[*pgconn.PgError](err); answered {
+				remedy = "look at the log of Postgres"
+			}
 		}
 		e.say(Error, "connection", why+": "+plain(err), remedy)
 		return

@@ -42,9 +42,9 @@ func node(t *testing.T, config outcrier.Config) string {
 		}
 		server.Close()
 	})
-	for deadline := time.Now().Add(20 * time.Second); !node.Status().Listening; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !node.Status().Listening; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("the node is not ready within 20 s")
+			t.Fatal("the node is not ready within a minute")
 		}
 	}
 	return server.URL

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -75,26 +76,40 @@ func Missing(t testing.TB, format string, args ...any) {
 }
 
 // FreeAddress returns an address on loopback whose port was free just now. It is below the ports
-// that the system gives to who asks for any, and so stays free until somebody binds it: a test's
-// proxy could otherwise get the port of the server that it is for, and pass everything to itself.
+// that the system gives to who asks for any, and no other process of tests has it, so it stays
+// free until somebody binds it: a test's proxy could otherwise get the port of the server that it
+// is for, and pass everything to itself.
 func FreeAddress(t testing.TB) string {
 	t.Helper()
-	for range 100 {
-		address := fmt.Sprintf("127.0.0.1:%d", 10_000+lastPort.Add(1)%20_000)
+	first, _ := ports()
+	for range portsOfProcess {
+		address := fmt.Sprintf("127.0.0.1:%d", first+1+int(lastPort.Add(1)%(portsOfProcess-1)))
 		listener, err := net.Listen("tcp", address) //nolint:noctx // it takes no time
 		if err == nil {
 			_ = listener.Close()
 			return address
 		}
 	}
-	t.Fatal("no port is free between 10000 and 30000")
+	t.Fatal("none of this process's ports is free")
 	return ""
 }
 
-// lastPort counts the ports that this process has tried. Processes begin at random.
+const portsOfProcess = 500
+
+// lastPort counts the ports that this process has tried.
 var lastPort atomic.Uint32
 
-func init() { lastPort.Store(rand.Uint32N(20_000)) } //nolint:gosec // ports are no secret
+// ports returns the first of the ports that only this process of tests uses, and the listener there
+// that keeps others from them as long as the process lives.
+var ports = sync.OnceValues(func() (first int, held net.Listener) {
+	for {
+		first = 10_000 + portsOfProcess*rand.IntN(40)                      //nolint:gosec // ports are no secret
+		held, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first)) //nolint:noctx // it takes no time
+		if err == nil {
+			return first, held
+		}
+	}
+})
 
 // Folder returns a temporary folder that other accounts can enter, like that of Postgres: into
 // root's t.TempDir they can't. It is in memory where there is room: Postgres syncs a cluster

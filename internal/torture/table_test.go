@@ -1,6 +1,7 @@
 package torture
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -20,6 +21,20 @@ func TestFault_Table(t *testing.T) {
 	f := newField(t, server.URL(""), 2, "--ring", "64KiB")
 	f.prepare()
 
+	// No node makes partitions meanwhile, as each does when it starts.
+	holder, err := connect(t.Context(), f.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close(context.Background())
+	for _, statement := range []string{
+		`BEGIN`, `INSERT INTO outcrier.maintenance (work) VALUES ('partitions') ON CONFLICT DO NOTHING`,
+		`SELECT FROM outcrier.maintenance WHERE work = 'partitions' FOR UPDATE`,
+	} {
+		if _, err := holder.Exec(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
 	// Every day's partition is gone: all goes into the DEFAULT one.
 	for day := range 4 {
 		execute(t, f.url, `DROP TABLE `+partitionOf(day))
@@ -55,6 +70,9 @@ func TestFault_Table(t *testing.T) {
 		f.pause(200*time.Millisecond, 500*time.Millisecond)
 		f.alter(`ALTER TABLE outcrier.event ATTACH PARTITION outcrier.event_default DEFAULT`)
 	})
+	if _, err := holder.Exec(t.Context(), `ROLLBACK`); err != nil {
+		t.Fatal(err)
+	}
 	f.suffer("table truncated", 5*time.Second, func() {
 		f.alter(`TRUNCATE outcrier.event`)
 		f.client[0].Cut()
@@ -137,7 +155,7 @@ func TestFault_SequenceSetBack(t *testing.T) {
 	follow("fresh")
 	f.recover("a fresh reader", testkit.Deadline)
 	execute(t, f.url, `SELECT setval('outcrier.event_id', 100000)`, `INSERT INTO outbox (topic, type) VALUES ('`+endTopic+`', 'torture.ended')`)
-	stop := time.AfterFunc(30*time.Second, f.stopReading)
+	stop := time.AfterFunc(2*testkit.Deadline, f.stopReading)
 	f.readingDone.Wait()
 	stop.Stop()
 	w := f.windows[0].finding

@@ -1,8 +1,9 @@
 package replay
 
 import (
-	"github.com/outcrier/outcrier/outbox"
 	"sync"
+
+	"github.com/outcrier/outcrier/outbox"
 )
 
 // memory is what pages of many events are read into, one after the other.

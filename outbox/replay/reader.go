@@ -20,7 +20,7 @@ import (
 // may use it at once; each call holds one of the pool's connections for one short statement
 // or two.
 type Reader struct {
-	// Pool is made with PoolConfig.
+	// Pool is made with outbox.PoolConfig.
 	Pool *pgxpool.Pool
 	// Schema is where the outbox is; the default one by default.
 	Schema outbox.Schema
@@ -28,7 +28,7 @@ type Reader struct {
 	// one. It is for one database.
 	Times *Times
 	// Apart, when not nil, is called when the database lacks commits that the tail has
-	// read, though it has the same history: Tail.Recheck.
+	// read, though it has the same history: tail.Tail.Recheck.
 	Apart func()
 	// Patience is how long a call may take, the wait for a connection included,
 	// before it fails: 30 s by default.

@@ -15,7 +15,8 @@ import (
 type Status struct {
 	// Following is true while the tail is connected and has caught up.
 	Following bool
-	// Listening is true when LISTEN is known to work, or not needed.
+	// Listening is true when LISTEN is known to work and writers notify, or when it is not
+	// needed.
 	Listening bool
 	// Listen says the same with its cause; empty without a connection.
 	Listen Listen
@@ -59,7 +60,7 @@ const (
 	// ListenWorks: the tail has received its own notification.
 	ListenWorks Listen = "works"
 	// ListenUnheard: LISTEN succeeds but the test's notification does not arrive, as
-	// through a transaction pooler. (A standby is refused before: ErrStandby.)
+	// through a transaction pooler. (A standby is refused before: outbox.ErrStandby.)
 	ListenUnheard Listen = "pooler"
 	// ListenQueueFull: writers don't notify, since Postgres's notification queue is more than
 	// half full.

@@ -101,7 +101,7 @@ type Tail struct {
 // Run follows until ctx ends and returns its cause. It replaces a lost connection, with
 // growing pauses, for as long as it takes. It returns another error only if the first
 // connection fails for a reason that waiting does not remove, like an unknown database; see
-// Explain.
+// outbox.Explain.
 func (t *Tail) Run(ctx context.Context) error {
 	t.Log = cmp.Or(t.Log, slog.New(slog.DiscardHandler))
 	if t.Turn == 0 {

@@ -106,7 +106,7 @@ func (l *listener) selfTest(ctx context.Context, url string) {
 				if l.failing.Fails(database.Cause(err)) {
 					l.log.WarnContext(ctx, "LISTEN can't be tested", "err", database.OneLine(err), "retry_in", every)
 				}
-			case err == nil:
+			case err == nil && (l.test != "" || l.works): // otherwise the queue was found full since
 				message := "listen is tested again"
 				if l.full {
 					message = "the notification queue of Postgres has room again: writers notify"

@@ -81,6 +81,7 @@ func (s Schedule) Run(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// activity returns Activity's channel; nil without Activity.
 func (s Schedule) activity() <-chan struct{} {
 	if s.Activity == nil {
 		return nil

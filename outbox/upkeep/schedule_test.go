@@ -229,7 +229,7 @@ func TestDeliverScheduled_WaitsForNobody(t *testing.T) {
 	sqltest.Exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 'held', '{}', '/', now()), ('a', 'free', '{}', '/', now())`)
 	tx := sqltest.Begin(t, pool)
 	sqltest.Exec(t, tx, `DELETE FROM outcrier.scheduled WHERE type = 'held'`)
-	deadline, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	deadline, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var moved int
 	if err := pool.QueryRow(deadline, `SELECT outcrier.deliver_scheduled()`).Scan(&moved); err != nil || moved != 1 {

@@ -102,7 +102,7 @@ func TestBuffer_AnswersAsTheTableDoes(t *testing.T) {
 	if err := pool.QueryRow(ctx, `SELECT count(*) FROM outcrier.event`).Scan(&events); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
 		mu.Lock()
 		n := len(positions)
 		mu.Unlock()

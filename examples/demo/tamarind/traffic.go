@@ -148,8 +148,9 @@ func (b *Business) somethingHappens(ctx context.Context) error {
 	return err
 }
 
-// someoneSignsInOrOut leaves out the three people of the page: its reader would be told that
-// they have signed out themselves.
+// someoneSignsInOrOut leaves out the three people that the front page shows: its reader would be
+// told that they have signed out themselves. Bo and Cleo have pages too (/p/bo), and there it
+// happens.
 func (b *Business) someoneSignsInOrOut(ctx context.Context) error {
 	var name, pin string
 	var signedIn bool

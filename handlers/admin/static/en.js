@@ -74,7 +74,7 @@ export default {
   busiest: 'Busiest topics of the last hour',
   busiest_none: 'No event in the last hour.',
   not_following: 'This node does not follow the table at the moment.',
-  not_listening: 'Commits do not wake this node: its test of LISTEN fails, so it polls. The usual cause is a pooler between it and Postgres.',
+  not_listening: 'Commits do not wake this node, so it polls. Either LISTEN is not heard, usually because of a pooler between it and Postgres, or the notification queue of Postgres is more than half full: /readyz says which.',
   streams_why: 'Who follows what. Figures are up to ten seconds old.',
   streams_off: 'Node {node} runs without --audit, so it lists only its own open streams. With --audit, nodes list all streams, and what each was sent.',
   open: 'Open',

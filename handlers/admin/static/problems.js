@@ -18,6 +18,8 @@ const chinese = [
   [/^the key that signed the token was withdrawn$/, '签发令牌的密钥已被撤回'],
   [/^the token is not valid yet: nbf is in the future$/, '令牌尚未生效'],
   [/^the token is not .+$/, '这不是格式正确的 JWT'],
+  [/^the token (?:does not have .+|is encrypted .+|is longer .+)$/, '这不是格式正确的 JWT'],
+  [/^the token's (?:header|typ|kid) .+$/, '这不是格式正确的 JWT'],
   [/^the token's signature is wrong$/, '令牌的签名不正确'],
   [/^the token's alg is not supported; .+$/, '不支持令牌的 alg'],
   [/^no key that is trusted here is for the token's kid and alg$/, '服务器信任的密钥中没有与令牌的 kid 和 alg 对应的'],

@@ -3,7 +3,7 @@ import { el } from './dom.js';
 import { clock, t, zone } from './words.js';
 
 // malformed is what the server says of a text that is no JWT.
-const malformed = /^the token is not (?!valid yet)/;
+const malformed = /^the token (?:is not (?!valid yet)|does not have the three parts)|^the token's header (?:is not|has no alg)/;
 
 // signIn asks for a token, and calls done when the server has taken it. expired is when the
 // one before did, or ''.

@@ -74,7 +74,7 @@ export default {
   busiest: '最近一小时最繁忙的主题',
   busiest_none: '最近一小时没有事件。',
   not_following: '此节点目前没有跟踪数据表。',
-  not_listening: '提交不会唤醒此节点：它对 LISTEN 的测试没有通过，因此改为轮询。通常是因为它与 Postgres 之间有连接池。',
+  not_listening: '提交不会唤醒此节点，因此改为轮询。可能是听不到 LISTEN（通常因为它与 Postgres 之间有连接池），也可能是 Postgres 的通知队列已超过一半：/readyz 会说明是哪一种。',
   streams_why: '谁订阅了什么。数据最多滞后十秒。',
   streams_off: '节点 {node} 未启用审计：只列出自己当前打开的连接。以 --audit 启动的节点会列出全部连接及其发送内容。',
   open: '打开',

@@ -13,7 +13,7 @@ const (
 	whySilent      = "the database does not answer"
 	whyUnreachable = "the database can't be reached"
 	whyStarting    = "the database is starting or stopping"
-	whyEnded       = "the database ended the connection: it stops, or somebody ended the session"
+	whyEnded       = "the database ended the connection, because it stops or somebody ended the session"
 )
 
 // Explain returns a phrase for why the database can't be followed or asked. It has no

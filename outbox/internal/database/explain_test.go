@@ -19,7 +19,7 @@ func TestExplain_KeepsSecrets(t *testing.T) {
 		}
 	}
 	// Sessions that an administrator ends are an outage like any other, and not that of a server that starts.
-	if why, _ := Explain(&pgconn.PgError{Code: "57P01"}); why != "the database ended the connection: it stops, or somebody ended the session" || Cause(&pgconn.PgError{Code: "57P01"}) != "away" {
+	if why, _ := Explain(&pgconn.PgError{Code: "57P01"}); why != "the database ended the connection, because it stops or somebody ended the session" || Cause(&pgconn.PgError{Code: "57P01"}) != "away" {
 		t.Errorf("a session that was ended: %q", why)
 	}
 	if why, permanent := Explain(errors.New("dial tcp 10.0.0.1:5432: secret")); why != "the database can't be reached" || permanent {

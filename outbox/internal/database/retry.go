@@ -8,6 +8,7 @@ import (
 // Retry computes the pauses between attempts at work that fails. A library for it would be
 // one more module that every application builds to append.
 type Retry struct {
+	// First is the mean of the first pause, Longest that of the longest.
 	First, Longest time.Duration
 
 	// mean is that of the last pause, 0 before the first one.

@@ -42,8 +42,8 @@ func Here(ctx context.Context, q database.DB, history uint32) (position.Position
 	if err := q.QueryRow(ctx, hereSQL, uint64(0)).Scan(&r.XID, &r.ID, &r.CreatedAt, &r.Snapshot, &r.Removal); err != nil {
 		return position.Position{}, err
 	}
-	position, _, err := Advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)
-	return position, err
+	at, _, err := Advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)
+	return at, err
 }
 
 // SnapshotRow is the row about the snapshot; its first three fields are zero when nothing
@@ -79,7 +79,7 @@ func Advanced(from position.Position, r SnapshotRow, s Snapshot) (to position.Po
 	return to
 }
 
-// Snapshot is a pg_snapshot: all transactions below min are over, none from max on was, and
+// Snapshot is a pg_snapshot: all transactions below Min are over, none from Max on was, and
 // InProgress lists those in between that were not, ascending.
 type Snapshot struct {
 	Min, Max   uint64

@@ -147,7 +147,7 @@ export class Pane {
     if (status !== 'live' && this.#wasLive) this.#awaySince ??= Date.now();
     if (status === 'live') this.#wasLive = true;
     // A short break is not worth a line: it would only come and go.
-    const out = !this.#cutAt && ['waiting', 'offline'].includes(status) && this.#awaySince !== null;
+    const out = !this.#cutAt && ['waiting', 'offline', 'connecting'].includes(status) && this.#awaySince !== null;
     const late = out && Date.now() - this.#awaySince >= saidAfter;
     clearTimeout(this.#awayTimer);
     if (out && !late) this.#awayTimer = setTimeout(() => this.#showStatus(), this.#awaySince + saidAfter - Date.now());
