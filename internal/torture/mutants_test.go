@@ -54,7 +54,7 @@ var mutants = []mutant{
 		{"sse/wire/frame.go", "	if !f.Last {\n", "	if f.Serial < 0 {\n"},
 	}},
 	{"forget what is in flight at the start", []edit{
-		{"outbox/internal/table/snapshot.go", "	position, _, err := Advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)\n", "	position, _, err := Advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)\n	position.Given.Except = nil\n"},
+		{"outbox/internal/table/snapshot.go", "	at, _, err := Advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)\n", "	at, _, err := Advance(position.Position{History: history, Anchor: position.Anchor{XID: position.SettledXID}}, r)\n	at.Given.Except = nil\n"},
 	}},
 	{"hand over from another W", []edit{
 		{"sse/stream.go", "	if err := t.replay(ctx, received, w); err != nil {\n		return err\n	}\n	if !t", "	if err := t.replay(ctx, received, t.Hub.Position()); err != nil {\n		return err\n	}\n	if !t"},
