@@ -40,11 +40,6 @@ count = $(if $(COUNT),-count=$(COUNT))
 quoted = '$(subst ','\'',$(1))'
 # make check vets the tests.
 go-test = go test -vet=off $(race) -timeout $(if $(TEST_LONG),60m,20m) $(count)
-# More at a time than there are processors: most of the time tests wait, for a server, a client, a
-# browser.
-waiting = -p $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
-# Those that take longest begin first.
-longest = ./internal/torture ./outbox/tail ./outbox/upkeep ./internal/conformance ./handlers ./client ./cmd/outcrier
 
 .PHONY: help
 help: ## print the targets
@@ -64,10 +59,11 @@ build: ## build bin/outcrier
 .PHONY: test
 test: ## run the tests, under the race detector where it can be; PKG=./sse COUNT=1 ARGS='-run Drain'
 ifeq ($(PKG),./...)
-	@go build $(race) ./... # once, for all three
-	@.ci/stages root $(call quoted,$(go-test) $(waiting) $(ARGS) $(longest) ./...) \
-		bench $(call quoted,cd bench && $(go-test) $(ARGS) ./...) \
-		e2e $(call quoted,cd e2e && $(go-test) -parallel 4 $(ARGS) ./...)
+	@code=0; \
+	.ci/stages root $(call quoted,$(go-test) $(ARGS) ./...) || code=1; \
+	.ci/stages bench $(call quoted,cd bench && $(go-test) $(ARGS) ./...) || code=1; \
+	.ci/stages e2e $(call quoted,cd e2e && $(go-test) -parallel 4 $(ARGS) ./...) || code=1; \
+	exit $$code
 else
 	$(go-test) $(ARGS) $(PKG)
 endif

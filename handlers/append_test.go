@@ -115,7 +115,13 @@ func TestAppend_RefusedRequestSaysWhyAndStoresNothing(t *testing.T) {
 			case "key":
 				headers = []string{"Content-Type", "application/json", "Idempotency-Key", "k"}
 			}
-			a := n.post(t, test.body, headers...)
+			var a answer
+			if name == "too large" {
+				// The body does not follow: a client that writes on may not see the answer.
+				a, _ = n.send(t, n.ask("POST /events", "Content-Type: application/json", fmt.Sprint("Content-Length: ", len(test.body))))
+			} else {
+				a = n.post(t, test.body, headers...)
+			}
 			if test.status == 0 && (a.status == 400 || a.status == 422) {
 				test.status = a.status
 			}
