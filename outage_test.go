@@ -12,6 +12,7 @@ import (
 
 	"github.com/outcrier/outcrier"
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/ssetest"
@@ -21,7 +22,7 @@ import (
 type entry struct{ Level, Msg, Before, Route string }
 
 // entries are the lines of a log from its line n on.
-func entries(t *testing.T, log *lockedBuffer, n int) (found []entry) {
+func entries(t *testing.T, log *testkit.Log, n int) (found []entry) {
 	t.Helper()
 	for _, line := range strings.SplitAfter(log.String(), "\n")[n:] {
 		if line == "" {
@@ -53,7 +54,7 @@ func TestNode_LogsAnOutageOnceForEachKindOfWork(t *testing.T) {
 	if err := (migrations.Migrations{URL: database}).Up(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	var log lockedBuffer
+	var log testkit.Log
 	node := newNode(t, outcrier.Config{
 		DatabaseURL: database, Audit: true, DrainTime: -1, Logger: slog.New(slog.NewJSONHandler(&log, nil)),
 		Authenticate: func(*http.Request) (outcrier.Identity, error) {

@@ -1,7 +1,6 @@
 package outcrier_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -185,7 +184,7 @@ func TestNew_TakesAPool(t *testing.T) {
 	database := outboxtest.URL(t)
 	schema := outboxtest.Schema(t, database)
 	pool := outboxtest.Pool(t, database)
-	var log lockedBuffer
+	var log testkit.Log
 	node := newNode(t, outcrier.Config{Pool: pool, Schema: schema, Open: true, DrainTime: -1, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 	url, end := serve(t, node)
 	c := ssetest.Open(t, url+"/events?topic=a")
@@ -239,22 +238,4 @@ func TestNew_RefusesToNobodysSurprise(t *testing.T) {
 	if !strings.Contains(recorder.Body.String(), `node="n1"`) {
 		t.Errorf("the metrics are %q", recorder.Body)
 	}
-}
-
-// lockedBuffer is a log that is read while a node still writes to it.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

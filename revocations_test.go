@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse/ssetest"
@@ -105,7 +106,7 @@ func TestNode_RevocationsReachEveryNode(t *testing.T) {
 func TestNode_IsNotReadyWithoutTheRightToReadRevocations(t *testing.T) {
 	database := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, database)
-	var log lockedBuffer
+	var log testkit.Log
 	if _, err := pool.Exec(t.Context(), `ALTER TABLE outcrier.revoked RENAME TO gone`); err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Whoever deploys by the chart, the plain manifests or compose gets the same image: that of one
+// A deployment by the chart, the plain manifests or compose gets the same image: that of one
 // release, which is the one that the changelog and the chart name.
 func TestDeployments_NameTheImageOfOneRelease(t *testing.T) {
 	var chart struct {

@@ -21,7 +21,7 @@ import (
 )
 
 // Over HTTP/2 all streams of a page share one connection and its window. Streams that a page
-// opens and doesn't read fill it, and hold up the others until they end as stalled, not longer.
+// opens and doesn't read fill it, and hold up the others only until they end as stalled.
 func TestHTTP2_StreamsThatNobodyReadsHoldOthersUpUntilTheyEnd(t *testing.T) {
 	t.Parallel()
 	database := outboxtest.URL(t)

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 	"github.com/outcrier/outcrier/sse/hub"
@@ -216,7 +217,7 @@ func (e sqlError) SQLState() string { return string(e) }
 // level of warnings.
 func TestAppend_WhatMayPassIsToBeTriedAgain(t *testing.T) {
 	for code, says := range map[sqlError]string{"40001": "again", "40P01": "again", "57P01": "not available", "23505": "not available"} {
-		var log lines
+		var log testkit.Log
 		config := handlers.Config{
 			Streamer: sse.NewStreamer(hub.New(&hub.Buffer{}), nil), Access: handlers.Access{Open: true}, MaxBody: maxBody,
 			Log:    slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn})),

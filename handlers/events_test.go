@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/outbox/tail"
 	"github.com/outcrier/outcrier/sse"
@@ -447,7 +448,7 @@ func TestStream_OutlivesTheDatabase(t *testing.T) {
 }
 
 func TestDrain_SaysGoodbyeAndTurnsOthersAway(t *testing.T) {
-	var log lines
+	var log testkit.Log
 	n := newNode(t, func(n *node) {
 		n.streamer.DrainTime = 100 * time.Millisecond
 		n.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))

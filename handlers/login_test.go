@@ -27,6 +27,7 @@ import (
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/auth/login"
 	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -417,7 +418,7 @@ func TestLogin_CookiesAreOfTheHostOverTLS(t *testing.T) {
 // asks the provider no more often than the node's own people might.
 func TestLogin_AnybodysAttemptsAreBounded(t *testing.T) {
 	p := newProvider(t)
-	var log lines
+	var log testkit.Log
 	n := signedInAt(t, p, func(c *login.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })
 	eve := person(t)
 	eve.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

@@ -1,41 +1,22 @@
 package handlers_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"io"
 	"log/slog"
 	"regexp"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/outcrier/outcrier/auth"
 	"github.com/outcrier/outcrier/handlers"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
 var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
-
-// lines is a log that may be written to by many.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
 
 // Whatever is asked, well or badly, the log has no token and no payload, and no
 // line that the server did not begin.
@@ -49,7 +30,7 @@ func TestAccess_LogHasNoSecretsAndNoForgedLines(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log lines
+			var log testkit.Log
 			n := newNode(t, func(n *node) {
 				n.log = slog.New(handler(&log))
 				n.access = closedAccess()
@@ -107,7 +88,7 @@ func TestAccess_LogHasNoSecretsAndNoForgedLines(t *testing.T) {
 
 // Who is refused again and again fills no disk.
 func TestAccess_RefusalsAreLoggedAtABoundedRate(t *testing.T) {
-	var log lines
+	var log testkit.Log
 	n := newNode(t, func(n *node) {
 		n.log = slog.New(slog.NewTextHandler(&log, nil))
 		n.access = closedAccess()
@@ -126,7 +107,7 @@ func TestAccess_RefusalsAreLoggedAtABoundedRate(t *testing.T) {
 // That tokens can't be verified, with the keys or the revocations missing, is one line of the
 // log when it begins and one when it is over, however many requests are refused meanwhile.
 func TestAccess_MissingKeysAreLoggedWhenItBeginsAndEnds(t *testing.T) {
-	var log lines
+	var log testkit.Log
 	issuer := newIssuer(t)
 	token := must(auth.Mint(signerOf(issuer.publish("1"), "1"), auth.Claims{Subject: "ann", Subscribe: []outbox.Pattern{"a"}}, time.Hour))
 	verifier := must(auth.New(auth.Config{JWKS: issuer.URL, Refresh: 10 * time.Second}))

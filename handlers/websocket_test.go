@@ -425,7 +425,7 @@ func TestWebSocket_TakesANewTokenOfTheSameSubject(t *testing.T) {
 }
 
 func TestWebSocket_TokenInASubprotocol(t *testing.T) {
-	var log lines
+	var log testkit.Log
 	n := newNode(t, func(n *node) {
 		n.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 		n.access = closedAccess()

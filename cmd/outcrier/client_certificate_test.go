@@ -162,7 +162,7 @@ func TestServe_ClientCertificatesGiveServicesTheirIdentity(t *testing.T) {
 	writeFile(t, identities, `{"cn:prometheus": {"outcrier": {"admin": ["everything"]}}}`)
 	eventually(t, func() bool {
 		_, _ = asked(t, s.address, "/metrics", &prometheus)
-		return strings.Contains(s.log(), "file can't be read")
+		return strings.Contains(s.String(), "file can't be read")
 	})
 	if status, _ := asked(t, s.address, "/metrics", &prometheus); status != 200 {
 		t.Errorf("with a file that is wrong: %d", status)

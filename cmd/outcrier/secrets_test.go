@@ -91,7 +91,7 @@ func TestServe_SecretsInFilesAreReadAnew(t *testing.T) {
 
 	const other = "another secret of 32 bytes and more, by and by"
 	writeFile(t, secretFile, "short")
-	eventually(t, func() bool { return strings.Contains(s.log(), "keys can't be read, the previous ones stay in use") })
+	eventually(t, func() bool { return strings.Contains(s.String(), "keys can't be read, the previous ones stay in use") })
 	if status := asked(token); status != 200 {
 		t.Errorf("with a file that is wrong: %d", status)
 	}

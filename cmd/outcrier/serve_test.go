@@ -20,7 +20,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,21 +39,9 @@ func must[T any](value T, err error) T {
 
 // served is a server that runs in this process until the test ends.
 type served struct {
+	testkit.Log
+
 	address string
-	mu      sync.Mutex
-	text    bytes.Buffer
-}
-
-func (s *served) Write(p []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.Write(p)
-}
-
-func (s *served) log() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.text.String()
 }
 
 var addressOf = regexp.MustCompile(`msg=serving address=(\S+)`)
@@ -69,11 +56,11 @@ func serve(t *testing.T, environ []string, args ...string) *served {
 	t.Cleanup(func() {
 		stop()
 		if code := <-ended; code != exitDone {
-			t.Errorf("it ended with %d:\n%s", code, s.log())
+			t.Errorf("it ended with %d:\n%s", code, s.String())
 		}
 	})
 	eventually(t, func() bool {
-		found := addressOf.FindStringSubmatch(s.log())
+		found := addressOf.FindStringSubmatch(s.String())
 		if found != nil {
 			s.address = strings.Replace(found[1], "[::]", "127.0.0.1", 1)
 		}
@@ -170,7 +157,7 @@ func TestServe_LetsInByTokenOnly(t *testing.T) {
 		}
 		cancel()
 	}
-	text := s.log()
+	text := s.String()
 	for _, hidden := range []string{token[:40], token[len(token)-20:], secret, "hunter2"} {
 		if strings.Contains(text, hidden) {
 			t.Errorf("the log has %s", hidden)

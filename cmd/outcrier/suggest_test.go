@@ -33,7 +33,7 @@ func TestRun_SuggestsWhatWasMeant(t *testing.T) {
 	}
 }
 
-// Whoever types it to take back one migration must learn that nothing but drop removes any.
+// A person who types it to undo one migration learns that only drop removes any.
 func TestRun_SaysThatNoMigrationIsTakenBack(t *testing.T) {
 	got := runWith(t, nil, "migrate", "down")
 	if got.code != exitMistake || !strings.Contains(got.stderr, "there is no step back") || !strings.Contains(got.stderr, "drop removes the schema with all events") {

@@ -37,8 +37,9 @@ type proxy struct {
 	// endsCrashes says that the proxy has a stream that breaks off look like one that has
 	// ended: this version of Caddy all, this one of HAProxy those of HTTP/2.
 	endsCrashes bool
-	// mayDie is how many of a run's EventSources may end for good. Over HTTP/2, on a busy machine,
-	// Apache answered one of some 20,000 by a 500 of its own to which no ErrorDocument applies.
+	// mayDie is how many of a run's EventSources may end for good. With Apache, on a busy machine, two
+	// of some 42,000 attempts, both over HTTP/2, got a 500 in place of the ErrorDocument. The cause
+	// is not known.
 	mayDie int
 }
 

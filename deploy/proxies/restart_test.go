@@ -25,7 +25,7 @@ import (
 
 // TestProxies_KeepEveryEventSource: through a rolling restart, kill -9 of each node in
 // turn and five seconds without any node, no plain EventSource behind the proxy ends
-// for good, and each receives every event once, in order.
+// for good (but see mayDie), and each receives every event once, in order.
 func TestProxies_KeepEveryEventSource(t *testing.T) {
 	for _, p := range proxies {
 		t.Run(p.file, func(t *testing.T) {

@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -22,33 +21,16 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// text is a log that may be written to by many.
-type text struct {
-	mu     sync.Mutex
-	buffer bytes.Buffer
-}
-
-func (l *text) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.Write(p)
-}
-
-func (l *text) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buffer.String()
-}
-
 // serve is a whole server, with an audit, that logs all that it can.
-func serve(t *testing.T) (url string, pool *pgxpool.Pool, log *text) {
+func serve(t *testing.T) (url string, pool *pgxpool.Pool, log *testkit.Log) {
 	t.Helper()
 	database := outboxtest.URL(t)
-	pool, log = outboxtest.Pool(t, database), new(text)
+	pool, log = outboxtest.Pool(t, database), new(testkit.Log)
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	node, err := outcrier.New(t.Context(), outcrier.Config{DatabaseURL: database, Open: true, Audit: true, DrainTime: -1, Logger: logger})
 	if err != nil {

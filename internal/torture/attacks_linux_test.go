@@ -481,7 +481,7 @@ func TestAttack_PayloadsThatNestWithoutEndAreRefused(t *testing.T) {
 	}
 	for _, format := range []string{"text", "cloudevents"} {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		var out lockedBuffer
+		var out testkit.Log
 		cmd := exec.CommandContext(ctx, binary, "tail", "--url", n.url, "--token", admin, "--topic", "a", "--from", "earliest", "--format", format)
 		cmd.Stdout, cmd.Stderr = &out, &out
 		must(t, cmd.Start())
@@ -492,22 +492,4 @@ func TestAttack_PayloadsThatNestWithoutEndAreRefused(t *testing.T) {
 			t.Errorf("outcrier tail says nothing of what it left out: %.300s", out.String())
 		}
 	}
-}
-
-// lockedBuffer is written by one and read by another.
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

@@ -28,7 +28,7 @@ func TestQueue_ThatIsFullDelaysEventsAndFailsNone(t *testing.T) {
 				t.Fatal(err)
 			}
 			pool := outboxtest.Pool(t, url)
-			var log lines
+			var log testkit.Log
 			follower := &tail.Tail{URL: url, Log: slog.New(slog.NewTextHandler(&log, nil))}
 			c := follow(t, follower)
 			want := sqltest.AddNow(t, pool, "a", 1)

@@ -1,7 +1,6 @@
 package tail_test
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -319,7 +318,7 @@ func TestTail_EndsOnAMistakeAtItsStart(t *testing.T) {
 // The log of an outage is two lines: that it began, and that it is over.
 func TestTail_LogsAnOutageOnce(t *testing.T) {
 	url := outboxtest.URL(t)
-	var said lines
+	var said testkit.Log
 	follower := &tail.Tail{URL: url, Log: slog.New(slog.NewTextHandler(&said, nil))}
 	follow(t, follower)
 	killer, database := sqltest.Connection(t, strings.Replace(url, "/"+databaseOf(t, url), "/postgres", 1)), databaseOf(t, url)
@@ -589,22 +588,4 @@ func databaseOf(t testing.TB, url string) string {
 		t.Fatal(err)
 	}
 	return config.Database
-}
-
-// lines is a log that several goroutines may write to while a test reads it.
-type lines struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }

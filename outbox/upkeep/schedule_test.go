@@ -39,29 +39,11 @@ func schedule(t *testing.T, s upkeep.Schedule) {
 	t.Cleanup(func() { cancel(over); group.Wait() })
 }
 
-// logged is a log that a goroutine writes to while the test reads it.
-type logged struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
 func TestSchedule_SaysOnceWhatCantBeStored(t *testing.T) {
 	pool := outboxtest.New(t)
 	sqltest.Exec(t, pool, `ALTER TABLE outcrier.event ADD CONSTRAINT deny CHECK (type <> 'stuck')`)
 	sqltest.Exec(t, pool, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 'stuck', '{}', '/', now())`)
-	var said logged
+	var said testkit.Log
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	group.Go(func() { _ = upkeep.Schedule{Pool: pool, Log: slog.New(slog.NewTextHandler(&said, nil))}.Run(ctx) })
