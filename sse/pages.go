@@ -98,7 +98,7 @@ func (p *pages) limit(ctx context.Context) int {
 	case p.lane != nil && !prompt:
 		p.slow()
 	case p.lane == nil && prompt:
-		p.lane, _ = p.Hub.Buffer.TryLane(ctx)
+		p.lane, _ = p.Hub.Buffer.TryLarge(ctx)
 	}
 	if p.lane != nil {
 		return largePage

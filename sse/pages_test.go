@@ -76,7 +76,7 @@ func TestReplay_HoldsLargePagesForFew(t *testing.T) {
 			t.Errorf("%d are open", s.Open())
 		}
 		for i := range tableReads {
-			if _, ok := s.Hub.Buffer.TryLane(t.Context()); !ok {
+			if _, ok := s.Hub.Buffer.TryLarge(t.Context()); !ok {
 				t.Errorf("only %d of %d lanes were left", i, tableReads)
 			}
 		}

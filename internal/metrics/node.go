@@ -95,7 +95,7 @@ func (w writer) streams(s sse.Stats) {
 	w.counter("replay_events_total", events, s.Table.Events, "source", "table")
 	w.counter("polls_total", "Long polls that were answered.", s.Polls)
 	w.counter("queue_overflows_total", "Queues of subscriptions that were full and dropped.", s.Lagged)
-	w.counter("fallen_behind_total", "Subscriptions whose missing frames the replay buffer did not have any more.", s.Fell)
+	w.counter("fallen_behind_total", "Subscriptions whose missing frames the replay buffer did not have any more.", s.FellBehind)
 	w.by("gaps_total", "Gaps that readers were told of, by reason.", s.Gaps, "trimmed", "malformed", "other_history", "ahead")
 	w.by("streams_ended_total", "Streams that have ended, by reason.", s.Ended,
 		"left", "lost", "stalled", "failed", "refused", "drain", "full", "token_expired", "key_withdrawn", "keys_unavailable", "revoked", "token_revoked", "ended")

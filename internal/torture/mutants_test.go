@@ -60,7 +60,7 @@ var mutants = []mutant{
 		{"sse/stream.go", "	if err := t.replay(ctx, received, w); err != nil {\n		return err\n	}\n	if !t", "	if err := t.replay(ctx, received, t.Hub.Position()); err != nil {\n		return err\n	}\n	if !t"},
 	}},
 	{"register a read too late", []edit{
-		{"sse/hub/hub.go", "	s.from, s.start = h.read+1, h.starts\n", "	s.from, s.start = h.read+2, h.starts\n"},
+		{"sse/hub/hub.go", "	s.from, s.start = h.reads+1, h.starts\n", "	s.from, s.start = h.reads+2, h.starts\n"},
 	}},
 	{"the tail forgets what was in flight", []edit{
 		{"outbox/tail/read.go", "WHERE xid = ANY(` + ended + `) AND xid <= $1", "WHERE xid = ANY(` + ended + `) AND false"},
@@ -81,7 +81,7 @@ var mutants = []mutant{
 		{"sse/hub/subscription.go", "s.last >= f.Serial", "s.last == f.Serial"},
 	}},
 	{"the parts of a read taken for reads", []edit{
-		{"sse/hub/buffer.go", "= &events[i], read, r.serial", "= &events[i], &wire.Read{From: read.From, To: read.To, Number: read.Number, At: read.At, Keys: read.Keys}, r.serial"},
+		{"sse/hub/buffer.go", "= &events[i], read, b.serial", "= &events[i], &wire.Read{From: read.From, To: read.To, Number: read.Number, At: read.At, Keys: read.Keys}, b.serial"},
 	}},
 	{"a node that lags repeats what another has sent", []edit{
 		{"sse/join.go", "ahead: !w.Given.Covers(received.Given)}", "ahead: false}"},
@@ -109,7 +109,7 @@ var mutants = []mutant{
 		{"outbox/tail/read.go", "		r.Forget = true\n", ""},
 	}},
 	{"an erasure that skips a node's memory", []edit{
-		{"sse/hub/buffer.go", "		r.erase(read)\n", ""},
+		{"sse/hub/buffer.go", "		b.erase(read)\n", ""},
 	}},
 	{"an erasure that skips the queues", []edit{
 		{"sse/hub/hub.go", "			s.erase()\n", "			_ = s\n"},

@@ -31,9 +31,9 @@ type Buffer struct {
 	// turns, a page each; one alone does not get all places.
 	Replays, Starts int
 
-	// slots has a place for each page that is being read, lanes for each replay with large
-	// pages, starts for each position that is looked up.
-	slots, lanes, starts *fair.Queue
+	// pages has a place for each page that is being read from the table, large for each replay
+	// with large pages, starts for each position that is looked up.
+	pages, large, starts *fair.Queue
 
 	// memory and table count the pages of replays read from each. The subscriptions whose
 	// frames the replay buffer no longer had are counted in behind.
@@ -47,7 +47,7 @@ type Buffer struct {
 	// reads are those held, the oldest first; the newest may not be whole yet.
 	reads []heldRead
 	bytes int
-	// blocks are those of the frames held, in the same order.
+	// blocks index the frames held by their ids, in the same order.
 	blocks []block
 	// tooLarge is set for the rest of a read that is not held.
 	tooLarge bool
@@ -73,28 +73,28 @@ type heldRead struct {
 
 // start empties the replay buffer. The events of a tail that starts again may have been erased
 // meanwhile.
-func (r *Buffer) start(p position.Position) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.base, r.end = p, p
-	r.forget()
-	r.erasures.Add(1)
+func (b *Buffer) start(p position.Position) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.base, b.end = p, p
+	b.forget()
+	b.erasures.Add(1)
 }
 
 // forget lets go of all reads.
-func (r *Buffer) forget() { r.reads, r.bytes, r.blocks = nil, 0, nil }
+func (b *Buffer) forget() { b.reads, b.bytes, b.blocks = nil, 0, nil }
 
 // deliver adds a part of a read, and returns its frames; events on no topic, which no
 // stream receives, have none. It is called before frames are queued, so that queued frames
 // can also be recalled.
-func (r *Buffer) deliver(part tail.Read, read *wire.Read) []wire.Frame {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+func (b *Buffer) deliver(part tail.Read, read *wire.Read) []wire.Frame {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if part.First {
-		r.tooLarge = false
+		b.tooLarge = false
 	}
 	if part.Forget {
-		r.erase(read)
+		b.erase(read)
 	}
 	events := part.Events
 	if slices.ContainsFunc(events, onNoTopic) {
@@ -103,33 +103,33 @@ func (r *Buffer) deliver(part tail.Read, read *wire.Read) []wire.Frame {
 	frames := make([]wire.Frame, len(events))
 	for i := range frames {
 		f := &frames[i]
-		r.serial++
-		f.Event, f.Read, f.Serial = &events[i], read, r.serial
+		b.serial++
+		f.Event, f.Read, f.Serial = &events[i], read, b.serial
 		f.Last = part.Last && i == len(frames)-1
 		f.Tied = i+1 < len(frames) && events[i+1].ID == f.Event.ID
-		if !r.tooLarge {
-			if !r.hasPart(read) {
-				r.reads = append(r.reads, heldRead{Read: read})
+		if !b.tooLarge {
+			if !b.hasPart(read) {
+				b.reads = append(b.reads, heldRead{Read: read})
 			}
-			held := &r.reads[len(r.reads)-1]
+			held := &b.reads[len(b.reads)-1]
 			held.frames = append(held.frames, f)
-			r.index(f)
+			b.index(f)
 			held.bytes += wire.Footprint(f.Event)
-			r.tooLarge = held.bytes > r.limit()
+			b.tooLarge = held.bytes > b.limit()
 		}
 	}
 	switch {
-	case r.tooLarge:
-		r.forget()
-	case part.Last && r.hasPart(read):
-		r.bytes += r.reads[len(r.reads)-1].bytes
-		r.drop()
+	case b.tooLarge:
+		b.forget()
+	case part.Last && b.hasPart(read):
+		b.bytes += b.reads[len(b.reads)-1].bytes
+		b.drop()
 	}
 	if part.Last {
-		r.end = part.To
+		b.end = part.To
 	}
-	if len(r.reads) == 0 {
-		r.base = r.end // nothing lies between
+	if len(b.reads) == 0 {
+		b.base = b.end // nothing lies between
 	}
 	return frames
 }
@@ -137,84 +137,84 @@ func (r *Buffer) deliver(part tail.Read, read *wire.Read) []wire.Frame {
 func onNoTopic(e outbox.Event) bool { return e.Topic == "" }
 
 // hasPart reports whether the newest read held is read, the present one.
-func (r *Buffer) hasPart(read *wire.Read) bool {
-	n := len(r.reads)
-	return n > 0 && r.reads[n-1].Read == read
+func (b *Buffer) hasPart(read *wire.Read) bool {
+	n := len(b.reads)
+	return n > 0 && b.reads[n-1].Read == read
 }
 
 // erase lets go of all reads but the present one: its snapshot has seen the erasure, and
 // those before may hold events as they were.
-func (r *Buffer) erase(present *wire.Read) {
-	r.erasures.Add(1)
-	r.base = r.end // the position before the present read
-	if !r.hasPart(present) {
-		r.forget()
+func (b *Buffer) erase(present *wire.Read) {
+	b.erasures.Add(1)
+	b.base = b.end // the position before the present read
+	if !b.hasPart(present) {
+		b.forget()
 		return
 	}
-	r.reads, r.bytes = slices.Clone(r.reads[len(r.reads)-1:]), 0
-	r.unindex()
+	b.reads, b.bytes = slices.Clone(b.reads[len(b.reads)-1:]), 0
+	b.unindex()
 }
 
-func (r *Buffer) limit() int {
-	if r.Bytes == 0 {
+func (b *Buffer) limit() int {
+	if b.Bytes == 0 {
 		return DefaultBufferBytes
 	}
-	return max(0, r.Bytes)
+	return max(0, b.Bytes)
 }
 
 // drop lets go of the oldest reads while the replay buffer holds too much.
-func (r *Buffer) drop() {
+func (b *Buffer) drop() {
 	n := 0
-	for ; r.bytes > r.limit(); n++ {
-		r.bytes -= r.reads[n].bytes
-		r.base = r.reads[n].To
+	for ; b.bytes > b.limit(); n++ {
+		b.bytes -= b.reads[n].bytes
+		b.base = b.reads[n].To
 	}
-	clear(r.reads[:n])
-	r.reads = r.reads[n:] // append moves the rest, now and then
-	r.unindex()
+	clear(b.reads[:n])
+	b.reads = b.reads[n:] // append moves the rest, now and then
+	b.unindex()
 }
 
 // oldest is the serial of the oldest frame held, or else that of the next.
-func (r *Buffer) oldest() int64 {
-	if len(r.reads) == 0 || len(r.reads[0].frames) == 0 {
-		return r.serial + 1
+func (b *Buffer) oldest() int64 {
+	if len(b.reads) == 0 || len(b.reads[0].frames) == 0 {
+		return b.serial + 1
 	}
-	return r.reads[0].frames[0].Serial
+	return b.reads[0].frames[0].Serial
 }
 
 // holds reports whether a queued frame would be in memory without the queue.
 // Under the hub's lock.
-func (r *Buffer) holds(f *wire.Frame) bool { return r.Bytes < 0 || f.Serial >= r.oldest() }
+func (b *Buffer) holds(f *wire.Frame) bool { return b.Bytes < 0 || f.Serial >= b.oldest() }
 
 // Resumes reports whether a reader can resume from p without a gap: all events that it misses
 // are in the replay buffer, and its anchor is an event that the replay buffer knows. W, the
 // hub's position that it joins, must be the replay buffer's too: the hub may have been
 // restarted since. The zero value stands for no hub.
-func (r *Buffer) Resumes(p, w position.Position) (position.Position, bool) {
-	end, ok := r.knows(p)
+func (b *Buffer) Resumes(p, w position.Position) (position.Position, bool) {
+	end, ok := b.knows(p)
 	if ok && w.History != 0 {
-		_, ok = r.knows(w)
+		_, ok = b.knows(w)
 	}
 	p.Removal = end.Removal
 	return p, ok
 }
 
-func (r *Buffer) knows(p position.Position) (end position.Position, ok bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+func (b *Buffer) knows(p position.Position) (end position.Position, ok bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
 	claimed := p.Given
 	if p.Within != nil {
 		claimed = claimed.Union(*p.Within)
 	}
-	if p.History != r.end.History || !p.Given.Covers(r.base.Given) || !r.end.Given.Covers(claimed) {
-		return r.end, false
+	if p.History != b.end.History || !p.Given.Covers(b.base.Given) || !b.end.Given.Covers(claimed) {
+		return b.end, false
 	}
-	if p.Anchor == r.base.Anchor || p.Anchor == r.end.Anchor {
-		return r.end, true
+	if p.Anchor == b.base.Anchor || p.Anchor == b.end.Anchor {
+		return b.end, true
 	}
 	// The anchors of reads rise: each is of the largest xid seen.
-	i := sort.Search(len(r.reads), func(i int) bool { return r.reads[i].To.Anchor.XID >= p.Anchor.XID })
-	return r.end, i < len(r.reads) && slices.ContainsFunc(r.reads[i:], func(held heldRead) bool {
+	i := sort.Search(len(b.reads), func(i int) bool { return b.reads[i].To.Anchor.XID >= p.Anchor.XID })
+	return b.end, i < len(b.reads) && slices.ContainsFunc(b.reads[i:], func(held heldRead) bool {
 		return held.To.Anchor == p.Anchor
 	})
 }

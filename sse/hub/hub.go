@@ -26,7 +26,7 @@ import (
 // events are all in the table; the remaining parts then go only to subscriptions that were
 // registered when it began.
 //
-// A part of a read with Forget tells that events were erased or changed: the replay buffer is
+// A part of a read with Forget reports that events were erased or changed: the replay buffer is
 // emptied, every subscription with waiting frames is behind, and a page of a replay that
 // was read before and not sent yet is read again. So no reader receives anything older,
 // except in a write that was under way.
@@ -46,18 +46,18 @@ type Hub struct {
 	// delivered is the position of subscriptions that were registered before the present
 	// read began: W between reads.
 	delivered position.Position
-	// whole is the present read.
-	whole *wire.Read
-	// read counts reads, starts counts Starts.
-	read, starts int64
-	subscribed   map[*Subscription]struct{}
-	// released is the newest serial when the queues were last checked.
+	// present is the read whose parts are being delivered.
+	present *wire.Read
+	// reads counts reads, starts counts Starts.
+	reads, starts int64
+	subscribed    map[*Subscription]struct{}
+	// released is the newest serial when release last looked at the queues.
 	released int64
 	// lagged counts the queues that were dropped because they were full.
 	lagged int64
 	index  index
-	// called are the subscriptions whose readers have to be notified.
-	called []*Subscription
+	// toNotify are the subscriptions whose readers have to be notified.
+	toNotify []*Subscription
 }
 
 // Default bounds of a subscription's queue: a reader that lags further is better served
@@ -71,7 +71,7 @@ const (
 func New(buffer *Buffer) *Hub {
 	// One principal alone gets half of them: the next one finds a place, and a processor.
 	replays, starts := cmp.Or(buffer.Replays, 4), cmp.Or(buffer.Starts, 2)
-	buffer.slots, buffer.lanes, buffer.starts = fair.NewQueue(replays, replays/2), fair.NewQueue(replays, replays/2), fair.NewQueue(starts, starts/2)
+	buffer.pages, buffer.large, buffer.starts = fair.NewQueue(replays, replays/2), fair.NewQueue(replays, replays/2), fair.NewQueue(starts, starts/2)
 	return &Hub{
 		Buffer: buffer, Keys: position.NewKeys(), QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
 		started: make(chan struct{}), subscribed: map[*Subscription]struct{}{}, index: newIndex(),
@@ -86,23 +86,24 @@ func (h *Hub) Start(p position.Position) {
 	defer h.mu.Unlock()
 	h.Buffer.start(p)
 	h.position, h.delivered = p, p
-	h.read++
+	h.reads++
 	h.starts++
 	if h.starts == 1 {
 		close(h.started)
 	}
 	for s := range h.subscribed {
 		s.turnBehind()
-		s.call()
+		s.notify(false)
 	}
 }
 
 const (
-	// Readers are notified while frames are still being queued for the rest of a crowd.
-	callEvery = 128
-	// Up to this many parked streams are written to at once: waking another goroutine takes
-	// longer.
-	callFew = 4
+	// notifyEvery is how many readers are notified together, so that the first of many are
+	// while frames are still being queued for the others.
+	notifyEvery = 128
+	// notifyNow is how many readers the tail's goroutine lets take their frames by itself:
+	// for so few, waking another goroutine takes longer.
+	notifyNow = 4
 )
 
 // Deliver queues a part of a read at the subscriptions that follow its events. Only the
@@ -114,14 +115,15 @@ func (h *Hub) Deliver(r tail.Read) {
 	}
 }
 
-// deliver queues frames, and notifies the readers, except the few that it returns.
+// deliver queues frames and notifies the readers. A few it returns instead, to be notified
+// without the lock.
 func (h *Hub) deliver(r tail.Read) (few []*Subscription) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if r.First {
-		h.read++
+		h.reads++
 		h.position = r.To
-		h.whole = &wire.Read{From: r.From, To: r.To, Number: h.read, At: time.Now(), Keys: h.Keys}
+		h.present = &wire.Read{From: r.From, To: r.To, Number: h.reads, At: time.Now(), Keys: h.Keys}
 	}
 	if r.Forget {
 		// Before the replay buffer counts the erasure: a reader that has taken frames from a queue
@@ -130,26 +132,26 @@ func (h *Hub) deliver(r tail.Read) (few []*Subscription) {
 			s.erase()
 		}
 	}
-	frames := h.Buffer.deliver(r, h.whole)
+	frames := h.Buffer.deliver(r, h.present)
 	h.release()
 	var f *wire.Frame
 	push := func(s *Subscription) {
-		if s.from > h.read || !s.filter.MatchType(f.Event.Type) || !s.push(f) {
+		if s.from > h.reads || !s.filter.MatchType(f.Event.Type) || !s.push(f) {
 			return
 		}
-		if h.called = append(h.called, s); len(h.called) == callEvery {
-			h.call()
+		if h.toNotify = append(h.toNotify, s); len(h.toNotify) == notifyEvery {
+			h.notify()
 		}
 	}
 	for i := range frames {
 		f = &frames[i]
 		h.index.each(f.Event.Topic, push)
 	}
-	if len(h.called) <= callFew {
-		few = h.called
-		h.called = nil
+	if len(h.toNotify) <= notifyNow {
+		few = h.toNotify
+		h.toNotify = nil
 	}
-	h.call()
+	h.notify()
 	switch {
 	case r.Last:
 		h.delivered = r.To
@@ -174,12 +176,12 @@ func (h *Hub) release() {
 	}
 }
 
-func (h *Hub) call() {
-	for _, s := range h.called {
-		s.call()
+func (h *Hub) notify() {
+	for _, s := range h.toNotify {
+		s.notify(false)
 	}
-	clear(h.called)
-	h.called = h.called[:0]
+	clear(h.toNotify)
+	h.toNotify = h.toNotify[:0]
 }
 
 // Started reports whether Start was called.
@@ -206,22 +208,22 @@ func (h *Hub) Subscribe(ctx context.Context, filter outbox.Filter, format wire.F
 	defer h.mu.Unlock()
 	h.subscribed[s] = struct{}{}
 	h.index.add(s)
-	s.from, s.start = h.read+1, h.starts
+	s.from, s.start = h.reads+1, h.starts
 	return s, h.position, nil
 }
 
-// Position is W.
+// Position returns W.
 func (h *Hub) Position() position.Position {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.position
 }
 
-// Erasures counts how often all memory was emptied, because events were erased or
+// Erasures returns how often all memory was emptied, because events were erased or
 // changed, or the tail has started again.
 func (h *Hub) Erasures() int64 { return h.Buffer.erasures.Load() }
 
-// Subscriptions is how many there are.
+// Subscriptions returns how many there are.
 func (h *Hub) Subscriptions() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -21,33 +21,33 @@ type block struct{ serial, low, high int64 }
 const blockFrames = 128
 
 // index takes note of a frame that is held, the newest.
-func (r *Buffer) index(f *wire.Frame) {
-	id, n := f.Event.ID, len(r.blocks)
-	if n == 0 || f.Serial-r.blocks[n-1].serial == blockFrames {
-		r.blocks = append(r.blocks, block{f.Serial, id, id})
+func (b *Buffer) index(f *wire.Frame) {
+	id, n := f.Event.ID, len(b.blocks)
+	if n == 0 || f.Serial-b.blocks[n-1].serial == blockFrames {
+		b.blocks = append(b.blocks, block{f.Serial, id, id})
 		return
 	}
-	b := &r.blocks[n-1]
-	b.low, b.high = min(b.low, id), max(b.high, id)
+	newest := &b.blocks[n-1]
+	newest.low, newest.high = min(newest.low, id), max(newest.high, id)
 }
 
 // unindex forgets the blocks of which nothing is held any more.
-func (r *Buffer) unindex() {
-	n, oldest := 0, r.oldest()
-	for n+1 < len(r.blocks) && r.blocks[n+1].serial <= oldest {
+func (b *Buffer) unindex() {
+	n, oldest := 0, b.oldest()
+	for n+1 < len(b.blocks) && b.blocks[n+1].serial <= oldest {
 		n++
 	}
-	r.blocks = r.blocks[n:] // append moves the rest, now and then
+	b.blocks = b.blocks[n:] // append moves the rest, now and then
 }
 
 // frames are those from one serial up to another one.
-func (r *Buffer) frames(from, to int64) iter.Seq[*wire.Frame] {
+func (b *Buffer) frames(from, to int64) iter.Seq[*wire.Frame] {
 	return func(yield func(*wire.Frame) bool) {
-		i := sort.Search(len(r.reads), func(i int) bool {
-			frames := r.reads[i].frames
+		i := sort.Search(len(b.reads), func(i int) bool {
+			frames := b.reads[i].frames
 			return frames[len(frames)-1].Serial >= from
 		})
-		for _, held := range r.reads[i:] {
+		for _, held := range b.reads[i:] {
 			for _, f := range held.frames[max(0, from-held.frames[0].Serial):] {
 				if f.Serial >= to || !yield(f) {
 					return
@@ -70,28 +70,28 @@ type Page struct {
 // Page reads a page of a stretch into dst, if the stretch lies within the replay buffer: at most limit
 // frames, and about so many bytes by size. It looks at about scanAtOnce frames, so
 // that a page may have none though more follow.
-func (r *Buffer) Page(dst []*wire.Frame, stretch replay.Range, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page Page, ok bool) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+func (b *Buffer) Page(dst []*wire.Frame, stretch replay.Range, filter outbox.Filter, limit, bytes int, size func(*wire.Frame) int) (page Page, ok bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
 	from, to := stretch.From.Given, stretch.To.Given
-	if stretch.From.History != r.end.History || !from.Covers(r.base.Given) || !r.end.Given.Covers(to) {
+	if stretch.From.History != b.end.History || !from.Covers(b.base.Given) || !b.end.Given.Covers(to) {
 		return page, false
 	}
 	// All frames with ids up to top are in the page or don't belong to it, as far
 	// as the blocks have been gone through.
 	page = Page{Frames: dst[:0], After: stretch.After}
 	top, scanned := int64(math.MaxInt64), 0
-	first := sort.Search(len(r.reads), func(i int) bool { return !from.Covers(r.reads[i].To.Given) })
-	oldest := r.serial + 1
-	if first < len(r.reads) {
-		oldest = r.reads[first].frames[0].Serial
+	first := sort.Search(len(b.reads), func(i int) bool { return !from.Covers(b.reads[i].To.Given) })
+	oldest := b.serial + 1
+	if first < len(b.reads) {
+		oldest = b.reads[first].frames[0].Serial
 	}
-	for _, b := range r.blocks {
-		if b.serial+blockFrames <= oldest || b.high <= stretch.After || b.low > top {
+	for _, block := range b.blocks {
+		if block.serial+blockFrames <= oldest || block.high <= stretch.After || block.low > top {
 			continue
 		}
 		before := len(page.Frames)
-		for f := range r.frames(max(b.serial, oldest), b.serial+blockFrames) {
+		for f := range b.frames(max(block.serial, oldest), block.serial+blockFrames) {
 			e := f.Event
 			if e.ID <= stretch.After || e.ID > top {
 				continue
@@ -111,7 +111,7 @@ func (r *Buffer) Page(dst []*wire.Frame, stretch replay.Range, filter outbox.Fil
 	if page.Done = top == math.MaxInt64; !page.Done {
 		page.After = top
 	}
-	r.memory.count(len(page.Frames))
+	b.memory.count(len(page.Frames))
 	return page, true
 }
 
@@ -140,21 +140,21 @@ const scanAtOnce = 4096
 // recall appends to dst the next frames of a subscription that lags, about wire.WriteBytes of
 // them. When the replay buffer does not hold them any more, the subscription is behind; when it
 // has reached the newest, it no longer lags, and later frames are queued.
-func (r *Buffer) recall(s *Subscription, dst []*wire.Frame) ([]*wire.Frame, State) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
+func (b *Buffer) recall(s *Subscription, dst []*wire.Frame) ([]*wire.Frame, State) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.state != Lagging { // the tail was restarted
 		return dst, s.state
 	}
-	if s.next < r.oldest() {
+	if s.next < b.oldest() {
 		s.state = Behind
-		r.behind.Add(1)
+		b.behind.Add(1)
 		return dst, Behind
 	}
 	bytes, scanned := 0, 0
-	for f := range r.frames(s.next, math.MaxInt64) {
+	for f := range b.frames(s.next, math.MaxInt64) {
 		if scanned == scanAtOnce || bytes >= wire.WriteBytes {
 			return dst, Lagging
 		}
@@ -165,6 +165,6 @@ func (r *Buffer) recall(s *Subscription, dst []*wire.Frame) ([]*wire.Frame, Stat
 			bytes += f.Size(s.format)
 		}
 	}
-	s.state, s.last = Current, r.serial
+	s.state, s.last = Current, b.serial
 	return dst, Current
 }

@@ -10,9 +10,9 @@ type Stats struct {
 	// Memory and Table count the pages that the replay buffer and the table gave, to streams
 	// and to polls.
 	Memory, Table Pages
-	// Lagged counts the queues that were full and dropped, Fell those whose missing
+	// Lagged counts the queues that were full and dropped, FellBehind those whose missing
 	// frames the replay buffer did not have any more.
-	Lagged, Fell int64
+	Lagged, FellBehind int64
 	// BufferBytes is about what the replay buffer holds, BufferEvents how many, BufferLimit the
 	// bytes that it may hold.
 	BufferBytes, BufferEvents, BufferLimit int
@@ -21,12 +21,12 @@ type Stats struct {
 // Pages counts pages of replays, and the events in them.
 type Pages struct{ Pages, Events int64 }
 
-// Stats is the state now.
+// Stats returns the state now.
 func (h *Hub) Stats() Stats {
 	b := h.Buffer
 	st := Stats{
-		Waiting: b.slots.Waiting() + b.lanes.Waiting() + b.starts.Waiting(),
-		Memory:  b.memory.pages(), Table: b.table.pages(), Fell: b.behind.Load(),
+		Waiting: b.pages.Waiting() + b.large.Waiting() + b.starts.Waiting(),
+		Memory:  b.memory.pages(), Table: b.table.pages(), FellBehind: b.behind.Load(),
 	}
 	st.BufferBytes, st.BufferEvents, st.BufferLimit = b.held()
 	h.mu.Lock()
@@ -36,10 +36,10 @@ func (h *Hub) Stats() Stats {
 }
 
 // held returns the replay buffer's size, in bytes and events, and its limit.
-func (r *Buffer) held() (bytes, events, limit int) {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.bytes, int(r.serial - r.oldest() + 1), r.limit() // serials rise by one
+func (b *Buffer) held() (bytes, events, limit int) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return b.bytes, int(b.serial - b.oldest() + 1), b.limit() // serials rise by one
 }
 
 // source counts the pages that one of the two sources of a replay gave.

@@ -19,9 +19,9 @@ type Subscription struct {
 	// reader, when not nil, is notified too when there is something to take.
 	reader Reader
 
-	// places are where the index holds it, one for each of the filter's topics; from is the
-	// first read that it gets, start the hub's Start that its reader knows of; all guarded
-	// by the hub's lock.
+	// places are where the index holds it, one for each of the filter's topics. from is the
+	// number of the first read that it gets, start how often the hub had been started when its
+	// reader joined. The hub's lock guards all three.
 	places      []int
 	from, start int64
 
@@ -79,7 +79,7 @@ func (s *Subscription) push(f *wire.Frame) bool {
 func (s *Subscription) lag() {
 	s.hub.lagged++
 	s.next = s.queue[0].Serial
-	s.state, s.queue, s.bytes = Lagging, nil, 0
+	s.empty(Lagging)
 }
 
 // release drops the queue if the replay buffer has evicted its first frame. The reader was
@@ -95,8 +95,11 @@ func (s *Subscription) release() {
 func (s *Subscription) turnBehind() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state, s.queue, s.bytes = Behind, nil, 0
+	s.empty(Behind)
 }
+
+// empty empties the queue, and says where the frames are from now on. Under the lock.
+func (s *Subscription) empty(state State) { s.state, s.queue, s.bytes = state, nil, 0 }
 
 // erase drops the frames that wait: some may be of events that were erased. The table has
 // the others. A subscription that lags finds the replay buffer emptied. Under the hub's lock.
@@ -106,13 +109,11 @@ func (s *Subscription) erase() {
 	s.mu.Unlock()
 	if waits {
 		s.turnBehind()
-		s.call()
+		s.notify(false)
 	}
 }
 
-// call notifies the reader that there is something to take.
-func (s *Subscription) call() { s.notify(false) }
-
+// notify tells the reader that there is something to take; now is as in Reader.
 func (s *Subscription) notify(now bool) {
 	if s.reader != nil {
 		s.reader.Notify(now)
@@ -154,9 +155,9 @@ func (s *Subscription) Rejoin() (w position.Position, restarted bool) {
 	defer s.hub.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.state, s.queue, s.bytes = Current, nil, 0
+	s.empty(Current)
 	restarted = s.start != s.hub.starts
-	s.from, s.start = s.hub.read+1, s.hub.starts
+	s.from, s.start = s.hub.reads+1, s.hub.starts
 	return s.hub.position, restarted
 }
 
@@ -174,7 +175,7 @@ func (s *Subscription) SetFilter(filter outbox.Filter) (at position.Position, id
 	if s.state == Current && len(s.queue) == 0 {
 		return s.handed(), true
 	}
-	s.state, s.queue, s.bytes = Behind, nil, 0
+	s.empty(Behind)
 	return at, false
 }
 
@@ -193,7 +194,7 @@ func (s *Subscription) Idle() (position.Position, bool) {
 
 // handed returns the position of a reader for which nothing waits. Under the hub's lock.
 func (s *Subscription) handed() position.Position {
-	if s.from > s.hub.read {
+	if s.from > s.hub.reads {
 		return s.hub.position
 	}
 	return s.hub.delivered

@@ -38,7 +38,7 @@ func TestSubscription_RecallMeetsTheQueue(t *testing.T) {
 		hub.Deliver(read(id + 1))
 	}
 	// The replay buffer has the next two, and the hub is in the middle of Deliver.
-	frames := hub.Buffer.deliver(read(6, 7), &wire.Read{From: at, To: at, Number: hub.read + 1})
+	frames := hub.Buffer.deliver(read(6, 7), &wire.Read{From: at, To: at, Number: hub.reads + 1})
 
 	var given []int64
 	take := func() {

@@ -14,13 +14,13 @@ type batches struct {
 	// named is set when the SSE event is to be outcrier.batch; else batches arrive
 	// at onmessage.
 	named bool
-	// data is the field data, without its end: made of those that the frames of the
-	// unnamed format have, so that nothing is encoded for one stream alone.
+	// data is the field data, without its end. It is made of the field data of each frame in
+	// the unnamed format, so that nothing is encoded for one stream alone.
 	data []byte
 	// at is the position after the last event of the batch.
 	at     position.Position
 	events int
-	// next is the field data of the event that room was asked for.
+	// next is the field data of the event that Room was called for.
 	next []byte
 }
 
@@ -34,7 +34,7 @@ const (
 
 func newBatches(p plain) *batches {
 	b := &batches{plain: p, named: p.format&Unnamed == 0}
-	// Its text is its own, and so is not compressed before it is written.
+	// A batch is one stream's alone, so no compressed form of it could be shared.
 	b.format = p.format&^Gzip | Unnamed
 	return b
 }
@@ -45,7 +45,7 @@ func (b *batches) Room(dst []byte, f *Frame, e *outbox.Event) ([]byte, bool) {
 	if f != nil {
 		b.next = f.within(b.format, b.maxData).data()
 	} else {
-		b.next = appendHeadWithin(nil, e, b.format, b.maxData)
+		b.next = appendWithin(nil, e, b.format, b.maxData, appendHead)
 	}
 	if b.events > 0 && (b.events >= BatchEvents || len(b.data)+len(b.next) > BatchBytes) {
 		dst = b.close(dst)

@@ -2,21 +2,22 @@ package wire
 
 // Over HTTP/1.1 a stream of SSE is chunked (RFC 9112, 7.1): every write is one chunk, so
 // that readers, and all proxies between, can tell a stream that was ended, by a chunk of no
-// length, from one that was cut off. The header of a chunk is written into room before
-// the text, so that no text is moved for it.
+// length, from one that was cut off. The header of a chunk is as long as the text's length in
+// hexadecimal digits, which is known last: so each buffer begins with space for the longest,
+// and no text is moved.
 const (
-	// chunkRoom is room for eight digits and the line break.
+	// chunkRoom is the length of the longest header: eight digits and the line break.
 	chunkRoom = 8 + len(lineBreak)
 	lineBreak = "\r\n"
 	lastChunk = "0\r\n\r\n"
 )
 
-var room [chunkRoom]byte
+var noHeader [chunkRoom]byte
 
 // begin returns a buffer to append to: it begins with room for a chunk's header.
 func begin(buf []byte) []byte {
 	if len(buf) == 0 {
-		return append(buf, room[:]...)
+		return append(buf, noHeader[:]...)
 	}
 	return buf
 }

@@ -100,7 +100,7 @@ func encode(encoder Encoder, dst []byte, frames []*Frame) []byte {
 // Frames are encoded once here too, and looked up in the same way.
 func idFirst(dst []byte, frames []*Frame) []byte {
 	for _, f := range frames {
-		place := &f.encoded[CloudEvents.index()]
+		place := &f.encoded[CloudEvents.place()]
 		if place.Load() == nil {
 			text := append(make([]byte, 0, 448+len(f.Event.Payload)), "id: "...)
 			text = append(f.Read.Keys.Append(text, f.Position()), '\n')

@@ -15,10 +15,10 @@ import (
 type Encoder interface {
 	// Open appends the beginning of a stream, before its position is known.
 	Open(dst []byte) []byte
-	// Room is called before each event that is read from the table, and in batches before
-	// each event. It reports whether dst must be sent first.
+	// Room is called before each event of a replay, and in batches before each event; f is nil
+	// for one from the table. It reports whether dst must be sent first.
 	Room(dst []byte, f *Frame, e *outbox.Event) ([]byte, bool)
-	// Pending is how many bytes of events the encoder keeps to itself, until seal.
+	// Pending returns how many bytes of events the encoder keeps to itself until Seal.
 	Pending() int
 	// Frame appends an event with the position that its frame has.
 	Frame(dst []byte, f *Frame) []byte

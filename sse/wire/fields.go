@@ -18,16 +18,6 @@ func appendEnd(dst []byte, keys *position.Keys, p position.Position) []byte {
 	return append(dst, "\n\n"...)
 }
 
-// appendHeadWithin is appendHead of at most so many bytes, as Frame.within.
-func appendHeadWithin(dst []byte, e *outbox.Event, format Format, most int) []byte {
-	begin := len(dst)
-	dst = appendHead(dst, e, format)
-	if most > 0 && len(dst)-begin > most {
-		dst = appendHead(dst[:begin], e, format|reference)
-	}
-	return dst
-}
-
 // appendHead appends the SSE fields event and data.
 func appendHead(dst []byte, e *outbox.Event, format Format) []byte {
 	if format&Unnamed == 0 {

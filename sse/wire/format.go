@@ -13,18 +13,21 @@ const (
 	Unnamed Format = 1 << 1
 	// Gzip compresses the stream (RFC 1952).
 	Gzip Format = 1 << 2
+	// reference makes the envelope have dataref instead of data: where to read the
+	// event by its id. The encoder chooses it for events larger than Encoding.MaxData.
+	reference Format = 1 << 3
 	// WebSocket is the format of a stream on one, with or without Payload: messages.
 	WebSocket Format = 1 << 4
-	// reference makes the envelope have dataref instead of data: where to read the
-	// event by its id. It is chosen by Request.MaxData.
-	reference Format = 1 << 3
 
-	formats = 16
+	// places is how many formats a frame has room for.
+	places = 16
 )
 
-// index is where a frame has the format: those of a WebSocket take the places of formats of
-// SSE that can't be, Payload by reference.
-func (f Format) index() Format {
+// place returns a frame's place for the format. Every frame in memory has all places, so
+// there are only 16 for the 32 combinations. Those of SSE are numbered by their bits. None of
+// them has Payload and reference together, since only an envelope can have dataref: the three
+// formats of a WebSocket take places of that combination.
+func (f Format) place() Format {
 	if f&WebSocket == 0 {
 		return f
 	}

@@ -21,9 +21,9 @@ type Frame struct {
 	// Tied is set for an event whose id the next one of its read has too: the
 	// sequence was set back.
 	Tied bool
-	// Serial tells the frames of a hub apart, and rises by one.
+	// Serial numbers the frames of a hub: each has one more than the frame before it.
 	Serial  int64
-	encoded [formats]atomic.Pointer[encoded]
+	encoded [places]atomic.Pointer[encoded]
 }
 
 // Read is a read of the tail without its events, one for all its parts.
@@ -63,10 +63,10 @@ func Footprint(e *outbox.Event) int {
 	return 2*(len(e.Topic)+len(e.Type)+len(e.Source)+len(e.Payload)) + 500
 }
 
-// encoded is a frame in one format. In SSE these are the fields event and data, and from
-// head on the field id and the blank line; in the message of a WebSocket its header and the
-// position, and from head on the event. A stream that is ahead of this node has positions of
-// its own.
+// encoded is a frame in one format, in two parts that meet at head, since a stream that is
+// ahead of this node puts positions of its own into it. In SSE the position is in the second
+// part: the fields event and data, then id and the blank line. In the message of a WebSocket
+// it is in the first: the header and the position, then the event.
 type encoded struct {
 	wire []byte
 	head int
@@ -77,11 +77,11 @@ type encoded struct {
 	key *position.Key
 }
 
-// in returns the frame in a format, and encodes it the first time. Two goroutines may both
-// be the first; that costs no more than the work.
+// in returns the frame in a format. The first call encodes it. Two goroutines may both be
+// first: then the work is done twice, and either result is good.
 func (f *Frame) in(format Format) *encoded {
 	key := f.Read.Keys.Used()
-	place := &f.encoded[format.index()]
+	place := &f.encoded[format.place()]
 	if e := place.Load(); e != nil && e.key == key {
 		return e
 	}
@@ -103,8 +103,8 @@ func (f *Frame) in(format Format) *encoded {
 	return e
 }
 
-// within is like in, for a reader that accepts at most that many bytes of an event's fields
-// before the id, if most is above 0: for a larger event it returns the reference.
+// within is like in for a reader that accepts at most that many bytes of an event, without its
+// id, if most is above 0: a larger event is given by reference.
 func (f *Frame) within(format Format, most int) *encoded {
 	if most > 0 {
 		e := f.in(format &^ Gzip)
@@ -115,11 +115,11 @@ func (f *Frame) within(format Format, most int) *encoded {
 	return f.in(format)
 }
 
-// data is the part before the id; in the unnamed format the field data.
+// data returns the part before the id; in the unnamed format that is the field data.
 func (e *encoded) data() []byte { return e.wire[:e.head] }
 
 // tail returns the part of a message after the position.
 func (e *encoded) tail() []byte { return e.wire[e.head:] }
 
-// Size is the frame's length on the wire, in bytes.
+// Size returns the frame's length on the wire, in bytes.
 func (f *Frame) Size(format Format) int { return len(f.in(format).wire) }

@@ -30,7 +30,7 @@ func checkFrame(t interface {
 }, e outbox.Event) {
 	t.Helper()
 	position := position.Position{EventID: e.ID, Given: position.Set{Max: e.XID}, Anchor: position.Anchor{XID: e.XID}}
-	for format := range Format(formats) {
+	for format := range Format(places) {
 		stream := appendEnd([]byte("data: before\n"), testKeys, position)
 		frame := appendEnd(appendHead(nil, &e, format), testKeys, position)
 		stream = append(stream, frame...)

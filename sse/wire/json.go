@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/json"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,12 +20,19 @@ func AppendEvent(dst []byte, e *outbox.Event, format Format) []byte {
 	return appendEnvelope(dst, e, format&reference != 0)
 }
 
-// AppendEventWithin is like appendEvent, for a reader that accepts at most that many bytes, if
-// most is above 0: for a larger event it appends the reference.
+// AppendEventWithin is like AppendEvent for a reader that accepts at most that many bytes, if
+// most is above 0: a larger event is given by reference.
 func AppendEventWithin(dst []byte, e *outbox.Event, format Format, most int) []byte {
+	return appendWithin(dst, e, format, most, AppendEvent)
+}
+
+// appendWithin calls appendEvent, and again with the reference in place of the event if that
+// took more than most bytes and most is above 0.
+func appendWithin(dst []byte, e *outbox.Event, format Format, most int, appendEvent func([]byte, *outbox.Event, Format) []byte) []byte {
 	begin := len(dst)
-	if dst = AppendEvent(dst, e, format); most > 0 && len(dst)-begin > most {
-		dst = AppendEvent(dst[:begin], e, format|reference)
+	dst = appendEvent(dst, e, format)
+	if most > 0 && len(dst)-begin > most {
+		dst = appendEvent(dst[:begin], e, format|reference)
 	}
 	return dst
 }
@@ -57,8 +65,8 @@ func appendEnvelope(dst []byte, e *outbox.Event, isReference bool) []byte {
 	return append(dst, '}')
 }
 
-// appendTime appends a time of UTC with all its microseconds (RFC 3339). The
-// standard library is fast for whole seconds.
+// appendTime appends a time of UTC with all its microseconds (RFC 3339). The standard
+// library has a fast path for whole seconds only, so the fraction is written here.
 func appendTime(dst []byte, t time.Time) []byte {
 	dst = t.AppendFormat(dst, time.RFC3339)
 	dst = append(dst[:len(dst)-len("Z")], '.')
@@ -79,16 +87,11 @@ func appendHeaders(dst []byte, headers map[string]string, isReference bool) []by
 	if len(headers) == 0 {
 		return dst
 	}
-	names := make([]string, 0, len(headers))
-	for name := range headers {
-		names = append(names, name)
-	}
-	slices.Sort(names)
 	seen := slices.Clone(reserved)
 	if isReference {
 		seen = append(seen, "dataref") // ours; otherwise a publisher may have one
 	}
-	for _, name := range names {
+	for _, name := range slices.Sorted(maps.Keys(headers)) {
 		attribute := strings.Map(func(r rune) rune {
 			switch {
 			case r >= 'A' && r <= 'Z':

@@ -36,7 +36,7 @@ func (p *plain) FrameAt(dst []byte, f *Frame, at position.Position) []byte {
 }
 
 func (p *plain) Event(dst []byte, e *outbox.Event, at position.Position) []byte {
-	return appendEnd(appendHeadWithin(begin(dst), e, p.format, p.maxData), p.keys, at)
+	return appendEnd(appendWithin(begin(dst), e, p.format, p.maxData, appendHead), p.keys, at)
 }
 
 func (p *plain) Notice(dst []byte, n Notice) []byte {

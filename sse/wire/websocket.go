@@ -35,7 +35,7 @@ func (m *messages) FrameAt(dst []byte, f *Frame, at position.Position) []byte {
 }
 
 func (m *messages) Event(dst []byte, e *outbox.Event, at position.Position) []byte {
-	return appendMessage(begin(dst), m.keys, at, appendTailWithin(nil, e, m.format, m.maxData))
+	return appendMessage(begin(dst), m.keys, at, appendWithin(nil, e, m.format, m.maxData, appendTail))
 }
 
 func (m *messages) Notice(dst []byte, n Notice) []byte {
@@ -94,18 +94,18 @@ func (m *messages) Seal(dst []byte) []byte {
 	return dst
 }
 
-// appendMessage appends the message of a reader who then stands at a position.
+// appendMessage appends a message with the position of a reader that has received it; tail is
+// the part after the position.
 func appendMessage(dst []byte, keys *position.Keys, at position.Position, tail []byte) []byte {
-	var room [128]byte
-	position := keys.Append(room[:0], at)
+	var text [128]byte
+	position := keys.Append(text[:0], at)
 	dst = appendHeader(dst, ws.OpText, len(beforePosition)+len(position)+len(tail))
 	dst = append(dst, beforePosition...)
 	dst = append(dst, position...)
 	return append(dst, tail...)
 }
 
-// appendWithoutPosition appends a message without a position; tail is that of a message
-// with one.
+// appendWithoutPosition appends a message that has no position; tail is as in appendMessage.
 func appendWithoutPosition(dst, tail []byte) []byte {
 	tail = tail[len(`",`):]
 	dst = appendHeader(dst, ws.OpText, 1+len(tail))
@@ -124,16 +124,7 @@ func (n Notice) appendTail(dst []byte) []byte {
 	return append(dst, "}}"...)
 }
 
-// appendTailWithin appends the part of an event's message after the position, as
-// appendHeadWithin does for SSE.
-func appendTailWithin(dst []byte, e *outbox.Event, format Format, most int) []byte {
-	start := len(dst)
-	if dst = appendTail(dst, e, format); most > 0 && len(dst)-start > most {
-		dst = appendTail(dst[:start], e, format|reference)
-	}
-	return dst
-}
-
+// appendTail appends the part of an event's message after the position.
 func appendTail(dst []byte, e *outbox.Event, format Format) []byte {
 	start := len(dst)
 	dst = append(dst, afterPosition...)
