@@ -15,7 +15,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/tail"
 )
 
-// revocations keeps what the node knows of withdrawn tokens. The tail says when there is
+// revocations keeps what the node knows of revoked tokens. The tail says when there is
 // something new, so that this costs no query of its own.
 type revocations struct {
 	*auth.Revocations

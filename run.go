@@ -60,7 +60,7 @@ func (n *Node) Run(ctx context.Context) error {
 func (n *Node) workers() []func(context.Context) error {
 	c := n.config
 	workers := []func(context.Context) error{n.tail.Run, n.streamer.Run}
-	if !c.Open { // where all is granted to everybody, nothing is withdrawn
+	if !c.Open { // where all is granted to everybody, no token is revoked
 		workers = append(workers, n.revoked.Run)
 	}
 	if !c.FollowOnly {

@@ -15,7 +15,7 @@ type Revocations struct {
 	known chan struct{}
 
 	mu sync.Mutex
-	// subjects have the moment up to which their tokens are withdrawn.
+	// subjects have the moment up to which their tokens are revoked.
 	subjects map[string]time.Time
 	ids      map[string]struct{}
 	watches  map[*watch]struct{}

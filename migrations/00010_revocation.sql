@@ -46,7 +46,7 @@ BEGIN
     ELSIF coalesce(btrim($4), '') = '' THEN
         RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = 'a revocation needs a reason: it is kept on record';
     ELSIF $5 <= clock_timestamp() THEN
-        RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = 'a revocation that ends in the past withdraws nothing';
+        RAISE EXCEPTION USING ERRCODE = 'check_violation', MESSAGE = 'a revocation that ends in the past revokes nothing';
     END IF;
     INSERT INTO outcrier.revoked AS r (sub, jti, reason, revoked_by, until)
     VALUES (nullif($2, ''), nullif($3, ''), $4, coalesce($1, session_user), $5) RETURNING r.revocation INTO drawn;

@@ -11,7 +11,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
-// Revocation withdraws tokens before they expire: those of a subject that were issued up
+// Revocation revokes tokens before they expire: those of a subject that were issued up
 // to a moment, or one by its id.
 type Revocation struct {
 	ID int64 `json:"id"`

@@ -21,7 +21,7 @@ func (a *Admin) Revocations(ctx context.Context, before int64) ([]outbox.Revocat
 	return readAll[outbox.Revocation](ctx, a, revocationSQL+` WHERE $1 = 0 OR revocation < $1 ORDER BY revocation DESC LIMIT $2`, before, RevocationPage)
 }
 
-// Revoke withdraws tokens; ID and At are drawn by the database. If r is not valid, outbox.Refused
+// Revoke revokes tokens; ID and At are drawn by the database. If r is not valid, outbox.Refused
 // explains the error.
 func (a *Admin) Revoke(ctx context.Context, r outbox.Revocation) (done outbox.Revocation, err error) {
 	err = a.change(ctx, func(tx database.DB) error {
