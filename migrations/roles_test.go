@@ -573,8 +573,8 @@ func TestRoles_ServerServes(t *testing.T) {
 		t.Fatal(err)
 	}
 	var replayed []string
-	for _, leg := range replay.Ranges(earliest, now) {
-		page, err := reader.Replay(t.Context(), leg, outbox.Filter{Topics: []outbox.Pattern{"**"}}, 100, 0)
+	for _, rng := range replay.Ranges(earliest, now) {
+		page, err := reader.Replay(t.Context(), rng, outbox.Filter{Topics: []outbox.Pattern{"**"}}, 100, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -31,7 +31,7 @@ type edit struct{ file, old, new string }
 // this one could be.
 var mutants = []mutant{
 	{"deliver by id > last", []edit{
-		{"outbox/tail/read.go", "UNION ALL ` + aroundLeg + ` UNION ALL ` + lateLeg + `\nORDER", "UNION ALL ` + newLeg + ` UNION ALL ` + lateLeg + `\nORDER"},
+		{"outbox/tail/read.go", "UNION ALL ` + aroundBranch + ` UNION ALL ` + lateBranch + `\nORDER", "UNION ALL ` + newBranch + ` UNION ALL ` + lateBranch + `\nORDER"},
 		{"outbox/tail/read.go", "WHERE xid > $1 AND xid < (SELECT pg_snapshot_xmax(pg_current_snapshot()))`", "WHERE id > $3 AND $1::xid8 IS NOT NULL`"},
 		{"outbox/tail/read.go", "WHERE xid = ANY(` + ended + `) AND xid <= $1", "WHERE xid = ANY(` + ended + `) AND false"},
 		{"outbox/tail/read.go", "from.Given.Max, from.Given.Except)", "from.Given.Max, from.Given.Except, from.EventID)"},

@@ -94,21 +94,21 @@ func TestAudit_ReceiptsAreWhatWasSent(t *testing.T) {
 		}
 		live, stands := to, to
 		// Half of them stand within what they are replayed.
-		if legs := replay.Ranges(from, to); len(legs) > 0 && random.IntN(2) == 0 {
-			page, err := reader.Replay(t.Context(), legs[0], outbox.Filter{Topics: sqltest.All("**").Topics}, 1000, 0)
+		if ranges := replay.Ranges(from, to); len(ranges) > 0 && random.IntN(2) == 0 {
+			page, err := reader.Replay(t.Context(), ranges[0], outbox.Filter{Topics: sqltest.All("**").Topics}, 1000, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if len(page.Events) > 0 {
-				stands = legs[0].At(page.Events[random.IntN(len(page.Events))].ID)
+				stands = ranges[0].At(page.Events[random.IntN(len(page.Events))].ID)
 			}
 		}
 		if random.IntN(3) == 0 && begins > 0 {
 			// A reader that had come only so far in a replay of its own.
-			if legs := replay.Ranges(positions[0], from); len(legs) > 0 {
-				from = legs[0].At(events[random.IntN(len(events))].id)
-				for _, leg := range replay.Ranges(from, to) {
-					stands = leg.To
+			if ranges := replay.Ranges(positions[0], from); len(ranges) > 0 {
+				from = ranges[0].At(events[random.IntN(len(events))].id)
+				for _, rng := range replay.Ranges(from, to) {
+					stands = rng.To
 				}
 				live = stands
 			}

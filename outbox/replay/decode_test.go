@@ -67,12 +67,12 @@ func TestReplay_RareTopicReadsNothingElse(t *testing.T) {
 	sqltest.Exec(t, pool, `ANALYZE outcrier.event`)
 	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT CASE n % 2 WHEN 0 THEN 'rare' ELSE 'rare/too' END, 't' FROM generate_series(1, 10) AS n`)
 	reader := replay.Reader{Pool: pool}
-	leg := replay.Ranges(sqltest.Earliest(t, reader), sqltest.Here(t, pool))[0]
+	rng := replay.Ranges(sqltest.Earliest(t, reader), sqltest.Here(t, pool))[0]
 	for name, topics := range map[string][]outbox.Pattern{"one": {"rare"}, "two": {"rare", "rare/too"}} {
 		t.Run(name, func(t *testing.T) {
 			single := outboxtest.Pool(t, url+"&pool_max_conns=1")
 			reader := replay.Reader{Pool: single}
-			page, err := reader.Replay(t.Context(), leg, sqltest.All(topics...), 500, 0)
+			page, err := reader.Replay(t.Context(), rng, sqltest.All(topics...), 500, 0)
 			if err != nil || len(page.Events) != 5*len(topics) {
 				t.Fatalf("%d events, want %d; %v", len(page.Events), 5*len(topics), err)
 			}
@@ -80,7 +80,7 @@ func TestReplay_RareTopicReadsNothingElse(t *testing.T) {
 				FROM pg_stat_user_indexes WHERE relname ~ '^event_(2|d)'`
 			sqltest.Exec(t, single, `SELECT pg_stat_force_next_flush()`)
 			before := sqltest.Ask1[int](t, single, readSQL)
-			if _, err := reader.Replay(t.Context(), leg, sqltest.All(topics...), 500, 0); err != nil {
+			if _, err := reader.Replay(t.Context(), rng, sqltest.All(topics...), 500, 0); err != nil {
 				t.Fatal(err)
 			}
 			sqltest.Exec(t, single, `SELECT pg_stat_force_next_flush()`)

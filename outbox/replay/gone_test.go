@@ -63,14 +63,14 @@ func TestReplay_OfAHistoryThatIsGoneSaysSo(t *testing.T) {
 		}
 		positions = append(positions, sqltest.Here(t, pool))
 	}
-	legs := replay.Ranges(positions[0], positions[1])
-	if page, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10, 0); err != nil || len(page.Events) != 1 {
+	ranges := replay.Ranges(positions[0], positions[1])
+	if page, err := r.Replay(t.Context(), ranges[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10, 0); err != nil || len(page.Events) != 1 {
 		t.Fatalf("%+v, %v", page, err)
 	}
 	if _, err := pool.Exec(t.Context(), `TRUNCATE outcrier.event`); err != nil {
 		t.Fatal(err)
 	}
-	_, err := r.Replay(t.Context(), legs[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10, 0)
+	_, err := r.Replay(t.Context(), ranges[0], outbox.Filter{Topics: []outbox.Pattern{"**"}}, 10, 0)
 	if got, want := fmt.Sprint(err), "replay: "+replay.ErrTrimmed.Error()+": other_history"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

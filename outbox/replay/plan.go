@@ -11,9 +11,9 @@ import (
 	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
-// plan decides how the pages of a leg are read, so that the cost of each is in proportion
+// plan decides how the pages of a range are read, so that the cost of each is in proportion
 // to its events and bounded: a replay gives its turn to another between two pages. It is
-// made with the first page, and the leg keeps it.
+// made with the first page, and the range keeps it.
 type plan struct {
 	// low and high are ranges of topics, each from its low on and below its high, none
 	// overlapping, when what they hold is little enough to be read and put in order for
@@ -37,7 +37,7 @@ const (
 	windowEvents, windowCompares = 20_000, 160_000
 )
 
-// newPlan finds the way to the events of a leg with ids above after.
+// newPlan finds the way to the events of a range with ids above after.
 func newPlan(ctx context.Context, q database.DB, filter outbox.Filter, after int64) (*plan, error) {
 	if slices.Contains(filter.Topics, "**") {
 		return &plan{window: windowEvents}, nil
@@ -123,10 +123,10 @@ func start(ctx context.Context, q database.DB, filter outbox.Filter) (after int6
 	return math.MinInt64, nil
 }
 
-// start is an id below all of the leg's, for the plan: where a topic has few events its
+// start is an id below all of the range's, for the plan: where a topic has few events its
 // first is as good as any.
-func (p *plan) start(ctx context.Context, q database.DB, leg Range) (after int64, err error) {
-	from, to := leg.From.Given, leg.To.Given
+func (p *plan) start(ctx context.Context, q database.DB, rng Range) (after int64, err error) {
+	from, to := rng.From.Given, rng.To.Given
 	if from.Max == 0 {
 		if p.topics != nil {
 			return math.MinInt64, nil

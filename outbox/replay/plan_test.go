@@ -94,10 +94,10 @@ func TestReplay_CostsWhatItReturns(t *testing.T) {
 	start := sqltest.Earliest(t, reader)
 	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'user/' || g % 1000 || '/x', 't', to_json(repeat('x', 200)) FROM generate_series(1, 60000) AS g`)
 	end := sqltest.Here(t, pool)
-	leg := replay.Ranges(start, end)[0]
+	rng := replay.Ranges(start, end)[0]
 	read := func(topics []outbox.Pattern, limit int) func() {
 		return func() {
-			if _, err := reader.Replay(t.Context(), leg, outbox.Filter{Topics: topics}, limit, 0); err != nil {
+			if _, err := reader.Replay(t.Context(), rng, outbox.Filter{Topics: topics}, limit, 0); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -15,10 +15,10 @@ type Range struct {
 }
 
 // Advance moves the range past a page of it.
-func (l *Range) Advance(page Page) {
-	l.After = page.After
+func (r *Range) Advance(page Page) {
+	r.After = page.After
 	if page.plan != nil {
-		l.plan = page.plan
+		r.plan = page.plan
 	}
 }
 
@@ -41,11 +41,11 @@ func Ranges(p, to position.Position) []Range {
 }
 
 // At returns the position of a reader that has received the range's events up to this id. The
-// position refers to l.
-func (l *Range) At(event int64) position.Position {
-	p := l.To
+// position refers to r.
+func (r *Range) At(event int64) position.Position {
+	p := r.To
 	p.EventID = event
-	p.Given, p.Within = l.From.Given, &l.To.Given
-	p.Removal = l.From.Removal
+	p.Given, p.Within = r.From.Given, &r.To.Given
+	p.Removal = r.From.Removal
 	return p
 }

@@ -12,14 +12,14 @@ import (
 	"github.com/outcrier/outcrier/outbox/internal/table"
 )
 
-// Page is a piece of a leg.
+// Page is a piece of a range.
 type Page struct {
 	// Events are in the order of their ids.
 	Events []outbox.Event
 	// After is the id after which the next page begins. Events with the same id, which
 	// exist where the sequence was set back, are in one page.
 	After int64
-	// Done is set when the leg ends with this page.
+	// Done is set when the range ends with this page.
 	Done bool
 
 	memory *memory
@@ -46,16 +46,16 @@ const (
 	pageEvents = 2000
 )
 
-// lowestSQL finds the smallest id of a leg. The branches of the query and OFFSET 0 keep it
+// lowestSQL finds the smallest id of a range. The branches of the query and OFFSET 0 keep it
 // on the index by xid; min(id) on its own would walk the table by id.
 const lowestSQL = `
 SELECT min(id) FROM (
 	SELECT id FROM (SELECT id, xid FROM outcrier.event WHERE xid > $1 AND xid <= $3 OFFSET 0) AS a WHERE xid <> ALL ($4::xid8[])
 	UNION ALL
 	SELECT id FROM (SELECT id, xid FROM outcrier.event WHERE xid = ANY ($2::xid8[]) AND xid <= $1 OFFSET 0) AS b WHERE xid <= $3 AND xid <> ALL ($4::xid8[])
-) AS leg`
+) AS ids`
 
-const legCondition = `o.id > $5 AND (o.xid > $1 OR o.xid = ANY ($2::xid8[])) AND o.xid <= $3 AND o.xid <> ALL ($4::xid8[]) AND o.created_at >= $7`
+const rangeCondition = `o.id > $5 AND (o.xid > $1 OR o.xid = ANY ($2::xid8[])) AND o.xid <= $3 AND o.xid <> ALL ($4::xid8[]) AND o.created_at >= $7`
 
 // topicSQL is a page for one topic, and topicsSQL for several, merged by id. The topic is a
 // range, and the order includes it, so that both use the index by topic and id: a generic
@@ -63,12 +63,12 @@ const legCondition = `o.id > $5 AND (o.xid > $1 OR o.xid = ANY ($2::xid8[])) AND
 const (
 	topicSQL = `
 SELECT ` + table.Columns + `, (SELECT max(removal) FROM outcrier.removal) FROM outcrier.event AS o
-WHERE o.topic >= $8 AND o.topic <= $8 AND ` + legCondition + ` ORDER BY o.topic, o.id FETCH FIRST $6 ROWS WITH TIES`
+WHERE o.topic >= $8 AND o.topic <= $8 AND ` + rangeCondition + ` ORDER BY o.topic, o.id FETCH FIRST $6 ROWS WITH TIES`
 
 	topicsSQL = `
 SELECT ` + table.Columns + `, (SELECT max(removal) FROM outcrier.removal) FROM unnest($8::text[]) AS t(name) CROSS JOIN LATERAL (
 	SELECT ` + table.Columns + ` FROM outcrier.event AS o
-	WHERE o.topic >= t.name AND o.topic <= t.name AND ` + legCondition + ` ORDER BY o.topic, o.id FETCH FIRST $6 ROWS WITH TIES
+	WHERE o.topic >= t.name AND o.topic <= t.name AND ` + rangeCondition + ` ORDER BY o.topic, o.id FETCH FIRST $6 ROWS WITH TIES
 ) AS e ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 )
 
@@ -76,7 +76,7 @@ SELECT ` + table.Columns + `, (SELECT max(removal) FROM outcrier.removal) FROM u
 const rangesOfTopicsSQL = `
 SELECT ` + table.Columns + `, (SELECT max(removal) FROM outcrier.removal) FROM unnest($8::text[], $9::text[]) AS t(low, high) CROSS JOIN LATERAL (
 	SELECT ` + table.Columns + ` FROM outcrier.event AS o
-	WHERE o.topic >= t.low AND o.topic < t.high AND ` + legCondition + ` ORDER BY o.topic, o.id OFFSET 0
+	WHERE o.topic >= t.low AND o.topic < t.high AND ` + rangeCondition + ` ORDER BY o.topic, o.id OFFSET 0
 ) AS e ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 
 // allSQL is a page for all topics, and patternsSQL one for patterns that match more topics
@@ -85,48 +85,48 @@ SELECT ` + table.Columns + `, (SELECT max(removal) FROM outcrier.removal) FROM u
 const (
 	allSQL = `
 SELECT ` + table.Columns + `, (SELECT max(removal) FROM outcrier.removal) FROM outcrier.event AS o
-WHERE ` + legCondition + ` AND o.id <= $8 AND o.topic <> '' ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
+WHERE ` + rangeCondition + ` AND o.id <= $8 AND o.topic <> '' ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 
 	patternsSQL = `
 SELECT ` + table.Columns + `, (SELECT max(removal) FROM outcrier.removal) FROM outcrier.event AS o
-WHERE ` + legCondition + ` AND o.id <= $8 AND o.topic <> '' AND (o.topic = ANY ($9::text[]) OR o.topic LIKE ANY ($10::text[]))
+WHERE ` + rangeCondition + ` AND o.id <= $8 AND o.topic <> '' AND (o.topic = ANY ($9::text[]) OR o.topic LIKE ANY ($10::text[]))
 ORDER BY id FETCH FIRST $6 ROWS WITH TIES`
 )
 
-// ErrTrimmed is returned for a leg of which events have been removed since its start was
+// ErrTrimmed is returned for a range of which events have been removed since its start was
 // verified: by retention, or together with the history that it is of. The reader's position
 // must be validated again.
 var ErrTrimmed = errors.New("events of the replay have been removed")
 
-// Replay reads the next page of a leg for a filter, of at most limit events and about
+// Replay reads the next page of a range for a filter, of at most limit events and about
 // so many bytes, if those are above 0. It reads in pages so that a slow reader holds
 // neither a connection nor a snapshot.
-func (r Reader) Replay(ctx context.Context, leg Range, filter outbox.Filter, limit, bytes int) (page Page, err error) {
+func (r Reader) Replay(ctx context.Context, rng Range, filter outbox.Filter, limit, bytes int) (page Page, err error) {
 	ctx, cancel := r.patient(ctx)
 	defer cancel()
 	err = database.InPool(ctx, r.Pool, r.Schema, func(q database.DB) error {
-		page, err = replay(ctx, q, leg, filter, limit, bytes)
+		page, err = replay(ctx, q, rng, filter, limit, bytes)
 		return err
 	})
 	return page, err
 }
 
-func replay(ctx context.Context, q database.DB, leg Range, filter outbox.Filter, limit, bytes int) (Page, error) {
+func replay(ctx context.Context, q database.DB, rng Range, filter outbox.Filter, limit, bytes int) (Page, error) {
 	var err error
-	after := leg.After
+	after := rng.After
 	if after == 0 {
 		if after, err = start(ctx, q, filter); err != nil {
 			return Page{}, fmt.Errorf("find the start of a replay: %w", err)
 		}
 	}
-	how := leg.plan
+	how := rng.plan
 	if how == nil {
 		if how, err = newPlan(ctx, q, filter, after); err != nil {
 			return Page{}, fmt.Errorf("plan a replay: %w", err)
 		}
 	}
 	if after == math.MinInt64 && how.low == nil {
-		if after, err = how.start(ctx, q, leg); err != nil {
+		if after, err = how.start(ctx, q, rng); err != nil {
 			return Page{}, fmt.Errorf("find the start of a replay: %w", err)
 		}
 	}
@@ -135,7 +135,7 @@ func replay(ctx context.Context, q database.DB, leg Range, filter outbox.Filter,
 	}
 	limit = min(limit, pageEvents)
 	upto := int64(math.MaxInt64)
-	from, to := leg.From.Given, leg.To.Given
+	from, to := rng.From.Given, rng.To.Given
 	args := []any{table.Binary, from.Max, from.Except, to.Max, to.Except, after, limit, filter.Since}
 	var query string
 	switch {
@@ -156,7 +156,7 @@ func replay(ctx context.Context, q database.DB, leg Range, filter outbox.Filter,
 			query, args = patternsSQL, append(args, how.exact, how.patterns)
 		}
 	}
-	page, err := readPage(ctx, q, leg, filter, limit, min(bytes, pageBytes), query, args)
+	page, err := readPage(ctx, q, rng, filter, limit, min(bytes, pageBytes), query, args)
 	if err == nil && page.Done && upto < math.MaxInt64 {
 		// The window had no more. What follows it may be far away.
 		var more bool
@@ -170,13 +170,13 @@ func replay(ctx context.Context, q database.DB, leg Range, filter outbox.Filter,
 	return page, nil
 }
 
-func readPage(ctx context.Context, q database.DB, leg Range, filter outbox.Filter, limit, bytes int, query string, args []any) (Page, error) {
+func readPage(ctx context.Context, q database.DB, rng Range, filter outbox.Filter, limit, bytes int, query string, args []any) (Page, error) {
 	rows, err := q.Query(ctx, query, args...)
 	if err != nil {
 		return Page{}, err
 	}
 	defer rows.Close()
-	page := Page{After: leg.After}
+	page := Page{After: rng.After}
 	var d table.Decoder
 	if limit >= manyEvents {
 		page.memory = memories.Get().(*memory)
@@ -195,7 +195,7 @@ func readPage(ctx context.Context, q database.DB, leg Range, filter outbox.Filte
 		}
 		read++
 		removal := d.Row[table.More]
-		removed = removal != nil && d.Int64(table.More) != leg.From.Removal
+		removed = removal != nil && d.Int64(table.More) != rng.From.Removal
 		size += table.Size(&event)
 		page.After = event.ID
 		if filter.Match(event.Topic, event.Type) {
@@ -208,14 +208,14 @@ func readPage(ctx context.Context, q database.DB, leg Range, filter outbox.Filte
 	}
 	page.Done = !full && read < limit
 	if read == 0 || removed {
-		return page, unremoved(ctx, q, leg, filter)
+		return page, unremoved(ctx, q, rng, filter)
 	}
 	return page, nil
 }
 
-// unremoved returns ErrTrimmed if events of the leg were removed before they were read.
-func unremoved(ctx context.Context, q database.DB, leg Range, filter outbox.Filter) error {
-	_, reason, err := table.Verify(ctx, q, leg.From, filter.Topics)
+// unremoved returns ErrTrimmed if events of the range were removed before they were read.
+func unremoved(ctx context.Context, q database.DB, rng Range, filter outbox.Filter) error {
+	_, reason, err := table.Verify(ctx, q, rng.From, filter.Topics)
 	switch {
 	case err != nil:
 		return err

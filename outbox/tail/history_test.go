@@ -121,17 +121,17 @@ func (r *reader) replay(t *rapid.T, h *history, w position.Position, most int) {
 	if err != nil {
 		t.Fatalf("%s: %v", r.position, err)
 	}
-	for _, leg := range replay.Ranges(p, w) {
+	for _, rng := range replay.Ranges(p, w) {
 		for _, e := range h.visible(func(e outbox.Event) bool {
-			return e.ID > leg.After && leg.To.Given.Has(e.XID) && !leg.From.Given.Has(e.XID)
+			return e.ID > rng.After && rng.To.Given.Has(e.XID) && !rng.From.Given.Has(e.XID)
 		}) {
 			if most == 0 {
 				return
 			}
 			most--
-			r.give(e, leg.At(e.ID))
+			r.give(e, rng.At(e.ID))
 		}
-		p = leg.To
+		p = rng.To
 	}
 	r.position = historyKeys.Seal(p.Join(w))
 }
@@ -209,10 +209,10 @@ func TestPosition_GivesEachEventOnceWhateverTheHistory(t *testing.T) {
 func TestLegs_OfACaughtUpReaderAreNone(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		p := position.Position{Given: drawGiven(t, "given")}
-		for _, leg := range replay.Ranges(p, position.Position{Given: drawGiven(t, "w")}) {
-			p = leg.To
-			if rest := replay.Ranges(p, leg.To); len(rest) > 0 {
-				t.Errorf("behind all legs there are %v", rest)
+		for _, rng := range replay.Ranges(p, position.Position{Given: drawGiven(t, "w")}) {
+			p = rng.To
+			if rest := replay.Ranges(p, rng.To); len(rest) > 0 {
+				t.Errorf("after all ranges there are %v", rest)
 			}
 		}
 	})

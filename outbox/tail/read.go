@@ -59,14 +59,14 @@ func (r *Read) At(i int) position.Position {
 //
 // The rows of an open transaction are not visible, but an index scan visits each of them: a
 // million take a second, in every read. So neither branch scans the rows of transactions
-// that are in progress, or newer than the snapshot. newLeg only knows the end of the
-// snapshot; aroundLeg uses the ranges between the transactions in progress, which costs
+// that are in progress, or newer than the snapshot. newBranch only knows the end of the
+// snapshot; aroundBranch uses the ranges between the transactions in progress, which costs
 // more the more of them there are.
 const (
-	newLeg  = `SELECT ` + table.Columns + `, ` + noSnapshot + ` FROM outcrier.event WHERE xid > $1 AND xid < (SELECT pg_snapshot_xmax(pg_current_snapshot()))`
-	lateLeg = `SELECT ` + table.Columns + `, ` + noSnapshot + ` FROM outcrier.event WHERE xid = ANY(` + ended + `) AND xid <= $1`
+	newBranch  = `SELECT ` + table.Columns + `, ` + noSnapshot + ` FROM outcrier.event WHERE xid > $1 AND xid < (SELECT pg_snapshot_xmax(pg_current_snapshot()))`
+	lateBranch = `SELECT ` + table.Columns + `, ` + noSnapshot + ` FROM outcrier.event WHERE xid = ANY(` + ended + `) AND xid <= $1`
 
-	aroundLeg = `SELECT ` + table.Columns + `, ` + noSnapshot + ` FROM ranges CROSS JOIN LATERAL (
+	aroundBranch = `SELECT ` + table.Columns + `, ` + noSnapshot + ` FROM ranges CROSS JOIN LATERAL (
 	SELECT ` + table.Columns + ` FROM outcrier.event WHERE xid > low AND xid < high OFFSET 0
 ) AS o`
 
@@ -84,7 +84,7 @@ const longSQL = table.RangesSQL + `, newest AS MATERIALIZED (` + table.NewestSQL
 SELECT coalesce(n.xid, '0') AS xid, '-9223372036854775808'::bigint AS id, '' AS topic, '' AS type, NULL::json AS payload, '' AS source, NULL::jsonb AS headers,
 	coalesce(n.created_at, 'epoch') AS created_at, coalesce(n.id, 0) AS newest, ` + table.SnapshotColumns + `, NULL::bigint, NULL::bigint
 FROM (SELECT 1) AS one LEFT JOIN newest AS n ON true
-UNION ALL ` + aroundLeg + ` UNION ALL ` + lateLeg + `
+UNION ALL ` + aroundBranch + ` UNION ALL ` + lateBranch + `
 ORDER BY id, xid`
 
 // shortSQL is a query that returns only a few events, unsorted; the tail sorts them and finds the newest.
@@ -95,17 +95,17 @@ ORDER BY id, xid`
 type shortSQL struct{ late, around, draws bool }
 
 func (q shortSQL) build() string {
-	with, legs, columns := ``, newLeg, nextColumns
+	with, branches, columns := ``, newBranch, nextColumns
 	if q.around {
-		with, legs = table.RangesSQL, aroundLeg
+		with, branches = table.RangesSQL, aroundBranch
 	}
 	if q.late {
-		legs += ` UNION ALL ` + lateLeg
+		branches += ` UNION ALL ` + lateBranch
 	}
 	if q.draws {
 		columns = drawnColumns
 	}
-	return with + shortHead + columns + ` UNION ALL ` + legs + shortLimit
+	return with + shortHead + columns + ` UNION ALL ` + branches + shortLimit
 }
 
 var shortSQLs = func() map[shortSQL]string {

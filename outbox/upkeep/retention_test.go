@@ -100,16 +100,16 @@ func TestRetention_WithinAReplayIsTold(t *testing.T) {
 	start := sqltest.Here(t, pool)
 	sqltest.PastPartition(t, pool, 20, 3)
 	sqltest.AddNow(t, pool, "kept", 2)
-	legs := replay.Ranges(start, sqltest.Here(t, pool))
-	page, err := reader.Replay(t.Context(), legs[0], sqltest.All("**"), 2, 0)
+	ranges := replay.Ranges(start, sqltest.Here(t, pool))
+	page, err := reader.Replay(t.Context(), ranges[0], sqltest.All("**"), 2, 0)
 	if err != nil || len(page.Events) != 2 {
 		t.Fatalf("%+v, %v", page, err)
 	}
 	retain(t, pool)
-	legs[0].After = page.After
+	ranges[0].After = page.After
 	for _, topic := range []outbox.Pattern{"**", "past", "kept", "none"} {
 		want := topic == "**" || topic == "past"
-		if _, err := reader.Replay(t.Context(), legs[0], sqltest.All(topic), 2, 0); errors.Is(err, replay.ErrTrimmed) != want || err != nil && !want {
+		if _, err := reader.Replay(t.Context(), ranges[0], sqltest.All(topic), 2, 0); errors.Is(err, replay.ErrTrimmed) != want || err != nil && !want {
 			t.Errorf("%s: %v", topic, err)
 		}
 	}

@@ -171,8 +171,8 @@ func (y *year) leave() {
 	if len(y.events) < before+2 {
 		return
 	}
-	leg := replay.Range{From: from, To: sqltest.Here(y, y.pool)}
-	y.left = append(y.left, departed{leg.At(y.last - 1), pick(), y.now})
+	rng := replay.Range{From: from, To: sqltest.Here(y, y.pool)}
+	y.left = append(y.left, departed{rng.At(y.last - 1), pick(), y.now})
 }
 
 func (y *year) turn() {
@@ -251,16 +251,16 @@ func (y *year) comeBack(n int) {
 
 func (y *year) replay(p position.Position, filter outbox.Filter) []int64 {
 	var ids []int64
-	for _, leg := range replay.Ranges(p, sqltest.Here(y, y.pool)) {
+	for _, rng := range replay.Ranges(p, sqltest.Here(y, y.pool)) {
 		for done := false; !done; {
-			page, err := y.reader.Replay(y.Context(), leg, filter, 50, 0)
+			page, err := y.reader.Replay(y.Context(), rng, filter, 50, 0)
 			if err != nil {
 				y.Fatal(err)
 			}
 			for _, e := range page.Events {
 				ids = append(ids, e.ID)
 			}
-			leg.After, done = page.After, page.Done
+			rng.After, done = page.After, page.Done
 		}
 	}
 	slices.SortFunc(ids, cmp.Compare[int64])

@@ -120,9 +120,9 @@ func Opened(t testing.TB, db Querier, write func() string) position.Position {
 // and returns their ids.
 func Replay(t testing.TB, reader replay.Reader, from, to position.Position, filter outbox.Filter, limit int) (ids []int64) {
 	t.Helper()
-	for _, leg := range replay.Ranges(from, to) {
+	for _, rng := range replay.Ranges(from, to) {
 		for {
-			page, err := reader.Replay(t.Context(), leg, filter, limit, 0)
+			page, err := reader.Replay(t.Context(), rng, filter, limit, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -135,10 +135,10 @@ func Replay(t testing.TB, reader replay.Reader, from, to position.Position, filt
 			if page.Done {
 				break
 			}
-			if page.After <= leg.After {
-				t.Fatalf("a page goes from %d to %d", leg.After, page.After)
+			if page.After <= rng.After {
+				t.Fatalf("a page goes from %d to %d", rng.After, page.After)
 			}
-			leg.Advance(page)
+			rng.Advance(page)
 		}
 	}
 	return ids
