@@ -281,8 +281,8 @@ func (c Config) settings() map[string]string {
 		rules[i] = fmt.Sprintf("%s=%s", rule.Pattern, days(rule.Keep))
 	}
 	return map[string]string{
-		"retention": retention, "retain": strings.Join(rules, " "), "audit": onOff[c.Audit], "wake": string(cmp.Or(c.Wake, tail.WakeNotify)), "gzip": onOff[c.Gzip],
-		"turn": c.BatchInterval.String(), "idle-turn": c.PollInterval.String(), "ring": fmt.Sprint(c.ReplayBuffer), "pool": fmt.Sprint(c.Connections),
+		"retention": retention, "topic-retention": strings.Join(rules, " "), "audit": onOff[c.Audit], "wake": string(cmp.Or(c.Wake, tail.WakeNotify)), "gzip": onOff[c.Gzip],
+		"turn": c.BatchInterval.String(), "idle-turn": c.PollInterval.String(), "replay-buffer": fmt.Sprint(c.ReplayBuffer), "pool": fmt.Sprint(c.Connections),
 		"heartbeat": c.Heartbeat.String(), "stall": c.Stall.String(), "retry": c.Retry.String(), "drain": c.DrainTime.String(), "max-streams": fmt.Sprint(c.MaxStreams),
 	}
 }

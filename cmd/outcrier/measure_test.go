@@ -95,7 +95,7 @@ func TestMetrics_CountWhatHappens(t *testing.T) {
 		"outcrier_append_requests_total": 3, "outcrier_appended_events_total": 3, `outcrier_readers{protocol="http1"}`: 1,
 		"outcrier_streams_open": 1, `outcrier_subscriptions{state="parked"}`: 1, "outcrier_tail_lag_seconds": 0,
 		"outcrier_tail_caught_events_total": 0, "outcrier_in_flight_transactions": 0, "outcrier_partitions_ahead": 3,
-		"outcrier_database_answers": 1, `outcrier_tail_state{state="following"}`: 1, "outcrier_ring_events": 3,
+		"outcrier_database_answers": 1, `outcrier_tail_state{state="following"}`: 1, "outcrier_replay_buffer_events": 3,
 	}
 	var text string
 	missing := func() (missing []string) {

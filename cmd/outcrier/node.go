@@ -120,7 +120,7 @@ func (n node) config(provider trace.TracerProvider) (config outcrier.Config, err
 		DatabaseURL: n.DatabaseURL, DirectURL: n.DirectURL, Connections: n.Pool, Schema: n.Schema,
 		Open: n.open(), Origins: n.AllowOrigins, Headers: n.AllowHeaders, CrossSiteCookie: n.CrossSiteCookie, Proxies: n.proxies(), Limits: &limits, MaxStreams: n.MaxStreams, MaxBody: int64(n.MaxBody),
 		Name: n.Node, Version: version(), Retention: orNegative(n.Retention), TopicRetention: n.rules(), Audit: n.Audit, AuditRetention: n.AuditRetention,
-		Wake: tail.Wake(n.Wake), BatchInterval: n.Turn, PollInterval: n.IdleTurn, ReplayBuffer: int(n.Ring), QueueFrames: n.Queue,
+		Wake: tail.Wake(n.Wake), BatchInterval: n.Turn, PollInterval: n.IdleTurn, ReplayBuffer: int(n.ReplayBuffer), QueueFrames: n.Queue,
 		Heartbeat: n.Heartbeat, Stall: n.Stall, Retry: n.Retry, Gzip: n.Gzip, DrainDelay: n.DrainDelay, DrainTime: orNegative(n.Drain),
 		Metrics: n.metricsAccess(), TracerProvider: provider, Logger: n.log,
 	}

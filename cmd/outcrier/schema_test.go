@@ -82,8 +82,8 @@ func TestServe_WorksWithANewerSchema(t *testing.T) {
 
 func TestConfig_RetainIsByPattern(t *testing.T) {
 	for name, args := range map[string]struct{ environ, args []string }{
-		"flags":    {nil, []string{"--retain", "presence/**=1h", "--retain", "cursor/*=5m"}},
-		"variable": {[]string{"OUTCRIER_RETAIN=presence/**=1h,cursor/*=5m"}, nil},
+		"flags":    {nil, []string{"--topic-retention", "presence/**=1h", "--topic-retention", "cursor/*=5m"}},
+		"variable": {[]string{"OUTCRIER_TOPIC_RETENTION=presence/**=1h,cursor/*=5m"}, nil},
 	} {
 		c, err := loaded[serveConfig](t, args.environ, append([]string{"--database-url", dsn, "--jwt-secret", secret}, args.args...)...)
 		if err != nil {
@@ -98,8 +98,8 @@ func TestConfig_RetainIsByPattern(t *testing.T) {
 		"a=59s": "want a minute at least", "**=1h": "begins with a wildcard", "*/a=1h": "begins with a wildcard",
 		"a//b=1h": "empty segments", "a=soon": "want name=", "a": "want name=",
 	} {
-		_, err := loaded[serveConfig](t, nil, "--database-url", dsn, "--jwt-secret", secret, "--retain", text)
-		if err == nil || !strings.Contains(err.Error(), "--retain (OUTCRIER_RETAIN)") || !strings.Contains(err.Error(), want) {
+		_, err := loaded[serveConfig](t, nil, "--database-url", dsn, "--jwt-secret", secret, "--topic-retention", text)
+		if err == nil || !strings.Contains(err.Error(), "--topic-retention (OUTCRIER_TOPIC_RETENTION)") || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)
 		}
 	}

@@ -141,7 +141,7 @@ type ServerSettings struct {
 	Drain         time.Duration `group:"Streams" name:"drain" default:"5s" allow:"0s..5m" help:"the time over which all streams are ended when the server stops"`
 	Retry         time.Duration `group:"Streams" name:"retry" default:"3s" allow:"100ms..5m" help:"the time after which a browser reconnects, on average"`
 	Queue         int           `group:"Streams" name:"queue" default:"256" allow:"1..65536" help:"the frames that may wait for one stream before it falls back to a replay"`
-	Ring          byteSize      `group:"Streams" name:"ring" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
+	ReplayBuffer  byteSize      `group:"Streams" name:"replay-buffer" default:"64MiB" allow:"64KiB..4096MiB" help:"the newest events kept in memory, from which streams are resumed"`
 	Gzip          bool          `group:"Streams" name:"gzip" help:"gzip streams and polls for clients that accept it (each event is compressed once and shared)"`
 	Audit         bool          `group:"Retention and audit" name:"audit" help:"record in the table stream which streams received which events, for receipts and the admin page"`
 	// AuditRetention is 0 for as long as the oldest event.
@@ -156,8 +156,8 @@ type ServerSettings struct {
 	Metrics       string        `group:"Operation" name:"metrics" default:"admin" help:"who may read GET /metrics: admin (a token that grants it), open (everyone), or an address of its own, like 127.0.0.1:9090 (everyone who reaches it)"`
 	Debug         string        `group:"Operation" name:"debug" help:"an address on loopback to serve Go's profiles at, like 127.0.0.1:6060; none by default"`
 	Retention     time.Duration `group:"Retention and audit" name:"retention" default:"168h" allow:"0|24h.." help:"the age at which events are removed; 0 keeps them for ever"`
-	// Retain are patterns with durations.
-	Retain map[string]time.Duration `group:"Retention and audit" name:"retain" help:"topics whose events are removed earlier, with the age (1m at least), like presence/**=1h; a pattern can't begin with a wildcard"`
+	// TopicRetention is by pattern.
+	TopicRetention map[string]time.Duration `group:"Retention and audit" name:"topic-retention" help:"topics whose events are removed earlier, with the age (1m at least), like presence/**=1h; a pattern can't begin with a wildcard"`
 }
 
 // check checks the settings; open is set for a server that needs no token.
@@ -181,7 +181,7 @@ func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 	}
 	urlFromFile(r, "direct-url", &s.DirectURL, &s.DirectURLFile)
 	rejectUnlessDSN(r, "direct-url", s.DirectURL)
-	s.checkRetain(r)
+	s.checkTopicRetention(r)
 	switch {
 	case s.DirectURL == "":
 		s.DirectURL = databaseURL
@@ -202,25 +202,25 @@ func (s *ServerSettings) check(r *report, databaseURL string, open bool) {
 // metricsApart reports whether the metrics have an address of their own.
 func (s ServerSettings) metricsApart() bool { return s.Metrics != "admin" && s.Metrics != "open" }
 
-func (s *ServerSettings) checkRetain(r *report) {
-	for text, keep := range s.Retain {
+func (s *ServerSettings) checkTopicRetention(r *report) {
+	for text, keep := range s.TopicRetention {
 		pattern, err := outbox.ParsePattern(text)
 		switch {
 		case err != nil:
-			r.reject("retain", "%v", err)
+			r.reject("topic-retention", "%v", err)
 		case strings.HasPrefix(text, "*"):
-			r.reject("retain", "topic %q begins with a wildcard: it would be looked for among all topics, every minute; --retention is for all", pattern)
+			r.reject("topic-retention", "topic %q begins with a wildcard: it would be looked for among all topics, every minute; --retention is for all", pattern)
 		case keep < time.Minute:
-			r.reject("retain", "%s=%v: want a minute at least", pattern, keep)
+			r.reject("topic-retention", "%s=%v: want a minute at least", pattern, keep)
 		}
 	}
 }
 
-// rules are the patterns of Retain, in an order that is always the same.
+// rules are those of TopicRetention, in an order that is always the same.
 func (s *ServerSettings) rules() []upkeep.Rule {
 	var rules []upkeep.Rule
-	for _, pattern := range slices.Sorted(maps.Keys(s.Retain)) {
-		rules = append(rules, upkeep.Rule{Pattern: outbox.Pattern(pattern), Keep: s.Retain[pattern]})
+	for _, pattern := range slices.Sorted(maps.Keys(s.TopicRetention)) {
+		rules = append(rules, upkeep.Rule{Pattern: outbox.Pattern(pattern), Keep: s.TopicRetention[pattern]})
 	}
 	return rules
 }

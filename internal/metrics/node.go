@@ -99,9 +99,9 @@ func (w writer) streams(s sse.Stats) {
 	w.by("gaps_total", "Gaps that readers were told of, by reason.", s.Gaps, "trimmed", "malformed", "other_history", "ahead")
 	w.by("streams_ended_total", "Streams that have ended, by reason.", s.Ended,
 		"left", "lost", "stalled", "failed", "refused", "drain", "full", "token_expired", "key_withdrawn", "keys_unavailable", "revoked", "token_revoked", "ended")
-	w.gauge("ring_bytes", "Bytes that the replay buffer holds, about.", float64(s.BufferBytes))
-	w.gauge("ring_limit_bytes", "Bytes that the replay buffer may hold.", float64(s.BufferLimit))
-	w.gauge("ring_events", "Events that the replay buffer holds.", float64(s.BufferEvents))
+	w.gauge("replay_buffer_bytes", "Bytes that the replay buffer holds, about.", float64(s.BufferBytes))
+	w.gauge("replay_buffer_limit_bytes", "Bytes that the replay buffer may hold.", float64(s.BufferLimit))
+	w.gauge("replay_buffer_events", "Events that the replay buffer holds.", float64(s.BufferEvents))
 }
 
 // by writes a counter for each reason; known ones are written also while they are 0.

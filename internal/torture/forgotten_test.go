@@ -14,7 +14,7 @@ func TestFault_ForgottenByAFirewall(t *testing.T) {
 	t.Parallel()
 	server := startPostgres(t)
 	// Nothing is resumed from memory.
-	f := newField(t, server.URL(""), 2, "--ring", "64KiB", "--pool", "2")
+	f := newField(t, server.URL(""), 2, "--replay-buffer", "64KiB", "--pool", "2")
 	f.prepare()
 	f.write(2)
 	f.read(6)

@@ -50,7 +50,7 @@ func newProcessOf(t *testing.T, program, database string, args ...string) *proce
 	log := filepath.Join(logFolder(t), fmt.Sprintf("%s-%s.log", strings.ReplaceAll(t.Name(), "/", "_"), address[strings.LastIndex(address, ":")+1:]))
 	p := &process{t: t, program: program, listen: address, url: "http://" + address, log: log, args: append([]string{
 		"serve", "--dev", "--migrate=false", "--database-url", database, "--listen", address,
-		"--retention", "0", "--retry", "100ms", "--heartbeat", "300ms", "--stall", "2s", "--drain", "300ms", "--ring", "1MiB", "--queue", "64",
+		"--retention", "0", "--retry", "100ms", "--heartbeat", "300ms", "--stall", "2s", "--drain", "300ms", "--replay-buffer", "1MiB", "--queue", "64",
 	}, args...)}
 	p.start()
 	t.Cleanup(func() {

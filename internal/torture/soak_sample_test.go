@@ -172,7 +172,7 @@ func ofNode(ctx context.Context, base, key string, now, totals map[string]float6
 			totals[key+"_cpu"] = value
 		case "outcrier_streams_open":
 			now[key+"_streams"] = value
-		case "outcrier_ring_bytes":
+		case "outcrier_replay_buffer_bytes":
 			now[key+"_ring"] = value
 		case "outcrier_tail_lag_seconds":
 			now[key+"_lag"] = value

@@ -125,8 +125,8 @@ func (s *soak) start(settings map[string]string) {
 	execute(t, s.url, fmt.Sprintf(`CREATE OR REPLACE FUNCTION outcrier.removal_memory() RETURNS interval
 		LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN interval '%d seconds'`, int(s.keep.Seconds())))
 	args := []string{
-		"--retention", "24h", "--retain", fmt.Sprintf("soak/**=%v", s.keep), "--audit", "--metrics", "open",
-		"--ring", "4MiB", "--queue", "256", "--heartbeat", "2s", "--stall", "10s", "--drain", "1s",
+		"--retention", "24h", "--topic-retention", fmt.Sprintf("soak/**=%v", s.keep), "--audit", "--metrics", "open",
+		"--replay-buffer", "4MiB", "--queue", "256", "--heartbeat", "2s", "--stall", "10s", "--drain", "1s",
 	}
 	for range 2 {
 		s.nodes = append(s.nodes, newProcess(t, asNode(t, s.url), args...))

@@ -18,7 +18,7 @@ import (
 func TestFault_Table(t *testing.T) {
 	t.Parallel()
 	server := startPostgres(t)
-	f := newField(t, server.URL(""), 2, "--ring", "64KiB")
+	f := newField(t, server.URL(""), 2, "--replay-buffer", "64KiB")
 	f.prepare()
 
 	// No node makes partitions meanwhile, as each does when it starts.
@@ -132,7 +132,7 @@ func dayOf(days int) string {
 func TestFault_SequenceSetBack(t *testing.T) {
 	t.Parallel()
 	server := startPostgres(t)
-	f := newField(t, server.URL(""), 2, "--ring", "64KiB")
+	f := newField(t, server.URL(""), 2, "--replay-buffer", "64KiB")
 	const each = 500
 	n := 0
 	appendSome := func() {
