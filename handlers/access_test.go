@@ -80,6 +80,7 @@ func closed(t *testing.T, change func(*handlers.Access)) *node {
 }
 
 func TestAccess_NobodyMayAnythingByDefault(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) { n.access = handlers.Access{} })
 	for _, headers := range [][]string{nil, bearer(ann)} {
 		for _, accept := range []string{stream, jsonAll} {
@@ -97,6 +98,7 @@ func TestAccess_NobodyMayAnythingByDefault(t *testing.T) {
 }
 
 func TestAccess_TokenDecidesBeforeAnythingIsStreamed(t *testing.T) {
+	t.Parallel()
 	n := closed(t, nil)
 	expired := mint("ann", time.Second, "a/**")
 	time.Sleep(1100 * time.Millisecond)
@@ -150,6 +152,7 @@ func TestAccess_TokenDecidesBeforeAnythingIsStreamed(t *testing.T) {
 // A stream ends with its token, whether its connection was taken over or not, and a
 // poll too.
 func TestAccess_StreamEndsWithItsToken(t *testing.T) {
+	t.Parallel()
 	for name, start := range map[string]func(*httptest.Server){"taken over": (*httptest.Server).Start, "over TLS": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {
 			n := closed(t, nil)
@@ -235,6 +238,7 @@ func (i *issuer) publish(id string) *ecdsa.PrivateKey {
 }
 
 func TestAccess_KeyThatIsWithdrawnEndsItsStreams(t *testing.T) {
+	t.Parallel()
 	issuer := newIssuer(t)
 	old := signerOf(issuer.publish("old"), "old")
 	token := must(auth.Mint(old, auth.Claims{Subject: "ann", Subscribe: []outbox.Pattern{"a"}}, time.Hour))

@@ -23,6 +23,7 @@ import (
 // and no body. Requests by somebody who is no admin, and the overview that a page asks for by
 // itself, are not.
 func TestAdmin_RequestsAreOnRecord(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	id := n.add(t, "user/42")
 	for range 3 { // once in a minute
@@ -64,6 +65,7 @@ func TestAdmin_RequestsAreOnRecord(t *testing.T) {
 
 // Each route of the API, those to come too, is on record.
 func TestAdmin_EveryRouteIsOnRecord(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	want := 0
 	for _, path := range adminPaths(t, n) {
@@ -98,6 +100,7 @@ type requested struct {
 // The record of each act has what was done, or why it was not: ids, numbers and names,
 // and nothing of a payload.
 func TestAdmin_OutcomesOfActsAreOnRecord(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	id := n.add(t, "user/42")
 	stream := ssetest.Open(t, n.events("topic=a/x"), bearer(ann)...)
@@ -159,6 +162,7 @@ func TestAdmin_OutcomesOfActsAreOnRecord(t *testing.T) {
 // An act whose outcome could not be written, since the node died, is on record as perhaps
 // done; one that can't be put on record is not done.
 func TestAdmin_AnActIsDoneOnlyOnRecord(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) { // without audit.Run, it is as if the node died before its next turn
 		n.access, n.admin, n.audit = closedAccess(), admin.New(n.pool), &audit.Recorder{Pool: n.pool, Node: "n1"}
 	})
@@ -180,6 +184,7 @@ func TestAdmin_AnActIsDoneOnlyOnRecord(t *testing.T) {
 
 // The requests are found by who made them, by whom or what they were about, and without reads.
 func TestAdmin_RequestsAreFound(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outcrier.admin_request (requested_at, node, subject, client_address, request, question, outcome) VALUES
 		(now(), 'n1', 'rita', '', 'GET /admin/api/people/sent', '{"subject": "ann"}', '{"status": 200}'),
@@ -210,6 +215,7 @@ func TestAdmin_RequestsAreFound(t *testing.T) {
 // What an admin asks, or tries without the grant, is bounded like what others ask: otherwise
 // one token could fill the record of it.
 func TestAdmin_AsksAtABoundedRate(t *testing.T) {
+	t.Parallel()
 	n := administered(t, func(n *node) { n.access.Limits.OpenRate = 0.001 })
 	const atOnce = 200
 	scraper := must(auth.Mint(tokenKey, auth.Claims{Subject: "scraper", Grants: []auth.Grant{auth.GrantMetrics}}, time.Hour))
@@ -242,6 +248,7 @@ func TestAdmin_AsksAtABoundedRate(t *testing.T) {
 // The overview shows what open transactions run, with the values of the events that they
 // append: then it is on record, once a minute, and otherwise not.
 func TestAdmin_AnOverviewWithQueriesIsOnRecord(t *testing.T) {
+	t.Parallel()
 	n := administered(t, forUnread)
 	answered[json.RawMessage](t, n, "overview")
 	tx, err := n.pool.Begin(t.Context())

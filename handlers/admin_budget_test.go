@@ -30,6 +30,7 @@ func (n *node) export(t *testing.T) (ids []int64) {
 // What an admin's answers hold in memory is bounded like everybody else's: one that is too large
 // is not given, and an export is read in pages that fit.
 func TestBuffered_AnswersToAdmins(t *testing.T) {
+	t.Parallel()
 	n := administered(t, func(n *node) { n.access.Limits.BufferedPerPrincipal = 1 }) // room for one body: 256 KiB
 	const events = 20
 	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat('x', 50000)) FROM generate_series(1, $1::int)`, events); err != nil {
@@ -58,6 +59,7 @@ func TestBuffered_AnswersToAdmins(t *testing.T) {
 // An export whose client does not read holds its share until it ends, and another of
 // the same principal is told to come again meanwhile.
 func TestBuffered_AnExportThatNobodyReadsHoldsItsShare(t *testing.T) {
+	t.Parallel()
 	n := administered(t, forUnread)
 	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat('x', 50000)) FROM generate_series(1, 20)`); err != nil {
 		t.Fatal(err)

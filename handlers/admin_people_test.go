@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox/admin"
@@ -16,7 +17,9 @@ import (
 
 // What a person was sent, by which streams, and why not, is answered by the API.
 func TestAdmin_AnswersForAPerson(t *testing.T) {
-	n := administered(t, nil)
+	t.Parallel()
+	// What an open stream was sent is on record with its next write.
+	n := administered(t, func(n *node) { n.streamer.Heartbeat = 100 * time.Millisecond })
 	sent, other := n.add(t, "a/1"), n.add(t, "b")
 	n.seen(t, 2)
 	stream := ssetest.Open(t, n.events("topic=a/**&from=earliest"), bearer(ann)...)
@@ -66,6 +69,7 @@ func TestAdmin_AnswersForAPerson(t *testing.T) {
 // An event is sent again as one of its own, to its topic or to another one, and once for
 // each key.
 func TestAdmin_SendsAgain(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload, source, headers) VALUES ('a', 'audit.approved', '{"n":  12345678901234567890}', '/desk', '{"traceparent": "x"}')`); err != nil {
 		t.Fatal(err)
@@ -99,6 +103,7 @@ func TestAdmin_SendsAgain(t *testing.T) {
 }
 
 func TestAdmin_PublishesForATest(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	stream := ssetest.Open(t, n.events("topic=a"), bearer(ann)...)
 	stream.Until("outcrier.live")
@@ -122,6 +127,7 @@ func TestAdmin_PublishesForATest(t *testing.T) {
 
 // An erasure or redaction needs a reason, and the record says who did it.
 func TestAdmin_ErasesWithAReason(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	for _, topic := range []string{"a", "a", "user/42", "user/42/x"} {
 		n.add(t, topic)
@@ -151,6 +157,7 @@ func TestAdmin_ErasesWithAReason(t *testing.T) {
 
 // An export has all that the search finds, whole, and nothing that a spreadsheet runs.
 func TestAdmin_ExportsTheSearch(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', json_build_object('n', n, 'text', repeat('é"', 500)) FROM generate_series(1, 450) AS n`); err != nil {
 		t.Fatal(err)
@@ -197,6 +204,7 @@ func TestAdmin_ExportsTheSearch(t *testing.T) {
 
 // Without an audit a node lists its own streams, and ends them.
 func TestAdmin_ListsAndEndsItsOwnStreamsWithoutAnAudit(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) {
 		n.access = closedAccess()
 		n.admin = admin.New(n.pool)
@@ -237,6 +245,7 @@ func TestAdmin_ListsAndEndsItsOwnStreamsWithoutAnAudit(t *testing.T) {
 // The charts are of all nodes: each has streams of its own and reads every event, and the
 // one that is furthest behind counts.
 func TestAdmin_ChartsAllNodes(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	const nodesSQL = `
 INSERT INTO outcrier.node (run, node, streams, lag, about) VALUES

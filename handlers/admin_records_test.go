@@ -9,6 +9,7 @@ import (
 // The records of erasures and revocations are read a page at a time, the newest first, and
 // each is on one page.
 func TestAdmin_PagesOfRecordsFollowEachOther(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	const all = 201
 	for name, record := range map[string]struct{ number, insert string }{

@@ -32,7 +32,7 @@ func administered(t *testing.T, change func(*node)) *node {
 	n := newNode(t, func(n *node) {
 		n.access = closedAccess()
 		n.admin = admin.New(n.pool)
-		n.audit = &audit.Recorder{Pool: n.pool, Node: "n1"}
+		n.audit = &audit.Recorder{Pool: n.pool, Node: "n1", Every: time.Second}
 		if change != nil {
 			change(n)
 		}
@@ -78,6 +78,7 @@ func adminPaths(t *testing.T, n *node) (paths []string) {
 // No method of any route says or does anything for who is no admin, nor for a page
 // of another site that has an admin's cookie.
 func TestAdmin_NobodyElseGetsAnything(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	n.add(t, "secret")
 	if _, err := n.pool.Exec(t.Context(), `SELECT outcrier.append('secret', 't', deliver_at => clock_timestamp() + interval '1 hour')`); err != nil {
@@ -133,6 +134,7 @@ func TestAdmin_NobodyElseGetsAnything(t *testing.T) {
 
 // Without --audit, tokens or the page itself nothing is open by mistake.
 func TestAdmin_IsOpenOnlyWhereAllIs(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) { n.admin = admin.New(n.pool) })
 	if a := do(t, "GET", n.url+"/admin/api/overview", ""); a.status != 200 || !strings.Contains(a.body, `"expires":null`) {
 		t.Errorf("%d %s", a.status, a.body)
@@ -146,6 +148,7 @@ func TestAdmin_IsOpenOnlyWhereAllIs(t *testing.T) {
 
 // The page is served whole, with its policy, and says nothing by itself.
 func TestAdmin_PageNeedsNoToken(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	for path, kind := range map[string]string{"/admin": "text/html", "/admin/static/app.js": "text/javascript", "/admin/static/style.css": "text/css", "/admin/static/icon.svg": "image/svg+xml"} {
 		a := do(t, "GET", n.url+path, "")
@@ -164,6 +167,7 @@ func TestAdmin_PageNeedsNoToken(t *testing.T) {
 
 // Whatever is typed into a field of the search is looked for, or refused in words.
 func TestAdmin_SearchTakesAnythingForText(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	n.add(t, "a")
 	for _, text := range []string{"'", "';DROP TABLE outbox;--", "a\x00b", "\xff", "%", "$1", "1.1:1:1,1'", strings.Repeat("x", 300), "NaN", "-1", "1e3", "9999999999999999999999", "2026-13-01T00:00:00Z"} {
@@ -182,6 +186,7 @@ func TestAdmin_SearchTakesAnythingForText(t *testing.T) {
 
 // A stream is ended with goodbye, also when another node is asked to.
 func TestAdmin_EndsAStreamOfAnyNode(t *testing.T) {
+	t.Parallel()
 	for name, start := range map[string]func(*httptest.Server){"taken over": (*httptest.Server).Start, "over TLS": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {
 			n := administered(t, func(n *node) { n.start = start; n.access = handlers.Access{Open: true} })
@@ -229,6 +234,7 @@ func (n *node) tell(t *testing.T, query string) (number int) {
 // What the API says of streams, receipts, transactions and the schedule is what
 // there is, and each is paged whole.
 func TestAdmin_TellsWhatThereIs(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	id := n.add(t, "a/1")
 	n.seen(t, 1)
@@ -325,6 +331,7 @@ FROM generate_series(1, 260) AS n`
 
 // The catalogue is changed as it was read, or not at all.
 func TestAdmin_EditsTheCatalogue(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	const name = `odd/type %2F?'"`
 	path := "catalogue/" + url.PathEscape(name)

@@ -47,6 +47,7 @@ func (n *node) stored(t *testing.T) []string {
 }
 
 func TestAppend_RefusedRequestSaysWhyAndStoresNothing(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	event := `{"topic":"a","type":"t"}`
 	cloud := func(more string) string {
@@ -138,6 +139,7 @@ func TestAppend_RefusedRequestSaysWhyAndStoresNothing(t *testing.T) {
 }
 
 func TestAppend_StoresBothForms(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	ids := n.post(t, `{"topic":"a","type":"one","payload":{ "n" : 1.0 },"source":"/s","headers":{"h":"v"},"dedup_key":"k"}`).ids(t)
 	ids = append(ids, n.post(t, ` [{"topic":"a","type":"two"},{"topic":"b","type":"three","payload":null}] `).ids(t)...)
@@ -160,6 +162,7 @@ func TestAppend_StoresBothForms(t *testing.T) {
 }
 
 func TestAppend_IdempotencyKeyTwiceStoresOnce(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	for i, body := range []string{`{"topic":"a","type":"t"}`, `[{"topic":"a","type":"t"},{"topic":"a","type":"u"}]`} {
 		key := fmt.Sprintf("key %d", i)
@@ -177,6 +180,7 @@ func TestAppend_IdempotencyKeyTwiceStoresOnce(t *testing.T) {
 // A key is one event's. A retry of it gets its id, also when more is in the request, and
 // anything else under the key is refused, with the key, and stores nothing.
 func TestAppend_AKeyOfAnotherEventIsAConflict(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	first := n.post(t, `{"topic":"a","type":"t","payload":1}`, "Idempotency-Key", "k").ids(t)
 	scheduled := n.post(t, `{"topic":"a","type":"t","deliver_at":"2099-01-01T00:00:00Z"}`, "Idempotency-Key", "later").ids(t)
@@ -216,6 +220,7 @@ func (e sqlError) SQLState() string { return string(e) }
 // A failure that may pass when the request is repeated says so, and is logged below the
 // level of warnings.
 func TestAppend_WhatMayPassIsToBeTriedAgain(t *testing.T) {
+	t.Parallel()
 	for code, says := range map[sqlError]string{"40001": "again", "40P01": "again", "57P01": "not available", "23505": "not available"} {
 		var log testkit.Log
 		config := handlers.Config{

@@ -79,6 +79,7 @@ func readAsyncAPI(t *testing.T) (doc asyncAPI, schema func(pointer string) *json
 }
 
 func TestAsyncAPI_IsWholeAndItsExamplesAreValid(t *testing.T) {
+	t.Parallel()
 	doc, schema := readAsyncAPI(t)
 	channel := doc.Channels["events"]
 	if doc.AsyncAPI != "3.0.0" || channel.Address != "/events" || doc.Operations["follow"].Action != "send" || doc.Operations["follow"].Channel.Ref != "#/channels/events" {
@@ -112,6 +113,7 @@ func TestAsyncAPI_IsWholeAndItsExamplesAreValid(t *testing.T) {
 // TestAsyncAPI_ExamplesAreWhatTheServerSends: all of each, except ids, positions, times
 // and the heartbeat, which are checked against their schemas.
 func TestAsyncAPI_ExamplesAreWhatTheServerSends(t *testing.T) {
+	t.Parallel()
 	doc, schema := readAsyncAPI(t)
 	n := newNode(t, func(n *node) { n.streamer.Heartbeat, n.streamer.Node = 100*time.Millisecond, "a1" })
 	sent := map[string]ssetest.Event{}

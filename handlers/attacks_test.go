@@ -37,6 +37,7 @@ func (n *node) send(t *testing.T, text string) (answer, string) {
 	}
 	defer response.Body.Close()
 	if response.Header.Get("Content-Type") == streamMedia && response.ContentLength < 0 {
+		_ = conn.Close() // first: Body.Close reads what still comes
 		return answer{response.StatusCode, response.Header, "a stream, which does not end"}, ""
 	}
 	if response.StatusCode == http.StatusNoContent {
@@ -154,6 +155,7 @@ var (
 const pollA = "GET /events?topic=a&wait=0"
 
 func TestAccess_AttacksFromOtherOrigins(t *testing.T) {
+	t.Parallel()
 	attacks := map[string]attack{
 		"the origin that is allowed": {pollA, []string{asAnn, acceptJSON, "Origin: " + app}, 200, "events", func(t *testing.T, a answer) {
 			if a.header.Get(allowOrigin) != app || a.header.Get("Access-Control-Allow-Credentials") != "true" || !slices.Contains(a.header.Values("Vary"), "Origin") {
@@ -211,6 +213,7 @@ func TestAccess_AttacksFromOtherOrigins(t *testing.T) {
 }
 
 func TestAccess_AttacksByTokenAndTopic(t *testing.T) {
+	t.Parallel()
 	pollOf := func(topic string) string { return "GET /events?wait=0&from=earliest&topic=" + topic }
 	withAnn := []string{asAnn, acceptJSON}
 	attacked(t, nil).attack(t, map[string]attack{
@@ -269,6 +272,7 @@ func wantInert(t *testing.T, a answer) {
 }
 
 func TestAccess_AttacksOnQueryTokens(t *testing.T) {
+	t.Parallel()
 	eve := mint("eve", time.Hour, "**")
 	attacked(t, queried).attack(t, map[string]attack{
 		"the right one":                 {pollA + "&token=" + ann, []string{acceptJSON}, 200, "events", nil},

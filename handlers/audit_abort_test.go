@@ -128,6 +128,7 @@ func (a *aborted) overHTTP2(ctx context.Context, address, accept string, most in
 // reset, a close or HTTP/2's RST_STREAM, streams and polls. Each event whose id arrived
 // is on record as sent, or as perhaps sent.
 func TestAudit_MissesNothingThatASocketReceived(t *testing.T) {
+	t.Parallel()
 	missesNothing(t, 200, func(i int) *aborted {
 		return &aborted{poll: i%2 == 0, h2: i%4 > 1, how: []string{"reset", "close", "half"}[i%3]}
 	})
@@ -135,6 +136,7 @@ func TestAudit_MissesNothingThatASocketReceived(t *testing.T) {
 
 // The same of WebSockets, of events in batches, and of single events.
 func TestAudit_MissesNothingOfOtherForms(t *testing.T) {
+	t.Parallel()
 	const stream = "/events?topic=a&from=earliest"
 	missesNothing(t, 90, func(i int) *aborted {
 		a := &aborted{how: []string{"reset", "close", "half"}[i%3]}
@@ -200,7 +202,8 @@ func missesNothing(t *testing.T, runs int, client func(i int) *aborted) {
 		}
 	})
 	next := make(chan int)
-	for range 8 {
+	// Most of them wait most of the time: the small buffers of their sockets take little at once.
+	for range 40 {
 		reading.Go(func() {
 			for i := range next {
 				if err := clients[i].run(t.Context(), n, most[i]); err != nil {
@@ -217,6 +220,8 @@ func missesNothing(t *testing.T, runs int, client func(i int) *aborted) {
 	close(over)
 	writing.Wait()
 	eventually(t, func() bool { return n.streamer.Open() == 0 })
+	// What is left to the end has two seconds only.
+	eventually(t, func() bool { return n.audit.Stats().Waiting == 0 })
 	stopped()
 
 	recorded := make(map[string]map[int64]bool)

@@ -41,6 +41,7 @@ func (n *node) receipts(t *testing.T) (list []receipt) {
 // The record says which events each reader was sent: replayed ones, from the table and
 // from memory, and live ones, on connections that were taken over and on others.
 func TestAudit_RecordsWhatAStreamWasSent(t *testing.T) {
+	t.Parallel()
 	for name, start := range map[string]func(*httptest.Server){"taken over": (*httptest.Server).Start, "over TLS": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {
 			n := newNode(t, func(n *node) {
@@ -87,6 +88,7 @@ func TestAudit_RecordsWhatAStreamWasSent(t *testing.T) {
 // A long poll is a way of reading too: one that returned events is on record, one that
 // returned none, was refused or did not reach its client is not.
 func TestAudit_RecordsWhatAPollGave(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) { n.audit = &audit.Recorder{Pool: n.pool, Node: "n1"} })
 	stopped := n.runAudit(t)
 	began := time.Now().Add(-time.Minute).UTC().Format(time.RFC3339)
@@ -146,7 +148,7 @@ func TestAudit_RecordsWhatAPollGave(t *testing.T) {
 // runAudit runs the node's audit until the function is called.
 func (n *node) runAudit(t *testing.T) (stop func()) {
 	n.audit.Log = n.log
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- n.audit.Run(ctx) }()
 	stopped := false

@@ -48,6 +48,7 @@ func counted(next http.Handler, open *atomic.Int64) http.Handler {
 // An answer whose client does not read ends after the stall time, on every route:
 // HTTP/2 with a window of 0 would hold it for as long as the client likes.
 func TestAnswers_ThatNobodyReadsEnd(t *testing.T) {
+	t.Parallel()
 	var open atomic.Int64
 	n := newNode(t, func(n *node) {
 		n.streamer.Stall, n.admin = 3*time.Second, admin.New(n.pool)
@@ -152,6 +153,7 @@ func forUnread(n *node) {
 
 // An answer that another package writes holds its share until it is read, like our own.
 func TestBuffered_MetricsThatNobodyReadsHoldTheirShare(t *testing.T) {
+	t.Parallel()
 	for protocol, open := range unread {
 		t.Run(protocol, func(t *testing.T) {
 			n := newNode(t, func(n *node) {
@@ -182,6 +184,7 @@ func TestBuffered_MetricsThatNobodyReadsHoldTheirShare(t *testing.T) {
 // The catalogue is in memory once for all that read it. One that changes again and again
 // while nobody reads its old answers has no more room than anybody.
 func TestBuffered_TheCatalogueCountsOnce(t *testing.T) {
+	t.Parallel()
 	for protocol, open := range unread {
 		t.Run(protocol, func(t *testing.T) {
 			n := newNode(t, forUnread)
@@ -222,6 +225,7 @@ func TestBuffered_TheCatalogueCountsOnce(t *testing.T) {
 // A long request is in memory until its answer is read, and so it counts: over HTTP/2 many
 // of them come on one connection, and need no token.
 func TestBuffered_LongRequestsCount(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) {
 		forUnread(n)
 		n.access.Limits.URLBytes = 32 << 10
@@ -272,6 +276,7 @@ func TestBuffered_LongRequestsCount(t *testing.T) {
 
 // A problem repeats no more of a request than it takes to know it.
 func TestProblem_IsShortWhateverTheRequestIs(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	markup := strings.Repeat("%3C", 10_000)
 	for _, path := range []string{"/" + markup, "/events?topic=a&" + markup + "=1", "/events?wait=0&topic=" + markup, "/catalogue?" + markup} {
@@ -284,6 +289,7 @@ func TestProblem_IsShortWhateverTheRequestIs(t *testing.T) {
 // A connection of HTTP/2 ends with an answer that its reader does not take, if the reader takes no
 // other: a browser would hold up the page's other streams. A proxy's carries other clients' streams.
 func TestAnswers_ThatNobodyReadsEndTheirConnection(t *testing.T) {
+	t.Parallel()
 	for path, accept := range map[string]string{"/events?topic=a": "text/event-stream", "/client.all.js": "*/*"} {
 		for _, proxy := range []bool{false, true} {
 			n := newNode(t, func(n *node) {
@@ -325,6 +331,7 @@ func TestAnswers_ThatNobodyReadsEndTheirConnection(t *testing.T) {
 
 // A reader that takes nothing ends its stream as stalled over HTTP/2 too.
 func TestStream_OverHTTP2EndsAsStalled(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) {
 		n.streamer.Stall = 200 * time.Millisecond
 		n.start = func(server *httptest.Server) {
@@ -350,6 +357,7 @@ func TestStream_OverHTTP2EndsAsStalled(t *testing.T) {
 // The connection stays while its reader takes other answers: a program that reads for many people
 // has one.
 func TestAnswers_ThatNobodyReadsLeaveAConnectionThatIsRead(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) {
 		n.streamer.Stall = 500 * time.Millisecond
 		n.start = func(server *httptest.Server) {
@@ -402,6 +410,7 @@ func TestAnswers_ThatNobodyReadsLeaveAConnectionThatIsRead(t *testing.T) {
 // A stream without pending data does not count as unread: over HTTP/2 too it lasts,
 // however rare its heartbeats are.
 func TestStream_OverHTTP2LastsBetweenHeartbeats(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) {
 		n.streamer.Stall, n.streamer.Heartbeat = 100*time.Millisecond, time.Hour
 		n.start = func(server *httptest.Server) {
@@ -427,6 +436,7 @@ func TestStream_OverHTTP2LastsBetweenHeartbeats(t *testing.T) {
 // The memory of one principal's polls is bounded: they get fewer events at a time, or
 // an answer to try again, and lose none.
 func TestBuffered_PollsOfOnePrincipalGetSmallerAnswers(t *testing.T) {
+	t.Parallel()
 	n := closed(t, func(access *handlers.Access) { access.Limits.BufferedPerPrincipal = 1 }) // room for one body: 256 KiB
 	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat('x', 50000)) FROM generate_series(1, 10)`); err != nil {
 		t.Fatal(err)
@@ -466,6 +476,7 @@ func (n *node) add1MB(t *testing.T) {
 
 // The rate of openings is each principal's own. A stream too many comes back by itself.
 func TestLimits_OpeningsOfOnePrincipal(t *testing.T) {
+	t.Parallel()
 	n := closed(t, func(access *handlers.Access) { access.Limits.OpenRate = 0.001 })
 	ann, bob := asJSON("ann", "a"), asJSON("bob", "a")
 	const atOnce = 200
@@ -495,6 +506,7 @@ func TestLimits_OpeningsOfOnePrincipal(t *testing.T) {
 
 // Bytes count, whatever the number of events they are.
 func TestLimits_BytesPublished(t *testing.T) {
+	t.Parallel()
 	n := closed(t, func(access *handlers.Access) { access.Limits.PublishBytes = 1 }) // and one body at once, of 64 KiB
 	body := fmt.Sprintf(`{"topic":"a","type":"t","payload":%q}`, strings.Repeat("x", 40_000))
 	ann, bob := bearer(mint("ann", time.Hour, "a")), bearer(mint("bob", time.Hour, "a"))
@@ -507,6 +519,7 @@ func TestLimits_BytesPublished(t *testing.T) {
 }
 
 func TestLimits_HowFarAheadEventsAreScheduled(t *testing.T) {
+	t.Parallel()
 	n := closed(t, func(access *handlers.Access) { access.Limits.ScheduleAhead = time.Hour })
 	at := func(ahead time.Duration) string {
 		return fmt.Sprintf(`{"topic":"a","type":"t","deliver_at":%q}`, time.Now().Add(ahead).Format(time.RFC3339))
@@ -523,6 +536,7 @@ func TestLimits_HowFarAheadEventsAreScheduled(t *testing.T) {
 // What needs no body is decided before one is read: a token that may publish nothing is
 // refused before the first byte of it came.
 func TestAppend_NobodyIsReadWhoMayNotPublish(t *testing.T) {
+	t.Parallel()
 	n := closed(t, func(access *handlers.Access) { access.Limits.BodyTime = time.Second })
 	reader := must(auth.Mint(tokenKey, auth.Claims{Subject: "ann", Subscribe: []outbox.Pattern{"a"}}, time.Hour))
 	for _, length := range []string{"Content-Length: 60000", "Transfer-Encoding: chunked"} {
@@ -536,6 +550,7 @@ func TestAppend_NobodyIsReadWhoMayNotPublish(t *testing.T) {
 // JSON is bounded before it is parsed: by how deep it nests, and by how many events, members
 // and headers there are.
 func TestAppend_BoundsJSONWhileItIsParsed(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	nested := func(levels int) string { return strings.Repeat("[", levels) + strings.Repeat("]", levels) }
 	event := func(payload string) string { return `{"topic":"a","type":"t","payload":` + payload + `}` }

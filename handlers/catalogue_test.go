@@ -33,6 +33,7 @@ func (n *node) catalogue(t *testing.T, headers ...string) (answer, handlers.Type
 }
 
 func TestCatalogue_IsCachedUntilItChanges(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	a, types := n.catalogue(t)
 	var names []string
@@ -57,6 +58,7 @@ func TestCatalogue_IsCachedUntilItChanges(t *testing.T) {
 }
 
 func TestAppend_PayloadOutsideOfItsSchemaIsRefusedWithItsPlace(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	_, err := n.pool.Exec(t.Context(), `INSERT INTO outcrier.event_type (type, title, payload_schema)
 		VALUES ('order.placed', 'Order placed', '{"properties": {"lines": {"items": {"type": "integer"}}}}')`)
@@ -74,6 +76,7 @@ func TestAppend_PayloadOutsideOfItsSchemaIsRefusedWithItsPlace(t *testing.T) {
 }
 
 func TestAppend_ScheduledUnderAnIdempotencyKeyIsScheduledOnce(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	body := `{"topic":"a","type":"t","deliver_at":"` + time.Now().Add(time.Hour).Format(time.RFC3339) + `"}`
 	first := n.post(t, body, "Idempotency-Key", "k").ids(t)
@@ -84,6 +87,7 @@ func TestAppend_ScheduledUnderAnIdempotencyKeyIsScheduledOnce(t *testing.T) {
 }
 
 func TestBatch_IsAQueryOfStreams(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	for _, batch := range []string{"x", "0", "-1s", "1ms", "11s", "250"} {
 		do(t, "GET", n.events("topic=a&batch="+batch), "").wantProblem(t, 400, `batch="`+batch+`"`, "10ms to 10s")
@@ -93,6 +97,7 @@ func TestBatch_IsAQueryOfStreams(t *testing.T) {
 }
 
 func TestCatalogue_RefusesQueryParametersThatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
 	n := closed(t, queried)
 	do(t, "GET", n.url+"/catalogue?type=a", "", bearer(ann)...).wantProblem(t, 400, `"type"`, "allowed are token")
 	if a := do(t, "GET", n.url+"/catalogue?token="+ann, ""); a.status != 200 {
@@ -102,6 +107,7 @@ func TestCatalogue_RefusesQueryParametersThatItDoesNotKnow(t *testing.T) {
 }
 
 func TestCatalogue_IsForThoseWhoMayReadAnything(t *testing.T) {
+	t.Parallel()
 	n := closed(t, nil)
 	writer := must(auth.Mint(tokenKey, auth.Claims{Subject: "w", Publish: []outbox.Pattern{"a"}}, time.Hour))
 	admin := must(auth.Mint(tokenKey, auth.Claims{Subject: "root", Admin: true}, time.Hour))
@@ -118,6 +124,7 @@ func TestCatalogue_IsForThoseWhoMayReadAnything(t *testing.T) {
 }
 
 func TestCatalogue_WaitsForTheDatabaseWithinBounds(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
 		h := handlers.New(handlers.Config{

@@ -8,6 +8,7 @@ import (
 )
 
 func TestProxies_BelieveNobodyElse(t *testing.T) {
+	t.Parallel()
 	trusted := []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("2001:db8:ff::/48")}
 	for name, test := range map[string]struct {
 		remote    string

@@ -13,6 +13,7 @@ import (
 // node has read the erasure, from memory or from the table, on a stream or by a poll;
 // and it is no gap.
 func TestErase_ReachesStreamsAndPolls(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	start := n.position(t)
 	for _, payload := range []string{`"secret 1"`, `"secret 2"`, `"secret 3"`} {
@@ -61,6 +62,7 @@ func TestErase_ReachesStreamsAndPolls(t *testing.T) {
 // An outbox that is reset, as test suites do, has another history: streams report a
 // gap, and go on.
 func TestReset_ReachesStreams(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	n.add(t, "a")
 	n.seen(t, 1)

@@ -32,6 +32,7 @@ const (
 )
 
 func TestEvents_BadRequestSaysWhatIsWrongAndWhatIsAllowed(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	topics := func(k int) string { return strings.Repeat("topic=a&", k) }
 	for name, test := range map[string]struct {
@@ -104,6 +105,7 @@ func TestEvents_BadRequestSaysWhatIsWrongAndWhatIsAllowed(t *testing.T) {
 }
 
 func TestEvents_UnknownRoutesAndMethods(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	for _, path := range []string{"/", "/event", "/events/1/2", "/Events", "/..%2fevents", "/favicon.ico"} {
 		do(t, "GET", n.url+path, "").wantProblem(t, 404, "no such path")
@@ -122,6 +124,7 @@ func TestEvents_UnknownRoutesAndMethods(t *testing.T) {
 }
 
 func TestHome_HasEveryOtherPathAndNoOtherMethod(t *testing.T) {
+	t.Parallel()
 	log := slog.New(slog.DiscardHandler)
 	server := httptest.NewServer(handlers.New(handlers.Config{
 		Streamer: sse.NewStreamer(hub.New(&hub.Buffer{}), log), TailStatus: new(tail.Tail).Status, Log: log, Access: handlers.Access{Open: true},
@@ -142,6 +145,7 @@ func TestHome_HasEveryOtherPathAndNoOtherMethod(t *testing.T) {
 }
 
 func TestEvents_AcceptDecides(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	for _, accept := range []string{"", stream, "*/*", "text/*", "text/html, */*;q=0.8", "application/json, text/event-stream", "TEXT/Event-Stream; charset=utf-8"} {
 		ssetest.Open(t, n.events("topic=a"), "Accept", accept).Close()
@@ -167,6 +171,7 @@ func hello(t *testing.T, e ssetest.Event) (h struct {
 }
 
 func TestStream_HeadersKeepProxiesOut(t *testing.T) {
+	t.Parallel()
 	c := ssetest.Open(t, newNode(t, nil).events("topic=a"))
 	for name, want := range map[string]string{
 		"Content-Type": streamMedia, "Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no", "X-Content-Type-Options": "nosniff", "Vary": "*",
@@ -178,6 +183,7 @@ func TestStream_HeadersKeepProxiesOut(t *testing.T) {
 }
 
 func TestStream_GivesWhatIsCommittedAndResumes(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	n.add(t, "a")
 	n.seen(t, 1)
@@ -265,6 +271,7 @@ func badPositions(t *testing.T, n *node) map[string]struct{ position, reason str
 }
 
 func TestStream_BadPositionIsToldAsAGap(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	for name, test := range badPositions(t, n) {
 		t.Run(name, func(t *testing.T) {
@@ -289,6 +296,7 @@ func TestStream_BadPositionIsToldAsAGap(t *testing.T) {
 }
 
 func TestPoll_BadPositionIsToldAsAGap(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	for name, test := range badPositions(t, n) {
 		t.Run(name, func(t *testing.T) {
@@ -304,6 +312,7 @@ func TestPoll_BadPositionIsToldAsAGap(t *testing.T) {
 }
 
 func TestPoll_PositionsChain(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	at := n.poll(t, "topic=a&wait=0").Position
 	var want []string
@@ -350,6 +359,7 @@ func TestPoll_PositionsChain(t *testing.T) {
 }
 
 func TestPoll_PayloadsAreByteForByte(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	payload := "{ \"n\" : 1.0,\t\"n\":\"\\u003c\u2028<é\" ,\r\n \"big\": 12345678901234567890 }"
 	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type, payload) VALUES ('a', 't', $1::text::json)`, payload); err != nil {
@@ -366,6 +376,7 @@ func TestPoll_PayloadsAreByteForByte(t *testing.T) {
 }
 
 func TestHealth_TellsWhetherTheNodeIsReady(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	for _, path := range []string{"/healthz", "/readyz"} {
 		if a := do(t, "GET", n.url+path, ""); a.status != 200 {
@@ -420,6 +431,7 @@ func reachable(t *testing.T, n *node) {
 }
 
 func TestStream_OutlivesTheDatabase(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) { n.streamer.Heartbeat = 100 * time.Millisecond })
 	at := n.position(t)
 	want := n.add(t, "a")
@@ -448,6 +460,7 @@ func TestStream_OutlivesTheDatabase(t *testing.T) {
 }
 
 func TestDrain_SaysGoodbyeAndTurnsOthersAway(t *testing.T) {
+	t.Parallel()
 	var log testkit.Log
 	n := newNode(t, func(n *node) {
 		n.streamer.DrainTime = 100 * time.Millisecond
@@ -473,6 +486,7 @@ func TestDrain_SaysGoodbyeAndTurnsOthersAway(t *testing.T) {
 }
 
 func TestStream_FullIsToldInBand(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) { n.streamer.MaxStreams = 1 })
 	ssetest.Open(t, n.events("topic=a")).Until("outcrier.live")
 	events := ssetest.Open(t, n.events("topic=a")).End()
@@ -484,6 +498,7 @@ func TestStream_FullIsToldInBand(t *testing.T) {
 
 // A reader who leaves frees everything at once.
 func TestStream_ThatIsLeftIsGone(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	for i := range 5 {
 		c := ssetest.Open(t, n.events(fmt.Sprintf("topic=a/%d", i)))

@@ -13,6 +13,7 @@ import (
 // TestEvents_StartAtTheLaterOfTwoPositions has readers that remember a position, and whose
 // page was rendered from another.
 func TestEvents_StartAtTheLaterOfTwoPositions(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	before := n.position(t)
 	first := n.add(t, "a")
@@ -49,6 +50,7 @@ func TestEvents_StartAtTheLaterOfTwoPositions(t *testing.T) {
 // A time after which there are more events than a node reads to find where they begin is answered
 // like any other: page by page, each event once, and then what commits late, but nothing older.
 func TestPoll_FromATimeBeforeManyEvents(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	exec := func(q interface {
 		Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)

@@ -28,6 +28,7 @@ func granting(grants ...auth.Grant) []string {
 // Each operation of the admin API is had with one of the grants that openapi.yaml names
 // for it, and with no other.
 func TestGrants_EachOperationNeedsItsOwn(t *testing.T) {
+	t.Parallel()
 	n := administered(t, func(n *node) { n.metrics = http.NotFoundHandler() })
 	doc, err := described()
 	if err != nil {
@@ -74,6 +75,7 @@ func TestGrants_EachOperationNeedsItsOwn(t *testing.T) {
 
 // What scrapes metrics reads no payload: the one grant is not the other.
 func TestGrants_MetricsNeedTheirsAlone(t *testing.T) {
+	t.Parallel()
 	n := administered(t, func(n *node) {
 		n.metrics = scraped
 	})
@@ -94,6 +96,7 @@ func TestGrants_MetricsNeedTheirsAlone(t *testing.T) {
 
 // The page learns what its identity may do, and so shows nothing that will not work.
 func TestGrants_ThePageIsToldThem(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	for _, test := range []struct {
 		headers []string

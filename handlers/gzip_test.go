@@ -15,6 +15,7 @@ import (
 // An answer is compressed only if the operator allows it and the client accepts it, and
 // its header says so.
 func TestGzip_IsForWhoAcceptsIt(t *testing.T) {
+	t.Parallel()
 	on, off := newNode(t, func(n *node) { n.gzip = true }), newNode(t, nil)
 	for _, test := range []struct {
 		node   *node
@@ -59,6 +60,7 @@ func TestGzip_IsForWhoAcceptsIt(t *testing.T) {
 }
 
 func TestGzip_PollIsWhole(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) { n.gzip = true })
 	for range 100 {
 		n.add(t, "a")

@@ -32,7 +32,10 @@ import (
 	"github.com/outcrier/outcrier/sse/hub"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	testkit.SideBySide(8)
+	goleak.VerifyTestMain(m)
+}
 
 // node is one server process on a database of its own.
 type node struct {

@@ -16,6 +16,7 @@ func (noNetwork) RoundTrip(*http.Request) (*http.Response, error) { return nil, 
 // A node that can verify no token can begin no stream: it is not ready, and says why. One
 // with a key of its own is.
 func TestReadyz_SaysThatKeysAreMissing(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		keys []*auth.Key
 		want int

@@ -36,6 +36,7 @@ func (s sessions) identify(r *http.Request) (auth.Identity, error) {
 // An application's own Authenticate decides who may, ends streams, and its failure is no
 // client's fault.
 func TestAccess_OwnSessionsDecide(t *testing.T) {
+	t.Parallel()
 	signedIn, signOut := context.WithCancel(t.Context())
 	known := sessions{
 		"ann": {Subject: "ann", Subscribe: []outbox.Pattern{"user/ann/**"}, Revoked: signedIn},

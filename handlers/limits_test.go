@@ -35,6 +35,7 @@ func (n *node) wantFull(t *testing.T, headers ...string) {
 }
 
 func TestLimits_StreamsOfOnePrincipal(t *testing.T) {
+	t.Parallel()
 	n := closed(t, func(access *handlers.Access) { access.Limits.StreamsPerPrincipal = 2 })
 	first := ssetest.Open(t, n.events("topic=a"), bearer(ann)...)
 	first.Until("outcrier.live")
@@ -64,6 +65,7 @@ func TestLimits_StreamsOfOnePrincipal(t *testing.T) {
 }
 
 func TestLimits_StreamsOfOneAddress(t *testing.T) {
+	t.Parallel()
 	n := closed(t, func(access *handlers.Access) { access.Limits.StreamsPerAddress = 1 })
 	ssetest.Open(t, n.events("topic=a"), bearer(ann)...).Until("outcrier.live")
 	bo := bearer(mint("bo", time.Hour, "a"))
@@ -75,6 +77,7 @@ func TestLimits_StreamsOfOneAddress(t *testing.T) {
 }
 
 func TestLimits_AddressesBehindAProxy(t *testing.T) {
+	t.Parallel()
 	n := closed(t, func(access *handlers.Access) {
 		access.Limits.StreamsPerAddress = 1
 		access.Proxies.Networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("10.0.0.0/8")}
@@ -92,6 +95,7 @@ func TestLimits_AddressesBehindAProxy(t *testing.T) {
 }
 
 func TestLimits_EventsPublished(t *testing.T) {
+	t.Parallel()
 	n := closed(t, func(access *handlers.Access) { access.Limits.PublishRate = 2 })
 	many := "[" + strings.TrimSuffix(strings.Repeat(event+",", 990), ",") + "]"
 	n.post(t, many, bearer(ann)...).ids(t)
@@ -111,6 +115,7 @@ func TestLimits_EventsPublished(t *testing.T) {
 // A body that does not come holds nothing up: not the answer to who may not, and no
 // place for longer than its time.
 func TestLimits_SlowBody(t *testing.T) {
+	t.Parallel()
 	n := administered(t, func(n *node) { n.access.Limits.BodyTime = 2 * time.Second })
 	for name, test := range map[string]struct {
 		line, status string
@@ -160,6 +165,7 @@ func TestLimits_SlowBody(t *testing.T) {
 }
 
 func TestStream_ForgesNoFields(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	c := ssetest.Open(t, n.events("topic=a&names=message"))
 	c.Until("outcrier.live")
@@ -181,6 +187,7 @@ func TestStream_ForgesNoFields(t *testing.T) {
 // A page whose name an attacker lets resolve to loopback is of the same origin as
 // the server that needs no token.
 func TestOpen_AnswersToNamesOfLoopbackOnly(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	port := n.url[strings.LastIndex(n.url, ":"):]
 	for host, status := range map[string]int{

@@ -169,6 +169,7 @@ func ask(t *testing.T, who *http.Client, method, address string, headers ...stri
 }
 
 func TestLogin_SignsAnAdminInAndOut(t *testing.T) {
+	t.Parallel()
 	p := newProvider(t)
 	n := signedInAt(t, p, nil)
 	if a := do(t, "GET", n.url+"/admin/signin", ""); a.status != 200 || a.body != "{\"login\":\"/admin/login\"}\n" {
@@ -228,6 +229,7 @@ func TestLogin_SignsAnAdminInAndOut(t *testing.T) {
 
 // Each attack is one that the flow is there to stop.
 func TestLogin_Attacks(t *testing.T) {
+	t.Parallel()
 	p := newProvider(t)
 	n := signedInAt(t, p, nil)
 	spoil := func(change func(claims map[string]any, sign func(jwt.SigningMethod, any) string) string) {
@@ -355,6 +357,7 @@ func TestLogin_Attacks(t *testing.T) {
 // A provider that is down has one effect only, that admins can't sign in, and it ends
 // by itself.
 func TestLogin_ProviderMayBeDown(t *testing.T) {
+	t.Parallel()
 	p := newProvider(t)
 	reached := new(switchable)
 	n := signedInAt(t, p, func(c *login.Config) { c.Transport = reached })
@@ -377,6 +380,7 @@ func TestLogin_ProviderMayBeDown(t *testing.T) {
 
 // An unverified address can be anyone's.
 func TestLogin_ByAVerifiedAddressOnly(t *testing.T) {
+	t.Parallel()
 	p := newProvider(t)
 	n := signedInAt(t, p, func(c *login.Config) {
 		c.Claim, c.Grants = "email", map[string][]auth.Grant{"ann@example.com": {auth.GrantRead}}
@@ -395,6 +399,7 @@ func TestLogin_ByAVerifiedAddressOnly(t *testing.T) {
 
 // Over TLS the cookies have the prefix that keeps sister domains from setting them.
 func TestLogin_CookiesAreOfTheHostOverTLS(t *testing.T) {
+	t.Parallel()
 	p := newProvider(t)
 	l := must(login.New(login.Config{
 		Issuer: p.URL, ClientID: "outcrier", ClientSecret: func() (string, error) { return clientSecret, nil }, RedirectURL: "https://events.example.com/admin/callback",
@@ -417,6 +422,7 @@ func TestLogin_CookiesAreOfTheHostOverTLS(t *testing.T) {
 // Anybody may begin to sign in, and come back with a made-up code: that fills no log, and
 // asks the provider no more often than the node's own people might.
 func TestLogin_AnybodysAttemptsAreBounded(t *testing.T) {
+	t.Parallel()
 	p := newProvider(t)
 	var log testkit.Log
 	n := signedInAt(t, p, func(c *login.Config) { c.Log = slog.New(slog.NewTextHandler(&log, nil)) })

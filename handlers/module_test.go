@@ -18,6 +18,7 @@ import (
 // TestModule_IsForPagesOfAllOrigins looks at what browsers need to import the module
 // from anywhere, and to keep it.
 func TestModule_IsForPagesOfAllOrigins(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	const javascript, aWhile = "text/javascript; charset=utf-8", "public, max-age=600"
 	files := map[string][3]string{
@@ -54,6 +55,7 @@ func TestModule_IsForPagesOfAllOrigins(t *testing.T) {
 
 // TestModule_LoadsWhatIsServed asks for all that the module may load, where it stands.
 func TestModule_LoadsWhatIsServed(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	imports := regexp.MustCompile(`import\("\./(client/[^"]+)"\)`).FindAllStringSubmatch(do(t, "GET", n.url+"/client.js", "").body, -1)
 	if len(imports) != len(script.Parts()) {
@@ -72,6 +74,7 @@ func TestModule_LoadsWhatIsServed(t *testing.T) {
 
 // TestModule_LeavesOtherPathsToHome looks at an application that has pages under /client.
 func TestModule_LeavesOtherPathsToHome(t *testing.T) {
+	t.Parallel()
 	log := slog.New(slog.DiscardHandler)
 	server := httptest.NewServer(handlers.New(handlers.Config{
 		Streamer: sse.NewStreamer(hub.New(&hub.Buffer{}), log), TailStatus: new(tail.Tail).Status, Log: log, Access: handlers.Access{Open: true},

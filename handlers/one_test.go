@@ -18,6 +18,7 @@ import (
 // One event is there by its id as soon as it is appended, for who may read its topic; for
 // all others it is as if there were none.
 func TestEvent_IsReadByItsID(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) {
 		n.access = closedAccess()
 		n.audit = &audit.Recorder{Pool: n.pool, Node: "n1"}
@@ -71,6 +72,7 @@ func TestEvent_IsReadByItsID(t *testing.T) {
 
 // A HEAD is answered like a GET, without a body, and opens no stream and waits for none.
 func TestHead_IsAnsweredLikeGet(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	n.add(t, "a")
 	for path, headers := range map[string][]string{
@@ -105,6 +107,7 @@ func TestHead_IsAnsweredLikeGet(t *testing.T) {
 
 // The newest events of a topic, to fill a list, and all that comes after them, each once.
 func TestLast_GivesTheNewestAndThenAll(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	var want, rare []string
 	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type) SELECT CASE WHEN i % 500 = 0 THEN 'rare' ELSE 'user/' || i % 3 END, 'test.added' FROM generate_series(1, 3000) AS i`); err != nil {
@@ -176,6 +179,7 @@ func TestLast_GivesTheNewestAndThenAll(t *testing.T) {
 // An event that is too large for a client is found at its reference, relative to the
 // stream.
 func TestMaxData_IsReadByItsReference(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	payload := `"` + strings.Repeat("x", 5000) + `"`
 	n.post(t, `{"topic":"a","type":"test.added","payload":`+payload+`}`).ids(t)

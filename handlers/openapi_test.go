@@ -191,6 +191,7 @@ func find(doc *openapi3.T, escaped string) (*openapi3.PathItem, map[string]strin
 }
 
 func TestOpenAPI_HasEveryRouteAndNoOther(t *testing.T) {
+	t.Parallel()
 	doc, err := described()
 	if err != nil {
 		t.Fatal(err)
@@ -252,6 +253,7 @@ func allRoutes() handlers.Config {
 }
 
 func TestOpenAPI_IsServed(t *testing.T) {
+	t.Parallel()
 	content, err := os.ReadFile("openapi.yaml")
 	if err != nil {
 		t.Fatal(err)

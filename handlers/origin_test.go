@@ -107,6 +107,7 @@ func FuzzIsLoopback(f *testing.F) {
 }
 
 func TestParseHeader(t *testing.T) {
+	t.Parallel()
 	for text, want := range map[string]string{
 		"X-Request-Id": "x-request-id", "baggage": "baggage", "": "", "a b": "", "a,b": "", "*": "", "Cookie": "", "Sec-Fetch-Site": "", "é": "",
 	} {

@@ -10,6 +10,7 @@ import (
 // A problem names in members of their own what a client has to leave out to go on: the
 // topic that is refused, the parameter that is wrong.
 func TestProblem_NamesTopicAndParameter(t *testing.T) {
+	t.Parallel()
 	n := closed(t, nil)
 	ann := bearer(ann)
 	for query, want := range map[string]handlers.Problem{

@@ -21,6 +21,7 @@ import (
 // net/http or not, compressed or not: it receives the events that commit, and ends when
 // its reader leaves.
 func TestStream_IsTheSameOverEveryProtocol(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]struct {
 		tls, h2, gzip bool
 		protocol      string
@@ -102,6 +103,7 @@ func TestStream_IsTheSameOverEveryProtocol(t *testing.T) {
 // A stream that the server ends in order is complete, over every protocol; one that it
 // drops is cut off, so that a client who fetches it comes back.
 func TestStream_IsCompleteOnlyIfItEndedInOrder(t *testing.T) {
+	t.Parallel()
 	for name, h2 := range map[string]bool{"HTTP/1.1 over TLS": false, "HTTP/2 over TLS": true} {
 		t.Run(name, func(t *testing.T) {
 			for _, dropped := range []bool{false, true} {
@@ -156,6 +158,7 @@ func (b *brittle) Write(p []byte) (int, error) {
 
 // HTTP/1.0 knows no chunks: the body is as it is, and its end is that of the connection.
 func TestStream_OverHTTP10HasNoChunks(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) { n.streamer.DrainTime = 0 })
 	conn, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
 	if err != nil {

@@ -35,6 +35,7 @@ func bob(id string) []string {
 // A stolen token is withdrawn: its streams end in a moment and say why, and nothing is had
 // with it any more. Tokens of others, and those issued later, are good.
 func TestRevocation_OfASubjectEndsWhatItHas(t *testing.T) {
+	t.Parallel()
 	n, r := revoking(t, nil)
 	r.Replace(nil)
 	stolen := bob("1")
@@ -69,6 +70,7 @@ func TestRevocation_OfASubjectEndsWhatItHas(t *testing.T) {
 // The client of a WebSocket can bring a new token while its stream is open: what was revoked is
 // neither kept nor taken.
 func TestRevocation_EndsAWebSocket(t *testing.T) {
+	t.Parallel()
 	n, r := revoking(t, nil)
 	r.Replace([]outbox.Revocation{{JTI: ptr("3"), At: time.Now()}})
 	token := func(id string) string { return strings.TrimPrefix(bob(id)[1], "Bearer ") }
@@ -95,6 +97,7 @@ func TestRevocation_EndsAWebSocket(t *testing.T) {
 }
 
 func TestRevocation_OfOneTokenLeavesTheOthers(t *testing.T) {
+	t.Parallel()
 	n, r := revoking(t, nil)
 	r.Replace([]outbox.Revocation{{JTI: ptr("1"), At: time.Now()}})
 	do(t, "GET", n.events("topic=a"), "", bob("1")...).wantProblem(t, 401, "was revoked")
@@ -113,6 +116,7 @@ func TestRevocation_OfOneTokenLeavesTheOthers(t *testing.T) {
 // An identity without a time of issue can't be distinguished from the stolen one: an
 // application's own sessions set Issued.
 func TestRevocation_OfSessionsThatDoNotSaySinceWhen(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	known := sessions{
 		"old":    {Subject: "ann", Subscribe: []outbox.Pattern{"a"}, Issued: began.Add(-time.Minute), Explicit: true},
@@ -131,15 +135,19 @@ func TestRevocation_OfSessionsThatDoNotSaySinceWhen(t *testing.T) {
 // A node that has not read the revocations yet refuses every request, except for its
 // metrics, which say why.
 func TestRevocation_NotKnownYetIsNotNone(t *testing.T) {
+	t.Parallel()
 	n, r := revoking(t, func(n *node) {
 		n.metrics = scraped
 	})
-	waiting := make(chan answer, 1)
-	go func() { waiting <- n.post(t, `{"topic":"a","type":"t"}`, bob("1")...) }()
-	n.post(t, `{"topic":"a","type":"t"}`, bob("1")...).wantProblem(t, 503, "are not known yet")
-	(<-waiting).wantProblem(t, 503, "are not known yet")
+	waiting := make(chan answer, 2)
+	for range cap(waiting) {
+		go func() { waiting <- n.post(t, `{"topic":"a","type":"t"}`, bob("1")...) }()
+	}
 	if events := ssetest.Open(t, n.events("topic=a"), bob("1")...).End(); len(events) != 1 || events[0].Data != `{"reason":"unavailable"}` {
 		t.Errorf("a stream is told %+v", events)
+	}
+	for range cap(waiting) {
+		(<-waiting).wantProblem(t, 503, "are not known yet")
 	}
 	if a := do(t, "GET", n.url+"/metrics", "", granting(auth.GrantMetrics)...); a.status != 200 {
 		t.Errorf("metrics: %d %s", a.status, a.body)
@@ -160,6 +168,7 @@ func TestRevocation_NotKnownYetIsNotNone(t *testing.T) {
 }
 
 func TestRevocation_ByAnAdmin(t *testing.T) {
+	t.Parallel()
 	n := administered(t, nil)
 	const path = "/admin/api/revocations"
 	a := n.api(t, "POST", "revocations", `{"sub":"bob","reason":"stolen laptop"}`)

@@ -21,6 +21,7 @@ var quoted = regexp.MustCompile(`"(?:[^"\\]|\\.)*"`)
 // Whatever is asked, well or badly, the log has no token and no payload, and no
 // line that the server did not begin.
 func TestAccess_LogHasNoSecretsAndNoForgedLines(t *testing.T) {
+	t.Parallel()
 	for name, handler := range map[string]func(io.Writer) slog.Handler{
 		"text": func(w io.Writer) slog.Handler {
 			return slog.NewTextHandler(w, &slog.HandlerOptions{Level: slog.LevelDebug})
@@ -88,6 +89,7 @@ func TestAccess_LogHasNoSecretsAndNoForgedLines(t *testing.T) {
 
 // Who is refused again and again fills no disk.
 func TestAccess_RefusalsAreLoggedAtABoundedRate(t *testing.T) {
+	t.Parallel()
 	var log testkit.Log
 	n := newNode(t, func(n *node) {
 		n.log = slog.New(slog.NewTextHandler(&log, nil))
@@ -107,6 +109,7 @@ func TestAccess_RefusalsAreLoggedAtABoundedRate(t *testing.T) {
 // That tokens can't be verified, with the keys or the revocations missing, is one line of the
 // log when it begins and one when it is over, however many requests are refused meanwhile.
 func TestAccess_MissingKeysAreLoggedWhenItBeginsAndEnds(t *testing.T) {
+	t.Parallel()
 	var log testkit.Log
 	issuer := newIssuer(t)
 	token := must(auth.Mint(signerOf(issuer.publish("1"), "1"), auth.Claims{Subject: "ann", Subscribe: []outbox.Pattern{"a"}}, time.Hour))

@@ -15,6 +15,7 @@ import (
 )
 
 func TestSession_MakesATokenACookieAndTakesItBack(t *testing.T) {
+	t.Parallel()
 	n := closed(t, nil)
 	a := do(t, "POST", n.url+"/session", "", append(bearer(ann), "Cookie", "outcrier_token=the.old.one", "Sec-Fetch-Site", "same-origin")...)
 	if a.status != http.StatusNoContent || a.header.Get("Cache-Control") != "no-store" {
@@ -37,6 +38,7 @@ func TestSession_MakesATokenACookieAndTakesItBack(t *testing.T) {
 }
 
 func TestSession_RefusesWhatIsNoCookie(t *testing.T) {
+	t.Parallel()
 	n := closed(t, nil)
 	many := make([]outbox.Pattern, 10)
 	for i := range many {
@@ -54,6 +56,7 @@ func TestSession_RefusesWhatIsNoCookie(t *testing.T) {
 // The cookie is Secure where the browser came by TLS, to us or to a proxy that we
 // believe.
 func TestSession_CookieIsSecureOverTLS(t *testing.T) {
+	t.Parallel()
 	proxied := func(access *handlers.Access) {
 		access.Proxies.Networks = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	}
@@ -99,6 +102,7 @@ func TestSession_CookieIsSecureOverTLS(t *testing.T) {
 // TestSession_TellsAPageWhoseCookieTheBrowserWouldDrop has pages of another site sign in.
 // Browsers take the cookie only if it is SameSite=None, which has to be Secure.
 func TestSession_TellsAPageWhoseCookieTheBrowserWouldDrop(t *testing.T) {
+	t.Parallel()
 	const app = "https://app.example.org"
 	for name, test := range map[string]struct {
 		shared  bool

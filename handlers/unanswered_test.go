@@ -13,6 +13,7 @@ import (
 // TestUnanswered_IsLoggedWhenItBeginsAndEnds: in an outage the log has one line for each kind
 // of failure, and one when it is over, which says how many requests failed.
 func TestUnanswered_IsLoggedWhenItBeginsAndEnds(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var text bytes.Buffer
 		log := slog.New(slog.NewTextHandler(&text, nil))

@@ -9,6 +9,7 @@ import (
 // TestPoll_UntilGivesWhatLiesBetweenTwoPositions joins each position of a reader to
 // each other one, in the middle of transactions and between them.
 func TestPoll_UntilGivesWhatLiesBetweenTwoPositions(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	positions := []string{n.poll(t, "topic=a&wait=0").Position}
 	var ids []string
@@ -51,6 +52,7 @@ func TestPoll_UntilGivesWhatLiesBetweenTwoPositions(t *testing.T) {
 
 // TestPoll_UntilTellsGaps asks from positions that can't be resumed.
 func TestPoll_UntilTellsGaps(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	for name, test := range badPositions(t, n) {
 		t.Run(name, func(t *testing.T) {

@@ -217,7 +217,8 @@ func (m message) wantError(t *testing.T, status int, topic string, says ...strin
 	}
 }
 
-// The same query gives the same events at the same positions, on both wires.
+// The same query gives the same events at the same positions, on both wires. It runs alone: a
+// position has the transactions that were in flight, and those of other databases are among them.
 func TestWebSocket_IsTheSameStream(t *testing.T) {
 	for name, start := range map[string]func(*httptest.Server){"plain": (*httptest.Server).Start, "over TLS": (*httptest.Server).StartTLS} {
 		t.Run(name, func(t *testing.T) {
@@ -290,6 +291,7 @@ func TestWebSocket_IsTheSameStream(t *testing.T) {
 
 // A position of the one wire is good on the other.
 func TestWebSocket_ResumesWhereTheOtherWireStood(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	events := ssetest.Open(t, n.events("topic=a"))
 	events.Until("outcrier.live")
@@ -321,6 +323,7 @@ func TestWebSocket_ResumesWhereTheOtherWireStood(t *testing.T) {
 
 // Topics come and go without a new connection: from the answer on, and exactly then.
 func TestWebSocket_TopicsChangeInPlace(t *testing.T) {
+	t.Parallel()
 	n := closed(t, func(access *handlers.Access) { access.Limits.Topics = 3 })
 	token := mint("ann", time.Hour, "a/**", "b", "c", "d", "e")
 	s := n.socket(t, "topic=a&from=earliest", bearer(token)...)
@@ -387,6 +390,7 @@ func TestWebSocket_TopicsChangeInPlace(t *testing.T) {
 }
 
 func TestWebSocket_TakesANewTokenOfTheSameSubject(t *testing.T) {
+	t.Parallel()
 	n := closed(t, nil)
 	first := mint("ann", 2*time.Second, "a", "b")
 	s := n.socket(t, "topic=a&topic=b", bearer(first)...)
@@ -425,6 +429,7 @@ func TestWebSocket_TakesANewTokenOfTheSameSubject(t *testing.T) {
 }
 
 func TestWebSocket_TokenInASubprotocol(t *testing.T) {
+	t.Parallel()
 	var log testkit.Log
 	n := newNode(t, func(n *node) {
 		n.log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -460,6 +465,7 @@ func TestWebSocket_TokenInASubprotocol(t *testing.T) {
 // A browser sends its user's cookie with a WebSocket of whatever page, and CORS does not keep
 // the page from reading it.
 func TestWebSocket_OfAnotherSiteIsRefused(t *testing.T) {
+	t.Parallel()
 	const friend = "https://friend.example"
 	grants := map[string]func(*node) []string{
 		"by cookie": func(*node) []string { return []string{"Cookie", auth.Cookie + "=" + ann} },
@@ -491,6 +497,7 @@ func TestWebSocket_OfAnotherSiteIsRefused(t *testing.T) {
 }
 
 func TestWebSocket_BadHandshakesAreRefused(t *testing.T) {
+	t.Parallel()
 	n := closed(t, nil)
 	good := []string{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "13", "Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==", "Authorization", "Bearer " + ann}
 	with := func(name, value string) []string {
@@ -538,6 +545,7 @@ func TestWebSocket_BadHandshakesAreRefused(t *testing.T) {
 }
 
 func TestWebSocket_WhatIsNotUnderstoodEndsIt(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	for name, test := range map[string]struct {
 		kind   ws.OpCode
@@ -583,6 +591,7 @@ func TestWebSocket_WhatIsNotUnderstoodEndsIt(t *testing.T) {
 
 // A client that sends messages without end is cut off, and no other client waits.
 func TestWebSocket_AFloodOfMessagesEndsIt(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, nil)
 	s := n.socket(t, "topic=a")
 	s.until("outcrier.live")
@@ -606,6 +615,7 @@ func TestWebSocket_AFloodOfMessagesEndsIt(t *testing.T) {
 	}
 }
 
+// It runs alone: transactions of other databases would move the position.
 func TestWebSocket_AnswersPingsAndTheClose(t *testing.T) {
 	n := newNode(t, func(n *node) { n.streamer.Heartbeat = 200 * time.Millisecond })
 	s := n.socket(t, "topic=a")
@@ -630,6 +640,7 @@ func TestWebSocket_AnswersPingsAndTheClose(t *testing.T) {
 }
 
 func TestWebSocket_DrainIsAGoodbyeAndGoingAway(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) { n.streamer.DrainTime = 0 })
 	s := n.socket(t, "topic=a")
 	s.until("outcrier.live")
@@ -655,6 +666,7 @@ func TestWebSocket_DrainIsAGoodbyeAndGoingAway(t *testing.T) {
 }
 
 func TestWebSocket_CountsAmongTheStreams(t *testing.T) {
+	t.Parallel()
 	n := closed(t, func(access *handlers.Access) { access.Limits.StreamsPerPrincipal = 2 })
 	ssetest.Open(t, n.events("topic=a"), bearer(ann)...).Until("outcrier.live")
 	first := n.socket(t, "topic=a", bearer(ann)...)
@@ -681,6 +693,7 @@ func TestWebSocket_CountsAmongTheStreams(t *testing.T) {
 
 // One who takes nothing is ended, as on the other wire, and others are served meanwhile.
 func TestWebSocket_AStalledReaderIsEnded(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) { n.streamer.Stall = 200 * time.Millisecond })
 	stalled, other := n.socket(t, "topic=a"), n.socket(t, "topic=a")
 	stalled.until("outcrier.live")
@@ -698,6 +711,7 @@ func TestWebSocket_AStalledReaderIsEnded(t *testing.T) {
 
 // The record says which topics were followed when.
 func TestWebSocket_AuditFollowsTheTopics(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, func(n *node) { n.audit = &audit.Recorder{Pool: n.pool, Node: "n1"} })
 	stopped := n.runAudit(t)
 	s := n.socket(t, "topic=a")

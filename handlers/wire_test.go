@@ -7,6 +7,7 @@ import (
 
 // Requests that net/http refuses, or that it may read differently from a proxy.
 func TestAccess_AttacksOnTheWire(t *testing.T) {
+	t.Parallel()
 	n := attacked(t, nil)
 	hidden := "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
 	n.attack(t, map[string]attack{

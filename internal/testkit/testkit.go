@@ -4,12 +4,14 @@ package testkit
 
 import (
 	"cmp"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,6 +26,15 @@ const Deadline = time.Minute
 // Long reports whether tests that have a long form run it: make test-long sets TEST_LONG. The
 // short form, which make test runs, holds the same promise with fewer histories, or for less time.
 func Long() bool { return os.Getenv("TEST_LONG") != "" }
+
+// SideBySide sets how many parallel tests of this binary run at the same time; -parallel on the
+// command line overrides it. It is for a TestMain, before Run. Go's default is the number of
+// processors, and these have little to do while tests wait for a time to pass or for a database.
+func SideBySide(tests int) {
+	if err := flag.Set("test.parallel", strconv.Itoa(tests)); err != nil {
+		panic(err)
+	}
+}
 
 // Eventually waits until is returns true. Where it does not within Deadline, the test fails
 // and names the condition.
