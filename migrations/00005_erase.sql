@@ -33,6 +33,11 @@ BEGIN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'an erasure needs a reason: it is kept on record';
     ELSIF event_id IS NULL AND coalesce(pattern, '') = '' THEN
         RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = 'an erasure needs an event''s id or a topic pattern';
+    -- "user/4*" would take more than its author may mean, and "user/42/" nothing, quietly.
+    ELSIF event_id IS NULL AND (octet_length(pattern) > 255 OR pattern COLLATE "C"
+        !~ E'^(?:[^\\u0001-\\u001f\\u007f-\\u009f*/]+|[*]|[*][*]$)(?:/(?:[^\\u0001-\\u001f\\u007f-\\u009f*/]+|[*]))*(?:/[*][*])?$') THEN
+        RAISE EXCEPTION USING ERRCODE = 'invalid_parameter_value', MESSAGE = format('topic pattern %L is not valid', left(pattern, 300)),
+            HINT = 'Allowed are a topic, with "*" for a whole segment or "**" for the last ones.';
     END IF;
     -- Nothing that matches may move from scheduled to event meanwhile.
     LOCK TABLE outcrier.scheduled IN SHARE ROW EXCLUSIVE MODE;

@@ -2,8 +2,10 @@ package migrations_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -39,6 +41,30 @@ func TestErase_LeavesATombstoneAMarkerAndARecord(t *testing.T) {
 		if _, err := conn.Exec(t.Context(), bad); code(err) != "22023" {
 			t.Errorf("%s: %v", bad, err)
 		}
+	}
+}
+
+// A pattern that no stream could follow either is refused: what an erasure took too much can't be
+// brought back, and one that takes nothing would be believed.
+func TestErase_RefusesAPatternThatIsNone(t *testing.T) {
+	conn := connect(t, outboxtest.URL(t))
+	exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('user/42', 't'), ('user/43', 't')`)
+	for _, text := range []string{
+		"user/4*", "user/*2", "**/42", "user/**/a", "user**", "user/***", "/", "/user/42", "user/42/", "user//42", "user/42/**/", "*/", "a\tb", "a\u0085", strings.Repeat("a", 256), strings.Repeat("ä", 128),
+		"**", "*", "*/*", "*/**", "user/**", "user/*", "user/*/a", "user/*/**", "user/42", "a b", "ü/日本", "a+(b)[c]", strings.Repeat("a", 255),
+	} {
+		_, want := outbox.ParsePattern(text)
+		_, err := conn.Exec(t.Context(), `BEGIN`)
+		if err == nil {
+			_, err = conn.Exec(t.Context(), `SELECT outcrier.erase($1::text, 'r')`, text)
+		}
+		if want != nil && code(err) != "22023" || want == nil && err != nil {
+			t.Errorf("%.20q: %v; a reader's pattern: %v", text, err, want)
+		}
+		exec(t, conn, `ROLLBACK`)
+	}
+	if n := ask[int](t, conn, `SELECT count(*) FROM outcrier.history`); n != 2 {
+		t.Errorf("%d events are left, want 2", n)
 	}
 }
 
