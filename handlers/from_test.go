@@ -47,6 +47,67 @@ func TestEvents_StartAtTheLaterOfTwoPositions(t *testing.T) {
 	}
 }
 
+// A last id that comes several times is one only if all are the same: which of different ones is the
+// reader's is not known, and the later one would lose events.
+func TestEvents_SeveralLastEventIDs(t *testing.T) {
+	n := newNode(t, nil)
+	before := n.position(t)
+	first := n.add(t, "a")
+	n.seen(t, 1)
+	after := n.position(t)
+	for name, test := range map[string]struct {
+		lines  []string
+		events []string
+		gap    string
+	}{
+		"twice the same":          {[]string{before, before}, []string{first}, ""},
+		"joined by a proxy":       {[]string{before + ", " + before}, []string{first}, ""},
+		"an empty one first":      {[]string{"", before}, []string{first}, ""},
+		"empty ones alone":        {[]string{"", ""}, nil, ""},
+		"the later one first":     {[]string{after, before}, nil, "malformed"},
+		"the earlier one first":   {[]string{before, after}, nil, "malformed"},
+		"different ones, joined":  {[]string{after + "," + before}, nil, "malformed"},
+		"a comma behind it":       {[]string{before + ","}, nil, "malformed"},
+		"a comma alone":           {[]string{","}, nil, "malformed"},
+		"one that is no position": {[]string{before, "nonsense"}, nil, "malformed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			request := "GET /events?topic=a&wait=0"
+			lines := []string{acceptJSON}
+			for i, line := range test.lines {
+				lines = append(lines, []string{"Last-Event-ID: ", "LAST-EVENT-ID: "}[i%2]+line)
+			}
+			a, _ := n.send(t, n.ask(request, lines...))
+			var p poll
+			if err := json.Unmarshal([]byte(a.body), &p); err != nil || a.status != 200 {
+				t.Fatalf("%d %s: %v", a.status, a.body, err)
+			}
+			gap := ""
+			if p.Gap != nil {
+				gap = p.Gap.Reason
+			}
+			if !slices.Equal(p.ids(), test.events) || gap != test.gap {
+				t.Errorf("it gives %v and the gap %q, want %v and %q", p.ids(), gap, test.events, test.gap)
+			}
+		})
+	}
+}
+
+// A time whose "+" was not encoded comes with a blank.
+func TestEvents_FromATimeWithABarePlus(t *testing.T) {
+	n := newNode(t, nil)
+	id := n.add(t, "a")
+	n.seen(t, 1)
+	for text, want := range map[string][]string{"2026-11-22T02:00:00+05:30": {id}, "2026-11-22T02:00:00%2B05:30": {id}, "2999-11-22T02:00:00+05:30": nil} {
+		if got := n.poll(t, "topic=a&wait=0&from="+text).ids(); !slices.Equal(got, want) {
+			t.Errorf("%s gives %v, want %v", text, got, want)
+		}
+	}
+	for _, text := range []string{"2026-11-22+02:00:00Z", "2026-11-22T02:00:00++05:30", "2026-11-22T02:00:00+"} {
+		do(t, "GET", n.events("topic=a&wait=0&from="+text), "", "Accept", "application/json").wantProblem(t, 400, "RFC 3339")
+	}
+}
+
 // A time after which there are more events than a node reads to find where they begin is answered
 // like any other: page by page, each event once, and then what commits late, but nothing older.
 func TestPoll_FromATimeBeforeManyEvents(t *testing.T) {

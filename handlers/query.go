@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -160,7 +161,7 @@ func wrong(parameter, format string, values ...any) error {
 // with the original URL. A position in the query counts only if it is later.
 func parseFrom(c echo.Context) (sse.From, error) {
 	from := c.QueryParam("from")
-	remembered := sse.From{Position: c.Request().Header.Get("Last-Event-ID")}
+	remembered := sse.From{Position: lastEventIDHeader(c.Request().Header)}
 	for _, name := range append(lastEventID, "after") {
 		remembered.Position = cmp.Or(remembered.Position, c.QueryParam(name))
 	}
@@ -170,24 +171,27 @@ func parseFrom(c echo.Context) (sse.From, error) {
 		}
 		return remembered, nil
 	}
-	last, of := c.QueryParam("last"), "last"
-	if text, is := strings.CutPrefix(from, "last:"); is && last == "" {
-		last, of = text, "from"
-	} else if last != "" && from != "" {
+	last := c.QueryParam("last")
+	switch {
+	case last == "":
+		return ParseFrom(from)
+	case from != "":
 		return sse.From{}, wrong("last", "give from or last, not both")
 	}
-	if last != "" {
-		n, err := number(last, 0, 1, maxLast)
-		if err != nil {
-			return sse.From{}, wrong(of, "the number of the last events %w", err)
-		}
-		return sse.From{Last: n}, nil
-	}
+	return lastEvents("last", last)
+}
+
+// ParseFrom parses where to begin, as the parameter from has it; empty is now. A position is not
+// opened. The error is one line that says what is allowed.
+func ParseFrom(from string) (sse.From, error) {
 	switch from {
 	case "", "now":
 		return sse.From{}, nil
 	case "earliest":
 		return sse.From{Earliest: true}, nil
+	}
+	if last, is := strings.CutPrefix(from, "last:"); is && last != "" {
+		return lastEvents("from", last)
 	}
 	if back, err := units.Duration(from); err == nil {
 		if back <= 0 {
@@ -195,13 +199,38 @@ func parseFrom(c echo.Context) (sse.From, error) {
 		}
 		return sse.From{Since: time.Now().Add(-back)}, nil
 	}
-	if at, err := time.Parse(time.RFC3339Nano, from); err == nil {
+	// In a query "+" stands for a blank: in 2026-11-22T02:00:00+01:00 too, where nobody encoded it.
+	if at, err := time.Parse(time.RFC3339Nano, strings.Replace(from, " ", "+", 1)); err == nil {
 		return sse.From{Since: at}, nil
 	}
 	if isPosition(from) {
 		return sse.From{Position: from}, nil
 	}
 	return sse.From{}, wrong("from", `from=%.100q is not known; allowed are "now", "earliest", "last:50", a position, an RFC 3339 time like 2026-11-22T02:00:00Z, or a duration back like 1h or 7d`, from)
+}
+
+// lastEvents returns a start with the last events, whose number is in a parameter.
+func lastEvents(parameter, text string) (sse.From, error) {
+	n, err := number(text, 0, 1, maxLast)
+	if err != nil {
+		return sse.From{}, wrong(parameter, "the number of the last events %w", err)
+	}
+	return sse.From{Last: n}, nil
+}
+
+// lastEventIDHeader returns the last id of a request. A header that came several times, or that a
+// proxy joined with commas, counts if all are the same: of different ones the wrong choice would
+// lose events, so what is returned then is no position, and the stream begins with a gap.
+func lastEventIDHeader(header http.Header) string {
+	lines := slices.DeleteFunc(slices.Clone(header.Values("Last-Event-ID")), func(line string) bool { return line == "" })
+	joined := strings.Join(lines, ",")
+	first, _, _ := strings.Cut(joined, ",")
+	for id := range strings.SplitSeq(joined, ",") {
+		if strings.TrimSpace(id) != strings.TrimSpace(first) {
+			return joined
+		}
+	}
+	return cmp.Or(strings.TrimSpace(first), joined)
 }
 
 // isPosition reports whether a start looks like a position, well-formed or not.

@@ -91,7 +91,9 @@ func FuzzQuery(f *testing.F) {
 			t.Fatalf("format %d of %q", request.Format, query)
 		}
 		from := request.From
-		if lastEventID != "" && (from.Position != lastEventID || from.Snapshot != "" && from.Snapshot != values.Get("from") ||
+		// One header may hold the same id several times.
+		repeats := from.Position != "" && strings.Trim(strings.ReplaceAll(lastEventID, from.Position, ""), ", \t\n\v\f\r\u0085\u00a0") == ""
+		if lastEventID != "" && (from.Position != lastEventID && !repeats || from.Snapshot != "" && from.Snapshot != values.Get("from") ||
 			from != sse.From{Position: from.Position, Snapshot: from.Snapshot}) {
 			t.Fatalf("the header says %q, taken is %+v", lastEventID, from)
 		}
@@ -114,7 +116,7 @@ func FuzzQuery(f *testing.F) {
 
 // The start has exactly one of the six forms, and a duration back is that long ago.
 func FuzzFrom(f *testing.F) {
-	for _, from := range []string{"now", "earliest", "1h", "1h30m.5s", "-1s", "2026-11-22T02:00:00.5+02:00", "1042.AQeGjAMBgIsD", "9.", "0s", "1e9h", "NOW", "290000h", "7d", "1d12h", "-1d", "1dd", "106752d", "9999-12-31T23:59:59Z", "last:50", "last:", "last:1001", "last:0"} {
+	for _, from := range []string{"now", "earliest", "1h", "1h30m.5s", "-1s", "2026-11-22T02:00:00.5+02:00", "1042.AQeGjAMBgIsD", "9.", "0s", "1e9h", "NOW", "290000h", "7d", "1d12h", "-1d", "1dd", "106752d", "9999-12-31T23:59:59Z", "last:50", "last:", "last:1001", "last:0", "2026-11-22T02:00:00 05:30"} {
 		f.Add(from)
 	}
 	f.Fuzz(func(t *testing.T, from string) {
@@ -123,7 +125,7 @@ func FuzzFrom(f *testing.F) {
 		after := time.Now()
 		got := request.From
 		back, notBack := units.Duration(from)
-		at, notTime := time.Parse(time.RFC3339Nano, from)
+		at, notTime := time.Parse(time.RFC3339Nano, strings.Replace(from, " ", "+", 1)) // "+" in a query
 		id, _, dotted := strings.Cut(from, ".")
 		_, notID := strconv.ParseInt(id, 10, 64)
 		count, isLast := strings.CutPrefix(from, "last:")

@@ -168,21 +168,6 @@ func TestServe_LetsInByTokenOnly(t *testing.T) {
 	}
 }
 
-func TestTail_OnADatabaseSaysWhatIsWrong(t *testing.T) {
-	for _, tt := range []struct {
-		args []string
-		want string
-	}{
-		{[]string{"--topic", "a/**/b"}, `outcrier tail: topic "a/**/b"`},
-		{[]string{"--from", "yesterday"}, `outcrier tail: from="yesterday" is not known`},
-	} {
-		got := runWith(t, nil, append([]string{"tail", "--database-url", outboxtest.URL(t)}, tt.args...)...)
-		if got.code != exitFailed || !strings.Contains(got.stderr, tt.want) || strings.Count(got.stderr, "\n") != 1 {
-			t.Errorf("%q ends with %d, %q", tt.args, got.code, got.stderr)
-		}
-	}
-}
-
 // notice calls when something was written.
 type notice struct {
 	bytes.Buffer

@@ -10,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/outcrier/outcrier"
+	"github.com/outcrier/outcrier/handlers"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/sse"
 )
@@ -54,11 +54,20 @@ it is done when it is written, whatever the reader then does with it.`
 func (c *tailConfig) check(r *report) {
 	c.RemoteSettings.check(r, &c.ConnectionSettings)
 	c.DatabaseSettings.check(r)
-	if slices.Contains(c.Topics, "") {
-		r.reject("topic", "none can be empty")
+	for _, topic := range c.Topics {
+		if _, err := outbox.ParsePattern(topic); err != nil {
+			r.reject("topic", "%v", err)
+			break
+		}
 	}
-	if slices.Contains(c.Types, "") {
-		r.reject("type", "none can be empty")
+	for _, kind := range c.Types {
+		if _, err := outbox.ParseType(kind); err != nil {
+			r.reject("type", "%v", err)
+			break
+		}
+	}
+	if _, err := handlers.ParseFrom(c.From); err != nil {
+		r.reject("from", "%v", err)
 	}
 	if !r.given("log-level") {
 		c.LogLevel = "warn" // a person follows events

@@ -2,6 +2,7 @@ package main
 
 import (
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -38,10 +39,32 @@ func TestTail_EndsOnWhatWaitingDoesNotMend(t *testing.T) {
 	}
 }
 
+// What no server would take is a mistake in a setting, and all of them are named before anything runs.
+func TestTail_MistakesAreNamedTogetherAndNothingRuns(t *testing.T) {
+	got := runWith(t, nil, "tail", "--url", "http://127.0.0.1:1", "--topic", "a*", "--topic", "ok", "--type", "*.paid", "--from", "3x")
+	if got.code != exitMistake || got.stdout != "" {
+		t.Errorf("it ends with %d: %s", got.code, got.stdout)
+	}
+	for _, want := range []string{"3 settings are wrong", `--topic (OUTCRIER_TAIL_TOPIC)`, `"*" must be a whole segment`, `--type (OUTCRIER_TAIL_TYPE)`, `"*" is allowed only at the end`, `--from (OUTCRIER_TAIL_FROM)`, `from="3x" is not known`} {
+		if !strings.Contains(got.stderr, want) {
+			t.Errorf("it says %q, want %q in it", got.stderr, want)
+		}
+	}
+	for _, from := range []string{"-1h", "last:0", "last:1001", "last:", "2026-11-22", "NOW"} {
+		if got := runWith(t, nil, "tail", "--url", "http://127.0.0.1:1", "--from="+from); got.code != exitMistake {
+			t.Errorf("--from=%s: it ends with %d: %s", from, got.code, got.stderr)
+		}
+	}
+}
+
 // Where tail reads the database itself there is no server whose answer it could be.
 func TestTail_NamesNoServerWhereThereIsNone(t *testing.T) {
-	got := runWith(t, nil, "tail", "--database-url", outboxtest.URL(t), "--topic", "a", "--from", "3x")
-	if got.code != exitFailed || !strings.Contains(got.stderr, `from="3x" is not known`) || strings.Contains(got.stderr, "server answers") {
+	topics := []string{"tail", "--database-url", outboxtest.URL(t)}
+	for i := range 257 { // more than a node takes
+		topics = append(topics, "--topic", "a/"+strconv.Itoa(i))
+	}
+	got := runWith(t, nil, topics...)
+	if got.code != exitFailed || !strings.Contains(got.stderr, "257 topics or types, at most 256 are allowed") || strings.Contains(got.stderr, "server answers") {
 		t.Errorf("it ends with %d and says %q", got.code, got.stderr)
 	}
 }
