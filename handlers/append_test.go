@@ -62,6 +62,7 @@ func TestAppend_RefusedRequestSaysWhyAndStoresNothing(t *testing.T) {
 		"a form":                       {event, "application/x-www-form-urlencoded", 415, []string{"application/cloudevents+json"}},
 		"text":                         {event, "text/plain", 415, []string{"application/json"}},
 		"Content-Type malformed":       {event, "application/json;;", 415, []string{"application/json"}},
+		"compressed":                   {"\x1f\x8b\x08\x00", "gzip", 415, []string{"Content-Encoding", `"gzip"`, "uncompressed"}},
 		"too large":                    {`{"topic":"` + strings.Repeat("a", maxBody) + `"}`, "application/json", 413, []string{"at most 65536 bytes"}},
 		"empty":                        {"", "application/json", 400, []string{"JSON"}},
 		"white space":                  {" \n", "application/json", 400, []string{"JSON"}},
@@ -114,6 +115,8 @@ func TestAppend_RefusedRequestSaysWhyAndStoresNothing(t *testing.T) {
 			switch test.media {
 			case "":
 				headers = []string{"Content-Type", ""}
+			case "gzip":
+				headers = []string{"Content-Type", "application/json", "Content-Encoding", "gzip"}
 			case "key":
 				headers = []string{"Content-Type", "application/json", "Idempotency-Key", "k"}
 			}

@@ -21,6 +21,9 @@ func (h *handlers) readBody(c echo.Context, most int64, types ...string) ([]byte
 	if err != nil || !slices.Contains(types, media) {
 		return nil, fault(http.StatusUnsupportedMediaType, "Content-Type must be "+strings.Join(types, " or "))
 	}
+	if coding := request.Header.Get(echo.HeaderContentEncoding); coding != "" && !strings.EqualFold(coding, "identity") {
+		return nil, fault(http.StatusUnsupportedMediaType, fmt.Sprintf("Content-Encoding %.40q is not supported: send the body uncompressed", coding))
+	}
 	if request.ContentLength > most { // before any of it is read
 		return nil, fault(http.StatusRequestEntityTooLarge, fmt.Sprintf("the body may have at most %d bytes", most))
 	}

@@ -11,7 +11,14 @@ import (
 
 // healthz is GET /healthz: an answer means that the process is alive.
 func (h *handlers) healthz(c echo.Context) error {
-	return c.JSON(http.StatusOK, map[string]string{"status": "ok"})
+	return stated(c, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// stated answers with what is so at this moment: a cache in front of the node, which keeps
+// an answer that says nothing of it, would hold a node for ready after it went.
+func stated(c echo.Context, status int, state any) error {
+	c.Response().Header().Set(echo.HeaderCacheControl, "no-store")
+	return c.JSON(status, state)
 }
 
 // Ready is the answer of /readyz.
@@ -73,7 +80,7 @@ func (h *handlers) readyz(c echo.Context) error {
 			ready.Note = "writers don't notify, so the tail polls every 100 ms: the notification queue of Postgres is more than half full, since a session that listens stays in a transaction"
 		case tail.ListenOff:
 		}
-		return c.JSON(http.StatusOK, ready)
+		return stated(c, http.StatusOK, ready)
 	}
-	return c.JSON(http.StatusServiceUnavailable, Ready{Reason: reason})
+	return stated(c, http.StatusServiceUnavailable, Ready{Reason: reason})
 }

@@ -29,3 +29,19 @@ func TestReadyz_SaysThatKeysAreMissing(t *testing.T) {
 		}
 	}
 }
+
+// A cache in front of a node must not go on saying that it is ready.
+func TestHealth_IsNotForCaches(t *testing.T) {
+	n := newNode(t, nil)
+	for _, path := range []string{"/healthz", "/readyz"} {
+		for _, method := range []string{"GET", "HEAD"} {
+			if a := do(t, method, n.url+path, ""); a.status != 200 || a.header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s %s: %d, Cache-Control %q", method, path, a.status, a.header.Get("Cache-Control"))
+			}
+		}
+	}
+	n.streamer.Drain()
+	if a := do(t, "GET", n.url+"/readyz", ""); a.status != 503 || a.header.Get("Cache-Control") != "no-store" {
+		t.Errorf("/readyz of a node that drains: %d, Cache-Control %q", a.status, a.header.Get("Cache-Control"))
+	}
+}
