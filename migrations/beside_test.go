@@ -21,6 +21,7 @@ import (
 // Nodes and writers go on while Up restores missing objects and roles are granted:
 // nothing is lost, nothing comes twice, and no tail starts again.
 func TestUp_NodesAndWritersGoOn(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	over := errors.New("over")

@@ -53,6 +53,7 @@ func libpq(t *testing.T, url string) string {
 // key, so all that changes rows goes on; and on the other side a logical copy is an outbox
 // that works.
 func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
+	t.Parallel()
 	// Room for both copies to bring all tables at once: a worker that finds none waits five seconds.
 	logical := map[string]string{
 		"wal_level": "logical", "max_replication_slots": "40", "max_wal_senders": "40", "max_worker_processes": "40",
@@ -123,6 +124,7 @@ func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
 
 // A restore into another cluster brings transactions that mean nothing there.
 func TestRestore_IntoAnotherCluster(t *testing.T) {
+	t.Parallel()
 	from, to := cluster(t, filepath.Join(testkit.Folder(t), "from"), nil), cluster(t, filepath.Join(testkit.Folder(t), "to"), nil)
 	up(t, migrations.Migrations{URL: from.URL("")})
 	source := connect(t, from.URL(""))

@@ -11,6 +11,7 @@ import (
 // A retry is a new transaction with the same key, and gets the first one's id by
 // whatever way it appends.
 func TestDedup_ARetryGetsTheFirstID(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	first := ask[int64](t, conn, `INSERT INTO outbox (topic, type, payload, dedup_key) VALUES ('a', 't', '1', 'k') RETURNING id`)
 	for _, retry := range []string{
@@ -47,6 +48,7 @@ func TestDedup_ARetryGetsTheFirstID(t *testing.T) {
 
 // Some ORMs read the row back after an INSERT, or ask for lastval().
 func TestDedup_ARetryCanBeReadBack(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	writer := connect(t, g.writer)
 	first := ask[int64](t, writer, `INSERT INTO outbox (topic, type, payload, dedup_key) VALUES ('a', 't', '1', 'k') RETURNING id`)
@@ -72,6 +74,7 @@ func TestDedup_ARetryCanBeReadBack(t *testing.T) {
 
 // A key counts as long as its event exists, whatever removed the event.
 func TestDedup_AKeyIsFreeWhenItsEventIsGone(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	for _, removal := range []string{
 		`DELETE FROM outcrier.event`,
@@ -94,6 +97,7 @@ func TestDedup_AKeyIsFreeWhenItsEventIsGone(t *testing.T) {
 }
 
 func TestDedup_AScheduledEventHoldsItsKey(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	const schedule = `INSERT INTO outbox (topic, type, dedup_key, deliver_at) VALUES ('a', 't', 'k', clock_timestamp() + interval '200 ms') RETURNING id`
 	first := ask[int64](t, conn, schedule)
@@ -119,6 +123,7 @@ func TestDedup_AScheduledEventHoldsItsKey(t *testing.T) {
 
 // The snapshot of a REPEATABLE READ transaction can't see who took the key after it.
 func TestDedup_ASnapshotOfBeforeIsToRetry(t *testing.T) {
+	t.Parallel()
 	address := outboxtest.URL(t)
 	conn, other := connect(t, address), connect(t, address)
 	exec(t, conn, `BEGIN ISOLATION LEVEL REPEATABLE READ`)
@@ -132,6 +137,7 @@ func TestDedup_ASnapshotOfBeforeIsToRetry(t *testing.T) {
 
 // append_all claims keys in their order, not in the caller's.
 func TestDedup_ManyKeysDoNotDeadlock(t *testing.T) {
+	t.Parallel()
 	address := outboxtest.URL(t)
 	var group sync.WaitGroup
 	for i := range 4 {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestDrop_LeavesNothingAndUpWorksAgain(t *testing.T) {
+	t.Parallel()
 	address, conn := empty(t)
 	m := migrations.Migrations{URL: address}
 	before := ask[string](t, conn, `SELECT string_agg(nspname, ' ' ORDER BY 1) FROM pg_namespace WHERE nspname !~ '^pg_'`)
@@ -38,6 +39,7 @@ func TestDrop_LeavesNothingAndUpWorksAgain(t *testing.T) {
 }
 
 func TestDrop_AsksForTheDatabaseAndWaitsForItsNodes(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	m := migrations.Migrations{URL: address}
 	name := conn.Config().Database
@@ -74,6 +76,7 @@ func TestDrop_AsksForTheDatabaseAndWaitsForItsNodes(t *testing.T) {
 
 // Another outbox of the database stays.
 func TestDrop_IsOfOneOutbox(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	second := migrations.Migrations{URL: address, Schema: outboxtest.Schema(t, address)}
 	exec(t, conn, `INSERT INTO second_outbox (topic, type) VALUES ('a', 't'); INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
@@ -88,6 +91,7 @@ func TestDrop_IsOfOneOutbox(t *testing.T) {
 
 // A node that records no streams is not in the table of nodes; its sessions have its name.
 func TestDrop_SeesSessionsOfNodes(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	m := migrations.Migrations{URL: address}
 	node, err := outbox.Connect(t.Context(), address)
@@ -110,6 +114,7 @@ func TestDrop_SeesSessionsOfNodes(t *testing.T) {
 
 // A lock that is not to be had is waited for, and writers don't wait behind.
 func TestDrop_WaitsForAnOpenTransactionWithoutStoppingOthers(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	open := connect(t, address)
 	exec(t, open, `BEGIN`)
@@ -118,7 +123,6 @@ func TestDrop_WaitsForAnOpenTransactionWithoutStoppingOthers(t *testing.T) {
 	go func() { done <- migrations.Migrations{URL: address}.Drop(context.Background(), conn.Config().Database) }()
 	exec(t, conn, `SET lock_timeout = '5s'`) // a writer that queues after it would wait for ever
 	testkit.Eventually(t, "it waits for a lock", func() bool {
-		exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('b', 't')`)
 		return ask[bool](t, conn, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation IN ('outcrier.event'::regclass, 'outbox'::regclass))`)
 	})
 	for range 100 {

@@ -13,6 +13,7 @@ const markers = `SELECT count(*) FROM outcrier.event WHERE topic = '' AND xid > 
 	AND id NOT IN (SELECT event_id FROM outcrier.erasure WHERE event_id IS NOT NULL)`
 
 func TestErase_LeavesATombstoneAMarkerAndARecord(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	id := ask[int64](t, conn, `INSERT INTO outbox (topic, type, payload, source, headers, dedup_key)
 		VALUES ('user/42', 'audit.approved', '{"name": "Ada"}', '/audit', '{"a": "b"}', 'k') RETURNING id`)
@@ -69,6 +70,7 @@ func TestErase_RefusesAPatternThatIsNone(t *testing.T) {
 }
 
 func TestErase_ByPatternTakesWhatIsScheduledToo(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	exec(t, conn, `INSERT INTO outbox (topic, type, deliver_at) VALUES ('user/42', 't', NULL), ('user/42/a', 't', NULL), ('user/42/a/b', 't', NULL),
 		('user/421', 't', NULL), ('user/4', 't', NULL), ('user', 't', NULL), ('team/42/a', 't', NULL),
@@ -95,6 +97,7 @@ func TestErase_ByPatternTakesWhatIsScheduledToo(t *testing.T) {
 }
 
 func TestRedact_ReplacesThePayload(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	exec(t, conn, `INSERT INTO outbox (topic, type, payload, deliver_at) VALUES ('a', 't', '{"name": "Ada"}', NULL), ('b', 't', '{"name": "Bob"}', now() + interval '1 hour')`)
 	for id, table := range map[string]string{"1": "event", "2": "scheduled"} {
@@ -123,6 +126,7 @@ func TestRedact_ReplacesThePayload(t *testing.T) {
 // Nodes hold events in memory; a marker makes them forget it, whichever role changed
 // the table.
 func TestEvent_ChangesByHandLeaveAMarker(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	for _, change := range []string{
 		`UPDATE outcrier.event SET payload = '{"by": "hand"}' WHERE topic = 'a'`,
@@ -143,6 +147,7 @@ func TestEvent_ChangesByHandLeaveAMarker(t *testing.T) {
 }
 
 func TestReset_BeginsANewHistory(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	exec(t, conn, `SELECT outcrier.settle()`)
 	exec(t, conn, `INSERT INTO outbox (topic, type, dedup_key, deliver_at) VALUES ('a', 't', 'k', NULL), ('b', 't', 'l', now() + interval '1 hour')`)

@@ -16,6 +16,7 @@ import (
 
 // Hosts give rights on everything that will be made to roles of their own.
 func TestUp_DefaultPrivilegesOpenNothing(t *testing.T) {
+	t.Parallel()
 	for name, open := range map[string]string{
 		"of the owner":   `ALTER DEFAULT PRIVILEGES FOR ROLE %owner GRANT ALL ON %kind TO %anon, PUBLIC`,
 		"with an option": `ALTER DEFAULT PRIVILEGES FOR ROLE %owner GRANT ALL ON %kind TO %anon WITH GRANT OPTION`,
@@ -61,6 +62,7 @@ func TestUp_DefaultPrivilegesOpenNothing(t *testing.T) {
 
 // A role that may create in our schema could have the owner run its code.
 func TestUp_RefusesASchemaThatOthersMayCreateIn(t *testing.T) {
+	t.Parallel()
 	address, admin := empty(t)
 	name, _ := login(t, admin, address, "")
 	m := migrations.Migrations{URL: address}
@@ -95,6 +97,7 @@ func TestUp_RefusesASchemaThatOthersMayCreateIn(t *testing.T) {
 // A database that was born on 14 or earlier lets everybody create in public, where the
 // view is. The view's schema is only on the application's path.
 func TestUp_PublicMayBeOpenToAll(t *testing.T) {
+	t.Parallel()
 	address, admin := empty(t)
 	exec(t, admin, `GRANT CREATE ON SCHEMA public TO PUBLIC`)
 	up(t, migrations.Migrations{URL: address})
@@ -106,6 +109,7 @@ func TestUp_PublicMayBeOpenToAll(t *testing.T) {
 // view's trigger, where it would cost every append, and a procedure that commits, where
 // Postgres forbids it.
 func TestFunctions_HaveAPathOfTheirOwn(t *testing.T) {
+	t.Parallel()
 	_, conn := migrated(t)
 	open := ask[string](t, conn, `SELECT coalesce(string_agg(oid::regprocedure::text, ', '), '') FROM pg_proc
 		WHERE pronamespace = 'outcrier'::regnamespace AND NOT coalesce(array_to_string(proconfig, ',') ~ '(^|,)search_path="?pg_catalog, pg_temp"?(,|$)', false)
@@ -224,6 +228,7 @@ var call = regexp.MustCompile(`\b([a-z_][a-z0-9_]*)\s*\(`)
 // the caller's path; temporary tables and types have the names of Postgres's. None of
 // them is used, whatever is called by whichever role.
 func TestFunctions_CallNothingThatOthersPlanted(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	exec(t, g.admin, plantSQL)
 	var bodies string

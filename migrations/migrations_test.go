@@ -14,9 +14,15 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
+
+func TestMain(m *testing.M) {
+	testkit.SideBySide(8)
+	m.Run()
+}
 
 func connect(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
@@ -82,6 +88,7 @@ func up(t *testing.T, m migrations.Migrations) {
 // objects counts the objects of our schema.
 const objects = `SELECT count(*) FROM pg_depend WHERE refclassid = 'pg_namespace'::regclass AND refobjid = 'outcrier'::regnamespace`
 
+// It runs alone: transactions of other databases would move the position.
 func TestUp_TwiceChangesNothing(t *testing.T) {
 	address, conn := empty(t)
 	m := migrations.Migrations{URL: address}
@@ -112,6 +119,7 @@ func TestUp_TwiceChangesNothing(t *testing.T) {
 }
 
 func TestUp_ManyAtOnce(t *testing.T) {
+	t.Parallel()
 	address, conn := empty(t)
 	var group sync.WaitGroup
 	for range 8 {
@@ -130,6 +138,7 @@ func TestUp_ManyAtOnce(t *testing.T) {
 
 // One relation is where applications look, and so where their schema tools look.
 func TestUp_PutsOneViewIntoTheApplicationsSchema(t *testing.T) {
+	t.Parallel()
 	_, conn := migrated(t)
 	got := ask[string](t, conn, `SELECT string_agg(o.what, ', ' ORDER BY 1) FROM (
 		SELECT relkind::text || ' ' || relname AS what FROM pg_class WHERE relnamespace = 'public'::regnamespace
@@ -145,6 +154,7 @@ func TestUp_PutsOneViewIntoTheApplicationsSchema(t *testing.T) {
 
 // Every outbox has a schema and a view of its own; names that need quotes are as good.
 func TestUp_SchemaAndViewAreSettings(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	exec(t, conn, `CREATE SCHEMA "An App"`)
 	m := migrations.Migrations{URL: with(t, address, "search_path", `missing, "An App", public`), Schema: `it is "ours" ü`}
@@ -180,6 +190,7 @@ func TestUp_SchemaAndViewAreSettings(t *testing.T) {
 
 // A login with the name of our schema has it on its search_path, by "$user".
 func TestUp_ViewIsNeverInOurSchema(t *testing.T) {
+	t.Parallel()
 	address, conn := empty(t)
 	m := migrations.Migrations{URL: with(t, address, "search_path", "outcrier, public")}
 	up(t, m)
@@ -189,6 +200,7 @@ func TestUp_ViewIsNeverInOurSchema(t *testing.T) {
 
 // The owner may put the view where it likes: it is found by its trigger.
 func TestUp_FollowsTheViewWhereverItWasMoved(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	m := migrations.Migrations{URL: address}
 	exec(t, conn, `CREATE SCHEMA app; ALTER VIEW outbox SET SCHEMA app; ALTER VIEW app.outbox RENAME TO "Events"`)
@@ -207,6 +219,7 @@ func TestUp_FollowsTheViewWhereverItWasMoved(t *testing.T) {
 }
 
 func TestUp_LeavesAnApplicationsGooseAlone(t *testing.T) {
+	t.Parallel()
 	address, conn := empty(t)
 	config, err := pgx.ParseConfig(address)
 	if err != nil {
@@ -242,6 +255,7 @@ func TestUp_LeavesAnApplicationsGooseAlone(t *testing.T) {
 }
 
 func TestUp_PayloadLimitIsASetting(t *testing.T) {
+	t.Parallel()
 	address, conn := empty(t)
 	up(t, migrations.Migrations{URL: address, PayloadLimit: 100})
 	payload := func(size int) string { return `'"` + strings.Repeat("p", size-2) + `"'` }
@@ -260,6 +274,7 @@ func TestUp_PayloadLimitIsASetting(t *testing.T) {
 }
 
 func TestUp_SaysWhatIsMissing(t *testing.T) {
+	t.Parallel()
 	address, conn := empty(t)
 	fails := func(m migrations.Migrations, want ...string) {
 		t.Helper()
@@ -305,6 +320,7 @@ func TestUp_SaysWhatIsMissing(t *testing.T) {
 
 // A role may migrate that may do nothing but own a schema which somebody made for it.
 func TestUp_NeedsNothingButASchemaOfItsOwn(t *testing.T) {
+	t.Parallel()
 	address, admin := empty(t)
 	name, owner := login(t, admin, address, "")
 	m := migrations.Migrations{URL: owner, Outbox: "public.outbox"}
@@ -335,6 +351,7 @@ func TestUp_NeedsNothingButASchemaOfItsOwn(t *testing.T) {
 
 // Settings of the role or the database change nothing about the objects that are made.
 func TestUp_DependsOnNoSetting(t *testing.T) {
+	t.Parallel()
 	address, conn := empty(t)
 	for name, value := range map[string]string{
 		"client_encoding": "LATIN1", "standard_conforming_strings": "off", "DateStyle": "German, DMY", "IntervalStyle": "sql_standard", "TimeZone": "Pacific/Kiritimati",
@@ -356,6 +373,7 @@ func TestUp_DependsOnNoSetting(t *testing.T) {
 // A schema that a newer program has migrated is left alone: no rows of an older version
 // are restored.
 func TestUp_LeavesANewerSchemaAlone(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	exec(t, conn, `INSERT INTO outcrier.schema_migration (version_id, is_applied) VALUES (4711, true);
 		CREATE OR REPLACE FUNCTION outcrier.schema_version(OUT version bigint, OUT nodes_from bigint) LANGUAGE sql STABLE AS 'SELECT 4711::bigint, 10::bigint';

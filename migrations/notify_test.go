@@ -38,6 +38,7 @@ func heard(t *testing.T, g guarded, address string, statements ...string) bool {
 const insert = `INSERT INTO outbox (topic, type) VALUES ('a', 't')`
 
 func TestNotify_OnlyWhileItIsRequested(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	for name, statement := range map[string]string{
 		"INSERT": insert, "with a key": `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 't', 'k')`,
@@ -65,6 +66,7 @@ func TestNotify_OnlyWhileItIsRequested(t *testing.T) {
 
 // NOTIFY makes PREPARE TRANSACTION fail, so sessions that use it don't notify.
 func TestNotify_TwoPhaseCommitWorksBesideAnIdleNode(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	prepare := func(address string, before ...string) error {
 		conn := connect(t, address)
@@ -107,6 +109,7 @@ func TestNotify_TwoPhaseCommitWorksBesideAnIdleNode(t *testing.T) {
 // Any login of the cluster can fill the notification queue, and every COMMIT that
 // notifies fails then. 8 GB fill it; here a function of this database says that they do.
 func TestNotify_AFullQueueFailsNoAppend(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	for usage, notifies := range map[string]bool{"0.49": true, "0.51": false, "1": false} {
 		exec(t, g.admin, `CREATE OR REPLACE FUNCTION pg_catalog.pg_notification_queue_usage() RETURNS float8 LANGUAGE sql AS 'SELECT `+usage+`::float8'`)

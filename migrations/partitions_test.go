@@ -11,6 +11,7 @@ import (
 // Each partition costs every read, and locks: whatever the retention, and however it
 // changes, there are some forty at the most, and none overlaps another.
 func TestPartitions_AreNeverMany(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	const add = `DO $$ BEGIN WHILE outcrier.add_partition('RETENTION', now() + interval 'DAYS days') IS NOT NULL LOOP END LOOP; END $$`
 	const drop = `DO $$ BEGIN WHILE outcrier.drop_partition('RETENTION', now() + interval 'DAYS days') IS NOT NULL LOOP END LOOP; END $$`

@@ -62,6 +62,7 @@ const truncateAll = `DO $$ DECLARE names text; BEGIN
 // A test suite empties all tables between its tests. Nothing that the outbox needs is in
 // them.
 func TestRestore_AfterASuiteThatEmptiesAllTables(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	_, reference := migrated(t)
 	m := migrations.Migrations{URL: address}
@@ -86,6 +87,7 @@ func TestRestore_AfterASuiteThatEmptiesAllTables(t *testing.T) {
 
 // Each thing that Up restores, alone.
 func TestRestore_WhatIsMissing(t *testing.T) {
+	t.Parallel()
 	for what, gone := range map[string]string{
 		"all versions":         `DELETE FROM outcrier.schema_migration`,
 		"the version table":    `DROP TABLE outcrier.schema_migration`,
@@ -114,6 +116,7 @@ func TestRestore_WhatIsMissing(t *testing.T) {
 
 // Entries that somebody has made, or removed, are not Up's.
 func TestRestore_LeavesTheCatalogueOfOthersAlone(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	exec(t, conn, `DELETE FROM outcrier.event_type WHERE type <> 'data.synced'; TRUNCATE outcrier.schema_migration`)
 	up(t, migrations.Migrations{URL: address})
@@ -124,6 +127,7 @@ func TestRestore_LeavesTheCatalogueOfOthersAlone(t *testing.T) {
 
 // A migration that failed in the middle is not taken for a restore: it goes on.
 func TestUp_GoesOnAfterAFailure(t *testing.T) {
+	t.Parallel()
 	_, reference := migrated(t)
 	for from := int64(1); from < migrations.Newest(); from++ {
 		address, conn := empty(t)
@@ -141,6 +145,7 @@ func TestUp_GoesOnAfterAFailure(t *testing.T) {
 
 // A dump of everything, restored into another database of the same cluster.
 func TestRestore_OfADump(t *testing.T) {
+	t.Parallel()
 	for name, restore := range map[string]func(t *testing.T, from, to string){
 		"pg_dump | psql": func(t *testing.T, from, to string) {
 			mustRun(t, mustRun(t, "", "pg_dump", "-d", from), "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", to)
@@ -188,6 +193,7 @@ func TestRestore_OfADump(t *testing.T) {
 
 // A dump of the schema alone has no rows: it works as it is, and Up puts back the rest.
 func TestRestore_OfTheSchemaAlone(t *testing.T) {
+	t.Parallel()
 	from, source := migrated(t)
 	exec(t, source, `SELECT outcrier.append('a', 't'), outcrier.settle()`)
 	to, _ := empty(t)
@@ -211,6 +217,7 @@ func TestRestore_OfTheSchemaAlone(t *testing.T) {
 // A tool that dumps public alone (Rails' structure.sql) takes the view along, and not
 // the tables and functions that it needs.
 func TestRestore_OfPublicAloneFailsLoudlyAndUpMakesItWhole(t *testing.T) {
+	t.Parallel()
 	from, source := migrated(t)
 	to, conn := empty(t)
 	exec(t, conn, `DROP SCHEMA public`)
@@ -236,6 +243,7 @@ func TestRestore_OfPublicAloneFailsLoudlyAndUpMakesItWhole(t *testing.T) {
 
 // A database from a template is another one with the same rows.
 func TestRestore_OfATemplate(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	exec(t, conn, `SELECT outcrier.append('a', 't'), outcrier.settle()`)
 	name := conn.Config().Database

@@ -303,6 +303,7 @@ var attacks = []struct{ who, what, sql, code string }{
 // The minimum that the owner sets holds for a server, however its call is worded: it
 // can't remove today's evidence.
 func TestRoles_TheOwnersMinimumRetentionBindsTheServer(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	writer, server := connect(t, g.writer), connect(t, g.server)
 	exec(t, g.admin, `CREATE OR REPLACE FUNCTION outcrier.minimum_retention() RETURNS interval LANGUAGE sql STABLE PARALLEL SAFE RETURN interval '7 days'`)
@@ -344,6 +345,7 @@ func TestRoles_TheOwnersMinimumRetentionBindsTheServer(t *testing.T) {
 	}
 }
 
+// It runs alone: members of roles belong to the cluster.
 func TestRoles_Attacks(t *testing.T) {
 	g := guard(t)
 	conns := map[string]*pgx.Conn{
@@ -373,6 +375,7 @@ func TestRoles_Attacks(t *testing.T) {
 // Anyone may take any advisory lock; nothing that the database does for itself
 // may wait for one.
 func TestRoles_HeldAdvisoryLocksStopNothing(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	hostile, server := connect(t, g.stranger), connect(t, g.server)
 	exec(t, hostile, `SELECT pg_advisory_lock(oid::int, 0), pg_advisory_lock(oid::bigint) FROM pg_class WHERE relname IN ('removal', 'scheduled', 'history_id', 'event', 'maintenance')`)
@@ -396,6 +399,7 @@ func past(t *testing.T, owner *pgx.Conn) {
 }
 
 func TestRoles_WriterAppends(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	writer := connect(t, g.writer)
 	exec(t, writer, `INSERT INTO outbox (topic, type) VALUES ('plain', 't')`)
@@ -445,6 +449,7 @@ func TestRoles_WriterAppends(t *testing.T) {
 }
 
 func TestRoles_ReaderReadsTheHistory(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	exec(t, connect(t, g.writer), `INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
 	exec(t, connect(t, g.server), `SELECT outcrier.settle()`)
@@ -462,6 +467,7 @@ func TestRoles_ReaderReadsTheHistory(t *testing.T) {
 
 // People on call read what goes on, and change nothing.
 func TestRoles_OperatorLooks(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	operator := connect(t, g.operator)
 	for _, what := range []string{"history", "receipts", "people", "topics", "lag", "stream", "node", "scheduled", "removal", "erasure"} {
@@ -471,6 +477,7 @@ func TestRoles_OperatorLooks(t *testing.T) {
 
 // All that outcrier serve does with its database, as one that owns none of it.
 func TestRoles_ServerServes(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	owner, writer := connect(t, g.owner), connect(t, g.writer)
 	past(t, owner)
@@ -608,6 +615,7 @@ func within[T any](t *testing.T, values <-chan T) (value T) {
 }
 
 func TestRoles_SeveralOutboxesShareThem(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	name, owner := login(t, g.admin, g.address, "CREATEROLE")
 	exec(t, g.admin, `CREATE SCHEMA "Another One" AUTHORIZATION `+name+`; CREATE SCHEMA app AUTHORIZATION `+name)
@@ -628,6 +636,7 @@ func TestRoles_SeveralOutboxesShareThem(t *testing.T) {
 	exec(t, writer, `INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
 }
 
+// It runs alone: it drops roles, which belong to the cluster.
 func TestRoles_SayWhatIsMissing(t *testing.T) {
 	address, admin := empty(t)
 	name, owner := login(t, admin, address, "")
@@ -663,6 +672,7 @@ func TestRoles_SayWhatIsMissing(t *testing.T) {
 
 // What --print gives is what Roles does, for psql.
 func TestRolesSQL_IsForSomebodyElse(t *testing.T) {
+	t.Parallel()
 	address, admin := migrated(t)
 	exec(t, admin, `CREATE SCHEMA app; ALTER VIEW outbox SET SCHEMA app`)
 	m := migrations.Migrations{URL: address}
@@ -680,6 +690,7 @@ func TestRolesSQL_IsForSomebodyElse(t *testing.T) {
 
 // The rights of roles outlive what Up restores.
 func TestUp_RenewsRoles(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	m := migrations.Migrations{URL: address}
 	if ask[bool](t, conn, `SELECT has_schema_privilege(coalesce((SELECT oid FROM pg_roles WHERE rolname = 'outcrier_writer'), 0), 'outcrier', 'USAGE')`) {
@@ -696,6 +707,7 @@ func TestUp_RenewsRoles(t *testing.T) {
 }
 
 func TestRoles_ManyAtOnce(t *testing.T) {
+	t.Parallel()
 	address, _ := migrated(t)
 	m := migrations.Migrations{URL: address}
 	var group sync.WaitGroup
@@ -710,6 +722,7 @@ func TestRoles_ManyAtOnce(t *testing.T) {
 }
 
 func TestRoles_WarnOfRightsBesideThem(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	name, _ := login(t, g.admin, g.address, "")
 	exec(t, connect(t, g.owner), `GRANT DELETE ON outcrier.event TO `+name)
@@ -724,6 +737,7 @@ func TestRoles_WarnOfRightsBesideThem(t *testing.T) {
 
 // Who may erase may do nothing else, and can't take back that it did.
 func TestRoles_EraserErasesAndNoMore(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	exec(t, connect(t, g.writer), `INSERT INTO outbox (topic, type) VALUES ('a', 't'), ('a', 't'), ('user/1', 't')`)
 	_, as := login(t, g.admin, g.address, "IN ROLE outcrier_eraser")

@@ -39,6 +39,7 @@ func script(t *testing.T, m migrations.Migrations, from int64) string {
 
 // What a DBA runs with psql, as a role of the DBA's choice, makes what Up makes.
 func TestSQL_MakesWhatUpMakes(t *testing.T) {
+	t.Parallel()
 	address, admin := empty(t)
 	name, owner := login(t, admin, address, "")
 	exec(t, admin, `GRANT CREATE ON DATABASE `+admin.Config().Database+` TO `+name+`; GRANT CREATE ON SCHEMA public TO `+name)
@@ -89,6 +90,7 @@ func firstDifference(a, b string) string {
 // It is plain: tools that send it as one query, each statement by itself, or with settings
 // of their own, have the same.
 func TestSQL_RunsByAnyTool(t *testing.T) {
+	t.Parallel()
 	_, reference := migrated(t)
 	text := script(t, migrations.Migrations{}, 0)
 	for _, line := range strings.Split(text, "\n") {
@@ -126,6 +128,7 @@ func TestSQL_RunsByAnyTool(t *testing.T) {
 }
 
 func TestSQL_RefusesADatabaseThatItIsNotFor(t *testing.T) {
+	t.Parallel()
 	address, conn := migrated(t)
 	made := ask[int](t, conn, objects)
 	if out, err := run(t, script(t, migrations.Migrations{}, 0), "psql", "-X", "-q", "-1", "-v", "ON_ERROR_STOP=1", "-d", address); err == nil || !strings.Contains(out, "already exists") {
@@ -153,6 +156,7 @@ func TestSQL_RefusesADatabaseThatItIsNotFor(t *testing.T) {
 
 // The steps one after the other are the whole.
 func TestSQL_FromAVersionOn(t *testing.T) {
+	t.Parallel()
 	_, reference := migrated(t)
 	address, conn := empty(t)
 	whole := script(t, migrations.Migrations{}, 0)

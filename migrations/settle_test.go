@@ -13,6 +13,7 @@ func itoa(n int64) string { return strconv.FormatInt(n, 10) }
 // Rows that come into the table by another way than the view are history, and are never
 // streamed as new, whatever xid they have and whatever the session has set.
 func TestEvent_AForeignRowIsSettled(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('own', 't')`)
 	for i, insert := range []string{
@@ -48,6 +49,7 @@ func TestEvent_AForeignRowIsSettled(t *testing.T) {
 // A restored database is settled in pieces that commit, so that no statement runs for
 // long, and its sequences move past its rows.
 func TestSettle_InPieces(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	before := ask[int64](t, conn, `SELECT outcrier.settle()`)
 	exec(t, conn, `INSERT INTO outbox (topic, type) SELECT 'a', 't' FROM generate_series(1, 2500)`)

@@ -42,6 +42,7 @@ func list[T any](t *testing.T, conn *pgx.Conn, sql string, args ...any) []T {
 // Each statement is what some driver, ORM or trigger sends. All are appends of one
 // event on topic "a" and return its id.
 func TestView_TakesWhatWritersSend(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	admin, writer := g.admin, connect(t, g.writer)
 	exec(t, admin, `CREATE TABLE public.item (id int, doc jsonb)`)
@@ -120,6 +121,7 @@ func TestView_TakesWhatWritersSend(t *testing.T) {
 }
 
 func TestView_RefusesAndNamesTheColumn(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	long := strings.Repeat("l", 256)
 	deep := func(n int) string { return strings.Repeat(`[{"a":`, n/2) + "1" + strings.Repeat(`}]`, n/2) }
@@ -192,6 +194,7 @@ func TestView_RefusesAndNamesTheColumn(t *testing.T) {
 }
 
 func TestView_ShowsTheTransactionItsOwnRowsAlone(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	writer, admin := connect(t, g.writer), g.admin
 	exec(t, admin, `INSERT INTO outbox (topic, type, payload) SELECT 'secret', 't', '{"of": "others"}' FROM generate_series(1, 100)`)
@@ -229,6 +232,7 @@ func TestView_ShowsTheTransactionItsOwnRowsAlone(t *testing.T) {
 }
 
 func TestView_DoesNotChange(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	exec(t, conn, `INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
 	for _, statement := range []string{`UPDATE outbox SET topic = 'b'`, `UPDATE outbox SET topic = 'b' WHERE id = 1`, `DELETE FROM outbox`, `DELETE FROM outbox WHERE id = 999`} {
@@ -242,6 +246,7 @@ func TestView_DoesNotChange(t *testing.T) {
 
 // Without a trigger nothing would be stored, and Postgres would answer INSERT 0 1.
 func TestView_RefusesWhereNoTriggerRuns(t *testing.T) {
+	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
 	exec(t, conn, `SET session_replication_role = replica`)
 	for _, statement := range []string{
@@ -257,6 +262,7 @@ func TestView_RefusesWhereNoTriggerRuns(t *testing.T) {
 
 // What the session has set reaches the view's trigger, which has no SET clause.
 func TestView_CallerSettingsChangeNothing(t *testing.T) {
+	t.Parallel()
 	g := guard(t)
 	exec(t, g.admin, `CREATE SCHEMA trap`)
 	exec(t, g.admin, `GRANT ALL ON SCHEMA trap TO PUBLIC`)
