@@ -3,7 +3,6 @@ package tail
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -14,7 +13,6 @@ import (
 	"github.com/outcrier/outcrier/internal/outage"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/database"
-	"github.com/outcrier/outcrier/outbox/internal/table"
 )
 
 // listener is a tail's side of the adaptive wake-up: writers notify only when a tail
@@ -62,15 +60,8 @@ type listener struct {
 	counts  WakeUpCounts
 }
 
-const (
-	// A test whose notification has not arrived by then shows that LISTEN does not work.
-	testWait = 2 * time.Second
-	// How often LISTEN is tested, and again while it does not work.
-	testEvery = time.Minute
-	testAgain = 5 * time.Second
-	// The shortest time between two checks whether writers wait.
-	lookEvery = 100 * time.Millisecond
-)
+// lookEvery is the shortest time between two checks whether writers wait.
+const lookEvery = 100 * time.Millisecond
 
 // listen is called before the first read of a connection: so each commit is either in that
 // read or causes a notification.
@@ -83,152 +74,6 @@ func listen(ctx context.Context, conn *pgx.Conn, schema outbox.Schema, limit tim
 	}
 	return l, nil
 }
-
-// selfTest sends a notification over a connection of its own when a test is due, and
-// records a test that failed.
-func (l *listener) selfTest(ctx context.Context, url string) {
-	every := testEvery
-	if !l.works {
-		every = testAgain
-	}
-	if l.testing != nil {
-		select {
-		case err := <-l.testing:
-			l.testing = nil
-			if err != nil || l.test != "" || l.works {
-				l.testedAt = time.Now()
-			}
-			switch {
-			case errors.Is(err, errQueueFull):
-				l.queueFull(ctx)
-			case err != nil && l.test != "":
-				l.test = ""
-				if l.failing.Fails(database.Cause(err)) {
-					l.log.WarnContext(ctx, "LISTEN can't be tested", "err", database.OneLine(err), "retry_in", every)
-				}
-			case err == nil && (l.test != "" || l.works): // otherwise the queue was found full since
-				message := "listen is tested again"
-				if l.full {
-					message = "the notification queue of Postgres has room again: writers notify"
-				}
-				l.full = false
-				if failures, lasted := l.failing.Ends(); failures > 0 {
-					l.log.InfoContext(ctx, message, "after", lasted, "failures", failures)
-				}
-			}
-		default:
-		}
-		return
-	}
-	switch {
-	case l.test != "" && time.Since(l.testedAt) > testWait:
-		l.test, l.works, l.unheard = "", false, true
-		if !l.warned {
-			l.warned = true
-			l.log.WarnContext(ctx, "LISTEN is not heard: a transaction pooler or a replica is in between; polling until the tail has a direct connection")
-		}
-	case l.test == "" && (l.testedAt.IsZero() || time.Since(l.testedAt) >= every):
-		l.test = "test " + strconv.FormatInt(time.Now().UnixNano(), 36)
-		ctx, stop := database.Within(ctx, l.limit)
-		result, test := make(chan error, 1), l.test
-		l.testing, l.stop = result, stop
-		go func() {
-			defer stop()
-			result <- notify(ctx, url, l.channel, test)
-		}()
-	}
-}
-
-// errQueueFull is the result of a test while writers don't notify, as the SQL function notify
-// has it: a test that is heard would say that they do.
-var errQueueFull = errors.New("the notification queue is more than half full")
-
-// queueFullSQL is the writers' limit.
-const queueFullSQL = `SELECT pg_notification_queue_usage() >= 0.5`
-
-func notify(ctx context.Context, url, channel, payload string) error {
-	conn, err := outbox.Connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	err = database.InSession(ctx, conn, outbox.DefaultSchema, func(q database.DB) error {
-		var full bool
-		if err := q.QueryRow(ctx, queueFullSQL).Scan(&full); err != nil {
-			return err
-		}
-		if full {
-			return errQueueFull
-		}
-		_, err := q.Exec(ctx, `SELECT pg_notify($1, $2)`, channel, payload)
-		return err
-	})
-	return errors.Join(err, conn.Close(ctx))
-}
-
-// queueFull has the tail poll until a test finds that writers notify again.
-func (l *listener) queueFull(ctx context.Context) {
-	l.test, l.works, l.full = "", false, true
-	if l.failing.Fails("queue full") {
-		l.log.WarnContext(ctx, "writers don't notify: the notification queue of Postgres is more than half full, since a session that listens stays in a transaction; polling until it has room")
-	}
-}
-
-// unnotified looks why no notification came for a commit: the queue may be too full. The
-// other reasons are the writer's own, and no reason to poll.
-func (l *listener) unnotified(ctx context.Context) error {
-	var full bool
-	within, cancel := database.Within(ctx, l.limit)
-	defer cancel()
-	err := database.InSession(within, l.conn, l.schema, func(q database.DB) error { return q.QueryRow(within, queueFullSQL).Scan(&full) })
-	if err != nil {
-		return err
-	}
-	if full {
-		l.testedAt = time.Now()
-		l.queueFull(ctx)
-	}
-	return nil
-}
-
-// close ends a test that is being sent.
-func (l *listener) close(ctx context.Context) {
-	if l.testing == nil {
-		return
-	}
-	l.stop()
-	if err := <-l.testing; err != nil {
-		l.log.DebugContext(ctx, "test of listen cut short", "err", err)
-	}
-}
-
-// request is a request to be woken. It is drawn by a read, in one statement: the statement's
-// snapshot comes first, then the request can be seen, and then the next xid is read. Every
-// writer that looked before the request could be seen had its xid by then, below next. So if
-// nothing below next is in progress in the snapshot, the read has all events of those
-// writers, and the tail may sleep: all others see the request and notify. If not, later
-// reads wait until it is so.
-type request struct {
-	number int64
-	next   uint64 // 0 while it is not known
-}
-
-// seen takes what a read has drawn and seen.
-func (r *request) seen(about aboutRow, s table.Snapshot) {
-	if about.drawn != 0 {
-		r.number = about.drawn
-	}
-	if r.next == 0 && about.aged {
-		r.next = nextXID(about.age, s.Max)
-	}
-}
-
-// nextXID returns the xid that has this age (of xid 3, to 32 bits), the first from max on.
-func nextXID(age int64, max uint64) uint64 {
-	return max + uint64(uint32(age)+3-uint32(max))
-}
-
-// clear reports whether the tail may sleep after a read of the snapshot.
-func (r *request) clear(s table.Snapshot) bool { return r.next != 0 && s.Min >= r.next }
 
 // learn sets known to a request that was drawn. Notifications received by now may have been
 // sent before that, so they are compared with the request known then. It reports whether
@@ -277,12 +122,7 @@ func (l *listener) rest(ctx context.Context, d time.Duration) error {
 			return fmt.Errorf("wait for the test of listen: %w", err)
 		}
 	}
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return wait(ctx, d)
 }
 
 // hear waits for a notification while the connection is idle, d at most.
