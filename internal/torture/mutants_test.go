@@ -39,7 +39,7 @@ var mutants = []mutant{
 	}},
 	{"the snapshot's xmax as M", []edit{
 		{"outbox/internal/table/snapshot.go", "position.NewSet(to.Anchor.XID, s.InProgress)", "position.NewSet(max(to.Anchor.XID, s.Max-1), s.InProgress)"},
-		{"outbox/position/position.go", "	if p.Anchor.XID != top {\n", "	if p.Anchor.XID > top {\n"},
+		{"outbox/position/pack.go", "	if p.Anchor.XID != top {\n", "	if p.Anchor.XID > top {\n"},
 	}},
 	{"a lower bound on id", []edit{
 		{"outbox/tail/read.go", "xid < high OFFSET 0", "xid < high AND id > $3 OFFSET 0"},

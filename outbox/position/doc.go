@@ -7,6 +7,10 @@
 // [Anchor] in it. [Keys] seal a position, so that it tells a client nothing and can't be
 // made up, and open it when it comes back.
 //
+// The files, in the order of writing one: set.go and position.go are the sets, pack.go turns a
+// position into bytes and back, keys.go has the keys that the database holds, and seal.go seals
+// and opens. gap.go says why a position can't be resumed.
+//
 // # Invariants
 //
 //   - A reader has received an event if and only if its transaction is in the reader's
