@@ -47,7 +47,7 @@ const erasePatience = 10 * time.Second
 // record has the login and who it was for.
 func (a *Admin) Erase(ctx context.Context, e Erasing, by string) (events int64, err error) {
 	if err := e.check(); err != nil {
-		return 0, fmt.Errorf("%w: %w", ErrSearch, err)
+		return 0, invalid(err)
 	}
 	const bySQL = `SELECT set_config('outcrier.admin', $1, true), set_config('statement_timeout', $2, true)`
 	err = a.change(ctx, func(tx database.DB) error {

@@ -2,7 +2,6 @@ package admin
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
@@ -44,7 +43,7 @@ const PlannedPage = 100
 func (a *Admin) Planned(ctx context.Context, s PlannedSearch) ([]Planned, error) {
 	page, err := (&Search{Topic: s.Topic, Type: s.Type, Limit: 1}).check()
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSearch, err)
+		return nil, invalid(err)
 	}
 	q := new(statement)
 	q.add(`

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/outcrier/outcrier/outbox/internal/database"
@@ -54,7 +53,7 @@ const isRead = `request ~ '^(GET|HEAD) ' AND request !~ '/export$'`
 // Requests reads what admins asked and did, the newest first.
 func (a *Admin) Requests(ctx context.Context, s RequestSearch) (list []Requested, err error) {
 	if err := errors.Join(plainText("subject", s.Subject, 1000), plainText("about", s.About, 1000)); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrSearch, err)
+		return nil, invalid(err)
 	}
 	q := new(statement)
 	q.add(`
@@ -64,11 +63,7 @@ SELECT n, requested_at, node, subject, client_address, request, question, CASE
 	WHEN (outcome ->> 'status')::int >= 500 AND ` + isRead + ` THEN 'failed'
 	ELSE 'perhaps' END, (outcome ->> 'status')::int, outcome ->> 'why', outcome -> 'done'
 FROM outcrier.admin_request WHERE true`)
-	if prefix, ok := strings.CutSuffix(s.Subject, "*"); ok {
-		q.add(" AND subject >= ? AND starts_with(subject, ?)", prefix, prefix)
-	} else if s.Subject != "" {
-		q.add(" AND subject = ?", s.Subject)
-	}
+	q.subject(s.Subject)
 	if s.About != "" {
 		q.add(" AND outcrier.about(question, outcome) @> ARRAY[?::text]", s.About)
 	}

@@ -72,6 +72,10 @@ type Found struct {
 // ErrSearch is wrapped by every error about an invalid search.
 var ErrSearch = errors.New("search")
 
+var errCursor = errors.New("invalid cursor: give next as the page before had it")
+
+func invalid(err error) error { return fmt.Errorf("%w: %w", ErrSearch, err) }
+
 // A search looks at the history in windows of ids, from the newest back, so that every
 // statement is short: the windows grow while they are quick, shrink when one is not, and
 // the page ends when its time is over.
@@ -103,7 +107,7 @@ const (
 func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
 	page, err := s.check()
 	if err != nil {
-		return Found{}, fmt.Errorf("%w: %w", ErrSearch, err)
+		return Found{}, invalid(err)
 	}
 	page.time, page.schema = a.searchTime, a.Schema
 	err = a.read(ctx, func(tx database.DB) error {
@@ -121,7 +125,7 @@ func (a *Admin) Search(ctx context.Context, s Search) (found Found, err error) {
 var cursorText = regexp.MustCompile(`^([0-9]{1,18})-([0-9]{1,18})-([0-9]{1,18})\.([0-9]{1,19}:[0-9]{1,19}:[0-9,]*)$`)
 
 // check returns the page that the search asks for, or why the search is not valid.
-func (s *Search) check() (*searched, error) {
+func (s *Search) check() (*searchPage, error) {
 	if s.Topic != "" {
 		if _, err := outbox.ParsePattern(string(s.Topic)); err != nil {
 			return nil, err
@@ -141,17 +145,17 @@ func (s *Search) check() (*searched, error) {
 	case !inYears(s.From) || !inYears(s.Until):
 		return nil, errors.New("from and until must be within the years 1 to 9999")
 	case s.Cursor == "":
-		return &searched{Search: *s}, nil
+		return &searchPage{Search: *s}, nil
 	}
 	parts := cursorText.FindStringSubmatch(s.Cursor)
 	if parts == nil || len(s.Cursor) > cursorBytes {
-		return nil, errors.New("invalid cursor: give next as the page before had it")
+		return nil, errCursor
 	}
 	var ids [3]int64
 	for i := range ids {
 		ids[i], _ = strconv.ParseInt(parts[i+1], 10, 64) // 18 digits
 	}
-	return &searched{Search: *s, before: ids[0], floor: ids[1], bound: ids[2], snapshot: parts[4]}, nil
+	return &searchPage{Search: *s, before: ids[0], floor: ids[1], bound: ids[2], snapshot: parts[4]}, nil
 }
 
 func inYears(t time.Time) bool { return t.IsZero() || t.Year() >= 1 && t.Year() <= 9999 }
@@ -160,7 +164,7 @@ func inYears(t time.Time) bool { return t.IsZero() || t.Year() >= 1 && t.Year() 
 func malformed(err error) error {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code == "22P02" {
-		return fmt.Errorf("%w: invalid cursor: give next as the page before had it", ErrSearch)
+		return invalid(errCursor)
 	}
 	return err
 }

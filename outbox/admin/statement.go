@@ -32,6 +32,16 @@ func (s *statement) add(sql string, values ...any) {
 	}
 }
 
+// subject adds the condition that a subject is this one or, with a final "*", begins with the
+// text before that; none for "".
+func (s *statement) subject(subject string) {
+	if prefix, ok := strings.CutSuffix(subject, "*"); ok {
+		s.add(" AND subject >= ? AND starts_with(subject, ?)", prefix, prefix)
+	} else if subject != "" {
+		s.add(" AND subject = ?", subject)
+	}
+}
+
 var parameter = regexp.MustCompile(`\$[0-9]+`)
 
 // copied returns the statement for psql, on a schema. Its text is ours, so a $ in it is a

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/outcrier/outcrier/outbox/internal/database"
@@ -81,50 +80,14 @@ var streamCursor = regexp.MustCompile(`^(-?[0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1
 // Streams reads a page. Streams that open between two pages are on none of the later pages,
 // and no stream is on two.
 func (a *Admin) Streams(ctx context.Context, s StreamSearch) (found StreamsFound, err error) {
-	if err := errors.Join(plainText("subject", s.Subject, 1000), plainText("node", s.Node, 1000), plainText("reason", s.Reason, 1000)); err != nil {
-		return found, fmt.Errorf("%w: %w", ErrSearch, err)
+	where := s.where()
+	page, err := s.page(where)
+	if err != nil {
+		return found, invalid(err)
 	}
-	column, open := "opened_at", "closed_at IS NULL"
-	if s.Ended {
-		column, open = "closed_at", "closed_at IS NOT NULL"
-	}
-	where := new(statement)
-	where.add(" FROM outcrier.stream AS s WHERE " + open)
-	if prefix, ok := strings.CutSuffix(s.Subject, "*"); ok {
-		where.add(" AND subject >= ? AND starts_with(subject, ?)", prefix, prefix)
-	} else if s.Subject != "" {
-		where.add(" AND subject = ?", s.Subject)
-	}
-	if s.Node != "" {
-		where.add(" AND node = ?", s.Node)
-	}
-	if s.Reason != "" {
-		where.add(" AND end_reason = ?", s.Reason)
-	}
-	if s.Slow {
-		where.add(" AND " + slowFor + " IS NOT NULL")
-	}
-	q := &statement{args: slices.Clone(where.args)}
-	q.sql.WriteString(`SELECT run, stream, node, subject, client_address, topics, types, since, opened_at, position, position_at, events, last_event,
-	closed_at, end_reason, end_requested_at, end_requested_by, ` + slowFor + where.sql.String())
-	if s.Cursor != "" {
-		parts := streamCursor.FindStringSubmatch(s.Cursor)
-		if parts == nil {
-			return found, fmt.Errorf("%w: invalid cursor: give next as the page before had it", ErrSearch)
-		}
-		var numbers [3]int64
-		for i := range numbers {
-			numbers[i], _ = strconv.ParseInt(parts[i+1], 10, 64) // 18 digits
-		}
-		q.add(" AND ("+column+", run, stream) < (?, ?, ?)", time.UnixMicro(numbers[0]), numbers[1], numbers[2])
-	}
-	if s.BySent {
-		column = "events DESC, " + column
-	}
-	q.add(" ORDER BY "+column+" DESC, run DESC, stream DESC LIMIT ?", StreamPage+1)
 	where.add(" LIMIT ?", streamTotal)
 	err = a.read(ctx, func(tx database.DB) error {
-		if found.Streams, err = rowsOf[StreamRow](ctx, tx, q.sql.String(), q.args...); err != nil {
+		if found.Streams, err = rowsOf[StreamRow](ctx, tx, page.sql.String(), page.args...); err != nil {
 			return err
 		}
 		return tx.QueryRow(ctx, "SELECT count(*) FROM (SELECT"+where.sql.String()+") AS s", where.args...).Scan(&found.Total)
@@ -141,6 +104,58 @@ func (a *Admin) Streams(ctx context.Context, s StreamSearch) (found StreamsFound
 		}
 	}
 	return found, err
+}
+
+// where returns the rest of a SELECT, from FROM on, of the streams that match on all pages.
+func (s *StreamSearch) where() *statement {
+	where := new(statement)
+	where.add(" FROM outcrier.stream AS s WHERE closed_at IS ")
+	if s.Ended {
+		where.add("NOT ")
+	}
+	where.add("NULL")
+	where.subject(s.Subject)
+	if s.Node != "" {
+		where.add(" AND node = ?", s.Node)
+	}
+	if s.Reason != "" {
+		where.add(" AND end_reason = ?", s.Reason)
+	}
+	if s.Slow {
+		where.add(" AND " + slowFor + " IS NOT NULL")
+	}
+	return where
+}
+
+// page returns the query for one page and the first stream of the next, or why the search is
+// not valid.
+func (s *StreamSearch) page(where *statement) (*statement, error) {
+	if err := errors.Join(plainText("subject", s.Subject, 1000), plainText("node", s.Node, 1000), plainText("reason", s.Reason, 1000)); err != nil {
+		return nil, err
+	}
+	order := "opened_at"
+	if s.Ended {
+		order = "closed_at"
+	}
+	q := &statement{args: slices.Clone(where.args)}
+	q.sql.WriteString(`SELECT run, stream, node, subject, client_address, topics, types, since, opened_at, position, position_at, events, last_event,
+	closed_at, end_reason, end_requested_at, end_requested_by, ` + slowFor + where.sql.String())
+	if s.Cursor != "" {
+		parts := streamCursor.FindStringSubmatch(s.Cursor)
+		if parts == nil {
+			return nil, errCursor
+		}
+		var numbers [3]int64
+		for i := range numbers {
+			numbers[i], _ = strconv.ParseInt(parts[i+1], 10, 64) // 18 digits
+		}
+		q.add(" AND ("+order+", run, stream) < (?, ?, ?)", time.UnixMicro(numbers[0]), numbers[1], numbers[2])
+	}
+	if s.BySent {
+		order = "events DESC, " + order
+	}
+	q.add(" ORDER BY "+order+" DESC, run DESC, stream DESC LIMIT ?", StreamPage+1)
+	return q, nil
 }
 
 // EndStream requests the end of a stream of the node that serves it, which ends it within a

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -71,7 +70,7 @@ func (a *Admin) trend(ctx context.Context, s TrendSearch, sample float64) (trend
 		err = errors.New("by must be type or topic")
 	}
 	if err != nil {
-		return trend, fmt.Errorf("%w: %w", ErrSearch, err)
+		return trend, invalid(err)
 	}
 	err = a.read(ctx, func(tx database.DB) error {
 		var oldest *time.Time
@@ -104,74 +103,86 @@ SELECT clock_timestamp(), (SELECT created_at FROM outcrier.event WHERE topic <> 
 	return trend, err
 }
 
-// count fills the series.
-func (t *Trend) count(ctx context.Context, tx database.DB, by string, page *searched, percent float64, buckets int) error {
-	type counted struct {
-		Bucket int
-		Name   string
-		Events float64
-	}
-	ask := func(exact bool) ([]counted, error) {
-		q := new(statement)
-		q.add(`SELECT floor(extract(epoch FROM created_at - ?) / ?)::int, `+by+`, count(*)::float8 FROM (SELECT created_at, type, topic FROM outcrier.event`, t.From, t.Bucket)
-		if !exact {
-			q.add(` TABLESAMPLE SYSTEM (?) REPEATABLE (1)`, percent)
-		}
-		q.add(` WHERE topic <> '' AND created_at >= ?`, t.From)
-		page.where(q, ` AND `)
-		if exact {
-			q.add(` LIMIT ?`, trendExact+1)
-		}
-		q.add(`) AS e GROUP BY 1, 2`)
-		return rowsOf[counted](ctx, tx, q.sql.String(), q.args...)
-	}
+// count fills the series. Of one topic, which an index has, it counts the events one by one if
+// they are few.
+func (t *Trend) count(ctx context.Context, tx database.DB, by string, page *searchPage, percent float64, buckets int) error {
 	t.Exact = percent == 100
-	rows, err := []counted(nil), error(nil)
-	if t.Exact || !page.Topic.Exact() || page.Topic == "" {
-		rows, err = ask(false)
-	} else if rows, err = ask(true); err == nil { // an index has the topic
+	if !t.Exact && page.Topic != "" && page.Topic.Exact() {
+		rows, err := t.read(ctx, tx, by, page, 0)
+		if err != nil {
+			return err
+		}
 		events := 0.0
 		for _, row := range rows {
 			events += row.Events
 		}
-		if t.Exact = events <= trendExact; !t.Exact {
-			rows, err = ask(false)
+		if t.Exact = events <= trendExact; t.Exact {
+			t.Series = seriesOf(rows, 1, buckets)
+			return nil
 		}
 	}
+	rows, err := t.read(ctx, tx, by, page, percent)
 	if err != nil {
 		return err
 	}
-	scale := 1.0
-	if !t.Exact {
-		scale = 100 / percent
+	t.Series = seriesOf(rows, 100/percent, buckets)
+	return nil
+}
+
+// counted is how many events of a name there are in a bucket.
+type counted struct {
+	Bucket int
+	Name   string
+	Events float64
+}
+
+// read counts the events on so many percent of the table's pages, or, for 0, one by one, and no
+// more than trendExact and one.
+func (t *Trend) read(ctx context.Context, tx database.DB, by string, page *searchPage, percent float64) ([]counted, error) {
+	q := new(statement)
+	q.add(`SELECT floor(extract(epoch FROM created_at - ?) / ?)::int, `+by+`, count(*)::float8 FROM (SELECT created_at, type, topic FROM outcrier.event`, t.From, t.Bucket)
+	if percent > 0 {
+		q.add(` TABLESAMPLE SYSTEM (?) REPEATABLE (1)`, percent)
 	}
-	series := map[string]*TrendSeries{}
+	q.add(` WHERE topic <> '' AND created_at >= ?`, t.From)
+	page.where(q, ` AND `)
+	if percent == 0 {
+		q.add(` LIMIT ?`, trendExact+1)
+	}
+	q.add(`) AS e GROUP BY 1, 2`)
+	return rowsOf[counted](ctx, tx, q.sql.String(), q.args...)
+}
+
+// seriesOf returns the series of counts, each times scale: those with the most events, and one
+// of all others.
+func seriesOf(rows []counted, scale float64, buckets int) []TrendSeries {
+	byName := map[string]*TrendSeries{}
 	for _, row := range rows {
-		one := series[row.Name]
+		one := byName[row.Name]
 		if one == nil {
 			one = &TrendSeries{Name: row.Name, Counts: make([]float64, buckets)}
-			series[row.Name] = one
+			byName[row.Name] = one
 		}
 		i := max(0, min(row.Bucket, buckets-1)) // a clock may be ahead
 		one.Counts[i] += math.Round(row.Events * scale)
 		one.Events += math.Round(row.Events * scale)
 	}
-	t.Series = make([]TrendSeries, 0, len(series))
-	for _, one := range series {
-		t.Series = append(t.Series, *one)
+	series := make([]TrendSeries, 0, len(byName))
+	for _, one := range byName {
+		series = append(series, *one)
 	}
-	slices.SortFunc(t.Series, func(a, b TrendSeries) int {
+	slices.SortFunc(series, func(a, b TrendSeries) int {
 		return cmp.Or(cmp.Compare(b.Events, a.Events), cmp.Compare(a.Name, b.Name))
 	})
-	if len(t.Series) > trendSeries+1 {
-		others := TrendSeries{Counts: make([]float64, buckets)}
-		for _, one := range t.Series[trendSeries:] {
-			others.Events += one.Events
-			for i, n := range one.Counts {
-				others.Counts[i] += n
-			}
-		}
-		t.Series = append(t.Series[:trendSeries:trendSeries], others)
+	if len(series) <= trendSeries+1 {
+		return series
 	}
-	return nil
+	others := TrendSeries{Counts: make([]float64, buckets)}
+	for _, one := range series[trendSeries:] {
+		others.Events += one.Events
+		for i, n := range one.Counts {
+			others.Counts[i] += n
+		}
+	}
+	return append(series[:trendSeries:trendSeries], others)
 }

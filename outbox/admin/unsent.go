@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strconv"
 	"time"
 
@@ -19,7 +18,7 @@ func (a *Admin) Unsent(ctx context.Context, s Search) (found Found, err error) {
 	var before int64
 	if s.Cursor != "" {
 		if before, err = strconv.ParseInt(s.Cursor, 10, 64); err != nil || before < 1 {
-			return found, fmt.Errorf("%w: invalid cursor: give next as the page before had it", ErrSearch)
+			return found, invalid(errCursor)
 		}
 		s.Cursor = ""
 	}
@@ -28,7 +27,7 @@ func (a *Admin) Unsent(ctx context.Context, s Search) (found Found, err error) {
 		err = errors.New("text can't be looked for among events that were sent to nobody")
 	}
 	if err != nil {
-		return found, fmt.Errorf("%w: %w", ErrSearch, err)
+		return found, invalid(err)
 	}
 	err = a.read(ctx, func(tx database.DB) error {
 		if err := page.begin(ctx, tx); err != nil {
@@ -53,7 +52,7 @@ ORDER BY h.id DESC
 LIMIT 50;`
 
 // unsent reads a page from bound down to floor, for about as long as a search may take.
-func (p *searched) unsent(ctx context.Context, tx database.DB, patience time.Duration) (found Found, err error) {
+func (p *searchPage) unsent(ctx context.Context, tx database.DB, patience time.Duration) (found Found, err error) {
 	found.Events, found.ScannedTo = []Hit{}, p.floor
 	low, top := p.floor, p.bound
 	for began := time.Now(); low < top; {
@@ -84,7 +83,7 @@ func (p *searched) unsent(ctx context.Context, tx database.DB, patience time.Dur
 }
 
 // candidates selects the newest matching events with ids from low to below top.
-func (p *searched) candidates(low, top int64) *statement {
+func (p *searchPage) candidates(low, top int64) *statement {
 	s := new(statement)
 	s.add("SELECT id, xid, topic, type, created_at FROM outcrier.event WHERE id >= ? AND id < ? AND topic <> ''", low, top)
 	p.where(s, " AND ")
@@ -95,7 +94,7 @@ func (p *searched) candidates(low, top int64) *statement {
 // unsentOf reads the candidates that no stream was sent. A topic can be selected only by
 // patterns whose part before the first star is the topic or one above it, so the streams
 // are found by a hash of that.
-func (p *searched) unsentOf(ctx context.Context, tx database.DB, candidates *statement, limit int) ([]Hit, error) {
+func (p *searchPage) unsentOf(ctx context.Context, tx database.DB, candidates *statement, limit int) ([]Hit, error) {
 	q := &statement{args: candidates.args}
 	q.sql.WriteString(`
 WITH e AS MATERIALIZED (` + candidates.sql.String() + `), s AS MATERIALIZED (

@@ -3,7 +3,6 @@ package admin
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -81,7 +80,7 @@ var verdicts = []string{"sent", "perhaps", "behind", "ended", "passed", "type", 
 // was sent in its last seconds, and what a client did with it, it does not know.
 func (a *Admin) Why(ctx context.Context, subject string, id int64) (why Why, err error) {
 	if err := plainText("subject", subject, 1000); err != nil {
-		return why, fmt.Errorf("%w: %w", ErrSearch, err)
+		return why, invalid(err)
 	}
 	why = Why{Subject: subject, Event: id, Streams: []WhyStream{}}
 	err = a.read(ctx, func(tx database.DB) error {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,8 +13,8 @@ import (
 	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
-// searched is a page while it is read.
-type searched struct {
+// searchPage is a page while it is read.
+type searchPage struct {
 	Search
 	schema outbox.Schema
 	time   time.Duration
@@ -34,7 +33,7 @@ type searched struct {
 }
 
 // full reports whether the page has its bytes.
-func (p *searched) full() bool { return p.Bytes > 0 && p.bytes >= p.Bytes }
+func (p *searchPage) full() bool { return p.Bytes > 0 && p.bytes >= p.Bytes }
 
 // span is the ids from low to below high.
 type span struct {
@@ -44,7 +43,7 @@ type span struct {
 }
 
 // begin finds out which spans to search.
-func (p *searched) begin(ctx context.Context, tx database.DB) error {
+func (p *searchPage) begin(ctx context.Context, tx database.DB) error {
 	const idsSQL = `SELECT pg_current_snapshot()::text, coalesce((SELECT min(id) FROM outcrier.event), 0), coalesce((SELECT max(id) + 1 FROM outcrier.event), 0)`
 	var present string
 	if err := tx.QueryRow(ctx, idsSQL).Scan(&present, &p.least, &p.last); err != nil {
@@ -87,7 +86,7 @@ func (p *searched) begin(ctx context.Context, tx database.DB) error {
 }
 
 // read reads one span, or the rest of it, and another only where that has no events.
-func (p *searched) read(ctx context.Context, tx database.DB) (found Found, err error) {
+func (p *searchPage) read(ctx context.Context, tx database.DB) (found Found, err error) {
 	found.Events = []Hit{}
 	began := time.Now()
 	shown := p.statement(p.before, p.before, p.Limit) // empty, if all was removed since the first page
@@ -125,7 +124,7 @@ func (p *searched) read(ctx context.Context, tx database.DB) (found Found, err e
 
 // readSpan reads the first span until the page is full, its time over, or the span
 // at its end: from its high end down, which it moves.
-func (p *searched) readSpan(ctx context.Context, tx database.DB, began time.Time, found *Found) error {
+func (p *searchPage) readSpan(ctx context.Context, tx database.DB, began time.Time, found *Found) error {
 	s, window := &p.spans[0], int64(firstWindow)
 	for first := true; s.low < s.high && len(found.Events) < p.Limit && !p.full(); {
 		if found.Further = !first && time.Since(began) > p.time; found.Further {
@@ -155,22 +154,8 @@ func (p *searched) readSpan(ctx context.Context, tx database.DB, began time.Time
 	return nil
 }
 
-// shown returns the statement for psql that returns the events found in a span. It has a
-// bound on ids only where there are events beyond it, and no lower one where its limit ends
-// it.
-func (p *searched) shown(s span, found *Found) *statement {
-	low, top := found.ScannedTo, s.high
-	if len(found.Events) == p.Limit || low == p.least {
-		low = 0
-	}
-	if p.before == 0 && top == p.last {
-		top = 0
-	}
-	return p.statement(top, low, p.Limit)
-}
-
 // look is window in a savepoint, since it may time out and others follow.
-func (p *searched) look(ctx context.Context, tx database.DB, s span, limit int) (hits []Hit, err error) {
+func (p *searchPage) look(ctx context.Context, tx database.DB, s span, limit int) (hits []Hit, err error) {
 	before := p.bytes
 	err = tx.Savepoint(ctx, func(tx database.DB) (err error) {
 		hits, err = p.window(ctx, tx, s, limit)
@@ -183,7 +168,7 @@ func (p *searched) look(ctx context.Context, tx database.DB, s span, limit int) 
 }
 
 // window reads the hits of a span, until the page is full.
-func (p *searched) window(ctx context.Context, tx database.DB, w span, limit int) ([]Hit, error) {
+func (p *searchPage) window(ctx context.Context, tx database.DB, w span, limit int) ([]Hit, error) {
 	s := p.statement(w.high, w.low, limit)
 	preview := `left(payload::text, ` + strconv.Itoa(previewChars) + `)`
 	if p.Whole {
@@ -214,16 +199,10 @@ FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
 	return hits, rows.Err()
 }
 
-// publisherOf is who appended a row of that name by HTTP, an event or a scheduled one, for
-// rows that are listed: a look-up for each, and no join that the planner may put first.
-func publisherOf(row string) string {
-	return `(SELECT p.publisher FROM outcrier.publication AS p WHERE p.id = ` + row + `.id)`
-}
-
 // strays reports whether there are events of the time in the spans where none are expected,
 // or too many rows to find out quickly: it searches the keys of the partitions of that
 // time.
-func (p *searched) strays(ctx context.Context, tx database.DB) (some bool, err error) {
+func (p *searchPage) strays(ctx context.Context, tx database.DB) (some bool, err error) {
 	s := new(statement)
 	// Not EXISTS, which is planned for the first of many.
 	s.add("SELECT count(*) > 0 FROM outcrier.history WHERE (false")
@@ -246,56 +225,4 @@ func (p *searched) strays(ctx context.Context, tx database.DB) (some bool, err e
 		return true, nil
 	}
 	return some, err
-}
-
-// statement is the search for ids from low, if it is not 0, to below top, if it
-// is not 0.
-func (p *searched) statement(top, low int64, limit int) *statement {
-	s := new(statement)
-	s.add("SELECT id, created_at, topic, type, payload, source, headers, severity, title, publisher\nFROM outcrier.history")
-	word := "\nWHERE "
-	if top > 0 {
-		s.add(word+"id < ?", top)
-		word = "\n  AND "
-	}
-	if low > 0 {
-		s.add(word+"id >= ?", low)
-		word = "\n  AND "
-	}
-	p.where(s, word)
-	s.add("\nORDER BY id DESC\nLIMIT ?", limit)
-	return s
-}
-
-// where adds the search's conditions to s, the first one after word.
-func (p *searched) where(s *statement, word string) {
-	where := func(sql string, values ...any) {
-		s.add(word)
-		s.add(sql, values...)
-		word = "\n  AND "
-	}
-	switch {
-	case p.Topic == "" || p.Topic == "**":
-	case p.Topic.Exact():
-		where("topic = ?", string(p.Topic))
-	default:
-		where("outcrier.matches(topic, ?)", string(p.Topic))
-	}
-	if prefix, ok := strings.CutSuffix(p.Type, "*"); ok && prefix != "" {
-		where("starts_with(type, ?)", prefix)
-	} else if p.Type != "" && !ok {
-		where("type = ?", p.Type)
-	}
-	if !p.From.IsZero() {
-		where("created_at >= ?", p.From)
-	}
-	if !p.Until.IsZero() {
-		where("created_at < ?", p.Until)
-	}
-	if p.Text != "" {
-		where("payload::text ILIKE ?", likeContains(p.Text))
-	}
-	if p.before > 0 {
-		where("pg_visible_in_snapshot(xid, ?)", p.snapshot)
-	}
 }
