@@ -3,15 +3,10 @@ package outbox
 import (
 	"context"
 	"errors"
-	"fmt"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // pingLimit is how long a connection that is new, or was idle in a pool, may take to
@@ -36,42 +31,6 @@ func Connect(ctx context.Context, url string) (*pgx.Conn, error) {
 	want := wanted(config.RuntimeParams)
 	prepare(config, want)
 	return open(ctx, config, want)
-}
-
-// PoolConfig prepares a pool for a replay.Reader and for appends: every connection is like
-// one that Connect opens. Each connects with the URL as it is then, if that is one of
-// FileURL, and with what is then in the files that the URL names: passwords, services,
-// certificates and keys. So server, login and TLS are always those of the URL: a caller
-// can't change them in the configuration.
-func PoolConfig(url string) (*pgxpool.Config, error) {
-	text, err := ResolveURL(url)
-	if err != nil {
-		return nil, err
-	}
-	config, err := pgxpool.ParseConfig(text)
-	if err != nil {
-		return nil, err
-	}
-	want := wanted(config.ConnConfig.RuntimeParams)
-	prepare(config.ConnConfig, want)
-	way := &way{want: want, url: url, text: text, login: loginOf(config.ConnConfig)}
-	config.BeforeConnect = way.find
-	state := &poolState{way: way}
-	config.ConnConfig.Tracer = state
-	config.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
-		database.SetMade(conn, time.Now())
-		err := adopt(ctx, conn, want)
-		if errors.Is(err, errPooler) {
-			way.forget()
-		} else {
-			state.note(err)
-		}
-		return err
-	}
-	if config.PingTimeout == 0 {
-		config.PingTimeout = pingLimit
-	}
-	return config, nil
 }
 
 func prepare(config *pgx.ConnConfig, want []setting) {
@@ -130,75 +89,4 @@ func withoutSettings(config *pgx.ConnConfig, want []setting) {
 			delete(config.RuntimeParams, s.name)
 		}
 	}
-}
-
-// way is how a pool's connections are made. The first connection finds it out.
-type way struct {
-	want []setting
-	url  string
-
-	mu    sync.Mutex
-	known *pgx.ConnConfig
-	// text and login are what known was found out with.
-	text  string
-	login login
-}
-
-// login is the server, the database and the user of a connection.
-type login struct {
-	host, database, user, password string
-	port                           uint16
-}
-
-func loginOf(c *pgx.ConnConfig) login { return login{c.Host, c.Database, c.User, c.Password, c.Port} }
-
-// renew reads the URL again, and the files that it may name: of passwords, services,
-// certificates and keys. Postgres's own programs do so for each connection too.
-func (w *way) renew() (*pgx.ConnConfig, error) {
-	text, err := ResolveURL(w.url)
-	if err != nil {
-		return nil, err
-	}
-	config, err := pgx.ParseConfig(text)
-	if err != nil { // which may quote the password
-		return nil, fmt.Errorf("read the database's URL: %w any more, or a file that it names can't be used", database.ErrNoURL)
-	}
-	if login := loginOf(config); text != w.text || login != w.login {
-		w.text, w.login, w.known = text, login, nil
-	}
-	return config, nil
-}
-
-// find is what a pool calls before it connects.
-func (w *way) find(ctx context.Context, config *pgx.ConnConfig) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	c, err := w.renew()
-	if err != nil {
-		if state, is := config.Tracer.(*poolState); is {
-			state.note(err)
-		}
-		return err
-	}
-	config.Host, config.Port, config.Database, config.User, config.Password = c.Host, c.Port, c.Database, c.User, c.Password
-	config.TLSConfig, config.Fallbacks = c.TLSConfig, c.Fallbacks
-	if w.known == nil {
-		tried := config.Copy()
-		conn, err := open(ctx, tried, w.want)
-		if err != nil {
-			return err
-		}
-		w.known = tried
-		if err := conn.Close(ctx); err != nil {
-			return fmt.Errorf("close the connection that was tried: %w", err)
-		}
-	}
-	config.RuntimeParams, config.DefaultQueryExecMode = w.known.Copy().RuntimeParams, w.known.DefaultQueryExecMode
-	return nil
-}
-
-func (w *way) forget() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.known = nil
 }

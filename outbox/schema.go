@@ -3,108 +3,121 @@ package outbox
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"regexp"
+	"strings"
 	"sync"
-
-	"github.com/outcrier/outcrier/outbox/internal/plug"
+	"sync/atomic"
+	"unicode"
+	"unicode/utf8"
 )
 
-// SchemaError reports that a payload does not match the catalogue's schema of its type.
-// Nothing was sent to Postgres: the transaction can go on.
-type SchemaError struct {
-	Type string
-	// Draft is the index of the draft in the append; -1 when the schema itself is not
-	// valid, which package catalogue refuses.
-	Draft int
-	// Path is where in the payload the fault is, a JSON Pointer (RFC 6901): "" is
-	// the payload itself.
-	Path string
-	// Reason is a description of the fault.
-	Reason string
-}
+// Schema is the name of the schema that an outbox lives in: the value of --schema at
+// migrate. The zero value is the default, "outcrier".
+type Schema string
 
-func (e *SchemaError) Error() string {
-	if e.Draft < 0 {
-		return e.Reason
-	}
-	where := "the payload"
-	if e.Path != "" {
-		where = "the payload at " + e.Path
-	}
-	return fmt.Sprintf("%s does not match the schema of type %q: %s", where, e.Type, e.Reason)
-}
+// DefaultSchema is the schema that our SQL is written for.
+const DefaultSchema Schema = "outcrier"
 
-// schemas are those of one version of the catalogue, compiled.
-type schemas struct {
-	version int64
-	byType  map[string]plug.Schema
-	// broken are those that don't compile. They were stored by SQL, not by an Admin.
-	broken map[string]error
-}
+// maxNameBytes is Postgres's limit on names (NAMEDATALEN - 1): it cuts longer ones.
+const maxNameBytes = 63
 
-// check returns an error for the first draft that does not match its schema.
-func (s *schemas) check(drafts []Draft, payloads []string) error {
-	for i, d := range drafts {
-		if err := s.broken[d.Type]; errors.Is(err, plug.ErrUnlinked) {
-			return fmt.Errorf("type %q has a schema: %w", d.Type, err)
-		} else if err != nil {
-			return &SchemaError{d.Type, i, "", "no payload can: " + err.Error()}
-		}
-		if schema := s.byType[d.Type]; schema != nil {
-			if path, reason := schema.Validate(payloads[i]); reason != "" {
-				return &SchemaError{d.Type, i, path, reason}
-			}
-		}
+// Check returns why the name can't be an outbox's schema, nil if it can. Names stand in
+// constants of SQL too, and in the bodies of functions, where some characters would
+// mean something else.
+func (s Schema) Check() error {
+	name := string(s.orDefault())
+	switch {
+	case len(name) > maxNameBytes:
+		return fmt.Errorf("schema %q: %d bytes long, at most %d are allowed", cut(name, 100), len(name), maxNameBytes)
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("schema %q: control characters and invalid UTF-8 are not allowed", name)
+	case strings.ContainsAny(name, `'\%$`):
+		return fmt.Errorf(`schema %q: "'", "\", "%%" and "$" are not allowed`, name)
+	case strings.HasPrefix(name, "pg_"):
+		return fmt.Errorf("schema %q: names that begin with pg_ are Postgres's own", name)
+	case name == "public":
+		return errors.New(`schema "public": the outbox needs a schema of its own`)
 	}
 	return nil
 }
 
-// compiled are the last few versions of the catalogues of all databases that this process
-// appends to; the newest first. A version is a random number, so it identifies the database
-// too.
-var compiled struct {
-	sync.Mutex
-	versions []*schemas
+func (s Schema) orDefault() Schema {
+	if s == "" {
+		return DefaultSchema
+	}
+	return s
 }
 
-// maxVersions bounds the versions that are kept: an application usually appends to one
-// outbox.
-const maxVersions = 8
+// named is the schema's name where SQL has it: before an object, or after SCHEMA.
+var named = regexp.MustCompile(`\boutcrier\.[a-z_][a-z0-9_]*|\bSCHEMA (?:IF (?:NOT )?EXISTS )?outcrier\b`)
 
-// noSchemas is the version of every catalogue without any.
-var noSchemas = &schemas{}
+// settings and types of events have "outcrier." in their name whatever the schema.
+var reserved = []string{"outcrier.notify", "outcrier.erased", "outcrier.redacted", "outcrier.reset", "outcrier.revocation"}
 
-func knownSchemas() []*schemas {
-	compiled.Lock()
-	defer compiled.Unlock()
-	return append([]*schemas{noSchemas}, compiled.versions...)
+// rewritten are the queries of other schemas than the default one. Queries are
+// constants, or put together from a few; maxRewritten bounds the rest.
+var rewritten struct {
+	sync.Map
+	size atomic.Int64
 }
 
-// learn compiles the rows of schemasSQL, and keeps the result. A catalogue that has schemas
-// and has lost its version has version -1, and is not kept, since another database may have
-// the same.
-func learn(rows []schemaRow) *schemas {
-	if len(rows) == 0 || rows[0].version == nil || *rows[0].version == 0 {
-		return noSchemas
+type schemaQuery struct {
+	schema Schema
+	query  string
+}
+
+const maxRewritten = 10_000
+
+// SQL returns a query that is written for the default schema ("SELECT … FROM
+// outcrier.event") as it is for this one. The setting outcrier.notify and the
+// reserved types of events, in quotes, stay. It panics for a name that Check refuses.
+func (s Schema) SQL(query string) string {
+	if s.orDefault() == DefaultSchema {
+		return query
 	}
-	learnt := &schemas{version: *rows[0].version, byType: map[string]plug.Schema{}, broken: map[string]error{}}
-	for _, r := range rows {
-		if r.kind == nil {
+	key := schemaQuery{s, query}
+	if known, ok := rewritten.Load(key); ok {
+		return known.(string)
+	}
+	text := s.rewrite(query)
+	if rewritten.size.Add(1) <= maxRewritten {
+		rewritten.Store(key, text)
+	}
+	return text
+}
+
+func (s Schema) rewrite(query string) string {
+	if err := s.Check(); err != nil {
+		panic(err) // a name that is not checked could inject SQL
+	}
+	quoted := `"` + strings.ReplaceAll(string(s), `"`, `""`) + `"`
+	var text strings.Builder
+	end := 0
+	for _, at := range named.FindAllStringIndex(query, -1) {
+		name := query[at[0]:at[1]]
+		if isReserved(name, query[:at[0]], query[at[1]:]) {
 			continue
 		}
-		schema, err := plug.Compiled(r.schema)
-		if err != nil {
-			learnt.broken[*r.kind] = err
-			continue
+		text.WriteString(query[end:at[0]])
+		if _, object, found := strings.Cut(name, "."); found {
+			text.WriteString(quoted + "." + object)
+		} else {
+			text.WriteString(strings.TrimSuffix(name, string(DefaultSchema)) + quoted)
 		}
-		learnt.byType[*r.kind] = schema
+		end = at[1]
 	}
-	if learnt.version < 0 {
-		return learnt
+	text.WriteString(query[end:])
+	return text.String()
+}
+
+// isReserved reports whether a name, between the SQL before and after it, is a setting's or
+// a type's.
+func isReserved(name, before, behind string) bool {
+	for _, r := range reserved {
+		if name == r {
+			return strings.HasSuffix(before, "'") && strings.HasPrefix(behind, "'") ||
+				strings.HasSuffix(before, "SET ") || strings.HasSuffix(before, "SET LOCAL ")
+		}
 	}
-	compiled.Lock()
-	defer compiled.Unlock()
-	others := slices.DeleteFunc(compiled.versions, func(s *schemas) bool { return s.version == learnt.version })
-	compiled.versions = append([]*schemas{learnt}, others[:min(len(others), maxVersions-1)]...)
-	return learnt
+	return false
 }

@@ -21,14 +21,14 @@ func Insecure(url string) (host, why string) {
 	if err != nil {
 		return "", ""
 	}
-	ways := append([]*pgconn.FallbackConfig{{Host: config.Host, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
-	for _, way := range ways {
+	hosts := append([]*pgconn.FallbackConfig{{Host: config.Host, TLSConfig: config.TLSConfig}}, config.Fallbacks...)
+	for _, each := range hosts {
 		switch {
-		case onThisMachine(way.Host):
-		case way.TLSConfig == nil:
-			return way.Host, "the connection may go without TLS, so that whoever stands between reads and changes everything"
-		case way.TLSConfig.InsecureSkipVerify && host == "": // also for verify-ca, whose certificate may be another host's
-			host, why = way.Host, "TLS does not prove which host answers, so that whoever stands between may"
+		case onThisMachine(each.Host):
+		case each.TLSConfig == nil:
+			return each.Host, "the connection may go without TLS, so that whoever stands between reads and changes everything"
+		case each.TLSConfig.InsecureSkipVerify && host == "": // also for verify-ca, whose certificate may be another host's
+			host, why = each.Host, "TLS does not prove which host answers, so that whoever stands between may"
 		}
 	}
 	return host, why
