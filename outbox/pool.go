@@ -15,7 +15,7 @@ import (
 
 // PoolConfig prepares a pool for a replay.Reader and for appends: every connection is like
 // one that Connect opens. Each connects with the URL as it is then, if that is one of
-// FileURL, and with what is then in the files that the URL names: passwords, services,
+// FileURL, and with the present content of the files that the URL names: passwords, services,
 // certificates and keys. So server, login and TLS are always those of the URL: a caller
 // can't change them in the configuration.
 func PoolConfig(url string) (*pgxpool.Config, error) {

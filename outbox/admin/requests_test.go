@@ -10,7 +10,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// What admins did is found by who did it, by what it was about and among the acts without a
+// What admins did is found by who did it, by a name in it and among the acts without a
 // look at all that is on record, and is the same as without an index.
 func TestAdmin_RequestsAreFoundByIndex(t *testing.T) {
 	pool := outboxtest.New(t)

@@ -181,7 +181,7 @@ FROM (` + s.sql.String() + `) AS page ORDER BY id DESC`
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() // takes what is left off the connection, and keeps none of it
+	defer rows.Close() // reads the remaining rows off the connection, and keeps none
 	var hits []Hit
 	for rows.Next() {
 		hit, err := pgx.RowToStructByPos[Hit](rows)

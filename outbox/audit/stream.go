@@ -36,7 +36,7 @@ type StreamRecord struct {
 	mu         sync.Mutex
 	position   position.Position
 	live       *position.Position
-	sure       *position.Position // what is beyond was perhaps sent; nil where all was
+	sure       *position.Position // events beyond it were perhaps sent; nil where all were
 	positionAt time.Time
 	events     int64
 	last       int64

@@ -33,7 +33,7 @@ const blindFor = 10 * time.Second
 // long, so that this takes another one.
 type erasureWatch struct {
 	tail *Tail
-	// looked is when it last looked, or when the read began; seen is what was visible then.
+	// looked is when it last looked, or when the read began; seen are the transactions that were visible then.
 	looked time.Time
 	seen   position.Set
 	conn   *pgx.Conn
@@ -67,7 +67,7 @@ func (w *erasureWatch) found(ctx context.Context, to position.Position) (found b
 }
 
 // erasedSQL looks for rows about erasures that are visible now and not in the set ($1, $2), and
-// returns what is. It uses no table but that of events, so that it can't be in a deadlock with
+// returns the set that is visible. It uses no table but that of events, so that it can't be in a deadlock with
 // outcrier.reset.
 const erasedSQL = table.RangesSQL + `
 SELECT pg_current_snapshot()::text, coalesce((SELECT n.xid FROM (` + table.NewestSQL + `
