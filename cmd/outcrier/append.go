@@ -45,9 +45,6 @@ func (c *appendConfig) check(r *report) {
 	}
 }
 
-// maxStdin is in bytes: the largest payload limit that a schema can have.
-const maxStdin = 64 << 20
-
 // payload is the event's JSON, from stdin where the settings say so. Empty
 // input is an error, not an empty payload: it comes from a pipe that failed.
 func (c appendConfig) payload(stdin io.Reader) (json.RawMessage, error) {

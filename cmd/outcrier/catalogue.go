@@ -1,14 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -45,38 +41,6 @@ type catalogueRemoveConfig struct {
 	LogSettings
 }
 
-// catalogueExportConfig is the settings of "outcrier catalogue export".
-type catalogueExportConfig struct {
-	DatabaseSettings
-	LogSettings
-}
-
-// catalogueImportConfig is the settings of "outcrier catalogue import".
-type catalogueImportConfig struct {
-	DatabaseSettings
-	Prune  bool `scope:"catalogue-import" name:"prune" help:"remove the types that the input does not have"`
-	DryRun bool `scope:"catalogue-import" name:"dry-run" help:"only print what would change"`
-	LogSettings
-}
-
-func (catalogueExportConfig) Help() string {
-	return `Prints all entries as JSON, by type and without their times, so that a file of it differs
-where the catalogue does:
-
-  outcrier catalogue export > catalogue.json
-  outcrier catalogue import --prune < catalogue.json`
-}
-
-func (catalogueTypesConfig) Help() string {
-	return `Prints a TypeScript interface with the payload of each type of event, made from the JSON
-Schemas. With it the JavaScript module knows what its listeners get:
-
-  outcrier catalogue types > events.ts
-  curl -H "Authorization: Bearer $TOKEN" https://events.example.com/catalogue | outcrier catalogue types --json > events.ts
-
-  const stream = connect<Events>('/events', {topics: ['user/42']});`
-}
-
 func (catalogueSetConfig) Help() string {
 	return `Describes a type of events, or changes what is given and leaves the rest:
 
@@ -87,9 +51,7 @@ func (catalogueSetConfig) Help() string {
 With --json all of the entry comes from standard input.`
 }
 
-func (c *catalogueListConfig) check(r *report)   { c.required(r) }
-func (c *catalogueExportConfig) check(r *report) { c.required(r) }
-func (c *catalogueImportConfig) check(r *report) { c.required(r) }
+func (c *catalogueListConfig) check(r *report) { c.required(r) }
 
 func (c *catalogueRemoveConfig) check(r *report) {
 	c.required(r)
@@ -122,11 +84,6 @@ func (d DatabaseSettings) withCatalogue(fn func(catalogue.Catalogue) error) erro
 	return d.withPool(func(pool *pgxpool.Pool) error { return fn(catalogue.Catalogue{Pool: pool, Schema: d.Schema}) })
 }
 
-// entries is the catalogue as JSON.
-type entries struct {
-	Types []catalogue.EventType `json:"types"`
-}
-
 func (c catalogueListConfig) Run(ctx context.Context, p process) error {
 	return c.withCatalogue(func(stored catalogue.Catalogue) error {
 		types, err := stored.List(ctx)
@@ -138,13 +95,6 @@ func (c catalogueListConfig) Run(ctx context.Context, p process) error {
 		}
 		return printTypes(p.stdout, terminalOf(p.stdout, p.environ), types)
 	})
-}
-
-func printJSON(w io.Writer, value any) error {
-	encoder := json.NewEncoder(w)
-	encoder.SetIndent("", "  ")
-	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
 }
 
 func (c catalogueSetConfig) Run(ctx context.Context, p process) error {
@@ -214,49 +164,6 @@ func (c catalogueRemoveConfig) Run(ctx context.Context, p process) error {
 	})
 }
 
-func (c catalogueExportConfig) Run(ctx context.Context, p process) error {
-	return c.withCatalogue(func(stored catalogue.Catalogue) error {
-		types, err := stored.List(ctx)
-		if err != nil {
-			return err
-		}
-		type entry struct {
-			catalogue.EventType
-			UpdatedAt *string `json:"updated_at,omitempty"` // hides the other
-		}
-		all := []entry{}
-		for _, t := range types {
-			all = append(all, entry{EventType: t})
-		}
-		return printJSON(p.stdout, map[string]any{"types": all})
-	})
-}
-
-func (c catalogueImportConfig) Run(ctx context.Context, p process) error {
-	given, err := readStdin[entries](p.input(ctx, "the entries as JSON"), `{"types": [`+exampleEntry+`, …]}, as export prints it`)
-	if err != nil {
-		return err
-	}
-	if given.Types == nil {
-		return errors.New(`standard input has no "types": want {"types": [` + exampleEntry + `, …]}, as export prints it`)
-	}
-	return c.withCatalogue(func(stored catalogue.Catalogue) error {
-		changes, err := stored.Edit(ctx, c.DryRun, func(types []catalogue.EventType) ([]catalogue.EventType, error) {
-			if c.Prune {
-				return given.Types, nil
-			}
-			kept := slices.DeleteFunc(types, func(t catalogue.EventType) bool {
-				return slices.ContainsFunc(given.Types, func(g catalogue.EventType) bool { return g.Type == t.Type })
-			})
-			return append(kept, given.Types...), nil
-		})
-		if err != nil {
-			return err
-		}
-		return printChanges(p, changes, c.DryRun)
-	})
-}
-
 // edit changes the catalogue, and prints the changes.
 func (d DatabaseSettings) edit(ctx context.Context, p process, wanted func([]catalogue.EventType) ([]catalogue.EventType, error)) error {
 	return d.withCatalogue(func(stored catalogue.Catalogue) error {
@@ -266,28 +173,4 @@ func (d DatabaseSettings) edit(ctx context.Context, p process, wanted func([]cat
 		}
 		return printChanges(p, changes, false)
 	})
-}
-
-const exampleEntry = `{"type": "order.filled", "title": "Order filled"}`
-
-// readStdin reads one JSON value of which every field is known.
-func readStdin[T any](stdin io.Reader, want string) (value *T, err error) {
-	decoder := json.NewDecoder(io.LimitReader(stdin, maxStdin))
-	decoder.DisallowUnknownFields()
-	err = decoder.Decode(&value)
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &kind):
-		return nil, fmt.Errorf("standard input: %s can't be a JSON %s, want %s", cmp.Or(kind.Field, "it"), kind.Value, want)
-	case errors.Is(err, io.EOF):
-		return nil, errors.New("standard input is empty, want " + want)
-	case err != nil:
-		return nil, fmt.Errorf("standard input: %s; want %s", strings.TrimPrefix(err.Error(), "json: "), want)
-	case value == nil:
-		return nil, errors.New("standard input has null, want " + want)
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("standard input has more than one JSON value, or text after it; want " + want)
-	}
-	return value, nil
 }

@@ -192,12 +192,3 @@ func complete(w io.Writer, node *kong.Node, line string) {
 		}
 	}
 }
-
-// enumerate joins alternatives for a reader: "a, b or c".
-func enumerate(words []string) string {
-	if len(words) < 2 {
-		return strings.Join(words, "")
-	}
-	last := len(words) - 1
-	return strings.Join(words[:last], ", ") + " or " + words[last]
-}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 
 	"github.com/outcrier/outcrier/auth"
@@ -105,9 +104,6 @@ func (p printer) finding(f doctor.Finding) {
 		fmt.Fprintf(p.w, "%27s   %s\n", "", flat(line))
 	}
 }
-
-// flat returns a text of others, like a query or an error of several lines, on one line.
-func flat(text string) string { return printable(strings.Join(strings.Fields(text), " ")) }
 
 func (p printer) sum(counts map[doctor.Severity]int) {
 	fmt.Fprintf(p.w, "\n%d ok, %d advice, %s, %s\n", counts[doctor.OK], counts[doctor.Advice],

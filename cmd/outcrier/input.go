@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"golang.org/x/term"
 )
@@ -43,3 +47,28 @@ func (i *interruptible) Read(p []byte) (int, error) {
 		return 0, context.Cause(i.ctx)
 	}
 }
+
+// readStdin reads one JSON value of which every field is known.
+func readStdin[T any](stdin io.Reader, want string) (value *T, err error) {
+	decoder := json.NewDecoder(io.LimitReader(stdin, maxStdin))
+	decoder.DisallowUnknownFields()
+	err = decoder.Decode(&value)
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &kind):
+		return nil, fmt.Errorf("standard input: %s can't be a JSON %s, want %s", cmp.Or(kind.Field, "it"), kind.Value, want)
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("standard input is empty, want " + want)
+	case err != nil:
+		return nil, fmt.Errorf("standard input: %s; want %s", strings.TrimPrefix(err.Error(), "json: "), want)
+	case value == nil:
+		return nil, errors.New("standard input has null, want " + want)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("standard input has more than one JSON value, or text after it; want " + want)
+	}
+	return value, nil
+}
+
+// maxStdin is in bytes: the largest payload limit that a schema can have.
+const maxStdin = 64 << 20

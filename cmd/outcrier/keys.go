@@ -84,8 +84,9 @@ func parseSecretFile(text []byte) (*auth.Key, error) {
 // lookAtKeys is how often the files of keys are read again.
 const lookAtKeys = 2 * time.Second
 
-// watch reads the files of keys again until ctx ends, so that a key can be changed while
-// the server runs. While one of them is wrong, the keys from before stay.
+// watch reads the files of keys again until ctx ends, so that a key can be changed while the
+// server runs. It does not wait for the next use, as rereadFile does: streams whose key was
+// withdrawn have to end. While one of the files is wrong, the keys from before stay.
 func (k KeySettings) watch(ctx context.Context, v *auth.Verifier, log *slog.Logger) error {
 	if k.JWTSecretFile == "" && len(k.JWTKeyFiles) == 0 {
 		return nil

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -77,13 +76,4 @@ func column(text string, cells *int) string {
 	filled := pad(text, *cells)
 	*cells = max(*cells, runewidth.StringWidth(filled))
 	return filled
-}
-
-// oneLine is JSON without line breaks and without what a terminal would obey.
-func oneLine(payload json.RawMessage) string {
-	var compact bytes.Buffer
-	if bytes.ContainsAny(payload, "\r\n\t") && json.Compact(&compact, payload) == nil {
-		payload = compact.Bytes()
-	}
-	return printable(string(payload))
 }

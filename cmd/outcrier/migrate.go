@@ -79,10 +79,13 @@ func (migrateDropConfig) Help() string {
 --database gives too, and refuses while nodes run. The roles stay: they belong to the cluster.`
 }
 
-func (c *migrateUpConfig) check(r *report)     { c.required(r) }
+func (c *migrateUpConfig) check(r *report) { c.required(r) }
+
 func (c *migrateStatusConfig) check(r *report) { c.required(r) }
-func (c *migrateRolesConfig) check(r *report)  { c.required(r) }
-func (c *migrateDropConfig) check(r *report)   { c.required(r) }
+
+func (c *migrateRolesConfig) check(r *report) { c.required(r) }
+
+func (c *migrateDropConfig) check(r *report) { c.required(r) }
 
 func (c *migrateSQLConfig) check(r *report) {
 	c.OutboxSettings.check(r)
@@ -128,14 +131,6 @@ func pending(status migrations.Status) (n int) {
 		}
 	}
 	return n
-}
-
-// several returns a number of things: "1 stream", "2 streams".
-func several(n int, thing string) string {
-	if n == 1 {
-		return "1 " + thing
-	}
-	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 func (c migrateSQLConfig) Run(_ context.Context, p process) error {

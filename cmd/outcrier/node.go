@@ -170,3 +170,29 @@ func (n node) announce(address net.Addr, private *pgserver.Server) {
 		_, _ = io.WriteString(n.stdout, line+"\n") // the output may be closed
 	}
 }
+
+// database starts the private Postgres if no other is configured, and migrates the schema
+// if that is configured.
+func (n *node) database(ctx context.Context) (private *pgserver.Server, err error) {
+	if n.DatabaseURL == "" {
+		if n.Data == "" {
+			if n.Data, err = pgserver.DefaultData("serve"); err != nil {
+				return nil, err
+			}
+		}
+		private, err = pgserver.Start(ctx, pgserver.Config{Data: n.Data, Log: n.log})
+		if err != nil {
+			return nil, err
+		}
+		n.DatabaseURL, n.DirectURL = private.URL(""), private.URL("")
+	}
+	if n.Migrate {
+		if err := n.migrations(n.DirectURL, n.log).Up(ctx); err != nil {
+			if private != nil {
+				err = errors.Join(err, private.Stop())
+			}
+			return nil, err
+		}
+	}
+	return private, nil
+}

@@ -15,7 +15,7 @@ import (
 // server is an http.Server that knows its connections without a request.
 type server struct {
 	http.Server
-	fresh sync.Map
+	fresh sync.Map // the connections on which no request has begun
 }
 
 // newServer makes a server of a node's streams, whose connections end when their readers

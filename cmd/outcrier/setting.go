@@ -30,7 +30,8 @@ import (
 // variable for all commands. A setting of one call of a command has a scope: so a variable
 // that is left in the environment changes no other command.
 //
-// A slice or a map is a flag that can be repeated, or a variable with commas.
+// A slice or a map is a flag that can be repeated, or a variable with commas. The structs that
+// several configs embed have exported names, because only then reflection can set their fields.
 type setting struct {
 	kong.Mapper // of the field's type
 	flag        *kong.Flag

@@ -162,7 +162,6 @@ func (c tailConfig) follow(ctx context.Context, p process, base string) (err err
 	if terminalOf(p.stderr, p.environ) != nil && terminalOf(p.stdout, p.environ) != nil {
 		fmt.Fprintf(p.stderr, "following %s; Ctrl-C ends it\n", strings.Join(c.Topics, ", "))
 	}
-	retry := backoff.NewExponentialBackOff()
 	out := newListing(p.stdout, p.environ)
 	written, counter := 0, newCounter(p)
 	if counter != nil {
@@ -170,37 +169,18 @@ func (c tailConfig) follow(ctx context.Context, p process, base string) (err err
 		p.log = c.logger(counter)
 	}
 	for {
-		polled, err := c.poll(ctx, base, query)
-		var refused *refusedError
-		switch {
-		case ctx.Err() != nil:
+		polled, err := c.ask(ctx, p, base, query)
+		if ctx.Err() != nil {
 			return nil
-		case errors.Is(err, errTooDeep) && query.Get("limit") == "":
-			query.Set("limit", "1") // until this event is passed
-			continue
-		case errors.Is(err, errTooDeep):
-			p.log.WarnContext(ctx, "an event is left out: its payload nests too deep to be read", "position", polled.Position)
-			query.Del("limit")
-			query.Del("from")
-			query.Set("after", polled.Position)
-			continue
-		case errors.As(err, &refused):
-			return err
-		case err != nil:
-			pause := retry.NextBackOff()
-			p.log.WarnContext(ctx, "no answer", "err", err, "retry_in", pause)
-			select {
-			case <-time.After(pause):
-			case <-ctx.Done():
-			}
-			continue
 		}
-		retry.Reset()
+		if err != nil {
+			return err
+		}
 		if polled.Gap != nil {
 			p.log.WarnContext(ctx, "events are missing here", "reason", polled.Gap.Reason)
 			out.missing(string(polled.Gap.Reason))
 		}
-		if err := c.work(ctx, p, out, mark, polled.Events); err != nil {
+		if err := c.handleAll(ctx, p, out, mark, polled.Events); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -212,9 +192,48 @@ func (c tailConfig) follow(ctx context.Context, p process, base string) (err err
 		if written += len(polled.Events); counter != nil {
 			counter.count(several(written, "event") + " written")
 		}
-		query.Del("from")
 		query.Del("wait")
-		query.Set("after", polled.Position)
+		goOn(query, polled.Position)
+	}
+}
+
+// goOn has a query ask for what comes after a position.
+func goOn(query url.Values, position string) {
+	query.Del("from")
+	query.Set("after", position)
+}
+
+// ask polls until there is an answer, a refusal, or the end of ctx. An event that can't be
+// read is left out: the query then asks for one event at a time until it has passed it.
+func (c tailConfig) ask(ctx context.Context, p process, base string, query url.Values) (sse.Polled, error) {
+	retry := backoff.NewExponentialBackOff()
+	for {
+		polled, err := c.poll(ctx, base, query)
+		var refused *refusedError
+		switch {
+		case err == nil, ctx.Err() != nil, errors.As(err, &refused):
+			return polled, err
+		case errors.Is(err, errTooDeep) && query.Get("limit") == "":
+			query.Set("limit", "1")
+		case errors.Is(err, errTooDeep):
+			p.log.WarnContext(ctx, "an event is left out: its payload nests too deep to be read", "position", polled.Position)
+			query.Del("limit")
+			goOn(query, polled.Position)
+		default:
+			pause := retry.NextBackOff()
+			p.log.WarnContext(ctx, "no answer", "err", err, "retry_in", pause)
+			_ = wait(ctx, pause) // the next poll ends with ctx
+		}
+	}
+}
+
+// wait waits for d. It returns the cause of ctx if that ends first.
+func wait(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 

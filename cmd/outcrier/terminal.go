@@ -3,8 +3,6 @@ package main
 import (
 	"io"
 	"os"
-	"strings"
-	"unicode"
 
 	"github.com/mattn/go-runewidth"
 	"golang.org/x/term"
@@ -60,14 +58,3 @@ func cut(text string, cells int) string {
 
 // pad fills text up to so many cells.
 func pad(text string, cells int) string { return runewidth.FillRight(text, cells) }
-
-// printable replaces what a terminal would obey, or show in another order: events are
-// written by anyone.
-func printable(text string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsPrint(r) {
-			return r
-		}
-		return unicode.ReplacementChar
-	}, text)
-}

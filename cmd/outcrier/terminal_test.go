@@ -188,7 +188,7 @@ func TestTail_JSONIsForPrograms(t *testing.T) {
 	for format, want := range map[string]string{"cloudevents": string(event) + "\n", "payload": `{"submission": 7}` + "\n"} {
 		out.Reset()
 		c := mustLoad[tailConfig](t, nil, "--url", "http://127.0.0.1:1", "--format", format)
-		if err := c.work(t.Context(), process{}, newListing(&out, nil), nil, []json.RawMessage{event}); err != nil || out.String() != want {
+		if err := c.handleAll(t.Context(), process{}, newListing(&out, nil), nil, []json.RawMessage{event}); err != nil || out.String() != want {
 			t.Errorf("%s: %q, %v", format, out.String(), err)
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"time"
 
 	"github.com/cenkalti/backoff/v5"
 )
@@ -28,8 +27,8 @@ func (c tailConfig) line(event json.RawMessage, e envelope) []byte {
 	return append(bytes.TrimSpace(event), '\n')
 }
 
-// execute runs the command for an event, again and again until it succeeds or ctx ends.
-func (c tailConfig) execute(ctx context.Context, p process, event json.RawMessage, e envelope) error {
+// run runs the command for an event, again and again until it succeeds or ctx ends.
+func (c tailConfig) run(ctx context.Context, p process, event json.RawMessage, e envelope) error {
 	input, err := newInputFile(c.line(event, e))
 	if err != nil {
 		return err
@@ -56,10 +55,8 @@ func (c tailConfig) execute(ctx context.Context, p process, event json.RawMessag
 		}
 		pause := retry.NextBackOff()
 		p.log.WarnContext(ctx, "the command failed, and is run again", "id", e.ID, "err", err, "retry_in", pause)
-		select {
-		case <-time.After(pause):
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		if err := wait(ctx, pause); err != nil {
+			return err
 		}
 	}
 }
@@ -88,11 +85,11 @@ func (f inputFile) remove() {
 	_ = os.Remove(f.Name())
 }
 
-// give prints an event, or runs the command for it.
-func (c tailConfig) give(ctx context.Context, p process, out *listing, event json.RawMessage, e envelope) error {
+// handle prints an event, or runs the command for it.
+func (c tailConfig) handle(ctx context.Context, p process, out *listing, event json.RawMessage, e envelope) error {
 	switch {
 	case c.Exec != "":
-		return c.execute(ctx, p, event, e)
+		return c.run(ctx, p, event, e)
 	case c.Format == "text":
 		return out.print(event)
 	}
@@ -100,8 +97,9 @@ func (c tailConfig) give(ctx context.Context, p process, out *listing, event jso
 	return err
 }
 
-// work gives the new events of an answer, one after the other.
-func (c tailConfig) work(ctx context.Context, p process, out *listing, mark *bookmark, events []json.RawMessage) error {
+// handleAll handles the events of an answer, one after the other, but those that were done
+// before.
+func (c tailConfig) handleAll(ctx context.Context, p process, out *listing, mark *bookmark, events []json.RawMessage) error {
 	for _, event := range events {
 		var e envelope
 		if err := json.Unmarshal(event, &e); err != nil {
@@ -110,7 +108,7 @@ func (c tailConfig) work(ctx context.Context, p process, out *listing, mark *boo
 		if mark.has(e.ID) {
 			continue
 		}
-		if err := c.give(ctx, p, out, event, e); err != nil {
+		if err := c.handle(ctx, p, out, event, e); err != nil {
 			return err
 		}
 		if err := mark.did(e.ID); err != nil {
