@@ -37,10 +37,6 @@ func TestDocuments_AgreeWithEachOther(t *testing.T) {
 			t.Errorf("reliability.md shows %q, which is not what we ship", line)
 		}
 	}
-	recipe := regexp.MustCompile(`SELECT setval\(.*;`).FindString(read("operating.md"))
-	if recipe == "" || !strings.Contains(reliability, "`"+recipe+"`") {
-		t.Errorf("reliability.md lacks %q", recipe)
-	}
 	// Each reason for which a stream can end is in the metrics' table.
 	_, reasons, _ := strings.Cut(read("client.md"), "the server is about to end the stream: ")
 	reasons, _, _ = strings.Cut(reasons, ". ")

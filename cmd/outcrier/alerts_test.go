@@ -191,7 +191,7 @@ func TestAlerts_FireAndClearOnWhatARealNodeReports(t *testing.T) {
 		{"a pooler is between", []string{"OutcrierListenNotHeard"}, aPooler},
 		{"a session does not notify", []string{"OutcrierWakeUpsLost"}, noNotification},
 		{"the notification queue is full", []string{"OutcrierNotificationQueueFills", "OutcrierWakeUpsLost"}, aFullQueue},
-		{"a transaction stays open", []string{"OutcrierTransactionOwesEvents"}, anOpenTransaction},
+		{"a transaction stays open", []string{"OutcrierTransactionStaysOpen"}, anOpenTransaction},
 		{"no partition is made", []string{"OutcrierPartitionsMissing"}, noPartition},
 		{"today has no partition", []string{"OutcrierDefaultPartitionFills"}, noPartitionToday},
 		{"a scheduled event can't be stored", []string{"OutcrierScheduleLate", "OutcrierScheduledEventFails"}, aScheduledEventFails},

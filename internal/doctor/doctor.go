@@ -55,7 +55,7 @@ type Config struct {
 	// Patience is how long a sign of life at URL is waited for: longer than the
 	// server's heartbeat, 20 s if zero.
 	Patience time.Duration
-	// LongOpen is the age at which a transaction that owes events is a warning: a
+	// LongOpen is the age at which an open transaction that has appended is a warning: a
 	// minute if zero.
 	LongOpen time.Duration
 	// Found gets each finding at once.

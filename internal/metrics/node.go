@@ -46,7 +46,7 @@ func (w writer) tail(s tail.Status) {
 	w.counter("tail_sessions_total", "Connections that the tail has begun to follow on.", s.Sessions)
 	w.counter("tail_reads_total", "Reads of the tail.", s.Reads)
 	w.counter("tail_events_total", "Events that the tail has handed out.", s.Events)
-	w.counter("tail_caught_events_total", "Events that only the idle turn found, although a notification should have come; stays 0.", s.Caught)
+	w.counter("tail_caught_events_total", "Events that only the poll of an idle tail found, although a notification should have come; stays 0.", s.Caught)
 	w.histogram("tail_read_seconds", "Time of a read that had events, from asking to the end.", s.Read)
 	w.histogram("append_to_dispatch_seconds", "Time from an event's created_at, when it was appended, to its being handed out; what its transaction stayed open is in there.", s.Dispatch)
 	w.gauge("transactions_in_progress", "Transactions of the whole cluster that were in progress at the last read.", float64(s.InProgress))
