@@ -498,6 +498,6 @@ CREATE FUNCTION outcrier.cancel(id bigint) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     WITH cancelled AS (DELETE FROM outcrier.scheduled AS s WHERE s.id = $1 RETURNING s.id, s.dedup_key),
         freed AS (DELETE FROM outcrier.dedup AS d USING cancelled AS c WHERE d.key = c.dedup_key AND d.id = c.id)
-    SELECT true FROM cancelled
+    SELECT EXISTS (SELECT FROM cancelled)
 $$;
 -- +goose StatementEnd

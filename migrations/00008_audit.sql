@@ -154,11 +154,14 @@ $$;
 -- stream was open. The first request stays on record.
 CREATE FUNCTION outcrier.end_stream(run bigint, stream bigint, requested_by text) RETURNS boolean
 LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    UPDATE outcrier.stream AS s
-    SET end_requested_at = coalesce(s.end_requested_at, clock_timestamp()),
-        end_requested_by = CASE WHEN s.end_requested_at IS NULL THEN $3 ELSE s.end_requested_by END
-    WHERE s.run = $1 AND s.stream = $2 AND s.closed_at IS NULL
-    RETURNING true
+    WITH ended AS (
+        UPDATE outcrier.stream AS s
+        SET end_requested_at = coalesce(s.end_requested_at, clock_timestamp()),
+            end_requested_by = CASE WHEN s.end_requested_at IS NULL THEN $3 ELSE s.end_requested_by END
+        WHERE s.run = $1 AND s.stream = $2 AND s.closed_at IS NULL
+        RETURNING s.stream
+    )
+    SELECT EXISTS (SELECT FROM ended)
 $$;
 
 -- What admins asked and did by HTTP: the route, its query, and the outcome; never a body nor

@@ -61,7 +61,7 @@ WHERE (deliver_at, id) > (?, ?)`, s.After, s.ID)
 // it was delivered or cancelled before.
 func (a *Admin) Cancel(ctx context.Context, id int64) (waited bool, err error) {
 	err = a.change(ctx, func(tx database.DB) error {
-		return tx.QueryRow(ctx, `SELECT coalesce(outcrier.cancel($1), false)`, id).Scan(&waited)
+		return tx.QueryRow(ctx, `SELECT outcrier.cancel($1)`, id).Scan(&waited)
 	})
 	return waited, err
 }

@@ -163,7 +163,7 @@ func (s *StreamSearch) page(where *statement) (*statement, error) {
 // the audit.
 func (a *Admin) EndStream(ctx context.Context, run, stream int64, requestedBy string) (open bool, err error) {
 	err = a.change(ctx, func(tx database.DB) error {
-		const endSQL = `SELECT coalesce(outcrier.end_stream($1, $2, $3), false)`
+		const endSQL = `SELECT outcrier.end_stream($1, $2, $3)`
 		return tx.QueryRow(ctx, endSQL, run, stream, database.Clean(requestedBy)).Scan(&open)
 	})
 	return open, err
