@@ -58,7 +58,7 @@ func TestStream_EndsInTheMiddleOfMuch(t *testing.T) {
 	}
 }
 
-// A reader who takes nothing holds the end of a stream no longer than a lastWords, nor
+// A reader who takes nothing holds the end of a stream no longer than goodbyeTime, nor
 // that of the server: in a replay, and live.
 func TestStream_EndsInTheMiddleOfAWrite(t *testing.T) {
 	expired := &wire.Goodbye{Reason: "token_expired", Text: "the token has expired"}
@@ -90,7 +90,7 @@ func TestStream_EndsInTheMiddleOfAWrite(t *testing.T) {
 					c.expire(expired)
 				}
 				why := <-c.ended
-				if took := time.Since(began); !errors.Is(why, want) && !errors.Is(why, errStopped) || took > lastWords {
+				if took := time.Since(began); !errors.Is(why, want) && !errors.Is(why, errStopped) || took > goodbyeTime {
 					t.Errorf("replay %v: it ended after %v with %v", replay, took, why)
 				}
 				if n := s.Stats().Ended["stalled"]; n > 0 {
@@ -98,7 +98,7 @@ func TestStream_EndsInTheMiddleOfAWrite(t *testing.T) {
 				}
 				stop(errStopped)
 				<-running //nolint:errcheck // other tests look at it
-				if took := time.Since(began); took > lastWords+time.Second {
+				if took := time.Since(began); took > goodbyeTime+time.Second {
 					t.Errorf("the server ended after %v", took)
 				}
 			})
@@ -121,13 +121,13 @@ func TestStream_WaitsNoLongerForItsGoodbye(t *testing.T) {
 		c := s.openOn(t, w, Request{From: From{Earliest: true}})
 		began := time.Now()
 		c.expire(&wire.Goodbye{Reason: "token_expired", Text: "the token has expired"})
-		time.Sleep(lastWords / 2)
+		time.Sleep(goodbyeTime / 2)
 		w.mu.Lock()
 		w.blocked = make(chan struct{})
 		w.mu.Unlock()
 		close(under)
 		why := <-c.ended
-		if took := time.Since(began); took != lastWords/2+lastWords {
+		if took := time.Since(began); took != goodbyeTime/2+goodbyeTime {
 			t.Errorf("it ended after %v with %v", took, why)
 		}
 		stop(errStopped)

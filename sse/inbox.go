@@ -55,22 +55,6 @@ const (
 
 func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
 
-// closing is the reason of a WebSocket that ends because of a message of its client.
-type closing struct {
-	wire.Closing
-	// left is set when the client has closed the connection in order.
-	left bool
-}
-
-func (c *closing) Error() string {
-	if c.left {
-		return ErrLeft.Error()
-	}
-	return "the client's message was refused: " + c.Reason
-}
-
-func (c *closing) Is(target error) bool { return c.left && target == ErrLeft }
-
 // receive handles bytes of the connection. It returns a *closing when the stream has to
 // end.
 func (in *inbox) receive(p []byte) error {
@@ -126,10 +110,10 @@ func (in *inbox) frame(p []byte) (int, error) {
 		return 0, &closing{Closing: wire.Closing{Code: ws.StatusProtocolError, Reason: "protocol error"}}
 	}
 	if h.OpCode == ws.OpBinary {
-		return 0, refuse(ws.StatusUnsupportedData, http.StatusUnsupportedMediaType, "binary messages are not understood: send text")
+		return 0, refusedMessage(ws.StatusUnsupportedData, http.StatusUnsupportedMediaType, "binary messages are not understood: send text")
 	}
 	if h.OpCode.IsData() && h.Length > int64(maxMessage-len(in.message)) {
-		return 0, refuse(ws.StatusMessageTooBig, http.StatusRequestEntityTooLarge, "a message may have at most 65536 bytes")
+		return 0, refusedMessage(ws.StatusMessageTooBig, http.StatusRequestEntityTooLarge, "a message may have at most 65536 bytes")
 	}
 	begin := len(p) - r.Len()
 	if int64(r.Len()) < h.Length {
@@ -160,34 +144,16 @@ func (in *inbox) frame(p []byte) (int, error) {
 // add keeps a message for the stream.
 func (in *inbox) add(message []byte) error {
 	if !utf8.Valid(message) {
-		return refuse(ws.StatusInvalidFramePayloadData, http.StatusBadRequest, "the message is not UTF-8")
+		return refusedMessage(ws.StatusInvalidFramePayloadData, http.StatusBadRequest, "the message is not UTF-8")
 	}
 	if in.rate == nil {
 		in.rate = rate.NewLimiter(changesPerSecond, changesAtOnce)
 	}
 	if in.size += len(message); in.size > waitingBytes || !in.rate.AllowN(time.Now(), 1) {
-		return refuse(ws.StatusPolicyViolation, http.StatusTooManyRequests, "too many messages at once")
+		return refusedMessage(ws.StatusPolicyViolation, http.StatusTooManyRequests, "too many messages at once")
 	}
 	in.waiting = append(in.waiting, message)
 	return nil
-}
-
-// refuse returns the end of a stream whose client sent something malformed.
-func refuse(code ws.StatusCode, status int, detail string) *closing {
-	return &closing{Closing: wire.Closing{Code: code, Reason: detail, Refused: &wire.Refused{Status: status, Title: http.StatusText(status), Detail: detail}}}
-}
-
-// closedByClient answers the client's close frame with its own code (RFC 6455, section
-// 5.5.1).
-func closedByClient(payload []byte) *closing {
-	if len(payload) == 0 {
-		return &closing{left: true}
-	}
-	code, reason := ws.ParseCloseFrameData(payload)
-	if len(payload) == 1 || ws.CheckCloseFrameData(code, reason) != nil {
-		return &closing{Closing: wire.Closing{Code: ws.StatusProtocolError, Reason: "protocol error"}}
-	}
-	return &closing{Closing: wire.Closing{Code: code}, left: true}
 }
 
 // ping returns the payload of the last ping, if there is one to answer.

@@ -79,11 +79,11 @@ func (t *stream) follow(ctx context.Context) error {
 		case <-t.draining:
 			t.endLater()
 		case <-t.end:
-			return t.goodbye(ErrDraining)
+			return t.sendGoodbye(ErrDraining)
 		case <-t.over:
-			return t.goodbye(*t.why.Load())
+			return t.sendGoodbye(*t.why.Load())
 		case <-ctx.Done():
-			return t.goodbye(context.Cause(ctx))
+			return t.sendGoodbye(context.Cause(ctx))
 		}
 	}
 }
@@ -94,8 +94,8 @@ func (t *stream) putAll(frames []*wire.Frame) {
 		if !t.joined.admit(f) {
 			continue
 		}
-		if t.put(f); t.since == 0 {
-			t.since = f.Read.At.Sub(t.pool.began)
+		if t.put(f); t.deliveredAt == 0 {
+			t.deliveredAt = f.Read.At.Sub(t.pool.began)
 		}
 	}
 }
@@ -117,5 +117,5 @@ func (t *stream) beat() {
 	if w, idle := t.sub.Idle(); idle {
 		t.joined.idle(w)
 	}
-	t.beatAt(t.joined.at)
+	t.putHeartbeat(t.joined.at)
 }

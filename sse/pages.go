@@ -19,10 +19,10 @@ import (
 // up. Those get large pages, the next of which is read while the last is written.
 type pages struct {
 	*stream
-	// lane, when not nil, gives up this replay's place among the few.
-	lane func()
-	// ahead, when not nil, receives the next page.
-	ahead chan page
+	// leaveLarge, when not nil, gives up this replay's place among the few with large pages.
+	leaveLarge func()
+	// prefetched, when not nil, receives the next page, which is being read.
+	prefetched chan page
 	// handedOut is when the last page was handed out.
 	handedOut time.Time
 	// small is how many events a small page may have, estimated from their size so far; 0
@@ -30,7 +30,7 @@ type pages struct {
 	small int
 	// frames is room for a page from memory.
 	frames []*wire.Frame
-	// reads are the pages that are being read ahead.
+	// reads are the reads of prefetched pages.
 	reads sync.WaitGroup
 }
 
@@ -43,6 +43,22 @@ type page struct {
 	// erasures is the replay buffer's count from before the page was read.
 	erasures int64
 	err      error
+}
+
+// len returns how many events the page has.
+func (p *page) len() int { return len(p.frames) + len(p.table.Events) } // of the one or the other
+
+// event returns the i-th event.
+func (p *page) event(i int) *outbox.Event {
+	if len(p.frames) > 0 {
+		return p.frames[i].Event
+	}
+	return &p.table.Events[i]
+}
+
+// tied reports whether the i-th event and the next one have the same id.
+func (p *page) tied(i int) bool {
+	return i >= 0 && i+1 < p.len() && p.event(i).ID == p.event(i+1).ID
 }
 
 const (
@@ -61,17 +77,17 @@ func (p *pages) next(ctx context.Context, stretch replay.Range) (next page, err 
 	size := func(f *wire.Frame) int { return f.Size(p.request.Format) }
 	erasures := p.Hub.Erasures()
 	if read, ok := p.Hub.Buffer.Page(p.frames, stretch, p.request.Filter, largePage, p.unused(), size); ok {
-		p.ahead = nil // the page read ahead is in the replay buffer by now
+		p.prefetched = nil // the prefetched page is in the replay buffer by now
 		p.frames = read.Frames
 		return page{frames: read.Frames, after: read.After, done: read.Done, erasures: erasures}, nil
 	}
 	err = p.persist(ctx, "replay", func(ctx context.Context) error {
-		if p.ahead == nil {
+		if p.prefetched == nil {
 			next = p.read(ctx, stretch, limit)
 		} else {
 			select {
-			case next = <-p.ahead:
-				p.ahead = nil
+			case next = <-p.prefetched:
+				p.prefetched = nil
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
@@ -82,11 +98,11 @@ func (p *pages) next(ctx context.Context, stretch replay.Range) (next page, err 
 		return next.err
 	})
 	p.learn(next.table.Events)
-	if p.handedOut = time.Now(); err == nil && next.err == nil && p.lane != nil && !next.done {
+	if p.handedOut = time.Now(); err == nil && next.err == nil && p.leaveLarge != nil && !next.done {
 		stretch.Advance(next.table)
-		p.ahead = make(chan page, 1)
-		ahead := p.ahead
-		p.reads.Go(func() { ahead <- p.read(ctx, stretch, largePage) })
+		p.prefetched = make(chan page, 1)
+		prefetched := p.prefetched
+		p.reads.Go(func() { prefetched <- p.read(ctx, stretch, largePage) })
 	}
 	return next, cmp.Or(err, next.err)
 }
@@ -95,12 +111,12 @@ func (p *pages) next(ctx context.Context, stretch replay.Range) (next page, err 
 func (p *pages) limit(ctx context.Context) int {
 	prompt := !p.handedOut.IsZero() && time.Since(p.handedOut) < promptly
 	switch {
-	case p.lane != nil && !prompt:
-		p.slow()
-	case p.lane == nil && prompt:
-		p.lane, _ = p.Hub.Buffer.TryLarge(ctx)
+	case p.leaveLarge != nil && !prompt:
+		p.giveUpLarge()
+	case p.leaveLarge == nil && prompt:
+		p.leaveLarge, _ = p.Hub.Buffer.TryLarge(ctx)
 	}
-	if p.lane != nil {
+	if p.leaveLarge != nil {
 		return largePage
 	}
 	return cmp.Or(p.small, smallPage)
@@ -138,23 +154,23 @@ func (p *pages) stale(page *page) bool {
 	return true
 }
 
-// restart makes the next page a small one, and drops the one read ahead.
+// restart makes the next page a small one, and drops the prefetched one.
 func (p *pages) restart() {
-	p.slow()
-	p.ahead, p.handedOut = nil, time.Time{}
+	p.giveUpLarge()
+	p.prefetched, p.handedOut = nil, time.Time{}
 }
 
-// close waits for the reads ahead; it is called after the last page, when they were
-// cancelled.
+// close waits for the reads of prefetched pages. It is called after the last page, when they
+// were cancelled.
 func (p *pages) close() {
-	p.slow()
+	p.giveUpLarge()
 	p.reads.Wait()
 }
 
-// slow gives the place among the few to another replay.
-func (p *pages) slow() {
-	if p.lane != nil {
-		p.lane()
-		p.lane = nil
+// giveUpLarge leaves the place among the few with large pages to another replay.
+func (p *pages) giveUpLarge() {
+	if p.leaveLarge != nil {
+		p.leaveLarge()
+		p.leaveLarge = nil
 	}
 }

@@ -60,7 +60,7 @@ func (t *stream) endNow(why error) {
 	if t.why.CompareAndSwap(nil, &why) {
 		close(t.over)
 		if t.call(callOver); t.state.Load()&stateParked == 0 {
-			t.hurry()
+			t.shortenWrite()
 		}
 	}
 }
@@ -72,7 +72,7 @@ func (t *stream) Notify(now bool) {
 		t.call(callFrames)
 		return
 	}
-	if t.called(callFrames) {
+	if t.mark(callFrames) {
 		w := &t.pool.inline
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -82,14 +82,14 @@ func (t *stream) Notify(now bool) {
 
 // call makes a worker take the stream.
 func (t *stream) call(why uint32) {
-	if t.called(why) {
-		t.pool.call(t)
+	if t.mark(why) {
+		t.pool.enqueue(t)
 	}
 }
 
-// called records why the stream is needed, and reports whether the caller must find it a
+// mark records why the stream is called, and reports whether the caller must find it a
 // worker. A stream with a goroutine of its own finds the reason when it would park.
-func (p *parked) called(why uint32) bool {
+func (p *parked) mark(why uint32) bool {
 	for {
 		old := p.state.Load()
 		needed := old&(stateParked|stateCalled) == stateParked
@@ -134,12 +134,13 @@ func (t *stream) resume(ctx context.Context, rest []byte) error {
 	return t.live(ctx)
 }
 
-// rest ends the work for a parked stream, or calls it again if something came meanwhile.
-func (t *stream) rest() {
+// parkAgain ends the work of a worker for a stream, or has it take the stream again if
+// something came meanwhile.
+func (t *stream) parkAgain() {
 	for {
 		old := t.state.Load()
 		if old&calls != 0 {
-			t.pool.call(t)
+			t.pool.enqueue(t)
 			return
 		}
 		if t.state.CompareAndSwap(old, old&^stateCalled) {

@@ -37,7 +37,7 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 			case err == nil:
 				return nil
 			case ctx.Err() != nil:
-				return t.goodbye(context.Cause(ctx))
+				return t.sendGoodbye(context.Cause(ctx))
 			}
 			if t.waiters.fails(ctx, t.Log, what, err, !waits); !waits {
 				waits = true
@@ -48,7 +48,7 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 			again = nil
 			calls.Go(call)
 		case <-t.heartbeat.C:
-			t.beatAt(t.sent)
+			t.putHeartbeat(t.sent)
 			if err := t.flush(); err != nil {
 				return err
 			}
@@ -57,13 +57,13 @@ func (t *stream) persist(ctx context.Context, what string, fn func(context.Conte
 				return err
 			}
 		case <-t.over:
-			return t.goodbye(*t.why.Load())
+			return t.sendGoodbye(*t.why.Load())
 		case <-t.draining:
 			t.endLater()
 		case <-t.end:
-			return t.goodbye(ErrDraining)
+			return t.sendGoodbye(ErrDraining)
 		case <-ctx.Done():
-			return t.goodbye(context.Cause(ctx))
+			return t.sendGoodbye(context.Cause(ctx))
 		}
 	}
 }

@@ -35,78 +35,32 @@ func (s *Streamer) Poll(ctx context.Context, request Request, limit int, wait ti
 	if err != nil {
 		return Polled{}, err
 	}
-	p := poll{request: request, filter: request.Filter, limit: limit, events: []json.RawMessage{}, from: received, erasures: s.Hub.Erasures()}
-	// A gap that was found stays one, whatever is found later.
-	revalidate := func(received position.Position) (position.Position, error) {
-		received, found, err := s.validate(ctx, received, request.Filter, w)
-		if found != nil && found.Reason != position.Trimmed {
-			p.from = received // events in between are not in the answer
-		}
-		if gap == nil {
-			gap = found
-		}
-		return received, err
-	}
+	p := newPoll(s, request, limit, received, gap)
 	over, stop := context.WithTimeout(context.WithoutCancel(ctx), wait)
 	defer stop()
-	for {
-		if received, err = p.replay(ctx, s.Hub.Buffer, received, w); errors.Is(err, replay.ErrTrimmed) {
-			if received, err = revalidate(received); err == nil {
-				continue
-			}
-		}
-		if err != nil {
-			return Polled{}, err
-		}
-		behind := false
-		if !p.full() {
-			if since := &p.request.Filter.Since; !since.IsZero() {
-				*since = time.Time{} // where it started, no more
-				met := received
-				p.live = &met
-			}
-			joined := newJoin(received, w)
-			waitFor := over.Done()
-			if gap != nil || len(p.events) > 0 {
-				waitFor = nil
-			}
-			behind = p.follow(ctx, sub, &joined, waitFor, s.draining)
-			received = joined.at
-		}
-		if p.stale(s.Hub) {
-			p.restart(s.Hub)
-			received = p.from
-		} else if !behind || len(p.events) > 0 {
-			break
-		}
-		var restarted bool
-		if w, restarted = sub.Rejoin(); restarted {
-			if received, err = revalidate(received); err != nil {
-				return Polled{}, err
-			}
-		}
-	}
-	if ctx.Err() != nil {
+	received, err = p.collect(ctx, sub, received, w, over.Done())
+	switch {
+	case err != nil:
+		return Polled{}, err
+	case ctx.Err() != nil:
 		return Polled{}, context.Cause(ctx)
 	}
-	if p.noRoom && len(p.events) == 0 {
-		return Polled{}, ErrNoRoom
+	polled, err := p.answer(s.Hub.Keys.Seal(received), received)
+	if err != nil {
+		return Polled{}, err
 	}
 	s.counts.polls.Add(1)
-	if gap != nil {
-		s.counts.gap(gap.Reason)
-	}
-	polled := Polled{Events: p.events, Position: s.Hub.Keys.Seal(received), Gap: wire.NewGap(gap)}
-	if request.Record != nil && len(p.events) > 0 {
-		polled.sending = func() func(bool) { return p.record(received) }
+	if p.gap != nil {
+		s.counts.gap(p.gap.Reason)
 	}
 	return polled, nil
 }
 
 // poll is one poll while it is answered.
 type poll struct {
+	*Streamer
 	request Request
-	// filter is the request's.
+	// filter is the request's. That of request loses Since when the poll is live.
 	filter outbox.Filter
 	limit  int
 	events []json.RawMessage
@@ -118,19 +72,93 @@ type poll struct {
 	// if it began with a time.
 	from position.Position
 	live *position.Position
+	// gap is the first that was found: it stays one, whatever is found later.
+	gap *position.Gap
 	// erasures is the replay buffer's count from before the first of the events was read.
 	erasures int64
 }
 
+func newPoll(s *Streamer, request Request, limit int, from position.Position, gap *position.Gap) *poll {
+	return &poll{
+		Streamer: s, request: request, filter: request.Filter, limit: limit, events: []json.RawMessage{},
+		from: from, gap: gap, erasures: s.Hub.Erasures(),
+	}
+}
+
+// collect adds the events of an answer: those of w that the reader lacks, and then, if the
+// answer would be empty, those that the hub queues until over. It returns the position after
+// them.
+func (p *poll) collect(ctx context.Context, sub *hub.Subscription, received, w position.Position, over <-chan struct{}) (position.Position, error) {
+	for {
+		var err error
+		if received, err = p.replay(ctx, received, w); errors.Is(err, replay.ErrTrimmed) {
+			if received, err = p.revalidate(ctx, received, w); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return received, err
+		}
+		behind := false
+		if !p.full() {
+			if since := &p.request.Filter.Since; !since.IsZero() {
+				*since = time.Time{} // where it started, no more
+				met := received
+				p.live = &met
+			}
+			joined := newJoin(received, w)
+			behind = p.follow(ctx, sub, &joined, over)
+			received = joined.at
+		}
+		if p.stale() {
+			p.restart()
+			received = p.from
+		} else if !behind || len(p.events) > 0 {
+			return received, nil
+		}
+		var restarted bool
+		if w, restarted = sub.Rejoin(); restarted {
+			if received, err = p.revalidate(ctx, received, w); err != nil {
+				return received, err
+			}
+		}
+	}
+}
+
+// revalidate validates the reader's position again, and returns where to go on.
+func (p *poll) revalidate(ctx context.Context, received, w position.Position) (position.Position, error) {
+	received, gap, err := p.validate(ctx, received, p.filter, w)
+	if gap != nil && gap.Reason != position.Trimmed {
+		p.from = received // events in between are not in the answer
+	}
+	if p.gap == nil {
+		p.gap = gap
+	}
+	return received, err
+}
+
+// answer returns the events with the position after them, as the reader gets it and as the
+// audit's record has it.
+func (p *poll) answer(sealed string, to position.Position) (Polled, error) {
+	if p.noRoom && len(p.events) == 0 {
+		return Polled{}, ErrNoRoom
+	}
+	polled := Polled{Events: p.events, Position: sealed, Gap: wire.NewGap(p.gap)}
+	if p.request.Record != nil && len(p.events) > 0 {
+		polled.sending = func() func(bool) { return p.record(to) }
+	}
+	return polled, nil
+}
+
 // stale reports whether some of the events may have been erased since they were read.
-func (p *poll) stale(h *hub.Hub) bool {
-	return len(p.events) > 0 && h.Erasures() != p.erasures
+func (p *poll) stale() bool {
+	return len(p.events) > 0 && p.Hub.Erasures() != p.erasures
 }
 
 // restart begins again at from. The answer is a small one then, so that it is soon read and
 // sent, however many erasures there are.
-func (p *poll) restart(h *hub.Hub) {
-	p.erasures = h.Erasures()
+func (p *poll) restart() {
+	p.erasures = p.Hub.Erasures()
 	p.events, p.size, p.noRoom = p.events[:0], 0, false
 	p.limit = min(p.limit, smallPage)
 	p.request.Filter, p.live = p.filter, nil
@@ -179,19 +207,18 @@ func (p *poll) add(e *outbox.Event) bool {
 }
 
 // replay adds the events of w that the reader lacks, and returns the position after them.
-func (p *poll) replay(ctx context.Context, buffer *hub.Buffer, received, w position.Position) (position.Position, error) {
+func (p *poll) replay(ctx context.Context, received, w position.Position) (position.Position, error) {
 	for _, stretch := range replay.Ranges(received, w) {
 		for done := false; !done; {
-			page, err := buffer.Replay(ctx, stretch, p.request.Filter, p.limit-len(p.events), 0)
+			page, err := p.Hub.Buffer.Replay(ctx, stretch, p.request.Filter, p.limit-len(p.events), 0)
 			if err != nil {
 				return received, err
 			}
 			for i := range page.Events {
-				id := page.Events[i].ID
 				if !p.add(&page.Events[i]) {
 					return received, nil
 				}
-				received = stretch.At(wire.ResumeID(id, i+1 < len(page.Events) && page.Events[i+1].ID == id))
+				received = positionAfter(stretch, page.Events, i)
 			}
 			stretch.Advance(page)
 			done = page.Done
@@ -208,9 +235,17 @@ func (p *poll) replay(ctx context.Context, buffer *hub.Buffer, received, w posit
 	return received, nil
 }
 
-// follow adds the frames that the hub queues. It waits for the first until over, or not at
-// all if over is nil. It reports whether the subscription is behind.
-func (p *poll) follow(ctx context.Context, sub *hub.Subscription, joined *join, over, draining <-chan struct{}) (isBehind bool) {
+// positionAfter returns the position of a reader that has received a page of a stretch up to
+// the i-th of its events.
+func positionAfter(stretch replay.Range, page []outbox.Event, i int) position.Position {
+	tied := i+1 < len(page) && page[i+1].ID == page[i].ID
+	return stretch.At(wire.ResumeID(page[i].ID, tied))
+}
+
+// follow adds the frames that the hub queues. It waits for the first until over, but not if
+// there is a gap to report. It reports whether the subscription is behind.
+func (p *poll) follow(ctx context.Context, sub *hub.Subscription, joined *join, over <-chan struct{}) (isBehind bool) {
+	waits := p.gap == nil && len(p.events) == 0
 	for {
 		frames, state, more := sub.Take(nil)
 		for _, f := range frames {
@@ -229,15 +264,15 @@ func (p *poll) follow(ctx context.Context, sub *hub.Subscription, joined *join, 
 		case more:
 			continue
 		}
-		if len(p.events) > 0 || over == nil {
+		if len(p.events) > 0 || !waits {
 			break
 		}
 		select {
 		case <-sub.Wake():
 		case <-over:
-			over = nil
-		case <-draining:
-			over = nil
+			waits = false
+		case <-p.draining:
+			waits = false
 		case <-ctx.Done():
 			return false
 		}

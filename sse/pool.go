@@ -33,16 +33,16 @@ type writerPool struct {
 	mu      sync.Mutex
 	running bool
 	watch   *watch
-	// streams are all on a connection, parked or not; called those that wait
+	// streams are all on a connection, parked or not; waiting those that wait
 	// for a worker.
 	streams []*stream
-	called  []*stream
+	waiting []*stream
 	// emptied, when not nil, is closed when the last stream leaves.
 	emptied chan struct{}
-	// serve is called by a worker for a stream that was called; goOn serves a stream that
-	// can't stay parked.
-	serve func(*worker, *stream)
-	goOn  func(t *stream, rest []byte)
+	// serve is called by a worker for a stream that waited. giveGoroutine serves a stream that
+	// can't stay parked; rest are bytes that its reader has not taken yet.
+	serve         func(*worker, *stream)
+	giveGoroutine func(t *stream, rest []byte)
 }
 
 func newWriterPool() writerPool {
@@ -69,8 +69,8 @@ func (s *Streamer) run(ctx context.Context, watch *watch) error {
 	p.mu.Lock()
 	p.running, p.watch = true, watch
 	p.serve = func(w *worker, t *stream) { w.serve(ctx, t) }
-	p.goOn = func(t *stream, rest []byte) {
-		p.goroutines.Go(func() { t.goOn(ctx, t.resume(ctx, rest)) })
+	p.giveGoroutine = func(t *stream, rest []byte) {
+		p.goroutines.Go(func() { t.finishUnlessParked(ctx, t.resume(ctx, rest)) })
 	}
 	p.mu.Unlock()
 	stop := make(chan struct{})
@@ -104,7 +104,7 @@ func (p *writerPool) endAll() <-chan struct{} {
 	p.stopping.Store(true)
 	for _, t := range p.all() {
 		t.hasLeft()
-		t.hurry() // a worker may have it
+		t.shortenWrite() // a worker may have it
 	}
 	return emptied
 }
@@ -155,10 +155,10 @@ func (p *writerPool) remove(t *stream) {
 	}
 }
 
-// call puts the stream among those that wait for a worker.
-func (p *writerPool) call(t *stream) {
+// enqueue puts the stream among those that wait for a worker.
+func (p *writerPool) enqueue(t *stream) {
 	p.mu.Lock()
-	p.called = append(p.called, t)
+	p.waiting = append(p.waiting, t)
 	p.mu.Unlock()
 	signal(p.wake)
 }
@@ -166,7 +166,7 @@ func (p *writerPool) call(t *stream) {
 // unpark gives a stream a goroutine of its own.
 func (p *writerPool) unpark(t *stream, rest []byte) {
 	t.state.And(^(stateParked | stateCalled))
-	p.goOn(t, rest)
+	p.giveGoroutine(t, rest)
 }
 
 // Heartbeats are checked this many times per interval.

@@ -19,28 +19,29 @@ type recorded struct {
 	// number is the record's; writing is since when a write has been waiting for the
 	// reader, since the pool began, or 0. Anybody may read both.
 	number, writing atomic.Int64
-	// events counts the events put into the buffer since the last note; last is the id of the
-	// newest.
-	events int
-	last   int64
-	// noted is when the last note was, since the pool began.
-	noted time.Duration
+	// unrecorded counts the events put into the buffer that the record does not have yet;
+	// lastID is the id of the newest.
+	unrecorded int
+	lastID     int64
+	// notedAt is when noteProgress was last called, since the pool began.
+	notedAt time.Duration
 	// torn is set when a write failed, or its end was dropped: how much of it arrived is
 	// unknown.
 	torn bool
-	// fresh counts the events put into the buffer since the last write that left whole. since
-	// is when the first live one of them was handed to the hub, since the pool began, or 0.
-	fresh int32
-	since time.Duration
+	// unsent counts the events put into the buffer since the last write that left whole.
+	// deliveredAt is when the first live one of them was handed to the hub, since the pool
+	// began, or 0.
+	unsent      int32
+	deliveredAt time.Duration
 }
 
 // noteEvery is how old the record of a stream that is sent events may get.
 const noteEvery = 5 * time.Second
 
 func (w *writer) count(e *outbox.Event) {
-	w.events++
-	w.fresh++
-	w.last = e.ID
+	w.unrecorded++
+	w.unsent++
+	w.lastID = e.ID
 }
 
 // written counts a write that has left whole, in the writer's tally.
@@ -48,20 +49,21 @@ func (w *writer) written(bytes int, tally *tally) {
 	now := time.Since(w.pool.began)
 	tally.writes++
 	tally.bytes += int64(bytes)
-	tally.events += int64(w.fresh)
-	if w.fresh = 0; w.since != 0 {
-		tally.dispatch.Observe(now - w.since)
-		w.since = 0
+	tally.events += int64(w.unsent)
+	if w.unsent = 0; w.deliveredAt != 0 {
+		tally.dispatch.Observe(now - w.deliveredAt)
+		w.deliveredAt = 0
 	}
 	w.wrote.Store(int64(now))
-	if w.events > 0 && now-w.noted >= noteEvery {
-		w.note(now)
+	if w.unrecorded > 0 && now-w.notedAt >= noteEvery {
+		w.noteProgress(now)
 	}
 }
 
-func (w *writer) note(now time.Duration) {
-	w.record.Progress(w.sent, w.events, w.last)
-	w.events, w.noted = 0, now
+// noteProgress records the events that were sent so far.
+func (w *writer) noteProgress(now time.Duration) {
+	w.record.Progress(w.sent, w.unrecorded, w.lastID)
+	w.unrecorded, w.notedAt = 0, now
 }
 
 // openRecord begins the record. That of a WebSocket can begin again, with other topics.
@@ -76,15 +78,15 @@ func (t *stream) openRecord(from position.Position) {
 	}
 }
 
-// closeRecord ends the record. Events in a write that failed, or since the last note,
+// closeRecord ends the record. Events in a write that failed, or since noteProgress was last called,
 // may have arrived: it was perhaps sent.
 func (w *writer) closeRecord(why error) {
 	switch {
-	case w.events == 0:
+	case w.unrecorded == 0:
 	case w.torn:
-		w.record.Perhaps(w.sent, w.events, w.last)
+		w.record.Perhaps(w.sent, w.unrecorded, w.lastID)
 	default:
-		w.note(w.noted)
+		w.noteProgress(w.notedAt)
 	}
 	w.record.Closed(reason(why, w.torn))
 }

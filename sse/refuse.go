@@ -22,7 +22,7 @@ func RefuseWebSocket(conn net.Conn, why *wire.Goodbye, retry time.Duration) {
 	defer socket.Close() //nolint:errcheck // nothing more is to be sent
 	e, _ := wire.NewEncoder(wire.Encoding{Ping: socket.in.ping})
 	text, _ := e.End(nil, wire.Ending{Goodbye: why, Retry: retry})
-	if conn.SetWriteDeadline(time.Now().Add(lastWords)) != nil {
+	if conn.SetWriteDeadline(time.Now().Add(goodbyeTime)) != nil {
 		return
 	}
 	if _, err := conn.Write(wire.Framed(text, false, true)); err == nil {

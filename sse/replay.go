@@ -40,7 +40,7 @@ func (t *stream) putHello(received position.Position, resumed bool, gap *positio
 		hello.Resumed = "gap"
 		t.counts.gap(gap.Reason)
 	}
-	t.notice(wire.Notice{Name: "hello", At: received, Data: hello, Retry: &t.Retry})
+	t.putNotice(wire.Notice{Name: "hello", At: received, Data: hello, Retry: &t.Retry})
 }
 
 // replay sends the events of w that the stream lacks, page by page, and joins the stream to
@@ -114,30 +114,23 @@ func (t *stream) stretches(received, w position.Position) []replay.Range {
 func (t *stream) putPage(ctx context.Context, pages *pages, page *page, stretch *replay.Range, received *position.Position) (whole bool, err error) {
 	defer page.table.Free()
 	defer clear(page.frames)
-	// Memory or table: a page is of the one or the other.
-	events := page.table.Events
-	n := len(events)
-	at := func(i int) *outbox.Event { return &events[i] }
-	if len(page.frames) > 0 {
-		n, at = len(page.frames), func(i int) *outbox.Event { return page.frames[i].Event }
-	}
 	fromMemory := len(page.frames) > 0
 	t.borrow()
-	for i := range n {
-		e := at(i)
+	for i := range page.len() {
+		e := page.event(i)
 		var f *wire.Frame
 		if fromMemory {
-			// There is room for the page, which is to be let go before the write.
+			// The whole page fits into the buffer, so that it can be released before the write.
 			f = page.frames[i]
 			t.buf, _ = t.encoder.Room(t.buf, f, e)
 		} else if err := t.room(ctx, nil, e); err != nil {
 			return false, err
 		}
 		// Those of one id are put together: a stretch does not go on between them.
-		if (i == 0 || at(i-1).ID != e.ID) && pages.stale(page) {
+		if !page.tied(i-1) && pages.stale(page) {
 			return false, nil
 		}
-		*received = stretch.At(wire.ResumeID(e.ID, i+1 < n && at(i+1).ID == e.ID))
+		*received = stretch.At(wire.ResumeID(e.ID, page.tied(i)))
 		stretch.After = e.ID
 		if fromMemory {
 			t.buf = t.encoder.FrameAt(t.buf, f, *received)
@@ -162,8 +155,8 @@ func (t *stream) revalidate(ctx context.Context, received, w position.Position) 
 	received = validated
 	if err == nil && gap != nil {
 		if gap.Reason != position.Trimmed { // validate has skipped what lies between
-			if t.events > 0 {
-				t.note(time.Since(t.pool.began)) // persist has written them
+			if t.unrecorded > 0 {
+				t.noteProgress(time.Since(t.pool.began)) // persist has written them
 			}
 			t.record.Jumped(received)
 		}
@@ -194,11 +187,11 @@ func (t *stream) send(ctx context.Context) error {
 		t.endLater()
 		return nil
 	case <-t.end:
-		return t.goodbye(ErrDraining)
+		return t.sendGoodbye(ErrDraining)
 	case <-t.over:
-		return t.goodbye(*t.why.Load())
+		return t.sendGoodbye(*t.why.Load())
 	case <-ctx.Done():
-		return t.goodbye(context.Cause(ctx))
+		return t.sendGoodbye(context.Cause(ctx))
 	default:
 		return nil
 	}

@@ -145,8 +145,8 @@ func (s *Socket) linger() {
 	if c, ok := s.conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() != nil {
 		return
 	}
-	_ = s.conn.SetReadDeadline(time.Now().Add(lastWords)) // a closed one needs none
-	_, _ = io.CopyN(io.Discard, s.conn, maxMessage)       // until it fails, which is its end
+	_ = s.conn.SetReadDeadline(time.Now().Add(goodbyeTime)) // a closed one needs none
+	_, _ = io.CopyN(io.Discard, s.conn, maxMessage)         // until it fails, which is its end
 }
 
 // abort has Close throw away what the reader has not taken. The kernel would keep

@@ -38,8 +38,7 @@ type Stats struct {
 	Draining bool
 }
 
-// Stats is the state now. It takes a look at every stream, without holding the others
-// up.
+// Stats returns the state now. It looks at every stream, without holding the others up.
 func (s *Streamer) Stats() Stats {
 	st := Stats{
 		Stats: s.Hub.Stats(), Open: s.Open(), Draining: s.Draining(),
@@ -96,7 +95,8 @@ func (s *sent) leave(w *worker) {
 	s.tally.add(&w.tally)
 }
 
-// sum is what all have written, with one more worker. It waits for what a worker is at.
+// sum returns what all have written, with one more worker. It waits for each worker to finish
+// the streams that it has taken.
 func (s *sent) sum(inline *worker) tally {
 	s.mu.Lock()
 	sum, workers := s.tally, append(slices.Clone(s.workers), inline)

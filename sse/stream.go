@@ -62,7 +62,7 @@ func (s *Streamer) Serve(ctx context.Context, w Writer, request Request, ended f
 			return
 		}
 	}
-	t.goOn(ctx, t.run(ctx, refused))
+	t.finishUnlessParked(ctx, t.run(ctx, refused))
 }
 
 // newEncoder returns the encoder that a request asks for. It changes the format to the one
@@ -76,8 +76,8 @@ func (t *stream) newEncoder(request *Request) (e wire.Encoder) {
 	return e
 }
 
-// goOn ends the stream, or leaves it to the pool.
-func (t *stream) goOn(ctx context.Context, err error) {
+// finishUnlessParked ends the stream, unless the pool has it.
+func (t *stream) finishUnlessParked(ctx context.Context, err error) {
 	if !errors.Is(err, errParked) {
 		t.finish(ctx, err)
 	}
@@ -92,16 +92,7 @@ func (t *stream) finish(ctx context.Context, err error) {
 		t.sub.Close()
 	}
 	isStalled := errors.Is(err, os.ErrDeadlineExceeded)
-	// Over HTTP/2 a deadline that passes cancels the request, as a reader that leaves does.
-	canceled := ctx.Err() != nil && (!isStalled || t.conn != nil || !errors.Is(context.Cause(ctx), context.Canceled))
-	switch {
-	case canceled:
-		err = context.Cause(ctx)
-	case isStalled:
-		if err = ErrStalled; t.conn != nil && t.why.Load() != nil {
-			err = *t.why.Load() // which has shortened the time
-		}
-	}
+	err = t.cause(ctx, err, isStalled)
 	t.closeRecord(err)
 	t.counts.ended(reason(err, t.torn))
 	if t.conn == nil {
@@ -127,14 +118,29 @@ func (t *stream) finish(ctx context.Context, err error) {
 	})
 }
 
+// cause returns why a stream ends whose goroutine or worker met err.
+func (t *stream) cause(ctx context.Context, err error, isStalled bool) error {
+	// Over HTTP/2 a deadline that passes cancels the request, as a reader that leaves does.
+	canceled := ctx.Err() != nil && (!isStalled || t.conn != nil || !errors.Is(context.Cause(ctx), context.Canceled))
+	switch {
+	case canceled:
+		return context.Cause(ctx)
+	case isStalled && t.conn != nil && t.why.Load() != nil:
+		return *t.why.Load() // which has shortened the time
+	case isStalled:
+		return ErrStalled
+	}
+	return err
+}
+
 // run serves a stream: its phases in their order.
 func (t *stream) run(ctx context.Context, refused error) error {
 	t.buf = t.encoder.Open(t.buf)
 	if t.inbox != nil && t.inbox.failed != nil {
-		return t.goodbye(t.inbox.failed)
+		return t.sendGoodbye(t.inbox.failed)
 	}
 	if refused != nil {
-		return t.goodbye(refused)
+		return t.sendGoodbye(refused)
 	}
 	// The headers leave on their own, with the first byte, after which Firefox regards a
 	// stream as open: some proxies hold bytes that come with the headers until more come.
@@ -157,7 +163,7 @@ func (t *stream) run(ctx context.Context, refused error) error {
 		t.record.Live(t.joined.at)
 	}
 	t.request.From, t.request.Filter.Since = From{}, time.Time{} // where it started, no more
-	t.notice(wire.Notice{Name: "live", At: t.joined.at, Data: struct{}{}})
+	t.putNotice(wire.Notice{Name: "live", At: t.joined.at, Data: struct{}{}})
 	return t.live(ctx)
 }
 

@@ -69,7 +69,7 @@ func (t *stream) changeInReplay(ctx context.Context, received, w position.Positi
 func (t *stream) change(ctx context.Context, message []byte) (*outbox.Filter, error) {
 	change, err := parseChange(message)
 	if err != nil {
-		return nil, t.goodbye(refuse(ws.StatusPolicyViolation, http.StatusBadRequest, err.Error()))
+		return nil, t.sendGoodbye(refusedMessage(ws.StatusPolicyViolation, http.StatusBadRequest, err.Error()))
 	}
 	topics, refused := t.request.Change(ctx, change, t.request.Filter.Topics)
 	for _, r := range refused {
@@ -86,8 +86,8 @@ func (t *stream) change(ctx context.Context, message []byte) (*outbox.Filter, er
 // setFilter changes the filter. It begins the audit's record of the new topics where that of
 // the old ones ends.
 func (t *stream) setFilter(filter outbox.Filter, at position.Position) {
-	if t.events > 0 {
-		t.note(time.Since(t.pool.began))
+	if t.unrecorded > 0 {
+		t.noteProgress(time.Since(t.pool.began))
 	}
 	t.request.Filter = filter
 	if t.record != nil {
@@ -102,7 +102,7 @@ func (t *stream) putTopics(at position.Position) {
 	if topics == nil {
 		topics = []outbox.Pattern{}
 	}
-	t.notice(wire.Notice{Name: "topics", At: at, Data: struct {
+	t.putNotice(wire.Notice{Name: "topics", At: at, Data: struct {
 		Topics []outbox.Pattern `json:"topics"`
 	}{topics}})
 }

@@ -31,19 +31,18 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 	if err != nil {
 		return Polled{}, fmt.Errorf("until: %w", err)
 	}
-	p := poll{request: request, filter: request.Filter, limit: limit, events: []json.RawMessage{}}
 	_, gap, err := s.Hub.Buffer.Verify(ctx, until, request.Filter, position.Position{})
 	if err != nil {
 		return Polled{}, err
 	}
 	if gap != nil && gap.Reason != position.Trimmed {
-		return Polled{Events: p.events, Position: request.Until, Gap: wire.NewGap(gap)}, nil
+		return Polled{Events: []json.RawMessage{}, Position: request.Until, Gap: wire.NewGap(gap)}, nil
 	}
 	received, gap, err := s.resolveStart(ctx, request, until)
 	if err != nil {
 		return Polled{}, err
 	}
-	p.from = received
+	p := newPoll(s, request, limit, received, gap)
 	// All of the read that it is in the middle of, if it is.
 	whole := until
 	if until.Within != nil {
@@ -54,10 +53,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 		stretch := stretches[0]
 		page, err := s.Hub.Buffer.Replay(ctx, stretch, request.Filter, p.limit-len(p.events), 0)
 		if errors.Is(err, replay.ErrTrimmed) {
-			if received, gap, err = s.validate(ctx, received, request.Filter, until); err == nil {
-				if gap != nil && gap.Reason != position.Trimmed {
-					p.from = received // events in between are not in the answer
-				}
+			if received, err = p.revalidate(ctx, received, until); err == nil {
 				stretches = replay.Ranges(received, whole)
 				continue
 			}
@@ -70,7 +66,7 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 			if until.Has(e.XID, e.ID) && !p.add(e) {
 				break
 			}
-			received = stretch.At(wire.ResumeID(e.ID, i+1 < len(page.Events) && page.Events[i+1].ID == e.ID))
+			received = positionAfter(stretch, page.Events, i)
 		}
 		if p.noRoom {
 			break
@@ -79,15 +75,8 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 			received, stretches = stretch.To, stretches[1:]
 		}
 	}
-	if p.noRoom && len(p.events) == 0 {
-		return Polled{}, ErrNoRoom
-	}
-	answer, to := Polled{Events: p.events, Position: request.Until, Gap: wire.NewGap(gap)}, until
 	if len(stretches) > 0 {
-		answer.Position, to = s.Hub.Keys.Seal(received), received
+		return p.answer(s.Hub.Keys.Seal(received), received)
 	}
-	if request.Record != nil && len(p.events) > 0 {
-		answer.sending = func() func(bool) { return p.record(to) }
-	}
-	return answer, nil
+	return p.answer(request.Until, until)
 }

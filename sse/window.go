@@ -40,11 +40,11 @@ func (t *stream) followWindows(ctx context.Context) error {
 			if _, err := t.takeWindow(ctx); err != nil { // the frames so far
 				return err
 			}
-			return t.goodbye(ErrDraining)
+			return t.sendGoodbye(ErrDraining)
 		case <-t.over:
-			return t.goodbye(*t.why.Load())
+			return t.sendGoodbye(*t.why.Load())
 		case <-ctx.Done():
-			return t.goodbye(context.Cause(ctx))
+			return t.sendGoodbye(context.Cause(ctx))
 		}
 	}
 }

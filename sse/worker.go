@@ -30,11 +30,11 @@ func (p *writerPool) work(stop <-chan struct{}) {
 	defer p.sent.leave(w)
 	for {
 		p.mu.Lock()
-		n := min(len(p.called), takeAtOnce)
-		streams = append(streams[:0], p.called[:n]...)
-		clear(p.called[:n])
-		if p.called = p.called[n:]; len(p.called) == 0 {
-			p.called = nil
+		n := min(len(p.waiting), takeAtOnce)
+		streams = append(streams[:0], p.waiting[:n]...)
+		clear(p.waiting[:n])
+		if p.waiting = p.waiting[n:]; len(p.waiting) == 0 {
+			p.waiting = nil
 		}
 		p.mu.Unlock()
 		w.mu.Lock()
@@ -85,14 +85,14 @@ func (w *worker) serve(ctx context.Context, t *stream) {
 	case err != nil:
 		t.finish(ctx, err)
 	case why&callDrain != 0:
-		t.torn = len(rest) > 0 && t.fresh > 0 // it is not waited for
+		t.torn = len(rest) > 0 && t.unsent > 0 // it is not waited for
 		t.finish(ctx, ErrDraining)
 	case len(rest) > 0, state == hub.Behind, t.inbox.hasMessages():
 		t.pool.unpark(t, rest)
 	case more:
 		t.state.Or(callFrames)
-		t.pool.call(t) // at the end of the queue
+		t.pool.enqueue(t) // at the end of the queue
 	default:
-		t.rest()
+		t.parkAgain()
 	}
 }

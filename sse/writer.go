@@ -42,14 +42,14 @@ type writer struct {
 	parked
 }
 
-// notice puts one of the server's own events into the buffer.
-func (w *writer) notice(n wire.Notice) {
+// putNotice puts one of the server's own events into the buffer.
+func (w *writer) putNotice(n wire.Notice) {
 	w.buf = w.encoder.Notice(w.buf, n)
 	w.sent = n.At
 }
 
-// beatAt puts a heartbeat into the buffer, at a position that the reader may not know yet.
-func (w *writer) beatAt(at position.Position) {
+// putHeartbeat puts a heartbeat into the buffer, at a position that the reader may not know yet.
+func (w *writer) putHeartbeat(at position.Position) {
 	moved := !at.Equal(w.sent)
 	if w.buf = w.encoder.Heartbeat(w.buf, at, moved); moved {
 		w.sent = at
@@ -61,8 +61,8 @@ func (w *writer) putGoodbye(why error) {
 	w.buf, w.complete = w.encoder.End(w.buf, endingOf(why, w.sent, w.Retry))
 }
 
-// goodbye sends why the stream ends, and when to come back, if why is a Goodbye.
-func (w *writer) goodbye(why error) error {
+// sendGoodbye sends why the stream ends, and when to come back, if why is a Goodbye.
+func (w *writer) sendGoodbye(why error) error {
 	w.putGoodbye(why)
 	return errors.Join(why, w.flush())
 }
@@ -101,7 +101,7 @@ func (w *writer) write(p []byte) error {
 	if err := w.to.SetWriteDeadline(began.Add(w.Stall)); err != nil {
 		return fmt.Errorf("set a write deadline: %w", err)
 	}
-	w.hurry() // endNow may have been before
+	w.shortenWrite() // endNow may have been before
 	w.writing.Store(max(1, int64(time.Since(w.pool.began))))
 	_, err := w.to.Write(p)
 	if err == nil {
@@ -142,20 +142,20 @@ func (w *writer) tryWrite(tally *tally) (rest []byte, err error) {
 	return p[n:], nil
 }
 
-// lastWords is how long a stream that has to end may wait for its reader with one write, to
-// send pending data and the goodbye; and then for the reader of a WebSocket to close it.
-const lastWords = 2 * time.Second
+// goodbyeTime bounds the last write of a stream that has to end, of pending data and the
+// goodbye, and then the wait for the client of a WebSocket to close the connection.
+const goodbyeTime = 2 * time.Second
 
-// hurry bounds the write of a stream on a connection by lastWords, if it is over. When the
-// pool stops, it waits for no reader any more.
-func (w *writer) hurry() {
+// shortenWrite bounds the write of a stream on a connection by goodbyeTime, if the stream has to
+// end. When the pool stops, the write waits for no reader any more.
+func (w *writer) shortenWrite() {
 	select {
 	case <-w.over:
 	default:
 		return
 	}
 	for stopping := w.pool.stopping.Load(); ; stopping = true {
-		limit := min(w.Stall, lastWords)
+		limit := min(w.Stall, goodbyeTime)
 		if stopping {
 			limit = 0
 		}
