@@ -47,8 +47,8 @@ type Access struct {
 	Refusals *Refusals
 }
 
-// as calls next with the request's identity.
-func (h *handlers) as(next func(echo.Context, identity) error) echo.HandlerFunc {
+// withIdentity calls next with the request's identity.
+func (h *handlers) withIdentity(next func(echo.Context, identity) error) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		who, err := h.identify(c.Request())
 		if refusal := (*auth.Refusal)(nil); errors.As(err, &refusal) && refusal.Status == http.StatusServiceUnavailable && asksForStream(c) {
@@ -100,10 +100,10 @@ func (h *handlers) identify(r *http.Request) (who identity, err error) {
 	}
 	identity, err := h.authenticate(r)
 	if refusal := (*auth.Refusal)(nil); err != nil && !errors.As(err, &refusal) {
-		h.unanswered.log(r.Context(), h.Log, authenticationFailed, err)
+		h.unanswered.fails(r.Context(), authenticationFailed, err)
 		return who, errNotAuthenticated
 	}
-	h.unanswered.answered(r.Context(), h.Log, authenticationFailed)
+	h.unanswered.answered(r.Context(), authenticationFailed)
 	if err == nil {
 		err = identity.Ended()
 	}
@@ -113,7 +113,7 @@ func (h *handlers) identify(r *http.Request) (who identity, err error) {
 	if err == nil {
 		switch err = h.Access.Revocations.Check(r.Context(), identity); {
 		case err == nil:
-			h.unanswered.answered(r.Context(), h.Log, verificationFailed)
+			h.unanswered.answered(r.Context(), verificationFailed)
 		// The metrics are needed most while the database does not answer.
 		case r.URL.Path == "/metrics" && !errors.Is(err, auth.ErrTokenRevoked):
 			err = nil

@@ -3,14 +3,10 @@ package handlers
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/labstack/echo/v4"
 
@@ -18,7 +14,6 @@ import (
 	adminpage "github.com/outcrier/outcrier/handlers/admin"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/admin"
-	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/catalogue"
 )
 
@@ -93,7 +88,7 @@ func (h *handlers) adminRoute(e *echo.Echo, path string, at routes) {
 // asAdmin calls the route of a request if its identity has the grant, and keeps the answer
 // out of caches.
 func (h *handlers) asAdmin(of func(echo.Context) route) echo.HandlerFunc {
-	return h.as(func(c echo.Context, who identity) error {
+	return h.withIdentity(func(c echo.Context, who identity) error {
 		// Before anything is recorded, or read from the database.
 		if may, err := h.mayOpen(c, who, false); !may {
 			return err
@@ -123,7 +118,7 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 	var known *echo.HTTPError
 	switch {
 	case err == nil:
-		h.unanswered.answered(c.Request().Context(), h.Log, questionFailed(c.Path()))
+		h.unanswered.answered(c.Request().Context(), questionFailed(c.Path()))
 		return nil
 	case errors.As(err, &known):
 		return err
@@ -136,7 +131,7 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 	case errors.Is(err, catalogue.ErrExists), errors.Is(err, catalogue.ErrChanged):
 		return fault(http.StatusConflict, err.Error())
 	}
-	h.unanswered.log(c.Request().Context(), h.Log, questionFailed(c.Path()), err)
+	h.unanswered.fails(c.Request().Context(), questionFailed(c.Path()), err)
 	switch {
 	case errors.Is(err, admin.ErrTooSlow):
 		return fault(http.StatusServiceUnavailable, "the database did not answer in time: ask for less, or later")
@@ -144,39 +139,6 @@ func (h *handlers) adminFault(c echo.Context, err error) error {
 		return fault(http.StatusServiceUnavailable, "the schema is older than this server: run outcrier migrate up")
 	}
 	return fault(http.StatusServiceUnavailable, "the database is not available")
-}
-
-// queryOf parses the query, and refuses unknown and repeated parameters.
-func queryOf(c echo.Context, known ...string) (url.Values, error) {
-	query, err := parameters(c, known)
-	if err != nil {
-		return nil, badRequest(err)
-	}
-	return query, nil
-}
-
-// choice reads a parameter that has two values; without it, it is the first of them.
-func choice(query url.Values, name, first, second string) (isSecond bool, err error) {
-	switch given := query.Get(name); given {
-	case "", first:
-		return false, nil
-	case second:
-		return true, nil
-	default:
-		return false, fault(http.StatusBadRequest, fmt.Sprintf("%s %.100q is not known; allowed are %s and %s", name, given, first, second))
-	}
-}
-
-// whole parses a whole number that is not negative; 0 if the text is empty.
-func whole(name, text string) (int64, error) {
-	if text == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(text, 10, 64)
-	if err != nil || n < 0 {
-		return 0, fault(http.StatusBadRequest, fmt.Sprintf("%s must be a whole number, not %.100q", name, text))
-	}
-	return n, nil
 }
 
 // records answers with a page of numbered records under a name, the newest first. The next
@@ -193,106 +155,4 @@ func records[T any](h *handlers, c echo.Context, name string, page int, read fun
 	}
 	list, err := read(c.Request().Context(), before)
 	return h.answer(c, map[string]any{name: list, "more": len(list) == page}, err)
-}
-
-// moment parses a time; zero if the text is empty.
-func moment(name, text string) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	at, err := time.Parse(time.RFC3339Nano, text)
-	if err != nil {
-		return at, fault(http.StatusBadRequest, fmt.Sprintf("%s must be an RFC 3339 time like 2026-11-22T02:00:00Z, not %.100q", name, text))
-	}
-	return at, nil
-}
-
-// Overview is the answer to GET /admin/api/overview.
-type Overview struct {
-	admin.Overview
-	// Node is the node that answers, and About its state.
-	Node  string      `json:"node"`
-	About audit.About `json:"about"`
-	// Samples are the last ten minutes of all nodes that keep an audit, or else of this
-	// one, the oldest first.
-	Samples []audit.Sample `json:"samples"`
-	// OpenHere is how many streams are open at this node.
-	OpenHere int `json:"streams_here"`
-	// Following and Listening are of its tail.
-	Following bool `json:"following"`
-	Listening bool `json:"listening"`
-	// Audit reports whether it records its streams.
-	Audit bool `json:"audit"`
-	Whoami
-}
-
-// Whoami is the answer to GET /admin/api/identity, and part of the overview.
-type Whoami struct {
-	// Subject is the subject of the token; Expires is nil where no token is needed.
-	Subject string     `json:"subject"`
-	Expires *time.Time `json:"expires"`
-	// Grants are those of admins that the identity has.
-	Grants []auth.Grant `json:"grants"`
-}
-
-func newWhoami(who identity) Whoami {
-	w := Whoami{Subject: who.Subject, Grants: who.granted()}
-	if !who.Expires.IsZero() {
-		w.Expires = &who.Expires
-	}
-	return w
-}
-
-// whoami is GET /admin/api/identity: with it the page hides actions that would be refused.
-func (h *handlers) whoami(c echo.Context, who identity) error {
-	_, err := queryOf(c)
-	return h.answer(c, newWhoami(who), err)
-}
-
-func (h *handlers) overview(c echo.Context, who identity) (err error) {
-	if _, err := queryOf(c); err != nil {
-		return err
-	}
-	state, err := h.Admin.Overview(c.Request().Context())
-	if err != nil {
-		return err
-	}
-	// What a transaction runs may have the values of the events that it appends.
-	if slices.ContainsFunc(state.Open, func(open admin.OpenTransaction) bool { return open.Query != nil }) {
-		ended := h.noteRead(c, who)
-		defer func() { ended(err) }()
-	}
-	tail := h.TailStatus()
-	answer := Overview{
-		Overview: state, Node: h.Streamer.Node, About: h.Sampler.About(), Following: tail.Following, Listening: tail.Listening,
-		OpenHere: h.Streamer.Open(), Audit: h.Audit != nil, Whoami: newWhoami(who),
-	}
-	answer.Samples = mergeSamples(state.Nodes)
-	if h.Audit == nil || len(answer.Samples) == 0 {
-		answer.Samples = answer.About.Samples
-	}
-	return h.answer(c, answer, nil)
-}
-
-// mergeSamples puts the samples of several nodes into one row. Streams are added. Events are
-// not, since each node reads every event, and of the lags the largest counts.
-func mergeSamples(nodes []admin.Node) []audit.Sample {
-	by := map[int64]audit.Sample{}
-	for _, node := range nodes {
-		if node.About == nil {
-			continue
-		}
-		for _, s := range node.About.Samples {
-			at := s.At.Unix()
-			sum := by[at]
-			by[at] = audit.Sample{At: s.At, Events: max(sum.Events, s.Events), Streams: sum.Streams + s.Streams, Lag: max(sum.Lag, s.Lag)}
-		}
-	}
-	samples := slices.Collect(maps.Values(by))
-	slices.SortFunc(samples, func(a, b audit.Sample) int { return a.At.Compare(b.At) })
-	// The newest samples of some nodes may still be missing.
-	if n := len(samples); n > 2 && len(nodes) > 1 {
-		samples = samples[:n-1]
-	}
-	return samples
 }

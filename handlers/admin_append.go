@@ -38,7 +38,7 @@ func (h *handlers) again(c echo.Context, who identity) error {
 	case !found:
 		return notHeld(id)
 	}
-	if verdict := h.held(c).Take(bodyWeight * int64(len(event.Payload))); verdict != fair.Granted {
+	if verdict := h.memory(c).Take(bodyWeight * int64(len(event.Payload))); verdict != fair.Granted {
 		return h.noRoom(c, verdict)
 	}
 	draft := outbox.Draft{Topic: event.Topic, Type: event.Type, Payload: json.RawMessage(event.Payload), Source: event.Source, Headers: map[string]string{}}

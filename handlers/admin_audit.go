@@ -42,12 +42,12 @@ func (h *handlers) onRecord(c echo.Context, who identity, do func() error) error
 	defer record.Ended(audit.AdminOutcome{Why: "the server failed"}) // if do panics
 	if err != nil {
 		if ctx.Err() == nil { // else the client is gone
-			h.unanswered.log(ctx, h.Log, recordFailed, err)
+			h.unanswered.fails(ctx, recordFailed, err)
 		}
 		err = fault(http.StatusServiceUnavailable, "nothing was done: the request could not be put on record")
 	} else {
 		if !request.Repeats {
-			h.unanswered.answered(ctx, h.Log, recordFailed)
+			h.unanswered.answered(ctx, recordFailed)
 		}
 		err = do()
 	}

@@ -34,7 +34,7 @@ func (h *handlers) endStream(c echo.Context, who identity) error {
 	}
 	open := false
 	if h.Audit == nil {
-		open = run == 0 && stream > 0 && h.open.end(stream, "") > 0
+		open = run == 0 && stream > 0 && h.unaudited.end(stream, "") > 0
 	} else if open, err = h.Admin.EndStream(c.Request().Context(), run, stream, who.name()); err != nil {
 		return err
 	}

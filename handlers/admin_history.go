@@ -100,7 +100,7 @@ func (h *handlers) streams(c echo.Context, _ identity) error {
 		return err
 	}
 	if h.Audit == nil {
-		return h.answer(c, h.open.find(search, h.Streamer.Node, h.slow()), nil)
+		return h.answer(c, h.unaudited.find(search, h.Streamer.Node, h.slow()), nil)
 	}
 	found, err := h.Admin.Streams(c.Request().Context(), search)
 	return h.answer(c, found, err)

@@ -11,7 +11,7 @@ import (
 	"github.com/outcrier/outcrier/outbox/admin"
 )
 
-// openStreams are the streams of a node without an audit, so that admins can list and end
+// openStreams lists the streams of a node that keeps no audit, so that admins can see and end
 // them.
 type openStreams struct {
 	mu     sync.Mutex
@@ -103,7 +103,7 @@ func (o *openStreams) end(number int64, subject string) (ended int) {
 // returns ends when an admin ends the stream.
 func (h *handlers) listed(ctx context.Context, who identity, filter outbox.Filter) (_ context.Context, number int64, forget func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	number, remove := h.open.add(&openStream{
+	number, remove := h.unaudited.add(&openStream{
 		subject: who.Subject, address: who.address, filter: filter, at: time.Now(), end: func() { cancel(errEnded) },
 	})
 	return ctx, number, func() { remove(); cancel(nil) }

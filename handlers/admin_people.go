@@ -69,7 +69,7 @@ func (h *handlers) endStreams(c echo.Context, who identity) error {
 	}
 	streams := 0
 	if h.Audit == nil {
-		streams = h.open.end(0, subject)
+		streams = h.unaudited.end(0, subject)
 	} else if streams, err = h.Admin.EndStreams(c.Request().Context(), subject, who.name()); err != nil {
 		return err
 	}

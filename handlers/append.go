@@ -52,7 +52,7 @@ func (h *handlers) append(c echo.Context, who identity) error {
 	if err != nil {
 		return h.notAppended(c, err)
 	}
-	h.unanswered.answered(request.Context(), h.Log, appendFailed)
+	h.unanswered.answered(request.Context(), appendFailed)
 	h.Traffic.Appends.Add(1)
 	h.Traffic.Appended.Add(int64(len(ids)))
 	return c.JSON(http.StatusCreated, Appended{ids})
@@ -87,7 +87,7 @@ func (h *handlers) notAppended(c echo.Context, err error) error {
 	if c.Request().Context().Err() != nil {
 		return nil // the client is gone, which is no fault of the node
 	}
-	h.unanswered.log(c.Request().Context(), h.Log, appendFailed, err)
+	h.unanswered.fails(c.Request().Context(), appendFailed, err)
 	return fault(http.StatusServiceUnavailable, "the events were not appended: the database is not available")
 }
 

@@ -35,9 +35,9 @@ func newBuffered(limits Limits, maxBody int64) *fair.Bytes {
 
 const shareKey = "share"
 
-// held returns the share of memory that a request holds for its principal; accounted closes
-// it.
-func (h *handlers) held(c echo.Context) *fair.Share {
+// memory returns the share of memory that a request holds for its principal; withMemory
+// closes it.
+func (h *handlers) memory(c echo.Context) *fair.Share {
 	if share, ok := c.Get(shareKey).(*fair.Share); ok {
 		return share
 	}
@@ -50,9 +50,9 @@ func (h *handlers) held(c echo.Context) *fair.Share {
 	return share
 }
 
-// accounted closes the request's shares once its answer is written: that of its principal,
+// withMemory closes the request's shares once its answer is written: that of its principal,
 // and for a long request that of its address, since it is in memory until then.
-func (h *handlers) accounted(next echo.HandlerFunc) echo.HandlerFunc {
+func (h *handlers) withMemory(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		settled := false
 		defer func() {
@@ -89,7 +89,7 @@ const requestKey = "request"
 
 // settle closes the shares of a request that is answered.
 func settle(c echo.Context) {
-	w, ours := c.Response().Writer.(*steady)
+	w, ours := c.Response().Writer.(*stallWriter)
 	if _, long := c.Get(requestKey).(*fair.Share); long && ours && !w.own && !w.hijacked {
 		// A short answer waits for its reader in net/http, which has the request until then.
 		_ = w.FlushError() // there is no other answer any more
@@ -151,7 +151,7 @@ func (h *handlers) answer(c echo.Context, value any, err error) error {
 	if err != nil {
 		return err
 	}
-	if verdict := h.held(c).Take(answerWeight * int64(len(body))); verdict != fair.Granted {
+	if verdict := h.memory(c).Take(answerWeight * int64(len(body))); verdict != fair.Granted {
 		return h.noRoom(c, verdict)
 	}
 	return c.JSONBlob(http.StatusOK, body)
@@ -166,7 +166,7 @@ func (h *handlers) reservePage(c echo.Context, bytes int64) (int64, error) {
 			bytes = min(bytes, limit/bodyWeight)
 		}
 	}
-	if verdict := h.held(c).Take(bodyWeight * bytes); verdict != fair.Granted {
+	if verdict := h.memory(c).Take(bodyWeight * bytes); verdict != fair.Granted {
 		return 0, h.noRoom(c, verdict)
 	}
 	return bytes, nil
@@ -185,7 +185,7 @@ func (h *handlers) noRoom(c echo.Context, verdict fair.Verdict) error {
 // that is only announced holds none.
 func (h *handlers) readAll(c echo.Context, body io.Reader) ([]byte, error) {
 	const first = 16 << 10
-	share, announced := h.held(c), c.Request().ContentLength
+	share, announced := h.memory(c), c.Request().ContentLength
 	var read []byte
 	for {
 		if len(read) == cap(read) {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -35,10 +36,10 @@ func (h *handlers) catalogue(c echo.Context, who identity) error {
 		return nil // the client is gone
 	}
 	if err != nil {
-		h.unanswered.log(c.Request().Context(), h.Log, catalogueFailed, err)
+		h.unanswered.fails(c.Request().Context(), catalogueFailed, err)
 		return fault(http.StatusServiceUnavailable, "the database is not available")
 	}
-	h.unanswered.answered(c.Request().Context(), h.Log, catalogueFailed)
+	h.unanswered.answered(c.Request().Context(), catalogueFailed)
 	header := c.Response().Header()
 	header.Set("ETag", answer.tag)
 	header.Set(echo.HeaderCacheControl, "private, max-age=60")
@@ -131,4 +132,38 @@ func matches(given []string, tag string) bool {
 		}
 	}
 	return false
+}
+
+// shared is a body that many answers are written from. It is in memory once, however many
+// readers take their time, and so it counts once: from the first of them to the last.
+type shared struct {
+	bytes []byte
+
+	mu      sync.Mutex
+	readers int
+	share   *fair.Share
+}
+
+// sharedPrincipal is the principal of all shared bodies. No identity and no address has this
+// name.
+const sharedPrincipal = "shared"
+
+// hold counts the body for one more reader, who must call release, unless there is no room.
+func (s *shared) hold(all *fair.Bytes) (release func(), granted bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.readers == 0 {
+		s.share = all.Open(sharedPrincipal)
+		if s.share.Take(int64(len(s.bytes))) != fair.Granted {
+			return nil, false
+		}
+	}
+	s.readers++
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.readers--; s.readers == 0 {
+			s.share.Close()
+		}
+	}, true
 }

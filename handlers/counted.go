@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"sync"
 
 	"github.com/labstack/echo/v4"
 
@@ -16,7 +15,7 @@ import (
 // Where there is no room for its first bytes the answer is not given, and where there is
 // none for later ones it breaks off.
 func (h *handlers) count(c echo.Context, answer http.Handler) error {
-	w := &counted{ResponseWriter: c.Response(), share: h.held(c), header: http.Header{}, status: http.StatusOK}
+	w := &counted{ResponseWriter: c.Response(), share: h.memory(c), header: http.Header{}, status: http.StatusOK}
 	answer.ServeHTTP(w, c.Request())
 	switch {
 	case w.verdict == fair.Granted:
@@ -67,38 +66,4 @@ func (w *counted) Write(p []byte) (int, error) {
 	}
 	w.begin()
 	return w.ResponseWriter.Write(p)
-}
-
-// shared is a body that many answers are written from. It is in memory once, however many
-// readers take their time, and so it counts once: from the first of them to the last.
-type shared struct {
-	bytes []byte
-
-	mu      sync.Mutex
-	readers int
-	share   *fair.Share
-}
-
-// sharedPrincipal is the principal of all shared bodies. No identity and no address has this
-// name.
-const sharedPrincipal = "shared"
-
-// hold counts the body for one more reader, who must call release, unless there is no room.
-func (s *shared) hold(all *fair.Bytes) (release func(), granted bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.readers == 0 {
-		s.share = all.Open(sharedPrincipal)
-		if s.share.Take(int64(len(s.bytes))) != fair.Granted {
-			return nil, false
-		}
-	}
-	s.readers++
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.readers--; s.readers == 0 {
-			s.share.Close()
-		}
-	}, true
 }

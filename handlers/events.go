@@ -1,13 +1,10 @@
 package handlers
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -155,7 +152,7 @@ func (h *handlers) serve(ctx context.Context, w sse.Writer, who identity, while 
 		if change := request.Change; change != nil {
 			request.Change = func(ctx context.Context, asked sse.Change, topics []outbox.Pattern) ([]outbox.Pattern, []wire.Refused) {
 				now, refused := change(ctx, asked, topics)
-				h.open.follow(number, now)
+				h.unaudited.follow(number, now)
 				return now, refused
 			}
 		}
@@ -201,112 +198,6 @@ func hasBody(c echo.Context) bool {
 // tooManyRetry is the mean time after which a client over its limit of streams should try
 // again: by then the user may have closed some tabs.
 const tooManyRetry = 30 * time.Second
-
-// takeOver takes the connection over from net/http, which would keep a goroutine and two
-// buffers for it. It returns nil where that is not possible.
-func takeOver(request *http.Request, response *echo.Response) *sse.Socket {
-	conn, _, err := http.NewResponseController(response.Writer).Hijack()
-	if err != nil {
-		return nil
-	}
-	response.Committed = true
-	_ = conn.SetDeadline(time.Time{}) // remove the deadline of the request's header; a closed connection shows soon enough
-	header := response.Header()
-	// HTTP/1.0 has no chunks: there the body ends with the connection (RFC 9112, 6.3). With
-	// chunks, don't send "Connection: close": undici takes a connection that breaks off for
-	// the end of such a response.
-	chunked := request.ProtoAtLeast(1, 1)
-	if chunked {
-		header.Set("Transfer-Encoding", "chunked")
-	} else {
-		header.Set(echo.HeaderConnection, "close")
-	}
-	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
-	var head bytes.Buffer
-	head.WriteString("HTTP/1.1 200 OK\r\n")
-	_ = header.Write(&head)
-	head.WriteString("\r\n")
-	return sse.NewSocket(conn, head.Bytes(), chunked)
-}
-
-// responseWriter is an sse.Writer.
-type responseWriter struct {
-	http.ResponseWriter
-	*http.ResponseController
-}
-
-// Flush is the ResponseController's: both embedded types have one.
-func (w responseWriter) Flush() error { return w.ResponseController.Flush() }
-
-func (h *handlers) poll(c echo.Context, who identity, request sse.Request) error {
-	limit, err := number(c.QueryParam("limit"), 500, 1, 1000)
-	if err != nil {
-		return about{fault(http.StatusBadRequest, "limit "+err.Error()), "limit", ""}
-	}
-	wait, err := boundedDuration(c.QueryParam("wait"), 25*time.Second, time.Minute)
-	if err != nil {
-		return about{fault(http.StatusBadRequest, "wait "+err.Error()), "wait", ""}
-	}
-	if !h.enter(who) {
-		return tooMany(c, tooManyRetry, errTooMany.Text)
-	}
-	defer h.leave(who)
-	h.Traffic.Polls.Add(1)
-	defer h.Traffic.Polls.Add(-1)
-	trusted, stop := who.whilePolling(c.Request().Context())
-	defer stop()
-	ctx, cancel := context.WithTimeoutCause(fair.With(trusted, who.principal()), wait+10*time.Second, errUnavailable)
-	defer cancel()
-	request.Record = h.recorded(who, nil)
-	share, verdict := h.held(c), fair.Granted
-	request.Reserve = func(bytes int) bool {
-		verdict = share.Take(int64(bytes))
-		return verdict == fair.Granted
-	}
-	polled, err := h.Streamer.Poll(ctx, request, limit, wait)
-	switch {
-	case c.Request().Context().Err() != nil:
-		return nil // the client is gone
-	case trusted.Err() != nil:
-		return context.Cause(trusted)
-	case errors.Is(err, sse.ErrDraining), errors.Is(err, sse.ErrFull):
-		return fault(http.StatusServiceUnavailable, err.Error())
-	case errors.Is(err, sse.ErrNoRoom):
-		return h.noRoom(c, verdict)
-	case err != nil:
-		h.unanswered.log(ctx, h.Log, pollFailed, err)
-		return fault(http.StatusServiceUnavailable, "the database is not available")
-	}
-	h.unanswered.answered(ctx, h.Log, pollFailed)
-	answer := polled.Parts()
-	header := c.Response().Header()
-	header.Set(echo.HeaderCacheControl, "no-store, no-transform")
-	// The cache of a service worker would return the same page again and again.
-	header.Add(echo.HeaderVary, "*")
-	header.Set(echo.HeaderContentType, echo.MIMEApplicationJSON)
-	if h.compresses(c) {
-		answer = [][]byte{compressed(answer)}
-	}
-	size := 0
-	for _, part := range answer {
-		size += len(part)
-	}
-	header.Set(echo.HeaderContentLength, strconv.Itoa(size))
-	sent := polled.Sending()
-	c.Response().WriteHeader(http.StatusOK)
-	w := bufio.NewWriterSize(c.Response(), pieceBytes)
-	for _, part := range answer {
-		_, _ = w.Write(part) // Flush has the error
-	}
-	err = w.Flush()
-	if err == nil && h.Audit != nil { // what is on record as sent has left
-		err = http.NewResponseController(c.Response().Writer).Flush()
-	}
-	sent(err == nil)
-	return nil // there is no other answer any more
-}
-
-var errUnavailable = errors.New("the database did not answer in time")
 
 // wantsJSON decides between the two forms of an answer.
 func wantsJSON(accept []string) (bool, error) {

@@ -37,9 +37,9 @@ type Config struct {
 	// Database, when not nil, returns why there is no connection for replays and appends,
 	// or nil if there is one.
 	Database func(ctx context.Context) error
-	// Leaving, when not nil, reports whether the node is about to drain: it is not ready
+	// Draining, when not nil, reports whether the node drains or is about to: it is not ready
 	// then, but still serves.
-	Leaving func() bool
+	Draining func() bool
 	// Access configures authentication, origins and limits.
 	Access Access
 	// Audit, when not nil, records the streams, and the polls that returned events.
@@ -82,49 +82,64 @@ func New(config Config) http.Handler {
 		openings: newRateLimit(limits.OpenRate, openAtOnce), published: newRateLimit(limits.PublishRate, maxDrafts),
 		bodies: newRateLimit(float64(limits.PublishBytes), int(config.MaxBody)), signIns: newRateLimit(signInRate, signInsAtOnce), buffered: newBuffered(*limits, config.MaxBody),
 		principals: newQuota(limits.StreamsPerPrincipal), addresses: newQuota(limits.StreamsPerAddress),
+		unanswered: unanswered{log: config.Log},
 	}
 	e := echo.New()
 	e.HTTPErrorHandler = h.answerFault
-	e.Use(h.steadily, middleware.RecoverWithConfig(middleware.RecoverConfig{
+	e.Use(h.boundStall, middleware.RecoverWithConfig(middleware.RecoverConfig{
 		DisablePrintStack: true,
 		LogErrorFunc: func(c echo.Context, err error, stack []byte) error {
 			config.Log.ErrorContext(c.Request().Context(), "handler panicked", "err", err, "path", c.Path(), "stack", string(stack))
 			return err
 		},
-	}), h.accounted, h.securityHeaders, h.cors)
-
+	}), h.withMemory, h.securityHeaders, h.cors)
 	if config.Home != nil {
-		e.Any("/*", echo.WrapHandler(config.Home))
-		// Other methods at these paths are not for Home.
-		for _, path := range []string{"/events", "/events/:id", "/session", "/catalogue", "/healthz", "/readyz", "/metrics", "/client.js", "/client.all.js", "/client.d.ts", "/openapi.yaml"} {
-			methods := cmp.Or(strings.Join(resources[path], ", "), "GET, HEAD")
-			e.Any(path, h.oneSegment(func(c echo.Context) error {
-				c.Response().Header().Set(echo.HeaderAllow, methods)
-				return echo.ErrMethodNotAllowed
-			}))
-		}
-		e.Any("/client/:part", h.part)
+		h.homeRoutes(e)
 	}
+	h.routes(e)
+	if config.Admin != nil {
+		h.adminRoutes(e)
+		h.loginRoutes(e)
+	}
+	return e
+}
+
+// homeRoutes gives all paths that are not the node's to Home.
+func (h *handlers) homeRoutes(e *echo.Echo) {
+	e.Any("/*", echo.WrapHandler(h.Home))
+	// Other methods at these paths are not for Home.
+	for _, path := range []string{"/events", "/events/:id", "/session", "/catalogue", "/healthz", "/readyz", "/metrics", "/client.js", "/client.all.js", "/client.d.ts", "/openapi.yaml"} {
+		methods := cmp.Or(strings.Join(resources[path], ", "), "GET, HEAD")
+		e.Any(path, h.oneSegment(func(c echo.Context) error {
+			c.Response().Header().Set(echo.HeaderAllow, methods)
+			return echo.ErrMethodNotAllowed
+		}))
+	}
+	e.Any("/client/:part", h.part)
+}
+
+// routes adds the routes of /openapi.yaml, without those of the admin page.
+func (h *handlers) routes(e *echo.Echo) {
 	// A HEAD is answered like a GET: net/http leaves out the body.
 	get := func(path string, handler echo.HandlerFunc) {
 		e.Match([]string{http.MethodGet, http.MethodHead}, path, handler)
 	}
-	get("/events", h.as(h.events))
-	get("/events/:id", h.oneSegment(h.as(h.one)))
-	e.POST("/events", h.as(h.append))
-	if config.Catalogue != nil {
-		get("/catalogue", h.as(h.catalogue))
+	get("/events", h.withIdentity(h.events))
+	get("/events/:id", h.oneSegment(h.withIdentity(h.one)))
+	e.POST("/events", h.withIdentity(h.append))
+	if h.Catalogue != nil {
+		get("/catalogue", h.withIdentity(h.catalogue))
 	}
 	e.POST("/session", h.signIn)
 	e.DELETE("/session", h.signOut)
 	get("/healthz", h.healthz)
 	get("/readyz", h.readyz)
 	switch {
-	case config.Metrics == nil:
-	case config.MetricsOpen:
+	case h.Metrics == nil:
+	case h.MetricsOpen:
 		get("/metrics", h.metricsOpen)
 	default:
-		get("/metrics", h.as(h.metrics))
+		get("/metrics", h.withIdentity(h.metrics))
 	}
 	for path, file := range map[string]echo.HandlerFunc{
 		"/client.js":     module(forScripts, aWhile, client.Script),
@@ -135,11 +150,6 @@ func New(config Config) http.Handler {
 		get(path, file)
 	}
 	get("/openapi.yaml", h.describe)
-	if config.Admin != nil {
-		h.adminRoutes(e)
-		h.loginRoutes(e)
-	}
-	return e
 }
 
 type handlers struct {
@@ -151,7 +161,7 @@ type handlers struct {
 	openings, published, bodies, signIns *rateLimit
 	buffered                             *fair.Bytes
 	types                                types
-	open                                 openStreams
+	unaudited                            openStreams
 	logged                               *rate.Limiter
 	unlogged                             atomic.Int64
 	unanswered                           unanswered

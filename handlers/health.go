@@ -51,7 +51,7 @@ func (h *handlers) readyz(c echo.Context) error {
 	status := h.TailStatus()
 	var reason string
 	switch {
-	case h.Streamer.Draining(), h.Leaving != nil && h.Leaving():
+	case h.Streamer.Draining(), h.Draining != nil && h.Draining():
 		reason = "the server drains"
 	case !status.Following && status.Err != nil:
 		reason, _ = outbox.Explain(status.Err)

@@ -92,7 +92,7 @@ func (w identity) granted() []auth.Grant {
 // while returns a context that ends with ctx, or with the identity; its cause is then a
 // wire.Goodbye. The function must be called.
 func (w identity) while(ctx context.Context) (context.Context, func()) {
-	return w.lasting(ctx, farewell)
+	return w.lasting(ctx, goodbyeFor)
 }
 
 // whilePolling is like while, but the cause is the refusal: an answer has a status for it.
@@ -129,8 +129,8 @@ var (
 	errTooMany            = &wire.Goodbye{Reason: "too_many", Text: "too many streams are open for this principal or address", Passes: true}
 )
 
-// farewell returns the goodbye of a stream whose token has ended.
-func farewell(cause error) error {
+// goodbyeFor returns the goodbye of a stream whose token has ended.
+func goodbyeFor(cause error) error {
 	switch {
 	case errors.Is(cause, auth.ErrExpired):
 		return errTokenExpired

@@ -60,18 +60,18 @@ func (h *handlers) one(c echo.Context, who identity) error {
 	case err != nil && ctx.Err() != nil:
 		return nil // the client is gone
 	case err != nil:
-		h.unanswered.log(ctx, h.Log, eventFailed, err)
+		h.unanswered.fails(ctx, eventFailed, err)
 		return fault(http.StatusServiceUnavailable, "the database is not available")
 	}
-	h.unanswered.answered(ctx, h.Log, eventFailed)
+	h.unanswered.answered(ctx, eventFailed)
 	if !found || who.maySubscribe([]outbox.Pattern{outbox.Pattern(event.Topic)}) != nil {
 		return fault(http.StatusNotFound, fmt.Sprintf("no event %d is held, or its topic is not granted", id))
 	}
-	if verdict := h.held(c).Take(int64(len(event.Payload))); verdict != fair.Granted {
+	if verdict := h.memory(c).Take(int64(len(event.Payload))); verdict != fair.Granted {
 		return h.noRoom(c, verdict)
 	}
 	body := wire.AppendEvent(nil, &event, format)
-	if verdict := h.held(c).Take(int64(len(body))); verdict != fair.Granted {
+	if verdict := h.memory(c).Take(int64(len(body))); verdict != fair.Granted {
 		return h.noRoom(c, verdict)
 	}
 	c.Response().Header().Set(echo.HeaderCacheControl, "no-store, no-transform") // it may be erased

@@ -2,7 +2,6 @@ package handlers
 
 import (
 	"cmp"
-	"fmt"
 	"math"
 	"net/http"
 	"net/url"
@@ -30,9 +29,32 @@ const maxLast = 1000
 // lastEventID are the names under which polyfills send the last id in the query.
 var lastEventID = []string{"last_event_id", "lastEventId", "Last-Event-ID"}
 
-// parseRequest parses the query. It refuses unknown parameters: a misspelt filter must not
-// become a stream without events.
+// parseRequest parses the query of a stream or poll.
 func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request, err error) {
+	query, err := h.streamParameters(c, poll)
+	if err != nil {
+		return request, err
+	}
+	if request.Filter, err = h.parseFilter(query); err != nil {
+		return request, err
+	}
+	if err := parseForm(query, &request); err != nil {
+		return request, err
+	}
+	if until := query.Get("until"); until != "" {
+		if _, bad := h.Streamer.Hub.Keys.Open(until); bad != nil {
+			return request, wrong("until", "until=%.100q is not a position; allowed is one that a stream or a poll has given", until)
+		}
+		request.Until = until
+	}
+	request.From, err = parseFrom(c)
+	request.Filter.Since = request.From.Since
+	return request, err
+}
+
+// streamParameters returns the query. It refuses unknown parameters, since a misspelt filter
+// must not become a stream without events, and those of another form of the request.
+func (h *handlers) streamParameters(c echo.Context, poll bool) (url.Values, error) {
 	known := slices.Concat([]string{"topic", "type", "from", "last", "format", "names", "max_data"}, lastEventID)
 	ofPolls, ofStreams := []string{"after", "until", "wait", "limit"}, []string{"batch"}
 	const polls, streams = "long polls (Accept: application/json)", "streams (Accept: text/event-stream)"
@@ -57,86 +79,64 @@ func (h *handlers) parseRequest(c echo.Context, poll bool) (request sse.Request,
 	}
 	for name := range c.QueryParams() {
 		if kind, is := others[name]; is {
-			return request, wrong(name, "query parameter %q is for %s only; allowed are %s", name, kind, strings.Join(known, ", "))
+			return nil, wrong(name, "query parameter %q is for %s only; allowed are %s", name, kind, strings.Join(known, ", "))
 		}
 	}
-	query, err := parameters(c, known, "topic", "type")
-	if err != nil {
-		return request, err
-	}
+	return parameters(c, known, "topic", "type")
+}
+
+// parseFilter reads topic and type.
+func (h *handlers) parseFilter(query url.Values) (filter outbox.Filter, err error) {
 	for _, name := range []string{"topic", "type"} {
 		if n := len(query[name]); n > h.Access.Limits.Topics {
-			return request, wrong(name, "%d topics or types, at most %d are allowed", n, h.Access.Limits.Topics)
+			return filter, wrong(name, "%d topics or types, at most %d are allowed", n, h.Access.Limits.Topics)
 		}
 	}
 	if len(query["topic"]) == 0 {
-		return request, wrong("topic", `no topic: name at least one, as topic=user/42 or, with patterns, topic=user/* or topic=user/**`)
+		return filter, wrong("topic", `no topic: name at least one, as topic=user/42 or, with patterns, topic=user/* or topic=user/**`)
 	}
 	for _, text := range query["topic"] {
 		pattern, err := outbox.ParsePattern(text)
 		if err != nil {
-			return request, about{err, "topic", text}
+			return filter, about{err, "topic", text}
 		}
-		request.Filter.Topics = append(request.Filter.Topics, pattern)
+		filter.Topics = append(filter.Topics, pattern)
 	}
 	for _, text := range query["type"] {
 		kind, err := outbox.ParseType(text)
 		if err != nil {
-			return request, about{err, "type", ""}
+			return filter, about{err, "type", ""}
 		}
-		request.Filter.Types = append(request.Filter.Types, kind)
+		filter.Types = append(filter.Types, kind)
 	}
+	return filter, nil
+}
+
+// parseForm reads how the events are written: format, names, max_data and batch.
+func parseForm(query url.Values, request *sse.Request) (err error) {
 	if request.Format, err = parseFormat(query.Get("format")); err != nil {
-		return request, err
+		return err
 	}
 	switch names := query.Get("names"); names {
 	case "", "type":
 	case "message":
 		request.Format |= wire.Unnamed
 	default:
-		return request, wrong("names", "names %q is not known; allowed are type and message", names)
+		return wrong("names", "names %q is not known; allowed are type and message", names)
 	}
 	if text := query.Get("max_data"); text != "" {
 		size, err := units.Bytes(text)
 		if request.MaxData = int(size); err != nil || size < minData || size > math.MaxInt32 || request.Format&wire.Payload != 0 {
-			return request, wrong("max_data", "max_data=%.100q must be a size of at least %d bytes, like 64KiB, and is not for format=payload", text, minData)
+			return wrong("max_data", "max_data=%.100q must be a size of at least %d bytes, like 64KiB, and is not for format=payload", text, minData)
 		}
 	}
-	if text := query.Get("batch"); text != "" && !poll {
+	if text := query.Get("batch"); text != "" {
 		request.Batch, err = time.ParseDuration(text)
 		if err != nil || request.Batch < minBatch || request.Batch > maxBatch {
-			return request, wrong("batch", "batch=%.100q must be a duration from %s to %s, like 250ms", text, minBatch, maxBatch)
+			return wrong("batch", "batch=%.100q must be a duration from %s to %s, like 250ms", text, minBatch, maxBatch)
 		}
 	}
-	request.From, err = parseFrom(c)
-	request.Filter.Since = request.From.Since
-	if until := query.Get("until"); until != "" {
-		if _, bad := h.Streamer.Hub.Keys.Open(until); bad != nil {
-			return request, wrong("until", "until=%.100q is not a position; allowed is one that a stream or a poll has given", until)
-		}
-		request.Until = until
-	}
-	return request, err
-}
-
-// parameters parses the query, and refuses unknown parameters, and repeated ones unless they
-// are lists. echo's own parser drops malformed ones.
-func parameters(c echo.Context, known []string, lists ...string) (url.Values, error) {
-	query, err := url.ParseQuery(c.Request().URL.RawQuery)
-	if err != nil {
-		return nil, fmt.Errorf("the query is not well-formed: %w", err)
-	}
-	for name, values := range query {
-		switch {
-		case !slices.Contains(known, name) && len(known) == 0:
-			return nil, wrong(name, "unknown query parameter %.100q; none is allowed", name)
-		case !slices.Contains(known, name):
-			return nil, wrong(name, "unknown query parameter %.100q; allowed are %s", name, strings.Join(known, ", "))
-		case len(values) > 1 && !slices.Contains(lists, name):
-			return nil, wrong(name, "query parameter %s is given %d times, allowed is once", name, len(values))
-		}
-	}
-	return query, nil
+	return nil
 }
 
 // minData is the smallest max_data: an envelope with long names fits into it.
@@ -150,11 +150,6 @@ func parseFormat(text string) (wire.Format, error) {
 		return wire.Payload, nil
 	}
 	return 0, wrong("format", "format %q is not known; allowed are cloudevents and payload", text)
-}
-
-// wrong returns an error about a parameter.
-func wrong(parameter, format string, values ...any) error {
-	return about{fmt.Errorf(format, values...), parameter, ""}
 }
 
 // parseFrom returns where to start. The last id wins: a browser that reconnects sends it,
@@ -238,28 +233,4 @@ func isPosition(from string) bool {
 	id, _, found := strings.Cut(from, ".")
 	_, err := strconv.ParseInt(id, 10, 64)
 	return found && err == nil
-}
-
-// number parses a whole number within bounds.
-func number(text string, otherwise, least, most int) (int, error) {
-	if text == "" {
-		return otherwise, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < least || n > most {
-		return 0, fmt.Errorf("must be a whole number from %d to %d, not %.100q", least, most, text)
-	}
-	return n, nil
-}
-
-// boundedDuration parses a duration up to most; "0" needs no unit.
-func boundedDuration(text string, otherwise, most time.Duration) (time.Duration, error) {
-	if text == "" {
-		return otherwise, nil
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 || d > most {
-		return 0, fmt.Errorf("must be a duration from 0 to %s, like 25s, not %.100q", most, text)
-	}
-	return d, nil
 }

@@ -72,7 +72,7 @@ func (h *handlers) countRefusal(ctx context.Context, status int, err error, deta
 	case errors.Is(err, errNotAuthenticated):
 		return // identify has logged why
 	case errors.Is(err, auth.ErrKeysUnavailable), errors.Is(err, auth.ErrRevocationsUnknown):
-		h.unanswered.log(ctx, h.Log, verificationFailed, errors.New(detail))
+		h.unanswered.fails(ctx, verificationFailed, errors.New(detail))
 		return
 	}
 	if !h.logged.Allow() {

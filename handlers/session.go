@@ -25,7 +25,7 @@ func (h *handlers) signIn(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := h.share(request, cookie); err != nil {
+	if err := h.allowCrossSite(request, cookie); err != nil {
 		return err
 	}
 	return answerCookie(c, cookie)
@@ -42,16 +42,16 @@ func (h *handlers) signOut(c echo.Context) error {
 		return echo.ErrNotFound
 	}
 	cookie := auth.SignOut(h.https(request))
-	if err := h.share(request, cookie); err != nil {
+	if err := h.allowCrossSite(request, cookie); err != nil {
 		return err
 	}
 	return answerCookie(c, cookie)
 }
 
-// share makes the cookie work for pages of other sites too, if that is configured. It
+// allowCrossSite makes the cookie work for pages of other sites too, if that is configured. It
 // refuses a page of another site whose browser would drop the cookie, since the page can't
 // see that.
-func (h *handlers) share(r *http.Request, cookie *http.Cookie) error { //nolint:gosec // SignIn and SignOut have set it all
+func (h *handlers) allowCrossSite(r *http.Request, cookie *http.Cookie) error { //nolint:gosec // SignIn and SignOut have set it all
 	shared := h.Access.CrossSiteCookie && cookie.Secure // browsers accept no other
 	switch {
 	case shared:

@@ -11,11 +11,11 @@ import (
 	"github.com/labstack/echo/v4"
 )
 
-// steady writes every answer under a deadline: a reader that takes nothing for the stall
+// stallWriter writes every answer under a deadline: a reader that takes nothing for the stall
 // time loses it, on every protocol and route. Otherwise a client could make the server hold
 // an answer for ever by not reading it: HTTP/2 has no limit of its own where a window stays
 // 0, and net/http's WriteTimeout would end every stream.
-type steady struct {
+type stallWriter struct {
 	http.ResponseWriter
 	control *http.ResponseController
 	stall   time.Duration
@@ -38,17 +38,17 @@ const pieceBytes = 16 << 10
 // defaultStall is for handlers without streams.
 const defaultStall = 30 * time.Second
 
-// steadily calls next with a writer whose writes fail if they make no progress.
-func (h *handlers) steadily(next echo.HandlerFunc) echo.HandlerFunc {
+// boundStall calls next with a writer whose writes fail if they make no progress.
+func (h *handlers) boundStall(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		w := c.Response().Writer
-		s := &steady{ResponseWriter: w, control: http.NewResponseController(w), stall: defaultStall, connection: h.connectionOf(c.Request())}
+		s := &stallWriter{ResponseWriter: w, control: http.NewResponseController(w), stall: defaultStall, connection: h.connectionOf(c.Request())}
 		if h.Streamer != nil {
 			s.stall = h.Streamer.Stall
 		}
 		c.Response().Writer = s
 		defer func() {
-			s.last()
+			s.setDeadline()
 			if !s.stalled.IsZero() {
 				s.connection.cutOff(s.stalled)
 			}
@@ -57,38 +57,38 @@ func (h *handlers) steadily(next echo.HandlerFunc) echo.HandlerFunc {
 	}
 }
 
-// answerFault is like problem, for answers that are written after steadily has returned.
+// answerFault is like problem, for answers that are written after boundStall has returned.
 func (h *handlers) answerFault(err error, c echo.Context) {
-	if s, ok := c.Response().Writer.(*steady); ok {
-		defer s.last()
+	if s, ok := c.Response().Writer.(*stallWriter); ok {
+		defer s.setDeadline()
 	}
-	defer settle(c) // it removes the deadline, so it comes before last
+	defer settle(c) // it removes the deadline, so it comes before setDeadline
 	h.problem(err, c)
 }
 
-// begin starts the stall time.
-func (s *steady) begin() {
+// beginWrite starts the stall time, unless the handler sets deadlines itself.
+func (s *stallWriter) beginWrite() {
 	if !s.own {
-		s.last()
+		s.setDeadline()
 	}
 }
 
-// last sets the deadline for the rest of an answer, which net/http writes when the handler
-// has returned.
-func (s *steady) last() {
+// setDeadline gives the reader the stall time from now on: for the next write, and once the
+// handler has returned for the rest of the answer, which net/http writes.
+func (s *stallWriter) setDeadline() {
 	if !s.hijacked {
 		_ = s.control.SetWriteDeadline(time.Now().Add(s.stall)) // not of a writer of a test
 	}
 }
 
-// end removes the deadline: over HTTP/2 it would end a stream without waiting data.
-func (s *steady) end(err error) {
+// endWrite removes the deadline: over HTTP/2 it would end a stream without waiting data.
+func (s *stallWriter) endWrite(err error) {
 	if err == nil && !s.hijacked {
 		_ = s.control.SetWriteDeadline(time.Time{})
 	}
 }
 
-func (s *steady) Write(p []byte) (written int, err error) {
+func (s *stallWriter) Write(p []byte) (written int, err error) {
 	if s.own {
 		began := time.Now()
 		n, err := s.ResponseWriter.Write(p)
@@ -97,7 +97,7 @@ func (s *steady) Write(p []byte) (written int, err error) {
 	}
 	for first := true; first || len(p) > 0; first = false {
 		piece := p[:min(len(p), pieceBytes)]
-		s.begin()
+		s.beginWrite()
 		began := time.Now()
 		n, err := s.ResponseWriter.Write(piece)
 		s.note(began, n, err)
@@ -107,13 +107,13 @@ func (s *steady) Write(p []byte) (written int, err error) {
 		}
 		p = p[len(piece):]
 	}
-	s.end(nil)
+	s.endWrite(nil)
 	return written, nil
 }
 
 // FlushError is called by http.ResponseController.Flush.
-func (s *steady) FlushError() error {
-	s.begin()
+func (s *stallWriter) FlushError() error {
+	s.beginWrite()
 	began, flushed := time.Now(), 0
 	if s.unflushed {
 		flushed = flushedBytes // a head alone needs no window
@@ -121,7 +121,7 @@ func (s *steady) FlushError() error {
 	err := s.control.Flush()
 	s.note(began, flushed, err)
 	s.unflushed = s.unflushed && err != nil
-	s.end(err)
+	s.endWrite(err)
 	return err
 }
 
@@ -130,7 +130,7 @@ func (s *steady) FlushError() error {
 const flushedBytes = 4<<10 + 1
 
 // note notes the end of a write, or of a flush, of n bytes.
-func (s *steady) note(began time.Time, n int, err error) {
+func (s *stallWriter) note(began time.Time, n int, err error) {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		s.stalled = began
@@ -142,20 +142,20 @@ func (s *steady) note(began time.Time, n int, err error) {
 }
 
 // Flush makes s an http.Flusher.
-func (s *steady) Flush() { _ = s.FlushError() }
+func (s *stallWriter) Flush() { _ = s.FlushError() }
 
 // SetWriteDeadline is for a handler that sets deadlines itself, for each write.
-func (s *steady) SetWriteDeadline(t time.Time) error {
+func (s *stallWriter) SetWriteDeadline(t time.Time) error {
 	s.own = true
 	return s.control.SetWriteDeadline(t)
 }
 
 // Hijack hands the connection over.
-func (s *steady) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+func (s *stallWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := s.control.Hijack()
 	s.hijacked = s.hijacked || err == nil
 	return conn, buffered, err
 }
 
 // Unwrap is for http.ResponseController, whose other methods use the wrapped writer.
-func (s *steady) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+func (s *stallWriter) Unwrap() http.ResponseWriter { return s.ResponseWriter }

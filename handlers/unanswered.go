@@ -13,6 +13,7 @@ import (
 // again every few seconds. For each kind there is one line when requests begin to fail, and
 // one when they are answered again.
 type unanswered struct {
+	log     *slog.Logger
 	failing atomic.Int64 // how many kinds have failed since they were answered
 
 	mu    sync.Mutex
@@ -34,8 +35,8 @@ type unansweredState struct {
 	failing bool
 }
 
-// log logs a failure, unless others of its kind were logged.
-func (u *unanswered) log(ctx context.Context, log *slog.Logger, kind unansweredKind, err error) {
+// fails logs a failure, unless others of its kind were logged.
+func (u *unanswered) fails(ctx context.Context, kind unansweredKind, err error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	state := u.kinds[kind]
@@ -51,12 +52,12 @@ func (u *unanswered) log(ctx context.Context, log *slog.Logger, kind unansweredK
 		u.failing.Add(1)
 	}
 	if state.outage.Fails("") {
-		log.WarnContext(ctx, kind.message, kind.attributes("err", err)...)
+		u.log.WarnContext(ctx, kind.message, kind.attributes("err", err)...)
 	}
 }
 
 // answered notes that a request of a kind did not fail.
-func (u *unanswered) answered(ctx context.Context, log *slog.Logger, kind unansweredKind) {
+func (u *unanswered) answered(ctx context.Context, kind unansweredKind) {
 	if u.failing.Load() == 0 {
 		return // as nearly always
 	}
@@ -69,7 +70,7 @@ func (u *unanswered) answered(ctx context.Context, log *slog.Logger, kind unansw
 	state.failing = false
 	u.failing.Add(-1)
 	if failures, lasted := state.outage.Ends(); failures > 0 {
-		log.InfoContext(ctx, "requests are answered again", kind.attributes("before", kind.message, "after", lasted, "failures", failures)...)
+		u.log.InfoContext(ctx, "requests are answered again", kind.attributes("before", kind.message, "after", lasted, "failures", failures)...)
 	}
 }
 

@@ -227,11 +227,11 @@ func (s *changes) renew(ctx context.Context, token string) error {
 	}
 	refusal := (*auth.Refusal)(nil)
 	if err == nil || errors.As(err, &refusal) {
-		s.unanswered.answered(ctx, s.Log, renewalFailed)
+		s.unanswered.answered(ctx, renewalFailed)
 	}
 	switch {
 	case err != nil && refusal == nil:
-		s.unanswered.log(ctx, s.Log, renewalFailed, err)
+		s.unanswered.fails(ctx, renewalFailed, err)
 		return errNotAuthenticated
 	case err != nil:
 		return err
