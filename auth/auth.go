@@ -107,7 +107,7 @@ func New(config Config) (*Verifier, error) {
 	}
 	if len(mistakes) == 0 {
 		v.known.Store(&known{})
-		v.take(config.Keys)
+		v.replaceFixed(config.Keys)
 	}
 	return v, errors.Join(mistakes...)
 }
@@ -127,8 +127,8 @@ func (v *Verifier) Verify(ctx context.Context, token string) (Identity, error) {
 	}
 	keys := v.trusted()
 	key, err := signer(keys, c)
-	if key == nil && v.jwks != nil && foreign(keys, c) {
-		key, err = v.foreignSigner(ctx, c, keys, err)
+	if key == nil && v.jwks != nil && mayBeUnknown(keys, c) {
+		key, err = v.unknownSigner(ctx, c, keys, err)
 	}
 	if key == nil {
 		return Identity{}, err
@@ -185,35 +185,4 @@ func (v *Verifier) trusted() []*Key {
 		return v.known.Load().fixed
 	}
 	return v.known.Load().all
-}
-
-// foreign reports whether a token may be signed by a key of the JWKS that is not among
-// those known: a known kid would have named it. Secrets are never in a JWKS.
-func foreign(keys []*Key, c compact) bool {
-	named := c.kidGiven && slices.ContainsFunc(keys, func(key *Key) bool { return key.ID == c.kid })
-	return c.algorithm != "HS256" && !named
-}
-
-// foreignSigner returns the key that signed a foreign token once the JWKS was fetched for
-// it. Otherwise it returns why there is none: refused, if the issuer was asked after the
-// token was made and has no such key, or errUnavailable as long as that is not known.
-// Anyone can send an unknown kid, so such a token may cause neither a fetch each nor the
-// refusal of another.
-func (v *Verifier) foreignSigner(ctx context.Context, c compact, tried []*Key, refused error) (*Key, error) {
-	outcome := v.jwks.demand(ctx, c, v.adopt)
-	// Whatever the outcome: others may have fetched since the keys were tried.
-	if keys := v.trusted(); !slices.Equal(keys, tried) {
-		key, err := signer(keys, c)
-		if key != nil || !foreign(keys, c) {
-			return key, err
-		}
-	}
-	switch {
-	case outcome == absent:
-		return nil, refused
-	case outcome == unknown, v.jwks.failing():
-		return nil, errUnavailable
-	}
-	v.jwks.miss(c)
-	return nil, refused
 }

@@ -19,12 +19,6 @@ const (
 	maxJWKSBytes = 256 << 10
 	maxKeys      = 64
 	minRefresh   = 10 * time.Second
-	// Unknown kids cause at most one fetch per demandEvery, and demandBurst at once, since
-	// anyone can send one. The regular refresh does not count.
-	demandEvery, demandBurst = 10 * time.Second, 5
-	// A kid that is missing after a fetch causes no further fetch for missFor, if the token
-	// is older than that fetch. At most missMost are remembered.
-	missFor, missMost = time.Minute, 1000
 )
 
 // jwks fetches a JWKS. github.com/MicahParks/keyfunc/v3 is not used: it starts a goroutine
@@ -42,8 +36,8 @@ type jwks struct {
 	// fetching is held during a fetch, so that one fetch serves all waiting requests.
 	fetching   chan struct{}
 	passedOver []string // of the last set, guarded by fetching
-	// demands is the budget of fetches that unknown kids cause; wanted makes Run fetch as
-	// soon as the budget allows.
+	// demands is the budget of fetches that unknown keys cause; wanted makes Run fetch as
+	// soon as the budget allows. See unknown_key.go.
 	demands *rate.Limiter
 	wanted  chan struct{}
 
@@ -131,83 +125,6 @@ func (j *jwks) staleIn() time.Duration {
 		return -1
 	}
 	return max(0, j.maxAge-time.Since(j.good))
-}
-
-// outcome is the result of a demand.
-type outcome int
-
-const (
-	fetched outcome = iota + 1 // the JWKS came, or failed to, after the demand
-	absent                     // a JWKS that is newer than the token has no such key
-	unknown                    // it can't be known before the next fetch
-)
-
-// demand fetches for a token of an unknown key, if the budget has it, or waits for a
-// fetch that goes on.
-func (j *jwks) demand(ctx context.Context, c compact, adopt func(keySet)) outcome {
-	j.mu.Lock()
-	loads, older := j.loads, j.olderThan(c, j.began) || c.kidGiven && j.withdrawn[c.kid]
-	missed, is := j.misses[c.name()]
-	j.mu.Unlock()
-	if is && time.Since(missed) < missFor && j.olderThan(c, missed) {
-		return absent
-	}
-	select {
-	case j.fetching <- struct{}{}:
-		defer func() { <-j.fetching }()
-	case <-ctx.Done():
-		return unknown
-	}
-	j.mu.Lock()
-	done := j.loads > loads
-	j.mu.Unlock()
-	switch {
-	case done:
-		return fetched
-	case j.demands.Allow():
-		// The end of this request must not end it: others wait for it.
-		_ = j.load(context.WithoutCancel(ctx), adopt) // kept in fault; Run logs
-		return fetched
-	case older && !j.failing():
-		return absent
-	}
-	select {
-	case j.wanted <- struct{}{}:
-	default:
-	}
-	return unknown
-}
-
-// olderThan reports whether a token claims to be older than a fetch. It is not verified
-// yet, but a false claim only makes the token itself refused or delayed.
-func (j *jwks) olderThan(c compact, fetch time.Time) bool {
-	made := c.made()
-	return !made.IsZero() && !fetch.IsZero() && made.Add(j.leeway).Before(fetch)
-}
-
-// replaced remembers which keys were withdrawn by their issuer.
-func (j *jwks) replaced(keys, gone []*Key) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(j.withdrawn) >= missMost {
-		clear(j.withdrawn)
-	}
-	for _, key := range gone {
-		j.withdrawn[key.ID] = true
-	}
-	for _, key := range keys {
-		delete(j.withdrawn, key.ID)
-	}
-}
-
-// miss remembers that the last fetch did not have a token's key.
-func (j *jwks) miss(c compact) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if len(j.misses) >= missMost {
-		clear(j.misses)
-	}
-	j.misses[c.name()] = j.began
 }
 
 // fetch fetches the JWKS.

@@ -39,7 +39,7 @@ func (v *Verifier) Run(ctx context.Context) error {
 		// Nodes that were started together should not fetch together.
 		next -= time.Duration(rand.Int64N(int64(next)/10 + 1)) //nolint:gosec // spread, not secret
 		if left := v.jwks.staleIn(); left == 0 {
-			v.giveUp(ctx)
+			v.withdrawStale(ctx)
 		} else if left > 0 {
 			next = min(next, left)
 		}
@@ -57,8 +57,9 @@ func (v *Verifier) Run(ctx context.Context) error {
 	}
 }
 
-// giveUp ends the streams of keys that are too old to be trusted.
-func (v *Verifier) giveUp(ctx context.Context) {
+// withdrawStale withdraws the keys of the JWKS, and so ends their streams, once they are too
+// old to be trusted.
+func (v *Verifier) withdrawStale(ctx context.Context) {
 	// Not while a fetched set is being adopted.
 	v.jwks.fetching <- struct{}{}
 	defer func() { <-v.jwks.fetching }()
@@ -85,19 +86,19 @@ func (v *Verifier) Replace(keys []*Key) error {
 	case len(keys) > maxKeys:
 		return fmt.Errorf("replace keys: %d keys, at most %d are allowed", len(keys), maxKeys)
 	}
-	came, went := v.take(keys)
+	came, went := v.replaceFixed(keys)
 	if came != nil || went != nil {
 		v.log.Info("keys changed", "keys", len(keys), "came", came, "went", went)
 	}
 	return nil
 }
 
-// take replaces the fixed keys.
-func (v *Verifier) take(keys []*Key) (came, went []string) {
+// replaceFixed replaces the keys of the configuration. came and went are as in replaceKeys.
+func (v *Verifier) replaceFixed(keys []*Key) (came, went []string) {
 	v.changing.Lock()
 	defer v.changing.Unlock()
 	before := v.known.Load()
-	fixed, came, went, gone := succeed(before.fixed, keys)
+	fixed, came, went, gone := replaceKeys(before.fixed, keys)
 	v.known.Store(&known{fixed: fixed, all: slices.Concat(fixed, before.all[len(before.fixed):])})
 	for _, old := range gone {
 		old.withdraw(errWithdrawn)
@@ -111,7 +112,7 @@ func (v *Verifier) adopt(set keySet) {
 	v.changing.Lock()
 	defer v.changing.Unlock()
 	before := v.known.Load()
-	keys, came, went, gone := succeed(before.all[len(before.fixed):], set.keys)
+	keys, came, went, gone := replaceKeys(before.all[len(before.fixed):], set.keys)
 	v.known.Store(&known{fixed: before.fixed, all: slices.Concat(before.fixed, keys)})
 	v.jwks.replaced(keys, gone)
 	for _, old := range gone {
@@ -123,10 +124,10 @@ func (v *Verifier) adopt(set keySet) {
 	}
 }
 
-// succeed returns the trusted keys after keys replace others: a key that was there before
+// replaceKeys returns the trusted keys after keys replace others: a key that was there before
 // stays the same object, so that its streams go on. came and went are the ids of the added
 // and the withdrawn keys.
-func succeed(before, keys []*Key) (after []*Key, came, went []string, gone []*Key) {
+func replaceKeys(before, keys []*Key) (after []*Key, came, went []string, gone []*Key) {
 	for _, key := range keys {
 		like := func(other *Key) bool { return other.same(key) && other.ID == key.ID }
 		if slices.ContainsFunc(after, like) {

@@ -17,8 +17,7 @@ const maxDepth = 16
 // with more text after the object. Names are case-sensitive in the map, as they would not
 // be in a struct. Numbers are json.Number.
 func parseObject(data []byte) (map[string]any, error) {
-	// Check json.Check json.Valid, since a Decoder that yields tokens is lenient with
-	// commas.
+	// Also json.Valid, since a Decoder that yields tokens is lenient with commas.
 	if !utf8.Valid(data) || !json.Valid(data) {
 		return nil, errors.New("not JSON in UTF-8")
 	}
