@@ -20,14 +20,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"runtime/debug"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/auth"
@@ -64,11 +61,11 @@ type Node struct {
 
 	handler, metrics http.Handler
 
-	leave   sync.Once
-	left    time.Time // when Drain was first called
-	leaving atomic.Bool
-	started atomic.Bool
-	ended   chan struct{} // closed when Run returns
+	drain      sync.Once
+	drainBegan time.Time // when Drain was first called
+	draining   atomic.Bool
+	started    atomic.Bool
+	ended      chan struct{} // closed when Run returns
 }
 
 // New makes a node, and reports all mistakes of the configuration together. It connects
@@ -90,11 +87,11 @@ func New(ctx context.Context, config Config) (*Node, error) {
 		}
 	}
 	n := &Node{config: config, pool: pool, ended: make(chan struct{})}
-	n.wire()
+	n.assemble()
 	return n, nil
 }
 
-// prepare migrates where that is asked for, and refuses a schema that this program does
+// prepare migrates if the configuration says so, and refuses a schema that this program does
 // not work with.
 func prepare(ctx context.Context, config Config) error {
 	m := migrations.Migrations{URL: config.DirectURL, Schema: config.Schema, Outbox: config.View, Log: config.Logger}
@@ -120,7 +117,7 @@ func prepare(ctx context.Context, config Config) error {
 	return nil
 }
 
-// newPool makes connections when they are needed: the database may be gone.
+// newPool returns a pool that connects when it has to: the database may be gone.
 func newPool(url string, connections int) (*pgxpool.Pool, error) {
 	config, err := outbox.PoolConfig(url)
 	if err != nil {
@@ -130,9 +127,22 @@ func newPool(url string, connections int) (*pgxpool.Pool, error) {
 	return pgxpool.NewWithConfig(context.Background(), config)
 }
 
-// wire puts the parts together, in the order in which an event travels.
-func (n *Node) wire() {
-	c, traced := n.config, tracing.New(n.config.TracerProvider)
+// assemble puts the parts together, in the order in which an event travels.
+func (n *Node) assemble() {
+	traced := tracing.New(n.config.TracerProvider)
+	n.assembleStreams(traced)
+	surface := n.surface(traced)
+	n.metrics = metrics.Handler(n.metricsSources(surface))
+	if n.config.Metrics != MetricsOff {
+		surface.Metrics, surface.MetricsOpen = n.metrics, n.config.Metrics == MetricsOpen
+	}
+	n.handler = traced.Handler(handlers.New(surface))
+}
+
+// assembleStreams makes what an event passes: tail, hub and streamer, and the recorder of the
+// audit.
+func (n *Node) assembleStreams(traced *tracing.Tracing) {
+	c := n.config
 	n.tail = &tail.Tail{
 		URL: c.DirectURL, Schema: c.Schema, Wake: c.Wake, Turn: c.BatchInterval, IdleTurn: c.PollInterval, Log: c.Logger,
 		// After a failover the pool's connections may lead to the old primary, which need
@@ -164,10 +174,16 @@ func (n *Node) wire() {
 	if c.Audit {
 		n.audit = &audit.Recorder{Pool: n.pool, Schema: c.Schema, Keys: n.hub.Keys, Node: c.Name, State: n.state(), Log: c.Logger}
 	}
+}
+
+// surface returns the configuration of the routes, without that of metrics. It makes the
+// sampler for the admin page.
+func (n *Node) surface(traced *tracing.Tracing) handlers.Config {
+	c := n.config
 	surface := handlers.Config{
 		Streamer: n.streamer, Append: traced.Append(n.append), Catalogue: catalogue.Catalogue{Pool: n.pool, Schema: c.Schema}.List,
 		Database:   func(ctx context.Context) error { return outbox.PoolFault(ctx, n.pool) },
-		TailStatus: n.tail.Status, Leaving: n.leaving.Load, Audit: n.audit, Home: c.Home, Traffic: new(handlers.Traffic),
+		TailStatus: n.tail.Status, Draining: n.draining.Load, Audit: n.audit, Home: c.Home, Traffic: new(handlers.Traffic),
 		Gzip: c.Gzip, MaxBody: c.MaxBody, Log: c.Logger,
 		Access: handlers.Access{
 			Authenticate: c.Authenticate, Sessions: c.Tokens, Open: c.Open, QueryToken: c.Tokens != nil && c.Tokens.QueryToken(),
@@ -180,8 +196,14 @@ func (n *Node) wire() {
 		surface.Admin.Schema = c.Schema
 	}
 	if n.audit != nil {
-		n.audit.About = n.sampler.About
+		n.audit.About = n.sampler.About // an empty one without an admin page
 	}
+	return surface
+}
+
+// metricsSources returns what the metrics are read from.
+func (n *Node) metricsSources(surface handlers.Config) metrics.Sources {
+	c := n.config
 	sources := metrics.Sources{
 		Keys: func() (keys auth.Status) { return keys },
 		Node: c.Name, Version: c.Version, Tail: n.tail.Status, Streams: n.streamer.Stats,
@@ -194,11 +216,7 @@ func (n *Node) wire() {
 	if n.audit != nil {
 		sources.Audit = n.audit.Stats
 	}
-	n.metrics = metrics.Handler(sources)
-	if c.Metrics != MetricsOff {
-		surface.Metrics, surface.MetricsOpen = n.metrics, c.Metrics == MetricsOpen
-	}
-	n.handler = traced.Handler(handlers.New(surface))
+	return sources
 }
 
 // state returns the node's state for the others: its position, and for how long its tail
@@ -212,42 +230,6 @@ func (n *Node) state() func() (position.Position, time.Duration) {
 		}
 		return n.hub.Position(), now.Sub(following)
 	}
-}
-
-// append appends in a transaction of its own, for requests.
-func (n *Node) append(ctx context.Context, drafts []outbox.Draft) (ids []int64, err error) {
-	leave, err := n.appends.Enter(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer leave()
-	err = outbox.InTransaction(ctx, n.pool, func(tx pgx.Tx) error {
-		if ids, err = n.config.Schema.Append(ctx, tx, drafts...); err != nil {
-			return err
-		}
-		if err := n.mayHold(ctx, tx, drafts, ids); err != nil {
-			return err
-		}
-		if by, known := handlers.PublisherOf(ctx); known {
-			return n.config.Schema.RecordPublisher(ctx, tx, by.Subject, by.Address, ids...)
-		}
-		return nil
-	})
-	return ids, err
-}
-
-// mayHold refuses scheduled events of a principal that has too many.
-func (n *Node) mayHold(ctx context.Context, tx pgx.Tx, drafts []outbox.Draft, ids []int64) error {
-	principal, now := fair.Principal(ctx), time.Now()
-	scheduled := slices.ContainsFunc(drafts, func(d outbox.Draft) bool { return d.DeliverAt.After(now) })
-	if n.config.Limits.Scheduled == 0 || principal == "" || !scheduled {
-		return nil
-	}
-	held, err := n.config.Schema.HoldFor(ctx, tx, principal, ids)
-	if err == nil && held > int64(n.config.Limits.Scheduled) {
-		err = handlers.ErrScheduled
-	}
-	return err
 }
 
 // Handler returns the handler of all routes: /events, /catalogue, /readyz, /client.js and
@@ -273,21 +255,3 @@ func (n *Node) Streams() sse.Stats { return n.streamer.Stats() }
 
 // logger is never nil.
 func (n *Node) logger() *slog.Logger { return n.config.Logger }
-
-// moduleVersion is the version of this module in the running program.
-func moduleVersion() string {
-	const path = "github.com/outcrier/outcrier"
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "(devel)"
-	}
-	if info.Main.Path == path && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	for _, module := range info.Deps {
-		if module.Path == path {
-			return module.Version
-		}
-	}
-	return "(devel)"
-}

@@ -41,8 +41,8 @@ func (n *Node) Run(ctx context.Context) error {
 		case <-work.Done():
 			return context.Cause(work)
 		}
-		n.begin(ctx)
-		draining, cancel := context.WithDeadline(work, n.left.Add(n.config.DrainDelay+n.config.DrainTime+drainGrace))
+		n.beginDrain(ctx)
+		draining, cancel := context.WithDeadline(work, n.drainBegan.Add(n.config.DrainDelay+n.config.DrainTime+drainGrace))
 		defer cancel()
 		if err := n.Drain(draining); err != nil && work.Err() == nil {
 			n.logger().WarnContext(ctx, "streams are cut off", "streams", n.streamer.Open())
@@ -85,8 +85,8 @@ func (n *Node) workers() []func(context.Context) error {
 // gets one that sends it to another node. It returns the cause of ctx if that ends first.
 // The node works on until the context of Run ends.
 func (n *Node) Drain(ctx context.Context) error {
-	n.begin(ctx)
-	delay := time.NewTimer(time.Until(n.left.Add(n.config.DrainDelay)))
+	n.beginDrain(ctx)
+	delay := time.NewTimer(time.Until(n.drainBegan.Add(n.config.DrainDelay)))
 	defer delay.Stop()
 	select {
 	case <-delay.C:
@@ -106,11 +106,11 @@ func (n *Node) Drain(ctx context.Context) error {
 	}
 }
 
-// begin starts the drain at the first call: from then on GET /readyz fails.
-func (n *Node) begin(ctx context.Context) {
-	n.leave.Do(func() {
-		n.left = time.Now()
-		n.leaving.Store(true)
+// beginDrain starts the drain at the first call: from then on GET /readyz fails.
+func (n *Node) beginDrain(ctx context.Context) {
+	n.drain.Do(func() {
+		n.drainBegan = time.Now()
+		n.draining.Store(true)
 		level, streams := slog.LevelDebug, n.streamer.Open()
 		if streams > 0 || n.config.DrainDelay > 0 {
 			level = slog.LevelInfo
