@@ -44,7 +44,7 @@ export async function erase(page, event, done) {
   done();
 }
 
-// keepOut revokes the tokens that somebody has, which ends their streams too.
+// keepOut revokes all tokens of a subject, which ends their streams too.
 export async function keepOut(page, subject) {
   const done = await form({
     ...common(page), title: t('keep_out_title', { subject }), text: t('keep_out_text'), yes: t('keep_out'), bad: true,

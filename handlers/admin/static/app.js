@@ -1,4 +1,4 @@
-// The frame of the page: which view is shown, who looks, in which language and time zone.
+// The frame of the page: which view is shown, to whom, in which language and time zone.
 import { explained, onAnswer, read, signOut } from './api.js';
 import { catalogue } from './catalogue.js';
 import { el } from './dom.js';
@@ -22,9 +22,9 @@ const under = { event: 'history', erased: 'history' };
 let leaving = new AbortController(); // ends what the present view does
 let refused = 0; // 401 or 403 while nothing can be shown
 let session = null; // who is signed in, and what the token grants
-const lately = {}; // of a place, where somebody was there last
-let returning = false; // to where somebody was, not to a new place
-let clicked = false;
+const lately = {}; // by place, its address when it was last shown
+let returning = false; // the next view goes on where it was left
+let clicked = false; // the next change of the address comes from the page, not from the browser's history
 
 // page is what views may do beyond their own element.
 const page = {
@@ -84,13 +84,13 @@ const page = {
     if (hash === location.hash) show();
     else [clicked, location.hash] = [true, hash];
   },
-  // back is where a place was left. returning has the view there go on where it was left,
-  // also when somebody goes back by the browser's own means.
+  // back is the address at which a place was last shown. returning has the next view go on
+  // where it was left, as when the browser goes back.
   back: (place) => lately[place] ?? `#/${place}`,
   returning() {
     returning = true;
   },
-  // can reports whether the token grants a verb, as far as is known.
+  // can reports whether the token has a grant, as far as is known.
   can: (grant) => session === null || session.grants.includes(grant),
   get signal() {
     return leaving.signal;
@@ -106,7 +106,7 @@ function troubled(err, shown) {
 
 const expiresKey = 'outcrier.expires';
 
-// signedIn takes note of who is signed in. The time at which the token expires is kept, so
+// signedIn records who is signed in. The time at which the token expires is kept, so
 // that the page can say later that it has.
 function signedIn(who) {
   session = who;
@@ -119,7 +119,7 @@ function signedIn(who) {
 async function whoAmI() {
   try {
     signedIn(await read('identity'));
-    if (session.grants.length < 5) show(false); // some verbs are not for them
+    if (session.grants.length < 5) show(false); // some actions are not granted
   } catch (err) {
     if (err.status === undefined) throw err;
     if (!refused) setTimeout(whoAmI, 5000);
@@ -180,8 +180,8 @@ function state(name) {
   $('state').hidden = refused !== 0;
 }
 
-// show renders the view of the address. The heading gets the focus when somebody
-// went there, so that a screen reader says where it is.
+// show renders the view of the address. If the address has moved there, the heading gets the
+// focus, so that a screen reader says where it is.
 function show(moved = true) {
   leaving.abort();
   leaving = new AbortController();
@@ -205,8 +205,8 @@ function show(moved = true) {
   }
 }
 
-// expired is when the token that somebody was signed in with expired, or ''. Its cookie goes
-// up to a second before it.
+// expired returns when the token expired that was signed in, or ''. Its cookie goes up to a
+// second before.
 function expired() {
   const at = sessionStorage.getItem(expiresKey) ?? '';
   return at && Date.parse(at) <= Date.now() + 2000 ? at : '';

@@ -68,6 +68,15 @@ export function table(label, columns) {
   return { whole, body, row };
 }
 
+// showList shows a list that has n things, or, if it has none, the line that says so. It is no
+// longer loading.
+export function showList(list, none, n, text) {
+  list.hidden = !n;
+  none.hidden = n > 0;
+  none.classList.remove('loading');
+  none.textContent = text;
+}
+
 // broken is a name that a line may break behind each of its parts.
 export const broken = (name) => name.split(/(?<=[./])/).flatMap((part, i) => (i ? [el('wbr'), part] : [part]));
 

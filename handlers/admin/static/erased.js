@@ -1,6 +1,6 @@
 import { read } from './api.js';
 import { erase } from './acts.js';
-import { el, sync, table, when } from './dom.js';
+import { el, showList, sync, table, when } from './dom.js';
 import { count, t } from './words.js';
 
 // erased shows what was erased and redacted, by whom and why.
@@ -20,10 +20,7 @@ export function erased(main, page) {
   const show = (found) => {
     sync(list.body, all, (e) => e.erasure, (e) =>
       list.row({ 'data-testid': 'erasure' }, when(e.erased_at), t(`kind_${e.kind}`), e.pattern ? el('code', {}, e.pattern) : t('event', { id: e.event_id }), count(e.events), e.reason, e.erased_by));
-    list.whole.hidden = !all.length;
-    none.hidden = all.length > 0;
-    none.classList.remove('loading');
-    none.textContent = t('erased_none');
+    showList(list.whole, none, all.length, t('erased_none'));
     more.hidden = !found.more;
   };
   const refresh = async (signal = page.signal) => {

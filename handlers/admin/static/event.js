@@ -1,6 +1,6 @@
 import { explained, read } from './api.js';
 import { erase, redact, sendAgain } from './acts.js';
-import { el, sync, table, when } from './dom.js';
+import { el, showList, sync, table, when } from './dom.js';
 import { sqlBox } from './sql.js';
 import { count, since, t } from './words.js';
 import { perhaps, reason, whyForm } from './why.js';
@@ -108,10 +108,7 @@ function receipts(page, id, statement) {
         [when(r.sent_after), '\u00a0– ', when(r.sent_before)],
         [r.closed_at ? reason(r) : t('still_open'), r.perhaps && perhaps()]));
     unsure.hidden = !all.some((r) => r.perhaps);
-    list.whole.hidden = !all.length;
-    none.hidden = all.length > 0;
-    none.classList.remove('loading');
-    none.textContent = found.audit ? t('receipts_none') : t('receipts_off');
+    showList(list.whole, none, all.length, found.audit ? t('receipts_none') : t('receipts_off'));
     more.hidden = !found.more;
   };
   const next = async () => {

@@ -1,6 +1,6 @@
 import { read } from './api.js';
 import { Line, bars } from './charts.js';
-import { el, sync, table, when } from './dom.js';
+import { el, showList, sync, table, when } from './dom.js';
 import { age, count, figure, since, t } from './words.js';
 
 const latency = 2.5; // below it a node is not behind, its word is only some seconds old
@@ -74,10 +74,7 @@ export function overview(main, page) {
     seen.textContent = alone ? t('minutes_here', { node: o.node }) : t('minutes');
     for (const line of lines) line.show(o.samples);
 
-    pending.whole.hidden = !o.open.length;
-    pendingNone.hidden = o.open.length > 0;
-    pendingNone.classList.remove('loading');
-    pendingNone.textContent = t('transactions_none');
+    showList(pending.whole, pendingNone, o.open.length, t('transactions_none'));
     sync(pending.body, o.open, (tx) => tx.gid ?? tx.pid, (tx) =>
       pending.row({ class: tx.age_s > 60 ? 'late' : '' },
         tx.pid ? el('span', { class: 'unbroken' }, String(tx.pid)) : t('prepared', { gid: tx.gid }),

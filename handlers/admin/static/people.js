@@ -1,6 +1,6 @@
 import { call, read } from './api.js';
 import { keepOut } from './acts.js';
-import { broken, confirm, el, sync, table, when } from './dom.js';
+import { broken, confirm, el, showList, sync, table, when } from './dom.js';
 import { sqlBox } from './sql.js';
 import { clock, count, moment, since, t, typed } from './words.js';
 import { perhaps, reason, whyForm } from './why.js';
@@ -37,10 +37,7 @@ function find(main, page, query) {
         p.subject ? el('a', { href: to(p.subject) }, el('strong', {}, p.subject)) : t('anonymous'),
         count(p.open), p.streams >= 1000 ? t('or_more', { n: count(1000) }) : count(p.streams),
         p.open ? t('now') : when(p.last_closed ?? p.last_opened, since(p.last_closed ?? p.last_opened)), p.client_addresses.join(', ')));
-    list.whole.hidden = !all.length;
-    none.hidden = all.length > 0;
-    none.classList.remove('loading');
-    none.textContent = !found.audit ? t('people_off') : prefix ? t('people_none_match', { prefix }) : t('people_none');
+    showList(list.whole, none, all.length, !found.audit ? t('people_off') : prefix ? t('people_none_match', { prefix }) : t('people_none'));
     more.hidden = !found.more;
   };
   const next = async () => {
@@ -50,7 +47,7 @@ function find(main, page, query) {
   };
   list.whole.hidden = true;
   page.every(10000, async (signal) => {
-    if (all.length > 50) return; // somebody pages
+    if (all.length > 50) return; // older pages are shown
     const found = await read('people', { prefix }, signal);
     all = found.people;
     show(found);
@@ -88,10 +85,7 @@ function streamsOf(page, subject) {
       list.row({},
         when(s.opened_at), s.closed_at ? [when(s.closed_at), el('span', { class: 'under' }, reason(s))] : t('still_open'),
         el('ul', { class: 'chips' }, s.topics.map((topic) => el('li', {}, topic))), s.node, [count(s.events), s.last_event && el('a', { class: 'under', href: `#/event/${s.last_event}` }, t('sent_last', { id: s.last_event }))]));
-    list.whole.hidden = !all.length;
-    none.hidden = all.length > 0;
-    none.classList.remove('loading');
-    none.textContent = t('streams_none_match');
+    showList(list.whole, none, all.length, t('streams_none_match'));
   });
   const more = ['open', 'ended'].map((state) => el('a', { href: `#/streams?${new URLSearchParams({ subject, state })}` }, t(`all_${state}`)));
   return el('section', { class: 'panel' }, el('h2', {}, t('streams')), none, list.whole, el('p', { class: 'links' }, more));
@@ -124,10 +118,8 @@ function sentTo(page, query, subject) {
         el('a', { href: `#/event/${e.id}` }, String(e.id)), [el('strong', {}, e.title ?? broken(e.type)), e.title && el('code', { class: 'under type' }, broken(e.type))], broken(e.topic),
         when(e.created_at), [when(e.sent_after), '\u00a0– ', when(e.sent_before), e.perhaps && perhaps()], e.nodes.join(', ')));
     unsure.hidden = !all.some((e) => e.perhaps);
-    list.whole.hidden = !all.length;
-    none.hidden = all.length > 0 && !found.further;
-    none.classList.remove('loading');
-    none.textContent = found.further ? t('further', { id: count(found.next) }) : t('sent_none');
+    showList(list.whole, none, all.length, found.further ? t('further', { id: count(found.next) }) : t('sent_none'));
+    if (found.further) none.hidden = false;
     more.hidden = !next;
     more.textContent = found.further ? t('go_further') : t('older');
     sql.show(found.sql);

@@ -1,5 +1,5 @@
 import { read } from './api.js';
-import { el, sync, table, when } from './dom.js';
+import { el, showList, sync, table, when } from './dom.js';
 import { inWords } from './problems.js';
 import { count, known, t } from './words.js';
 
@@ -51,10 +51,7 @@ export function requests(main, page, query) {
   let all = [];
   const show = (found) => {
     sync(list.body, all, (r) => r.id, row);
-    list.whole.hidden = !all.length;
-    none.hidden = all.length > 0;
-    none.classList.remove('loading');
-    none.textContent = t(filtered ? 'requests_none_match' : 'requests_none');
+    showList(list.whole, none, all.length, t(filtered ? 'requests_none_match' : 'requests_none'));
     more.hidden = !found.more;
   };
   const refresh = async (signal) => {

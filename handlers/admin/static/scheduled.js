@@ -1,5 +1,5 @@
 import { call, read } from './api.js';
-import { broken, confirm, el, sync, table, when } from './dom.js';
+import { broken, confirm, el, showList, sync, table, when } from './dom.js';
 import { since, t, toward } from './words.js';
 
 // scheduled shows what waits for its time, and what could not be delivered.
@@ -49,10 +49,7 @@ export function scheduled(main, page, query) {
     const all = [...first, ...rest.filter((event) => !first.some((other) => other.id === event.id))];
     last = all.at(-1) ?? null;
     sync(list.body, all.map((event) => ({ ...event, due: toward(event.deliver_at) })), (event) => event.id, row);
-    list.whole.hidden = !all.length;
-    none.hidden = all.length > 0;
-    none.classList.remove('loading');
-    none.textContent = t(filtered ? 'scheduled_none_match' : 'scheduled_none');
+    showList(list.whole, none, all.length, t(filtered ? 'scheduled_none_match' : 'scheduled_none'));
     more.hidden = !again;
   };
   const refresh = async (signal) => {

@@ -1,5 +1,5 @@
 import { call, read } from './api.js';
-import { confirm, el, sync, table, when } from './dom.js';
+import { confirm, el, showList, sync, table, when } from './dom.js';
 import { age, count, since, t } from './words.js';
 import { reason } from './why.js';
 
@@ -72,10 +72,7 @@ export function streams(main, page, query) {
       return !seen.has(key) && seen.add(key);
     });
     sync(list.body, all.map((s) => ({ ...s, shown: since(s.closed_at ?? s.opened_at) })), (s) => `${s.run}.${s.stream}`, row);
-    list.whole.hidden = !all.length;
-    none.hidden = all.length > 0;
-    none.classList.remove('loading');
-    none.textContent = filtered ? t('streams_none_match') : state === 'open' ? t('streams_none') : t('streams_none_ended');
+    showList(list.whole, none, all.length, filtered ? t('streams_none_match') : state === 'open' ? t('streams_none') : t('streams_none_ended'));
     total.textContent = !all.length ? '' : first.total >= 10000 ? t('of_or_more', { n: count(all.length), total: count(10000) }) : t('of_total', { n: count(all.length), total: count(first.total) });
     more.hidden = !next;
   };

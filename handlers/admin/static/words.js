@@ -1,4 +1,4 @@
-// Words and figures, in the language of whoever looks.
+// Words and figures, in the language of the reader.
 import en from './en.js';
 import zh from './zh.js';
 
