@@ -75,7 +75,7 @@ func TestStream_WaitsForATailThatIsElsewhere(t *testing.T) {
 					t.Errorf("given are %v, want %v", ids(got), test.want)
 				}
 				if n := s.Stats().Gaps[string(position.OtherHistory)]; n > 0 {
-					t.Errorf("told of a gap: %+v", got)
+					t.Errorf("got a gap: %+v", got)
 				}
 			})
 		})
@@ -110,7 +110,7 @@ func TestStream_WaitsForADatabaseThatIsElsewhere(t *testing.T) {
 		})
 		time.Sleep(4 * time.Second)
 		if got := c.next(); len(got) != 1 || !strings.Contains(got[0].Data, `"resumed":"gap"`) {
-			t.Errorf("then: %+v, want to be told of the gap", got)
+			t.Errorf("then: %+v, want a gap", got)
 		}
 	})
 }

@@ -339,7 +339,7 @@ func TestErase_MarkersGoToNobody(t *testing.T) {
 				t.Errorf("%s: an event on no topic is given", name)
 			}
 			if p.LastID != sealed(s.at) {
-				t.Errorf("%s: it stands at %s after %d events, want %s", name, p.LastID, len(all), s.at)
+				t.Errorf("%s: its position is %s after %d events, want %s", name, p.LastID, len(all), s.at)
 			}
 		}
 	})

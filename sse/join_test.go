@@ -98,7 +98,7 @@ func (w *world) end(i int, commit bool) {
 	}
 }
 
-// read is the whole read of a tail that stands at from.
+// read is the whole read of a tail whose position is from.
 func (w *world) read(from position.Position) tail.Read {
 	to := from
 	var events []outbox.Event
@@ -151,8 +151,8 @@ type follower struct {
 	parts []tail.Read
 	// strips is set when its tail leaves out events that reach no reader.
 	strips bool
-	// told are the markers that its tail has reached.
-	told map[int64]bool
+	// reached are the markers that its tail has read.
+	reached map[int64]bool
 }
 
 func (n *follower) read(t *rapid.T, w *world) {
@@ -172,7 +172,7 @@ func (n *follower) deliver() {
 	n.parts = n.parts[1:]
 	for _, e := range part.Events {
 		if e.Topic == "" {
-			n.told[e.ID] = true
+			n.reached[e.ID] = true
 		}
 	}
 	if n.strips {
@@ -199,8 +199,8 @@ type reader struct {
 // has read.
 func (r *reader) give(t *rapid.T, w *world, e outbox.Event, at position.Position) {
 	for i, c := range w.committed[e.ID].changes {
-		if r.node.told[c.marker] && (c.erases || string(e.Payload) == strconv.Itoa(i)) {
-			t.Errorf("event %d is given as %q, after it was told that it is erased (%v) or changed", e.ID, e.Payload, c.erases)
+		if r.node.reached[c.marker] && (c.erases || string(e.Payload) == strconv.Itoa(i)) {
+			t.Errorf("event %d was sent as %q, after its node had read that it is erased (%v) or changed", e.ID, e.Payload, c.erases)
 		}
 	}
 	r.got, r.position = append(r.got, e.ID), sealed(at)
@@ -309,7 +309,7 @@ func giveEachEventOnce(t *rapid.T) {
 	w := &world{committed: map[int64]written{}}
 	var nodes []*follower
 	for range 2 {
-		n := &follower{hub: newHub(&hub.Buffer{Bytes: rapid.SampledFrom([]int{-1, 2000, 10_000, 0}).Draw(t, "ring")}), told: map[int64]bool{}}
+		n := &follower{hub: newHub(&hub.Buffer{Bytes: rapid.SampledFrom([]int{-1, 2000, 10_000, 0}).Draw(t, "buffer bytes")}), reached: map[int64]bool{}}
 		n.strips = rapid.Bool().Draw(t, "strips")
 		n.hub.QueueFrames = rapid.IntRange(1, 20).Draw(t, "queue")
 		n.hub.Start(n.at)
@@ -338,7 +338,7 @@ func giveEachEventOnce(t *rapid.T) {
 		case step == 14 && some("restart", 4) == 0:
 			n.parts, n.at = nil, w.read(position.Position{}).To
 			for id := range w.committed {
-				n.told[id] = true
+				n.reached[id] = true
 			}
 			n.hub.Start(n.at)
 		case step >= 20:

@@ -203,10 +203,10 @@ func TestPool_DoesNotWaitForWhoIsToldOfAnEnd(t *testing.T) {
 		running := make(chan error)
 		go func() { running <- s.run(ctx, nil) }()
 		synctest.Wait()
-		told := make(chan struct{})
+		release := make(chan struct{})
 		for range 20 {
 			w := &response{}
-			go s.Serve(ctx, parkable{w}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(error) { <-told })
+			go s.Serve(ctx, parkable{w}, Request{Filter: outbox.Filter{Topics: []outbox.Pattern{"a"}}}, func(error) { <-release })
 			synctest.Wait()
 			w.left()
 		}
@@ -214,7 +214,7 @@ func TestPool_DoesNotWaitForWhoIsToldOfAnEnd(t *testing.T) {
 		c.next()
 		s.commit("a", 3)
 		c.wantIDs(numbers(1, 3)...)
-		close(told)
+		close(release)
 		stop(errStopped)
 		<-running //nolint:errcheck // other tests look at it
 	})

@@ -35,11 +35,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type table struct {
 	mu     sync.Mutex
 	events []outbox.Event
-	// gap judges positions, none by default.
+	// gap validates positions; nil finds no gap.
 	gap func(position.Position) *position.Gap
 	// apart, when set, reports the hub's positions that the table does not know.
 	apart func(w position.Position) bool
-	// err, when set, is what every call ends with.
+	// err, when set, is returned by every call.
 	err error
 	// replay, when set, is called for each replay and may refuse it.
 	replay  func(replay.Range) error
@@ -369,7 +369,7 @@ func unchunk(body []byte, ends []int) (text []byte, complete bool, lengths []int
 		}
 		if size == 0 {
 			if string(rest) != "\r\n" {
-				panic(fmt.Sprintf("behind the last chunk stands %q", rest))
+				panic(fmt.Sprintf("after the last chunk comes %q", rest))
 			}
 			return text, true, lengths
 		}

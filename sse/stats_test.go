@@ -35,7 +35,7 @@ func TestStats_CountWhatIsWritten(t *testing.T) {
 		synctest.Wait()
 		stats = s.Stats()
 		if stats.Open != 2 || stats.Ended["left"] != 1 || stats.Gaps[string(position.Malformed)] != 1 {
-			t.Errorf("after one has left and one was told of a gap: %+v", stats)
+			t.Errorf("after one has left and one got a gap: %+v", stats)
 		}
 		_, _ = second, third
 	})

@@ -61,7 +61,7 @@ func TestStream_SaysHelloFirst(t *testing.T) {
 		resumed any
 		reason  position.Reason
 		given   []string
-		// at is the event that hello stands on.
+		// at is the event of hello's position.
 		at int
 	}{
 		"now":           {func(position.Position) From { return From{} }, nil, false, "", nil, 4},
@@ -92,7 +92,7 @@ func TestStream_SaysHelloFirst(t *testing.T) {
 				}
 				p, err := testKeys.Open(h.Position)
 				if err != nil || p.EventID != int64(test.at) {
-					t.Errorf("it stands on event %d, %v", p.EventID, err)
+					t.Errorf("its position is event %d, %v", p.EventID, err)
 				}
 				if got := ids(events); !slices.Equal(got, test.given) {
 					t.Errorf("given are %v, want %v", got, test.given)
@@ -165,7 +165,7 @@ func TestStream_HeartbeatsAndTellsWhenThePositionMoved(t *testing.T) {
 		}
 		time.Sleep(3 * s.Heartbeat)
 		if events := c.next(); len(events) > 0 {
-			t.Errorf("told once, it is told again: %+v", events)
+			t.Errorf("the gap came a second time: %+v", events)
 		}
 		// Any byte is a heartbeat.
 		time.Sleep(s.Heartbeat - time.Second)
@@ -469,7 +469,7 @@ func TestStream_IsToldWhenRetentionOvertakesItsReplay(t *testing.T) {
 		}
 		i := slices.IndexFunc(events[1:], func(e ssetest.Event) bool { return e.Type == "outcrier.hello" }) + 1
 		if i != 2065 || hello(t, events[i]).Reason != string(position.Trimmed) {
-			t.Errorf("the gap is told at %d: %+v", i, events[i])
+			t.Errorf("the gap came at %d: %+v", i, events[i])
 		}
 	})
 }

@@ -68,7 +68,7 @@ func bySocket(t *testing.T, test func(t *testing.T, s *server)) {
 func (s *server) wantFollowed(t *testing.T, got []ssetest.Event, topics ...string) {
 	t.Helper()
 	var came, want []string
-	at, told := int64(-1), int64(0)
+	at, last := int64(-1), int64(0)
 	upTo := func(next int64) {
 		for _, e := range s.past.events {
 			if at >= 0 && e.ID > at && e.ID <= next && slices.Contains(topics, e.Topic) {
@@ -80,12 +80,12 @@ func (s *server) wantFollowed(t *testing.T, got []ssetest.Event, topics ...strin
 	for _, e := range got {
 		p, err := testKeys.Open(e.ID)
 		if err != nil {
-			continue // an error, which stands nowhere
+			continue // an error, which has no position
 		}
-		if p.EventID < told {
-			t.Errorf("%+v stands on %d, behind %d", e.Type, p.EventID, told)
+		if p.EventID < last {
+			t.Errorf("the position of %+v is %d, before %d", e.Type, p.EventID, last)
 		}
-		told = p.EventID
+		last = p.EventID
 		switch e.Type {
 		case "test.added":
 			came = append(came, ids([]ssetest.Event{e})...)
@@ -219,7 +219,7 @@ func TestTopics_ChangeWithinARead(t *testing.T) {
 			}
 		}
 		if want := []string{"1", "2", "5", "6"}; !slices.Equal(ids(got), want) || answer.EventID != 4 {
-			t.Errorf("given are %v, want %v; the answer stands on %d", ids(got), want, answer.EventID)
+			t.Errorf("given are %v, want %v; the position of the answer is %d", ids(got), want, answer.EventID)
 		}
 		// A reader that resumes with the new topics from the answer receives the rest,
 		// and no more.
@@ -259,7 +259,7 @@ func TestTopics_AfterTheEndNothingIsRead(t *testing.T) {
 		c.say(`nonsense`)
 		why := <-c.ended
 		if got := types(c.next()); !slices.Equal(got, []string{"outcrier.hello", "outcrier.live", "outcrier.error"}) {
-			t.Errorf("it is told %v, and ended with %v", got, why)
+			t.Errorf("it got %v, and ended with %v", got, why)
 		}
 		c.say(`{"add":["b"]}`)
 		synctest.Wait()

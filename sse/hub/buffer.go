@@ -22,8 +22,8 @@ import (
 type Buffer struct {
 	// Past is the table.
 	Past Past
-	// Bytes is about how much the events may hold in memory: DefaultBufferBytes
-	// by default, nothing below 0. A read larger than that is not held.
+	// Bytes is about how much the events may hold in memory: 64 MiB if zero, nothing below 0.
+	// A read larger than that is not held.
 	Bytes int
 	// Replays is how many pages may be read from the table at a time, 4 by default, and
 	// Starts how many positions may be looked up there, 2 by default: so replays of old
@@ -61,8 +61,8 @@ type Buffer struct {
 	erasures atomic.Int64
 }
 
-// DefaultBufferBytes holds some 70,000 small events.
-const DefaultBufferBytes = 64 << 20
+// defaultBufferBytes holds some 70,000 small events.
+const defaultBufferBytes = 64 << 20
 
 // heldRead is a read that has events, ordered by id.
 type heldRead struct {
@@ -157,7 +157,7 @@ func (b *Buffer) erase(present *wire.Read) {
 
 func (b *Buffer) limit() int {
 	if b.Bytes == 0 {
-		return DefaultBufferBytes
+		return defaultBufferBytes
 	}
 	return max(0, b.Bytes)
 }

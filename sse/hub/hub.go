@@ -35,7 +35,7 @@ type Hub struct {
 	Buffer *Buffer
 	// Keys write and read positions: a random one by default, for this process alone.
 	Keys *position.Keys
-	// QueueFrames and QueueBytes bound what waits for one subscription.
+	// QueueFrames and QueueBytes bound what waits for one subscription: 256 and 1 MiB by default.
 	QueueFrames, QueueBytes int
 
 	mu sync.Mutex
@@ -63,8 +63,8 @@ type Hub struct {
 // Default bounds of a subscription's queue: a reader that lags further is better served
 // from the table.
 const (
-	DefaultQueueFrames = 256
-	DefaultQueueBytes  = 1 << 20
+	defaultQueueFrames = 256
+	defaultQueueBytes  = 1 << 20
 )
 
 // New makes a hub that waits for its Start, and feeds the replay buffer.
@@ -73,7 +73,7 @@ func New(buffer *Buffer) *Hub {
 	replays, starts := cmp.Or(buffer.Replays, 4), cmp.Or(buffer.Starts, 2)
 	buffer.pages, buffer.large, buffer.starts = fair.NewQueue(replays, replays/2), fair.NewQueue(replays, replays/2), fair.NewQueue(starts, starts/2)
 	return &Hub{
-		Buffer: buffer, Keys: position.NewKeys(), QueueFrames: DefaultQueueFrames, QueueBytes: DefaultQueueBytes,
+		Buffer: buffer, Keys: position.NewKeys(), QueueFrames: defaultQueueFrames, QueueBytes: defaultQueueBytes,
 		started: make(chan struct{}), subscribed: map[*Subscription]struct{}{}, index: newIndex(),
 	}
 }

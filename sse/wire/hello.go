@@ -11,7 +11,7 @@ import (
 type Hello struct {
 	// Resumed is true, false when there was nothing to resume, or "gap".
 	Resumed any `json:"resumed"`
-	// Position is where the stream stands; it is the event's id too.
+	// Position is that of the stream; it is the event's id too.
 	Position string `json:"position"`
 	// Node is the server process.
 	Node string `json:"node"`
