@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/outbox"
-	"github.com/outcrier/outcrier/outbox/audit"
 	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/sse/hub"
@@ -137,19 +136,6 @@ func (p *poll) revalidate(ctx context.Context, received, w position.Position) (p
 	return received, err
 }
 
-// answer returns the events with the position after them, as the reader gets it and as the
-// audit's record has it.
-func (p *poll) answer(sealed string, to position.Position) (Polled, error) {
-	if p.noRoom && len(p.events) == 0 {
-		return Polled{}, ErrNoRoom
-	}
-	polled := Polled{Events: p.events, Position: sealed, Gap: wire.NewGap(p.gap)}
-	if p.request.Record != nil && len(p.events) > 0 {
-		polled.sending = func() func(bool) { return p.record(to) }
-	}
-	return polled, nil
-}
-
 // stale reports whether some of the events may have been erased since they were read.
 func (p *poll) stale() bool {
 	return len(p.events) > 0 && p.Hub.Erasures() != p.erasures
@@ -162,29 +148,6 @@ func (p *poll) restart() {
 	p.events, p.size, p.noRoom = p.events[:0], 0, false
 	p.limit = min(p.limit, smallPage)
 	p.request.Filter, p.live = p.filter, nil
-}
-
-// record is the audit's of the whole poll: a stream that ends when the answer was sent.
-func (p *poll) record(to position.Position) (sent func(whole bool)) {
-	record := p.request.Record(p.from, p.filter)
-	if p.live != nil {
-		record.Live(*p.live)
-	}
-	return Sending(record, to, len(p.events), p.last)
-}
-
-// Sending notes that an answer with events is about to be sent, for its record, and returns
-// the function to call when it was, whole or not.
-func Sending(record *audit.StreamRecord, to position.Position, events int, last int64) (sent func(whole bool)) {
-	record.Perhaps(to, events, last)
-	return func(whole bool) {
-		if !whole {
-			record.Closed("lost")
-			return
-		}
-		record.Sent()
-		record.Closed("polled")
-	}
 }
 
 // A poll's answer holds about this many bytes at most.

@@ -3,6 +3,8 @@ package sse
 import (
 	"encoding/json"
 
+	"github.com/outcrier/outcrier/outbox/audit"
+	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/sse/wire"
 )
 
@@ -45,3 +47,39 @@ func (p Polled) Parts() [][]byte {
 }
 
 var comma = []byte{','}
+
+// answer returns the events with the position after them, as the reader gets it and as the
+// audit's record has it.
+func (p *poll) answer(sealed string, to position.Position) (Polled, error) {
+	if p.noRoom && len(p.events) == 0 {
+		return Polled{}, ErrNoRoom
+	}
+	polled := Polled{Events: p.events, Position: sealed, Gap: wire.NewGap(p.gap)}
+	if p.request.Record != nil && len(p.events) > 0 {
+		polled.sending = func() func(bool) { return p.record(to) }
+	}
+	return polled, nil
+}
+
+// record is the audit's of the whole poll: a stream that ends when the answer was sent.
+func (p *poll) record(to position.Position) (sent func(whole bool)) {
+	record := p.request.Record(p.from, p.filter)
+	if p.live != nil {
+		record.Live(*p.live)
+	}
+	return Sending(record, to, len(p.events), p.last)
+}
+
+// Sending notes that an answer with events is about to be sent, for its record, and returns
+// the function to call when it was, whole or not.
+func Sending(record *audit.StreamRecord, to position.Position, events int, last int64) (sent func(whole bool)) {
+	record.Perhaps(to, events, last)
+	return func(whole bool) {
+		if !whole {
+			record.Closed("lost")
+			return
+		}
+		record.Sent()
+		record.Closed("polled")
+	}
+}
