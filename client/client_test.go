@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "write client.js and what it loads anew"
 
 // inner are names of properties that are the module's own: none of them is one of the
 // browser's, of what a page sees, of what tabs tell each other, or exported by a part.
-const inner = "^(address|alter|arrive|ask|asked|backoff|bearer|beat|begin|changed|check|current|desk|doubt|emit|end|expect|expire|fail|failed|final|flows|give|hear|isOver|judge|keep|kept|line|link|load|longest|methods|miss|next|online|open|part|pause|probe|refuse|renew|requests|reset|restart|run|save|setRetry|sleep|soon|stand|start|stop|succeed|take|tell|tick|turn|wake|wants)$"
+const inner = "^(address|advance|alter|arrive|ask|asked|backoff|bearer|beat|begin|changed|check|current|checkSilence|deliver|emit|end|expect|expire|fail|failed|final|flows|hear|isOver|keep|kept|line|link|leave|load|longest|methods|next|online|onRefusal|open|pause|probe|refuse|renew|reportGap|requests|reset|restart|run|save|setRetry|sleep|soon|start|stop|subscriber|succeed|take|tell|tick|turn|wake|wants)$"
 
 // served returns the files that nodes serve, as small as they can be.
 func served(t *testing.T) map[string][]byte {
@@ -133,7 +133,7 @@ func TestScript_IsSmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	for kind, row := range map[string]string{
-		"client.js": "the core", "changes": "topics that change", "tabs": "tabs", "ways": "WebSocket, long polls", "memory": "the kept position",
+		"client.js": "the core", "changes": "topics that change", "tabs": "tabs", "transports": "WebSocket, long polls", "memory": "the kept position",
 		"tokens": "tokens of a function", "client.all.js": "all of it in one file",
 	} {
 		found := regexp.MustCompile(`(?m)^\| ` + row + `[^|]*\| ([\d,]+) \|`).FindSubmatch(document)

@@ -5,12 +5,12 @@ import * as memory from './memory.js';
 import { parts } from './parts.js';
 import * as tabs from './tabs.js';
 import * as tokens from './tokens.js';
-import * as ways from './ways.js';
+import * as transports from './transports.js';
 
 parts.changes = async () => changes;
 parts.memory = async () => memory;
 parts.tabs = async () => tabs;
 parts.tokens = async () => tokens;
-parts.ways = async () => ways;
+parts.transports = async () => transports;
 
 export * from './outcrier.js';

@@ -1,7 +1,7 @@
 import { covers } from './covers.js';
 
 /** @typedef {import('./requests.js').Trouble} Trouble */
-/** @typedef {import('./connection.js').Crowd} Crowd */
+/** @typedef {import('./connection.js').Audience} Audience */
 /** @typedef {import('../outcrier.d.ts').StateChange} StateChange */
 /** @typedef {Record<string, string | undefined>} Query */
 /** @typedef {[kind: string, detail?: any, at?: string]} News */
@@ -20,7 +20,7 @@ import { covers } from './covers.js';
  * connection; if not, the next attempt asks.
  *
  * @param {ReturnType<typeof import('./connection.js').connection>} line
- * @param {Crowd} next
+ * @param {Audience} next
  */
 function ask({ link, flows, stop }, next) {
   if (!flows()) return false;
@@ -30,7 +30,7 @@ function ask({ link, flows, stop }, next) {
   link.asked = next;
   if (link.alter && next.topics[0]) link.alter(add, drop, next);
   else if (add[0] || drop[0]) stop();
-  else link.arrive(link.desk.begin().last_event_id);
+  else link.arrive(link.subscriber.begin().last_event_id);
   return true;
 }
 
@@ -45,7 +45,7 @@ function ask({ link, flows, stop }, next) {
  * @param {News[]} missed what has come since the first of them
  */
 export function changes(self, url, options, sharing, waiting, missed) {
-  const { emit, fail, miss, pause, requests, restart, stand, take, turn } = self;
+  const { emit, fail, reportGap, pause, requests, restart, advance, take, turn } = self;
   const first = self.topics;
   // Of each topic, whether its events are given: true; false until the connection, which has
   // it, is live; or the connection does not have it yet, which is to begin from there.
@@ -78,7 +78,7 @@ export function changes(self, url, options, sharing, waiting, missed) {
 
   function renew() {
     begin();
-    us = sharing ? sharing.tabs(url, { ...alone, topics: () => self.topics, ask: (next) => ask(self.line, next), wake: pause.wake, restart, part }, options) : alone;
+    us = sharing ? sharing.tabs(url, { ...alone, topics: () => self.topics, ask: (next) => ask(self.line, next), wake: pause.wake, restart, leave }, options) : alone;
     Object.assign(self, alone, us);
   }
 
@@ -89,7 +89,7 @@ export function changes(self, url, options, sharing, waiting, missed) {
   }
 
   /** Goes on without the other tabs. */
-  function part() {
+  function leave() {
     sharing = false;
     restart();
   }
@@ -111,7 +111,7 @@ export function changes(self, url, options, sharing, waiting, missed) {
     if (kind === 'join') return joined(detail, at);
     if (kind === 'live') activate();
     if (kind !== 'event' || isWanted(detail.topic)) take(kind, detail, at);
-    else if (at) stand(at);
+    else if (at) advance(at);
   }
 
   /** @param {string} topic */
@@ -124,7 +124,7 @@ export function changes(self, url, options, sharing, waiting, missed) {
     const where = self.position ?? self.start;
     if (at && !ours && where && where !== since) {
       past.push([self.topics.filter((topic) => wants.get(topic) === true), { last_event_id: self.position, from: self.start }]);
-    } else if (gap && where) miss(gap);
+    } else if (gap && where) reportGap(gap);
     if (self.isOver) return; // a listener has closed the stream
     // What the connection asked for without a position begins with it, whatever is wanted by now.
     if (ours && !since) for (const topic of topics) if (wants.has(topic)) wants.set(topic, wants.get(topic) ?? true);
@@ -143,7 +143,7 @@ export function changes(self, url, options, sharing, waiting, missed) {
     }
     if (isLive) told ??= { state: 'live' }; // it became so before this was there
     if (past[0]) recover(past, /** @type {string} */ (at));
-    else if (at) stand(at);
+    else if (at) advance(at);
   }
 
   // What the connection replays before it is live was there before new topics were.
@@ -170,14 +170,14 @@ export function changes(self, url, options, sharing, waiting, missed) {
           /** @type {import('./requests.js').Page} */
           const { events, position: at, gap } = await answer.json();
           if (isOver()) return;
-          if (gap) miss(gap);
-          for (const event of events) if (!isOver() && isWanted(event.topic)) self.give(event);
+          if (gap) reportGap(gap);
+          for (const event of events) if (!isOver() && isWanted(event.topic)) self.deliver(event);
           query = { last_event_id: at };
           failures = 0;
         } catch (error) {
           const trouble = /** @type {Trouble} */ (error);
           if (trouble.final) {
-            miss(trouble);
+            reportGap(trouble);
             break;
           }
           await pause.sleep(pause.backoff(failures++));
@@ -186,7 +186,7 @@ export function changes(self, url, options, sharing, waiting, missed) {
     }
     if (isOver()) return;
     queue = undefined;
-    stand(until);
+    advance(until);
     if (told) turn(told);
     while (waiting[0] && !queue && !self.isOver) handle(.../** @type {[string, any, string?]} */ (waiting.shift()));
     /** @type {typeof waiting | undefined} */ (queue)?.push(...waiting);

@@ -14,7 +14,7 @@ import { stream } from './stream.js';
 /**
  * The tabs that a connection is for: their topics, and by tabs.js which they are.
  *
- * @typedef {{topics: string[], tabs?: number[]}} Crowd
+ * @typedef {{topics: string[], tabs?: number[]}} Audience
  */
 
 /**
@@ -22,22 +22,22 @@ import { stream } from './stream.js';
  *
  * @typedef {object} Link
  * @property {ReturnType<typeof import('./requests.js').requests>} requests
- * @property {Desk} desk
- * @property {(at: string | undefined, crowd?: Crowd, gap?: unknown) => void} arrive the connection stands there, for them
- * @property {(ms?: number) => void} expect what comes next is late after so long; by default, when the server's heart should have beaten twice
+ * @property {Subscriber} subscriber
+ * @property {(at: string | undefined, audience?: Audience, gap?: unknown) => void} arrive the connection stands there, for them
+ * @property {(ms?: number) => void} expect what comes next is late after so long; by default, 1.5 heartbeats
  * @property {() => void} hear something has come
  * @property {(type: string, detail: any, at: string) => void} take an event has come. Throws the end of the stream
  * @property {(ms: number) => void} setRetry
- * @property {Crowd} asked whom it is for, or will be by the answers to come
- * @property {(add: string[], drop: string[], crowd: Crowd) => void} [alter] changes the topics of this connection
+ * @property {Audience} asked whom it is for, or will be by the answers to come
+ * @property {(add: string[], drop: string[], audience: Audience) => void} [alter] changes the topics of this connection
  */
 
 /**
  * Where what comes goes to.
  *
- * @typedef {object} Desk
+ * @typedef {object} Subscriber
  * @property {() => Record<string, string | undefined>} begin where the next attempt begins, as a query
- * @property {() => Promise<Crowd>} wants whom the next attempt is for. Throws Trouble
+ * @property {() => Promise<Audience>} wants whom the next attempt is for. Throws Trouble
  * @property {(...news: [kind: string, detail?: any, at?: string]) => void} tell
  * @property {() => void} [beat] the connection is there, or still looked after
  * @property {() => void} [check] what is wanted may have changed while there was no connection
@@ -51,9 +51,9 @@ import { stream } from './stream.js';
  * @param {import('../outcrier.d.ts').Options} options
  * @param {Link['requests']} requests
  * @param {ReturnType<typeof import('./pauses.js').pauses>} pause
- * @param {Desk} desk
+ * @param {Subscriber} subscriber
  */
-export function connection({ heartbeat = 15_000, patience = 5000, transport = 'stream', retry: { attempts = Infinity } = {} }, requests, pause, desk) {
+export function connection({ heartbeat = 15_000, patience = 5000, transport = 'stream', retry: { attempts = Infinity } = {} }, requests, pause, subscriber) {
   let attempt = new AbortController();
   let began = 0; // when the first byte of this attempt came, if any has
   let heard = Infinity; // when the last one did; Infinity where none is waited for
@@ -65,12 +65,12 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
   let failures = 0; // attempts that failed, one after the other
   /** @type {number | undefined} */
   let retry; // ms, as the server told
-  /** @type {ReturnType<Awaited<ReturnType<typeof parts.ways>>['ways']> | undefined} */
-  let ways; // where streams are not what there is to try
+  /** @type {ReturnType<Awaited<ReturnType<typeof parts.transports>>['transports']> | undefined} */
+  let transports; // where streams are not what there is to try
 
-  async function getWays() {
-    const part = await parts.ways();
-    return (ways ??= part.ways(link, transport, stream, patience));
+  async function getTransports() {
+    const part = await parts.transports();
+    return (transports ??= part.transports(link, transport, stream, patience));
   }
 
   /** @param {State} state @param {object} [why] */
@@ -78,7 +78,7 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
     // One that is live stays so until there is trouble.
     if (told === 'live' && (state === 'connecting' || state === 'replaying')) return;
     told = state;
-    desk.tell('state', { state, via: ways?.via ?? 'stream', ...why });
+    subscriber.tell('state', { state, via: transports?.via ?? 'stream', ...why });
   }
 
   /** @param {Trouble | null} [why] null if nothing is wrong: the next attempt is made at once */
@@ -92,8 +92,8 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
   const link = {
     asked: { topics: [] },
     requests,
-    desk,
-    arrive: (at, crowd = link.asked, gap) => desk.tell('join', { ...crowd, gap, isLive, heartbeat }, at),
+    subscriber,
+    arrive: (at, audience = link.asked, gap) => subscriber.tell('join', { ...audience, gap, isLive, heartbeat }, at),
     expect(ms) {
       heard = Date.now();
       due = ms;
@@ -101,7 +101,7 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
     hear() {
       link.expect();
       began ||= heard;
-      desk.beat?.();
+      subscriber.beat?.();
     },
     setRetry(ms) { retry = ms; },
     take(type, detail, at) {
@@ -109,12 +109,12 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
       if (own === 'hello') {
         ({ heartbeat = heartbeat, retry = retry } = detail);
         link.arrive(at, link.asked, detail.resumed === 'gap' && detail);
-      } else desk.tell(own || 'event', detail, at);
+      } else subscriber.tell(own || 'event', detail, at);
       if (own === 'hello' || own === 'live') {
         isLive = own === 'live';
         failures = 0;
         say(isLive ? 'live' : 'replaying');
-        desk.check?.();
+        subscriber.check?.();
       }
       if (own === 'goodbye') {
         const { reason, retry: wait = retry } = detail;
@@ -123,13 +123,13 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
     },
   };
 
-  async function attend() {
+  async function tryOnce() {
     const { signal } = attempt;
-    link.asked = await desk.wants();
-    if (transport !== 'stream' || !('body' in Response.prototype)) await getWays();
+    link.asked = await subscriber.wants();
+    if (transport !== 'stream' || !('body' in Response.prototype)) await getTransports();
     signal.throwIfAborted();
     const { topics } = link.asked;
-    const by = ways?.next() ?? stream;
+    const by = transports?.next() ?? stream;
     say(topics[0] ? 'connecting' : 'idle');
     if (topics[0]) {
       await requests.bearer(); // the time that it takes is not the server's
@@ -138,16 +138,16 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
       return by(link, topics, signal);
     }
     began = 1;
-    link.arrive(desk.begin().last_event_id);
+    link.arrive(subscriber.begin().last_event_id);
     await pause.sleep(pause.longest);
   }
 
   /** @param {Trouble} trouble */
-  async function suffer(trouble) {
+  async function afterFailure(trouble) {
     const { reason = 'unreachable', topic = '', final, status, message, detail = message, soon, wait } = trouble;
-    if (final && link.asked.topics.includes(topic)) return desk.refuse(trouble);
-    if (final || failures >= attempts) return desk.fail({ reason, status, detail });
-    if (!began) ways?.failed();
+    if (final && link.asked.topics.includes(topic)) return subscriber.refuse(trouble);
+    if (final || failures >= attempts) return subscriber.fail({ reason, status, detail });
+    if (!began) transports?.failed();
     const offline = globalThis.navigator?.onLine === false;
     const retryIn = offline ? pause.longest : soon && !failures ? 0 : wait || pause.backoff(failures);
     failures++;
@@ -157,12 +157,12 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
 
   // Something is late. If a poll is answered sooner, the stream is lost; if the poll is late
   // too, the line may be slow, and the stream has some more time.
-  async function suspect() {
+  async function checkLate() {
     const late = heard;
     const isLate = () => late === heard;
     due = Infinity; // this is on its way
     pause.sleep(3 * patience).then(() => isLate() && stop({ reason: 'silent' }));
-    const isOther = await getWays().then((them) => them.doubt(began, late, heartbeat, isLate)).catch(() => {});
+    const isOther = await getTransports().then((them) => them.checkSilence(began, late, heartbeat, isLate)).catch(() => {});
     if (isLate()) stop(isOther ? null : { reason: 'silent' });
   }
 
@@ -174,18 +174,18 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
         attempt = new AbortController();
         began = 0;
         isLive = false;
-        const ended = await attend().then((reason) => reason && { reason, wait: !failures && retry }, (trouble) => trouble);
+        const ended = await tryOnce().then((reason) => reason && { reason, wait: !failures && retry }, (trouble) => trouble);
         const { aborted, reason: why } = attempt.signal;
         stop();
         const trouble = aborted ? why : ended;
-        if (trouble) await suffer(trouble);
+        if (trouble) await afterFailure(trouble);
       }
     },
 
     // A clock goes on while the machine sleeps: the first tick after it knows.
     tick() {
-      desk.beat?.();
-      if (Date.now() - heard > (due ?? 1.5 * heartbeat)) suspect();
+      subscriber.beat?.();
+      if (Date.now() - heard > (due ?? 1.5 * heartbeat)) checkLate();
       // Without a new token the stream goes on until the server ends it.
       else requests.renew().then((fresh) => fresh && stop(), () => {});
     },
@@ -198,7 +198,7 @@ export function connection({ heartbeat = 15_000, patience = 5000, transport = 's
 
     /** @param {Event} event the browser's, `online` or `offline` */
     online({ type }) {
-      ways?.reset();
+      transports?.reset();
       if (type === 'online') pause.wake();
       else stop({ reason: type });
     },

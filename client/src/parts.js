@@ -24,5 +24,5 @@ export const parts = {
   memory: part(() => import('./memory.js')),
   tabs: part(() => import('./tabs.js')),
   tokens: part(() => import('./tokens.js')),
-  ways: part(() => import('./ways.js')),
+  transports: part(() => import('./transports.js')),
 };

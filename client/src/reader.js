@@ -121,7 +121,7 @@ export function reader(url, options, emit, turn, close) {
       return { topics: self.topics };
     },
 
-    /** @type {import('./connection.js').Desk['tell']} */
+    /** @type {import('./connection.js').Subscriber['tell']} */
     tell(...news) {
       if (queue && news[0] !== 'state') queue.push(news);
       else if (!self.isOver) self.take(...news);
@@ -136,23 +136,23 @@ export function reader(url, options, emit, turn, close) {
 
     /** @param {string} kind @param {any} [detail] @param {string} [at] */
     take(kind, detail, at) {
-      if (kind === 'join' && detail.gap && (self.position ?? self.start)) self.miss(detail.gap);
-      if (at && !self.isOver) self.stand(at); // a listener may have closed the stream
-      if (kind === 'event') self.give(detail);
+      if (kind === 'join' && detail.gap && (self.position ?? self.start)) self.reportGap(detail.gap);
+      if (at && !self.isOver) self.advance(at); // a listener may have closed the stream
+      if (kind === 'event') self.deliver(detail);
       if (kind === 'state') turn(detail);
-      if (kind === 'gap') self.miss(detail);
+      if (kind === 'gap') self.reportGap(detail);
       if (kind === 'goodbye') emit('outcrier.goodbye', detail);
     },
 
     /** @param {string} at */
-    stand(at) {
+    advance(at) {
       self.position = at;
       self.start = undefined;
       self.kept?.keep(at);
     },
 
     /** @param {Event} event */
-    give(event) {
+    deliver(event) {
       if (seen.has(event.id)) return;
       seen.add(event.id);
       const [oldest] = seen;
@@ -161,7 +161,7 @@ export function reader(url, options, emit, turn, close) {
     },
 
     /** @param {unknown} gap */
-    miss(gap) {
+    reportGap(gap) {
       seen.clear(); // in another history the ids are others'
       emit('outcrier.gap', gap);
     },

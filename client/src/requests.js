@@ -25,7 +25,7 @@ import { parts } from './parts.js';
 
 /**
  * Requests to the server, with the token that is good at the time. Those of a function are
- * judged by tokens.js.
+ * held by tokens.js.
  *
  * @param {URL} url
  * @param {Pick<import('../outcrier.d.ts').Options, 'types' | 'token' | 'credentials'>} options
@@ -87,7 +87,7 @@ export function requests(url, { types = [], token, credentials }) {
     const after = Number(headers.get('Retry-After'));
     const wait = after > 0 && 1000 * (after + Math.random());
     const trouble = { reason, status, detail, topic, final, wait };
-    throw its?.judge(trouble, used) ?? trouble;
+    throw its?.onRefusal(trouble, used) ?? trouble;
   }
 
   return {

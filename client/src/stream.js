@@ -7,7 +7,7 @@ import { parser } from './parser.js';
  * @type {import('./connection.js').Transport}
  */
 export async function stream(link, topics, signal) {
-  const { body } = await link.requests.ask(topics, link.desk.begin(), 'text/event-stream', signal);
+  const { body } = await link.requests.ask(topics, link.subscriber.begin(), 'text/event-stream', signal);
   const reader = /** @type {ReadableStream<Uint8Array>} */ (body).getReader();
   const decoder = new TextDecoder();
   const feed = parser(({ type, data, id }) => link.take(type, JSON.parse(data), id), link.setRetry);

@@ -1,5 +1,5 @@
 /** @typedef {import('./requests.js').Trouble} Trouble */
-/** @typedef {import('./connection.js').Crowd} Crowd */
+/** @typedef {import('./connection.js').Audience} Audience */
 /** @typedef {import('../outcrier.d.ts').StateChange} StateChange */
 
 /**
@@ -17,16 +17,16 @@
  *
  * @typedef {object} Member
  * @property {() => string[]} topics
- * @property {import('./connection.js').Desk['begin']} begin
- * @property {import('./connection.js').Desk['tell']} tell
+ * @property {import('./connection.js').Subscriber['begin']} begin
+ * @property {import('./connection.js').Subscriber['tell']} tell
  * @property {(why: Trouble) => void} refuse
  * @property {(why: Trouble) => void} fail
  * @property {(signal: AbortSignal) => void} run
  * @property {() => void} tick
- * @property {(next: Crowd) => boolean} ask
+ * @property {(next: Audience) => boolean} ask
  * @property {() => void} wake
  * @property {() => void} restart
- * @property {() => void} part
+ * @property {() => void} leave
  */
 
 /**
@@ -50,8 +50,8 @@ export function tabs(url, member, { share, types = [], heartbeat = 15_000 }) {
   let candidacy = new AbortController();
 
   // What all tabs know of the connection.
-  /** @type {Crowd & {tabs: number[]}} */
-  let crowd = { tabs: [], topics: [] }; // whom it serves, or will by the answers to come
+  /** @type {Audience & {tabs: number[]}} */
+  let audience = { tabs: [], topics: [] }; // whom it serves, or will by the answers to come
   let isMember = false; // this tab knows of it
   /** @type {StateChange | undefined} */
   let told;
@@ -60,7 +60,7 @@ export function tabs(url, member, { share, types = [], heartbeat = 15_000 }) {
   let heard = 0;
   let stale = false; // the leader has fallen silent
   /** @type {Map<string, Trouble>} */
-  const barred = new Map(); // topics that are refused
+  const refused = new Map(); // topics that are refused
   /** @type {AbortSignal} */
   let session;
 
@@ -80,14 +80,14 @@ export function tabs(url, member, { share, types = [], heartbeat = 15_000 }) {
       member.wake();
       isMember = true;
       leader = from;
-      if (!ours) crowd = { tabs: detail.tabs, topics: detail.topics };
+      if (!ours) audience = { tabs: detail.tabs, topics: detail.topics };
       ({ told, heartbeat = heartbeat } = detail);
       member.tell('join', { ...detail, ours, serves: () => detail.tabs.includes(id) }, at);
       if (told) show(told);
     } else if (from !== leader || (!isMember && !leads)) return; // also of one who led before
     else if (kind === 'state') show((told = detail));
     else if (kind === 'refused') member.refuse(detail);
-    else if (kind === 'alone') member.part();
+    else if (kind === 'alone') member.leave();
     else if (kind !== 'join' && kind !== 'beat') member.tell(kind, detail, at);
   }
 
@@ -162,9 +162,9 @@ export function tabs(url, member, { share, types = [], heartbeat = 15_000 }) {
       all = held.flatMap(({ name = '' }) => (name.startsWith(`${area}{`) ? JSON.parse(name.slice(area.length)) : []));
     }
     const wanted = new Set(all.flatMap((one) => one.topics));
-    for (const [topic, why] of barred) {
+    for (const [topic, why] of refused) {
       if (wanted.delete(topic)) tell('refused', why);
-      else barred.delete(topic); // whoever adds it anew is given another chance
+      else refused.delete(topic); // whoever adds it anew is given another chance
     }
     return { tabs: all.map((one) => one.id).sort(), topics: [...wanted] };
   }
@@ -176,15 +176,15 @@ export function tabs(url, member, { share, types = [], heartbeat = 15_000 }) {
    */
   async function check(answer) {
     const next = await together();
-    if (session.aborted || (!answer && next.tabs.join() === crowd.tabs.join())) return;
-    if (member.ask(next)) crowd = next;
+    if (session.aborted || (!answer && next.tabs.join() === audience.tabs.join())) return;
+    if (member.ask(next)) audience = next;
   }
 
   return {
     async wants() {
       // The first connection begins where this tab does, the others join later.
-      crowd = await together(!crowd.tabs[0]);
-      return crowd;
+      audience = await together(!audience.tabs[0]);
+      return audience;
     },
     /** @param {string} kind @param {any} [detail] @param {string} [at] */
     tell(kind, detail, at) {
@@ -194,13 +194,13 @@ export function tabs(url, member, { share, types = [], heartbeat = 15_000 }) {
     check,
     /** @param {Trouble} why */
     refuse(why) {
-      barred.set(/** @type {string} */ (why.topic), why);
+      refused.set(/** @type {string} */ (why.topic), why);
       tell('refused', why);
     },
     /** @param {Trouble} why */
     fail(why) {
       // It may be that only what another tab wants is refused.
-      if (crowd.tabs[1]) tell('alone');
+      if (audience.tabs[1]) tell('alone');
       else member.fail(why);
     },
 
@@ -215,7 +215,7 @@ export function tabs(url, member, { share, types = [], heartbeat = 15_000 }) {
         channel.close();
       });
       want();
-      elect().catch(member.part); // locks are forbidden here
+      elect().catch(member.leave); // locks are forbidden here
     },
 
     tick() {
@@ -228,7 +228,7 @@ export function tabs(url, member, { share, types = [], heartbeat = 15_000 }) {
 
     /** This tab wants other topics. */
     changed() {
-      for (const topic of topics()) barred.delete(topic); // it is added anew
+      for (const topic of topics()) refused.delete(topic); // it is added anew
       want();
       changes.then(() => { if (leads) check(); });
     },

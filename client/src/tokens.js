@@ -70,7 +70,7 @@ export function tokens(give, first) {
      * @param {Trouble} trouble
      * @param {Token} used
      */
-    judge(trouble, used) {
+    onRefusal(trouble, used) {
       const { status, topic } = trouble;
       if ((status !== 401 && status !== 403) || (topic && renewed)) return trouble;
       if (used === token) refused = trouble;

@@ -3,15 +3,15 @@
  * without a new connection.
  *
  * @param {import('./connection.js').Link} link @param {string[]} topics @param {AbortSignal} signal
- * @param {{probe: () => Promise<unknown>, giveWay: () => void}} ways
+ * @param {{probe: () => Promise<unknown>, useNext: () => void}} ways
  * @returns {Promise<string | void>}
  */
-export async function websocket(link, topics, signal, { probe, giveWay }) {
+export async function websocket(link, topics, signal, { probe, useNext }) {
   const token = await link.requests.bearer();
   signal.throwIfAborted();
-  const address = link.requests.address(topics, link.desk.begin());
+  const address = link.requests.address(topics, link.subscriber.begin());
   address.protocol = address.protocol.replace('http', 'ws');
-  /** @type {import('./connection.js').Crowd[]} */
+  /** @type {import('./connection.js').Audience[]} */
   const changing = []; // whom it will serve, by the answers to come
   /** @type {WebSocket | undefined} */
   let socket;
@@ -29,7 +29,7 @@ export async function websocket(link, topics, signal, { probe, giveWay }) {
           open = true;
           link.hear();
           if (type === 'outcrier.topics') link.arrive(position, changing.shift());
-          else if (type === 'outcrier.error') link.desk.refuse(event.data);
+          else if (type === 'outcrier.error') link.subscriber.refuse(event.data);
           else link.take(type, type.startsWith('outcrier.') ? event.data : event, position);
         } catch (trouble) {
           reject(trouble);
@@ -37,12 +37,12 @@ export async function websocket(link, topics, signal, { probe, giveWay }) {
       };
       ours.onerror = () => {}; // the end follows
       ours.onclose = () => (open ? resolve('ended') : reject({}));
-      link.alter = (add, drop, crowd) => {
+      link.alter = (add, drop, audience) => {
         if (add[0] || drop[0]) {
           ours.send(JSON.stringify({ add, drop }));
-          changing.push(crowd);
-        } else if (changing[0]) changing[changing.length - 1] = crowd;
-        else link.arrive(link.desk.begin().last_event_id, crowd);
+          changing.push(audience);
+        } else if (changing[0]) changing[changing.length - 1] = audience;
+        else link.arrive(link.subscriber.begin().last_event_id, audience);
       };
     });
   } catch (trouble) {
@@ -50,7 +50,7 @@ export async function websocket(link, topics, signal, { probe, giveWay }) {
     // sockets don't get through here.
     if (open || signal.aborted) throw trouble;
     await probe();
-    giveWay();
+    useNext();
   } finally {
     link.alter = undefined;
     socket?.close();

@@ -96,7 +96,7 @@ test('silence: a line that is slow has both late, and keeps its stream', async (
 });
 
 test('silence: a line that answers nothing is given up, though the part that asks does not come either', async () => {
-  late('ways');
+  late('transports');
   const { url, asked } = await serve({ probe: nothing }, stream(hello('0.p', '"resumed":false,"heartbeat":200') + live('0.p')), stream(hello('0.p'), live('0.p'), event(1)));
   const s = open(url, { patience: 300 });
   await until('an event of the next stream', () => s.ids.length === 1);

@@ -4,18 +4,18 @@ import { websocket } from './websocket.js';
 /** @typedef {import('./connection.js').Transport} Transport */
 
 /**
- * The transports that there are here, from the one that is tried first on.
+ * The byName that there are here, from the one that is tried first on.
  *
  * @param {import('./connection.js').Link} link
  * @param {import('../outcrier.d.ts').Options['transport']} first
  * @param {Transport} stream
  * @param {number} patience
  */
-export function ways(link, first, stream, patience) {
+export function transports(link, first, stream, patience) {
   /** @type {Record<'stream' | 'websocket' | 'poll', Transport>} */
-  const transports = {
+  const byName = {
     stream,
-    websocket: (...its) => websocket(...its, { probe, giveWay }),
+    websocket: (...its) => websocket(...its, { probe, useNext }),
     poll: (...its) => poll(...its, isOver),
   };
   /** @type {('stream' | 'websocket' | 'poll')[]} */
@@ -23,14 +23,14 @@ export function ways(link, first, stream, patience) {
   if (globalThis.WebSocket) names.unshift('websocket');
   if ('body' in Response.prototype) names.unshift('stream');
   names.sort((a, b) => +(b === first) - +(a === first));
-  let way = 0;
+  let current = 0;
   let better = 0; // when the first of them is tried again
   let held = 0; // streams of which only the beginning came, one after the other
 
-  const isOver = () => way > 0 && Date.now() > better;
+  const isOver = () => current > 0 && Date.now() > better;
 
-  function giveWay() {
-    way = (way + 1) % names.length;
+  function useNext() {
+    current = (current + 1) % names.length;
     better = Date.now() + 300_000;
     held = 0;
   }
@@ -45,12 +45,12 @@ export function ways(link, first, stream, patience) {
   }
 
   return {
-    get via() { return names[way]; },
+    get via() { return names[current]; },
 
     /** The transport of the next attempt. */
     next() {
-      if (isOver()) way = 0;
-      return transports[names[way]];
+      if (isOver()) current = 0;
+      return byName[names[current]];
     },
 
     /**
@@ -61,23 +61,23 @@ export function ways(link, first, stream, patience) {
      *
      * @param {number} began @param {number} heard @param {number} heartbeat @param {() => boolean} isLate
      */
-    async doubt(began, heard, heartbeat, isLate) {
-      // What was good for long needs no other way. After so long a silence the machine has slept.
+    async checkSilence(began, heard, heartbeat, isLate) {
+      // What was good for long needs no other transport. After so long a silence the machine has slept.
       const isOld = began && heard - began > 2 * heartbeat;
-      if (names[way] === 'poll' || (isOld && Date.now() - heard > 2.5 * heartbeat)) return false;
+      if (names[current] === 'poll' || (isOld && Date.now() - heard > 2.5 * heartbeat)) return false;
       if (!isLate()) return false; // while this part was loaded
       await probe();
-      if (isOld) held = 0; // this way was good
+      if (isOld) held = 0; // this one was good
       if (!isLate() || isOld || (began && ++held < 2)) return false;
-      giveWay();
+      useNext();
       return true;
     },
 
     /** No byte came by the one that was tried. */
     failed() {
-      if (names[way] === 'poll') way = 0; // it was not the proxy
+      if (names[current] === 'poll') current = 0; // it was not the proxy
     },
 
-    reset() { way = 0; },
+    reset() { current = 0; },
   };
 }
