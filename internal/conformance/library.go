@@ -112,8 +112,8 @@ var Sockets = []Library{
 
 func socket(l Library) Library { l.Socket = true; return l }
 
-// Foreign reports whether somebody else wrote what reads the stream.
-func (l Library) Foreign() bool { return l.Package != "" }
+// foreign reports whether somebody else wrote what reads the stream.
+func (l Library) foreign() bool { return l.Package != "" }
 
 // Client returns the client, whose programs are in the folder clients.
 func (l Library) Client(clients string) *Client {

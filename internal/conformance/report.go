@@ -59,7 +59,7 @@ lives.
 func ReportClients(verdicts []Verdict, folder fs.FS) (string, error) {
 	foreign := 0
 	for _, l := range Libraries {
-		if l.Foreign() {
+		if l.foreign() {
 			foreign++
 		}
 	}

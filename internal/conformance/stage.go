@@ -135,7 +135,7 @@ func (s *Stage) Play(ctx context.Context, clients []*Client, scenes []Scene) ([]
 		to := s.count()
 		s.await(ctx, to)
 		for _, c := range clients {
-			verdicts = append(verdicts, s.judge(c, scene, from, to))
+			verdicts = append(verdicts, s.verdict(c, scene, from, to))
 		}
 		s.Log("%s: %d events in %v", scene.Name, to-from+1, time.Since(began).Round(100*time.Millisecond))
 	}
@@ -192,8 +192,8 @@ func (s *Stage) await(ctx context.Context, n int) int {
 	}
 }
 
-// judge compares the events that a client received with the appended ones.
-func (s *Stage) judge(c *Client, scene Scene, from, to int) Verdict {
+// verdict compares the events that a client received with the appended ones.
+func (s *Stage) verdict(c *Client, scene Scene, from, to int) Verdict {
 	v := Verdict{Client: c.Name, Scene: scene.Name, Of: to - from + 1, Missed: s.missed[c.Name]}
 	seen := map[int]int{}
 	highest := 0

@@ -31,8 +31,8 @@ type Sources struct {
 	Refusals      *handlers.Refusals
 	Traffic       *handlers.Traffic
 	Pool          func() *pgxpool.Stat
-	// Survey asks the database. It is not called more often than every SurveyEvery,
-	// and may take as long as SurveyPatience.
+	// Survey asks the database. It is called once in surveyEvery at most,
+	// and its context ends after surveyPatience.
 	Survey func(context.Context) (upkeep.Survey, error)
 	// Audit may be nil.
 	Audit func() audit.Stats
@@ -43,8 +43,8 @@ type Sources struct {
 
 // The limits of asking the database, however often the metrics are read.
 const (
-	SurveyEvery    = 5 * time.Second
-	SurveyPatience = 2 * time.Second
+	surveyEvery    = 5 * time.Second
+	surveyPatience = 2 * time.Second
 )
 
 // Handler answers with all metrics, those of the Go runtime and of the process

@@ -18,15 +18,15 @@ type surveyed struct {
 	sighted map[uint32]time.Time
 }
 
-// survey asks the database, at most once per SurveyEvery. Requests that arrive meanwhile wait
+// survey asks the database, at most once per surveyEvery. Requests that arrive meanwhile wait
 // for the same answer.
 func (s *surveyed) survey(from Sources) (upkeep.Survey, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.at.IsZero() && time.Since(s.at) < SurveyEvery {
+	if !s.at.IsZero() && time.Since(s.at) < surveyEvery {
 		return s.last, s.err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), SurveyPatience)
+	ctx, cancel := context.WithTimeout(context.Background(), surveyPatience)
 	defer cancel()
 	if s.last, s.err = from.Survey(ctx); s.err != nil {
 		from.Log.DebugContext(ctx, "metrics without the database", "err", s.err)

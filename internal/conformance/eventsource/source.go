@@ -27,7 +27,7 @@ type Source struct {
 	// Header is sent with each request, in addition to the two headers that the standard
 	// names.
 	Header http.Header
-	// Retry is the reconnection time until the server sets it, by default DefaultRetry.
+	// Retry is the reconnection time until the server sets it, by default that of Chromium.
 	Retry time.Duration
 	// Event is called for each event, by the goroutine of Run.
 	Event func(Event)
@@ -40,8 +40,8 @@ type Source struct {
 	broken      atomic.Int64
 }
 
-// DefaultRetry is the reconnection time of Chromium.
-const DefaultRetry = 3 * time.Second
+// defaultRetry is the reconnection time of Chromium.
+const defaultRetry = 3 * time.Second
 
 // FailedError is why a Source has failed the connection: it never comes back.
 type FailedError struct {
@@ -68,7 +68,7 @@ func (s *Source) Broken() int { return int(s.broken.Load()) }
 // connection fails, and returns a *FailedError.
 func (s *Source) Run(ctx context.Context) error {
 	if s.Retry == 0 {
-		s.Retry = DefaultRetry
+		s.Retry = defaultRetry
 	}
 	for {
 		err := s.connect(ctx)
