@@ -1,7 +1,6 @@
 package migrations
 
 import (
-	"cmp"
 	"embed"
 	"fmt"
 	"io"
@@ -10,12 +9,6 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
-
-	"github.com/jackc/pgx/v5"
-
-	"github.com/outcrier/outcrier/outbox"
 )
 
 //go:embed 0*.sql
@@ -108,100 +101,6 @@ func chosen(match *regexp.Regexp) (found []string) {
 	return found
 }
 
-// names are what a database calls the schema and the view.
-type names struct {
-	schema outbox.Schema
-	// view is "schema"."name", quoted.
-	view         string
-	payloadLimit int
-	// owner is the schema's, if it is another role than the session's: what a migration
-	// makes is to be the owner's too.
-	owner string
-}
-
-// session are the settings of a transaction that changes the schema.
-func (n names) session() string {
-	if n.owner == "" {
-		return sessionSQL + lockTimeoutSQL
-	}
-	return sessionSQL + lockTimeoutSQL + "SET LOCAL ROLE " + pgx.Identifier{n.owner}.Sanitize() + ";\n"
-}
-
-// defaultView is how the migrations' text names the view.
-const defaultView = "public.outbox"
-
-var (
-	viewInText  = regexp.MustCompile(`\bpublic\.outbox\b`)
-	limitInText = regexp.MustCompile(`/\* payload limit \*/ \d+`)
-	// What an append may have that needs no closer look.
-	plainInText = regexp.MustCompile(`octet_length\(payload\) <= (\d+)`)
-)
-
-// rewrite puts the names into a migration's text.
-func (n names) rewrite(text string) string {
-	if n.view != defaultView && n.view != "" {
-		text = viewInText.ReplaceAllLiteralString(text, n.view)
-	}
-	if n.payloadLimit != 0 && n.payloadLimit != DefaultPayloadLimit {
-		text = limitInText.ReplaceAllLiteralString(text, fmt.Sprintf("/* payload limit */ %d", n.payloadLimit))
-		text = plainInText.ReplaceAllStringFunc(text, func(plain string) string {
-			if limit, _ := strconv.Atoi(plainInText.FindStringSubmatch(plain)[1]); limit <= n.payloadLimit {
-				return plain
-			}
-			return fmt.Sprintf("octet_length(payload) <= %d", n.payloadLimit)
-		})
-	}
-	return n.schema.SQL(text)
-}
-
-// schemaName returns the schema's name as the catalogue has it.
-func (m Migrations) schemaName() string { return string(cmp.Or(m.Schema, outbox.DefaultSchema)) }
-
-// checkNames reports a name that can't be the schema's or the view's.
-func (m Migrations) checkNames() error {
-	if err := m.Schema.Check(); err != nil {
-		return err
-	}
-	return CheckView(m.Schema, m.Outbox)
-}
-
-// CheckView reports why the view can't have this name, as Migrations.Outbox has it.
-func CheckView(schema outbox.Schema, view string) error {
-	if view == "" {
-		return nil
-	}
-	in, name := splitView(view)
-	if in == "" && strings.Contains(view, ".") || !isName(name) || in != "" && !isName(in) {
-		return fmt.Errorf(`view %q: want schema.name, each of 1 to 63 bytes, without control characters and '\%%$`, view)
-	}
-	if in == (Migrations{Schema: schema}).schemaName() {
-		return fmt.Errorf("view %q: want another schema than Outcrier's own, which applications need not see", view)
-	}
-	return nil
-}
-
-// isName reports whether Postgres and the text of the migrations can take a name: it
-// stands in string literals, and in the bodies of functions.
-func isName(name string) bool {
-	return name != "" && len(name) <= 63 && utf8.ValidString(name) && !strings.ContainsAny(name, `'\%$`) && !strings.ContainsFunc(name, unicode.IsControl)
-}
-
-// splitView splits the view's name at its last dot.
-func splitView(outbox string) (schema, name string) {
-	if at := strings.LastIndexByte(outbox, '.'); at >= 0 {
-		return outbox[:at], outbox[at+1:]
-	}
-	return "", outbox
-}
-
-// viewName is the name in the form of names.view.
-func viewName(schema, name string) string {
-	if schema == "public" && name == "outbox" {
-		return defaultView
-	}
-	return pgx.Identifier{schema, name}.Sanitize()
-}
-
 // rewritten serves the migrations with the names of a database, each of them beginning
 // with the settings that it depends on.
 type rewritten struct {
@@ -235,22 +134,3 @@ type memoryFile struct {
 
 func (f memoryFile) Stat() (fs.FileInfo, error) { return f.info, nil }
 func (f memoryFile) Close() error               { return nil }
-
-// sessionSQL makes a transaction depend on no setting of the role or the database.
-const sessionSQL = `SET LOCAL transaction_read_only = off;
-SET LOCAL client_encoding = 'UTF8';
-SET LOCAL standard_conforming_strings = on;
-SET LOCAL search_path = '';
-SET LOCAL statement_timeout = 0;
-SET LOCAL idle_in_transaction_session_timeout = 0;
-SET LOCAL default_table_access_method = heap;
-SET LOCAL row_security = off;
-SET LOCAL "TimeZone" = 'UTC';
-SET LOCAL "DateStyle" = 'ISO, YMD';
-SET LOCAL "IntervalStyle" = postgres;
-DO $$ BEGIN PERFORM set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'; END $$;
-`
-
-// lockTimeoutSQL is for goose. While a migration waits for a lock, writers wait for the
-// migration.
-var lockTimeoutSQL = fmt.Sprintf("SET LOCAL lock_timeout = '%dms';\n", lockTimeout.Milliseconds())

@@ -17,13 +17,12 @@ type found struct {
 	encoding, database, role string
 	standby                  bool
 
-	// exists: the schema does. belongs is its owner, creators are the others that may
-	// CREATE in it, and strange is an object of it when it is not Outcrier's.
-	exists             bool
-	belongs, creators  string // creators are written as SQL has them
-	owns               bool
-	strange            string
-	taken              string // what already has the view's name
+	exists             bool   // the schema does
+	schemaOwner        string // the role that owns the schema
+	owns               bool   // this role owns it, or is a member of the owner
+	creators           string // other roles that may CREATE in the schema, as SQL has them
+	strange            string // an object of the schema, if it is not Outcrier's
+	taken              string // the kind of object that already has the view's name
 	home               bool   // the view's schema exists
 	versioned          bool   // schema_version() exists
 	version, nodesFrom int64  // as schema_version() says
@@ -111,15 +110,15 @@ func (m Migrations) find(ctx context.Context, conn *pgx.Conn) (*found, error) {
 	}
 	var objects []string
 	var recorded, catalogued bool
-	err = conn.QueryRow(ctx, schemaSQL, m.schemaName()).Scan(&f.belongs, &f.owns, &f.creators, &f.versioned, &recorded, &catalogued, &objects, &f.granted)
+	err = conn.QueryRow(ctx, schemaSQL, m.schemaName()).Scan(&f.schemaOwner, &f.owns, &f.creators, &f.versioned, &recorded, &catalogued, &objects, &f.granted)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 	case err != nil:
 		return nil, err
 	default:
 		f.exists = true
-		if f.belongs != f.role {
-			f.owner = f.belongs
+		if f.schemaOwner != f.role {
+			f.owner = f.schemaOwner
 		}
 	}
 	if recorded {
@@ -231,7 +230,7 @@ func (m Migrations) refuse(f *found) error {
 	case f.strange != "":
 		return fmt.Errorf("schema %s exists and is not Outcrier's: it has %q; give another name (--schema)", schema, f.strange)
 	case f.exists && !f.owns:
-		return fmt.Errorf("schema %s belongs to %s: connect as that role, or have it run ALTER SCHEMA %s OWNER TO %s", schema, f.belongs, schema, pgx.Identifier{f.role}.Sanitize())
+		return fmt.Errorf("schema %s belongs to %s: connect as that role, or have it run ALTER SCHEMA %s OWNER TO %s", schema, f.schemaOwner, schema, pgx.Identifier{f.role}.Sanitize())
 	case f.unreadable != nil:
 		return f.unreadable
 	case f.creators != "":

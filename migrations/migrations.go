@@ -1,6 +1,11 @@
 // Package migrations is the schema that Outcrier keeps in Postgres, as goose
 // migrations. The SQL files are the first chapter of the code: read them in
 // their order.
+//
+// The Go files apply them: find.go finds out what a database has, migrations.go applies the rest
+// (files.go with the names of names.go, on a connection of connect.go, under the locks of
+// lock.go), and restore.go puts back what a dump leaves out. status.go and versions.go report,
+// script.go prints the SQL, roles.go grants rights, drop.go drops all.
 package migrations
 
 import (
@@ -8,11 +13,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
-	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/database"
@@ -42,15 +44,6 @@ type Migrations struct {
 	// Log gets a line for each migration applied. Nothing by default.
 	Log *slog.Logger
 }
-
-// A migration locks what writers need only for moments: under such a lock it builds no
-// index on the table of events and rewrites no part of it. It waits for a lock no longer
-// than lockTimeout, since writers queue up after a session that waits for a lock, and tries
-// again until patience is over.
-const (
-	lockTimeout = 40 * time.Millisecond
-	patience    = 2 * time.Minute
-)
 
 // Up applies the migrations that are missing. Several nodes may call it at once: one
 // migrates, the others wait for it. Appends go on meanwhile. A transaction that appended
@@ -94,31 +87,6 @@ func (m Migrations) up(ctx context.Context) error {
 	})
 }
 
-// lockID is the advisory lock under which one node migrates while others wait;
-// goose's own default would make an application's goose wait too.
-const lockID = 0x6f757462 // "outb"
-
-// locked calls fn while no other node migrates this database. The lock belongs to a
-// transaction that stays open on a connection of its own, because a transaction pooler
-// keeps a session only for that long.
-func (m Migrations) locked(ctx context.Context, fn func() error) error {
-	return m.connected(ctx, func(conn *pgx.Conn) error {
-		tx, err := conn.Begin(ctx)
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback(context.WithoutCancel(ctx)) //nolint:errcheck // it changes nothing
-		_, err = tx.Exec(ctx, sessionSQL+fmt.Sprintf(`SET LOCAL lock_timeout = '%ds'; SELECT pg_advisory_xact_lock(%d)`, int((patience+time.Minute).Seconds()), lockID))
-		if isBusy(err) {
-			return fmt.Errorf("another session has been migrating, or has held advisory lock %d, for %v: %w", lockID, patience+time.Minute, err)
-		}
-		if err != nil {
-			return err
-		}
-		return fn()
-	})
-}
-
 // beginSQL makes the schema, which only its owner can use whatever default privileges say,
 // and the version table. %[1]s is the schema as an identifier, %[2]s as a literal. A role
 // that may not CREATE in the database can migrate into a schema that somebody made for it,
@@ -152,9 +120,6 @@ CREATE TABLE IF NOT EXISTS %[1]s.schema_migration (
     tstamp     timestamptz NOT NULL DEFAULT now()
 );
 `
-
-// identifier returns the schema's name as SQL has it.
-func (m Migrations) identifier() string { return pgx.Identifier{m.schemaName()}.Sanitize() }
 
 func (m Migrations) beginSQL() string {
 	return fmt.Sprintf(beginSQL, m.identifier(), "'"+m.schemaName()+"'")
@@ -210,94 +175,3 @@ func (m Migrations) apply(ctx context.Context, f *found) error {
 type store struct{ database.Store }
 
 func (store) TableExists(context.Context, database.DBTxConn) (bool, error) { return true, nil }
-
-// patiently calls fn again while it fails for a lock that others hold.
-func (m Migrations) patiently(ctx context.Context, fn func() error) error {
-	deadline := time.Now().Add(patience)
-	for {
-		err := fn()
-		switch {
-		case !isBusy(err):
-			return err
-		case time.Now().After(deadline):
-			return fmt.Errorf("%w: for %v a transaction has kept what is to be locked; pg_stat_activity shows the oldest, end it or try again later", err, patience)
-		}
-		if m.Log != nil {
-			m.Log.DebugContext(ctx, "table busy, the migration is tried again", "err", err)
-		}
-		select {
-		case <-time.After(lockTimeout + rand.N(200*time.Millisecond)): //nolint:gosec // to be out of step with others, not to be secret
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// isBusy reports whether err is about a lock that others hold.
-func isBusy(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "55P03" || pg.Code == "40P01") // lock_not_available, deadlock_detected
-}
-
-// config returns the configuration of connections that work through a transaction pooler too:
-// without settings at the start, and without prepared statements that outlive a transaction.
-func (m Migrations) config() (*pgx.ConnConfig, error) {
-	url, err := outbox.ResolveURL(m.URL)
-	if err != nil {
-		return nil, err
-	}
-	config, err := pgx.ParseConfig(url)
-	if err != nil {
-		return nil, err
-	}
-	config.DefaultQueryExecMode = pgx.QueryExecModeExec
-	if config.RuntimeParams["application_name"] == "" {
-		config.RuntimeParams["application_name"] = "outcrier migrate"
-	}
-	config.RuntimeParams["client_encoding"] = "UTF8" // a pooler keeps track of this one
-	if config.ConnectTimeout == 0 {
-		config.ConnectTimeout = 10 * time.Second
-	}
-	if config.ValidateConnect == nil && len(config.Fallbacks) > 0 {
-		config.ValidateConnect = pgconn.ValidateConnectTargetSessionAttrsPrimary
-	}
-	config.OnNotice = func(_ *pgconn.PgConn, notice *pgconn.Notice) {
-		if m.Log != nil {
-			level := slog.LevelDebug
-			if notice.SeverityUnlocalized == "WARNING" {
-				level = slog.LevelWarn
-			}
-			m.Log.Log(context.Background(), level, "postgres says", "notice", notice.Message)
-		}
-	}
-	return config, nil
-}
-
-// connected calls fn with a connection.
-func (m Migrations) connected(ctx context.Context, fn func(*pgx.Conn) error) error {
-	if err := m.checkNames(); err != nil {
-		return err
-	}
-	config, err := m.config()
-	if err != nil {
-		return err
-	}
-	conn, err := pgx.ConnectConfig(ctx, config)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	return fn(conn)
-}
-
-func transaction(ctx context.Context, conn *pgx.Conn, fn func(pgx.Tx) error) error {
-	return pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite}, fn)
-}
-
-// explained adds the hint of a Postgres error.
-func explained(err error) error {
-	if pg, ok := errors.AsType[*pgconn.PgError](err); ok && pg.Hint != "" {
-		return fmt.Errorf("%w: %s", err, pg.Hint)
-	}
-	return err
-}

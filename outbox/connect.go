@@ -7,6 +7,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // pingLimit is how long a connection that is new, or was idle in a pool, may take to
@@ -77,8 +79,7 @@ func open(ctx context.Context, config *pgx.ConnConfig, want []setting) (*pgx.Con
 // refusesSettings reports whether err is of a pooler that accepts only the settings that it
 // keeps track of.
 func refusesSettings(err error) bool {
-	var refused *pgconn.PgError
-	return errors.As(err, &refused) && refused.Code == "08P01"
+	return database.SQLState(err) == "08P01" // protocol_violation
 }
 
 // withoutSettings removes the settings from config, to be set later, except the two that

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/outbox"
@@ -103,6 +102,6 @@ func rowsOf[T any](ctx context.Context, tx database.DB, query string, args ...an
 
 // timedOut reports whether Postgres gave up on a statement.
 func timedOut(err error) bool {
-	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "57014" || pg.Code == "55P03") // query_canceled, lock_not_available
+	state := database.SQLState(err)
+	return state == "57014" || state == "55P03" // query_canceled, lock_not_available
 }

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/database"
 )
@@ -62,8 +60,7 @@ func (a *Admin) Erase(ctx context.Context, e Erasing, by string) (events int64, 
 		}
 		return tx.QueryRow(ctx, `SELECT outcrier.erase($1::text, $2)`, string(e.Pattern), e.Reason).Scan(&events)
 	})
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "42501" { // insufficient_privilege
+	if database.SQLState(err) == "42501" { // insufficient_privilege
 		return 0, ErrMayNotErase
 	}
 	return events, err

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/database"
 )
@@ -162,8 +160,7 @@ func inYears(t time.Time) bool { return t.IsZero() || t.Year() >= 1 && t.Year() 
 
 // malformed replaces Postgres's error about the snapshot in a cursor.
 func malformed(err error) error {
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && pg.Code == "22P02" {
+	if database.SQLState(err) == "22P02" { // invalid_text_representation
 		return invalid(errCursor)
 	}
 	return err

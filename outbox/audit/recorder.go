@@ -3,19 +3,14 @@ package audit
 import (
 	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
-	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/outage"
@@ -252,57 +247,6 @@ func (a *Recorder) turn(ctx context.Context, every time.Duration) error {
 	return nil
 }
 
-// lostFor is for how long a node may be cut off, and go on with the records that others
-// have ended. After an hour they may be in the chain.
-const lostFor = 30 * time.Minute
-
-// startAnew has all open streams recorded once more, as those of another run, where the node
-// was cut off for long.
-func (a *Recorder) startAnew(heard time.Time) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !a.beaten.IsZero() && heard.Sub(a.beaten) > lostFor {
-		a.run = newRun()
-		for _, r := range a.streams {
-			r.again()
-		}
-	}
-	a.beaten = heard
-}
-
-func newRun() int64 { return rand.Int64N(1<<53-1) + 1 } //nolint:gosec // apart, not secret
-
-func (a *Recorder) beat(ctx context.Context) (asked time.Time, err error) {
-	var position *string
-	var lag *time.Duration
-	if a.State != nil {
-		p, l := a.State()
-		text := a.Keys.Seal(p)
-		position, lag = &text, &l
-	}
-	a.mu.Lock()
-	open := a.open
-	a.mu.Unlock()
-	var about *string
-	if a.About != nil && a.beats%aboutEvery == 0 {
-		encoded, err := json.Marshal(a.About())
-		if err != nil {
-			return asked, err
-		}
-		text := string(encoded)
-		about = &text
-	}
-	ctx, cancel := context.WithTimeout(ctx, statementLimit)
-	defer cancel()
-	err = database.InPool(ctx, a.Pool, a.Schema, func(q database.DB) error {
-		return q.QueryRow(ctx, `SELECT outcrier.heartbeat($1, $2, $3, $4, $5, $6::text::jsonb)`, a.run, database.Clean(a.Node), open, position, lag, about).Scan(&asked)
-	})
-	if err == nil {
-		a.beats++
-	}
-	return asked, err
-}
-
 // endRequested ends the streams of this node that somebody wants to end, at whichever
 // node; see admin.Admin.EndStream. They are looked for again until they are recorded as
 // ended.
@@ -325,47 +269,4 @@ func (a *Recorder) endRequested(ctx context.Context) error {
 		}
 	}
 	return err
-}
-
-// write writes a batch. A record that Postgres will not have is dropped, and does
-// not keep others from being written.
-func (a *Recorder) write(ctx context.Context, asked, heard time.Time, batch []*StreamRecord) error {
-	rows, changes := make([]streamRow, len(batch)), make([]int, len(batch))
-	for i, r := range batch {
-		rows[i], changes[i] = r.row(heard)
-	}
-	encoded, err := json.Marshal(rows)
-	if err != nil {
-		return err
-	}
-	patience, cancel := context.WithTimeout(ctx, statementLimit)
-	defer cancel()
-	err = database.InPool(patience, a.Pool, a.Schema, func(q database.DB) error {
-		_, err := q.Exec(patience, `SELECT outcrier.record_streams($1, $2, $3, $4::json)`, a.run, database.Clean(a.Node), asked, string(encoded))
-		return err
-	})
-	var pg *pgconn.PgError
-	if errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "22") || strings.HasPrefix(pg.Code, "23")) {
-		if len(batch) > 1 {
-			half := len(batch) / 2
-			return errors.Join(a.write(ctx, asked, heard, batch[:half]), a.write(ctx, asked, heard, batch[half:]))
-		}
-		a.Log.ErrorContext(ctx, "a stream can't be recorded", "err", err, "subject", batch[0].opened.Subject)
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		delete(a.streams, batch[0].number)
-		a.dropped++
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for i, r := range batch {
-		if r.wrote(changes[i]) {
-			a.mu.Lock()
-			delete(a.streams, r.number)
-			a.mu.Unlock()
-		}
-	}
-	return nil
 }

@@ -6,9 +6,9 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/database"
 	"github.com/outcrier/outcrier/outbox/internal/plug"
 )
 
@@ -75,9 +75,8 @@ func (t EventType) schemaText() (*string, error) {
 }
 
 func taken(err error) error {
-	var pg *pgconn.PgError
 	switch {
-	case errors.As(err, &pg) && pg.Code == "23505": // unique_violation
+	case database.SQLState(err) == "23505": // unique_violation
 		return ErrExists
 	case errors.Is(err, pgx.ErrNoRows):
 		return ErrChanged

@@ -3,6 +3,7 @@ package replay
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -36,6 +37,29 @@ const (
 	// A page by id looks at about so many events, and compares about so many topics.
 	windowEvents, windowCompares = 20_000, 160_000
 )
+
+// planned returns the range's plan, which it makes for the first page, and the id after which the
+// page begins.
+func planned(ctx context.Context, q database.DB, rng Range, filter outbox.Filter) (how *plan, after int64, err error) {
+	after = rng.After
+	if after == 0 {
+		if after, err = start(ctx, q, filter); err != nil {
+			return nil, 0, fmt.Errorf("find the start of a replay: %w", err)
+		}
+	}
+	how = rng.plan
+	if how == nil {
+		if how, err = newPlan(ctx, q, filter, after); err != nil {
+			return nil, 0, fmt.Errorf("plan a replay: %w", err)
+		}
+	}
+	if after == math.MinInt64 && how.low == nil {
+		if after, err = how.start(ctx, q, rng); err != nil {
+			return nil, 0, fmt.Errorf("find the start of a replay: %w", err)
+		}
+	}
+	return how, after, nil
+}
 
 // newPlan finds the way to the events of a range with ids above after.
 func newPlan(ctx context.Context, q database.DB, filter outbox.Filter, after int64) (*plan, error) {

@@ -112,23 +112,9 @@ func (r Reader) Replay(ctx context.Context, rng Range, filter outbox.Filter, lim
 }
 
 func replay(ctx context.Context, q database.DB, rng Range, filter outbox.Filter, limit, bytes int) (Page, error) {
-	var err error
-	after := rng.After
-	if after == 0 {
-		if after, err = start(ctx, q, filter); err != nil {
-			return Page{}, fmt.Errorf("find the start of a replay: %w", err)
-		}
-	}
-	how := rng.plan
-	if how == nil {
-		if how, err = newPlan(ctx, q, filter, after); err != nil {
-			return Page{}, fmt.Errorf("plan a replay: %w", err)
-		}
-	}
-	if after == math.MinInt64 && how.low == nil {
-		if after, err = how.start(ctx, q, rng); err != nil {
-			return Page{}, fmt.Errorf("find the start of a replay: %w", err)
-		}
+	how, after, err := planned(ctx, q, rng, filter)
+	if err != nil {
+		return Page{}, err
 	}
 	if bytes <= 0 {
 		bytes = pageBytes

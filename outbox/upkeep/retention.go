@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/outage"
@@ -114,9 +113,8 @@ func (r Retention) turn(ctx context.Context) (locked bool, err error) {
 	until := func(what, call string, done func() bool, result any, args ...any) {
 		for ctx.Err() == nil {
 			err := r.call(ctx, call, result, args...)
-			var pg *pgconn.PgError
 			switch {
-			case errors.As(err, &pg) && pg.Code == pgerrLockNotAvailable:
+			case database.SQLState(err) == "55P03": // lock_not_available
 				r.Log.DebugContext(ctx, "table busy, it is left for the next turn", "to", what)
 				locked = true
 				return
@@ -169,5 +167,3 @@ func (r Retention) call(ctx context.Context, call string, result any, args ...an
 		return q.QueryRow(ctx, call, args...).Scan(result)
 	})
 }
-
-const pgerrLockNotAvailable = "55P03"

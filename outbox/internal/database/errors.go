@@ -23,10 +23,17 @@ var (
 // Migrated returns ErrNotMigrated for errors that a missing schema causes, and err
 // otherwise.
 func Migrated(err error) error {
-	var pg *pgconn.PgError
-	// undefined_table, undefined_function, invalid_schema_name
-	if errors.As(err, &pg) && (pg.Code == "42P01" || pg.Code == "42883" || pg.Code == "3F000") {
+	switch SQLState(err) {
+	case "42P01", "42883", "3F000": // undefined_table, undefined_function, invalid_schema_name
 		return fmt.Errorf("%w (%w)", ErrNotMigrated, err)
 	}
 	return err
+}
+
+// SQLState returns the SQLSTATE of an error of Postgres, and "" for any other.
+func SQLState(err error) string {
+	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return pg.Code
+	}
+	return ""
 }
