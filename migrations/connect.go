@@ -14,7 +14,7 @@ import (
 )
 
 // config returns the configuration of connections that work through a transaction pooler too:
-// without settings at the start, and without prepared statements that outlive a transaction.
+// without prepared statements that outlive a transaction.
 func (m Migrations) config() (*pgx.ConnConfig, error) {
 	url, err := outbox.ResolveURL(m.URL)
 	if err != nil {
@@ -56,12 +56,28 @@ func (m Migrations) connected(ctx context.Context, fn func(*pgx.Conn) error) err
 	if err != nil {
 		return err
 	}
+	config.RuntimeParams[timeoutSetting] = "0"
 	conn, err := pgx.ConnectConfig(ctx, config)
+	if isProtocolViolation(err) {
+		delete(config.RuntimeParams, timeoutSetting)
+		conn, err = pgx.ConnectConfig(ctx, config)
+	}
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
 	return fn(conn)
+}
+
+// timeoutSetting is fixed when a connection starts, since not all statements are in transactions
+// of ours, where sessionSQL sets it: a look at the schema takes longer on a busy machine than
+// a role's or a database's timeout may allow. Some poolers refuse it.
+const timeoutSetting = "statement_timeout"
+
+// isProtocolViolation reports whether err is of a pooler that refuses a setting.
+func isProtocolViolation(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "08P01"
 }
 
 func transaction(ctx context.Context, conn *pgx.Conn, fn func(pgx.Tx) error) error {

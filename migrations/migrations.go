@@ -78,7 +78,7 @@ func (m Migrations) up(ctx context.Context) error {
 				return err
 			}
 			if f.applied < Newest() {
-				if err := m.apply(ctx, f); err != nil {
+				if err := m.apply(ctx, conn, f); err != nil {
 					return err
 				}
 			}
@@ -139,13 +139,9 @@ func (m Migrations) begin(ctx context.Context, conn *pgx.Conn, f *found) error {
 	})
 }
 
-// apply has goose apply the missing migrations.
-func (m Migrations) apply(ctx context.Context, f *found) error {
-	config, err := m.config()
-	if err != nil {
-		return err
-	}
-	db := stdlib.OpenDB(*config)
+// apply has goose apply the missing migrations, on a connection like conn.
+func (m Migrations) apply(ctx context.Context, conn *pgx.Conn, f *found) error {
+	db := stdlib.OpenDB(*conn.Config())
 	defer db.Close()
 	kept, err := database.NewStore(database.DialectPostgres, m.identifier()+".schema_migration")
 	if err != nil {
