@@ -24,6 +24,11 @@ import (
 	"github.com/outcrier/outcrier/internal/testkit"
 )
 
+func TestMain(m *testing.M) {
+	testkit.SideBySide(8)
+	m.Run()
+}
+
 var update = flag.Bool("update", false, "write client.js and what it loads anew")
 
 // inner are names of properties that are the module's own: none of them is one of the
@@ -156,6 +161,7 @@ var tests = []string{"outcrier.test.js", "tabs.test.js", "held.test.js", "websoc
 // TestModule runs the module's own tests under node: those of the source, and again
 // with what nodes serve.
 func TestModule(t *testing.T) {
+	t.Parallel()
 	node := testkit.Program(t, "node")
 	for name, module := range map[string]string{"source": "../src/outcrier.js", "served": "../client.js", "served whole": "../client.all.js"} {
 		for _, file := range tests {
@@ -232,6 +238,7 @@ func TestPages(t *testing.T) {
 
 // TestRuntimes_FollowAStream follows a stream that breaks off, in runtimes without a page.
 func TestRuntimes_FollowAStream(t *testing.T) {
+	t.Parallel()
 	block := func(kind, data string, n int) string {
 		return fmt.Sprintf("event: %s\nretry: 20\ndata: %s\nid: %d.p\n\n", kind, data, n)
 	}
@@ -252,7 +259,7 @@ func TestRuntimes_FollowAStream(t *testing.T) {
 	for name, args := range map[string][]string{"Node.js": {"node"}, "Bun": {bun}, "Deno": {deno, "run", "--allow-net"}} {
 		t.Run(name, func(t *testing.T) {
 			path := testkit.Program(t, args[0])
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 			defer cancel()
 			command := exec.CommandContext(ctx, path, append(args[1:], "test/runtimes/follow.js", server.URL+"/events")...)
 			command.Env = append(os.Environ(), "DENO_DIR="+t.TempDir(), "DENO_NO_UPDATE_CHECK=1")

@@ -24,7 +24,6 @@ func TestReader_GivesUpAConnectionThatIsDeadWithoutAWord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(network.Close)
 	u.Host = network.Address()
 	through := u.String()
 	config, err := outbox.PoolConfig(through)
@@ -32,6 +31,7 @@ func TestReader_GivesUpAConnectionThatIsDeadWithoutAWord(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := replay.Reader{Pool: outboxtest.Pool(t, through), Patience: 2 * time.Second} // a busy machine takes its time to connect
+	t.Cleanup(network.Close)                                                         // before the pool, which waits 15 s for a dead connection to close
 	if config.PingTimeout == 0 {
 		t.Error("a pool waits for ever for a connection that was idle")
 	}
