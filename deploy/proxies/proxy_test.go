@@ -37,10 +37,9 @@ type proxy struct {
 	// endsCrashes says that the proxy has a stream that breaks off look like one that has
 	// ended: this version of Caddy all, this one of HAProxy those of HTTP/2.
 	endsCrashes bool
-	// mayDie is how many of a run's EventSources may end for good. With Apache, on a busy machine, two
-	// of some 42,000 attempts, both over HTTP/2, got a 500 in place of the ErrorDocument. The cause
-	// is not known.
-	mayDie int
+	// refuses says that over HTTP/2 the proxy refuses a request when its node breaks off before it
+	// answers (REFUSED_STREAM). The client asks again by itself.
+	refuses bool
 }
 
 var proxies = []proxy{nginx, haproxy, caddy, apache, varnish}
@@ -88,6 +87,7 @@ var caddy = proxy{
 var haproxy = proxy{
 	file:        "haproxy.cfg",
 	endsCrashes: true,
+	refuses:     true,
 	edit: func(address, dir string) []string {
 		return []string{
 			"bind :443", "bind " + address,
@@ -100,7 +100,6 @@ var haproxy = proxy{
 
 var apache = proxy{
 	file:   "httpd.conf",
-	mayDie: 1,
 	others: []string{"outcrier.asis"},
 	edit: func(address, dir string) []string {
 		return []string{

@@ -97,3 +97,19 @@ data: {"reason":"unavailable"}
         return (deliver);
     }
 }
+
+sub vcl_synth {
+    # The same, when a node breaks off after its header and before Varnish has passed that on:
+    # Varnish does not ask vcl_backend_error then.
+    if (req.http.Accept ~ "(?i)text/event-stream" && resp.status == 503) {
+        set resp.status = 200;
+        set resp.http.Content-Type = "text/event-stream; charset=utf-8";
+        set resp.http.Cache-Control = "no-store, no-transform";
+        synthetic("""event: outcrier.goodbye
+retry: 3000
+data: {"reason":"unavailable"}
+
+""");
+        return (deliver);
+    }
+}

@@ -1,0 +1,140 @@
+package proxies
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/outcrier/outcrier/internal/testkit"
+)
+
+// TestProxies_BringAnEventSourceBackFromACrash: when a node crashes before its answer or in it, an
+// EventSource is given a stream, or its connection breaks off: it comes back from both. What is no
+// stream is given an error.
+func TestProxies_BringAnEventSourceBackFromACrash(t *testing.T) {
+	const (
+		header = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+		event  = "15\r\ndata: a part of an ev"
+	)
+	for _, p := range proxies {
+		t.Run(p.file, func(t *testing.T) {
+			t.Parallel()
+			n := newCrashing(t)
+			base := p.start(t, [2]string{n.address, n.also})
+			for _, written := range []string{"", header, header + event} {
+				n.written.Store(&written)
+				for _, h2 := range []bool{false, true} {
+					if h2 && (p.plain || p.refuses && written == "") {
+						continue
+					}
+					transport := &http.Transport{ForceAttemptHTTP2: h2, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test's
+					for round := range 2 {
+						testkit.Eventually(t, "the proxy uses a node", func() bool {
+							a, err := ask(t, transport, base+"/readyz", "*/*")
+							return err == nil && a.status == http.StatusOK
+						})
+						a, err := ask(t, transport, base+path, "text/event-stream")
+						if err == nil && (a.status != http.StatusOK || a.media != "text/event-stream") {
+							t.Errorf("HTTP/2 %t, the node had written %q: an EventSource is given %v, and ends for good", h2, written, a)
+						}
+						if written != "" || round > 0 {
+							continue
+						}
+						a, err = ask(t, transport, base+"/events/1", "*/*")
+						if err == nil && (a.status < 500 || a.media == "text/event-stream") {
+							t.Errorf("HTTP/2 %t: what is no stream is given %v, want an error", h2, a)
+						}
+					}
+					transport.CloseIdleConnections()
+				}
+			}
+		})
+	}
+}
+
+type answer struct {
+	status int
+	media  string
+	body   string
+}
+
+func (a answer) String() string { return fmt.Sprintf("%d, %s: %q", a.status, a.media, a.body) }
+
+// ask fails when no header arrives. The body may break off.
+func ask(t *testing.T, transport http.RoundTripper, url, accept string) (answer, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Accept", accept)
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		if ctx.Err() != nil {
+			t.Errorf("%s has no answer: %v", url, err)
+		}
+		return answer{}, err
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	media, _, _ := mime.ParseMediaType(response.Header.Get("Content-Type"))
+	return answer{response.StatusCode, media, string(body)}, nil
+}
+
+// crashing stands for two nodes. Of each answer but those to readiness probes they write what is
+// in written, and end the connection, as the kernel does for a program that crashes.
+type crashing struct {
+	address, also string
+	written       atomic.Pointer[string]
+}
+
+func newCrashing(t *testing.T) *crashing {
+	t.Helper()
+	n := &crashing{}
+	for _, address := range []*string{&n.address, &n.also} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { listener.Close() })
+		*address = listener.Addr().String()
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				go n.serve(conn)
+			}
+		}()
+	}
+	return n
+}
+
+func (n *crashing) serve(conn net.Conn) {
+	defer conn.Close()
+	for requests := bufio.NewReader(conn); ; {
+		request, err := http.ReadRequest(requests)
+		if err != nil {
+			return
+		}
+		if strings.HasPrefix(request.URL.Path, "/events") {
+			_, _ = io.WriteString(conn, *n.written.Load())
+			return
+		}
+		if _, err := io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"); err != nil || request.Close {
+			return
+		}
+	}
+}
