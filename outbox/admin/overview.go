@@ -16,7 +16,7 @@ type Overview struct {
 	LastID int64  `json:"last_id"`
 	Lag    Lag    `json:"lag"`
 	Nodes  []Node `json:"nodes"`
-	// Open are the open transactions that owe events, the oldest first, 50 at
+	// Open are the open transactions that have appended events, the oldest first, 50 at
 	// most; Lag says how many there are.
 	Open []OpenTransaction `json:"open"`
 	// Topics are the ten with the most events in the last hour.

@@ -47,7 +47,8 @@ type Requested struct {
 // RequestPage is how many requests are read at once.
 const RequestPage = 100
 
-// isRead holds of a request that changes nothing, but for an export.
+// isRead is the condition for a request that only reads. An export is no such request: it counts
+// as an act.
 const isRead = `request ~ '^(GET|HEAD) ' AND request !~ '/export$'`
 
 // Requests reads what admins asked and did, the newest first.

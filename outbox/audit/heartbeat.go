@@ -45,9 +45,9 @@ func (a *Recorder) beat(ctx context.Context) (asked time.Time, err error) {
 // have ended. After an hour they may be in the chain.
 const lostFor = 30 * time.Minute
 
-// startAnew has all open streams recorded once more, as those of another run, where the node
-// was cut off for long.
-func (a *Recorder) startAnew(heard time.Time) {
+// beginRun begins another run if the node was cut off for long, and has all open streams
+// recorded once more, as those of that run.
+func (a *Recorder) beginRun(heard time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.beaten.IsZero() && heard.Sub(a.beaten) > lostFor {

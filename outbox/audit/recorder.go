@@ -42,7 +42,7 @@ import (
 //	record.Live(joined)                      // the replay has met what happens now
 //	record.Progress(position, events, last)  // after a write that sent events
 //	record.Perhaps(position, events, last)   // of a write that broke, or before it
-//	record.Jumped(position)                  // after a gap that it goes on behind
+//	record.Jumped(position)                  // after a gap: it goes on from there
 //	record.Closed("stalled")                 // once, when it has ended
 //
 // None of them blocks on anything but memory, and all do nothing on nil, for
@@ -56,8 +56,8 @@ type Recorder struct {
 	Keys *position.Keys
 	// Node is the node's name; another node may have the same.
 	Node string
-	// State, when not nil, is asked at each heartbeat for where the tail
-	// stands and how far it is behind.
+	// State, when not nil, returns at each heartbeat the tail's position
+	// and its lag.
 	State func() (position position.Position, lag time.Duration)
 	// About, when not nil, is asked every few seconds for what the node says of itself.
 	About func() About
@@ -225,7 +225,7 @@ func (a *Recorder) turn(ctx context.Context, every time.Duration) error {
 		return fmt.Errorf("record that the node lives: %w", err)
 	}
 	heard := time.Now()
-	a.startAnew(heard)
+	a.beginRun(heard)
 	if err := a.writeRequests(ctx, min(every, outcomeWait)); err != nil {
 		return fmt.Errorf("record requests of admins: %w", err)
 	}

@@ -97,23 +97,23 @@ func newPlan(ctx context.Context, q database.DB, filter outbox.Filter, after int
 // below high, which are sorted and don't overlap; bounded is false if one of them begins
 // with a wildcard. No topic has a control character: below that follows a topic itself.
 func ranges(patterns []outbox.Pattern) (low, high []string, bounded bool) {
-	type stretch struct{ low, high string }
-	var all []stretch
+	type bounds struct{ low, high string }
+	var all []bounds
 	low, high = []string{}, []string{} // of no pattern too
 	for _, p := range patterns {
 		from, to, ok := p.Bounds()
 		switch {
 		case p.Exact():
-			all = append(all, stretch{string(p), string(p) + "\x01"})
+			all = append(all, bounds{string(p), string(p) + "\x01"})
 		case !ok:
 			return nil, nil, false
 		case strings.HasSuffix(string(p), "/**") && string(p) == from+"/**":
-			all = append(all, stretch{from, from + "\x01"}, stretch{from + "/", to})
+			all = append(all, bounds{from, from + "\x01"}, bounds{from + "/", to})
 		default:
-			all = append(all, stretch{from, to})
+			all = append(all, bounds{from, to})
 		}
 	}
-	slices.SortFunc(all, func(a, b stretch) int { return cmp.Compare(a.low, b.low) })
+	slices.SortFunc(all, func(a, b bounds) int { return cmp.Compare(a.low, b.low) })
 	for _, s := range all {
 		if n := len(high); n > 0 && s.low <= high[n-1] {
 			high[n-1] = max(high[n-1], s.high)
@@ -137,7 +137,8 @@ func rare(ctx context.Context, q database.DB, low, high []string, after int64) (
 	return few, err
 }
 
-// start is an id below all that a filter selects which begins with a time.
+// start returns an id below those of all events that a filter selects; the smallest number if the
+// filter has no time.
 func start(ctx context.Context, q database.DB, filter outbox.Filter) (after int64, err error) {
 	if !filter.Since.IsZero() {
 		const sinceSQL = `SELECT outcrier.id_at($1::timestamptz - interval '1 minute') - 1`
@@ -147,8 +148,8 @@ func start(ctx context.Context, q database.DB, filter outbox.Filter) (after int6
 	return math.MinInt64, nil
 }
 
-// start is an id below all of the range's, for the plan: where a topic has few events its
-// first is as good as any.
+// start returns an id below those of all events of the range. Where a topic has few events it
+// saves nothing to look for a close one.
 func (p *plan) start(ctx context.Context, q database.DB, rng Range) (after int64, err error) {
 	from, to := rng.From.Given, rng.To.Given
 	if from.Max == 0 {

@@ -14,15 +14,15 @@ import (
 // Times finds where the events of a time begin. It is a Reader's, and may be used by any
 // number of streams at once.
 //
-// Where they begin is not the first id of the time alone: a transaction may have been open
-// for long when it appended, so that its xid is far below its neighbours'. A set of
-// transactions has to stand below the smallest xid of all events from then on. Times keeps
-// that by chunks of ids, so that the next search reads only newer events. An event that was
-// not visible when a chunk was read has an xid not below the snapshot's xmin: each chunk also
-// has the smallest of those, and so stays valid when such events commit later.
+// The first id of the time is not enough: a transaction may have been open for long when it
+// appended, so that its xid is far below its neighbours'. So the position has the transactions
+// below the smallest xid of all events from then on. Times keeps the smallest xids by chunks of
+// ids, so that the next search reads only newer events. An event that was not visible when a
+// chunk was read has an xid not below the snapshot's xmin: each chunk also has the smallest of
+// those, and so stays valid when such events commit later.
 //
-// Where that would take more than a few events, it reads none: the position is then one in
-// the middle of a read, which says by id what of a set its reader has; see far.
+// Where more than a few events would have to be read for that, it reads none: the position is
+// then one in the middle of a read, which divides the events of a set by their ids; see far.
 type Times struct {
 	// turn has a token: one reads at a time.
 	turn chan struct{}
@@ -35,7 +35,7 @@ type Times struct {
 	first, next int64
 	// unseen is the smallest xid that an event from next on can have.
 	unseen uint64
-	// some is set when there were events at all: without, nothing is worth to be kept.
+	// some is set once events were read: chunks without any are not worth keeping.
 	some bool
 }
 
@@ -116,9 +116,9 @@ func (m *Times) near(history uint32, from, newest int64) bool {
 
 // far returns what Times.before does, for any number of events, by two sets: of the
 // transactions of w, which are over, the reader has the events below the id from; and of
-// those older than all events of the partition of t and later ones, all. The second says
-// nothing more of what there is. It is for what retention removes: a position that has less
-// than that would have its reader told of a gap.
+// those older than all events of the partition of t and later ones, all. The second
+// makes no difference to the events that are held. It is for those that retention has removed: to
+// a reader without them, their removal would be a gap.
 func far(ctx context.Context, q database.DB, history uint32, from int64, t time.Time, w position.Position) (position.Position, error) {
 	if w.History == 0 {
 		var err error
@@ -167,10 +167,10 @@ func (m *Times) lowest(ctx context.Context, q database.DB, from int64, t time.Ti
 	if err := m.read(ctx, q, from); err != nil {
 		return 0, err
 	}
-	return m.of(ctx, q, from, t)
+	return m.smallest(ctx, q, from, t)
 }
 
-// read has the chunks from an id on.
+// read reads the chunks from an id on that are not known yet.
 func (m *Times) read(ctx context.Context, q database.DB, from int64) error {
 	number := from / chunkEvents
 	if begin := number * chunkEvents; begin < m.first {
@@ -233,8 +233,8 @@ func (m *Times) extend(ctx context.Context, q database.DB, end int64) error {
 	}
 }
 
-// of returns the smallest xid of the events from t on, whose ids begin with from.
-func (m *Times) of(ctx context.Context, q database.DB, from int64, t time.Time) (xid uint64, err error) {
+// smallest returns the smallest xid of the events from t on, whose ids begin with from.
+func (m *Times) smallest(ctx context.Context, q database.DB, from int64, t time.Time) (xid uint64, err error) {
 	const partSQL = `
 SELECT pg_snapshot_xmin(pg_current_snapshot()), (
 	SELECT min(xid) FROM (SELECT xid FROM outcrier.event WHERE id >= $1 AND id < $2 AND created_at >= $3 OFFSET 0) AS e

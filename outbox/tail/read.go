@@ -286,7 +286,7 @@ func readFew(ctx context.Context, q database.DB, from position.Position, around 
 			return part, s, err
 		}
 	}
-	part.end(table.Advanced(from, about.SnapshotRow, s))
+	part.end(table.AdvanceTo(from, about.SnapshotRow, s))
 	return part, s, nil
 }
 

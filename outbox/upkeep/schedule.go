@@ -52,7 +52,7 @@ func (s Schedule) Run(ctx context.Context) error {
 		active, looked := s.activity(), time.Now()
 		pause, err := s.turn(ctx)
 		if err == nil {
-			err = s.tell(ctx, pause, refused)
+			err = s.logFailing(ctx, pause, refused)
 		}
 		if err != nil {
 			if ctx.Err() == nil && failing.Fails(database.Cause(err)) {
@@ -100,9 +100,9 @@ func (s Schedule) turn(ctx context.Context) (pause time.Duration, err error) {
 // failingSQL lists events that are due and could not be stored, the oldest first.
 const failingSQL = `SELECT id, topic, type, problem FROM outcrier.scheduled WHERE deliver_at <= now() AND problem IS NOT NULL ORDER BY deliver_at, id LIMIT 20`
 
-// tell logs each event that is due and can't be stored, once. If the next event is not due
+// logFailing logs each event that is due and can't be stored, once. If the next event is not due
 // for a while there is none, and it makes no query.
-func (s Schedule) tell(ctx context.Context, pause time.Duration, known map[int64]bool) error {
+func (s Schedule) logFailing(ctx context.Context, pause time.Duration, known map[int64]bool) error {
 	if pause > scheduleTurn {
 		clear(known)
 		return nil

@@ -64,11 +64,11 @@ func TakeSurvey(ctx context.Context, pool *pgxpool.Pool, schema outbox.Schema) (
 			return fmt.Errorf("look at the partitions and the notification queue: %w", err)
 		}
 		rows, _ := q.Query(ctx, partitionsSQL) // CollectRows has the error
-		stretches, err := pgx.CollectRows(rows, pgx.RowToStructByPos[stretch])
+		periods, err := pgx.CollectRows(rows, pgx.RowToStructByPos[period])
 		if err != nil {
 			return fmt.Errorf("look at the partitions: %w", err)
 		}
-		s.DaysAhead = daysAhead(now, stretches)
+		s.DaysAhead = daysAhead(now, periods)
 		if err := q.QueryRow(ctx, scheduledSQL).Scan(&s.Scheduled, &s.Failing, &overdue); err != nil {
 			return fmt.Errorf("look at what is scheduled: %w", err)
 		}
@@ -78,16 +78,16 @@ func TakeSurvey(ctx context.Context, pool *pgxpool.Pool, schema outbox.Schema) (
 	return s, err
 }
 
-// stretch is the range of times of a partition.
-type stretch struct{ Begins, Ends time.Time }
+// period is the range of times of a partition.
+type period struct{ Begins, Ends time.Time }
 
-// daysAhead returns how many whole days after today the stretches, which are in order,
+// daysAhead returns how many whole days after today the periods, which are in order,
 // cover without a gap.
-func daysAhead(now time.Time, stretches []stretch) int {
+func daysAhead(now time.Time, periods []period) int {
 	const day = 24 * time.Hour
 	today := now.UTC().Truncate(day)
 	covered := today
-	for _, s := range stretches {
+	for _, s := range periods {
 		if !s.Begins.After(covered) && s.Ends.After(covered) {
 			covered = s.Ends
 		}

@@ -62,11 +62,11 @@ func Advance(from position.Position, r SnapshotRow) (to position.Position, s Sna
 	if err != nil {
 		return from, s, err
 	}
-	return Advanced(from, r, s), s, nil
+	return AdvanceTo(from, r, s), s, nil
 }
 
-// Advanced is Advance where r's snapshot was parsed before.
-func Advanced(from position.Position, r SnapshotRow, s Snapshot) (to position.Position) {
+// AdvanceTo is Advance for a caller that has parsed r's snapshot.
+func AdvanceTo(from position.Position, r SnapshotRow, s Snapshot) (to position.Position) {
 	to = from
 	if r.XID != 0 {
 		to.Anchor = position.NewAnchor(r.XID, r.ID, r.CreatedAt)
