@@ -58,7 +58,7 @@ func TestAdmin_WorksByKeyboard(t *testing.T) {
 	if on := eval[string](t, tab, `document.activeElement.id`); on != "main" {
 		t.Errorf("the skip link leads to %q", on)
 	}
-	do(t, tab, chromedp.Navigate("about:blank"), chromedp.Navigate(s.base+"/admin"))
+	load(t, tab, s.base+"/admin")
 	see(t, tab, "main h1")
 	tabTo(`#nav a[href="#/history"]`)
 	press(kb.Enter)
@@ -223,7 +223,7 @@ FROM outcrier.history_id, unnest($1::text[]) WITH ORDINALITY AS u (s, n)`
 		{"catalogue", fmt.Sprintf(`document.querySelectorAll('[data-testid=types] > li').length === %d`, types)},
 		{"scheduled", `document.querySelectorAll('[data-testid=planned]').length === ` + all},
 	} {
-		do(t, tab, chromedp.Navigate("about:blank"), chromedp.Navigate(s.base+"/admin#/"+view.place))
+		load(t, tab, s.base+"/admin#/"+view.place)
 		wait(t, tab, view.ready)
 		if view.place == "catalogue" {
 			press(t, tab, `[data-testid=types] > li:first-child [data-testid=edit]`)

@@ -41,7 +41,7 @@ func (l look) as(t *testing.T, tab context.Context, address string) {
 	l.emulate(t, tab)
 	call(t, tab, emulation.SetUserAgentOverride, emulation.SetUserAgentOverrideParams{
 		UserAgent: eval[string](t, tab, `navigator.userAgent`), AcceptLanguage: map[string]string{"en": "en-GB,en", "zh": "zh-CN,zh"}[l.language]})
-	do(t, tab, chromedp.Navigate("about:blank"), chromedp.Navigate(address))
+	load(t, tab, address)
 	see(t, tab, "main h1")
 	// What the page says in passing is kept for noticed.
 	eval[chromedp.Void](t, tab, `(() => {

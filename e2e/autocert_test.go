@@ -24,6 +24,7 @@ import (
 	"github.com/letsencrypt/pebble/v2/va"
 	"github.com/letsencrypt/pebble/v2/wfe"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -132,10 +133,13 @@ func TestAutocert_ServesWithACertificateThatItGot(t *testing.T) {
 			t.Errorf("%s: %v, %d orders", name, err, authority.orders.Load())
 		}
 	}
-	conn, err := dial(s, "events.example.com")
-	if err != nil {
-		t.Fatal(err)
-	}
+	// On a busy machine the server may give a handshake up before the authority has issued the
+	// certificate: whoever comes then waits for the same one.
+	var conn *tls.Conn
+	testkit.Eventually(t, "the server has a certificate", func() bool {
+		conn, err = dial(s, "events.example.com")
+		return err == nil
+	})
 	state := conn.ConnectionState()
 	if state.NegotiatedProtocol != "h2" || len(state.VerifiedChains) == 0 || authority.orders.Load() != 1 {
 		t.Errorf("%q, %d chains, %d orders", state.NegotiatedProtocol, len(state.VerifiedChains), authority.orders.Load())

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	stdlog "log"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -42,10 +43,13 @@ func started(t *testing.T) context.Context {
 		return one.tab
 	}
 	// chromedp's defaults: headless, a profile of its own, and no background
-	// networking, sync or first run.
+	// networking, sync or first run. Of the features to disable the last is ours: a spare
+	// process for the next page, which costs as much as one that is used.
 	options := append(chromedp.DefaultExecAllocatorOptions[:],
 		chromedp.ExecPath(program), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 1000))
+		chromedp.Flag("disable-component-update", true), chromedp.WindowSize(1280, 1000),
+		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,SpareRendererForSitePerProcess"),
+		chromedp.Flag("force-prefers-reduced-motion", true)) // pages that stand still are not drawn sixty times a second
 	allocator, free := chromedp.NewExecAllocator(context.Background(), options...)
 	tab, closeTab := chromedp.NewContext(allocator, chromedp.WithErrorf(stdlog.Printf))
 	stop := func() { closeTab(); free() }
@@ -94,6 +98,19 @@ func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Voi
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// load loads a page anew, also where the tab is on another view of it: to go to one is not to load
+// anything, and about:blank in between would cost a process for each of the two.
+func load(t *testing.T, tab context.Context, address string) {
+	t.Helper()
+	page, _, _ := strings.Cut(address, "#")
+	if on, _, _ := strings.Cut(eval[string](t, tab, `location.href`), "#"); on != page {
+		do(t, tab, chromedp.Navigate(address))
+		return
+	}
+	eval[chromedp.Void](t, tab, fmt.Sprintf(`history.replaceState(null, '', %s)`, literal(t, address)))
+	do(t, tab, chromedp.Reload())
 }
 
 // eval is the value of a JavaScript expression in a tab, now: see wait for what is not there yet.

@@ -103,7 +103,7 @@ func leaderHangs(t *testing.T, s *stage) {
 	if hasConnection() {
 		t.Fatal("each page has a connection of its own")
 	}
-	for busy := 10 * time.Second; !hasConnection(); busy *= 2 {
+	for busy := 5 * time.Second; !hasConnection(); busy *= 2 {
 		if busy > testkit.Deadline {
 			t.Fatalf("the leading page was busy for %v, and no other took over", busy/2)
 		}

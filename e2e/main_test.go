@@ -22,9 +22,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// binary is the command outcrier, and demo the one of examples/demo.
+// binary is the command outcrier, which has the race detector if the tests have it.
 func binary(t *testing.T) string { t.Helper(); return testkit.Command(t, "cmd/outcrier") }
-func demo(t *testing.T) string   { t.Helper(); return testkit.Command(t, "examples/demo") }
+
+// demo is the one of examples/demo, without the race detector: the tests that start it are about
+// what its pages and streams show, and its packages have tests under the detector of their own.
+func demo(t *testing.T) string { t.Helper(); return testkit.PlainCommand(t, "examples/demo") }
 
 // has reports whether a program is there that a test can do without. In CI it has to be.
 func has(t *testing.T, name string) bool {
