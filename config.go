@@ -92,8 +92,8 @@ type Config struct {
 	Name string
 	// Version is shown in the metrics. By default that of the module.
 	Version string
-	// Retention is the age at which events are removed, of all nodes on one database. 7
-	// days by default; negative keeps them for ever.
+	// Retention is the age at which events are removed, of all nodes on one database, a day
+	// at least. 7 days by default; negative keeps them for ever.
 	Retention time.Duration
 	// TopicRetention are for topics whose events are removed earlier.
 	TopicRetention []upkeep.Rule

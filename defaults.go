@@ -64,6 +64,25 @@ func (c Config) complete() (Config, error) {
 	if err := c.Schema.Check(); err != nil {
 		reject("schema: %w", err)
 	}
+	notNegative := func(name string, n int64, value any) {
+		if n < 0 {
+			reject("%s %v: want more than 0, or 0 for the default", name, value)
+		}
+	}
+	notNegative("Connections", int64(c.Connections), c.Connections)
+	notNegative("MaxBody", c.MaxBody, c.MaxBody)
+	notNegative("AuditRetention", int64(c.AuditRetention), c.AuditRetention)
+	notNegative("BatchInterval", int64(c.BatchInterval), c.BatchInterval)
+	notNegative("PollInterval", int64(c.PollInterval), c.PollInterval)
+	notNegative("ReplayBuffer", int64(c.ReplayBuffer), c.ReplayBuffer)
+	notNegative("QueueFrames", int64(c.QueueFrames), c.QueueFrames)
+	notNegative("Heartbeat", int64(c.Heartbeat), c.Heartbeat)
+	notNegative("Stall", int64(c.Stall), c.Stall)
+	notNegative("Retry", int64(c.Retry), c.Retry)
+	notNegative("DrainDelay", int64(c.DrainDelay), c.DrainDelay)
+	if c.Retention > 0 && c.Retention < 24*time.Hour {
+		reject("Retention %s: want 24h or more, or a negative one to keep events for ever", c.Retention)
+	}
 	c.DirectURL = cmp.Or(c.DirectURL, c.DatabaseURL)
 	c.Connections = cmp.Or(c.Connections, 8)
 	c.MaxStreams = max(0, cmp.Or(c.MaxStreams, 20_000))

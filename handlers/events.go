@@ -79,6 +79,9 @@ func badRequest(err error) error {
 
 func (h *handlers) stream(c echo.Context, who identity, request sse.Request) error {
 	ctx, response := c.Request().Context(), c.Response()
+	if !flushes(response.Writer) {
+		return errors.New("this response can't be streamed: its http.ResponseWriter, a middleware's, has neither Flush nor Unwrap")
+	}
 	if !h.enter(who) {
 		h.refused(c, http.StatusTooManyRequests, errTooMany, errTooMany.Text)
 		return turnAway(c, errTooMany, tooManyRetry)
@@ -103,6 +106,21 @@ func (h *handlers) stream(c echo.Context, who identity, request sse.Request) err
 		panic(http.ErrAbortHandler) // otherwise net/http would make it look complete
 	}
 	return nil
+}
+
+// flushes reports whether what is written to w can be sent on at once, as http.ResponseController
+// does it. A writer around another can no more than that one, whatever methods it has.
+func flushes(w http.ResponseWriter) bool {
+	for {
+		switch inner := w.(type) {
+		case interface{ Unwrap() http.ResponseWriter }:
+			w = inner.Unwrap()
+		case http.Flusher, interface{ FlushError() error }:
+			return true
+		default:
+			return false
+		}
+	}
 }
 
 func streamHeader(header http.Header) {

@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
@@ -184,5 +186,50 @@ func TestStream_OverHTTP10HasNoChunks(t *testing.T) {
 	events, p := ssetest.Parse([]byte(body))
 	if len(p.Strange) > 0 || len(events) == 0 || events[len(events)-1].Type != "outcrier.goodbye" || !strings.HasPrefix(body, ": outcrier\nevent: ") {
 		t.Errorf("the body is %s", body)
+	}
+}
+
+// opaque is the writer of a middleware that hides what it wraps.
+type opaque struct{ http.ResponseWriter }
+
+// see is the writer of one that does not.
+type see struct{ opaque }
+
+func (s see) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+// A middleware whose writer can't pass on what a stream sends is named in the log, and its client gets
+// an answer; before that it saw a connection that breaks. Polls need nothing of it.
+func TestStream_NeedsAWriterThatCanFlush(t *testing.T) {
+	for name, test := range map[string]struct {
+		wrap   func(http.ResponseWriter) http.ResponseWriter
+		status int
+	}{
+		"opaque":             {func(w http.ResponseWriter) http.ResponseWriter { return opaque{w} }, 500},
+		"opaque, in one":     {func(w http.ResponseWriter) http.ResponseWriter { return see{opaque{opaque{w}}} }, 500},
+		"one that is seen":   {func(w http.ResponseWriter) http.ResponseWriter { return see{opaque{w}} }, 200},
+		"one around another": {func(w http.ResponseWriter) http.ResponseWriter { return see{opaque{see{opaque{w}}}} }, 200},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var log testkit.Log
+			n := newNode(t, func(n *node) {
+				n.log = slog.New(slog.NewTextHandler(&log, nil))
+				n.start = func(s *httptest.Server) {
+					inner := s.Config.Handler
+					s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { inner.ServeHTTP(test.wrap(w), r) })
+					s.Start()
+				}
+			})
+			if a := do(t, "GET", n.events("topic=a&wait=0"), "", "Accept", "application/json"); a.status != 200 {
+				t.Errorf("a poll is answered %d", a.status)
+			}
+			if test.status == 200 {
+				ssetest.Open(t, n.events("topic=a")).Until("outcrier.live")
+				return
+			}
+			do(t, "GET", n.events("topic=a"), "", "Accept", "text/event-stream").wantProblem(t, 500)
+			if !strings.Contains(log.String(), "neither Flush nor Unwrap") {
+				t.Errorf("the log says\n%s", log.String())
+			}
+		})
 	}
 }
