@@ -106,7 +106,7 @@ func TestAdmin_FindsAPersonAndActs(t *testing.T) {
 	shows("Event 3")
 	noticed(t, tab, "It is sent again, as event 3.")
 	shows("Copy of")
-	if e := stream.Next(); !strings.Contains(e.Data, `"resentof":"2"`) || !strings.Contains(e.Data, `"id":"3"`) {
+	if e := stream.Until("account.locked"); !strings.Contains(e.Data, `"resentof":"2"`) || !strings.Contains(e.Data, `"id":"3"`) {
 		t.Errorf("ann is sent %+v", e)
 	}
 
