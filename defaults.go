@@ -71,7 +71,6 @@ func (c Config) complete() (Config, error) {
 	}
 	notNegative("Connections", int64(c.Connections), c.Connections)
 	notNegative("MaxBody", c.MaxBody, c.MaxBody)
-	notNegative("AuditRetention", int64(c.AuditRetention), c.AuditRetention)
 	notNegative("BatchInterval", int64(c.BatchInterval), c.BatchInterval)
 	notNegative("PollInterval", int64(c.PollInterval), c.PollInterval)
 	notNegative("ReplayBuffer", int64(c.ReplayBuffer), c.ReplayBuffer)
@@ -82,6 +81,9 @@ func (c Config) complete() (Config, error) {
 	notNegative("DrainDelay", int64(c.DrainDelay), c.DrainDelay)
 	if c.Retention > 0 && c.Retention < 24*time.Hour {
 		reject("Retention %s: want 24h or more, or a negative one to keep events for ever", c.Retention)
+	}
+	if c.AuditRetention != 0 && c.AuditRetention < 7*24*time.Hour {
+		reject("AuditRetention %s: want 168h or more, or 0 for the default", c.AuditRetention)
 	}
 	c.DirectURL = cmp.Or(c.DirectURL, c.DatabaseURL)
 	c.Connections = cmp.Or(c.Connections, 8)

@@ -116,14 +116,14 @@ func TestNew_ReportsAllMistakes(t *testing.T) {
 func TestNew_RefusesNumbersThatNoNodeCanWorkWith(t *testing.T) {
 	_, err := outcrier.New(t.Context(), outcrier.Config{
 		DatabaseURL: "postgres://localhost/x", Open: true, Connections: -1, MaxBody: -2, ReplayBuffer: -3, QueueFrames: -4, BatchInterval: -5, PollInterval: -6,
-		Heartbeat: -7, Stall: -8, Retry: -9, DrainDelay: -10, AuditRetention: -11, Retention: time.Hour,
+		Heartbeat: -7, Stall: -8, Retry: -9, DrainDelay: -10, AuditRetention: 6 * 24 * time.Hour, Retention: time.Hour,
 	})
 	if err == nil {
 		t.Fatal("they are taken")
 	}
 	for _, says := range []string{
 		"Connections -1", "MaxBody -2", "ReplayBuffer -3", "QueueFrames -4", "BatchInterval -5ns", "PollInterval -6ns",
-		"Heartbeat -7ns", "Stall -8ns", "Retry -9ns", "DrainDelay -10ns", "AuditRetention -11ns", "Retention 1h0m0s",
+		"Heartbeat -7ns", "Stall -8ns", "Retry -9ns", "DrainDelay -10ns", "AuditRetention 144h0m0s", "Retention 1h0m0s",
 	} {
 		if !strings.Contains(err.Error(), says+": want ") {
 			t.Errorf("nothing of %s in: %v", says, err)

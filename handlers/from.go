@@ -63,8 +63,7 @@ func ParseFrom(from string) (sse.From, error) {
 		}
 		return sse.From{Since: time.Now().Add(-back)}, nil
 	}
-	// In a query "+" stands for a blank: in 2026-11-22T02:00:00+01:00 too, where nobody encoded it.
-	if at, err := time.Parse(time.RFC3339Nano, strings.Replace(from, " ", "+", 1)); err == nil {
+	if at, err := parseTime(from); err == nil {
 		return sse.From{Since: at}, nil
 	}
 	if isPosition(from) {

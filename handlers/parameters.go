@@ -99,9 +99,15 @@ func moment(name, text string) (time.Time, error) {
 	if text == "" {
 		return time.Time{}, nil
 	}
-	at, err := time.Parse(time.RFC3339Nano, text)
+	at, err := parseTime(text)
 	if err != nil {
 		return at, fault(http.StatusBadRequest, fmt.Sprintf("%s must be an RFC 3339 time like 2026-11-22T02:00:00Z, not %.100q", name, text))
 	}
 	return at, nil
+}
+
+// parseTime parses a time of RFC 3339. In a query "+" stands for a blank: in
+// 2026-11-22T02:00:00+01:00 too, where nobody encoded it.
+func parseTime(text string) (time.Time, error) {
+	return time.Parse(time.RFC3339Nano, strings.Replace(text, " ", "+", 1))
 }

@@ -56,10 +56,14 @@ func (m Migrations) connected(ctx context.Context, fn func(*pgx.Conn) error) err
 	if err != nil {
 		return err
 	}
-	config.RuntimeParams[timeoutSetting] = "0"
+	for _, setting := range startSettings {
+		config.RuntimeParams[setting] = "0"
+	}
 	conn, err := pgx.ConnectConfig(ctx, config)
 	if isProtocolViolation(err) {
-		delete(config.RuntimeParams, timeoutSetting)
+		for _, setting := range startSettings {
+			delete(config.RuntimeParams, setting)
+		}
 		conn, err = pgx.ConnectConfig(ctx, config)
 	}
 	if err != nil {
@@ -69,10 +73,12 @@ func (m Migrations) connected(ctx context.Context, fn func(*pgx.Conn) error) err
 	return fn(conn)
 }
 
-// timeoutSetting is fixed when a connection starts, since not all statements are in transactions
-// of ours, where sessionSQL sets it: a look at the schema takes longer on a busy machine than
-// a role's or a database's timeout may allow. Some poolers refuse it.
-const timeoutSetting = "statement_timeout"
+// startSettings are no limits (0) from a connection's start, since not all of it is in transactions
+// of ours, where sessionSQL sets them: a look at the schema may take longer than a role's or a
+// database's timeout allows, and a connection waits while another one migrates. Some poolers refuse
+// them, and the role's and the database's hold then. transaction_timeout is not among them:
+// servers before 17 refuse it.
+var startSettings = []string{"statement_timeout", "idle_session_timeout"}
 
 // isProtocolViolation reports whether err is of a pooler that refuses a setting.
 func isProtocolViolation(err error) bool {

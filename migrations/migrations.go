@@ -139,9 +139,18 @@ func (m Migrations) begin(ctx context.Context, conn *pgx.Conn, f *found) error {
 	})
 }
 
-// apply has goose apply the missing migrations, on a connection like conn.
+// apply has goose apply the missing migrations, on a connection with the settings of conn.
 func (m Migrations) apply(ctx context.Context, conn *pgx.Conn, f *found) error {
-	db := stdlib.OpenDB(*conn.Config())
+	config, err := m.config() // a password may have changed while others migrated
+	if err != nil {
+		return err
+	}
+	for _, setting := range startSettings {
+		if value, accepted := conn.Config().RuntimeParams[setting]; accepted {
+			config.RuntimeParams[setting] = value
+		}
+	}
+	db := stdlib.OpenDB(*config)
 	defer db.Close()
 	kept, err := database.NewStore(database.DialectPostgres, m.identifier()+".schema_migration")
 	if err != nil {

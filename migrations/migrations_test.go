@@ -355,7 +355,7 @@ func TestUp_DependsOnNoSetting(t *testing.T) {
 	address, conn := empty(t)
 	for name, value := range map[string]string{
 		"client_encoding": "LATIN1", "standard_conforming_strings": "off", "DateStyle": "German, DMY", "IntervalStyle": "sql_standard", "TimeZone": "Pacific/Kiritimati",
-		"default_transaction_read_only": "on", "default_transaction_isolation": "serializable", "statement_timeout": "50ms", "check_function_bodies": "off",
+		"default_transaction_read_only": "on", "default_transaction_isolation": "serializable", "statement_timeout": "50ms", "idle_session_timeout": "50ms", "check_function_bodies": "off",
 		"row_security": "on", "quote_all_identifiers": "on", "transform_null_equals": "on", "search_path": "public",
 	} {
 		exec(t, conn, `ALTER DATABASE `+conn.Config().Database+` SET "`+name+`" = '`+value+`'`)
@@ -367,7 +367,7 @@ func TestUp_DependsOnNoSetting(t *testing.T) {
 	if err != nil || status.Version != status.Newest || status.Problem != "" {
 		t.Errorf("%+v, %v", status, err)
 	}
-	sameSchema(t, reference, connect(t, with(t, address, "options", "-c quote_all_identifiers=off -c client_encoding=UTF8 -c standard_conforming_strings=on -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c search_path=public -c statement_timeout=0")))
+	sameSchema(t, reference, connect(t, with(t, address, "options", "-c quote_all_identifiers=off -c client_encoding=UTF8 -c standard_conforming_strings=on -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c search_path=public -c statement_timeout=0 -c idle_session_timeout=0")))
 }
 
 // A schema that a newer program has migrated is left alone: no rows of an older version

@@ -39,19 +39,25 @@ func TestProxies_BringAnEventSourceBackFromACrash(t *testing.T) {
 					transport := &http.Transport{ForceAttemptHTTP2: h2, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test's
 					for round := range 2 {
 						testkit.Eventually(t, "the proxy uses a node", func() bool {
-							a, err := ask(t, transport, base+"/readyz", "*/*")
+							a, err := ask(t, transport, http.MethodGet, base+"/readyz", "*/*")
 							return err == nil && a.status == http.StatusOK
 						})
-						a, err := ask(t, transport, base+path, "text/event-stream")
+						a, err := ask(t, transport, http.MethodGet, base+path, "text/event-stream")
 						if err == nil && (a.status != http.StatusOK || a.media != "text/event-stream") {
 							t.Errorf("HTTP/2 %t, the node had written %q: an EventSource is given %v, and ends for good", h2, written, a)
 						}
 						if written != "" || round > 0 {
 							continue
 						}
-						a, err = ask(t, transport, base+"/events/1", "*/*")
-						if err == nil && (a.status < 500 || a.media == "text/event-stream") {
-							t.Errorf("HTTP/2 %t: what is no stream is given %v, want an error", h2, a)
+						for _, other := range []struct{ method, path, accept string }{
+							{http.MethodGet, "/events/1", "*/*"},
+							{http.MethodPost, "/events", "text/event-stream"}, // an append that looks done would be lost
+							{http.MethodDelete, "/events/1", "text/event-stream"},
+						} {
+							a, err = ask(t, transport, other.method, base+other.path, other.accept)
+							if err == nil && (a.status < 400 || a.media == "text/event-stream") {
+								t.Errorf("HTTP/2 %t: %v is no stream and is given %v, want an error", h2, other, a)
+							}
 						}
 					}
 					transport.CloseIdleConnections()
@@ -70,11 +76,11 @@ type answer struct {
 func (a answer) String() string { return fmt.Sprintf("%d, %s: %q", a.status, a.media, a.body) }
 
 // ask fails when no header arrives. The body may break off.
-func ask(t *testing.T, transport http.RoundTripper, url, accept string) (answer, error) {
+func ask(t *testing.T, transport http.RoundTripper, method, url, accept string) (answer, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	request, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -85,7 +85,7 @@ sub vcl_backend_error {
     }
     # While no node is there, this is what brings a browser back: any other status than
     # 200 ends its EventSource for good. An EventSource asks for nothing else.
-    if (bereq.http.Accept ~ "(?i)text/event-stream") {
+    if (bereq.method == "GET" && bereq.http.Accept ~ "(?i)text/event-stream") {
         set beresp.status = 200;
         set beresp.http.Content-Type = "text/event-stream; charset=utf-8";
         set beresp.http.Cache-Control = "no-store, no-transform";
@@ -101,7 +101,7 @@ data: {"reason":"unavailable"}
 sub vcl_synth {
     # The same, when a node breaks off after its header and before Varnish has passed that on:
     # Varnish does not ask vcl_backend_error then.
-    if (req.http.Accept ~ "(?i)text/event-stream" && resp.status == 503) {
+    if (req.method == "GET" && req.http.Accept ~ "(?i)text/event-stream" && resp.status == 503) {
         set resp.status = 200;
         set resp.http.Content-Type = "text/event-stream; charset=utf-8";
         set resp.http.Cache-Control = "no-store, no-transform";
