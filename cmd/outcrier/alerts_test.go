@@ -52,8 +52,12 @@ const scrapedEvery = 30 * time.Second
 var (
 	sampled    = regexp.MustCompile(`^(outcrier_\w+)(?:\{(.*)\})? (\S+)$`)
 	rulesFile  = must(filepath.Abs("../../deploy/prometheus/alerts.yml"))
-	alertNames = sync.OnceValue(func() []string { // the metrics that rules and states ask for
-		return append(metricName.FindAllString(string(must(os.ReadFile(rulesFile))), -1), "outcrier_tail_events_total")
+	alertNames = sync.OnceValue(func() map[string]bool { // the metrics that rules and states ask for
+		names := map[string]bool{"outcrier_tail_events_total": true}
+		for _, name := range metricName.FindAllString(string(must(os.ReadFile(rulesFile))), -1) {
+			names[name] = true
+		}
+		return names
 	})
 )
 
@@ -74,9 +78,13 @@ func (h *history) scrape() samples {
 	}
 	s[`up{job="outcrier",instance="node"}`] = 1
 	for line := range strings.Lines(string(text)) {
-		found := sampled.FindStringSubmatch(strings.TrimSpace(line))
-		if found == nil || !slices.Contains(alertNames(), found[1]) {
+		name := line[:max(0, strings.IndexAny(line, "{ "))]
+		if !alertNames()[name] { // before the pattern, which takes longer: most lines are of other metrics
 			continue
+		}
+		found := sampled.FindStringSubmatch(strings.TrimSpace(line))
+		if found == nil {
+			h.t.Fatalf("a sample can't be read: %s", line)
 		}
 		value := must(strconv.ParseFloat(found[3], 64))
 		if h.stretch > 0 && strings.Contains(found[1], "_seconds") {
@@ -112,7 +120,7 @@ func (h *history) last(long time.Duration, is func(samples) bool) {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("it did not happen within a minute; the last scrape is %v", s)
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 	}
 	for range int(long / scrapedEvery) {
 		h.scrapes = append(h.scrapes, s)
@@ -155,7 +163,7 @@ func (h *history) check() {
 			case is:
 				values[i] = strconv.FormatFloat(value, 'f', -1, 64)
 			case there:
-				values[i] = "stale" // as Prometheus notes of what is not in a scrape any more
+				values[i] = "stale" // as Prometheus marks a series that a scrape lacks
 			default:
 				values[i] = "_"
 			}
