@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,11 +22,17 @@ import (
 
 // TestClients plays all scenes to all clients at once, in front of two nodes. With
 // CONFORMANCE_REPORT=1 it plays them at full length and writes the results into CLIENTS.md.
-func TestClients(t *testing.T) { write(t, "CLIENTS.md", ReportClients, played(t, Libraries)) }
+func TestClients(t *testing.T) {
+	t.Parallel()
+	write(t, "CLIENTS.md", ReportClients, played(t, Libraries))
+}
 
 // TestSockets plays all scenes to libraries of WebSockets, and writes the results into
 // SOCKETS.md, likewise.
-func TestSockets(t *testing.T) { write(t, "SOCKETS.md", ReportSockets, played(t, Sockets)) }
+func TestSockets(t *testing.T) {
+	t.Parallel()
+	write(t, "SOCKETS.md", ReportSockets, played(t, Sockets))
+}
 
 // write writes a document, if it is asked for.
 func write(t *testing.T, name string, report func([]Verdict, fs.FS) (string, error), verdicts []Verdict) {
@@ -110,8 +117,12 @@ func tried(t *testing.T, all []Library) (libraries []Library) {
 			continue
 		}
 		if len(l.Command) > 0 && l.Folder != "go" {
-			if _, err := exec.LookPath(l.Command[0]); err != nil {
-				leaveOut(t, "%s for %s is not installed", l.Command[0], l.Name)
+			program := l.Command[0]
+			if program == "java" {
+				program = "javac" // comes with java, and not the other way round
+			}
+			if _, err := exec.LookPath(program); err != nil {
+				leaveOut(t, "%s for %s is not installed", program, l.Name)
 				continue
 			}
 		}
@@ -129,11 +140,16 @@ func leaveOut(t *testing.T, format string, args ...any) {
 	t.Logf(format, args...)
 }
 
+// installing is held by the test that installs.
+var installing sync.Mutex
+
 // install copies the folder clients to the user's cache, with the packages that its
-// lock files name and the programs of Go built, and returns where. It is done once for
+// lock files name and the programs of Go and Java built, and returns where. It is done once for
 // each content.
 func install(t *testing.T) string {
 	t.Helper()
+	installing.Lock()
+	defer installing.Unlock()
 	sum := sha256.New()
 	err := filepath.Walk("clients", func(path string, info os.FileInfo, err error) error {
 		if err != nil || info.IsDir() {
@@ -152,7 +168,7 @@ func install(t *testing.T) string {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(cache, "outcrier-conformance", hex.EncodeToString(sum.Sum(nil))[:16])
-	if _, err := os.Stat(filepath.Join(dir, "ready")); err == nil {
+	if _, err := os.Stat(filepath.Join(dir, "built")); err == nil {
 		return dir
 	}
 	if err := os.RemoveAll(dir); err != nil {
@@ -163,7 +179,10 @@ func install(t *testing.T) string {
 	}
 	run(t, filepath.Join(dir, "node"), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
 	run(t, filepath.Join(dir, "go"), "go", "build", "-o", "bin/", "./...")
-	if err := os.WriteFile(filepath.Join(dir, "ready"), nil, 0o644); err != nil {
+	if _, err := exec.LookPath("javac"); err == nil {
+		run(t, filepath.Join(dir, "java"), "javac", "Minimal.java")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "built"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return dir
@@ -197,6 +216,10 @@ func newStage(t *testing.T) *Stage {
 		}
 	}
 	now.Ready(t)
+	few, between := os.Getenv("CONFORMANCE_REPORT") == "" && !testkit.Long(), 10*time.Millisecond
+	if few {
+		between = 25 * time.Millisecond // each event is work for each client
+	}
 	stream := urlOf(now)
 	stream.Path, stream.RawQuery = "/events", "topic=conformance&format=payload&names=message"
 	return &Stage{
@@ -209,7 +232,8 @@ func newStage(t *testing.T) *Stage {
 		Drain: leave(syscall.SIGTERM),
 		// Long enough for a busy machine.
 		Patience: testkit.Deadline,
-		Few:      os.Getenv("CONFORMANCE_REPORT") == "" && !testkit.Long(),
+		Pause:    between,
+		Few:      few,
 		Log:      t.Logf,
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // fixture is a server with one fault, or none.
@@ -115,6 +117,7 @@ func newFixture(t *testing.T, fault string) *Stage {
 // TestStage_FindsFaults: a server without fault is well in each scene, and one with a
 // fault is found out by the scene that is for it.
 func TestStage_FindsFaults(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		fault, scene string
 		found        func(Verdict) bool
@@ -130,6 +133,9 @@ func TestStage_FindsFaults(t *testing.T) {
 		t.Run(test.fault+" "+test.scene, func(t *testing.T) {
 			t.Parallel()
 			stage := newFixture(t, test.fault)
+			if test.fault == "" {
+				stage.Patience = testkit.Deadline
+			}
 			scenes := slices.DeleteFunc(slices.Clone(Scenes), func(s Scene) bool { return test.scene != "" && s.Name != test.scene })
 			verdicts, err := stage.Play(t.Context(), []*Client{{Name: "source"}}, scenes)
 			if err != nil {
