@@ -59,13 +59,16 @@ type window struct {
 // probeTopic carries the events by which a recovery is seen.
 const probeTopic = "torture/probe"
 
-// newField makes a field on a database that is migrated.
+// newField makes a field on a database that is migrated. Every other node compresses its
+// streams, and has the race detector in the long form only: under it a node computes three times as
+// much, and the other node meets the same faults.
 func newField(t *testing.T, database string, nodes int, args ...string) *field {
 	t.Helper()
-	return newFieldOf(t, raced(t), database, nodes, args...)
+	return newFieldOf(t, []string{raced(t), racedAtLength(t)}, database, nodes, args...)
 }
 
-func newFieldOf(t *testing.T, program, database string, nodes int, args ...string) *field {
+// newFieldOf is newField with nodes of these programs by turns.
+func newFieldOf(t *testing.T, programs []string, database string, nodes int, args ...string) *field {
 	t.Helper()
 	s := seed(t)
 	makeNodeRole(t, database)
@@ -79,7 +82,7 @@ func newFieldOf(t *testing.T, program, database string, nodes int, args ...strin
 			args = append([]string{"--gzip"}, args...)
 		}
 		f.database = append(f.database, newNetwork(t, hostOf(t, database)))
-		n := newProcessOf(t, program, asNode(t, through(t, database, f.database[len(f.database)-1])), args...)
+		n := newProcessOf(t, programs[i%len(programs)], asNode(t, through(t, database, f.database[len(f.database)-1])), args...)
 		f.nodes = append(f.nodes, n)
 		f.client = append(f.client, newNetwork(t, n.listen))
 	}

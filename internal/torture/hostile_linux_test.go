@@ -33,7 +33,7 @@ func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
 		bound = 64 << 20
 	)
 	server := startPostgres(t)
-	f := newFieldOf(t, plain(t), server.URL(""), 1, "--metrics", "open")
+	f := newFieldOf(t, []string{plain(t)}, server.URL(""), 1, "--metrics", "open")
 	n := f.nodes[0]
 	good := &reader{name: "good", filter: everything(), byPayload: map[payload]int{}, steady: new(atomic.Bool)}
 	f.follow(good, true)

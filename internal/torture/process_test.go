@@ -37,6 +37,16 @@ type process struct {
 func raced(t *testing.T) string { t.Helper(); return testkit.Command(t, "cmd/outcrier") }
 func plain(t *testing.T) string { t.Helper(); return testkit.PlainCommand(t, "cmd/outcrier") }
 
+// racedAtLength returns raced in the long form of the tests, and plain in the short one: for a second
+// node, where the first is raced and meets the same faults.
+func racedAtLength(t *testing.T) string {
+	t.Helper()
+	if testkit.Long() {
+		return raced(t)
+	}
+	return plain(t)
+}
+
 // newProcess starts a node on a database, which need not be there, and ends it
 // with the test. Its log is looked through then.
 func newProcess(t *testing.T, database string, args ...string) *process {

@@ -128,8 +128,8 @@ func (s *soak) start(settings map[string]string) {
 		"--retention", "24h", "--topic-retention", fmt.Sprintf("soak/**=%v", s.keep), "--audit", "--metrics", "open",
 		"--replay-buffer", "4MiB", "--queue", "256", "--heartbeat", "2s", "--stall", "10s", "--drain", "1s",
 	}
-	for range 2 {
-		s.nodes = append(s.nodes, newProcess(t, asNode(t, s.url), args...))
+	for _, program := range []string{raced(t), racedAtLength(t)} {
+		s.nodes = append(s.nodes, newProcessOf(t, program, asNode(t, s.url), args...))
 	}
 	s.third = newProcess(t, asNode(t, s.url), args...)
 	s.setUp(true)

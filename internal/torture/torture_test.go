@@ -183,7 +183,7 @@ func let(t *testing.T, c torture) {
 	)
 
 	b := newBusiness(url)
-	b.forged = c.forged
+	b.forged, b.plenty = c.forged, c.events
 	b.enough.Store(math.MaxInt64) // until the faults have been there
 	for i := range 40 {
 		b.topics = append(b.topics, fmt.Sprintf("torture/%d/%d", i%8, i))
