@@ -38,9 +38,9 @@ race = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/de
 count = $(if $(COUNT),-count=$(COUNT))
 # As one word of the shell, quotes and all.
 quoted = '$(subst ','\'',$(1))'
-# What is built with the race detector sleeps a second before it exits, so that races at its end are reported too: a second
-# of each of sixty test binaries, and of each node that a test ends.
-at-exit = $(if $(race),GORACE=atexit_sleep_ms=50 )
+# What is built with the race detector sleeps a second before it exits, so that races at its end are reported too
+# (make test-long has it): a second of each of sixty test binaries, and of each node that a test ends.
+at-exit = $(if $(TEST_LONG),,$(if $(race),GORACE="atexit_sleep_ms=50 $$GORACE" ))
 # make check vets the tests.
 go-test = $(at-exit)go test -vet=off $(race) -timeout $(if $(TEST_LONG),60m,20m) $(count)
 

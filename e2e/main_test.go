@@ -27,7 +27,14 @@ func binary(t *testing.T) string { t.Helper(); return testkit.Command(t, "cmd/ou
 
 // demo is the one of examples/demo, without the race detector: the tests that start it are about
 // what its pages and streams show, and its packages have tests under the detector of their own.
-func demo(t *testing.T) string { t.Helper(); return testkit.PlainCommand(t, "examples/demo") }
+// In the long form it has it.
+func demo(t *testing.T) string {
+	t.Helper()
+	if testkit.Long() {
+		return testkit.Command(t, "examples/demo")
+	}
+	return testkit.PlainCommand(t, "examples/demo")
+}
 
 // has reports whether a program is there that a test can do without. In CI it has to be.
 func has(t *testing.T, name string) bool {

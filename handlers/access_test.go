@@ -159,7 +159,7 @@ func TestAccess_StreamEndsWithItsToken(t *testing.T) {
 			if name == "over TLS" {
 				n = newNode(t, func(m *node) { m.access, m.start = n.access, start })
 			}
-			token := mint("ann", 2*time.Second, "a/**")
+			token := mint("ann", 4*time.Second, "a/**")
 			if name == "taken over" {
 				polled := make(chan answer)
 				go func() {

@@ -136,7 +136,7 @@ type answer struct {
 	body   string
 }
 
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 20 * time.Second}
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: testkit.Deadline}
 
 // do sends one request; headers are pairs of name and value.
 func do(t *testing.T, method, address, body string, headers ...string) answer {

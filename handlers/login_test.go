@@ -430,8 +430,8 @@ func TestLogin_AnybodysAttemptsAreBounded(t *testing.T) {
 	eve.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	begun := ask(t, eve, "GET", n.url+"/admin/login")
 	state := must(url.Parse(begun.header.Get("Location"))).Query().Get("state")
-	statuses := map[int]int{}
-	for i := range 300 {
+	statuses, began := map[int]int{}, time.Now()
+	for i := 0; i < 300 || statuses[429] == 0 && i < 3000; i++ { // a slow machine asks hardly faster than is allowed
 		back := url.Values{"state": {state}, "code": {"made up"}}
 		if i%2 == 0 {
 			back = url.Values{"state": {state}, "error": {"denied"}}
@@ -441,10 +441,10 @@ func TestLogin_AnybodysAttemptsAreBounded(t *testing.T) {
 			t.Error("no Retry-After")
 		}
 	}
-	if statuses[403] < 90 || statuses[429] < 1 || statuses[403]+statuses[429] != 300 {
+	if statuses[403] < 90 || statuses[429] < 1 || len(statuses) != 2 {
 		t.Errorf("the answers are %v", statuses)
 	}
-	if got := strings.Count(log.String(), "level=WARN"); got < 20 || got > 60 {
+	if got := strings.Count(log.String(), "level=WARN"); got < 20 || got > 60+int(time.Since(began).Seconds()) {
 		t.Errorf("%d lines of the log", got)
 	}
 }

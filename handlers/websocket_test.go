@@ -392,7 +392,7 @@ func TestWebSocket_TopicsChangeInPlace(t *testing.T) {
 func TestWebSocket_TakesANewTokenOfTheSameSubject(t *testing.T) {
 	t.Parallel()
 	n := closed(t, nil)
-	first := mint("ann", 2*time.Second, "a", "b")
+	first := mint("ann", 4*time.Second, "a", "b")
 	s := n.socket(t, "topic=a&topic=b", bearer(first)...)
 	s.until("outcrier.live")
 	tell := func(token string) { s.say(fmt.Sprintf(`{"token":%q}`, token)) }
@@ -402,7 +402,7 @@ func TestWebSocket_TakesANewTokenOfTheSameSubject(t *testing.T) {
 	tell(mint("bo", time.Hour, "a", "b"))
 	s.next().wantError(t, 403, "", "another subject")
 	s.next().topics(t)
-	tell(mint("ann", 6*time.Second, "b", "c"))
+	tell(mint("ann", 12*time.Second, "b", "c"))
 	s.next().wantError(t, 403, "a")
 	if got := s.next().topics(t); !slices.Equal(got, []string{"b"}) {
 		t.Errorf("the topics are %v", got)

@@ -60,7 +60,7 @@ func TestUp_NodesAndWritersGoOn(t *testing.T) {
 		`SELECT outcrier.append('a', 't')`,
 		`SELECT outcrier.append('a', 't', deliver_at => clock_timestamp() + interval '5 milliseconds')`,
 	} {
-		writer := connect(t, with(t, address, "lock_timeout", "1s"))
+		writer := connect(t, with(t, address, "lock_timeout", "5s"))
 		writers.Go(func() {
 			for writing.Err() == nil {
 				if _, err := writer.Exec(context.Background(), appends); err != nil {

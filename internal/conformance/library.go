@@ -95,7 +95,7 @@ var Libraries = []Library{
 	},
 	{Name: "urllib", Language: "Python", Folder: "python", Command: []string{"/usr/bin/python3", "minimal.py", URL}},
 	{Name: "Net::HTTP", Language: "Ruby", Folder: "ruby", Command: []string{"ruby", "minimal.rb", URL}},
-	{Name: "java.net.http", Language: "Java", Folder: "java", Command: []string{"java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "Minimal", URL}},
+	{Name: "java.net.http", Language: "Java", Folder: "java", Command: []string{"java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", ".", "Minimal", URL}},
 	{Name: "curl and awk", Language: "Shell", Folder: "curl", Command: []string{"sh", "minimal.sh", URL}},
 }
 

@@ -131,7 +131,7 @@ func repeated(times, few int, what func(ctx context.Context, s *Stage, i int) er
 					return err
 				}
 				s.news(ctx)
-				pause(ctx, 50*time.Millisecond) // of load, so that it does not hit beginnings only
+				pause(ctx, 5*s.Pause) // of load, so that it does not hit beginnings only
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}

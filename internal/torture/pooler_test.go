@@ -113,8 +113,8 @@ func TestFault_PgBouncer(t *testing.T) {
 	f.prepare()
 	pooler := newPooler(t, server.URL(""))
 	pooled := at(t, asNode(t, f.url), pooler.address)
-	direct := newProcess(t, pooled, "--direct-url", asNode(t, f.url), "--replay-buffer", "64KiB")
-	polling := newProcessOf(t, racedAtLength(t), pooled, "--replay-buffer", "64KiB")
+	direct := newProcessOf(t, racedAtLength(t), pooled, "--direct-url", asNode(t, f.url), "--replay-buffer", "64KiB")
+	polling := newProcess(t, pooled, "--replay-buffer", "64KiB")
 	for _, n := range []*process{direct, polling} {
 		f.nodes = append(f.nodes, n)
 		f.client = append(f.client, newNetwork(t, n.listen))

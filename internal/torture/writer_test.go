@@ -57,8 +57,8 @@ type business struct {
 	// pause, when not 0, is the longest time between two transactions of a
 	// writer.
 	pause time.Duration
-	// plenty, when not 0, is a number of committed events from which each writer rests up to 2 s after a
-	// transaction: the faults that are still to come need writers, but not many more events.
+	// plenty, when not 0, is a number of committed events from which each writer rests up to 200 ms after
+	// a transaction: the faults that are still to come need transactions in flight, but not many more events.
 	plenty int64
 	// forged lets writers draw ids ahead; then ids don't follow the order of
 	// appends, and chains prove nothing.
@@ -142,7 +142,7 @@ func (b *business) write(ctx context.Context, id int, seed uint64) {
 			pause(ctx, rand.N(b.pause))
 		}
 		if b.plenty > 0 && b.committed.Load() >= b.plenty && b.committed.Load() < b.enough.Load() {
-			pause(ctx, rand.N(2*time.Second))
+			pause(ctx, rand.N(200*time.Millisecond))
 		}
 	}
 }

@@ -12,7 +12,7 @@ import (
 )
 
 // Deadline is how long a Client waits for anything before it fails the test.
-const Deadline = 20 * time.Second
+const Deadline = time.Minute
 
 // Client holds one stream open. All that it can't get within the Deadline fails
 // the test.
