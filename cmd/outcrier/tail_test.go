@@ -50,6 +50,9 @@ func TestTail_MistakesAreNamedTogetherAndNothingRuns(t *testing.T) {
 			t.Errorf("it says %q, want %q in it", got.stderr, want)
 		}
 	}
+	if got := runWith(t, nil, "tail", "--database-url", "postgres://127.0.0.1:1/none", "--topic", "a*"); got.code != exitMistake || !strings.Contains(got.stderr, `"*" must be a whole segment`) {
+		t.Errorf("on a database it ends with %d: %s", got.code, got.stderr)
+	}
 	for _, from := range []string{"-1h", "last:0", "last:1001", "last:", "2026-11-22", "NOW"} {
 		if got := runWith(t, nil, "tail", "--url", "http://127.0.0.1:1", "--from="+from); got.code != exitMistake {
 			t.Errorf("--from=%s: it ends with %d: %s", from, got.code, got.stderr)

@@ -27,7 +27,7 @@ type Scene struct {
 var Scenes = []Scene{
 	{
 		Name: "crash", Text: "Twelve times the server is killed under load, as by `kill -9`, and another one takes its place. Each client comes back to it with the last id that it was given, and goes on from there.",
-		play: repeated(12, 4, func(ctx context.Context, s *Stage, _ int) error {
+		play: repeated(12, 12, func(ctx context.Context, s *Stage, _ int) error {
 			if s.Crash != nil {
 				return s.Crash(ctx, s.to)
 			}
@@ -37,7 +37,7 @@ var Scenes = []Scene{
 	},
 	{
 		Name: "reset", Text: "Twenty-five times all connections are reset under load.",
-		play: repeated(25, 6, func(_ context.Context, s *Stage, _ int) error { s.each((*network).reset); return nil }),
+		play: repeated(25, 25, func(_ context.Context, s *Stage, _ int) error { s.each((*network).reset); return nil }),
 	},
 	{
 		Name: "cut", Text: "Fourteen times all connections break within one event, at each place of it: within its data, at the end of the line, within the id, at the end of it, and after the blank line. By turns they are closed and reset. What was cut is given again, and what was whole is not.",
