@@ -135,7 +135,7 @@ func TestAutocert_ServesWithACertificateThatItGot(t *testing.T) {
 		}
 	}
 	// On a busy machine the server may give a handshake up before the authority has issued the
-	// certificate: whoever comes then waits for the same one.
+	// certificate. The next handshake waits for the same one.
 	var conn *tls.Conn
 	testkit.Eventually(t, "the server has a certificate", func() bool {
 		conn, err = dial(s, "events.example.com")

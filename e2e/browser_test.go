@@ -100,8 +100,8 @@ func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Voi
 	}
 }
 
-// load loads a page anew, also where the tab is on another view of it: to go to one is not to load
-// anything, and about:blank in between would cost a process for each of the two.
+// load loads a page, also where the tab shows another view of it. A browser that only goes to another
+// view loads nothing, and about:blank in between would cost a process for each of the two.
 func load(t *testing.T, tab context.Context, address string) {
 	t.Helper()
 	page, _, _ := strings.Cut(address, "#")

@@ -84,7 +84,8 @@ sub vcl_backend_error {
         return (retry);
     }
     # While no node is there, this is what brings a browser back: any other status than
-    # 200 ends its EventSource for good. An EventSource asks for nothing else.
+    # 200 ends its EventSource for good. An EventSource asks for nothing else, and by GET. A
+    # write that failed has to look so.
     if (bereq.method == "GET" && bereq.http.Accept ~ "(?i)text/event-stream") {
         set beresp.status = 200;
         set beresp.http.Content-Type = "text/event-stream; charset=utf-8";
