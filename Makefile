@@ -41,8 +41,8 @@ quoted = '$(subst ','\'',$(1))'
 # What is built with the race detector sleeps a second before it exits, so that races at its end are reported too
 # (make test-long has it): a second of each of sixty test binaries, and of each node that a test ends.
 at-exit = $(if $(TEST_LONG),,$(if $(race),GORACE="atexit_sleep_ms=50 $$GORACE" ))
-# make check vets the tests.
-go-test = $(at-exit)go test -vet=off $(race) -timeout $(if $(TEST_LONG),60m,20m) $(count)
+# make check vets the tests, and a debugger's data would double what it costs to link them.
+go-test = $(at-exit)go test -vet=off -ldflags=-w $(race) -timeout $(if $(TEST_LONG),60m,20m) $(count)
 
 .PHONY: help
 help: ## print the targets
@@ -63,7 +63,7 @@ build: ## build bin/outcrier
 test: ## run the tests, under the race detector where it can be; PKG=./sse COUNT=1 ARGS='-run Drain'
 ifeq ($(PKG),./...)
 	@code=0; \
-	.ci/stages root $(call quoted,$(go-test) $(ARGS) ./...) || code=1; \
+	.ci/stages root $(call quoted,$(go-test) $(ARGS) ./internal/torture ./...) || code=1; \
 	.ci/stages bench $(call quoted,cd bench && $(go-test) $(ARGS) ./...) || code=1; \
 	.ci/stages e2e $(call quoted,cd e2e && $(go-test) -parallel 4 $(ARGS) ./...) || code=1; \
 	exit $$code
