@@ -11,30 +11,9 @@ let kept = null; // what was shown last, for those who come back to it
 export function history(main, page, query) {
   page.title(t('history'));
   const asked = Object.fromEntries(names.map((name) => [name, query.get(name) ?? '']));
-  const filtered = names.some((name) => asked[name]);
+  const filtered = hasFilter(asked);
   const unsent = asked.unsent === 'true';
-  const field = (name, attributes) =>
-    el('label', { class: name }, t(name), el('input', { name, id: `search-${name}`, autocomplete: 'off', spellcheck: 'false', value: asked[name], ...attributes }));
-  const time = (name) => field(name, { value: typed(asked[name]), placeholder: t('time_hint'), list: 'ago' });
   const problem = el('p', { class: 'problem', role: 'alert' });
-  const submit = (e) => {
-    e.preventDefault();
-    const given = Object.fromEntries(new FormData(e.target));
-    for (const name of ['from', 'until']) {
-      const at = given[name] && moment(given[name]);
-      if (at === null) {
-        problem.textContent = t('time_bad', { text: given[name] });
-        return;
-      }
-      // How long ago stays so: the address is good another day.
-      if (at && !/^\s*\d+\s*[smhd]\s*$/.test(given[name])) given[name] = at;
-    }
-    page.go('history', given);
-  };
-  const open = (e) => {
-    e.preventDefault();
-    page.go(`event/${new FormData(e.target).get('id').replace(/^#/, '')}`);
-  };
   const follow = el('input', { type: 'checkbox', 'data-testid': 'follow', onchange: () => follow.checked && page.attempt(refresh) });
   const summary = el('p', { class: 'soft loading', role: 'status' }, t('loading'));
   const list = el('ol', { class: 'events', 'data-testid': 'events' });
@@ -48,36 +27,14 @@ export function history(main, page, query) {
   main.append(
     el('div', { class: 'head' }, el('h1', {}, t('history')),
       el('div', { class: 'buttons' },
-        el('form', { class: 'open', onsubmit: open }, el('label', {}, el('span', { class: 'unseen' }, t('open_event')), el('input', { name: 'id', required: true, pattern: '#?[0-9]{1,18}', inputmode: 'numeric', placeholder: t('event_id'), autocomplete: 'off', 'data-testid': 'event-id' })), el('button', {}, t('open_event'))),
+        openForm(page),
         el('a', { class: 'button', href: '#/erased' }, t('erasures')),
         page.can('operate') && el('button', { type: 'button', 'data-testid': 'publish', onclick: () => page.attempt(() => publish(page)) }, t('publish_title')))),
-    el('form', { class: 'panel search', role: 'search', 'aria-label': t('history'), onsubmit: submit },
-      field('topic', { placeholder: t('topic_hint') }),
-      field('type', { placeholder: t('type_hint') }),
-      field('text', { placeholder: t('text_hint'), type: 'search', maxlength: 200 }),
-      time('from'),
-      time('until'),
-      el('datalist', { id: 'ago' }, ['15m', '1h', '24h', '7d'].map((value) => el('option', { value }))),
-      el('div', { class: 'buttons' },
-        el('button', { class: 'primary', 'data-testid': 'search' }, t('search')),
-        filtered && el('a', { class: 'button', href: '#/history' }, t('clear')),
-        el('label', { class: 'check' }, follow, t('follow')),
-        el('label', { class: 'check' }, el('input', { type: 'checkbox', name: 'unsent', value: 'true', checked: unsent, 'data-testid': 'unsent' }), t('unsent')))),
+    searchForm(page, asked, problem, follow),
     problem,
     results,
     sql.whole,
   );
-
-  const row = (e) =>
-    el('li', { 'data-id': e.id, 'data-severity': e.severity ?? 'info' },
-      el('a', { href: `#/event/${e.id}` },
-        el('span', { class: 'line' },
-          el('strong', {}, e.title ?? broken(e.type)),
-          e.title && el('code', { class: 'type' }, broken(e.type)),
-          el('span', { class: 'topic' }, broken(e.topic)),
-          e.publisher && el('span', { class: 'topic', 'data-testid': 'publisher' }, t('published_by', e))),
-        el('span', { class: 'line soft' }, when(e.created_at), el('span', { class: 'id' }, `#${e.id}`)),
-        el('code', { class: 'payload' }, e.payload_chars > e.payload.length ? `${e.payload}…` : e.payload)));
 
   // What is asked for now: how long ago moves on, but not between the pages of one search.
   let now = Date.now();
@@ -103,8 +60,7 @@ export function history(main, page, query) {
     more.textContent = further ? t('go_further') : t('older');
     sql.show(found.sql);
     files.hidden = unsent || !events.length;
-    const file = (format, text) => el('a', { href: `/admin/api/export?${new URLSearchParams([...Object.entries(parameters()).filter(([, value]) => value), ['format', format]])}`, download: '', title: t('export_why'), 'data-testid': format }, text);
-    files.replaceChildren(file('csv', t('export_csv')), file('json', t('export_json')));
+    files.replaceChildren(file('csv', t('export_csv'), parameters()), file('json', t('export_json'), parameters()));
     kept = { hash: location.hash, events, found: { ...found, events: [] }, now };
   };
   const path = unsent ? 'unsent' : 'history';
@@ -151,4 +107,69 @@ export function history(main, page, query) {
       results.hidden = sql.whole.hidden = !events.length;
     }
   });
+}
+
+const hasFilter = (asked) => names.some((name) => asked[name]);
+
+// searchForm asks for what is looked for. Its fields show what was asked.
+function searchForm(page, asked, problem, follow) {
+  const field = (name, attributes) =>
+    el('label', { class: name }, t(name), el('input', { name, id: `search-${name}`, autocomplete: 'off', spellcheck: 'false', value: asked[name], ...attributes }));
+  const time = (name) => field(name, { value: typed(asked[name]), placeholder: t('time_hint'), list: 'ago' });
+  const submit = (e) => {
+    e.preventDefault();
+    const given = Object.fromEntries(new FormData(e.target));
+    for (const name of ['from', 'until']) {
+      const at = given[name] && moment(given[name]);
+      if (at === null) {
+        problem.textContent = t('time_bad', { text: given[name] });
+        return;
+      }
+      // How long ago stays so: the address is good another day.
+      if (at && !/^\s*\d+\s*[smhd]\s*$/.test(given[name])) given[name] = at;
+    }
+    page.go('history', given);
+  };
+  return el('form', { class: 'panel search', role: 'search', 'aria-label': t('history'), onsubmit: submit },
+    field('topic', { placeholder: t('topic_hint') }),
+    field('type', { placeholder: t('type_hint') }),
+    field('text', { placeholder: t('text_hint'), type: 'search', maxlength: 200 }),
+    time('from'),
+    time('until'),
+    el('datalist', { id: 'ago' }, ['15m', '1h', '24h', '7d'].map((value) => el('option', { value }))),
+    el('div', { class: 'buttons' },
+      el('button', { class: 'primary', 'data-testid': 'search' }, t('search')),
+      hasFilter(asked) && el('a', { class: 'button', href: '#/history' }, t('clear')),
+      el('label', { class: 'check' }, follow, t('follow')),
+      el('label', { class: 'check' }, el('input', { type: 'checkbox', name: 'unsent', value: 'true', checked: asked.unsent === 'true', 'data-testid': 'unsent' }), t('unsent'))));
+}
+
+// openForm opens an event by its id.
+function openForm(page) {
+  const open = (e) => {
+    e.preventDefault();
+    page.go(`event/${new FormData(e.target).get('id').replace(/^#/, '')}`);
+  };
+  return el('form', { class: 'open', onsubmit: open },
+    el('label', {}, el('span', { class: 'unseen' }, t('open_event')),
+      el('input', { name: 'id', required: true, pattern: '#?[0-9]{1,18}', inputmode: 'numeric', placeholder: t('event_id'), autocomplete: 'off', 'data-testid': 'event-id' })),
+    el('button', {}, t('open_event')));
+}
+
+function row(e) {
+  return el('li', { 'data-id': e.id, 'data-severity': e.severity ?? 'info' },
+    el('a', { href: `#/event/${e.id}` },
+      el('span', { class: 'line' },
+        el('strong', {}, e.title ?? broken(e.type)),
+        e.title && el('code', { class: 'type' }, broken(e.type)),
+        el('span', { class: 'topic' }, broken(e.topic)),
+        e.publisher && el('span', { class: 'topic', 'data-testid': 'publisher' }, t('published_by', e))),
+      el('span', { class: 'line soft' }, when(e.created_at), el('span', { class: 'id' }, `#${e.id}`)),
+      el('code', { class: 'payload' }, e.payload_chars > e.payload.length ? `${e.payload}…` : e.payload)));
+}
+
+// file is a link that saves what the search finds.
+function file(format, text, parameters) {
+  const query = new URLSearchParams([...Object.entries(parameters).filter(([, value]) => value), ['format', format]]);
+  return el('a', { href: `/admin/api/export?${query}`, download: '', title: t('export_why'), 'data-testid': format }, text);
 }
