@@ -70,7 +70,7 @@ func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
 			up(t, migrations.Migrations{URL: from})
 			source := connect(t, from)
 			exec(t, source, `CREATE PUBLICATION everything FOR ALL TABLES `+with)
-			exec(t, source, `SELECT outcrier.append('kept', 't', dedup_key => 'kept'), outcrier.append('due', 'later', deliver_at => clock_timestamp() + interval '3 seconds', dedup_key => 'due')`)
+			exec(t, source, `SELECT outcrier.append('kept', 't', dedup_key => 'kept'), outcrier.append('due', 'later', deliver_at => now() + interval '1 hour', dedup_key => 'due')`)
 			works(t, source)
 			past(t, source)
 			// All that changes rows: a restored outbox settles, retention and erasure work, records are purged.
@@ -113,6 +113,7 @@ func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
 			if a, b := ask[int64](t, source, `SELECT outcrier.append('kept', 't', dedup_key => 'kept')`), ask[int64](t, target, `SELECT outcrier.append('kept', 't', dedup_key => 'kept')`); a != b {
 				t.Errorf("a retry has id %d, and %d on the copy", a, b)
 			}
+			due(t, target, "due")
 			testkit.Eventually(t, "what was scheduled is delivered by the copy", func() bool {
 				exec(t, target, `SELECT outcrier.deliver_scheduled()`)
 				return ask[int](t, target, `SELECT count(*) FROM outcrier.history WHERE topic = 'due'`) == 1
@@ -161,7 +162,7 @@ func TestUpgrade_ToANewerPostgres(t *testing.T) {
 	if err := m.Roles(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, conn, `SELECT outcrier.append('kept', 't', dedup_key => 'kept'), outcrier.append('due', 'later', deliver_at => clock_timestamp() + interval '10 seconds')`)
+	exec(t, conn, `SELECT outcrier.append('kept', 't', dedup_key => 'kept'), outcrier.append('due', 'later', deliver_at => now() + interval '1 hour')`)
 	kept := inventory(t, conn)
 	history := ask[int64](t, conn, `SELECT outcrier.settle()`)
 	events := ask[string](t, conn, `SELECT string_agg(concat_ws(' ', xid, id, topic, payload, created_at), ', ' ORDER BY id) FROM outcrier.event`)
@@ -221,6 +222,7 @@ func TestUpgrade_ToANewerPostgres(t *testing.T) {
 	if now := ask[int64](t, conn, `SELECT outcrier.settle()`); now == history {
 		t.Log("the cluster has kept its system identifier, and the outbox its history")
 	}
+	due(t, conn, "due")
 	testkit.Eventually(t, "what was scheduled is delivered", func() bool {
 		exec(t, conn, `SELECT outcrier.deliver_scheduled()`)
 		return ask[int](t, conn, `SELECT count(*) FROM outcrier.history WHERE topic = 'due'`) == 1

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
@@ -99,13 +100,13 @@ func TestDedup_AKeyIsFreeWhenItsEventIsGone(t *testing.T) {
 func TestDedup_AScheduledEventHoldsItsKey(t *testing.T) {
 	t.Parallel()
 	conn := connect(t, outboxtest.URL(t))
-	const schedule = `INSERT INTO outbox (topic, type, dedup_key, deliver_at) VALUES ('a', 't', 'k', clock_timestamp() + interval '200 ms') RETURNING id`
+	const schedule = `INSERT INTO outbox (topic, type, dedup_key, deliver_at) VALUES ('a', 't', 'k', now() + interval '1 hour') RETURNING id`
 	first := ask[int64](t, conn, schedule)
 	if id := ask[int64](t, conn, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 't', 'k') RETURNING id`); id != first {
 		t.Errorf("while it is scheduled a retry returns %d, want %d", id, first)
 	}
-	for ask[int](t, conn, `SELECT outcrier.deliver_scheduled()`) == 0 {
-	}
+	due(t, conn, "a")
+	testkit.Eventually(t, "it is delivered", func() bool { return ask[int](t, conn, `SELECT outcrier.deliver_scheduled()`) == 1 })
 	delivered := ask[int64](t, conn, `SELECT id FROM outcrier.event`)
 	if id := ask[int64](t, conn, schedule); id != delivered {
 		t.Errorf("when it is delivered a retry returns %d, want %d", id, delivered)

@@ -301,6 +301,7 @@ func TestFunctions_CallNothingThatOthersPlanted(t *testing.T) {
 			conn := connect(t, surface.as)
 			exec(t, conn, `SET search_path = pg_catalog, pg_temp`)
 			exec(t, conn, plantRelationsSQL)
+			exec(t, g.admin, `INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('due', 't', '{}', '/', now())`)
 			exec(t, g.admin, `ALTER SEQUENCE evil.ran RESTART`) // planting has run it
 			for _, setting := range []string{`SET TimeZone = 'Pacific/Kiritimati'`, `SET DateStyle = German`, `SET standard_conforming_strings = off`, `SET transform_null_equals = on`, `SET search_path = ` + path} {
 				exec(t, conn, setting)
@@ -347,8 +348,8 @@ var serverSurface = []string{
 	`SELECT outcrier.settle()`, `SELECT pg_catalog.nextval('outcrier.wake_request')`,
 	`SELECT outcrier.append('a', 't')`, // which notifies
 	`SELECT outcrier.answer_wake_up(1)`,
-	`SELECT outcrier.append('due', 't', deliver_at => pg_catalog.clock_timestamp() OPERATOR(pg_catalog.+) '1 millisecond'::pg_catalog.interval)`,
-	`SELECT pg_catalog.pg_sleep(0.01)`, `SELECT outcrier.deliver_scheduled()`,
+	`SELECT outcrier.append('due', 't', deliver_at => pg_catalog.now() OPERATOR(pg_catalog.+) '1 hour'::pg_catalog.interval)`,
+	`SELECT outcrier.deliver_scheduled()`,
 	`SELECT outcrier.heartbeat(1, 'n', 1, NULL, '1 second')`,
 	`SELECT outcrier.record_streams(1, 'n', pg_catalog.now(), '[{"stream": 1, "subject": "ann", "client_address": "127.0.0.1", "topics": ["a"], "types": [], "history": 1, "from_position": "0.x",
 		"from_set": {"max_xid": 3, "in_flight": [], "event_id": 0}, "position": "1.x", "position_set": {"max_xid": 9, "in_flight": [], "event_id": 0}, "events": 1, "last_event": 1,

@@ -379,7 +379,8 @@ func TestRoles_HeldAdvisoryLocksStopNothing(t *testing.T) {
 	g := guard(t)
 	hostile, server := connect(t, g.stranger), connect(t, g.server)
 	exec(t, hostile, `SELECT pg_advisory_lock(oid::int, 0), pg_advisory_lock(oid::bigint) FROM pg_class WHERE relname IN ('removal', 'scheduled', 'history_id', 'event', 'maintenance')`)
-	exec(t, connect(t, g.writer), `SELECT outcrier.append('a', 't', deliver_at => clock_timestamp() + interval '100 milliseconds')`)
+	exec(t, connect(t, g.writer), `SELECT outcrier.append('a', 't', deliver_at => now() + interval '1 hour')`)
+	due(t, g.admin, "a")
 	past(t, connect(t, g.owner))
 	testkit.Eventually(t, "the event is delivered", func() bool { return ask[int](t, server, `SELECT outcrier.deliver_scheduled()`) == 1 })
 	if got := ask[string](t, server, `SELECT coalesce(outcrier.drop_partition('1 day'), 'nothing')`); got != "event_2020_01_01" {
@@ -517,7 +518,8 @@ func TestRoles_ServerServes(t *testing.T) {
 	}
 	awaitListen()
 	exec(t, writer, `INSERT INTO outbox (topic, type) VALUES ('written', 't')`)
-	exec(t, writer, `SELECT outcrier.append('due', 't', deliver_at => now() + interval '50 milliseconds')`)
+	exec(t, writer, `SELECT outcrier.append('due', 't', deliver_at => now() + interval '1 hour')`)
+	due(t, g.admin, "due")
 	for _, want := range []string{"written", "due"} {
 		if got := within(t, topics); got != want {
 			t.Errorf("the tail got %s, want %s", got, want)

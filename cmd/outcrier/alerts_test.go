@@ -532,7 +532,7 @@ func aScheduledEventFails(h *history) {
 	h.exec(conn, `
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no such thing''; END';
 CREATE TRIGGER refuse BEFORE INSERT ON outcrier.event FOR EACH ROW WHEN (NEW.type = 'test.refused') EXECUTE FUNCTION refuse();
-INSERT INTO outbox (topic, type, deliver_at) VALUES ('a', 'test.refused', now() + interval '500 ms')`)
+INSERT INTO outcrier.scheduled (topic, type, payload, source, deliver_at) VALUES ('a', 'test.refused', '{}', '/', now())`)
 	h.last(5*time.Minute, func(s samples) bool {
 		return s.of("outcrier_scheduled_failing_events") > 0 && s.of("outcrier_scheduled_overdue_seconds") > 10
 	})
