@@ -3,6 +3,7 @@ package orm
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os/exec"
 	"reflect"
@@ -17,7 +18,9 @@ var scenes = []string{"one", "many", "transaction", "rollback", "returning", "nu
 
 // line is what a program says of one scene.
 type line struct {
-	Stack, Version string // the first line
+	Program string // before the lines of each program that one process runs
+
+	Stack, Version string // the first line of a main
 
 	Scene string
 	OK    bool
@@ -38,8 +41,20 @@ func (l line) ids() (ids []string) {
 	return ids
 }
 
-// run returns what the program says.
-func run(t *testing.T, cmd *exec.Cmd) (lines []line) {
+// run returns what each of the programs says.
+func run(t *testing.T, s stack, built string, steps ...step) (said [][]line) {
+	t.Helper()
+	for _, cmd := range s.run(s, built, steps...) {
+		said = append(said, say(t, s, cmd)...)
+	}
+	if len(said) != len(steps) {
+		t.Fatalf("of %d programs %d ran", len(steps), len(said))
+	}
+	return said
+}
+
+// say returns what the programs of a process say.
+func say(t *testing.T, s stack, cmd *exec.Cmd) (said [][]line) {
 	t.Helper()
 	var out, log bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &log
@@ -50,6 +65,7 @@ func run(t *testing.T, cmd *exec.Cmd) (lines []line) {
 		}
 	})
 	if err != nil {
+		s.mustBeThere(t)
 		t.Fatalf("%v", err)
 	}
 	for text := range strings.Lines(out.String()) {
@@ -59,9 +75,14 @@ func run(t *testing.T, cmd *exec.Cmd) (lines []line) {
 		if err := decoder.Decode(&l); err != nil {
 			t.Fatalf("%q: %v", text, err)
 		}
-		lines = append(lines, l)
+		if l.Program != "" || said == nil {
+			said = append(said, nil)
+		}
+		if l.Program == "" {
+			said[len(said)-1] = append(said[len(said)-1], l)
+		}
 	}
-	return lines
+	return said
 }
 
 // result is a row of the table in README.md.
@@ -71,24 +92,53 @@ type result struct {
 	skipped        []string
 }
 
-// Every stack appends as the role that we tell people to use, and as the owner.
+// Every stack appends as the role that we tell people to use, and as the owner. Its schema
+// tools, run by the owner, neither fail nor change anything of the outbox.
 func TestStacks(t *testing.T) {
-	shop := newShop(t)
+	shop, built := newShop(t), t.TempDir()
+	made := map[string]func() error{}
+	for language, build := range builds {
+		made[language] = sync.OnceValue(func() error { return build(built) })
+	}
 	var mu sync.Mutex
 	results := map[string]result{}
 	t.Run("stack", func(t *testing.T) {
 		for _, s := range stacks {
 			t.Run(s.folder, func(t *testing.T) {
 				t.Parallel()
-				built := s.made(t)
-				r := result{passed: map[string]int{}}
+				if build := made[s.language()]; build != nil {
+					if err := build(); errors.Is(err, errMissing) {
+						missing(t, "%v", err)
+					} else if err != nil {
+						t.Fatal(err)
+					}
+				}
+				databases := map[string]database{}
+				var steps []step
 				for _, login := range []string{"writer", "owner"} {
+					databases[login] = shop.database(t)
+					steps = append(steps, step{"main", databases[login].address(login)})
+				}
+				var tooled database
+				var before []string
+				if s.tools {
+					tooled = shop.database(t)
+					before = tooled.objects(t)
+					steps = append(steps, step{"tools", tooled.address("owner")})
+				}
+				said := run(t, s, built, steps...)
+				r := result{passed: map[string]int{}}
+				for i, login := range []string{"writer", "owner"} {
 					t.Run(login, func(t *testing.T) {
-						d := shop.database(t)
-						lines := run(t, s.run(s, "main", built, d.address(login)))
-						r.stack, r.version = lines[0].Stack, lines[0].Version
-						r.passed[login], r.skipped = d.verify(t, lines[1:])
+						if len(said[i]) == 0 {
+							t.Fatal("it says nothing")
+						}
+						r.stack, r.version = said[i][0].Stack, said[i][0].Version
+						r.passed[login], r.skipped = databases[login].verify(t, said[i][1:])
 					})
+				}
+				if s.tools {
+					t.Run("tools", func(t *testing.T) { tooled.unchanged(t, before, said[2]) })
 				}
 				mu.Lock()
 				defer mu.Unlock()
@@ -105,34 +155,22 @@ func TestStacks(t *testing.T) {
 	compareTable(t, results)
 }
 
-// A stack's schema tools, run by the owner, neither fail nor change anything of the outbox.
-func TestSchemaTools(t *testing.T) {
-	shop := newShop(t)
-	for _, s := range stacks {
-		if !s.tools {
-			continue
+// unchanged checks that schema tools ran, and left the outbox's objects as they were before.
+func (d database) unchanged(t *testing.T, before []string, lines []line) {
+	t.Helper()
+	if len(lines) == 0 {
+		t.Fatal("it ran no tool")
+	}
+	for _, l := range lines {
+		if !l.OK {
+			t.Errorf("%s: %s", l.Scene, l.Error)
 		}
-		t.Run(s.folder, func(t *testing.T) {
-			t.Parallel()
-			built := s.made(t)
-			d := shop.database(t)
-			before := d.objects(t)
-			lines := run(t, s.run(s, "tools", built, d.address("owner")))
-			if len(lines) == 0 {
-				t.Fatal("it ran no tool")
-			}
-			for _, l := range lines {
-				if !l.OK {
-					t.Errorf("%s: %s", l.Scene, l.Error)
-				}
-				if !strings.Contains(readme(t), l.Scene) {
-					t.Errorf("README.md does not name %q", l.Scene)
-				}
-			}
-			if after := d.objects(t); !slices.Equal(after, before) {
-				t.Errorf("the tools changed the outbox:\nwas %q\nis  %q", before, after)
-			}
-		})
+		if !strings.Contains(readme(t), l.Scene) {
+			t.Errorf("README.md does not name %q", l.Scene)
+		}
+	}
+	if after := d.objects(t); !slices.Equal(after, before) {
+		t.Errorf("the tools changed the outbox:\nwas %q\nis  %q", before, after)
 	}
 }
 

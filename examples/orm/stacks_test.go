@@ -1,9 +1,9 @@
 package orm
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -11,45 +11,45 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 )
 
 // stack is an ORM or a driver, and its folder.
 type stack struct {
 	folder string
-	// ready is a command that fails where the stack is not installed; nil when build finds it out.
-	ready []string
-	// build makes what run needs, in this folder, which is the test's own.
-	build func(t *testing.T, s stack, into string)
-	// run returns the command of the program main or tools.
-	run func(s stack, program, built, address string) *exec.Cmd
+	// library is a command that fails where the stack is not installed; nil where the build finds it out.
+	library []string
+	// run returns the commands of the programs, with what the build made in a folder.
+	run func(s stack, built string, steps ...step) []*exec.Cmd
 	// tools is set when the stack has a program for its schema tools.
 	tools bool
 	// classpath has the names of Java's jars, as Debian has them.
 	classpath []string
 }
 
+// step is the program main or tools, and the database that it runs on.
+type step struct{ program, address string }
+
 var stacks = slices.Concat(
-	each(stack{run: python, tools: true}, "python/django", "python/sqlalchemy"),
-	each(stack{run: python}, "python/peewee", "python/pony", "python/psycopg", "python/asyncpg"),
-	each(stack{run: ruby, tools: true}, "ruby/activerecord", "ruby/sequel"),
-	each(stack{build: nodeModules, run: node, tools: true}, "node/sequelize", "node/typeorm", "node/drizzle", "node/prisma", "node/mikroorm"),
-	each(stack{build: nodeModules, run: node}, "node/objection", "node/kysely", "node/slonik", "node/postgresjs"),
-	each(stack{build: goBuild, run: golang, tools: true}, "go/gorm"),
-	each(stack{build: goBuild, run: golang}, "go/bun", "go/xorm", "go/sqlx"),
-	each(stack{build: javac, run: java}, "java/jdbc"),
-	each(stack{build: javac, run: java, classpath: []string{"spring3-core", "spring3-beans", "spring3-jdbc", "spring3-transaction", "commons-logging"}}, "java/spring"),
-	each(stack{build: javac, run: java, tools: true, classpath: []string{
+	each(stack{run: apart(python), tools: true}, "python/django", "python/sqlalchemy"),
+	each(stack{run: apart(python)}, "python/peewee", "python/pony", "python/psycopg", "python/asyncpg"),
+	each(stack{run: apart(ruby), tools: true}, "ruby/activerecord", "ruby/sequel"),
+	each(stack{run: node, tools: true}, "node/sequelize", "node/typeorm", "node/drizzle", "node/prisma", "node/mikroorm"),
+	each(stack{run: node}, "node/objection", "node/kysely", "node/slonik", "node/postgresjs"),
+	each(stack{run: apart(golang), tools: true}, "go/gorm"),
+	each(stack{run: apart(golang)}, "go/bun", "go/xorm", "go/sqlx"),
+	each(stack{run: java}, "java/jdbc"),
+	each(stack{run: java, classpath: []string{"spring3-core", "spring3-beans", "spring3-jdbc", "spring3-transaction", "commons-logging"}}, "java/spring"),
+	each(stack{run: java, tools: true, classpath: []string{
 		"hibernate3", "hibernate-commons-annotations", "geronimo-jpa_2.0_spec", "geronimo-jta-1.2-spec", "dom4j", "antlr",
 		"commons-collections3", "javassist", "slf4j-api", "slf4j-nop",
 	}}, "java/hibernate"),
-	each(stack{build: javac, run: java, classpath: []string{
+	each(stack{run: java, classpath: []string{
 		"eclipselink", "eclipselink-jpa-2.1-spec", "org.eclipse.persistence.jpa.jpql", "geronimo-jta-1.2-spec",
 	}}, "java/eclipselink"),
-	each(stack{run: php, tools: true}, "php/doctrine", "php/eloquent"),
-	each(stack{run: php}, "php/pdo"),
-	each(stack{run: perl}, "perl/dbixclass"),
+	each(stack{run: apart(php), tools: true}, "php/doctrine", "php/eloquent"),
+	each(stack{run: apart(php)}, "php/pdo"),
+	each(stack{run: apart(perl)}, "perl/dbixclass"),
 )
 
 // libraries are what the interpreters must find.
@@ -72,7 +72,7 @@ func each(like stack, folders ...string) []stack {
 	var all []stack
 	for _, folder := range folders {
 		s := like
-		s.folder, s.ready = folder, libraries[folder]
+		s.folder, s.library = folder, libraries[folder]
 		all = append(all, s)
 	}
 	return all
@@ -87,55 +87,87 @@ func missing(t *testing.T, format string, args ...any) {
 	t.Skipf(format, args...)
 }
 
-// made returns the folder with what the stack's build makes.
-func (s stack) made(t *testing.T) string {
+// mustBeThere skips the test of a stack that is not installed, and fails it in CI.
+func (s stack) mustBeThere(t *testing.T) {
 	t.Helper()
-	if s.ready != nil {
-		if out, err := exec.Command(s.ready[0], s.ready[1:]...).CombinedOutput(); err != nil {
+	if s.library != nil {
+		if out, err := exec.Command(s.library[0], s.library[1:]...).CombinedOutput(); err != nil {
 			missing(t, "%s is not installed: %v\n%s", s.folder, err, out)
 		}
 	}
-	into := t.TempDir()
-	if s.build != nil {
-		s.build(t, s, into)
+	if s.language() == "java" {
+		if err := s.jarMissing(); err != nil {
+			missing(t, "%v", err)
+		}
 	}
-	return into
 }
+
+func (s stack) jarMissing() error {
+	for _, jar := range strings.Split(s.jars(), ":") {
+		if _, err := os.Stat(jar); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s stack) language() string { return filepath.Dir(s.folder) }
 
 func (s stack) name() string { return filepath.Base(s.folder) }
 
-func python(s stack, program, _, address string) *exec.Cmd {
-	return command(s.folder, []string{"PYTHONPATH=" + abs("python"), "PYTHONDONTWRITEBYTECODE=1"}, "/usr/bin/python3", program+".py", address)
+// apart runs each program in a process of its own.
+func apart(run func(s stack, built string, step step) *exec.Cmd) func(stack, string, ...step) []*exec.Cmd {
+	return func(s stack, built string, steps ...step) (commands []*exec.Cmd) {
+		for _, step := range steps {
+			commands = append(commands, run(s, built, step))
+		}
+		return commands
+	}
 }
 
-func ruby(s stack, program, _, address string) *exec.Cmd {
-	return command(s.folder, nil, "ruby", program+".rb", address)
+func python(s stack, _ string, step step) *exec.Cmd {
+	return command(s.folder, []string{"PYTHONPATH=" + abs("python"), "PYTHONDONTWRITEBYTECODE=1"}, "/usr/bin/python3", step.program+".py", step.address)
 }
 
-func node(s stack, program, _, address string) *exec.Cmd {
-	return command(s.folder, nil, abs("node/node_modules/.bin/tsx"), program+".ts", address)
+func ruby(s stack, _ string, step step) *exec.Cmd {
+	return command(s.folder, nil, "ruby", step.program+".rb", step.address)
 }
 
-func php(s stack, program, _, address string) *exec.Cmd {
-	return command(s.folder, nil, "php", program+".php", address)
+func php(s stack, _ string, step step) *exec.Cmd {
+	return command(s.folder, nil, "php", step.program+".php", step.address)
 }
 
-func perl(s stack, program, _, address string) *exec.Cmd {
-	return command(s.folder, []string{"PERL5LIB=" + abs("perl")}, "perl", program+".pl", address)
+func perl(s stack, _ string, step step) *exec.Cmd {
+	return command(s.folder, []string{"PERL5LIB=" + abs("perl")}, "perl", step.program+".pl", step.address)
 }
 
-func golang(s stack, program, built, address string) *exec.Cmd {
-	args := []string{address}
-	if program != "main" {
-		args = append(args, program)
+func golang(s stack, built string, step step) *exec.Cmd {
+	args := []string{step.address}
+	if step.program != "main" {
+		args = append(args, step.program)
 	}
 	return command(s.folder, nil, filepath.Join(built, s.name()), args...)
 }
 
-func java(s stack, program, built, address string) *exec.Cmd {
-	class := strings.ToUpper(program[:1]) + program[1:]
-	return command(s.folder, nil, "java", "-XX:TieredStopAtLevel=1", "-cp", built+":"+s.jars(), class, jdbc(address))
+// node and java run all programs in one process: most of their time is the loading of packages.
+func node(s stack, _ string, steps ...step) []*exec.Cmd {
+	args := []string{"--import", "tsx", "../several.mjs"}
+	for _, step := range steps {
+		args = append(args, step.program, step.address)
+	}
+	return []*exec.Cmd{command(s.folder, nil, "node", args...)}
 }
+
+func java(s stack, built string, steps ...step) []*exec.Cmd {
+	args := append(slices.Clone(shortLived), "-cp", filepath.Join(built, s.name())+":"+s.jars(), "Several")
+	for _, step := range steps {
+		args = append(args, strings.ToUpper(step.program[:1])+step.program[1:], jdbc(step.address))
+	}
+	return []*exec.Cmd{command(s.folder, nil, "java", args...)}
+}
+
+// shortLived has a JVM compile quickly, not well, and start no threads for its garbage.
+var shortLived = []string{"-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"}
 
 func command(folder string, env []string, name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
@@ -171,50 +203,59 @@ func (s stack) jars() string {
 	return strings.Join(jars, ":")
 }
 
-func javac(t *testing.T, s stack, into string) {
-	for _, jar := range strings.Split(s.jars(), ":") {
-		if _, err := os.Stat(jar); err != nil {
-			missing(t, "%v", err)
-		}
-	}
-	if _, err := exec.LookPath("javac"); err != nil {
-		missing(t, "%v", err)
-	}
-	sources, err := filepath.Glob(s.folder + "/*.java")
-	if err != nil {
-		t.Fatal(err)
-	}
-	args := append([]string{"-proc:none", "-cp", s.jars(), "-d", into, "java/Scenes.java"}, sources...)
-	if out, err := exec.Command("javac", args...).CombinedOutput(); err != nil {
-		t.Fatalf("javac: %v\n%s", err, out)
-	}
-	if settings, err := os.ReadFile(s.folder + "/META-INF/persistence.xml"); err == nil {
-		if err := os.MkdirAll(into+"/META-INF", 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(into+"/META-INF/persistence.xml", settings, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
+// builds make the programs of all stacks of a language, in a folder.
+var builds = map[string]func(into string) error{"go": goBuild, "java": javac, "node": nodeModules}
 
-func goBuild(t *testing.T, s stack, into string) {
-	build := exec.Command("go", "build", "-o", filepath.Join(into, s.name()), "./"+s.name())
+// errMissing is the error of a build whose tools are not installed.
+var errMissing = errors.New("not installed")
+
+func goBuild(into string) error {
+	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", into, "./bun", "./gorm", "./sqlx", "./xorm")
 	build.Dir = "go"
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
+	return nil
 }
 
-// nodeModules installs what package-lock.json names, once for all stacks, and nothing
-// when it did before.
-func nodeModules(t *testing.T, _ stack, _ string) {
-	if err := installed(); err != nil {
-		missing(t, "npm can't install: %v", err)
+// javac compiles, in one JVM, all stacks whose jars are there.
+func javac(into string) error {
+	args := append(slices.Clone(shortLived), "java/Build.java")
+	for _, s := range stacks {
+		if s.language() != "java" || s.jarMissing() != nil {
+			continue
+		}
+		classes := filepath.Join(into, s.name())
+		if err := os.MkdirAll(classes+"/META-INF", 0o755); err != nil {
+			return err
+		}
+		if settings, err := os.ReadFile(s.folder + "/META-INF/persistence.xml"); err == nil {
+			if err := os.WriteFile(classes+"/META-INF/persistence.xml", settings, 0o644); err != nil {
+				return err
+			}
+		}
+		sources, err := filepath.Glob(s.folder + "/*.java")
+		if err != nil {
+			return err
+		}
+		if len(args) > len(shortLived)+1 {
+			args = append(args, "--")
+		}
+		args = append(args, "-proc:none", "-cp", s.jars(), "-d", classes, "java/Scenes.java", "java/Several.java")
+		args = append(args, sources...)
 	}
+	out, err := exec.Command("java", args...).CombinedOutput()
+	if errors.Is(err, exec.ErrNotFound) {
+		return fmt.Errorf("%w: %w", errMissing, err)
+	}
+	if err != nil {
+		return fmt.Errorf("javac: %w\n%s", err, out)
+	}
+	return nil
 }
 
-var installed = sync.OnceValue(func() error {
+// nodeModules installs what package-lock.json names, and nothing when it did before.
+func nodeModules(string) error {
 	lock, err := os.ReadFile("node/package-lock.json")
 	if err != nil {
 		return err
@@ -222,10 +263,10 @@ var installed = sync.OnceValue(func() error {
 	sum := sha256.Sum256(lock)
 	const stamp = "node/node_modules/.lock"
 	if was, err := os.ReadFile(stamp); err != nil || string(was) != hex.EncodeToString(sum[:]) {
-		install := exec.CommandContext(context.Background(), "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
+		install := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
 		install.Dir = "node"
 		if out, err := install.CombinedOutput(); err != nil {
-			return fmt.Errorf("npm ci: %w\n%s", err, out)
+			return fmt.Errorf("%w: npm ci: %w\n%s", errMissing, err, out)
 		}
 		if err := os.WriteFile(stamp, []byte(hex.EncodeToString(sum[:])), 0o600); err != nil {
 			return err
@@ -234,7 +275,7 @@ var installed = sync.OnceValue(func() error {
 	// Prisma's command would fetch an engine that "generate" doesn't run.
 	generate := command("node/prisma", []string{"PRISMA_SCHEMA_ENGINE_BINARY=/bin/true", "CHECKPOINT_DISABLE=1"}, abs("node/node_modules/.bin/prisma"), "generate")
 	if out, err := generate.CombinedOutput(); err != nil {
-		return fmt.Errorf("prisma generate: %w\n%s", err, out)
+		return fmt.Errorf("%w: prisma generate: %w\n%s", errMissing, err, out)
 	}
 	return nil
-})
+}
