@@ -36,7 +36,12 @@ func newTab(t *testing.T) context.Context {
 // started returns a tab of the browser.
 func started(t *testing.T) context.Context {
 	t.Helper()
-	program := testkit.Program(t, "chromium", "chromium-browser", "google-chrome")
+	// The shell is Chromium without its windows and what belongs to them, and costs less than half.
+	names := []string{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"}
+	if testkit.Long() {
+		names = append(names[1:], names[0])
+	}
+	program := testkit.Program(t, names...)
 	one.mu.Lock()
 	defer one.mu.Unlock()
 	if one.tab != nil && one.tab.Err() == nil {
