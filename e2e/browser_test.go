@@ -33,20 +33,27 @@ func newTab(t *testing.T) context.Context {
 	return open(t, started(t), chromedp.WithNewBrowserContext())
 }
 
-// started returns a tab of the browser.
+// started returns a tab of the browser of all tests.
 func started(t *testing.T) context.Context {
 	t.Helper()
-	// The shell is Chromium without its windows and what belongs to them, and costs less than half.
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	if one.tab == nil || one.tab.Err() != nil {
+		one.tab, one.close = startChromium(t, testkit.Long())
+	}
+	return one.tab
+}
+
+// startChromium starts Chromium, and returns a tab of it and what ends it. Unless the whole of it is
+// asked for, that is the shell where it is installed: Chromium without its windows and what belongs to
+// them. It costs less than half, and keeps no pages for the way back.
+func startChromium(t *testing.T, whole bool) (tab context.Context, stop func()) {
+	t.Helper()
 	names := []string{"chromium-headless-shell", "chromium", "chromium-browser", "google-chrome"}
-	if testkit.Long() {
+	if whole {
 		names = append(names[1:], names[0])
 	}
 	program := testkit.Program(t, names...)
-	one.mu.Lock()
-	defer one.mu.Unlock()
-	if one.tab != nil && one.tab.Err() == nil {
-		return one.tab
-	}
 	// chromedp's defaults: headless, a profile of its own, and no background
 	// networking, sync or first run. Of the features to disable the last is ours: a spare
 	// process for the next page, which costs as much as one that is used.
@@ -57,13 +64,12 @@ func started(t *testing.T) context.Context {
 		chromedp.Flag("force-prefers-reduced-motion", true)) // pages that stand still are not drawn sixty times a second
 	allocator, free := chromedp.NewExecAllocator(context.Background(), options...)
 	tab, closeTab := chromedp.NewContext(allocator, chromedp.WithErrorf(stdlog.Printf))
-	stop := func() { closeTab(); free() }
+	stop = func() { closeTab(); free() }
 	if err := chromedp.Do(tab); err != nil { // the browser lives as long as this context
 		stop()
 		t.Fatal(err)
 	}
-	one.tab, one.close = tab, stop
-	return tab
+	return tab, stop
 }
 
 // closeBrowser ends the browser, if there is one.

@@ -47,6 +47,17 @@ func newChromium(t *testing.T) chromium {
 	return chromium{newTab(t)}
 }
 
+// newWholeChromium starts one that keeps pages for the way back, if that of all tests doesn't.
+func newWholeChromium(t *testing.T) chromium {
+	t.Helper()
+	if testkit.Long() {
+		return newChromium(t)
+	}
+	first, stop := startChromium(t, true)
+	t.Cleanup(stop)
+	return chromium{first}
+}
+
 func (c chromium) open(t *testing.T, url string) tab {
 	t.Helper()
 	tab := chromiumTab{open(t, c.first)}

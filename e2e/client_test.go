@@ -287,6 +287,11 @@ func loadedAnew(t *testing.T, s *stage) {
 // putAway goes to another page and back: the page may come out of the browser's
 // cache as it was, with the stream that it had.
 func putAway(t *testing.T, s *stage) {
+	if _, is := s.browser.(chromium); is {
+		here := *s
+		here.browser = newWholeChromium(t)
+		s = &here
+	}
 	in := s.page(t, "share: true")
 	isLive(t, in)
 	s.add(t, "a")
