@@ -31,6 +31,7 @@ type Client struct {
 
 	mu      sync.Mutex
 	got     []got
+	highest int // number in got
 	running bool
 	ended   string // why it does not run
 	stop    func()
@@ -49,7 +50,7 @@ const URL = "URL"
 func (c *Client) Start(ctx context.Context, url string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.got, c.running, c.ended = nil, true, ""
+	c.got, c.highest, c.running, c.ended = nil, 0, true, ""
 	if len(c.Command) == 0 {
 		c.startSource(ctx, url)
 		return nil
@@ -156,19 +157,14 @@ func (c *Client) keep(data string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.got = append(c.got, got{n, data})
+	c.highest = max(c.highest, n)
 }
 
 // last is the highest number that the client received.
-func (c *Client) last() (last int) {
+func (c *Client) last() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for i := len(c.got) - 1; i >= 0; i-- {
-		last = max(last, c.got[i].n)
-		if len(c.got)-i > 100 {
-			break
-		}
-	}
-	return last
+	return c.highest
 }
 
 // between are the events with numbers from one to another, as they came.

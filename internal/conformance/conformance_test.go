@@ -10,8 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,18 +20,14 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// TestClients plays all scenes to all clients at once, in front of two nodes. With
-// CONFORMANCE_REPORT=1 it plays them at full length and writes the results into CLIENTS.md.
+// TestClients plays all scenes to all clients at once, those of Server-Sent Events and those of
+// WebSockets, in front of two nodes. With CONFORMANCE_REPORT=1 it plays them at full length and
+// writes the results into CLIENTS.md and SOCKETS.md.
 func TestClients(t *testing.T) {
 	t.Parallel()
-	write(t, "CLIENTS.md", ReportClients, played(t, Libraries))
-}
-
-// TestSockets plays all scenes to libraries of WebSockets, and writes the results into
-// SOCKETS.md, likewise.
-func TestSockets(t *testing.T) {
-	t.Parallel()
-	write(t, "SOCKETS.md", ReportSockets, played(t, Sockets))
+	verdicts := played(t, slices.Concat(Libraries, Sockets))
+	write(t, "CLIENTS.md", ReportClients, verdicts)
+	write(t, "SOCKETS.md", ReportSockets, verdicts)
 }
 
 // write writes a document, if it is asked for.
@@ -140,16 +136,11 @@ func leaveOut(t *testing.T, format string, args ...any) {
 	t.Logf(format, args...)
 }
 
-// installing is held by the test that installs.
-var installing sync.Mutex
-
 // install copies the folder clients to the user's cache, with the packages that its
 // lock files name and the programs of Go and Java built, and returns where. It is done once for
 // each content.
 func install(t *testing.T) string {
 	t.Helper()
-	installing.Lock()
-	defer installing.Unlock()
 	sum := sha256.New()
 	err := filepath.Walk("clients", func(path string, info os.FileInfo, err error) error {
 		if err != nil || info.IsDir() {
@@ -180,7 +171,7 @@ func install(t *testing.T) string {
 		t.Fatal(err)
 	}
 	run(t, filepath.Join(dir, "node"), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
-	run(t, filepath.Join(dir, "go"), "go", "build", "-o", "bin/", "./...")
+	run(t, filepath.Join(dir, "go"), "go", "build", "-ldflags=-s -w", "-o", "bin/clients", ".") // without what a debugger needs
 	if javac == nil {
 		run(t, filepath.Join(dir, "java"), "javac", "Minimal.java")
 	}
@@ -205,7 +196,6 @@ func run(t *testing.T, dir, name string, args ...string) {
 func newStage(t *testing.T) *Stage {
 	t.Helper()
 	database := outboxtest.URL(t)
-	pool := outboxtest.Pool(t, database)
 	now, next := newNode(t, database), newNode(t, database)
 	leave := func(by syscall.Signal) func(context.Context, func(*url.URL)) error {
 		return func(_ context.Context, to func(*url.URL)) error {
@@ -218,25 +208,29 @@ func newStage(t *testing.T) *Stage {
 		}
 	}
 	now.Ready(t)
-	few, between := os.Getenv("CONFORMANCE_REPORT") == "" && !testkit.Long(), 10*time.Millisecond
-	if few {
-		between = 25 * time.Millisecond // each event is work for each client
-	}
-	stream := urlOf(now)
-	stream.Path, stream.RawQuery = "/events", "topic=conformance&format=payload&names=message"
-	return &Stage{
-		Stream: stream,
-		Append: func(ctx context.Context, payload string) error {
-			_, err := pool.Exec(ctx, `INSERT INTO outbox (topic, type, payload) VALUES ('conformance', 'conformance.appended', $1::text::json)`, payload)
-			return err
-		},
-		Crash: leave(syscall.SIGKILL),
-		Drain: leave(syscall.SIGTERM),
+	stage := &Stage{
+		Stream: streamOf(now),
+		Append: appendTo(t, database),
+		Crash:  leave(syscall.SIGKILL),
+		Drain:  leave(syscall.SIGTERM),
 		// Long enough for a busy machine.
 		Patience: testkit.Deadline,
-		Pause:    between,
-		Few:      few,
 		Log:      t.Logf,
+	}
+	if os.Getenv("CONFORMANCE_REPORT") == "" && !testkit.Long() {
+		// Each event is work for each client, and a heartbeat comes every second.
+		stage.Few, stage.Pause, stage.Quiet = true, 80*time.Millisecond, 1500*time.Millisecond
+	}
+	return stage
+}
+
+// appendTo returns an Append of a Stage.
+func appendTo(t *testing.T, database string) func(context.Context, string) error {
+	t.Helper()
+	pool := outboxtest.Pool(t, database)
+	return func(ctx context.Context, payload string) error {
+		_, err := pool.Exec(ctx, `INSERT INTO outbox (topic, type, payload) VALUES ('conformance', 'conformance.appended', $1::text::json)`, payload)
+		return err
 	}
 }
 
@@ -250,6 +244,13 @@ func newNode(t *testing.T, database string) *testkit.Node {
 		"--wake", "poll") // with LISTEN it is not ready before that was heard once
 	n.Start(t)
 	return n
+}
+
+// streamOf is the stream of a node that brings what is appended.
+func streamOf(n *testkit.Node) *url.URL {
+	stream := urlOf(n)
+	stream.Path, stream.RawQuery = "/events", "topic=conformance&format=payload&names=message"
+	return stream
 }
 
 // urlOf is where a node serves.

@@ -33,7 +33,7 @@ func node(name, pkg, program string, args ...string) Library {
 }
 
 func golang(name, pkg, program string) Library {
-	return Library{Name: name, Language: "Go", Package: pkg, Folder: "go", Command: []string{"./bin/" + program, URL}}
+	return Library{Name: name, Language: "Go", Package: pkg, Folder: "go", Command: []string{"./bin/clients", program, URL}}
 }
 
 func (l Library) set(text string) Library { l.Set = text; return l }
@@ -86,7 +86,7 @@ var Libraries = []Library{
 	golang("tmaxmax/go-sse", "github.com/tmaxmax/go-sse", "tmaxmax").set("`Buffer` over the largest event"),
 	golang("donovanhide/eventsource", "github.com/donovanhide/eventsource", "donovanhide").set("`Errors` has to be read"),
 	golang("launchdarkly/eventsource", "github.com/launchdarkly/eventsource", "launchdarkly").set("an error handler, or `Errors` has to be read"),
-	golang("resty", "resty.dev/v3", "resty").set("`SetSizeMaxBuffer` over the largest event, `SetRetryCount`, a type for the data, and a loop around `Get`").
+	golang("resty", "resty.dev/v3", "resty").set("`SetSizeMaxBuffer` over the largest event, `SetRetryCount`, a type for the data, and a loop with a pause around `Get`").
 		known("cut", half),
 
 	{

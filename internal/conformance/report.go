@@ -47,7 +47,7 @@ order, as it was appended, and lives.
 `
 	ofSockets = `# Libraries of WebSockets, and what this server shows to them
 
-Written by ` + "`CONFORMANCE_REPORT=1 go test ./internal/conformance -run TestSockets`" + `: %d libraries that others wrote. Each is used
+Written by ` + "`CONFORMANCE_REPORT=1 go test ./internal/conformance -run TestClients`" + `: %d libraries that others wrote. Each is used
 by a program of a few lines in [clients](clients), whose loop comes back from the last position. All follow two nodes at once
 while each scene is played. A cell says "ok" when the program was given every event once, in order, as it was appended, and
 lives.

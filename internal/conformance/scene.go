@@ -71,13 +71,13 @@ var Scenes = []Scene{
 	{
 		Name: "large", Text: "Three events of 1 MB each, with small ones between.",
 		play: func(ctx context.Context, s *Stage) error {
-			times := 3
-			if s.Few {
-				times = 1
+			times, size := 3, 1_000_000
+			if s.Few { // over each limit of a library that its program has to lift
+				times, size = 1, 200_000
 			}
 			for i := range times {
 				err := s.append(ctx, func(n int) string {
-					return fmt.Sprintf(`{"conformance":%d,"text":%q}`, n, strings.Repeat(string(rune('a'+i)), 1_000_000))
+					return fmt.Sprintf(`{"conformance":%d,"text":%q}`, n, strings.Repeat(string(rune('a'+i)), size))
 				})
 				if err == nil {
 					err = s.append(ctx, nil)
@@ -99,7 +99,11 @@ var Scenes = []Scene{
 		play: func(ctx context.Context, s *Stage) (err error) {
 			return s.underLoad(ctx, func(ctx context.Context) error {
 				s.each(func(n *network) { n.refuse(); n.hangup() })
-				pause(ctx, 3*time.Second)
+				closed := 3 * time.Second
+				if s.Few {
+					closed /= 2 // each client asks more than once
+				}
+				pause(ctx, closed)
 				s.each(func(n *network) { err = errors.Join(err, n.listen()) })
 				return err
 			})
@@ -121,9 +125,9 @@ var Scenes = []Scene{
 // after each waits until all clients are back.
 func repeated(times, few int, what func(ctx context.Context, s *Stage, i int) error) func(context.Context, *Stage) error {
 	return func(ctx context.Context, s *Stage) error {
-		n := times
+		n, load := times, 5*s.Pause
 		if s.Few {
-			n = few
+			n, load = few, 2*s.Pause
 		}
 		return s.underLoad(ctx, func(ctx context.Context) error {
 			for i := range n {
@@ -131,7 +135,7 @@ func repeated(times, few int, what func(ctx context.Context, s *Stage, i int) er
 					return err
 				}
 				s.news(ctx)
-				pause(ctx, 5*s.Pause) // of load, so that it does not hit beginnings only
+				pause(ctx, load) // so that it does not hit beginnings only
 				if ctx.Err() != nil {
 					return ctx.Err()
 				}

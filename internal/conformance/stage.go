@@ -181,7 +181,7 @@ func (s *Stage) gather(ctx context.Context) error {
 // returns how many have not.
 func (s *Stage) await(ctx context.Context, n int) int {
 	late := slices.Clone(s.clients)
-	for end := time.Now().Add(s.Patience); ; pause(ctx, 5*time.Millisecond) {
+	for end := time.Now().Add(s.Patience); ; pause(ctx, 20*time.Millisecond) {
 		late = slices.DeleteFunc(late, func(c *Client) bool {
 			running, _ := c.state()
 			return !running || c.last() >= n
@@ -283,7 +283,7 @@ func (s *Stage) to(server *url.URL) { s.each(func(n *network) { n.to(server) }) 
 
 // until waits until something is true of the network of each client that runs.
 func (s *Stage) until(ctx context.Context, what string, is func(n *network) bool) {
-	for end := time.Now().Add(s.Patience); ; pause(ctx, 5*time.Millisecond) {
+	for end := time.Now().Add(s.Patience); ; pause(ctx, 20*time.Millisecond) {
 		var late []string
 		for i, n := range s.networks {
 			if running, _ := s.clients[i].state(); running && !is(n) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/outcrier/outcrier/internal/testkit"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
 // fixture is a server with one fault, or none.
@@ -181,8 +182,10 @@ func TestInspect_FindsFaults(t *testing.T) {
 
 // TestWire: what this server sends keeps each rule.
 func TestWire(t *testing.T) {
-	stage := newStage(t)
-	findings, err := Inspect(t.Context(), stage.Stream, stage.Append)
+	database := outboxtest.URL(t)
+	node := newNode(t, database)
+	node.Ready(t)
+	findings, err := Inspect(t.Context(), streamOf(node), appendTo(t, database))
 	if err != nil {
 		t.Fatal(err)
 	}

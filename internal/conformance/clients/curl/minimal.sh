@@ -12,5 +12,5 @@ while :; do
       if (data != "") print "{\"id\":" quoted(id) ",\"type\":" quoted(type == "" ? "message" : type) ",\"data\":" quoted(data) "}"
       type = data = ""
     }'
-  sleep 1
+  sleep 0.3
 done

@@ -7,7 +7,7 @@ require '/usr/share/php/Symfony/Component/HttpClient/autoload.php';
 use Symfony\Component\HttpClient\Chunk\ServerSentEvent;
 use Symfony\Component\HttpClient\EventSourceHttpClient;
 
-$client = new EventSourceHttpClient(null, 1.0);
+$client = new EventSourceHttpClient(null, 0.3);
 $last = null;
 while (true) { // an end of the stream it passes on, and comes back from all else
     $source = $client->connect($argv[1], $last ? ['headers' => ['Last-Event-ID' => $last]] : []);
@@ -18,5 +18,5 @@ while (true) { // an end of the stream it passes on, and comes back from all els
             $last = $chunk->getId() ?: $last;
         }
     }
-    sleep(1);
+    usleep(300_000);
 }

@@ -5,10 +5,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"time"
 )
 
+// Pause is before a connection is made anew, where it is left to the user of a library: what the
+// server of the scenes sets too, so that all are back at the same time.
+const Pause = 300 * time.Millisecond
+
 // URL is the stream to follow.
-func URL() string { return os.Args[1] }
+func URL() string { return os.Args[2] }
 
 // Event writes an event. Data that is no JSON it passes over, as a handler does that
 // looks at its errors.

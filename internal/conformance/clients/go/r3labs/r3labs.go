@@ -1,4 +1,5 @@
-package main
+// Package r3labs follows a stream by the library of that name.
+package r3labs
 
 import (
 	"time"
@@ -9,10 +10,11 @@ import (
 	"github.com/outcrier/outcrier/internal/conformance/clients/go/printed"
 )
 
-func main() {
+// Follow follows the stream.
+func Follow() {
 	client := sse.NewClient(printed.URL(), sse.ClientMaxBufferSize(2<<20)) // it ends at an event over 64 kB else
 	always := backoff.NewExponentialBackOff()
-	always.MaxInterval, always.MaxElapsedTime = time.Second, 0 // it gives up after 15 minutes else
+	always.InitialInterval, always.MaxInterval, always.MaxElapsedTime = printed.Pause, printed.Pause, 0 // it gives up after 15 minutes else
 	client.ReconnectStrategy = always
 	for { // it takes an orderly end for the end
 		printed.Check(client.SubscribeRaw(func(e *sse.Event) {
@@ -20,6 +22,6 @@ func main() {
 				printed.Event(string(e.ID), string(e.Event), string(e.Data))
 			}
 		}))
-		time.Sleep(time.Second)
+		time.Sleep(printed.Pause)
 	}
 }

@@ -1,4 +1,5 @@
-package main
+// Package tmaxmax follows a stream by the library of that name.
+package tmaxmax
 
 import (
 	"net/http"
@@ -8,7 +9,8 @@ import (
 	"github.com/outcrier/outcrier/internal/conformance/clients/go/printed"
 )
 
-func main() {
+// Follow follows the stream.
+func Follow() {
 	request, err := http.NewRequest(http.MethodGet, printed.URL(), nil)
 	printed.Check(err)
 	connection := sse.NewConnection(request)

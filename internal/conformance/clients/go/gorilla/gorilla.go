@@ -1,4 +1,5 @@
-package main
+// Package gorilla follows a stream by the library of that name.
+package gorilla
 
 import (
 	"github.com/gorilla/websocket"
@@ -6,7 +7,8 @@ import (
 	"github.com/outcrier/outcrier/internal/conformance/clients/go/printed"
 )
 
-func main() {
+// Follow follows the stream.
+func Follow() {
 	dialer := websocket.Dialer{Subprotocols: []string{"outcrier"}}
 	printed.Follow(func(address string, f *printed.Follower) error {
 		conn, _, err := dialer.Dial(address, nil)

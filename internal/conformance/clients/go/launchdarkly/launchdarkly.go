@@ -1,4 +1,5 @@
-package main
+// Package launchdarkly follows a stream by the library of that name.
+package launchdarkly
 
 import (
 	"github.com/launchdarkly/eventsource"
@@ -6,7 +7,8 @@ import (
 	"github.com/outcrier/outcrier/internal/conformance/clients/go/printed"
 )
 
-func main() {
+// Follow follows the stream.
+func Follow() {
 	stream, err := eventsource.SubscribeWithURL(printed.URL(),
 		// Without a handler it waits until Errors is read.
 		eventsource.StreamOptionErrorHandler(func(error) eventsource.StreamErrorHandlerResult {

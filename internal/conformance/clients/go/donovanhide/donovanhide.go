@@ -1,4 +1,5 @@
-package main
+// Package donovanhide follows a stream by the library of that name.
+package donovanhide
 
 import (
 	"fmt"
@@ -9,7 +10,8 @@ import (
 	"github.com/outcrier/outcrier/internal/conformance/clients/go/printed"
 )
 
-func main() {
+// Follow follows the stream.
+func Follow() {
 	stream, err := eventsource.Subscribe(printed.URL(), "")
 	printed.Check(err)
 	for {

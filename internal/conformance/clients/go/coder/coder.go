@@ -1,4 +1,5 @@
-package main
+// Package coder follows a stream by the library of that name.
+package coder
 
 import (
 	"context"
@@ -8,7 +9,8 @@ import (
 	"github.com/outcrier/outcrier/internal/conformance/clients/go/printed"
 )
 
-func main() {
+// Follow follows the stream.
+func Follow() {
 	printed.Follow(func(address string, f *printed.Follower) error {
 		ctx := context.Background()
 		conn, _, err := websocket.Dial(ctx, address, &websocket.DialOptions{Subprotocols: []string{"outcrier"}})
