@@ -159,7 +159,7 @@ func install(t *testing.T) string {
 		t.Fatal(err)
 	}
 	_, javac := exec.LookPath("javac")
-	fmt.Fprint(sum, javac) // what is installed later has a folder of its own
+	fmt.Fprint(sum, javac) // Java that is installed later has a folder of its own
 	dir := filepath.Join(cache, "outcrier-conformance", hex.EncodeToString(sum.Sum(nil))[:16])
 	if _, err := os.Stat(filepath.Join(dir, "built")); err == nil {
 		return dir
@@ -246,7 +246,7 @@ func newNode(t *testing.T, database string) *testkit.Node {
 	return n
 }
 
-// streamOf is the stream of a node that brings what is appended.
+// streamOf is the stream of a node for the events that appendTo appends.
 func streamOf(n *testkit.Node) *url.URL {
 	stream := urlOf(n)
 	stream.Path, stream.RawQuery = "/events", "topic=conformance&format=payload&names=message"

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Pause is before a connection is made anew, where it is left to the user of a library: what the
-// server of the scenes sets too, so that all are back at the same time.
+// Pause is before a connection is made anew, where a library leaves it to its user: as long as the
+// server of the scenes asks for, so that all are back at the same time.
 const Pause = 300 * time.Millisecond
 
 // URL is the stream to follow.
