@@ -170,7 +170,7 @@ func TestModule(t *testing.T) {
 				if file == "websocket.test.js" {
 					packages(t)
 				}
-				command := exec.CommandContext(t.Context(), node, "--test", "--test-force-exit", "--test-reporter=spec", "test/"+file)
+				command := exec.CommandContext(t.Context(), node, "--test-force-exit", "--test-reporter=spec", "test/"+file)
 				command.Env = append(os.Environ(), "OUTCRIER_MODULE="+module)
 				if out, err := command.CombinedOutput(); err != nil {
 					t.Errorf("%v\n%s", err, out)
@@ -223,7 +223,7 @@ func TestPages(t *testing.T) {
 	testkit.Program(t, "node")
 	packages(t)
 	for name, args := range map[string][]string{
-		"Vitest": {"node_modules/.bin/vitest", "run", "--root", "test/pages"},
+		"Vitest": {"node_modules/.bin/vitest", "run", "--pool=threads", "--root", "test/pages"},
 		"Jest":   {"node_modules/.bin/jest", "--config", "test/pages/jest.config.js"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -302,7 +302,7 @@ func TestDocument_Compiles(t *testing.T) {
 	}
 	args := []string{
 		"--strict", "--noEmit", "--jsx", "react-jsx", "--target", "es2022", "--module", "esnext", "--moduleResolution", "bundler",
-		"--moduleDetection", "force", "--lib", "es2022,dom", "--skipLibCheck", "ambient.d.ts",
+		"--moduleDetection", "force", "--lib", "es2022,dom", "--skipLibCheck", "--types", "react", "ambient.d.ts",
 	}
 	blocks := regexp.MustCompile("(?ms)^```(tsx?|vue)\n(.*?)^```$").FindAllSubmatch(document, -1)
 	if len(blocks) < 6 {

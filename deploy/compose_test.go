@@ -182,7 +182,7 @@ func TestCompose_LoginsMayDoNoMoreThanTheyNeed(t *testing.T) {
 		s, listen := c.Services[name], testkit.FreeAddress(t)
 		cmd := exec.Command(binary(t), "serve") // the image's
 		if name == "demo" {
-			cmd = exec.Command(demo(t))
+			cmd = exec.Command(testkit.PlainCommand(t, "examples/demo"))
 		}
 		if s.Command != nil {
 			t.Errorf("%s has a command of its own: %q", name, s.Command)

@@ -45,18 +45,6 @@ var build = sync.OnceValues(func() (string, error) {
 
 var built string
 
-// demo is the command of the image demo.
-func demo(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(filepath.Dir(binary(t)), "demo")
-	cmd := exec.Command("go", "build", "-o", path, "./examples/demo")
-	cmd.Dir = ".."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return path
-}
-
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if built != "" {

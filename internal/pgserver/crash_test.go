@@ -59,7 +59,7 @@ func TestRestart_AwaitsBackendsOfKilledPostmaster(t *testing.T) {
 	}
 	defer busy.Close(t.Context())
 	backend := int(busy.PgConn().PID())
-	const compute = "DO $$ DECLARE e timestamptz = clock_timestamp() + '2s'; BEGIN WHILE clock_timestamp() < e LOOP END LOOP; END $$"
+	const compute = "DO $$ DECLARE e timestamptz = clock_timestamp() + '1s'; BEGIN WHILE clock_timestamp() < e LOOP END LOOP; END $$"
 	if _, err := busy.PgConn().Conn().Write(query(compute)); err != nil {
 		t.Fatal(err)
 	}
