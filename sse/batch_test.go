@@ -68,9 +68,10 @@ func TestBatch_IsAWindowOfEvents(t *testing.T) {
 
 func TestBatch_IsBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *server) {
-		s.commit("a", 2*wire.BatchEvents)
+		const some = wire.BatchEvents + 10
+		s.commit("a", some)
 		c := s.open(t, Request{Batch: window, From: From{Earliest: true}})
-		s.commit("a", 2*wire.BatchEvents)
+		s.commit("a", some)
 		time.Sleep(2 * window)
 		var all []string
 		for _, ids := range inBatches(t, c.next()) {
@@ -79,14 +80,14 @@ func TestBatch_IsBounded(t *testing.T) {
 			}
 			all = append(all, ids...)
 		}
-		if !slices.Equal(all, numbers(1, 4*wire.BatchEvents)) {
+		if !slices.Equal(all, numbers(1, 2*some)) {
 			t.Errorf("%d events in all: %q", len(all), all)
 		}
 		s.store("a", 3)
-		for i := range s.past.events[4*wire.BatchEvents:] {
-			s.past.events[4*wire.BatchEvents+i].Payload = json.RawMessage(`"` + strings.Repeat("x", wire.BatchBytes*2/3) + `"`)
+		for i := range s.past.events[2*some:] {
+			s.past.events[2*some+i].Payload = json.RawMessage(`"` + strings.Repeat("x", wire.BatchBytes*2/3) + `"`)
 		}
-		s.tail(s.past.events[4*wire.BatchEvents:]...)
+		s.tail(s.past.events[2*some:]...)
 		time.Sleep(2 * window)
 		if ids := inBatches(t, c.next()); len(ids) != 3 {
 			t.Errorf("three large events come in %d batches", len(ids))

@@ -28,7 +28,7 @@ func TestStream_EndsInTheMiddleOfMuch(t *testing.T) {
 					const pace = 10 * time.Second
 					w := &response{}
 					if what != "lagging" {
-						s.commit("a", 4000)
+						s.commit("a", 2500)
 						w.pace = pace
 					}
 					c := s.openOn(t, w, request)
@@ -36,7 +36,7 @@ func TestStream_EndsInTheMiddleOfMuch(t *testing.T) {
 						w.mu.Lock()
 						w.pace = pace
 						w.mu.Unlock()
-						s.commit("a", 4000)
+						s.commit("a", 2500)
 					}
 					time.Sleep(4*pace + pace/2)
 					end(s, c)

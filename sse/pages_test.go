@@ -20,7 +20,7 @@ const tableReads = 4
 // time, and all get there.
 func TestBuffer_ReadsFewPagesAtATime(t *testing.T) {
 	fromTable(t, func(t *testing.T, s *server) {
-		s.commit("a", 2000)
+		s.commit("a", 1000)
 		var mu sync.Mutex
 		reading, most := 0, 0
 		count := func(d int) {
@@ -31,12 +31,12 @@ func TestBuffer_ReadsFewPagesAtATime(t *testing.T) {
 		}
 		s.Hub.Buffer.Past = slow{s.past, count}
 		var clients []*client
-		for range 40 {
+		for range 12 {
 			clients = append(clients, s.open(t, Request{From: From{Earliest: true}}))
 		}
 		time.Sleep(time.Minute)
 		for _, c := range clients {
-			c.wantIDs(numbers(1, 2000)...)
+			c.wantIDs(numbers(1, 1000)...)
 		}
 		if most != tableReads {
 			t.Errorf("%d pages were read at a time, want %d", most, tableReads)

@@ -33,18 +33,18 @@ func TestReplay_FromMemoryHoldsLittleAndNothingOfTheBuffer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newServer(4 << 20)
+				s := newServer(1 << 20)
 				feed := newFeed(s.Hub)
 				turn := func() {
-					for range 20 {
+					for range 5 {
 						feed.mixed(250)
 					}
 				}
 				turn()
 				before := heap()
-				const readers = 200
+				const readers = 50
 				for i := range readers {
-					if i%20 == 0 { // each score has another stretch to go
+					if i%5 == 0 { // each five have another stretch to go
 						turn()
 					}
 					s.openOn(t, &response{most: openingBytes, blocked: make(chan struct{})}, Request{Filter: filter, From: From{Position: sealed(feed.oldest())}})

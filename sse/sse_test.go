@@ -12,7 +12,9 @@ import (
 	"log/slog"
 	"os"
 	"slices"
+	"sort"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -96,9 +98,17 @@ func (p *table) Replay(_ context.Context, stretch replay.Range, filter outbox.Fi
 		}
 	}
 	page, size := replay.Page{After: stretch.After, Done: true}, 0
-	slices.SortFunc(p.events, func(a, b outbox.Event) int { return cmp.Compare(a.ID, b.ID) })
-	for _, e := range p.events {
-		if e.Topic == "" || e.ID <= stretch.After || !stretch.To.Given.Has(e.XID) || stretch.From.Given.Has(e.XID) ||
+	// Events are looked at where they are: to copy all of them, for each page, takes the most time of all.
+	for i := 1; i < len(p.events); i++ {
+		if p.events[i].ID < p.events[i-1].ID {
+			slices.SortFunc(p.events, func(a, b outbox.Event) int { return cmp.Compare(a.ID, b.ID) })
+			break
+		}
+	}
+	first := sort.Search(len(p.events), func(i int) bool { return p.events[i].ID > stretch.After })
+	for i := range p.events[first:] {
+		e := &p.events[first+i]
+		if e.Topic == "" || !stretch.To.Given.Has(e.XID) || stretch.From.Given.Has(e.XID) ||
 			!filter.Match(e.Topic, e.Type) || e.CreatedAt.Before(filter.Since) {
 			continue
 		}
@@ -106,7 +116,7 @@ func (p *table) Replay(_ context.Context, stretch replay.Range, filter outbox.Fi
 			page.Done = false
 			break
 		}
-		page.Events, page.After = append(page.Events, e), e.ID
+		page.Events, page.After = append(page.Events, *e), e.ID
 		size += len(e.Payload)
 	}
 	return page, nil
@@ -533,14 +543,19 @@ func (c *client) all() []ssetest.Event {
 	return events
 }
 
-// ids of the events that are not the server's own.
+// ids of the events that are not the server's own. What is no whole envelope stands for itself.
 func ids(events []ssetest.Event) []string {
 	var list []string
 	for _, e := range events {
-		var envelope struct{ ID string }
-		if e.Type == "test.added" && json.Unmarshal([]byte(e.Data), &envelope) == nil {
-			list = append(list, envelope.ID)
+		if e.Type != "test.added" {
+			continue
 		}
+		rest, begins := strings.CutPrefix(e.Data, `{"specversion":"1.0","id":"`)
+		id, rest, ends := strings.Cut(rest, `"`)
+		if !begins || !ends || !strings.HasSuffix(rest, "}") {
+			id = e.Data
+		}
+		list = append(list, id)
 	}
 	return list
 }

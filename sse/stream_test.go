@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/position"
 	"github.com/outcrier/outcrier/outbox/replay"
@@ -321,6 +322,7 @@ func TestStream_EndsWhenAWriteFails(t *testing.T) {
 
 // A slow reader falls back to the table and then is live again.
 func TestStream_BehindIsReplayedAndLiveAgain(t *testing.T) {
+	const many = 30 // more than a queue holds, and small memory
 	for _, bound := range []string{"frames", "bytes"} {
 		t.Run(bound, func(t *testing.T) {
 			inBubble(t, func(t *testing.T, s *server) {
@@ -331,28 +333,28 @@ func TestStream_BehindIsReplayedAndLiveAgain(t *testing.T) {
 				c, other := s.open(t, Request{}), s.open(t, Request{})
 				c.next()
 				other.next()
-				for round := range 3 {
-					first := round*200 + 1
+				for round := range 2 {
+					first := round*2*many + 1
 					blocked := make(chan struct{})
 					c.response.mu.Lock()
 					c.response.blocked = blocked
 					c.response.mu.Unlock()
-					for range 100 {
+					for range many {
 						s.commit("a", 1)
 						synctest.Wait()
 					}
-					other.wantIDs(numbers(first, first+99)...)
+					other.wantIDs(numbers(first, first+many-1)...)
 					close(blocked)
 					c.response.mu.Lock()
 					c.response.blocked = nil
 					c.response.mu.Unlock()
-					c.wantIDs(numbers(first, first+99)...)
-					for range 100 {
+					c.wantIDs(numbers(first, first+many-1)...)
+					for range many {
 						s.commit("a", 1)
 						synctest.Wait()
 					}
-					c.wantIDs(numbers(first+100, first+199)...)
-					other.wantIDs(numbers(first+100, first+199)...)
+					c.wantIDs(numbers(first+many, first+2*many-1)...)
+					other.wantIDs(numbers(first+many, first+2*many-1)...)
 				}
 				if (s.past.replays == 0) != (s.Hub.Buffer.Bytes == 0) {
 					t.Errorf("the table was asked %d times", s.past.replays)
@@ -541,7 +543,11 @@ func TestStream_OutlivesTheDatabase(t *testing.T) {
 
 // However a stream ends, its subscription ends with it.
 func TestStream_LeavesNoSubscriptionBehind(t *testing.T) {
-	for range 200 {
+	times := 50
+	if testkit.Long() {
+		times = 200
+	}
+	for range times {
 		inBubble(t, func(t *testing.T, s *server) {
 			s.Hub = newHub(s.Hub.Buffer)
 			c := s.open(t, Request{})

@@ -113,17 +113,27 @@ func (p *Parser) Next() (Event, error) {
 func (p *Parser) line() (string, error) {
 	var line []byte
 	for {
-		b, err := p.in.ReadByte()
-		if err != nil {
+		if _, err := p.in.Peek(1); err != nil {
 			return string(line), err
 		}
-		if b == '\n' && p.skipLF {
+		there, _ := p.in.Peek(p.in.Buffered()) // what has arrived: it can't fail
+		if there[0] == '\n' && p.skipLF {
 			p.skipLF = false
+			_, _ = p.in.Discard(1)
 			continue
 		}
-		p.skipLF = b == '\r'
-		if b != '\n' && b != '\r' {
-			line = append(line, b)
+		end := bytes.IndexByte(there, '\n')
+		if end < 0 {
+			end = len(there)
+		}
+		if cr := bytes.IndexByte(there[:end], '\r'); cr >= 0 {
+			end = cr
+		}
+		line = append(line, there[:end]...)
+		whole := end < len(there)
+		p.skipLF = whole && there[end] == '\r'
+		_, _ = p.in.Discard(min(end+1, len(there)))
+		if !whole {
 			continue
 		}
 		if !p.started {
