@@ -25,6 +25,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/pgserver"
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -92,7 +93,11 @@ func Open() (url string, drop func(), err error) {
 // create makes a database.
 func (s *server) create() (url string, drop func() error, err error) {
 	name := fmt.Sprintf("outboxtest_%d_%d", os.Getpid(), s.databases.Add(1))
-	if err := s.exec(`CREATE DATABASE ` + name + ` TEMPLATE ` + s.template); err != nil {
+	err = s.beside(func(ctx context.Context, conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, `CREATE DATABASE `+name+` TEMPLATE `+s.template+s.strategy)
+		return err
+	})
+	if err != nil {
 		return "", nil, err
 	}
 	return s.url(name), func() error { return s.drop(name) }, nil
@@ -100,23 +105,52 @@ func (s *server) create() (url string, drop func() error, err error) {
 
 // drop drops a database.
 func (s *server) drop(name string) error {
-	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, s.url(""))
-	if err != nil {
+	return s.beside(func(ctx context.Context, conn *pgx.Conn) error {
+		// Sessions that were closed just now take a moment to end, and DROP DATABASE looks for
+		// them ten times a second only.
+		for began := time.Now(); time.Since(began) < 100*time.Millisecond; testkit.Pause(began) {
+			var used bool
+			const usedSQL = `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1)`
+			if err := conn.QueryRow(ctx, usedSQL, pgx.QueryExecModeExec, name).Scan(&used); err != nil || !used {
+				break
+			}
+		}
+		_, err := conn.Exec(ctx, `DROP DATABASE IF EXISTS `+name+` WITH (FORCE)`)
 		return err
-	}
-	defer conn.Close(ctx)
-	// Sessions that were closed just now take a moment to end, and DROP DATABASE looks for
-	// them ten times a second only.
-	for end := time.Now().Add(100 * time.Millisecond); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		var used bool
-		const usedSQL = `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1)`
-		if err := conn.QueryRow(ctx, usedSQL, pgx.QueryExecModeExec, name).Scan(&used); err != nil || !used {
-			break
+	})
+}
+
+// beside has do work with a connection to the server, beside the databases of the tests. It
+// is kept for the next caller: to connect costs as much CPU as to drop a database.
+func (s *server) beside(do func(ctx context.Context, conn *pgx.Conn) error) error {
+	ctx := context.Background()
+	for {
+		var conn *pgx.Conn
+		kept := true
+		select {
+		case conn = <-s.idle:
+		default:
+			kept = false
+			var err error
+			if conn, err = pgx.Connect(ctx, s.url("")); err != nil {
+				return err
+			}
+		}
+		err := do(ctx, conn)
+		if err == nil {
+			select {
+			case s.idle <- conn:
+				return nil
+			default:
+				return conn.Close(ctx)
+			}
+		}
+		broken := conn.IsClosed()
+		_ = conn.Close(ctx)
+		if !kept || !broken { // a kept one may have been ended by the server meanwhile
+			return err
 		}
 	}
-	_, err = conn.Exec(ctx, `DROP DATABASE IF EXISTS `+name+` WITH (FORCE)`)
-	return err
 }
 
 // Schema makes a second outbox in the database at url, in a schema of its own whose name
@@ -166,7 +200,9 @@ func Program(t testing.TB, name string) string {
 type server struct {
 	url       func(database string) string
 	template  string
+	strategy  string // of CREATE DATABASE
 	databases atomic.Int64
+	idle      chan *pgx.Conn
 	bin       string // "" for a server that was there
 	major     int
 }
@@ -174,7 +210,7 @@ type server struct {
 // started starts the server once. It is not stopped: it dies with this process.
 var started = sync.OnceValues(func() (*server, error) {
 	ctx := context.Background()
-	s := &server{template: fmt.Sprintf("outboxtest_template_%d", os.Getpid())}
+	s := &server{template: fmt.Sprintf("outboxtest_template_%d", os.Getpid()), idle: make(chan *pgx.Conn, 16)}
 	if given := os.Getenv("OUTCRIER_TEST_DATABASE_URL"); given != "" {
 		parsed, err := url.Parse(given)
 		if err != nil {
@@ -193,6 +229,9 @@ var started = sync.OnceValues(func() (*server, error) {
 			return nil, err
 		}
 		s.url, s.bin = private.URL, private.Bin()
+		// It takes half of the CPU of the other way, which writes all pages to the WAL. On a server with
+		// other work and a real disk it could take long: it makes two checkpoints.
+		s.strategy = ` STRATEGY FILE_COPY`
 	}
 	conn, err := pgx.Connect(ctx, s.url(""))
 	if err != nil {
@@ -216,15 +255,4 @@ var Settings = map[string]string{
 	"full_page_writes":          "off",
 	"max_connections":           "300",
 	"max_prepared_transactions": "64",
-}
-
-func (s *server) exec(statement string) error {
-	ctx := context.Background()
-	conn, err := pgx.Connect(ctx, s.url(""))
-	if err != nil {
-		return err
-	}
-	defer conn.Close(ctx)
-	_, err = conn.Exec(ctx, statement)
-	return err
 }
