@@ -24,9 +24,16 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
+// connect has no statement compiled: for the large ones about the catalogue that takes
+// longer than they run.
 func connect(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), url)
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.RuntimeParams["jit"] = "off"
+	conn, err := pgx.ConnectConfig(t.Context(), config)
 	if err != nil {
 		t.Fatal(err)
 	}
