@@ -25,7 +25,6 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/outcrier/outcrier/internal/pgserver"
-	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 )
@@ -108,7 +107,7 @@ func (s *server) drop(name string) error {
 	return s.beside(func(ctx context.Context, conn *pgx.Conn) error {
 		// Sessions that were closed just now take a moment to end, and DROP DATABASE looks for
 		// them ten times a second only.
-		for began := time.Now(); time.Since(began) < 100*time.Millisecond; testkit.Pause(began) {
+		for began := time.Now(); time.Since(began) < 100*time.Millisecond; time.Sleep(2 * time.Millisecond) {
 			var used bool
 			const usedSQL = `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = $1)`
 			if err := conn.QueryRow(ctx, usedSQL, pgx.QueryExecModeExec, name).Scan(&used); err != nil || !used {
