@@ -150,8 +150,11 @@ func promtool(t *testing.T, stdin string, args ...string) {
 
 func TestAlerts_FireForWhatTheyAreAboutOnly(t *testing.T) {
 	promtool(t, "", "check", "rules", "alerts.yml")
-	promtool(t, "", "test", "rules", "alerts_test.yml")
-	rules, tests := string(must(os.ReadFile("../../deploy/prometheus/alerts.yml"))), string(must(os.ReadFile("../../deploy/prometheus/alerts_test.yml")))
+	promtool(t, "", "test", "rules", "alerts_test.yml", "alerts_days_test.yml")
+	rules, tests := string(must(os.ReadFile("../../deploy/prometheus/alerts.yml"))), ""
+	for _, name := range []string{"alerts_test.yml", "alerts_days_test.yml"} {
+		tests += string(must(os.ReadFile("../../deploy/prometheus/" + name)))
+	}
 	docs := string(must(os.ReadFile("../../docs/metrics.md")))
 	for _, alert := range regexp.MustCompile(`alert: (\w+)`).FindAllStringSubmatch(rules, -1) {
 		if !strings.Contains(tests, "alertname: "+alert[1]+"\n        exp_alerts:\n          - ") {
