@@ -34,7 +34,7 @@ import (
 // samples are the values of one scrape, by series.
 type samples map[string]float64
 
-// history is what Prometheus would have scraped of a node, every 30 seconds. The scrapes are
+// history is what Prometheus would have scraped of a node, every so often. The scrapes are
 // those of a real node; a state that lasts is a scrape that is repeated.
 type history struct {
 	t     *testing.T
@@ -43,11 +43,12 @@ type history struct {
 	// stretch is by how much the time of a state that is too long for a test is stretched: each
 	// second between scrapes, and each in a counter or an age of seconds.
 	stretch float64
+	// every is the time between scrapes, 30 seconds by default. Of a state that lasts for days there
+	// are fewer: promtool evaluates all rules at each.
+	every   time.Duration
 	scrapes []samples
 	tests   []string
 }
-
-const scrapedEvery = 30 * time.Second
 
 var (
 	sampled    = regexp.MustCompile(`^(outcrier_\w+)(?:\{(.*)\})? (\S+)$`)
@@ -66,7 +67,7 @@ func (h *history) scrape() samples {
 	h.t.Helper()
 	s := samples{`up{job="outcrier",instance="node"}`: 0}
 	request := must(http.NewRequestWithContext(h.t.Context(), http.MethodGet, h.url+"/metrics", nil))
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DisableCompression: true}, Timeout: 10 * time.Second}
 	response, err := client.Do(request)
 	if err != nil {
 		return s
@@ -120,9 +121,9 @@ func (h *history) last(long time.Duration, is func(samples) bool) {
 		if time.Now().After(deadline) {
 			h.t.Fatalf("it did not happen within a minute; the last scrape is %v", s)
 		}
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(250 * time.Millisecond) // a scrape is the most expensive that this test asks of a node
 	}
-	for range int(long / scrapedEvery) {
+	for range int(long / h.every) {
 		h.scrapes = append(h.scrapes, s)
 	}
 }
@@ -135,7 +136,7 @@ func (h *history) expect(found string) {
 	for _, rule := range h.rules {
 		name, kind, _ := strings.Cut(rule, ", ")
 		h.tests = append(h.tests, fmt.Sprintf("      - {expr: 'count(ALERTS{alertstate=\"firing\",alertname=%q,kind=%q})', eval_time: %ds, exp_samples: %s}\n",
-			name, kind, int(scrapedEvery.Seconds())*(len(h.scrapes)-1), found))
+			name, kind, int(h.every.Seconds())*(len(h.scrapes)-1), found))
 	}
 }
 
@@ -152,7 +153,7 @@ func (h *history) check() {
 	}
 	slices.Sort(all)
 	file := &strings.Builder{}
-	fmt.Fprintf(file, "rule_files: [%q]\nevaluation_interval: 30s\ntests:\n  - interval: 30s\n    input_series:\n", rulesFile)
+	fmt.Fprintf(file, "rule_files: [%q]\nevaluation_interval: %v\ntests:\n  - interval: %[2]v\n    input_series:\n", rulesFile, h.every)
 	for _, series := range all {
 		values, there := make([]string, len(h.scrapes)), false
 		for i, s := range h.scrapes {
@@ -218,7 +219,7 @@ func TestAlerts_FireAndClearOnWhatARealNodeReports(t *testing.T) {
 		provoked = append(provoked, state.rules...)
 		running.Go(func() error {
 			t.Run(state.name, func(t *testing.T) {
-				h := &history{t: t, rules: state.rules}
+				h := &history{t: t, rules: state.rules, every: 30 * time.Second}
 				state.provoke(h)
 				h.check()
 			})
@@ -503,6 +504,7 @@ func (h *history) makePartitions(conn *pgx.Conn, later string) {
 }
 
 func noPartitionToday(h *history) {
+	h.every = 4 * time.Minute // a series without a sample for five minutes is gone
 	url, conn := h.database()
 	h.node("--database-url", url)
 	none := func(s samples) bool { return s.of("outcrier_default_partition_rows") == 0 }
