@@ -142,7 +142,7 @@ var faults = []fault{
 						held = append(held, hog)
 					case ctx.Err() == nil:
 						full.Store(true)
-						pause(ctx, 5*time.Millisecond)
+						pause(ctx, 20*time.Millisecond)
 					}
 					if ctx.Err() != nil {
 						for _, hog := range held {
@@ -164,6 +164,9 @@ var faults = []fault{
 // TestFaults injects every fault of the table while writers write and readers
 // read, and then FAULTS more at random.
 func TestFaults(t *testing.T) {
+	if os.Getenv("TORTURE_FAULTS") == "" { // make faults measures
+		t.Parallel()
+	}
 	server := startPostgres(t)
 	f := newField(t, server.URL(""), 2)
 	f.prepare()

@@ -263,7 +263,7 @@ func (f *field) recover(name string, within time.Duration) {
 	ctx, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()
 	var failed error
-	for again := time.Now(); ; time.Sleep(time.Millisecond) {
+	for again := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		if now := time.Now(); !now.Before(again) {
 			if failed = probe(ctx, f.url, f.probes+1); failed == nil {
 				f.probes++

@@ -26,6 +26,8 @@ type process struct {
 	listen string
 	url    string
 	log    string
+	// env are variables, as name=value, beside those of the tests.
+	env []string
 	// program is the path of outcrier.
 	program string
 	cmd     *exec.Cmd
@@ -56,9 +58,14 @@ func newProcess(t *testing.T, database string, args ...string) *process {
 
 func newProcessOf(t *testing.T, program, database string, args ...string) *process {
 	t.Helper()
+	return newProcessIn(t, nil, program, database, args...)
+}
+
+func newProcessIn(t *testing.T, env []string, program, database string, args ...string) *process {
+	t.Helper()
 	address := testkit.FreeAddress(t)
 	log := filepath.Join(logFolder(t), fmt.Sprintf("%s-%s.log", strings.ReplaceAll(t.Name(), "/", "_"), address[strings.LastIndex(address, ":")+1:]))
-	p := &process{t: t, program: program, listen: address, url: "http://" + address, log: log, args: append([]string{
+	p := &process{t: t, env: env, program: program, listen: address, url: "http://" + address, log: log, args: append([]string{
 		"serve", "--dev", "--migrate=false", "--database-url", database, "--listen", address,
 		"--retention", "0", "--retry", "100ms", "--heartbeat", "300ms", "--stall", "2s", "--drain", "300ms", "--replay-buffer", "1MiB", "--queue", "64",
 	}, args...)}
@@ -86,10 +93,10 @@ func (p *process) start() {
 	}
 	defer log.Close()
 	p.cmd = exec.Command(p.program, p.args...)
-	p.cmd.Env = slices.DeleteFunc(os.Environ(), func(entry string) bool {
+	p.cmd.Env = append(slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
 		return name == "DATABASE_URL" || strings.HasPrefix(name, "OUTCRIER_")
-	})
+	}), p.env...)
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = dieWithParent()
 	if err := p.cmd.Start(); err != nil {

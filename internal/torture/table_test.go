@@ -43,7 +43,7 @@ func TestFault_Table(t *testing.T) {
 	yesterday := partitionOf(-1)
 	execute(t, f.url, fmt.Sprintf(`CREATE TABLE %s PARTITION OF outcrier.event FOR VALUES FROM (%s) TO (%s)`, yesterday, dayOf(-1), dayOf(0)),
 		`INSERT INTO outcrier.event (topic, type, payload, created_at)
-		SELECT 'torture/0/0', 'torture.happened', json_build_object('k', 'yesterday', 'n', n), `+dayOf(-1)+` FROM generate_series(1, 3000) AS n`)
+		SELECT 'torture/0/0', 'torture.happened', json_build_object('k', 'yesterday', 'n', n), `+dayOf(-1)+` FROM generate_series(1, 1000) AS n`)
 	f.write(6)
 	f.read(8)
 	f.recover("the start", testkit.Deadline)

@@ -86,7 +86,7 @@ func execute(t *testing.T, url string, statements ...string) {
 }
 
 // size is how many events a torture must commit: TORTURE_EVENTS, which make torture sets, and so do
-// the mutants; or a few thousand, many times as many in make test-long.
+// the mutants; or a few thousand, and many more in make test-long.
 func size(t *testing.T) int64 {
 	if text := os.Getenv("TORTURE_EVENTS"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
@@ -98,7 +98,7 @@ func size(t *testing.T) int64 {
 	if testkit.Long() {
 		return 200_000
 	}
-	return 6_000
+	return 3_000
 }
 
 // seed is TORTURE_SEED, or a new one; it is printed.
@@ -117,6 +117,7 @@ func seed(t *testing.T) uint64 {
 // TestTorture: nothing lost, nothing twice, in order, whatever writers, readers
 // and crashes do.
 func TestTorture(t *testing.T) {
+	t.Parallel()
 	n := size(t)
 	let(t, torture{events: n, writers: 32, readers: 32, crashes: int(max(2, n/100_000))})
 }
@@ -125,12 +126,14 @@ func TestTorture(t *testing.T) {
 // or by a cache of the sequence, lose nothing and repeat nothing. Only the order
 // is then the writers' own doing.
 func TestTorture_IdsOutOfOrder(t *testing.T) {
+	t.Parallel()
 	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 2, forged: true})
 }
 
 // TestTorture_EveryCommitNotifies: every append sends a notification, whether a tail
 // has requested one or not.
 func TestTorture_EveryCommitNotifies(t *testing.T) {
+	t.Parallel()
 	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 2, prepare: `
 		CREATE FUNCTION torture_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
@@ -145,6 +148,7 @@ func TestTorture_EveryCommitNotifies(t *testing.T) {
 // TestTorture_NoCommitNotifies: no append sends a notification, though the tails
 // rely on them; the tails find the events when they poll.
 func TestTorture_NoCommitNotifies(t *testing.T) {
+	t.Parallel()
 	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 2, prepare: `
 		CREATE OR REPLACE FUNCTION outcrier.notify(request bigint) RETURNS void LANGUAGE sql AS 'SELECT'`})
 }

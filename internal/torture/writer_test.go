@@ -57,7 +57,7 @@ type business struct {
 	// pause, when not 0, is the longest time between two transactions of a
 	// writer.
 	pause time.Duration
-	// plenty, when not 0, is a number of committed events from which each writer rests up to 200 ms after
+	// plenty, when not 0, is a number of committed events from which each writer rests up to a second after
 	// a transaction: the faults that are still to come need transactions in flight, but not many more events.
 	plenty int64
 	// forged lets writers draw ids ahead; then ids don't follow the order of
@@ -142,7 +142,7 @@ func (b *business) write(ctx context.Context, id int, seed uint64) {
 			pause(ctx, rand.N(b.pause))
 		}
 		if b.plenty > 0 && b.committed.Load() >= b.plenty && b.committed.Load() < b.enough.Load() {
-			pause(ctx, rand.N(200*time.Millisecond))
+			pause(ctx, rand.N(time.Second))
 		}
 	}
 }
