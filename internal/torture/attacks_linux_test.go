@@ -217,7 +217,7 @@ func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
 	} {
 		d, err := badnet.DialDeaf(t.Context(), n.listen)
 		must(t, err)
-		const asked = 30
+		const asked = 60
 		for i := range asked {
 			must(t, ask(d, i))
 		}
@@ -230,7 +230,7 @@ func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
 			conn.Close()
 		}
 	}()
-	for i := range 30 {
+	for i := range 60 {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", n.listen)
 		must(t, err)
 		_ = conn.(*net.TCPConn).SetReadBuffer(4 << 10)
