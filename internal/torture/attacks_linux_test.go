@@ -123,7 +123,6 @@ func parallel(n int, fn func(i int) int) map[int]int {
 // token that may publish nothing, and by one that may: as arrays of numbers, of events with
 // too many members or headers, nested without end, and good ones.
 func TestAttack_BodiesKillNoNode(t *testing.T) {
-	t.Parallel()
 	n, _ := attacked(t)
 	reader := token(t, auth.Claims{Subject: "reader", Subscribe: []outbox.Pattern{"a"}})
 	attacks := 0 // each has principals of its own, whose rates are unused
@@ -186,7 +185,6 @@ func TestAttack_BodiesKillNoNode(t *testing.T) {
 // connection with a window of 0, and over many HTTP/1.1 connections whose clients don't
 // read.
 func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
-	t.Parallel()
 	n, database := attacked(t, "--h2c", "--gzip")
 	execute(t, database, `INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat(md5(g::text), 6000)) FROM generate_series(1, 120) AS g`)
 	as := func(i int) string {
@@ -251,7 +249,6 @@ func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
 // take, each with a header as long as may be, whose answers nobody reads; and the same over
 // HTTP/1.1 with answers of the metrics that nobody reads.
 func TestAttack_LongRequestsAreNotKept(t *testing.T) {
-	t.Parallel()
 	n, _ := attacked(t, "--h2c")
 	long := strings.Repeat("abcdefghijklmnopqrstuvwxyz0123456789", 60_000/36)
 	const connections, requests = 30, 250
@@ -302,7 +299,6 @@ func TestAttack_LongRequestsAreNotKept(t *testing.T) {
 // TestAttack_OpeningsFillNeitherLogNorAudit: streams, polls and single events, opened by one
 // token as fast as it can.
 func TestAttack_OpeningsFillNeitherLogNorAudit(t *testing.T) {
-	t.Parallel()
 	n, database := attacked(t, "--audit")
 	execute(t, database, `INSERT INTO outbox (topic, type) VALUES ('a', 't')`)
 	reader := token(t, auth.Claims{Subject: "reader", Subscribe: []outbox.Pattern{"a"}})
@@ -351,7 +347,6 @@ func TestAttack_OpeningsFillNeitherLogNorAudit(t *testing.T) {
 // TestAttack_NobodyFillsTheDisk: large events, as many as one token gets in, and events for
 // the year 2120.
 func TestAttack_NobodyFillsTheDisk(t *testing.T) {
-	t.Parallel()
 	n, database := attacked(t)
 	publisher := token(t, auth.Claims{Subject: "publisher", Publish: []outbox.Pattern{"a"}})
 	body := []byte(`[{"topic":"a","type":"t"}` + strings.Repeat(`,{"topic":"a","type":"t","payload":"`+strings.Repeat("x", 900_000)+`"}`, 4) + `]`)
@@ -383,14 +378,12 @@ func TestAttack_NobodyFillsTheDisk(t *testing.T) {
 // many topics, a pattern of no topic, everything, and a day, again and again; and a hundred
 // openings at once. Meanwhile somebody else's replay comes to its end, and events are appended.
 func TestAttack_OneTokenStarvesNobody(t *testing.T) {
-	t.Parallel()
 	starvesNobody(t, "text/event-stream", "topic=user/42/**&from=earliest", "topic=*/none&from=earliest", "topic=**&from=earliest", "topic=user/42/**&from=24h", "topic=**&last=1000")
 }
 
 // TestAttack_OnePollingTokenStarvesNobody: the same by long polls, of topics that nobody
 // has, as many as may be, of a type that no event has, and of patterns together.
 func TestAttack_OnePollingTokenStarvesNobody(t *testing.T) {
-	t.Parallel()
 	var absent strings.Builder
 	for i := range 200 {
 		fmt.Fprintf(&absent, "topic=none/%d&", i)
@@ -450,7 +443,6 @@ func starvesNobody(t *testing.T, accept string, queries ...string) {
 // loaded by hand hangs no client: polls, streams, outcrier tail and the admin's API
 // deliver it and the events after it.
 func TestAttack_PayloadsThatNestWithoutEndAreRefused(t *testing.T) {
-	t.Parallel()
 	n, database := attacked(t)
 	admin := token(t, auth.Claims{Subject: "admin", Subscribe: []outbox.Pattern{"a"}, Publish: []outbox.Pattern{"a"}, Admin: true})
 	const levels = 9_998

@@ -164,9 +164,6 @@ var faults = []fault{
 // TestFaults injects every fault of the table while writers write and readers
 // read, and then FAULTS more at random.
 func TestFaults(t *testing.T) {
-	if os.Getenv("TORTURE_FAULTS") == "" { // make faults measures
-		t.Parallel()
-	}
 	server := startPostgres(t)
 	f := newField(t, server.URL(""), 2)
 	f.prepare()

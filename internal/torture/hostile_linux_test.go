@@ -24,6 +24,7 @@ import (
 // others, though far more is sent than could be kept for each; and readers that read
 // receive everything.
 func TestHostile_ReadersCostBoundedMemoryAndTheirStreams(t *testing.T) {
+	t.Parallel()
 	const (
 		each   = 100 // of each kind
 		events = 1500

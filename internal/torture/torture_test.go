@@ -117,7 +117,6 @@ func seed(t *testing.T) uint64 {
 // TestTorture: nothing lost, nothing twice, in order, whatever writers, readers
 // and crashes do.
 func TestTorture(t *testing.T) {
-	t.Parallel()
 	n := size(t)
 	let(t, torture{events: n, writers: 32, readers: 32, crashes: int(max(2, n/100_000))})
 }
@@ -126,14 +125,12 @@ func TestTorture(t *testing.T) {
 // or by a cache of the sequence, lose nothing and repeat nothing. Only the order
 // is then the writers' own doing.
 func TestTorture_IdsOutOfOrder(t *testing.T) {
-	t.Parallel()
 	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 2, forged: true})
 }
 
 // TestTorture_EveryCommitNotifies: every append sends a notification, whether a tail
 // has requested one or not.
 func TestTorture_EveryCommitNotifies(t *testing.T) {
-	t.Parallel()
 	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 2, prepare: `
 		CREATE FUNCTION torture_notify() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN
@@ -148,7 +145,6 @@ func TestTorture_EveryCommitNotifies(t *testing.T) {
 // TestTorture_NoCommitNotifies: no append sends a notification, though the tails
 // rely on them; the tails find the events when they poll.
 func TestTorture_NoCommitNotifies(t *testing.T) {
-	t.Parallel()
 	let(t, torture{events: size(t) / 10, writers: 16, readers: 16, crashes: 2, prepare: `
 		CREATE OR REPLACE FUNCTION outcrier.notify(request bigint) RETURNS void LANGUAGE sql AS 'SELECT'`})
 }
