@@ -157,7 +157,7 @@ func TestAttack_BodiesKillNoNode(t *testing.T) {
 	} {
 		for _, principals := range []int{1, senders} {
 			if principals == 1 && attack.name != "numbers" && !testkit.Long() {
-				continue // what one token may have in work does not depend on what it sends
+				continue // the bound of one token is the same for every body
 			}
 			attacks++
 			found := parallel(senders, func(i int) int {
