@@ -70,7 +70,7 @@ func TestNode_LogsAnOutageOnceForEachKindOfWork(t *testing.T) {
 		}
 		return len(failures)
 	}
-	// once fails if something is logged twice, and returns what is logged from a line on.
+	// once fails if something is logged twice, and returns the lines of the log from one on.
 	once := func(from int) map[entry]bool {
 		t.Helper()
 		logged := make(map[entry]bool)

@@ -26,7 +26,7 @@ type process struct {
 	listen string
 	url    string
 	log    string
-	// env are variables, as name=value, beside those of the tests.
+	// env are variables, as name=value, in addition to those of the tests.
 	env []string
 	// program is the path of outcrier.
 	program string

@@ -119,7 +119,7 @@ func (s *server) drop(name string) error {
 	})
 }
 
-// beside has do work with a connection to the server, beside the databases of the tests. It
+// beside calls do with a connection to the database that the server came with. It
 // is kept for the next caller: to connect costs as much CPU as to drop a database.
 func (s *server) beside(do func(ctx context.Context, conn *pgx.Conn) error) error {
 	ctx := context.Background()
