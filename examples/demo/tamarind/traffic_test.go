@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 func TestTraffic_DoesPlausibleThingsUntilItsEnd(t *testing.T) {
@@ -75,12 +77,10 @@ func TestTraffic_IsTurnedOnAndOffByThePage(t *testing.T) {
 	if n := len(events(t, b.pool)); n != 0 {
 		t.Errorf("%d events while it is off", n)
 	}
-	turn("true")
-	for deadline := time.Now().Add(30 * time.Second); len(events(t, b.pool)) == 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("nothing happens")
-		}
-	}
+	testkit.Eventually(t, "something happens", func() bool {
+		turn("true") // again and again: Traffic may begin, turned off, after the first time
+		return len(events(t, b.pool)) > 0
+	})
 	turn("false")
 	if rate, _ := b.traffic.now(); rate != 0 {
 		t.Errorf("turned off, the rate is %v", rate)
