@@ -132,7 +132,7 @@ func TestAdmin_KnowsWhyNot(t *testing.T) {
 	a, recorder, start := admin.New(pool), newRecorder(pool), sqltest.Here(t, pool)
 	event := sqltest.AddNow(t, pool, "user/1", 1)[0]
 	end := sqltest.Here(t, pool)
-	sqltest.Exec(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '1 hour'`)
+	sqltest.Forge(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '1 hour'`)
 	onRecord(t, recorder, "sent", sqltest.All("user/*"), start, end, "left")
 	onRecord(t, recorder, "behind", sqltest.All("user/*"), start, start, "")
 	onRecord(t, recorder, "ended", sqltest.All("user/*"), start, start, "left")
