@@ -62,9 +62,11 @@ build: ## build bin/outcrier
 .PHONY: test
 test: ## run the tests, under the race detector where it can be; PKG=./sse COUNT=1 ARGS='-run Drain'
 ifeq ($(PKG),./...)
-	@.ci/stages root $(call quoted,$(go-test) $(ARGS) ./internal/torture ./...) \
-		e2e $(call quoted,cd e2e && $(go-test) -parallel 4 $(ARGS) ./...) \
-		bench $(call quoted,cd bench && $(go-test) $(ARGS) ./...)
+	@code=0; \
+	.ci/stages root $(call quoted,$(go-test) $(ARGS) ./internal/torture ./...) || code=1; \
+	.ci/stages bench $(call quoted,cd bench && $(go-test) $(ARGS) ./...) || code=1; \
+	.ci/stages e2e $(call quoted,cd e2e && $(go-test) -parallel 4 $(ARGS) ./...) || code=1; \
+	exit $$code
 else
 	$(go-test) $(ARGS) $(PKG)
 endif

@@ -239,8 +239,10 @@ func (a *appender) try(ending context.Context, size int, hold time.Duration) err
 		a.rolledBack.Add(1)
 		return tx.Rollback(ctx)
 	}
-	// The view shows a retry, too, under the id of an earlier event.
-	result, _ := tx.Query(ctx, `SELECT id, pg_current_xact_id(), topic FROM outbox WHERE deliver_at IS NULL AND created_at >= now()`)
+	// The view shows a retry, too, under the id of an earlier event. An event whose time was past when its
+	// statement ran was appended at once: findMoved finds it, as all scheduled ones.
+	const ownSQL = `SELECT id, pg_current_xact_id(), topic FROM outbox WHERE deliver_at IS NULL AND created_at >= now() AND topic <> ALL ($1)`
+	result, _ := tx.Query(ctx, ownSQL, movedTopics)
 	rows, err := pgx.CollectRows(result, func(r pgx.CollectableRow) (e row, err error) { return e, r.Scan(&e.id, &e.xid, &e.topic) })
 	if err != nil {
 		return err
