@@ -44,7 +44,7 @@ func TestReplay_FromMemoryHoldsLittleAndNothingOfTheBuffer(t *testing.T) {
 				before := heap()
 				const readers = 50
 				for i := range readers {
-					if i%5 == 0 { // each five have another stretch to go
+					if i%5 == 0 { // each five have another range to go
 						turn()
 					}
 					s.openOn(t, &response{most: openingBytes, blocked: make(chan struct{})}, Request{Filter: filter, From: From{Position: sealed(feed.oldest())}})

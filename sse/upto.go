@@ -48,13 +48,13 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 	if until.Within != nil {
 		whole.Given, whole.Within = until.Given.Union(*until.Within), nil
 	}
-	stretches := replay.Ranges(received, whole)
-	for len(stretches) > 0 && !p.full() {
-		stretch := stretches[0]
-		page, err := s.Hub.Buffer.Replay(ctx, stretch, request.Filter, p.limit-len(p.events), 0)
+	ranges := replay.Ranges(received, whole)
+	for len(ranges) > 0 && !p.full() {
+		next := ranges[0]
+		page, err := s.Hub.Buffer.Replay(ctx, next, request.Filter, p.limit-len(p.events), 0)
 		if errors.Is(err, replay.ErrTrimmed) {
 			if received, err = p.revalidate(ctx, received, until); err == nil {
-				stretches = replay.Ranges(received, whole)
+				ranges = replay.Ranges(received, whole)
 				continue
 			}
 		}
@@ -66,16 +66,16 @@ func (s *Streamer) readUpTo(ctx context.Context, request Request, limit int) (Po
 			if until.Has(e.XID, e.ID) && !p.add(e) {
 				break
 			}
-			received = positionAfter(stretch, page.Events, i)
+			received = positionAfter(next, page.Events, i)
 		}
 		if p.noRoom {
 			break
 		}
-		if stretches[0].Advance(page); page.Done {
-			received, stretches = stretch.To, stretches[1:]
+		if ranges[0].Advance(page); page.Done {
+			received, ranges = next.To, ranges[1:]
 		}
 	}
-	if len(stretches) > 0 {
+	if len(ranges) > 0 {
 		return p.answer(s.Hub.Keys.Seal(received), received)
 	}
 	return p.answer(request.Until, until)
