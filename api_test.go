@@ -7,11 +7,12 @@ import (
 	"go/types"
 	"io"
 	"os"
-	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // public are the packages that programs outside this module may import.
@@ -22,7 +23,7 @@ const module = "github.com/outcrier/outcrier"
 // No exported identifier mentions an internal type: a program outside of this module
 // could not name that type, and so could not use the identifier.
 func TestAPI_MentionsNoInternalType(t *testing.T) {
-	list := exec.Command("go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./...")
+	list := testkit.Go("list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./...")
 	list.Stderr = os.Stderr
 	out, err := list.Output()
 	if err != nil {
@@ -91,7 +92,7 @@ func TestAPI_KnowsEveryPackage(t *testing.T) {
 // would be built, scanned and updated by every application.
 func TestOutbox_NeedsNoModuleButPgx(t *testing.T) {
 	modules := func(of string) map[string]bool {
-		list := exec.Command("go", "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", of)
+		list := testkit.Go("list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", of)
 		list.Stderr = os.Stderr
 		out, err := list.Output()
 		if err != nil {

@@ -40,6 +40,7 @@ func (s settings) program(ctx context.Context, stderr io.Writer) (path string, r
 	path = filepath.Join(dir, command)
 	build := exec.CommandContext(ctx, "go", "build", "-o", path, "./cmd/outcrier") //nolint:gosec // G204: of our own making
 	build.Dir = strings.TrimSpace(string(source))
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as a release is built
 	if out, err := build.CombinedOutput(); err != nil {
 		remove()
 		return "", func() {}, fmt.Errorf("build the server: %w\n%s", err, out)

@@ -6,14 +6,16 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // TestHelm_ChartPassesItsTests runs those of deploy/helm. They are in a module of their own,
 // so that the libraries of Helm and Kubernetes are none of Outcrier's. make check vets them.
 func TestHelm_ChartPassesItsTests(t *testing.T) {
 	run := func(args ...string) (string, error) {
-		cmd := exec.CommandContext(t.Context(), "go", args...)
-		cmd.Dir, cmd.Env = "helm", append(os.Environ(), "GOWORK=off")
+		cmd := testkit.Go(args...)
+		cmd.Dir, cmd.Env = "helm", append(cmd.Env, "GOWORK=off")
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}

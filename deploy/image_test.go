@@ -3,6 +3,7 @@ package deploy
 import (
 	"bytes"
 	"context"
+	"debug/buildinfo"
 	"debug/elf"
 	"fmt"
 	"io"
@@ -10,8 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime/debug"
+	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 
@@ -19,45 +21,23 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
-// build is the Dockerfile's own command that builds the binary, run once.
-var build = sync.OnceValues(func() (string, error) {
-	file, err := os.ReadFile("../Dockerfile")
-	if err != nil {
-		return "", err
-	}
-	line := regexp.MustCompile(`(?m)^RUN (CGO_ENABLED=0 go build .* -o )/outcrier (\./cmd/outcrier)$`).FindStringSubmatch(string(file))
-	if line == nil {
-		return "", fmt.Errorf("the Dockerfile has no line that builds")
-	}
-	dir, err := os.MkdirTemp("/tmp", "outcrier-image-")
-	if err != nil {
-		return "", err
-	}
-	built = dir
-	// With the paths of this machine, since there is a build cache for these.
-	cmd := exec.Command("sh", "-c", strings.Replace(line[1], " -trimpath", "", 1)+dir+"/outcrier "+line[2])
-	cmd.Dir = ".."
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return dir + "/outcrier", nil
-})
-
-var built string
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if built != "" {
-		os.RemoveAll(built)
-	}
-	os.Exit(code)
-}
-
+// binary is the image's: the Dockerfile builds it as testkit does, with the paths of another machine.
 func binary(t *testing.T) string {
 	t.Helper()
-	path, err := build()
+	path := testkit.PlainCommand(t, "cmd/outcrier")
+	line := regexp.MustCompile(`(?m)^RUN (.*) go build -trimpath -ldflags='(.*)' -o /outcrier \./cmd/outcrier$`).FindStringSubmatch(read(t, "../Dockerfile"))
+	if line == nil {
+		t.Fatal("the Dockerfile has no line that builds")
+	}
+	info, err := buildinfo.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
+	}
+	name, value, _ := strings.Cut(line[1], "=")
+	for _, want := range []debug.BuildSetting{{Key: name, Value: value}, {Key: "-ldflags", Value: line[2]}} {
+		if !slices.Contains(info.Settings, want) {
+			t.Fatalf("the Dockerfile builds with %s=%s, testkit with %v", want.Key, want.Value, info.Settings)
+		}
 	}
 	return path
 }

@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -10,11 +9,13 @@ import (
 	"testing"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // Every licence of what the binary is made of is with it, in archives, packages and image.
 func TestRelease_HasTheNoticesOfWhatItIsMadeOf(t *testing.T) {
-	command := exec.CommandContext(t.Context(), "go", "run", ".ci/notices.go")
+	command := testkit.Go("run", ".ci/notices.go")
 	command.Dir = ".."
 	var stderr strings.Builder
 	command.Stderr = &stderr

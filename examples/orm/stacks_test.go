@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // stack is an ORM or a driver, and its folder.
@@ -210,7 +212,7 @@ var builds = map[string]func(into string) error{"go": goBuild, "java": javac, "n
 var errMissing = errors.New("not installed")
 
 func goBuild(into string) error {
-	build := exec.Command("go", "build", "-ldflags=-s -w", "-o", into, "./bun", "./gorm", "./sqlx", "./xorm")
+	build := testkit.Go("build", "-ldflags=-s -w", "-o", into, "./bun", "./gorm", "./sqlx", "./xorm")
 	build.Dir = "go"
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)

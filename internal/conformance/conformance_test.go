@@ -171,7 +171,7 @@ func install(t *testing.T) string {
 		t.Fatal(err)
 	}
 	run(t, filepath.Join(dir, "node"), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
-	run(t, filepath.Join(dir, "go"), "go", "build", "-ldflags=-s -w", "-o", "bin/clients", ".") // without what a debugger needs
+	run(t, filepath.Join(dir, "go"), "env", "CGO_ENABLED=0", "go", "build", "-ldflags=-s -w", "-o", "bin/clients", ".") // as testkit.Go
 	if javac == nil {
 		run(t, filepath.Join(dir, "java"), "javac", "Minimal.java")
 	}

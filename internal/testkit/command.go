@@ -28,10 +28,19 @@ func Command(t testing.TB, folder string) string {
 }
 
 // PlainCommand is Command without the race detector, which needs many times the memory of the
-// program.
+// program. It is built as a release is.
 func PlainCommand(t testing.TB, folder string) string {
 	t.Helper()
 	return built(t, folder, false)
+}
+
+// Go returns a command of go that builds without cgo, as the Makefile and the Dockerfile do: each
+// package is then compiled once for all of them. With cgo, that is everything which imports net,
+// a second time.
+func Go(args ...string) *exec.Cmd {
+	command := exec.Command("go", args...) //nolint:gosec,noctx // a test's, and go ends
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	return command
 }
 
 func built(t testing.TB, folder string, race bool) string {
@@ -75,11 +84,10 @@ func build(folder string, race bool) (path string, err error) {
 		return "", err
 	}
 	defer free()
-	args := []string{"build", "-ldflags=-s -w", "-o", path} // without what a debugger needs
+	compile := Go("build", "-ldflags=-s -w", "-o", path, "./"+folder) // without what a debugger needs
 	if race {
-		args = append(args, "-race")
+		compile = exec.Command("go", "build", "-race", "-ldflags=-s -w", "-o", path, "./"+folder) //nolint:gosec,noctx // a folder of ours, and go ends
 	}
-	compile := exec.Command("go", append(args, "./"+folder)...) //nolint:gosec,noctx // a folder of ours, and go ends
 	compile.Dir = root
 	if out, err := compile.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w\n%s", err, out)
