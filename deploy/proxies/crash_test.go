@@ -21,6 +21,7 @@ import (
 // EventSource is given a stream, or its connection breaks off: it comes back from both. What is no
 // stream is given an error.
 func TestProxies_BringAnEventSourceBackFromACrash(t *testing.T) {
+	t.Parallel()
 	const (
 		header = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
 		event  = "15\r\ndata: a part of an ev"

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,6 +20,11 @@ import (
 
 	"github.com/outcrier/outcrier/internal/testkit"
 )
+
+func TestMain(m *testing.M) {
+	testkit.SideBySide(6)
+	m.Run()
+}
 
 // proxy is one of the configurations, and how to run it.
 type proxy struct {
@@ -125,7 +131,9 @@ var varnish = proxy{
 	plain: true,
 	edit:  func(string, string) []string { return nil },
 	command: func(path, address, dir string) []string {
-		return []string{"varnishd", "-F", "-a", address, "-f", path, "-n", dir + "/varnish", "-s", "malloc,16m", "-p", "http_req_hdr_len=32k", "-p", "http_req_size=128k", "-p", "workspace_client=256k", "-p", "workspace_backend=256k"}
+		return []string{"varnishd", "-F", "-a", address, "-f", path, "-n", dir + "/varnish", "-s", "malloc,16m",
+			"-p", "cc_command=exec gcc -fpic -shared -o %o %s", // quickly, not well
+			"-p", "http_req_hdr_len=32k", "-p", "http_req_size=128k", "-p", "workspace_client=256k", "-p", "workspace_backend=256k"}
 	},
 }
 
@@ -224,6 +232,12 @@ func (p proxy) start(t *testing.T, nodes [2]string, more ...string) string {
 		return "http://" + address
 	}
 	return "https://" + address
+}
+
+// findsNode waits until the proxy has found a node that is ready.
+func (p proxy) findsNode(t *testing.T, base string) {
+	t.Helper()
+	testkit.Eventually(t, p.file+" has found a node", func() bool { return status(base+"/readyz") == http.StatusOK })
 }
 
 const nobody = 65534

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,91 +24,122 @@ import (
 	"github.com/outcrier/outcrier/sse/ssetest"
 )
 
-// TestProxies_KeepEveryEventSource: through a rolling restart, kill -9 of each node in
-// turn and five seconds without any node, no plain EventSource behind the proxy ends
-// for good, and each receives every event once, in order.
-func TestProxies_KeepEveryEventSource(t *testing.T) {
-	for _, p := range proxies {
-		t.Run(p.file, func(t *testing.T) {
-			t.Parallel()
-			database := outboxtest.URL(t)
-			nodes := [2]named{newNamed(t, "one", database), newNamed(t, "two", database)}
-			for _, n := range nodes {
-				n.Start(t)
-			}
-			for _, n := range nodes {
-				n.Ready(t)
-			}
-			base := p.start(t, [2]string{nodes[0].Address, nodes[1].Address}, "retry: 3000", "retry: 300")
-			testkit.Eventually(t, "the proxy has found a node", func() bool { return status(base+"/readyz") == http.StatusOK })
-			crowd := newCrowd(t, outboxtest.Pool(t, database), base, p.plain)
-			crowd.haveNews(t, "the streams are open")
-
-			for _, n := range nodes {
-				n.End(t, syscall.SIGTERM)
-				crowd.haveNews(t, "a node was stopped")
-				n.Start(t)
-				n.Ready(t)
-				n.awaitNotice(t, base) // as a deployment does, before it goes on to the next
-			}
-			ended, broken := crowd.ends()
-			for _, n := range nodes {
-				n.End(t, syscall.SIGKILL)
-				crowd.haveNews(t, "a node was killed")
-				n.Start(t)
-				n.Ready(t)
-				n.awaitNotice(t, base)
-			}
-			// All streams are at the node that is killed. A broken connection brings
-			// back also those clients that take an end for final.
-			endedNow, brokenNow := crowd.ends()
-			t.Logf("of the streams of two nodes that were killed, %d ended and %d broke off", endedNow-ended, brokenNow-broken)
-			if want := len(nodes) * (streams - crowd.dead()); !p.endsCrashes && brokenNow-broken < want {
-				t.Errorf("of the streams of two nodes that were killed, %d broke off, want %d: a crash looks like an end", brokenNow-broken, want)
-			}
-
-			for _, n := range nodes {
-				n.End(t, syscall.SIGKILL)
-			}
-			for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
-				isAnswered(t, base)
-			}
-			if got := status(base + "/catalogue"); got < 500 {
-				t.Errorf("while no node is there, what is no stream is answered by %d, want an error", got)
-			}
-			for _, n := range nodes {
-				n.Start(t)
-			}
-			crowd.haveNews(t, "no node was there for five seconds")
-			crowd.check(t)
-		})
-	}
+// front is a proxy that runs, and the EventSources of a crowd that come through it.
+type front struct {
+	proxy
+	base    string
+	readers []*reader
 }
 
-// isAnswered asks for a stream while no node is there. The proxy itself has to bring an
-// EventSource back.
-func isAnswered(t *testing.T, base string) {
+// TestProxies_KeepEveryEventSource: through a rolling restart, kill -9 of each node in
+// turn and five seconds without any node, no plain EventSource behind a proxy ends
+// for good, and each receives every event once, in order. All proxies have the same two nodes.
+func TestProxies_KeepEveryEventSource(t *testing.T) {
+	t.Parallel()
+	database := outboxtest.URL(t)
+	nodes := [2]named{newNamed(t, "one", database), newNamed(t, "two", database)}
+	for _, n := range nodes {
+		n.Start(t)
+	}
+	for _, n := range nodes {
+		n.Ready(t)
+	}
+	var fronts []*front
+	for _, p := range installed(t) {
+		base := p.start(t, [2]string{nodes[0].Address, nodes[1].Address}, "retry: 3000", "retry: 300")
+		p.findsNode(t, base)
+		fronts = append(fronts, &front{proxy: p, base: base})
+	}
+	crowd := newCrowd(t, outboxtest.Pool(t, database), fronts)
+	crowd.haveNews(t, "the streams are open")
+
+	for _, n := range nodes {
+		n.End(t, syscall.SIGTERM)
+		crowd.haveNews(t, "a node was stopped")
+		n.comeBack(t, fronts) // as a deployment does, before it goes on to the next
+	}
+	before := map[*front]ends{}
+	for _, f := range fronts {
+		before[f] = crowd.ends(f)
+	}
+	for _, n := range nodes {
+		n.End(t, syscall.SIGKILL)
+		crowd.haveNews(t, "a node was killed")
+		n.comeBack(t, fronts)
+	}
+	// All streams are at the node that is killed. A broken connection brings
+	// back also those clients that take an end for final.
+	for _, f := range fronts {
+		after := crowd.ends(f)
+		ended, broken := after.ended-before[f].ended, after.broken-before[f].broken
+		t.Logf("%s: of the streams of two nodes that were killed, %d ended and %d broke off", f.file, ended, broken)
+		if want := len(nodes) * (len(f.readers) - after.dead); !f.endsCrashes && broken < want {
+			t.Errorf("%s: of the streams of two nodes that were killed, %d broke off, want %d: a crash looks like an end", f.file, broken, want)
+		}
+	}
+
+	for _, n := range nodes {
+		n.End(t, syscall.SIGKILL)
+	}
+	var asking sync.WaitGroup
+	for _, f := range fronts {
+		asking.Go(func() {
+			for end := time.Now().Add(5 * time.Second); time.Now().Before(end) && f.answers(t); time.Sleep(100 * time.Millisecond) {
+			}
+			if got := status(f.base + "/catalogue"); got < 500 {
+				t.Errorf("%s: while no node is there, what is no stream is answered by %d, want an error", f.file, got)
+			}
+		})
+	}
+	asking.Wait()
+	for _, n := range nodes {
+		n.Start(t)
+	}
+	crowd.haveNews(t, "no node was there for five seconds")
+	crowd.check(t)
+}
+
+// installed returns the proxies that are installed. In CI all have to be.
+func installed(t *testing.T) (found []proxy) {
+	t.Helper()
+	for _, p := range proxies {
+		t.Run(p.file, func(t *testing.T) {
+			testkit.Program(t, p.command("", "", "")[0])
+			found = append(found, p)
+		})
+	}
+	return found
+}
+
+// answers asks for a stream while no node is there, and reports whether the answer was as it has
+// to be. The proxy itself has to bring an EventSource back.
+func (f *front) answers(t *testing.T) bool {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, f.base+path, nil)
 	if err != nil {
-		t.Fatal(err)
+		t.Error(err)
+		return false
 	}
 	request.Header.Set("Accept", "text/event-stream")
 	response, err := insecure.Do(request)
 	if err != nil {
-		t.Fatalf("a request for a stream fails while no node is there: %v", err)
+		t.Errorf("%s: a request for a stream fails while no node is there: %v", f.file, err)
+		return false
 	}
 	defer response.Body.Close()
 	body, err := io.ReadAll(response.Body)
 	if media := response.Header.Get("Content-Type"); response.StatusCode != http.StatusOK || !strings.HasPrefix(media, "text/event-stream") || err != nil {
-		t.Fatalf("a request for a stream is answered by %s, %s: %q (%v)", response.Status, media, body, err)
+		t.Errorf("%s: a request for a stream is answered by %s, %s: %q (%v)", f.file, response.Status, media, body, err)
+		return false
 	}
 	want := eventsource.Event{Type: "outcrier.goodbye", Data: `{"reason":"unavailable"}`}
 	if events, _ := ssetest.Parse(body); !strings.Contains(string(body), "retry: 300\n") || len(events) != 1 || events[0] != want {
-		t.Fatalf("a request for a stream is answered by %q, want a retry and %v", body, want)
+		t.Errorf("%s: a request for a stream is answered by %q, want a retry and %v", f.file, body, want)
+		return false
 	}
+	return true
 }
 
 func status(url string) int {
@@ -119,53 +151,76 @@ func status(url string) int {
 	return response.StatusCode
 }
 
-// streams is how many there are behind each proxy, one half of them over HTTP/2.
-const streams = 60
+// streams returns how many there are behind each proxy, one half of them over HTTP/2.
+func streams() int {
+	if testkit.Long() {
+		return 60
+	}
+	return 16
+}
 
 // crowd is a number of plain EventSources, and the events that were appended for them.
 type crowd struct {
-	sources []*eventsource.Source
+	fronts  []*front
 	stop    context.CancelFunc
 	writing sync.WaitGroup
 
 	mu       sync.Mutex
 	appended int
-	seen     [][]int
-	failed   int
 }
 
-func newCrowd(t *testing.T, pool *pgxpool.Pool, base string, plain bool) *crowd {
+// reader is a plain EventSource.
+type reader struct {
+	*eventsource.Source
+
+	// Its crowd's mutex guards what follows.
+	seen []int // the events that it received
+	dead bool
+}
+
+// newest is the event that the reader received last.
+func (r *reader) newest() int {
+	if len(r.seen) == 0 {
+		return 0
+	}
+	return r.seen[len(r.seen)-1]
+}
+
+func newCrowd(t *testing.T, pool *pgxpool.Pool, fronts []*front) *crowd {
 	t.Helper()
-	c := &crowd{seen: make([][]int, streams)}
+	c := &crowd{fronts: fronts}
 	var reading sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())
-	for i := range streams {
-		transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: i%2 == 0 && !plain} //nolint:gosec // a test's
-		opened := make(chan struct{})
-		once := sync.OnceFunc(func() { close(opened) })
-		source := &eventsource.Source{
-			URL: base + path + "&names=message&format=payload", Transport: transport,
-			Event: func(e eventsource.Event) { c.given(i, e); once() },
-		}
-		c.sources = append(c.sources, source)
-		reading.Go(func() {
-			defer transport.CloseIdleConnections()
-			if err := source.Run(ctx); !errors.Is(err, context.Canceled) {
-				c.mu.Lock()
-				c.failed++
-				c.mu.Unlock()
-				t.Errorf("EventSource %d is dead: %v", i, err)
-				once()
+	for _, f := range fronts {
+		for i := range streams() {
+			transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: i%2 == 0 && !f.plain} //nolint:gosec // a test's
+			opened := make(chan struct{})
+			once := sync.OnceFunc(func() { close(opened) })
+			r := &reader{}
+			r.Source = &eventsource.Source{
+				URL: f.base + path + "&names=message&format=payload", Transport: transport,
+				Event: func(e eventsource.Event) { c.given(r, e); once() },
 			}
-		})
-		<-opened // its hello: from here on it misses nothing
+			f.readers = append(f.readers, r)
+			reading.Go(func() {
+				defer transport.CloseIdleConnections()
+				if err := r.Run(ctx); !errors.Is(err, context.Canceled) {
+					c.mu.Lock()
+					r.dead = true
+					c.mu.Unlock()
+					t.Errorf("%s: EventSource %d is dead: %v", f.file, i, err)
+					once()
+				}
+			})
+			<-opened // its hello: from here on it misses nothing
+		}
 	}
 	writer, stop := context.WithCancel(context.Background())
 	c.stop = stop
 	c.writing.Go(func() {
 		for writer.Err() == nil {
 			c.add(t, pool)
-			time.Sleep(20 * time.Millisecond)
+			time.Sleep(40 * time.Millisecond)
 		}
 	})
 	t.Cleanup(func() { stop(); c.writing.Wait(); cancel(); reading.Wait() })
@@ -184,14 +239,36 @@ func (c *crowd) add(t *testing.T, pool *pgxpool.Pool) {
 
 var number = regexp.MustCompile(`^[0-9]+$`)
 
-func (c *crowd) given(stream int, e eventsource.Event) {
+func (c *crowd) given(r *reader, e eventsource.Event) {
 	if e.Type != "message" || !number.MatchString(e.Data) {
 		return // ours
 	}
 	n, _ := strconv.Atoi(e.Data)
 	c.mu.Lock()
-	c.seen[stream] = append(c.seen[stream], n)
+	r.seen = append(r.seen, n)
 	c.mu.Unlock()
+}
+
+// await waits until each reader that is not dead has received an event of at least that number.
+func (c *crowd) await(t *testing.T, what string, n int) {
+	t.Helper()
+	var late string // a proxy that has one
+	defer func() {
+		if late != "" {
+			t.Logf("%s: a stream has nothing new", late)
+		}
+	}()
+	testkit.Eventually(t, what, func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		late = ""
+		for _, f := range c.fronts {
+			if slices.ContainsFunc(f.readers, func(r *reader) bool { return !r.dead && r.newest() < n }) {
+				late = f.file
+			}
+		}
+		return late == ""
+	})
 }
 
 // haveNews waits until each stream has received an event that is appended from now on,
@@ -202,33 +279,25 @@ func (c *crowd) haveNews(t *testing.T, what string) {
 	after := c.appended
 	c.mu.Unlock()
 	began := time.Now()
-	testkit.Eventually(t, what+", and every stream has something new", func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		fresh := c.failed
-		for _, seen := range c.seen {
-			if len(seen) > 0 && seen[len(seen)-1] > after {
-				fresh++
-			}
-		}
-		return fresh >= streams
-	})
+	c.await(t, what+", and every stream has something new", after+1)
 	t.Logf("%s: every stream had something new after %v", what, time.Since(began).Round(time.Millisecond))
 }
 
-func (c *crowd) dead() int {
+// ends is how many streams came to an orderly end, how many broke off, and how many EventSources
+// are dead.
+type ends struct{ ended, broken, dead int }
+
+func (c *crowd) ends(f *front) (all ends) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.failed
-}
-
-// ends is how many streams came to an orderly end, and how many broke off.
-func (c *crowd) ends() (ended, broken int) {
-	for _, source := range c.sources {
-		ended += source.Ended()
-		broken += source.Broken()
+	for _, r := range f.readers {
+		all.ended += r.Ended()
+		all.broken += r.Broken()
+		if r.dead {
+			all.dead++
+		}
 	}
-	return ended, broken
+	return all
 }
 
 // check ends the writing, and compares the events that each stream received.
@@ -236,30 +305,22 @@ func (c *crowd) check(t *testing.T) {
 	t.Helper()
 	c.stop()
 	c.writing.Wait()
-	testkit.Eventually(t, "each stream that has not failed has the last event", func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		complete := c.failed
-		for _, seen := range c.seen {
-			if len(seen) > 0 && seen[len(seen)-1] == c.appended {
-				complete++
-			}
-		}
-		return complete >= streams
-	})
+	c.await(t, "each stream that has not failed has the last event", c.appended)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var opened int
-	for i, seen := range c.seen {
-		for j, n := range seen {
-			if n != j+1 {
-				t.Errorf("stream %d was given %v where %d was to come", i, seen[j:min(j+5, len(seen))], j+1)
-				break
+	for _, f := range c.fronts {
+		var opened int
+		for i, r := range f.readers {
+			for j, n := range r.seen {
+				if n != j+1 {
+					t.Errorf("%s: stream %d was given %v where %d was to come", f.file, i, r.seen[j:min(j+5, len(r.seen))], j+1)
+					break
+				}
 			}
+			opened += r.Opened()
 		}
-		opened += c.sources[i].Opened()
+		t.Logf("%s: %d EventSources, %d events, %d streams were opened", f.file, len(f.readers), c.appended, opened)
 	}
-	t.Logf("%d of %d EventSources dead, %d events, %d streams were opened", c.failed, streams, c.appended, opened)
 }
 
 // named is a node as it is deployed, with a name.
@@ -274,19 +335,22 @@ func newNamed(t *testing.T, name, database string) named {
 		"--node", name, "--retry", "300ms", "--heartbeat", "1s", "--drain", "500ms", "--drain-delay", "100ms"), name}
 }
 
-// awaitNotice waits until a proxy has noticed that the node is back: a stream that it
-// opens there says so.
-func (p named) awaitNotice(t *testing.T, base string) {
+// comeBack starts a node, and waits until each proxy has noticed: a stream that it opens there says so.
+func (n named) comeBack(t *testing.T, fronts []*front) {
 	t.Helper()
-	testkit.Eventually(t, "the proxy uses node "+p.name, func() bool {
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
-		defer cancel()
-		found := false
-		source := eventsource.Source{URL: base + path, Transport: insecure.Transport, Event: func(e eventsource.Event) {
-			found = found || strings.Contains(e.Data, fmt.Sprintf(`"node":%q`, p.name))
-			cancel()
-		}}
-		_ = source.Run(ctx)
-		return found
-	})
+	n.Start(t)
+	n.Ready(t)
+	for _, f := range fronts {
+		testkit.Eventually(t, f.file+" uses node "+n.name, func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+			defer cancel()
+			found := false
+			source := eventsource.Source{URL: f.base + path, Transport: insecure.Transport, Event: func(e eventsource.Event) {
+				found = found || strings.Contains(e.Data, fmt.Sprintf(`"node":%q`, n.name))
+				cancel()
+			}}
+			_ = source.Run(ctx)
+			return found
+		})
+	}
 }

@@ -30,7 +30,7 @@ type node struct {
 	streams *outcrier.Node
 
 	mu   sync.Mutex
-	seen http.Header // of the last request for a stream
+	seen map[string]http.Header // of the last request for a stream of each topic
 }
 
 func newNode(t *testing.T, heartbeat time.Duration) *node {
@@ -40,11 +40,11 @@ func newNode(t *testing.T, heartbeat time.Duration) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{pool: outboxtest.Pool(t, url), streams: streams}
+	n := &node{pool: outboxtest.Pool(t, url), streams: streams, seen: map[string]http.Header{}}
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/events" {
 			n.mu.Lock()
-			n.seen = r.Header.Clone()
+			n.seen[r.FormValue("topic")] = r.Header.Clone()
 			n.mu.Unlock()
 		}
 		streams.Handler().ServeHTTP(w, r)
@@ -73,16 +73,22 @@ func newNode(t *testing.T, heartbeat time.Duration) *node {
 	return n
 }
 
-// header is that of the last request for a stream.
-func (n *node) header(name string) string {
+// header is that of the last request for a stream of the topic, or of it and others.
+func (n *node) header(topic, name string) string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.seen.Get(name)
+	return n.seen[topic].Get(name)
 }
 
+// add appends an event on the topic "user/42", addOn on another.
 func (n *node) add(t *testing.T, kind string) {
 	t.Helper()
-	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ('user/42', $1)`, kind); err != nil {
+	n.addOn(t, "user/42", kind)
+}
+
+func (n *node) addOn(t *testing.T, topic, kind string) {
+	t.Helper()
+	if _, err := n.pool.Exec(t.Context(), `INSERT INTO outbox (topic, type) VALUES ($1, $2)`, topic, kind); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -101,42 +107,36 @@ func (n *node) passes(t *testing.T, direct *ssetest.Client, shown func() []byte,
 	n.add(t, kind)
 	direct.Until(kind)
 	after := len(direct.Raw())
-	for {
+	for began := time.Now(); ; testkit.Pause(began) {
 		if strings.Contains(string(shown()), "event: "+kind+"\n") {
 			return true
 		}
 		if heartbeats(direct.Raw()[after:]) >= patience {
 			return false
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 
 const path = "/events?topic=user/42"
 
 func TestProxies_PassAStreamOn(t *testing.T) {
+	t.Parallel()
 	for _, p := range proxies {
 		t.Run(p.file, func(t *testing.T) {
 			t.Parallel()
 			n := newNode(t, 100*time.Millisecond)
 			base := p.start(t, [2]string{n.address, n.also})
-			testkit.Eventually(t, "the proxy has found the node", func() bool {
-				response, err := insecure.Get(base + "/readyz")
-				if err == nil {
-					response.Body.Close()
-				}
-				return err == nil && response.StatusCode == http.StatusOK
-			})
+			p.findsNode(t, base)
 			direct := ssetest.Open(t, "http://"+n.address+path)
 			proxied := ssetest.Open(t, base+path, "Authorization", "Bearer abc", "X-Forwarded-For", "203.0.113.9")
-			if got := n.header("Authorization"); got != "Bearer abc" {
+			if got := n.header("user/42", "Authorization"); got != "Bearer abc" {
 				t.Errorf("Authorization is %q", got)
 			}
 			https := "https"
 			if p.plain {
 				https = "" // that is for the proxy before it to say
 			}
-			if by, proto := n.header("X-Forwarded-For"), n.header("X-Forwarded-Proto"); by != "127.0.0.1" || proto != https {
+			if by, proto := n.header("user/42", "X-Forwarded-For"), n.header("user/42", "X-Forwarded-Proto"); by != "127.0.0.1" || proto != https {
 				t.Errorf("the client is %q by %q: it may not say so of itself", by, proto)
 			}
 			proxied.Until("outcrier.live")
@@ -165,7 +165,7 @@ func TestProxies_PassAStreamOn(t *testing.T) {
 			resumed.Until("test.missed")
 
 			long := ssetest.Open(t, base+path+strings.Repeat("&topic=public/announcements/0123456789", 200), "Cookie", "theirs="+strings.Repeat("x", 14<<10))
-			if got := len(n.header("Cookie")); got != 14<<10+len("theirs=") {
+			if got := len(n.header("user/42", "Cookie")); got != 14<<10+len("theirs=") {
 				t.Errorf("of a long header %d bytes arrive", got)
 			}
 			long.Until("outcrier.live")
@@ -183,24 +183,34 @@ func TestProxies_PassAStreamOn(t *testing.T) {
 	}
 }
 
-// TestProxies_HoldNothingBack: what a stream begins with arrives, and then each event,
-// though the node writes nothing after it for longer than this test waits.
-func TestProxies_HoldNothingBack(t *testing.T) {
+// TestProxies_OfAQuietNode: what is for streams that are quiet for long, and for WebSockets. Each
+// part has a topic of its own, on which nobody else appends.
+func TestProxies_OfAQuietNode(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, 10*time.Minute)
 	for _, p := range proxies {
 		t.Run(p.file, func(t *testing.T) {
 			t.Parallel()
 			base := p.start(t, [2]string{n.address, n.also})
-			testkit.Eventually(t, "the proxy has found the node", func() bool { return status(base+"/readyz") == http.StatusOK })
-			proxied := ssetest.Open(t, base+path)
-			proxied.Until("outcrier.hello")
-			proxied.Until("outcrier.live")
-			for i := range 3 {
-				kind := fmt.Sprintf("test.%d", i)
-				n.add(t, kind)
-				proxied.Until(kind)
-			}
+			p.findsNode(t, base)
+			t.Run("HoldNothingBack", func(t *testing.T) { holdNothingBack(t, n, base) })
+			t.Run("PassAWebSocketOn", func(t *testing.T) { passAWebSocketOn(t, n, base) })
+			t.Run("LetNobodyPastByAWebSocket", func(t *testing.T) { letNobodyPastByAWebSocket(t, n, base) })
 		})
+	}
+}
+
+// holdNothingBack: what a stream begins with arrives, and then each event, though the node
+// writes nothing after it for longer than this test waits.
+func holdNothingBack(t *testing.T, n *node, base string) {
+	t.Helper()
+	proxied := ssetest.Open(t, base+"/events?topic="+t.Name())
+	proxied.Until("outcrier.hello")
+	proxied.Until("outcrier.live")
+	for i := range 3 {
+		kind := fmt.Sprintf("test.%d", i)
+		n.addOn(t, t.Name(), kind)
+		proxied.Until(kind)
 	}
 }
 
@@ -246,8 +256,9 @@ func http2(t *testing.T, n *node, base string) {
 	}
 }
 
-// TestProxies_BufferingIsFoundOut: what the test above looks for can be seen.
+// TestProxies_BufferingIsFoundOut: what TestProxies_PassAStreamOn looks for can be seen.
 func TestProxies_BufferingIsFoundOut(t *testing.T) {
+	t.Parallel()
 	n := newNode(t, 100*time.Millisecond)
 	base := nginx.start(t, [2]string{n.address, n.also}, "proxy_buffering off;", "proxy_buffering on; proxy_ignore_headers X-Accel-Buffering;")
 	direct := ssetest.Open(t, "http://"+n.address+path)
