@@ -2,8 +2,9 @@ package outbox
 
 import (
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/outcrier/outcrier/outbox/internal/database"
 )
 
 // literals returns appendSQL's arguments as text, which every driver passes on unchanged.
@@ -28,7 +29,7 @@ func (c *columns) literals(passed []int64) []any {
 		versions[i] = strconv.FormatInt(version, 10)
 	}
 	return []any{
-		arrayLiteral(versions), arrayLiteral(c.topics), arrayLiteral(c.types), arrayLiteral(c.payloads), arrayLiteral(c.sources),
+		database.ArrayLiteral(versions), database.ArrayLiteral(c.topics), database.ArrayLiteral(c.types), database.ArrayLiteral(c.payloads), database.ArrayLiteral(c.sources),
 		orNone(c.headers, headers), orNone(c.keys, keys), orNone(c.due, due),
 	}
 }
@@ -37,27 +38,8 @@ func (c *columns) literals(passed []int64) []any {
 func orNone[T any](values []*T, texts []string) any {
 	for _, v := range values {
 		if v != nil {
-			return arrayLiteral(texts)
+			return database.ArrayLiteral(texts)
 		}
 	}
 	return nil
 }
-
-// arrayLiteral writes texts as Postgres reads an array (manual, 8.15.6): each in
-// quotes, so that none is NULL and nothing is stripped.
-func arrayLiteral(texts []string) string {
-	var b strings.Builder
-	b.WriteByte('{')
-	for i, text := range texts {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteByte('"')
-		b.WriteString(arrayEscapes.Replace(text))
-		b.WriteByte('"')
-	}
-	b.WriteByte('}')
-	return b.String()
-}
-
-var arrayEscapes = strings.NewReplacer(`"`, `\"`, `\`, `\\`)

@@ -11,6 +11,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/outcrier/outcrier/outbox"
+	"github.com/outcrier/outcrier/outbox/internal/database"
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
@@ -24,7 +25,7 @@ func TestArrayLiteral_IsReadAsItsTexts(t *testing.T) {
 	other := sqltest.Connection(t, url)
 	check := func(t interface{ Fatalf(string, ...any) }, texts []string) {
 		for _, c := range []sqltest.Querier{conn, other} {
-			rows, err := c.Query(context.Background(), `SELECT u FROM unnest($1::text[]) WITH ORDINALITY AS a (u, n) ORDER BY n`, outbox.ArrayLiteral(texts))
+			rows, err := c.Query(context.Background(), `SELECT u FROM unnest($1::text[]) WITH ORDINALITY AS a (u, n) ORDER BY n`, database.ArrayLiteral(texts))
 			if err != nil {
 				t.Fatalf("%q: %v", texts, err)
 			}

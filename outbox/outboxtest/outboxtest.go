@@ -253,5 +253,5 @@ var Settings = map[string]string{
 	"fsync":                     "off",
 	"full_page_writes":          "off",
 	"max_connections":           "300",
-	"max_prepared_transactions": "64",
+	"max_prepared_transactions": "200",
 }

@@ -132,6 +132,7 @@ func TestTail_ForgetsLateAndAmongMany(t *testing.T) {
 
 // After a reset there is another history, and the tail starts again at once.
 func TestTail_StartsAnewWithAReset(t *testing.T) {
+	t.Parallel()
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	follower := &tail.Tail{URL: url, IdleTurn: time.Hour}
@@ -222,9 +223,11 @@ func TestTail_LoadedRowsAreNotNew(t *testing.T) {
 // Rows of another cluster are settled in pieces, so that it ends however many they
 // are, and whatever statement_timeout a role has.
 func TestTail_SettlesInPieces(t *testing.T) {
+	t.Parallel()
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	const many = 45_000
+	const many = 450
+	sqltest.Exec(t, pool, `DO $$ BEGIN EXECUTE replace(pg_get_functiondef('outcrier.settle'::regproc), 'DEFAULT 20000', 'DEFAULT 200'); END $$`)
 	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'old', 't' FROM generate_series(1, $1::int)`, many)
 	sqltest.Exec(t, pool, `UPDATE outcrier.history_id SET system_identifier = 1`)
 	if got := sqltest.Ask1[*int64](t, pool, `SELECT outcrier.settle()`); got != nil {

@@ -1,6 +1,7 @@
 package tail_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"testing"
@@ -91,15 +92,17 @@ func TestSQLPosition_IsTheTails(t *testing.T) {
 func TestSQLPosition_TooLongClaimsLess(t *testing.T) {
 	for _, apart := range []int{1, 2} {
 		t.Run(fmt.Sprintf("%d xids apart", apart), func(t *testing.T) {
-			url := outboxtest.URL(t)
-			pool := outboxtest.Pool(t, url)
-			conn := sqltest.Connection(t, url)
+			pool := outboxtest.New(t)
+			conn := sqltest.Connection(t, pool.Config().ConnString())
 			var open []uint64
 			var low []int64
-			for range 140 {
-				tx := sqltest.Begin(t, sqltest.Connection(t, url))
-				id := sqltest.Ask1[int64](t, tx, `INSERT INTO outbox (topic, type) VALUES ('open', 't') RETURNING id`)
-				low, open = append(low, id), append(open, sqltest.Ask1[uint64](t, tx, `SELECT pg_current_xact_id()`))
+			for i := range 140 {
+				// A prepared transaction is in flight, and takes no connection.
+				sqltest.Exec(t, conn, `BEGIN`)
+				id := sqltest.Ask1[int64](t, conn, `INSERT INTO outbox (topic, type) VALUES ('open', 't') RETURNING id`)
+				low, open = append(low, id), append(open, sqltest.Ask1[uint64](t, conn, `SELECT pg_current_xact_id()`))
+				sqltest.Exec(t, conn, fmt.Sprintf(`PREPARE TRANSACTION '%d'`, i))
+				t.Cleanup(func() { _, _ = conn.Exec(context.Background(), fmt.Sprintf(`ROLLBACK PREPARED '%d'`, i)) })
 				for range apart - 1 {
 					sqltest.Exec(t, conn, `SELECT pg_current_xact_id()`)
 				}

@@ -19,6 +19,7 @@ import (
 // announced, and all is as before when the queue has room again. From Postgres 17 on the queue
 // of this test is really full.
 func TestQueue_ThatIsFullDelaysEventsAndFailsNone(t *testing.T) {
+	t.Parallel()
 	for name, share := range map[string]float64{"more than half full": 0.55, "full": 1} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

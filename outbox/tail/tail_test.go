@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +23,12 @@ import (
 	"github.com/outcrier/outcrier/outbox/replay"
 	"github.com/outcrier/outcrier/outbox/tail"
 )
+
+// TestMain runs several tests at a time, because they mostly wait: for a tail to sleep, or to give up a connection.
+func TestMain(m *testing.M) {
+	testkit.SideBySide(6)
+	os.Exit(m.Run())
+}
 
 // collector is what a tail delivered.
 type collector struct {
@@ -299,6 +306,7 @@ func TestTail_SurvivesLostConnections(t *testing.T) {
 
 // A mistake that waiting does not mend ends a tail that has never followed, and no other.
 func TestTail_EndsOnAMistakeAtItsStart(t *testing.T) {
+	t.Parallel()
 	url := outboxtest.URL(t)
 	for name, wrong := range map[string]string{
 		"no such database": strings.Replace(url, "/"+databaseOf(t, url), "/nowhere", 1),
@@ -319,6 +327,7 @@ func TestTail_EndsOnAMistakeAtItsStart(t *testing.T) {
 
 // The log of an outage is two lines: that it began, and that it is over.
 func TestTail_LogsAnOutageOnce(t *testing.T) {
+	t.Parallel()
 	url := outboxtest.URL(t)
 	var said testkit.Log
 	follower := &tail.Tail{URL: url, Log: slog.New(slog.NewTextHandler(&said, nil))}
@@ -449,6 +458,7 @@ func TestTail_ReadsOfFewAndOfManyAreTheSame(t *testing.T) {
 // Parts that were delivered can't be taken back: what a tail reads that was cut
 // off in mid-read does not continue them.
 func TestTail_StartsAnewWhenCutOffWithinARead(t *testing.T) {
+	t.Parallel()
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	var once sync.Once

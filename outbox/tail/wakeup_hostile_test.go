@@ -92,6 +92,7 @@ func hostile(t *testing.T, url string, connections int) {
 }
 
 func TestWakeUp_HostileNotifierLosesNone(t *testing.T) {
+	t.Parallel()
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	tails := []*tail.Tail{{URL: url, IdleTurn: time.Minute}, {URL: url, IdleTurn: time.Minute}}
@@ -103,7 +104,7 @@ func TestWakeUp_HostileNotifierLosesNone(t *testing.T) {
 	began := time.Now()
 	first := sqltest.Ask1[int64](t, pool, `SELECT nextval('outcrier.wake_request')`)
 	var want []int64
-	for i := range 60 {
+	for i := range 30 {
 		// Now and then so many at once that the tails stay awake and answer.
 		want = append(want, sqltest.AddNow(t, pool, "a", 1+i%3*20)...)
 		for _, c := range collectors {
@@ -128,6 +129,7 @@ func TestWakeUp_HostileNotifierLosesNone(t *testing.T) {
 // Requests are answered while events flow, whatever else is notified: else writers would
 // pay for each notification of their own.
 func TestWakeUp_HostileNotifierKeepsNoWriterNotifying(t *testing.T) {
+	t.Parallel()
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
 	c := follow(t, &tail.Tail{URL: url, IdleTurn: time.Minute})

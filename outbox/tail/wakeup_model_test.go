@@ -525,6 +525,7 @@ func (m wakeUpModel) explore() (states, quiet int, trace []string) {
 }
 
 func TestWakeUp_NoneIsLost(t *testing.T) {
+	t.Parallel()
 	models := []wakeUpModel{
 		{tails: 1, writers: 2, transactions: 2, crashes: 1, walledNextval: true},
 		{tails: 1, writers: 1, transactions: endless, crashes: 1, walledNextval: true},

@@ -125,6 +125,7 @@ func TestWakeUp_TransactionThatWroteBeforeTheRequestIsNotSleptOver(t *testing.T)
 }
 
 func TestWakeUp_WritersDoNotNotifyWhileTheTailIsAwake(t *testing.T) {
+	t.Parallel()
 	url := outboxtest.URL(t)
 	leftInPeace(t, url, 4, ``)
 }
@@ -177,6 +178,7 @@ func leftInPeace(t *testing.T, url string, writers int, settings string) {
 // few events that the tail could take them for a few writers and have them notify for
 // ever.
 func TestWakeUp_CrowdOfSlowWritersIsLeftInPeace(t *testing.T) {
+	t.Parallel()
 	// Only commits that reach the disk can be slow.
 	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: map[string]string{"fsync": "on"}})
 	if err != nil {

@@ -5,6 +5,7 @@ package sqltest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -76,22 +77,24 @@ func Commit(t testing.TB, tx pgx.Tx) {
 // Add appends one event and returns its id.
 func Add(t testing.TB, tx pgx.Tx, topic string) int64 {
 	t.Helper()
-	ids, err := outbox.Append(t.Context(), tx, outbox.Draft{Topic: topic, Type: "test.added"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ids[0]
+	return add(t, tx, topic, 1)[0]
 }
 
 // AddNow appends n events in a transaction of their own and returns their ids.
 func AddNow(t testing.TB, pool *pgxpool.Pool, topic string, n int) []int64 {
 	t.Helper()
 	tx := Begin(t, pool)
-	var ids []int64
-	for range n {
-		ids = append(ids, Add(t, tx, topic))
-	}
+	ids := add(t, tx, topic, n)
 	Commit(t, tx)
+	return ids
+}
+
+func add(t testing.TB, tx pgx.Tx, topic string, n int) []int64 {
+	t.Helper()
+	ids, err := outbox.Append(t.Context(), tx, slices.Repeat([]outbox.Draft{{Topic: topic, Type: "test.added"}}, n)...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return ids
 }
 

@@ -1,4 +1,0 @@
-package outbox
-
-// ArrayLiteral is how AppendSQL hands texts over.
-var ArrayLiteral = arrayLiteral
