@@ -245,7 +245,7 @@ BEGIN
         SELECT 'outcrier.event_default'::regclass AS partition, 'event_default' AS name, false AS whole, '-infinity'::timestamptz AS begins,
             9223372036854775807 AS id_end
         UNION ALL
-        SELECT p.partition, p.name, p.ends <= past, p.begins, outcrier.id_at(past) FROM outcrier.partitions() AS p
+        SELECT p.partition, p.name, p.ends <= past, p.begins, CASE WHEN p.ends > past THEN outcrier.id_at(past) END FROM outcrier.partitions() AS p
         WHERE CASE WHEN p.ends <= past THEN p.partition IS DISTINCT FROM newest.partition
             ELSE p.begins < past AND p.ends - p.begins > outcrier.partition_width(retention) END
         ORDER BY whole, begins

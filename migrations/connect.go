@@ -110,7 +110,7 @@ SET LOCAL row_security = off;
 SET LOCAL "TimeZone" = 'UTC';
 SET LOCAL "DateStyle" = 'ISO, YMD';
 SET LOCAL "IntervalStyle" = postgres;
-DO $$ BEGIN PERFORM set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'; END $$;
+DO $$ BEGIN IF current_setting('transaction_timeout', true) IS NOT NULL THEN PERFORM set_config('transaction_timeout', '0', true); END IF; END $$;
 `
 
 // lockTimeoutSQL is for goose. While a migration waits for a lock, writers wait for the

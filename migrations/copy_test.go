@@ -60,14 +60,14 @@ func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
 		"max_sync_workers_per_subscription": "8", "max_logical_replication_workers": "30", "wal_retrieve_retry_interval": "100ms",
 	}
 	publisher, subscriber := cluster(t, filepath.Join(testkit.Folder(t), "publisher"), logical), cluster(t, filepath.Join(testkit.Folder(t), "subscriber"), logical)
+	exec(t, connect(t, publisher.URL("")), `CREATE DATABASE migrated`)
+	up(t, migrations.Migrations{URL: publisher.URL("migrated")})
 	for database, with := range map[string]string{"partitions": "", "root": "WITH (publish_via_partition_root = true)"} {
 		t.Run(database, func(t *testing.T) {
 			t.Parallel()
-			for _, server := range []*pgserver.Server{publisher, subscriber} {
-				exec(t, connect(t, server.URL("")), `CREATE DATABASE `+database)
-			}
+			exec(t, connect(t, publisher.URL("")), `CREATE DATABASE `+database+` TEMPLATE migrated`)
+			exec(t, connect(t, subscriber.URL("")), `CREATE DATABASE `+database)
 			from, to := publisher.URL(database), subscriber.URL(database)
-			up(t, migrations.Migrations{URL: from})
 			source := connect(t, from)
 			exec(t, source, `CREATE PUBLICATION everything FOR ALL TABLES `+with)
 			exec(t, source, `SELECT outcrier.append('kept', 't', dedup_key => 'kept'), outcrier.append('due', 'later', deliver_at => now() + interval '1 hour', dedup_key => 'due')`)
@@ -126,14 +126,13 @@ func TestCopy_ByAPublicationOfAllTables(t *testing.T) {
 // A restore into another cluster brings transactions that mean nothing there.
 func TestRestore_IntoAnotherCluster(t *testing.T) {
 	t.Parallel()
-	from, to := cluster(t, filepath.Join(testkit.Folder(t), "from"), nil), cluster(t, filepath.Join(testkit.Folder(t), "to"), nil)
-	up(t, migrations.Migrations{URL: from.URL("")})
-	source := connect(t, from.URL(""))
+	from, source := migrated(t)
+	to := cluster(t, filepath.Join(testkit.Folder(t), "to"), nil).URL("")
 	works(t, source)
 	exec(t, source, `SELECT outcrier.append('kept', 't', dedup_key => 'kept')`)
 	history := ask[int64](t, source, `SELECT outcrier.settle()`)
-	mustRun(t, mustRun(t, "", "pg_dump", "-d", from.URL("")), "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", to.URL(""))
-	target := connect(t, to.URL(""))
+	mustRun(t, mustRun(t, "", "pg_dump", "-d", from), "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", to)
+	target := connect(t, to)
 	testkit.Eventually(t, "it is settled", func() bool { return ask[bool](t, target, `SELECT outcrier.settle() IS NOT NULL`) })
 	if now := ask[int64](t, target, `SELECT outcrier.settle()`); now == history {
 		t.Error("it goes on with the history of another cluster")
@@ -142,8 +141,8 @@ func TestRestore_IntoAnotherCluster(t *testing.T) {
 		t.Errorf("%d events would be streamed as new", n)
 	}
 	works(t, target)
-	up(t, migrations.Migrations{URL: to.URL("")})
-	sameSchema(t, source, target)
+	up(t, migrations.Migrations{URL: to})
+	sameSchema(t, target)
 }
 
 // pg_upgrade moves a cluster into a newer Postgres, with its transactions and a system

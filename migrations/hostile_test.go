@@ -1,7 +1,6 @@
 package migrations_test
 
 import (
-	"context"
 	"errors"
 	"regexp"
 	"slices"
@@ -252,11 +251,6 @@ func TestFunctions_CallNothingThatOthersPlanted(t *testing.T) {
 		exec(t, g.admin, strings.Replace(strings.ReplaceAll(plantCalledSQL, "%%", "%"), "home text := '%s'", "home text := '"+home+"'", 1))
 	}
 	exec(t, g.admin, `SET search_path = pg_catalog`) // or it would fall into it itself
-	t.Cleanup(func() {                               // its owner goes, and would take all of that along in one transaction
-		if _, err := g.admin.Exec(context.Background(), `ALTER SCHEMA public OWNER TO CURRENT_USER`); err != nil {
-			t.Error(err)
-		}
-	})
 	t.Logf("planted %d functions, %d operators", ask[int](t, g.admin, `SELECT count(*) FROM pg_proc WHERE pronamespace IN ('evil'::regnamespace, 'public'::regnamespace)`),
 		ask[int](t, g.admin, `SELECT count(*) FROM pg_operator WHERE oprnamespace = 'evil'::regnamespace`))
 	exec(t, g.admin, `GRANT TEMP ON DATABASE `+g.admin.Config().Database+` TO PUBLIC; GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA evil, public TO PUBLIC`)

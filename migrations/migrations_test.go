@@ -59,10 +59,8 @@ func ask[T any](t *testing.T, conn *pgx.Conn, sql string) (value T) {
 // empty is a database without the schema.
 func empty(t *testing.T) (address string, conn *pgx.Conn) {
 	t.Helper()
-	address = outboxtest.URL(t)
-	conn = connect(t, address)
-	exec(t, conn, `DROP VIEW public.outbox; DROP SCHEMA outcrier CASCADE`)
-	return address, conn
+	address = database(t, "template0")
+	return address, connect(t, address)
 }
 
 // migrated is a database with the schema.
@@ -315,12 +313,7 @@ func TestUp_SaysWhatIsMissing(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	u, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u.Path = "/" + name
-	fails(migrations.Migrations{URL: u.String()}, "SQL_ASCII", "UTF8")
+	fails(migrations.Migrations{URL: at(t, address, name)}, "SQL_ASCII", "UTF8")
 	fails(migrations.Migrations{URL: "postgres://127.0.0.1:1/none?connect_timeout=2"}, "migrate")
 	fails(migrations.Migrations{URL: "postgres://[::1"}, "migrate")
 }
@@ -367,14 +360,13 @@ func TestUp_DependsOnNoSetting(t *testing.T) {
 	} {
 		exec(t, conn, `ALTER DATABASE `+conn.Config().Database+` SET "`+name+`" = '`+value+`'`)
 	}
-	_, reference := migrated(t)
 	m := migrations.Migrations{URL: address}
 	up(t, m)
 	status, err := m.Status(t.Context())
 	if err != nil || status.Version != status.Newest || status.Problem != "" {
 		t.Errorf("%+v, %v", status, err)
 	}
-	sameSchema(t, reference, connect(t, with(t, address, "options", "-c quote_all_identifiers=off -c client_encoding=UTF8 -c standard_conforming_strings=on -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c search_path=public -c statement_timeout=0 -c idle_session_timeout=0")))
+	sameSchema(t, connect(t, with(t, address, "options", "-c quote_all_identifiers=off -c client_encoding=UTF8 -c standard_conforming_strings=on -c TimeZone=UTC -c DateStyle=ISO -c IntervalStyle=postgres -c search_path=public -c statement_timeout=0 -c idle_session_timeout=0")))
 }
 
 // A schema that a newer program has migrated is left alone: no rows of an older version

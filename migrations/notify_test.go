@@ -4,8 +4,6 @@ import (
 	"context"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // heard reports whether the statements, run one by one by a session of their own, notify
@@ -89,19 +87,15 @@ func TestNotify_TwoPhaseCommitWorksBesideAnIdleNode(t *testing.T) {
 	if err := prepare(g.writer, `SET outcrier.notify = 'off'`); err != nil {
 		t.Errorf("with outcrier.notify off: %v", err)
 	}
-	config, err := pgx.ParseConfig(g.writer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	exec(t, g.admin, `GRANT outcrier_two_phase TO `+config.User)
-	if err := prepare(g.writer); err != nil {
+	_, as := login(t, g.admin, g.address, "IN ROLE outcrier_writer, outcrier_two_phase")
+	if err := prepare(as); err != nil {
 		t.Errorf("as a member of outcrier_two_phase: %v", err)
 	}
 	// A superuser is a member of every role, and notifies all the same.
 	if !heard(t, g, g.address, insert) {
 		t.Error("a superuser does not notify")
 	}
-	if heard(t, g, g.writer, insert) {
+	if heard(t, g, as, insert) {
 		t.Error("a member of outcrier_two_phase notifies")
 	}
 }

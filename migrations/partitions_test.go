@@ -18,8 +18,8 @@ func TestPartitions_AreNeverMany(t *testing.T) {
 	day := 0
 	for _, one := range []struct {
 		retention  string
-		days, step int // a step is shorter than a partition, or three days
-	}{{"7 days", 21, 3}, {"9600 hours", 840, 12}, {"33 days", 90, 3}, {"32 days", 90, 3}, {"0", 360, 60}, {"7 days", 30, 3}} {
+		days, step int // the days are more than the retention; a step is shorter than a partition, or three days
+	}{{"7 days", 12, 3}, {"9600 hours", 480, 12}, {"33 days", 48, 3}, {"32 days", 48, 3}, {"0", 360, 60}, {"7 days", 12, 3}} {
 		for begin := day; day < begin+one.days; day += one.step {
 			exec(t, conn, replace(add, one.retention, day))
 			exec(t, conn, replace(drop, one.retention, day))

@@ -74,7 +74,6 @@ const truncateAll = `DO $$ DECLARE names text; BEGIN
 func TestRestore_AfterASuiteThatEmptiesAllTables(t *testing.T) {
 	t.Parallel()
 	address, conn := migrated(t)
-	_, reference := migrated(t)
 	m := migrations.Migrations{URL: address}
 	for range 2 {
 		exec(t, conn, `INSERT INTO outbox (topic, type, dedup_key) VALUES ('a', 't', 'works')`)
@@ -91,7 +90,7 @@ func TestRestore_AfterASuiteThatEmptiesAllTables(t *testing.T) {
 	}
 	up(t, m)
 	whole(t, m)
-	sameSchema(t, reference, conn)
+	sameSchema(t, conn)
 	works(t, conn)
 }
 
@@ -113,12 +112,11 @@ func TestRestore_WhatIsMissing(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			address, conn := migrated(t)
-			_, reference := migrated(t)
 			m := migrations.Migrations{URL: address}
 			exec(t, conn, gone)
 			up(t, m)
 			whole(t, m)
-			sameSchema(t, reference, conn)
+			sameSchema(t, conn)
 			works(t, conn)
 		})
 	}
@@ -138,24 +136,28 @@ func TestRestore_LeavesTheCatalogueOfOthersAlone(t *testing.T) {
 // A migration that failed in the middle is not taken for a restore: it goes on.
 func TestUp_GoesOnAfterAFailure(t *testing.T) {
 	t.Parallel()
-	_, reference := migrated(t)
+	address := database(t, "template0")
 	for from := int64(1); from < migrations.Newest(); from++ {
-		address, conn := empty(t)
-		text := script(t, migrations.Migrations{}, 0)
-		exec(t, conn, text[:strings.Index(text, fmt.Sprintf("\n-- %05d_", from+1))])
-		m := migrations.Migrations{URL: address}
+		step := script(t, migrations.Migrations{}, from-1)
+		begun := connect(t, address)
+		exec(t, begun, step[:strings.Index(step, fmt.Sprintf("\n-- %05d_", from+1))])
+		begun.Close(t.Context())
+		m := migrations.Migrations{URL: database(t, begun.Config().Database)}
 		status, err := m.Status(t.Context())
 		if err != nil || status.Version != from {
 			t.Errorf("behind %d it is at %d, %v", from, status.Version, err)
 		}
 		up(t, m)
-		sameSchema(t, reference, conn)
+		sameSchema(t, connect(t, m.URL))
 	}
 }
 
 // A dump of everything, restored into another database of the same cluster.
 func TestRestore_OfADump(t *testing.T) {
 	t.Parallel()
+	from, source := migrated(t)
+	exec(t, source, `SELECT outcrier.append('kept', 't', dedup_key => 'kept'), outcrier.append('kept', 'later', deliver_at => now() + interval '1 hour')`)
+	exec(t, source, `SELECT outcrier.settle(), outcrier.revoke(jti => 'a token', reason => 'a test')`)
 	for name, restore := range map[string]func(t *testing.T, from, to string){
 		"pg_dump | psql": func(t *testing.T, from, to string) {
 			mustRun(t, mustRun(t, "", "pg_dump", "-d", from), "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", to)
@@ -180,16 +182,13 @@ func TestRestore_OfADump(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			from, source := migrated(t)
-			exec(t, source, `SELECT outcrier.append('kept', 't', dedup_key => 'kept'), outcrier.append('kept', 'later', deliver_at => now() + interval '1 hour')`)
-			exec(t, source, `SELECT outcrier.settle(), outcrier.revoke(jti => 'a token', reason => 'a test')`)
 			to, _ := empty(t)
 			restore(t, from, to)
 			conn := connect(t, to)
 			m := migrations.Migrations{URL: to}
 			up(t, m)
 			whole(t, m)
-			sameSchema(t, source, conn)
+			sameSchema(t, conn)
 			if got := ask[string](t, conn, `SELECT string_agg(topic, ' ') FROM outcrier.history`); got != "kept" {
 				t.Errorf("restored are %s", got)
 			}
@@ -220,7 +219,7 @@ func TestRestore_OfTheSchemaAlone(t *testing.T) {
 	}
 	up(t, m)
 	whole(t, m)
-	sameSchema(t, source, conn)
+	sameSchema(t, conn)
 	works(t, conn)
 }
 
@@ -228,7 +227,7 @@ func TestRestore_OfTheSchemaAlone(t *testing.T) {
 // the tables and functions that it needs.
 func TestRestore_OfPublicAloneFailsLoudlyAndUpMakesItWhole(t *testing.T) {
 	t.Parallel()
-	from, source := migrated(t)
+	from, _ := migrated(t)
 	to, conn := empty(t)
 	exec(t, conn, `DROP SCHEMA public`)
 	out, err := run(t, mustRun(t, "", "pg_dump", "-n", "public", "-d", from), "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", to)
@@ -236,7 +235,7 @@ func TestRestore_OfPublicAloneFailsLoudlyAndUpMakesItWhole(t *testing.T) {
 		t.Errorf("%v, %s", err, out)
 	}
 	up(t, migrations.Migrations{URL: to})
-	sameSchema(t, source, conn)
+	sameSchema(t, conn)
 	// And a dump of our schema alone lacks the view.
 	to, _ = empty(t)
 	mustRun(t, mustRun(t, "", "pg_dump", "-n", "outcrier", "-d", from), "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", to)
@@ -247,7 +246,7 @@ func TestRestore_OfPublicAloneFailsLoudlyAndUpMakesItWhole(t *testing.T) {
 	}
 	up(t, m)
 	conn = connect(t, to)
-	sameSchema(t, source, conn)
+	sameSchema(t, conn)
 	works(t, conn)
 }
 

@@ -33,13 +33,19 @@ var logins atomic.Int64
 // name and the address as which it connects.
 func login(t *testing.T, admin *pgx.Conn, address, attributes string) (name, as string) {
 	t.Helper()
-	name = fmt.Sprintf("outboxtest_%d_%d", os.Getpid(), logins.Add(1))
-	exec(t, admin, `CREATE ROLE `+name+` LOGIN PASSWORD 'secret' `+attributes)
+	name, as = makeLogin(t, admin, address, attributes)
 	t.Cleanup(func() {
 		if _, err := admin.Exec(context.Background(), `DROP OWNED BY `+name+` CASCADE; DROP ROLE `+name); err != nil {
 			t.Error(err)
 		}
 	})
+	return name, as
+}
+
+func makeLogin(t *testing.T, admin *pgx.Conn, address, attributes string) (name, as string) {
+	t.Helper()
+	name = fmt.Sprintf("outboxtest_%d_%d", os.Getpid(), logins.Add(1))
+	exec(t, admin, `CREATE ROLE `+name+` LOGIN PASSWORD 'secret' `+attributes)
 	u, err := url.Parse(address)
 	if err != nil {
 		t.Fatal(err)
@@ -55,10 +61,35 @@ type guarded struct {
 	address, owner, writer, reader, server, operator, stranger string
 }
 
+// sharedGuard is the outbox that guard copies. Its roles belong to the cluster, and so to each copy.
+var sharedGuard struct {
+	sync.Once
+	guarded
+	database string
+}
+
+// guard copies the outbox with roles: it takes much longer to make one. A test that changes
+// the roles themselves needs logins of its own.
 func guard(t *testing.T) guarded {
 	t.Helper()
-	var g guarded
-	g.address, g.admin = empty(t)
+	sharedGuard.Do(func() {
+		name, address := makeDatabase(t, "template0")
+		admin := connect(t, address)
+		sharedGuard.guarded, sharedGuard.database = makeGuard(t, address, admin, makeLogin), name
+		admin.Close(t.Context())
+	})
+	g := sharedGuard.guarded
+	g.address = database(t, sharedGuard.database)
+	g.admin = connect(t, g.address)
+	for _, as := range []*string{&g.owner, &g.writer, &g.reader, &g.server, &g.operator, &g.stranger} {
+		*as = at(t, *as, g.admin.Config().Database)
+	}
+	return g
+}
+
+func makeGuard(t *testing.T, address string, admin *pgx.Conn, login func(t *testing.T, admin *pgx.Conn, address, attributes string) (name, as string)) guarded {
+	t.Helper()
+	g := guarded{address: address, admin: admin}
 	var owner string
 	owner, g.owner = login(t, g.admin, g.address, "CREATEROLE")
 	exec(t, g.admin, `GRANT CREATE ON DATABASE `+g.admin.Config().Database+` TO `+owner)
@@ -345,9 +376,11 @@ func TestRoles_TheOwnersMinimumRetentionBindsTheServer(t *testing.T) {
 	}
 }
 
-// It runs alone: members of roles belong to the cluster.
+// It runs alone: members of roles belong to the cluster. And its roles are its own, or they would
+// stay for TestRoles_SayWhatIsMissing.
 func TestRoles_Attacks(t *testing.T) {
-	g := guard(t)
+	address, admin := empty(t)
+	g := makeGuard(t, address, admin, login)
 	conns := map[string]*pgx.Conn{
 		"writer": connect(t, g.writer), "reader": connect(t, g.reader), "operator": connect(t, g.operator),
 		"server": connect(t, g.server), "stranger": connect(t, g.stranger),
