@@ -35,9 +35,9 @@ SOAK ?= 1h
 
 # The race detector needs cgo, and that a C compiler.
 race = $(shell [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null && echo -race)
-# What has no race detector is built without cgo, as a release is: each package then is compiled once for
-# linters, tests, and the programs that tests start.
-plain = CGO_ENABLED=0
+# What has no race detector is built without cgo and the names of folders, as a release is: each package
+# then is compiled once for linters, tests, and the programs that tests start, in all checkouts.
+plain = CGO_ENABLED=0 GOFLAGS="$$GOFLAGS -trimpath"
 count = $(if $(COUNT),-count=$(COUNT))
 # As one word of the shell, quotes and all.
 quoted = '$(subst ','\'',$(1))'

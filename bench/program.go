@@ -38,7 +38,7 @@ func (s settings) program(ctx context.Context, stderr io.Writer) (path string, r
 	remove = func() { _ = os.RemoveAll(dir) }
 	fmt.Fprintln(stderr, "build the server")
 	path = filepath.Join(dir, command)
-	build := exec.CommandContext(ctx, "go", "build", "-o", path, "./cmd/outcrier") //nolint:gosec // G204: of our own making
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "./cmd/outcrier") //nolint:gosec // G204: of our own making
 	build.Dir = strings.TrimSpace(string(source))
 	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as a release is built
 	if out, err := build.CombinedOutput(); err != nil {
