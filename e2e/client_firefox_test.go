@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,19 @@ type firefox struct {
 	last int
 }
 
+// thrift has Firefox keep four processes for pages, in which each page of two is in one of its own,
+// instead of a new one for each page and one in reserve. It runs extensions, which there are none of,
+// in the main process, and draws ten times a second.
+const thrift = `
+user_pref("fission.autostart", false);
+user_pref("dom.ipc.processCount", 4);
+user_pref("dom.ipc.keepProcessesAlive.web", 4);
+user_pref("dom.ipc.processPrelaunch.enabled", false);
+user_pref("extensions.webextensions.remote", false);
+user_pref("layout.frame_rate", 10);
+user_pref("ui.prefersReducedMotion", 1);
+`
+
 // newFirefox starts Firefox with a profile of its own, and ends it with the test.
 func newFirefox(t *testing.T) *firefox {
 	t.Helper()
@@ -35,6 +49,12 @@ func newFirefox(t *testing.T) *firefox {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(profile) })
+	if !testkit.Long() {
+		err := os.WriteFile(filepath.Join(profile, "user.js"), []byte(thrift), 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	command := exec.Command(program, "--headless", "--no-remote", "--profile", profile, "--remote-debugging-port", "0", "about:blank")
 	command.Env = append(os.Environ(), "HOME="+profile, "MOZ_CRASHREPORTER_DISABLE=1")
 	stderr, err := command.StderrPipe()

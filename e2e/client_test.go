@@ -302,16 +302,12 @@ func putAway(t *testing.T, s *stage) {
 	if !value[bool](t, in, "!!globalThis.stream") {
 		// Firefox keeps no pages in its back/forward cache while it is driven: the test
 		// dispatches the page's events itself.
-		s.listen(t, in, "share: true")
+		s.listen(t, in, "share: true, from: 'earliest'")
 		isLive(t, in)
-		before := len(s.held(t, "%"))
 		in.eval(t, "void dispatchEvent(new PageTransitionEvent('pagehide', {persisted: true}))")
 		s.add(t, "b", "c")
 		testkit.Eventually(t, "the page has no stream", func() bool { return s.streams(t, "**") == 0 })
 		in.eval(t, "void dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
-		s.check(t, in, "a", "%", before)
-		in.close(t)
-		return
 	}
 	s.check(t, in, "a", "%", 0)
 	in.close(t)
