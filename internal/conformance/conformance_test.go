@@ -20,8 +20,13 @@ import (
 	"github.com/outcrier/outcrier/outbox/outboxtest"
 )
 
+func TestMain(m *testing.M) {
+	testkit.SideBySide(6)
+	m.Run()
+}
+
 // TestClients plays all scenes to all clients at once, those of Server-Sent Events and those of
-// WebSockets, in front of two nodes. With CONFORMANCE_REPORT=1 it plays them at full length and
+// WebSockets, in front of two nodes. Slow ones have stages of their own. With CONFORMANCE_REPORT=1 it plays them at full length and
 // writes the results into CLIENTS.md and SOCKETS.md.
 func TestClients(t *testing.T) {
 	t.Parallel()
@@ -46,27 +51,54 @@ func write(t *testing.T, name string, report func([]Verdict, fs.FS) (string, err
 }
 
 // played plays all scenes to libraries, and checks the results.
-func played(t *testing.T, all []Library) []Verdict {
+func played(t *testing.T, all []Library) (verdicts []Verdict) {
 	t.Helper()
 	clients := install(t)
 	libraries := tried(t, all)
-	stage := newStage(t)
-	var playing []*Client
-	for _, l := range libraries {
-		playing = append(playing, l.Client(clients))
+	wanted := func(scene Scene) bool {
+		names := os.Getenv("CONFORMANCE_SCENES")
+		return names == "" || strings.Contains(names, scene.Name)
 	}
-	scenes := Scenes
-	if names := os.Getenv("CONFORMANCE_SCENES"); names != "" {
-		scenes = nil
-		for _, scene := range Scenes {
-			if strings.Contains(names, scene.Name) {
-				scenes = append(scenes, scene)
+	isReset := func(scene Scene) bool { return scene.Name == "reset" } // as long as all others for who is slow
+	plays := []struct {
+		name    string
+		slow    bool
+		plays   func(Scene) bool
+		results []Verdict
+	}{
+		{"all scenes", false, func(Scene) bool { return true }, nil},
+		{"resets for the slow", true, isReset, nil},
+		{"other scenes for the slow", true, func(scene Scene) bool { return !isReset(scene) }, nil},
+	}
+	t.Run("stage", func(t *testing.T) {
+		for i := range plays {
+			p := &plays[i]
+			var playing []*Client
+			for _, l := range libraries {
+				if l.Slow == p.slow {
+					playing = append(playing, l.Client(clients))
+				}
 			}
+			var scenes []Scene
+			for _, scene := range Scenes {
+				if wanted(scene) && p.plays(scene) {
+					scenes = append(scenes, scene)
+				}
+			}
+			if len(playing) == 0 || len(scenes) == 0 {
+				continue
+			}
+			t.Run(p.name, func(t *testing.T) {
+				t.Parallel()
+				var err error
+				if p.results, err = newStage(t).Play(t.Context(), playing, scenes); err != nil {
+					t.Error(err)
+				}
+			})
 		}
-	}
-	verdicts, err := stage.Play(t.Context(), playing, scenes)
-	if err != nil {
-		t.Error(err)
+	})
+	for _, p := range plays {
+		verdicts = append(verdicts, p.results...)
 	}
 	t.Logf("\n%s", Table(verdicts))
 	for _, v := range verdicts {
@@ -219,7 +251,7 @@ func newStage(t *testing.T) *Stage {
 	}
 	if os.Getenv("CONFORMANCE_REPORT") == "" && !testkit.Long() {
 		// Each event is work for each client, and a heartbeat comes every second.
-		stage.Few, stage.Pause, stage.Quiet = true, 80*time.Millisecond, 1500*time.Millisecond
+		stage.Few, stage.Pause, stage.Quiet = true, 150*time.Millisecond, 1500*time.Millisecond
 	}
 	return stage
 }

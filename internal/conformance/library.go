@@ -23,6 +23,9 @@ type Library struct {
 	Set string
 	// Socket is set for a library of WebSockets.
 	Socket bool
+	// Slow is set for one that takes more than a second to come back, for which all others would
+	// have to wait.
+	Slow bool
 	// Known are verdicts that are the library's own doing, by scene: no server can cure
 	// them. A verdict that is not known has to be "ok", but in a Fatal scene.
 	Known map[string]string
@@ -91,7 +94,8 @@ var Libraries = []Library{
 
 	{
 		Name: "Symfony HttpClient", Language: "PHP", Package: "EventSourceHttpClient", Folder: "php", Command: []string{"php", "symfony.php", URL},
-		Set: "after the last chunk, connect again with `Last-Event-ID`; it is Debian's, 5.4 in Debian 12",
+		Slow: true,
+		Set:  "after the last chunk, connect again with `Last-Event-ID`; it is Debian's, 5.4 in Debian 12",
 	},
 	{Name: "urllib", Language: "Python", Folder: "python", Command: []string{"/usr/bin/python3", "minimal.py", URL}},
 	{Name: "Net::HTTP", Language: "Ruby", Folder: "ruby", Command: []string{"ruby", "minimal.rb", URL}},

@@ -127,7 +127,7 @@ func repeated(times, few int, what func(ctx context.Context, s *Stage, i int) er
 	return func(ctx context.Context, s *Stage) error {
 		n, load := times, 5*s.Pause
 		if s.Few {
-			n, load = few, 2*s.Pause
+			n, load = few, s.Pause
 		}
 		return s.underLoad(ctx, func(ctx context.Context) error {
 			for i := range n {

@@ -164,7 +164,7 @@ func (s *Stage) gather(ctx context.Context) error {
 		}
 		late = append(late, c)
 	}
-	for end := time.Now().Add(2 * s.Patience); len(late) > 0 && time.Now().Before(end); pause(ctx, 100*time.Millisecond) {
+	for end := time.Now().Add(2 * s.Patience); len(late) > 0 && time.Now().Before(end); pause(ctx, 250*time.Millisecond) {
 		if err := s.append(ctx, nil); err != nil {
 			return err
 		}
