@@ -42,9 +42,9 @@ func (l line) ids() (ids []string) {
 }
 
 // run returns what each of the programs says.
-func run(t *testing.T, s stack, built string, steps ...step) (said [][]line) {
+func run(t *testing.T, s stack, steps ...step) (said [][]line) {
 	t.Helper()
-	for _, cmd := range s.run(s, built, steps...) {
+	for _, cmd := range s.run(s, steps...) {
 		said = append(said, say(t, s, cmd)...)
 	}
 	if len(said) != len(steps) {
@@ -95,10 +95,10 @@ type result struct {
 // Every stack appends as the role that we tell people to use, and as the owner. Its schema
 // tools, run by the owner, neither fail nor change anything of the outbox.
 func TestStacks(t *testing.T) {
-	shop, built := newShop(t), t.TempDir()
+	shop := newShop(t)
 	made := map[string]func() error{}
 	for language, build := range builds {
-		made[language] = sync.OnceValue(func() error { return build(built) })
+		made[language] = sync.OnceValue(build)
 	}
 	var mu sync.Mutex
 	results := map[string]result{}
@@ -126,7 +126,7 @@ func TestStacks(t *testing.T) {
 					before = tooled.objects(t)
 					steps = append(steps, step{"tools", tooled.address("owner")})
 				}
-				said := run(t, s, built, steps...)
+				said := run(t, s, steps...)
 				r := result{passed: map[string]int{}}
 				for i, login := range []string{"writer", "owner"} {
 					t.Run(login, func(t *testing.T) {

@@ -19,10 +19,11 @@ import (
 // stack is an ORM or a driver, and its folder.
 type stack struct {
 	folder string
-	// library is a command that fails where the stack is not installed; nil where the build finds it out.
+	// library is a command that fails where the stack is not installed; nil where the build finds it
+	// out. Its last argument loads what the stack's programs use.
 	library []string
-	// run returns the commands of the programs, with what the build made in a folder.
-	run func(s stack, built string, steps ...step) []*exec.Cmd
+	// run returns the commands of the programs.
+	run func(s stack, steps ...step) []*exec.Cmd
 	// tools is set when the stack has a program for its schema tools.
 	tools bool
 	// classpath has the names of Java's jars, as Debian has them.
@@ -33,9 +34,9 @@ type stack struct {
 type step struct{ program, address string }
 
 var stacks = slices.Concat(
-	each(stack{run: apart(python), tools: true}, "python/django", "python/sqlalchemy"),
-	each(stack{run: apart(python)}, "python/peewee", "python/pony", "python/psycopg", "python/asyncpg"),
-	each(stack{run: apart(ruby), tools: true}, "ruby/activerecord", "ruby/sequel"),
+	each(stack{run: python, tools: true}, "python/django", "python/sqlalchemy"),
+	each(stack{run: python}, "python/peewee", "python/pony", "python/psycopg", "python/asyncpg"),
+	each(stack{run: ruby, tools: true}, "ruby/activerecord", "ruby/sequel"),
 	each(stack{run: node, tools: true}, "node/sequelize", "node/typeorm", "node/drizzle", "node/prisma", "node/mikroorm"),
 	each(stack{run: node}, "node/objection", "node/kysely", "node/slonik", "node/postgresjs"),
 	each(stack{run: apart(golang), tools: true}, "go/gorm"),
@@ -56,13 +57,13 @@ var stacks = slices.Concat(
 
 // libraries are what the interpreters must find.
 var libraries = map[string][]string{
-	"python/django":     {"/usr/bin/python3", "-c", "import django, psycopg2"},
-	"python/sqlalchemy": {"/usr/bin/python3", "-c", "import sqlalchemy, alembic, psycopg2"},
-	"python/peewee":     {"/usr/bin/python3", "-c", "import peewee, psycopg2"},
+	"python/django":     {"/usr/bin/python3", "-c", "import django.contrib.postgres.fields, django.core.management, django.db.backends.postgresql.base, psycopg2"},
+	"python/sqlalchemy": {"/usr/bin/python3", "-c", "import sqlalchemy.orm, sqlalchemy.dialects.postgresql, alembic.autogenerate, alembic.migration, psycopg2"},
+	"python/peewee":     {"/usr/bin/python3", "-c", "import playhouse.db_url, playhouse.postgres_ext, psycopg2"},
 	"python/pony":       {"/usr/bin/python3", "-c", "import pony, psycopg2"},
 	"python/psycopg":    {"/usr/bin/python3", "-c", "import psycopg"},
 	"python/asyncpg":    {"/usr/bin/python3", "-c", "import asyncpg"},
-	"ruby/activerecord": {"ruby", "-e", "require 'active_record'; require 'pg'"},
+	"ruby/activerecord": {"ruby", "-e", "require 'active_record'; ActiveRecord.eager_load!; require 'pg'"},
 	"ruby/sequel":       {"ruby", "-e", "require 'sequel'; require 'pg'"},
 	"php/doctrine":      {"php", "-r", "require 'Doctrine/ORM/autoload.php'; require 'Symfony/Component/Cache/autoload.php';"},
 	"php/eloquent":      {"php", "-r", "require 'Illuminate/Database/autoload.php';"},
@@ -118,41 +119,51 @@ func (s stack) language() string { return filepath.Dir(s.folder) }
 func (s stack) name() string { return filepath.Base(s.folder) }
 
 // apart runs each program in a process of its own.
-func apart(run func(s stack, built string, step step) *exec.Cmd) func(stack, string, ...step) []*exec.Cmd {
-	return func(s stack, built string, steps ...step) (commands []*exec.Cmd) {
+func apart(run func(s stack, step step) *exec.Cmd) func(stack, ...step) []*exec.Cmd {
+	return func(s stack, steps ...step) (commands []*exec.Cmd) {
 		for _, step := range steps {
-			commands = append(commands, run(s, built, step))
+			commands = append(commands, run(s, step))
 		}
 		return commands
 	}
 }
 
-func python(s stack, _ string, step step) *exec.Cmd {
-	return command(s.folder, []string{"PYTHONPATH=" + abs("python"), "PYTHONDONTWRITEBYTECODE=1"}, "/usr/bin/python3", step.program+".py", step.address)
+// python and ruby load packages once, and run each program in a copy of the process that has.
+func python(s stack, steps ...step) []*exec.Cmd {
+	env := []string{"PYTHONPATH=" + abs("python"), "PYTHONDONTWRITEBYTECODE=1"}
+	return []*exec.Cmd{command(s.folder, env, "/usr/bin/python3", several("../several.py", s, steps)...)}
 }
 
-func ruby(s stack, _ string, step step) *exec.Cmd {
-	return command(s.folder, nil, "ruby", step.program+".rb", step.address)
+func ruby(s stack, steps ...step) []*exec.Cmd {
+	return []*exec.Cmd{command(s.folder, nil, "ruby", several("../several.rb", s, steps)...)}
 }
 
-func php(s stack, _ string, step step) *exec.Cmd {
+func several(runs string, s stack, steps []step) []string {
+	args := []string{runs, s.library[len(s.library)-1]}
+	for _, step := range steps {
+		args = append(args, step.program, step.address)
+	}
+	return args
+}
+
+func php(s stack, step step) *exec.Cmd {
 	return command(s.folder, nil, "php", step.program+".php", step.address)
 }
 
-func perl(s stack, _ string, step step) *exec.Cmd {
+func perl(s stack, step step) *exec.Cmd {
 	return command(s.folder, []string{"PERL5LIB=" + abs("perl")}, "perl", step.program+".pl", step.address)
 }
 
-func golang(s stack, built string, step step) *exec.Cmd {
+func golang(s stack, step step) *exec.Cmd {
 	args := []string{step.address}
 	if step.program != "main" {
 		args = append(args, step.program)
 	}
-	return command(s.folder, nil, filepath.Join(built, s.name()), args...)
+	return command(s.folder, nil, filepath.Join(kept("go"), s.name()), args...)
 }
 
 // node and java run all programs in one process: most of their time is the loading of packages.
-func node(s stack, _ string, steps ...step) []*exec.Cmd {
+func node(s stack, steps ...step) []*exec.Cmd {
 	args := []string{"--import", "tsx", "../several.mjs"}
 	for _, step := range steps {
 		args = append(args, step.program, step.address)
@@ -160,8 +171,8 @@ func node(s stack, _ string, steps ...step) []*exec.Cmd {
 	return []*exec.Cmd{command(s.folder, nil, "node", args...)}
 }
 
-func java(s stack, built string, steps ...step) []*exec.Cmd {
-	args := append(slices.Clone(shortLived), "-cp", filepath.Join(built, s.name())+":"+s.jars(), "Several")
+func java(s stack, steps ...step) []*exec.Cmd {
+	args := append(slices.Clone(shortLived), "-cp", filepath.Join(kept("java"), s.name())+":"+abs(s.folder)+":"+s.jars(), "Several")
 	for _, step := range steps {
 		args = append(args, strings.ToUpper(step.program[:1])+step.program[1:], jdbc(step.address))
 	}
@@ -205,14 +216,43 @@ func (s stack) jars() string {
 	return strings.Join(jars, ":")
 }
 
-// builds make the programs of all stacks of a language, in a folder.
-var builds = map[string]func(into string) error{"go": goBuild, "java": javac, "node": nodeModules}
+// builds make the programs of all stacks of a language.
+var builds = map[string]func() error{"go": goBuild, "java": javac, "node": nodeModules}
+
+// kept returns the folder of what a language's build makes. The next run of this checkout's tests
+// finds it, and builds only what has changed.
+func kept(language string) string {
+	sum := sha256.Sum256([]byte(abs(".")))
+	return filepath.Join(os.TempDir(), fmt.Sprintf("outcrier-built-%d-%x", os.Getuid(), sum[:6]), language)
+}
+
+// onceFor calls do, but not when it has succeeded before with files of the same content. The file
+// stamp, in the folder of what do makes, remembers them.
+func onceFor(stamp string, files []string, do func() error) error {
+	sum := sha256.New()
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		sum.Write(content)
+	}
+	is := hex.EncodeToString(sum.Sum(nil))
+	if was, err := os.ReadFile(stamp); err == nil && string(was) == is {
+		return nil
+	}
+	if err := do(); err != nil {
+		return err
+	}
+	return os.WriteFile(stamp, []byte(is), 0o600)
+}
 
 // errMissing is the error of a build whose tools are not installed.
 var errMissing = errors.New("not installed")
 
-func goBuild(into string) error {
-	build := testkit.Go("build", "-ldflags=-s -w", "-o", into, "./bun", "./gorm", "./sqlx", "./xorm")
+// goBuild leaves programs as they are that are up to date.
+func goBuild() error {
+	build := testkit.Go("build", "-ldflags=-s -w", "-o", kept("go")+"/", "./bun", "./gorm", "./sqlx", "./xorm")
 	build.Dir = "go"
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build: %w\n%s", err, out)
@@ -221,20 +261,16 @@ func goBuild(into string) error {
 }
 
 // javac compiles, in one JVM, all stacks whose jars are there.
-func javac(into string) error {
+func javac() error {
+	compiler, err := exec.LookPath("javac")
+	if err != nil {
+		return fmt.Errorf("%w: %w", errMissing, err)
+	}
 	args := append(slices.Clone(shortLived), "java/Build.java")
+	files := []string{compiler, "java/Build.java", "java/Scenes.java", "java/Several.java"}
 	for _, s := range stacks {
 		if s.language() != "java" || s.jarMissing() != nil {
 			continue
-		}
-		classes := filepath.Join(into, s.name())
-		if err := os.MkdirAll(classes+"/META-INF", 0o755); err != nil {
-			return err
-		}
-		if settings, err := os.ReadFile(s.folder + "/META-INF/persistence.xml"); err == nil {
-			if err := os.WriteFile(classes+"/META-INF/persistence.xml", settings, 0o644); err != nil {
-				return err
-			}
 		}
 		sources, err := filepath.Glob(s.folder + "/*.java")
 		if err != nil {
@@ -243,41 +279,41 @@ func javac(into string) error {
 		if len(args) > len(shortLived)+1 {
 			args = append(args, "--")
 		}
-		args = append(args, "-proc:none", "-cp", s.jars(), "-d", classes, "java/Scenes.java", "java/Several.java")
+		args = append(args, "-proc:none", "-cp", s.jars(), "-d", filepath.Join(kept("java"), s.name()), "java/Scenes.java", "java/Several.java")
 		args = append(args, sources...)
+		files = slices.Concat(files, sources, strings.Split(s.jars(), ":"))
 	}
-	out, err := exec.Command("java", args...).CombinedOutput()
-	if errors.Is(err, exec.ErrNotFound) {
-		return fmt.Errorf("%w: %w", errMissing, err)
-	}
-	if err != nil {
-		return fmt.Errorf("javac: %w\n%s", err, out)
-	}
-	return nil
+	return onceFor(kept("java")+"/made", files, func() error {
+		if err := os.RemoveAll(kept("java")); err != nil {
+			return err
+		}
+		if out, err := exec.Command("java", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("javac: %w\n%s", err, out)
+		}
+		return nil
+	})
 }
 
-// nodeModules installs what package-lock.json names, and nothing when it did before.
-func nodeModules(string) error {
-	lock, err := os.ReadFile("node/package-lock.json")
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256(lock)
-	const stamp = "node/node_modules/.lock"
-	if was, err := os.ReadFile(stamp); err != nil || string(was) != hex.EncodeToString(sum[:]) {
+// nodeModules installs what package-lock.json names, and makes Prisma's client.
+func nodeModules() error {
+	err := onceFor("node/node_modules/.lock", []string{"node/package-lock.json"}, func() error {
 		install := exec.Command("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--prefer-offline")
 		install.Dir = "node"
 		if out, err := install.CombinedOutput(); err != nil {
 			return fmt.Errorf("%w: npm ci: %w\n%s", errMissing, err, out)
 		}
-		if err := os.WriteFile(stamp, []byte(hex.EncodeToString(sum[:])), 0o600); err != nil {
-			return err
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	of := []string{"node/package-lock.json", "node/prisma/schema.prisma", "node/prisma/prisma.config.ts"}
+	return onceFor("node/prisma/generated/.made", of, func() error {
+		// Prisma's command would fetch an engine that "generate" doesn't run.
+		generate := command("node/prisma", []string{"PRISMA_SCHEMA_ENGINE_BINARY=/bin/true", "CHECKPOINT_DISABLE=1"}, abs("node/node_modules/.bin/prisma"), "generate")
+		if out, err := generate.CombinedOutput(); err != nil {
+			return fmt.Errorf("%w: prisma generate: %w\n%s", errMissing, err, out)
 		}
-	}
-	// Prisma's command would fetch an engine that "generate" doesn't run.
-	generate := command("node/prisma", []string{"PRISMA_SCHEMA_ENGINE_BINARY=/bin/true", "CHECKPOINT_DISABLE=1"}, abs("node/node_modules/.bin/prisma"), "generate")
-	if out, err := generate.CombinedOutput(); err != nil {
-		return fmt.Errorf("%w: prisma generate: %w\n%s", errMissing, err, out)
-	}
-	return nil
+		return nil
+	})
 }
