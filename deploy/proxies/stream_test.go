@@ -183,8 +183,8 @@ func TestProxies_PassAStreamOn(t *testing.T) {
 	}
 }
 
-// TestProxies_OfAQuietNode: what is for streams that are quiet for long, and for WebSockets. Each
-// part has a topic of its own, on which nobody else appends.
+// TestProxies_OfAQuietNode tests streams on which nothing comes for long, and WebSockets. Each
+// part has a topic of its own, on which nothing else is appended.
 func TestProxies_OfAQuietNode(t *testing.T) {
 	t.Parallel()
 	n := newNode(t, 10*time.Minute)

@@ -20,7 +20,7 @@ import (
 type stack struct {
 	folder string
 	// library is a command that fails where the stack is not installed; nil where the build finds it
-	// out. Its last argument loads what the stack's programs use.
+	// out. Its last argument loads the packages that the programs use.
 	library []string
 	// run returns the commands of the programs.
 	run func(s stack, steps ...step) []*exec.Cmd
@@ -219,15 +219,15 @@ func (s stack) jars() string {
 // builds make the programs of all stacks of a language.
 var builds = map[string]func() error{"go": goBuild, "java": javac, "node": nodeModules}
 
-// kept returns the folder of what a language's build makes. The next run of this checkout's tests
-// finds it, and builds only what has changed.
+// kept returns the folder for the programs of a language. The next run of this checkout's tests
+// finds it, and builds those programs alone that have changed.
 func kept(language string) string {
 	sum := sha256.Sum256([]byte(abs(".")))
 	return filepath.Join(os.TempDir(), fmt.Sprintf("outcrier-built-%d-%x", os.Getuid(), sum[:6]), language)
 }
 
 // onceFor calls do, but not when it has succeeded before with files of the same content. The file
-// stamp, in the folder of what do makes, remembers them.
+// stamp, in the folder that do fills, remembers them.
 func onceFor(stamp string, files []string, do func() error) error {
 	sum := sha256.New()
 	for _, file := range files {
