@@ -239,6 +239,17 @@ func TestRetention_EmptiesTheDefaultPartition(t *testing.T) {
 	}
 }
 
+// A partition that is as wide as an earlier, longer retention asked for loses what is past by the present one.
+func TestRetention_EmptiesAPartitionThatIsTooWide(t *testing.T) {
+	pool := outboxtest.New(t)
+	sqltest.Exec(t, pool, `CREATE TABLE outcrier.event_wide PARTITION OF outcrier.event FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2020-02-01 00:00+00')`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, created_at) SELECT 'a', 't', '2020-01-01 12:00+00'::timestamptz + n * interval '1 day' FROM generate_series(0, 29) AS n`)
+	retainAt(t, pool, 7*24*time.Hour, nil, time.Date(2020, 1, 31, 0, 0, 0, 0, time.UTC))
+	if left := sqltest.Ask1[string](t, pool, `SELECT concat_ws(' ', count(*), min(created_at) AT TIME ZONE 'UTC') FROM outcrier.event`); left != "7 2020-01-24 12:00:00" {
+		t.Errorf("left are %s", left)
+	}
+}
+
 // The event that a position stands on may go while others of its transaction stay.
 func TestRetention_AnchorRemovedByPattern(t *testing.T) {
 	pool := outboxtest.New(t)
