@@ -35,6 +35,7 @@ type field struct {
 	business *business
 	readers  []*reader
 	probes   int
+	probing  *pgx.Conn // appends the probes; nil until the next one, once it is broken
 	// lossy is a fault that takes committed events away; if anew is set, no position is
 	// valid afterwards.
 	lossy, anew bool
@@ -105,6 +106,7 @@ func newFieldOf(t *testing.T, programs []string, database string, nodes int, arg
 	t.Cleanup(func() {
 		f.stopReading()
 		f.readingDone.Wait()
+		f.endProbing()
 		if f.stopWriting != nil {
 			f.stopWriting()
 			f.writing.Wait()
@@ -265,7 +267,7 @@ func (f *field) recover(name string, within time.Duration) {
 	var failed error
 	for again := time.Now(); ; time.Sleep(5 * time.Millisecond) {
 		if now := time.Now(); !now.Before(again) {
-			if failed = probe(ctx, f.url, f.probes+1); failed == nil {
+			if failed = f.probe(ctx); failed == nil {
 				f.probes++
 			}
 			again = now.Add(100 * time.Millisecond)
@@ -280,6 +282,27 @@ func (f *field) recover(name string, within time.Duration) {
 		default:
 			f.t.Fatalf("%s: %s has not recovered within %v", name, f.readers[i].name, within)
 		}
+	}
+}
+
+// probe appends an event that all steady readers follow.
+func (f *field) probe(ctx context.Context) (err error) {
+	if f.probing == nil {
+		if f.probing, err = connect(ctx, f.url); err != nil {
+			return err
+		}
+	}
+	_, err = f.probing.Exec(ctx, `INSERT INTO outbox (topic, type, payload) VALUES ('`+probeTopic+`', 'torture.probe', $1)`, payload{Chain: "probe", N: f.probes + 1}.String())
+	if err != nil {
+		f.endProbing()
+	}
+	return err
+}
+
+func (f *field) endProbing() {
+	if f.probing != nil {
+		_ = f.probing.Close(context.Background())
+		f.probing = nil
 	}
 }
 

@@ -194,17 +194,6 @@ func tool(t *testing.T, server *pgserver.Server, name string) string {
 	return path
 }
 
-// probe appends an event that all steady readers follow.
-func probe(ctx context.Context, url string, n int) error {
-	conn, err := connect(ctx, url)
-	if err != nil {
-		return err
-	}
-	defer conn.Close(context.Background())
-	_, err = conn.Exec(ctx, `INSERT INTO outbox (topic, type, payload) VALUES ('`+probeTopic+`', 'torture.probe', $1)`, payload{Chain: "probe", N: n}.String())
-	return err
-}
-
 // attempt runs statements, and gives up soon.
 func attempt(ctx context.Context, url, statement string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

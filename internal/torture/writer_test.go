@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // database/sql for AppendSQL
 
+	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -52,6 +54,9 @@ type business struct {
 	url    string
 	topics []string
 	shared []*chain
+	// short is set in the short form, where most appends have few events: what is done to
+	// transactions counts, and each event costs as much to read as the next.
+	short bool
 	// enough ends the writers when committed has reached it.
 	committed, enough atomic.Int64
 	// pause, when not 0, is the longest time between two transactions of a
@@ -84,7 +89,7 @@ type usedKey struct {
 
 // newBusiness has no topics yet.
 func newBusiness(url string) *business {
-	return &business{url: url, acknowledged: map[payload]bool{}, refused: map[payload]bool{}, erasures: erasures{byID: map[int64]*erasure{}}}
+	return &business{url: url, short: !testkit.Long() && os.Getenv("TORTURE_EVENTS") == "", acknowledged: map[payload]bool{}, refused: map[payload]bool{}, erasures: erasures{byID: map[int64]*erasure{}}}
 }
 
 func (b *business) fault(format string, args ...any) {
@@ -300,7 +305,7 @@ var ways = []func(w *writer, ctx context.Context, c *chain) error{
 		return err
 	},
 	func(w *writer, ctx context.Context, c *chain) error { // arrays
-		n := 1 + w.rand.IntN(50)
+		n := w.some(50)
 		topics, types, payloads := make([]string, n), make([]string, n), make([]string, n)
 		for i := range n {
 			p := c.next()
@@ -314,7 +319,7 @@ var ways = []func(w *writer, ctx context.Context, c *chain) error{
 	func(w *writer, ctx context.Context, _ *chain) error { return w.appendInvalid(ctx) },
 	func(w *writer, ctx context.Context, c *chain) error { return w.retry(ctx, c) },
 	func(w *writer, ctx context.Context, c *chain) error { // in bulk
-		n, first := 1+w.rand.IntN(200), c.n+1
+		n, first := w.some(200), c.n+1
 		for range n {
 			w.made = append(w.made, c.next())
 		}
@@ -324,7 +329,7 @@ var ways = []func(w *writer, ctx context.Context, c *chain) error{
 		return err
 	},
 	func(w *writer, ctx context.Context, c *chain) error { // COPY
-		rows := make([][]any, 1+w.rand.IntN(100))
+		rows := make([][]any, w.some(100))
 		for i := range rows {
 			p := c.next()
 			w.made = append(w.made, p)
@@ -374,6 +379,14 @@ var ways = []func(w *writer, ctx context.Context, c *chain) error{
 		_, err := w.tx.Exec(ctx, `INSERT INTO outcrier.event (id, topic, type, payload) VALUES ($1, $2, 'torture.happened', $3)`, id, w.topic(w.rand), p.String())
 		return err
 	},
+}
+
+// some is a number of events for one append.
+func (w *writer) some(most int) int {
+	if w.short {
+		most = 1 + w.rand.IntN(1+w.rand.IntN(most))
+	}
+	return 1 + w.rand.IntN(most)
 }
 
 func (w *writer) exec(ctx context.Context, query string, c *chain) error {
