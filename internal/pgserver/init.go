@@ -42,8 +42,12 @@ func (s *Server) clusterVersion() (int, error) {
 	return major, nil
 }
 
-// makeCluster makes the cluster: with initdb when it is to be kept, as a copy of a template when not.
+// makeCluster makes the cluster: as a copy of one that was saved, or with initdb when it is to be kept, and as a copy of
+// a template when not.
 func (s *Server) makeCluster(ctx context.Context) error {
+	if s.from != "" {
+		return s.copyCluster(ctx, s.from)
+	}
 	if s.temporary {
 		err := s.copyTemplate(ctx)
 		if err == nil || ctx.Err() != nil {
@@ -71,16 +75,29 @@ func (s *Server) copyTemplate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return s.copyCluster(ctx, template)
+}
+
+// copyCluster makes the cluster as a copy of another.
+func (s *Server) copyCluster(ctx context.Context, from string) error {
 	return atomically(s.cluster(), func(dir string) error {
-		out, err := account{}.command(ctx, "cp", "-Rp", template+"/.", dir).CombinedOutput()
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil {
-			return fmt.Errorf("copy %s: %w: %s", template, err, out)
+		if err := copyFolder(ctx, from, dir); err != nil {
+			return err
 		}
 		return s.account.own(dir)
 	})
+}
+
+// copyFolder copies what is in a folder, with owners and all, into another that is there.
+func copyFolder(ctx context.Context, from, to string) error {
+	out, err := account{}.command(ctx, "cp", "-Rp", from+"/.", to).CombinedOutput()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("copy %s: %w: %s", from, err, out)
+	}
+	return nil
 }
 
 // Cached returns a folder of this name in the cache, which all runs of this user share. Where it is not there, build

@@ -41,6 +41,9 @@ func (s *Server) LogFile() string { return "" }
 // Stop returns ErrUnsupported.
 func (s *Server) Stop() error { return ErrUnsupported }
 
+// Save returns ErrUnsupported.
+func (s *Server) Save(context.Context, string) error { return ErrUnsupported }
+
 // Kill returns ErrUnsupported.
 func (s *Server) Kill() error { return ErrUnsupported }
 

@@ -29,6 +29,7 @@ type Server struct {
 	folder    string // holds cluster, lock and log
 	temporary bool
 	memory    bool
+	from      string
 	settings  map[string]string
 	env       []string
 	fetch     func(ctx context.Context, major int) (string, error)
@@ -47,7 +48,7 @@ type Server struct {
 // the folder's databases are of a version that is not installed, and when Postgres does not come up within a minute (the
 // error ends with its log). The caller must call Stop. Cancelling ctx ends the start, not the server.
 func Start(ctx context.Context, config Config) (*Server, error) {
-	s := &Server{folder: config.Data, memory: config.Memory, settings: config.Settings, env: config.Env, fetch: config.Fetch, log: config.Log}
+	s := &Server{folder: config.Data, memory: config.Memory, from: config.From, settings: config.Settings, env: config.Env, fetch: config.Fetch, log: config.Log}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -165,6 +166,21 @@ func (s *Server) close() {
 	}
 	s.lock.Close()
 	s.lock = nil
+}
+
+// Save ends Postgres as Stop does, and copies its databases into an empty folder, for Config.From.
+func (s *Server) Save(ctx context.Context, folder string) error {
+	err := s.halt()
+	if err == nil {
+		err = copyFolder(ctx, s.cluster(), folder)
+	}
+	if err == nil {
+		err = s.Stop()
+	}
+	if err != nil {
+		return fmt.Errorf("save the databases of a private postgres: %w", err)
+	}
+	return nil
 }
 
 // Kill crashes the server: kill -9 for the postmaster and all backends at once. It returns when they are gone. The data

@@ -117,6 +117,24 @@ func TestStop_ThrowsTemporaryDataAway(t *testing.T) {
 	stop(t, s)
 }
 
+func TestSave_IsWhatOthersBeginWith(t *testing.T) {
+	saved := t.TempDir()
+	first := start(t, Config{})
+	do(t, first, "CREATE TABLE note AS SELECT 'saved' AS text")
+	if err := first.Save(t.Context(), saved); err != nil {
+		t.Fatal(err)
+	}
+	for _, data := range []string{"", folder(t)} {
+		s := start(t, Config{From: saved, Data: data})
+		if got := ask(t, s, "SELECT text FROM note"); got != "saved" {
+			t.Errorf("with data in %q there is %q, want what was saved", data, got)
+		}
+		if log, err := os.ReadFile(s.LogFile()); err != nil || strings.Contains(string(log), "recovery") {
+			t.Errorf("the saved databases had to be recovered: %v %s", err, log)
+		}
+	}
+}
+
 func TestStart_RefusesFolderInUse(t *testing.T) {
 	config := Config{Data: folder(t)}
 	start(t, config)

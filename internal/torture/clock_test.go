@@ -10,7 +10,6 @@ import (
 
 	"github.com/outcrier/outcrier/internal/pgserver"
 	"github.com/outcrier/outcrier/internal/testkit"
-	"github.com/outcrier/outcrier/migrations"
 )
 
 // TestFault_ClockJumps: the clock of Postgres jumps, over midnights and back. The
@@ -22,10 +21,9 @@ func TestFault_ClockJumps(t *testing.T) {
 	clock := filepath.Join(testkit.Folder(t), "clock")
 	set := func(offset string) { must(t, os.WriteFile(clock, []byte(offset+"\n"), 0o644)) }
 	set("+0")
-	server := runPostgres(t, pgserver.Config{Env: []string{
+	server := startPostgresOf(t, pgserver.Config{Env: []string{
 		"LD_PRELOAD=" + library, "FAKETIME_TIMESTAMP_FILE=" + clock, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1",
 	}})
-	must(t, (migrations.Migrations{URL: server.URL("")}).Up(t.Context()))
 	f := newField(t, server.URL(""), 2, "--audit")
 	f.prepare()
 	f.write(4)

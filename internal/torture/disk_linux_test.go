@@ -10,7 +10,6 @@ import (
 
 	"github.com/outcrier/outcrier/internal/pgserver"
 	"github.com/outcrier/outcrier/internal/testkit"
-	"github.com/outcrier/outcrier/migrations"
 )
 
 // TestFault_DiskFull: no room for rows, then none for the WAL either, at which
@@ -26,8 +25,7 @@ func TestFault_DiskFull(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	server := runPostgres(t, pgserver.Config{Data: folder, Settings: withSettings("max_wal_size", "32MB", "min_wal_size", "32MB")})
-	must(t, (migrations.Migrations{URL: server.URL("")}).Up(t.Context()))
+	server := startPostgresOf(t, pgserver.Config{Data: folder, Settings: withSettings("max_wal_size", "32MB", "min_wal_size", "32MB")})
 	f := newField(t, server.URL(""), 2)
 	f.prepare()
 	f.write(6)

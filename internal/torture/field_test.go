@@ -16,7 +16,6 @@ import (
 
 	"github.com/outcrier/outcrier/internal/badnet"
 	"github.com/outcrier/outcrier/internal/testkit"
-	"github.com/outcrier/outcrier/migrations"
 	"github.com/outcrier/outcrier/outbox"
 )
 
@@ -60,7 +59,7 @@ type window struct {
 // probeTopic carries the events by which a recovery is seen.
 const probeTopic = "torture/probe"
 
-// newField makes a field on a database that is migrated. Every other node compresses its
+// newField makes a field on a database that is migrated, and has the role of nodes. Every other node compresses its
 // streams. It has the race detector, and in the long form all have: under it a node computes three
 // times as much.
 func newField(t *testing.T, database string, nodes int, args ...string) *field {
@@ -76,7 +75,6 @@ func newField(t *testing.T, database string, nodes int, args ...string) *field {
 func newFieldOf(t *testing.T, programs []string, database string, nodes int, args ...string) *field {
 	t.Helper()
 	s := seed(t)
-	makeNodeRole(t, database)
 	f := &field{t: t, url: database, seed: s, chance: rand.New(rand.NewPCG(s, 0))}
 	findings.mu.Lock()
 	findings.seeds = append(findings.seeds, fmt.Sprintf("%s %d", t.Name(), s))
@@ -144,14 +142,6 @@ func at(t *testing.T, database, address string) string {
 
 // nodeRole is whom nodes log in as: who may do what a server needs, and no more.
 const nodeRole = "torture_node"
-
-func makeNodeRole(t *testing.T, database string) {
-	t.Helper()
-	if err := (migrations.Migrations{URL: database}).Roles(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	execute(t, database, `CREATE ROLE `+nodeRole+` LOGIN PASSWORD '`+nodeRole+`' IN ROLE outcrier_server`)
-}
 
 // asNode is the URL of a database for a node.
 func asNode(t *testing.T, database string) string {

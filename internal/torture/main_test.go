@@ -6,12 +6,16 @@ import (
 	"testing"
 )
 
+// template is the folder that migrated has made.
+var template string
+
 func TestMain(m *testing.M) {
 	os.Exit(testMain(m))
 }
 
 func testMain(m *testing.M) int {
 	code := m.Run()
+	_ = os.RemoveAll(template)
 	if file := os.Getenv("TORTURE_REPORT"); file != "" && code == 0 {
 		if err := findings.write(file); err != nil {
 			fmt.Fprintln(os.Stderr, err)

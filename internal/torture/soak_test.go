@@ -119,7 +119,6 @@ func (s *soak) start(settings map[string]string) {
 	t := s.t
 	server := startPostgresOf(t, pgserver.Config{Settings: settings})
 	s.url = server.URL("")
-	makeNodeRole(t, s.url)
 	// A month, as it comes, is longer than any soak: what grows until then would
 	// look as if it grew for ever.
 	execute(t, s.url, fmt.Sprintf(`CREATE OR REPLACE FUNCTION outcrier.removal_memory() RETURNS interval

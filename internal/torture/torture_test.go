@@ -45,12 +45,36 @@ func startPostgres(t *testing.T) *pgserver.Server {
 
 func startPostgresOf(t *testing.T, config pgserver.Config) *pgserver.Server {
 	t.Helper()
-	server := runPostgres(t, config)
-	if err := (migrations.Migrations{URL: server.URL("")}).Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	return server
+	var err error
+	config.From, err = migrated()
+	must(t, err)
+	return runPostgres(t, config)
 }
+
+// migrated makes the databases that each Postgres of the tests is a copy of: migrated, with the
+// role that nodes log in as.
+var migrated = sync.OnceValues(func() (folder string, err error) {
+	ctx := context.Background()
+	if folder, err = os.MkdirTemp(pgserver.MemoryFolder(), "outcrier-torture-"); err != nil {
+		return "", err
+	}
+	template = folder
+	server, err := pgserver.Start(ctx, pgserver.Config{Settings: settings, Memory: true})
+	if err != nil {
+		return "", err
+	}
+	defer func() { _ = server.Stop() }()
+	schema := migrations.Migrations{URL: server.URL("")}
+	if err := errors.Join(schema.Up(ctx), schema.Roles(ctx)); err != nil {
+		return "", err
+	}
+	conn, err := pgx.Connect(ctx, schema.URL)
+	if err != nil {
+		return "", err
+	}
+	_, err = conn.Exec(ctx, `CREATE ROLE `+nodeRole+` LOGIN PASSWORD '`+nodeRole+`' IN ROLE outcrier_server`)
+	return folder, errors.Join(err, conn.Close(ctx), server.Save(ctx, folder))
+})
 
 // runPostgres starts a Postgres on an existing folder.
 func runPostgres(t *testing.T, config pgserver.Config) *pgserver.Server {
