@@ -185,6 +185,7 @@ func TestAttack_BodiesKillNoNode(t *testing.T) {
 // connection with a window of 0, and over many HTTP/1.1 connections whose clients don't
 // read.
 func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
+	t.Parallel()
 	n, database := attacked(t, "--h2c", "--gzip")
 	const events, size = 40, 192_000
 	execute(t, database, fmt.Sprintf(`INSERT INTO outbox (topic, type, payload) SELECT 'a', 't', to_json(repeat(md5(g::text), %d)) FROM generate_series(1, %d) AS g`, size/32, events))
@@ -268,6 +269,7 @@ func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
 // take, each with a header as long as may be, whose answers nobody reads; and the same over
 // HTTP/1.1 with answers of the metrics that nobody reads.
 func TestAttack_LongRequestsAreNotKept(t *testing.T) {
+	t.Parallel()
 	n, _ := attacked(t, "--h2c")
 	long := strings.Repeat("abcdefghijklmnopqrstuvwxyz0123456789", 60_000/36)
 	const connections, requests = 30, 250

@@ -3,6 +3,7 @@ package torture
 import (
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ func TestFault_ClockJumps(t *testing.T) {
 	server := startPostgresOf(t, pgserver.Config{Env: []string{
 		"LD_PRELOAD=" + library, "FAKETIME_TIMESTAMP_FILE=" + clock, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1", "DONT_FAKE_MONOTONIC=1",
 	}})
-	f := newField(t, server.URL(""), 2, "--audit")
+	f := newField(t, server.URL(""), 2, "--audit", "--replay-buffer", "64KiB")
 	f.prepare()
 	f.write(4)
 	f.read(6)
@@ -52,5 +53,9 @@ func TestFault_ClockJumps(t *testing.T) {
 			}
 		})
 	}
+	// Who comes now has the events of all those times, of tomorrow too.
+	fresh := &reader{name: "fresh", filter: everything(), steady: new(atomic.Bool)}
+	f.follow(fresh, true)
+	f.recover("a fresh reader", testkit.Deadline)
 	f.end()
 }

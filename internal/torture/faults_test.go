@@ -164,6 +164,7 @@ var faults = []fault{
 // TestFaults injects every fault of the table while writers write and readers
 // read, and then FAULTS more at random.
 func TestFaults(t *testing.T) {
+	alongside(t, "TORTURE_FAULTS")
 	server := startPostgres(t)
 	f := newField(t, server.URL(""), 2)
 	f.prepare()
@@ -179,6 +180,13 @@ func TestFaults(t *testing.T) {
 		_ = f.business.resolve(t.Context(), f.chance, false)
 	}
 	f.end()
+}
+
+// alongside has a test run at the same time as others, unless a variable asks for more of it alone.
+func alongside(t *testing.T, variable string) {
+	if os.Getenv(variable) == "" {
+		t.Parallel()
+	}
 }
 
 func number(t *testing.T, variable string, otherwise int) int {

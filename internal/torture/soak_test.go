@@ -76,6 +76,7 @@ const judgedFrom = 10 * time.Minute
 // and go. Nothing is lost, nothing comes twice, and neither the nodes nor Postgres
 // grow. Without SOAK it takes some 20 s, and growth is not judged.
 func TestSoak(t *testing.T) {
+	alongside(t, "SOAK")
 	s := &soak{t: t, streams: 40, rate: 100, seed: seed(t)}
 	settings := map[string]string{}
 	if text := os.Getenv("SOAK"); text != "" {
@@ -89,7 +90,6 @@ func TestSoak(t *testing.T) {
 		// each, as they come, are too long for less than an hour.
 		settings["checkpoint_timeout"] = fmt.Sprintf("%.0fs", min(5*time.Minute, max(30*time.Second, s.lasts/12)).Seconds())
 	} else {
-		t.Parallel()
 		s.lasting(15 * time.Second)
 		s.pace = 0.04
 		settings["fsync"] = "off"

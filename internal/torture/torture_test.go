@@ -184,6 +184,7 @@ type torture struct {
 }
 
 func let(t *testing.T, c torture) {
+	alongside(t, "TORTURE_EVENTS")
 	seed := seed(t)
 	chance := rand.New(rand.NewPCG(seed, 0))
 	server := startPostgres(t)

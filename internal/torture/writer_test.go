@@ -89,7 +89,7 @@ type usedKey struct {
 
 // newBusiness has no topics yet.
 func newBusiness(url string) *business {
-	return &business{url: url, short: !testkit.Long() && os.Getenv("TORTURE_EVENTS") == "", acknowledged: map[payload]bool{}, refused: map[payload]bool{}, erasures: erasures{byID: map[int64]*erasure{}}}
+	return &business{url: url, short: !testkit.Long() && os.Getenv("TORTURE_EVENTS") == "" && os.Getenv("TORTURE_FAULTS") == "", acknowledged: map[payload]bool{}, refused: map[payload]bool{}, erasures: erasures{byID: map[int64]*erasure{}}}
 }
 
 func (b *business) fault(format string, args ...any) {
