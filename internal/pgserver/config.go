@@ -17,7 +17,7 @@ type Config struct {
 	// databases: for a minute after files were deleted, ext4 looks past each of them at every file that it makes.
 	Memory bool
 
-	// From, when not empty, is a folder that Save filled: new databases begin as a copy of those, instead of empty.
+	// From, when not empty, is a folder that Store filled: new databases begin as a copy of those, instead of empty.
 	From string
 
 	// Settings are set as by postgres -c, and win over postgresql.conf: {"fsync": "off"} for tests. They can't change

@@ -42,7 +42,7 @@ func (s *Server) clusterVersion() (int, error) {
 	return major, nil
 }
 
-// makeCluster makes the cluster: as a copy of one that was saved, or with initdb when it is to be kept, and as a copy of
+// makeCluster makes the cluster: as a copy of one that was stored, or with initdb when it is to be kept, and as a copy of
 // a template when not.
 func (s *Server) makeCluster(ctx context.Context) error {
 	if s.from != "" {
@@ -88,7 +88,7 @@ func (s *Server) copyCluster(ctx context.Context, from string) error {
 	})
 }
 
-// copyFolder copies what is in a folder, with owners and all, into another that is there.
+// copyFolder copies the contents of a folder, with their owners, into another that is there.
 func copyFolder(ctx context.Context, from, to string) error {
 	out, err := account{}.command(ctx, "cp", "-Rp", from+"/.", to).CombinedOutput()
 	if ctx.Err() != nil {

@@ -41,8 +41,8 @@ func (s *Server) LogFile() string { return "" }
 // Stop returns ErrUnsupported.
 func (s *Server) Stop() error { return ErrUnsupported }
 
-// Save returns ErrUnsupported.
-func (s *Server) Save(context.Context, string) error { return ErrUnsupported }
+// Store returns ErrUnsupported.
+func (s *Server) Store(context.Context, string) error { return ErrUnsupported }
 
 // Kill returns ErrUnsupported.
 func (s *Server) Kill() error { return ErrUnsupported }

@@ -168,8 +168,8 @@ func (s *Server) close() {
 	s.lock = nil
 }
 
-// Save ends Postgres as Stop does, and copies its databases into an empty folder, for Config.From.
-func (s *Server) Save(ctx context.Context, folder string) error {
+// Store ends Postgres as Stop does, and copies its databases into an empty folder, for Config.From.
+func (s *Server) Store(ctx context.Context, folder string) error {
 	err := s.halt()
 	if err == nil {
 		err = copyFolder(ctx, s.cluster(), folder)
@@ -178,7 +178,7 @@ func (s *Server) Save(ctx context.Context, folder string) error {
 		err = s.Stop()
 	}
 	if err != nil {
-		return fmt.Errorf("save the databases of a private postgres: %w", err)
+		return fmt.Errorf("store the databases of a private postgres: %w", err)
 	}
 	return nil
 }

@@ -117,11 +117,11 @@ func TestStop_ThrowsTemporaryDataAway(t *testing.T) {
 	stop(t, s)
 }
 
-func TestSave_IsWhatOthersBeginWith(t *testing.T) {
+func TestStore_IsWhatOthersBeginWith(t *testing.T) {
 	saved := t.TempDir()
 	first := start(t, Config{})
 	do(t, first, "CREATE TABLE note AS SELECT 'saved' AS text")
-	if err := first.Save(t.Context(), saved); err != nil {
+	if err := first.Store(t.Context(), saved); err != nil {
 		t.Fatal(err)
 	}
 	for _, data := range []string{"", folder(t)} {

@@ -400,7 +400,7 @@ func TestAttack_NobodyFillsTheDisk(t *testing.T) {
 
 // TestAttack_OneTokenStarvesNobody: a hundred requests of one token at once, again and again. As
 // streams they replay a few events of many topics, a pattern of no topic, everything, and a day; as
-// long polls they ask for topics that nobody has, as many as may be, for a type that no event has, and
+// long polls they ask for topics without events, as many as may be, for a type that no event has, and
 // for patterns together. Meanwhile somebody else's replay comes to its end, and events are appended.
 func TestAttack_OneTokenStarvesNobody(t *testing.T) {
 	n, database := attacked(t)

@@ -73,7 +73,7 @@ var migrated = sync.OnceValues(func() (folder string, err error) {
 		return "", err
 	}
 	_, err = conn.Exec(ctx, `CREATE ROLE `+nodeRole+` LOGIN PASSWORD '`+nodeRole+`' IN ROLE outcrier_server`)
-	return folder, errors.Join(err, conn.Close(ctx), server.Save(ctx, folder))
+	return folder, errors.Join(err, conn.Close(ctx), server.Store(ctx, folder))
 })
 
 // runPostgres starts a Postgres on an existing folder.

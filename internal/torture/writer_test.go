@@ -54,8 +54,8 @@ type business struct {
 	url    string
 	topics []string
 	shared []*chain
-	// short is set in the short form, where most appends have few events: what is done to
-	// transactions counts, and each event costs as much to read as the next.
+	// short is set in the short form, where most appends have few events: the faults that
+	// transactions meet count, and each event costs as much to read as the next.
 	short bool
 	// enough ends the writers when committed has reached it.
 	committed, enough atomic.Int64
