@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/outcrier/outcrier/internal/testkit"
 	"github.com/outcrier/outcrier/outbox"
 	"github.com/outcrier/outcrier/outbox/internal/sqltest"
@@ -183,7 +185,7 @@ func TestTimes_LoseNoEventOfATransactionThatWasOpen(t *testing.T) {
 					late[i].commit()
 					late = slices.Delete(late, i, i+1)
 				case n < 6:
-					sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'bulk', 't' FROM generate_series(1, 1500)`)
+					bulk(t, pool, 1500)
 				case n < 7 && r.IntN(4) == 0:
 					sqltest.Exec(t, pool, `INSERT INTO outcrier.event (xid, id, topic, type) SELECT '5', max(id) + 1, 'loaded', 't' FROM outcrier.event HAVING count(*) > 0`)
 				default:
@@ -220,14 +222,19 @@ func TestTimes_LoseNoEventOfATransactionThatWasOpen(t *testing.T) {
 	}
 }
 
+// bulk takes as many ids as that number of events, and has a few events at their end: chunks are of ids.
+func bulk(t *testing.T, pool *pgxpool.Pool, ids int) {
+	t.Helper()
+	const events = 20
+	sqltest.Exec(t, pool, `SELECT setval('outcrier.event_id', nextval('outcrier.event_id') + $1)`, ids-events)
+	sqltest.AddNow(t, pool, "bulk", events)
+}
+
 // A chunk of ids that was read while a transaction with events in it was open stands for those
 // too, however much later it commits and however much was read since.
 func TestTimes_RememberWhatWasInFlightWhenTheyRead(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := replay.Reader{Pool: pool, Times: replay.NewTimes()}
-	bulk := func() {
-		sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'bulk', 't' FROM generate_series(1, 5000)`)
-	}
 	before := func(at time.Time) position.Position {
 		p, err := reader.Before(t.Context(), at, position.Position{})
 		if err != nil {
@@ -238,17 +245,17 @@ func TestTimes_RememberWhatWasInFlightWhenTheyRead(t *testing.T) {
 	now := func() time.Time { return sqltest.Ask1[time.Time](t, pool, `SELECT clock_timestamp()`) }
 	late := sqltest.Begin(t, pool)
 	sqltest.Add(t, late, "late")
-	bulk()
+	bulk(t, pool, 5000)
 	at := now()
-	bulk()
+	bulk(t, pool, 5000)
 	want := sqltest.Add(t, late, "late")
-	bulk()
+	bulk(t, pool, 5000)
 	before(at)
 	sqltest.Commit(t, late)
 	// An hour passes, and a reader starts from now.
 	sqltest.Forge(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '1 hour'`)
 	at = at.Add(-time.Hour)
-	bulk()
+	bulk(t, pool, 5000)
 	before(now())
 	filter := sqltest.All("late")
 	filter.Since = at
