@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"net/url"
 	"strconv"
 	"strings"
@@ -18,6 +19,13 @@ func TestTail_EndsOnWhatWaitingDoesNotMend(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	t.Cleanup(func() {
+		for _, statement := range []string{`DROP DATABASE tail_unmigrated`, `DROP ROLE tail_stranger`} {
+			if _, err := pool.Exec(context.Background(), statement); err != nil {
+				t.Error(err)
+			}
+		}
+	})
 	change := func(change func(*url.URL)) string {
 		u, err := url.Parse(good)
 		if err != nil {
