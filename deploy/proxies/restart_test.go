@@ -151,12 +151,13 @@ func status(url string) int {
 	return response.StatusCode
 }
 
-// streams returns how many there are behind each proxy, one half of them over HTTP/2.
-func streams() int {
+// size returns how many streams there are behind each proxy, one half of them over HTTP/2, and the
+// pause between two events.
+func size() (streams int, pause time.Duration) {
 	if testkit.Long() {
-		return 60
+		return 60, 20 * time.Millisecond
 	}
-	return 16
+	return 16, 40 * time.Millisecond
 }
 
 // crowd is a number of plain EventSources, and the events that were appended for them.
@@ -191,8 +192,9 @@ func newCrowd(t *testing.T, pool *pgxpool.Pool, fronts []*front) *crowd {
 	c := &crowd{fronts: fronts}
 	var reading sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())
+	streams, pause := size()
 	for _, f := range fronts {
-		for i := range streams() {
+		for i := range streams {
 			transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: i%2 == 0 && !f.plain} //nolint:gosec // a test's
 			opened := make(chan struct{})
 			once := sync.OnceFunc(func() { close(opened) })
@@ -220,7 +222,7 @@ func newCrowd(t *testing.T, pool *pgxpool.Pool, fronts []*front) *crowd {
 	c.writing.Go(func() {
 		for writer.Err() == nil {
 			c.add(t, pool)
-			time.Sleep(40 * time.Millisecond)
+			time.Sleep(pause)
 		}
 	})
 	t.Cleanup(func() { stop(); c.writing.Wait(); cancel(); reading.Wait() })
