@@ -3,7 +3,7 @@ import js from '@eslint/js';
 import globals from 'globals';
 
 export default [
-  { ignores: ['client/client.js', 'client/client.all.js', 'client/client/**', '**/testdata/**', '**/node_modules/**', 'internal/conformance/**'] },
+  { ignores: ['client/client.js', 'client/client.all.js', 'client/client/**', '**/testdata/**', '**/node_modules/**', 'internal/conformance/**', 'examples/orm/node/prisma/generated/**'] },
   {
     files: ['**/*.js'],
     ...js.configs.recommended,
