@@ -26,9 +26,9 @@ type firefox struct {
 	last int
 }
 
-// thrift has Firefox keep four processes for pages, in which each page of two is in one of its own,
-// instead of a new one for each page and one in reserve. It runs extensions, which there are none of,
-// in the main process, and draws ten times a second.
+// thrift are settings that cost less CPU: Firefox keeps four processes for pages, instead of starting
+// one for each page and one in reserve, and two open pages are still in different processes. It starts
+// no process for extensions, and draws ten times a second.
 const thrift = `
 user_pref("fission.autostart", false);
 user_pref("dom.ipc.processCount", 4);

@@ -42,6 +42,7 @@ func login(t *testing.T, admin *pgx.Conn, address, attributes string) (name, as 
 	return name, as
 }
 
+// makeLogin is login without the cleanup: the role lives as long as the server.
 func makeLogin(t *testing.T, admin *pgx.Conn, address, attributes string) (name, as string) {
 	t.Helper()
 	name = fmt.Sprintf("outboxtest_%d_%d", os.Getpid(), logins.Add(1))
@@ -87,6 +88,7 @@ func guard(t *testing.T) guarded {
 	return g
 }
 
+// makeGuard makes the outbox with roles at address, with logins made by login.
 func makeGuard(t *testing.T, address string, admin *pgx.Conn, login func(t *testing.T, admin *pgx.Conn, address, attributes string) (name, as string)) guarded {
 	t.Helper()
 	g := guarded{address: address, admin: admin}

@@ -26,8 +26,9 @@ func TestMain(m *testing.M) {
 }
 
 // TestClients plays all scenes to all clients at once, those of Server-Sent Events and those of
-// WebSockets, in front of two nodes. Slow ones have stages of their own. With CONFORMANCE_REPORT=1 it plays them at full length and
-// writes the results into CLIENTS.md and SOCKETS.md.
+// WebSockets, in front of two nodes. Slow clients have stages, and so nodes, of their own. With
+// CONFORMANCE_REPORT=1 it plays the scenes at full length and writes the results into CLIENTS.md
+// and SOCKETS.md.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	verdicts := played(t, slices.Concat(Libraries, Sockets))
@@ -203,7 +204,11 @@ func install(t *testing.T) string {
 		t.Fatal(err)
 	}
 	run(t, filepath.Join(dir, "node"), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline")
-	run(t, filepath.Join(dir, "go"), "env", "CGO_ENABLED=0", "go", "build", "-ldflags=-s -w", "-o", "bin/clients", ".") // as testkit.Go
+	build := testkit.Go("build", "-ldflags=-s -w", "-o", "bin/clients", ".")
+	build.Dir = filepath.Join(dir, "go")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build the Go clients: %v\n%s", err, out)
+	}
 	if javac == nil {
 		run(t, filepath.Join(dir, "java"), "javac", "Minimal.java")
 	}

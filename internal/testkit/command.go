@@ -36,7 +36,7 @@ func PlainCommand(t testing.TB, folder string) string {
 
 // Go returns a command of go that builds without cgo and without the names of folders, as the
 // Makefile and the Dockerfile do: each package is then compiled once for all of them, and for all
-// checkouts. With cgo, that is everything which imports net, a second time.
+// checkouts. With cgo all packages that import net would be compiled a second time.
 func Go(args ...string) *exec.Cmd {
 	command := exec.Command("go", args...) //nolint:gosec,noctx // a test's, and go ends
 	command.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS="+os.Getenv("GOFLAGS")+" -trimpath")
