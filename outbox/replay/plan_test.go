@@ -230,37 +230,47 @@ func bulk(t *testing.T, pool *pgxpool.Pool, ids int) {
 	sqltest.AddNow(t, pool, "bulk", events)
 }
 
-// A chunk of ids that was read while a transaction with events in it was open stands for those
-// too, however much later it commits and however much was read since.
-func TestTimes_RememberWhatWasInFlightWhenTheyRead(t *testing.T) {
-	pool := outboxtest.New(t)
-	reader := replay.Reader{Pool: pool, Times: replay.NewTimes()}
-	before := func(at time.Time) position.Position {
-		p, err := reader.Before(t.Context(), at, position.Position{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return p
-	}
-	now := func() time.Time { return sqltest.Ask1[time.Time](t, pool, `SELECT clock_timestamp()`) }
-	late := sqltest.Begin(t, pool)
-	sqltest.Add(t, late, "late")
-	bulk(t, pool, 5000)
-	at := now()
-	bulk(t, pool, 5000)
-	want := sqltest.Add(t, late, "late")
-	bulk(t, pool, 5000)
-	before(at)
-	sqltest.Commit(t, late)
-	// An hour passes, and a reader starts from now.
-	sqltest.Forge(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '1 hour'`)
-	at = at.Add(-time.Hour)
-	bulk(t, pool, 5000)
-	before(now())
-	filter := sqltest.All("late")
-	filter.Since = at
-	if got := sqltest.Replay(t, reader, before(at), sqltest.Here(t, pool), filter, 2000); !slices.Equal(got, []int64{want}) {
-		t.Errorf("replayed are %v, want %v", got, want)
+// A transaction that was begun before a time and appends after it stands below its neighbours. The
+// position before the time has it to come, whether it was committed when its chunk of ids was read, or
+// later: however much later, and however much was read since.
+func TestTimes_RememberWhoAppendedLate(t *testing.T) {
+	for name, committed := range map[string]bool{"committed before the read": true, "in flight at the read": false} {
+		t.Run(name, func(t *testing.T) {
+			pool := outboxtest.New(t)
+			reader := replay.Reader{Pool: pool, Times: replay.NewTimes()}
+			before := func(at time.Time) position.Position {
+				p, err := reader.Before(t.Context(), at, position.Position{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return p
+			}
+			now := func() time.Time { return sqltest.Ask1[time.Time](t, pool, `SELECT clock_timestamp()`) }
+			late := sqltest.Begin(t, pool)
+			sqltest.Add(t, late, "late")
+			bulk(t, pool, 5000)
+			at := now()
+			bulk(t, pool, 5000)
+			want := sqltest.Add(t, late, "late")
+			bulk(t, pool, 5000)
+			if committed {
+				sqltest.Commit(t, late)
+			}
+			before(at)
+			if !committed {
+				sqltest.Commit(t, late)
+			}
+			// An hour passes, and a reader starts from now.
+			sqltest.Forge(t, pool, `UPDATE outcrier.event SET created_at = created_at - interval '1 hour'`)
+			at = at.Add(-time.Hour)
+			bulk(t, pool, 5000)
+			before(now())
+			filter := sqltest.All("late")
+			filter.Since = at
+			if got := sqltest.Replay(t, reader, before(at), sqltest.Here(t, pool), filter, 2000); !slices.Equal(got, []int64{want}) {
+				t.Errorf("replayed are %v, want %v", got, want)
+			}
+		})
 	}
 }
 

@@ -33,14 +33,12 @@ type Times struct {
 	// chunks are those that have events, ascending, of all ids from first on and below next.
 	chunks      []chunk
 	first, next int64
-	// unseen is the smallest xid that an event from next on can have.
-	unseen uint64
 	// some is set once events were read: chunks without any are not worth keeping.
 	some bool
 }
 
 // chunk has the smallest xids of chunkEvents ids, and of the ids after them that no other
-// chunk has.
+// chunk has: events from next on have none below the last one's unseen.
 type chunk struct {
 	number      int64
 	xid, unseen uint64
@@ -226,7 +224,7 @@ func (m *Times) extend(ctx context.Context, q database.DB, end int64) error {
 		if rows.Close(); rows.Err() != nil {
 			return rows.Err()
 		}
-		m.next, m.unseen, m.some = newest+1, unseen, m.some || read > 0
+		m.next, m.some = newest+1, m.some || read > 0
 		if read < chunkRead {
 			return nil
 		}
@@ -247,7 +245,6 @@ SELECT pg_snapshot_xmin(pg_current_snapshot()), (
 	if part != nil {
 		xid = min(xid, *part)
 	}
-	xid = min(xid, m.unseen)
 	// from is in the last chunk that does not begin after it.
 	i := sort.Search(len(m.chunks), func(i int) bool { return m.chunks[i].number > number })
 	for _, c := range m.chunks[max(0, i-1):] {
