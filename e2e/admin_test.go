@@ -60,9 +60,15 @@ func noticed(t *testing.T, tab context.Context, says string) {
 // emulate is as, on the page that the tab is on.
 func (l look) emulate(t *testing.T, tab context.Context) {
 	t.Helper()
-	call(t, tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: l.width, Height: l.height, DeviceScaleFactor: 1, Mobile: l.width < 500})
+	resize(t, tab, l.width, l.height)
 	call(t, tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: l.scheme}}})
+}
+
+// resize gives the page another size.
+func resize(t *testing.T, tab context.Context, width, height int64) {
+	t.Helper()
+	call(t, tab, emulation.SetDeviceMetricsOverride, emulation.SetDeviceMetricsOverrideParams{Width: width, Height: height, DeviceScaleFactor: 1, Mobile: width < 500})
 }
 
 // call sends a command of the DevTools protocol.
@@ -182,7 +188,7 @@ func TestAdmin_ShowsWhatThereIs(t *testing.T) {
 				screenshot(t, tab, name)
 			}
 			for _, width := range []int64{320, 360, 390, 700, 1000, 1280, 1600} {
-				look{width, l.height, l.scheme, l.language}.emulate(t, tab)
+				resize(t, tab, width, l.height)
 				fits(t, tab, fmt.Sprintf("%s in %s for %d px", view, l.language, width))
 				wait(t, tab, hereIsSeen)
 				if cut := eval[[]string](t, tab, cutHints); len(cut) > 0 {

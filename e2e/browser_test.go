@@ -11,9 +11,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/css"
+	"github.com/chromedp/cdproto/dom"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
+	traffic "github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 
 	"github.com/outcrier/outcrier/internal/testkit"
@@ -97,9 +102,21 @@ func open(t *testing.T, parent context.Context, options ...chromedp.ContextOptio
 	if err := chromedp.Do(tab); err != nil { // the tab lives as long as this context
 		t.Fatal(err)
 	}
+	ignoreUnread(t, tab)
 	// Tests run beside each other: each tab takes itself for the one that is looked at.
 	call(t, tab, emulation.SetFocusEmulationEnabled, emulation.SetFocusEmulationEnabledParams{Enabled: true})
 	return tab
+}
+
+// ignoreUnread ends what chromedp asks of each tab and no test reads: to report changes of the
+// document, all that is loaded, each event of a stream, and what other tabs do.
+func ignoreUnread(t *testing.T, tab context.Context) {
+	t.Helper()
+	call(t, tab, css.Disable, cdp.Empty{})
+	call(t, tab, dom.Disable, cdp.Empty{})
+	call(t, tab, traffic.Disable, cdp.Empty{})
+	call(t, tab, target.SetAutoAttach, target.SetAutoAttachParams{})
+	call(t, tab, target.SetDiscoverTargets, target.SetDiscoverTargetsParams{})
 }
 
 func do(t *testing.T, tab context.Context, steps ...chromedp.Action[chromedp.Void]) {

@@ -33,8 +33,9 @@ func (g gallery) state(t *testing.T, name string) {
 		if lang := eval[string](t, g.tab, `document.documentElement.lang`); lang[:2] != l.language {
 			press(t, g.tab, `[data-testid=language]`)
 		}
+		l.emulate(t, g.tab)
 		for _, width := range []int64{320, 360, 700, 1100, 1280, 1600, l.width} {
-			look{width, l.height, l.scheme, l.language}.emulate(t, g.tab)
+			resize(t, g.tab, width, l.height)
 			fits(t, g.tab, fmt.Sprintf("%s in %s for %d px", name, l.language, width))
 		}
 		g.axe.check(t, g.tab, name+"-"+l.String())

@@ -32,7 +32,8 @@ func TestPage_NeverMissesAnEvent(t *testing.T) {
 	see(t, rita, live)
 
 	const title = "Über-Röstung <b>№ 1</b> 🎈"
-	do(t, ada, chromedp.SendKeys(`[data-testid=submit-title]`, title, chromedp.NodeVisible)) // keys, as a person types
+	use(t, ada, `[data-testid=submit-title]`, "")
+	do(t, ada, chromedp.KeyEvent(title)) // keys, as a person types
 	press(t, ada, `[data-testid=submit-button]`)
 	see(t, rita, `[data-testid=queue] [data-testid=approve]`)
 	screenshot(t, rita, "1-rita-is-asked")

@@ -152,6 +152,7 @@ func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 		return strings.Contains(eval[string](t, tab, "logged.join()"), `"data":{"submission": 7}`)
 	})
 	took("and one is in the browser")
+	do(t, tab, chromedp.Navigate("about:blank")) // the page has enough to do with the demo's traffic
 
 	// Of all tests, those of one package: this is one of them.
 	environ = append(environ, "PKG=./sse/ssetest")

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/outcrier/outcrier/internal/testkit"
+	"github.com/outcrier/outcrier/outbox/outboxtest"
 	"github.com/outcrier/outcrier/sse"
 )
 
@@ -57,7 +58,7 @@ func TestTrace_GoesWithTheEvent(t *testing.T) {
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint.URL)
 	t.Setenv("OTEL_EXPORTER_OTLP_COMPRESSION", "none")
 	t.Setenv("OTEL_BSP_SCHEDULE_DELAY", "20")
-	s := startAs(t, "serve", "--dev", "--data", testkit.Folder(t))
+	s := startAs(t, "serve", "--dev", "--database-url", outboxtest.URL(t))
 	testkit.Eventually(t, "the node is ready: its tail reads no events from before", func() bool {
 		response, err := http.Get(s.base + "/readyz")
 		if err != nil {
