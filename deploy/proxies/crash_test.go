@@ -29,10 +29,12 @@ func TestProxies_BringAnEventSourceBackFromACrash(t *testing.T) {
 	for _, p := range proxies {
 		t.Run(p.file, func(t *testing.T) {
 			t.Parallel()
-			n := newCrashing(t)
-			base := p.start(t, [2]string{n.address, n.also})
+			nodes := [2]*played{newPlayed(t), newPlayed(t)}
+			base := p.start(t, [2]string{nodes[0].address, nodes[1].address})
 			for _, written := range []string{"", header, header + event} {
-				n.written.Store(&written)
+				for _, n := range nodes {
+					n.written.Store(&written)
+				}
 				for _, h2 := range []bool{false, true} {
 					if h2 && (p.plain || p.refuses && written == "") {
 						continue
@@ -62,6 +64,35 @@ func TestProxies_BringAnEventSourceBackFromACrash(t *testing.T) {
 						}
 					}
 					transport.CloseIdleConnections()
+				}
+			}
+		})
+	}
+}
+
+// TestProxies_AskAnotherNodeAtOnce: a request for a stream that a node has not answered, since it
+// crashed or can't be reached, is answered by the other one, before any probe has told.
+func TestProxies_AskAnotherNodeAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, p := range proxies {
+		t.Run(p.file, func(t *testing.T) {
+			t.Parallel()
+			failing, other := newPlayed(t), newPlayed(t) // the first writes nothing
+			whole := "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\ndata: from the other\n\n"
+			other.written.Store(&whole)
+			base := p.start(t, [2]string{failing.address, other.address})
+			p.findsNode(t, base)
+			transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test's
+			defer transport.CloseIdleConnections()
+			for _, failure := range []string{"crashes", "can't be reached"} {
+				if failure != "crashes" {
+					failing.listener.Close()
+				}
+				for range 6 { // some for each node, by any way to choose one
+					a, err := ask(t, transport, http.MethodGet, base+path, "text/event-stream")
+					if err != nil || !strings.Contains(a.body, "from the other") {
+						t.Errorf("a node %s, and a stream is given %v, %v, want the other node's", failure, a, err)
+					}
 				}
 			}
 		})
@@ -99,37 +130,36 @@ func ask(t *testing.T, transport http.RoundTripper, method, url, accept string) 
 	return answer{response.StatusCode, media, string(body)}, nil
 }
 
-// crashing stands for two nodes. Of each answer but those to readiness probes they write what is
-// in written, and end the connection, as the kernel does for a program that crashes.
-type crashing struct {
-	address, also string
-	written       atomic.Pointer[string]
+// played stands for a node. Of each answer but those to readiness probes it writes what is in written,
+// and ends the connection, as the kernel does for a program that crashes.
+type played struct {
+	address  string
+	listener net.Listener
+	written  atomic.Pointer[string]
 }
 
-func newCrashing(t *testing.T) *crashing {
+func newPlayed(t *testing.T) *played {
 	t.Helper()
-	n := &crashing{}
-	for _, address := range []*string{&n.address, &n.also} {
-		listener, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { listener.Close() })
-		*address = listener.Addr().String()
-		go func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				go n.serve(conn)
-			}
-		}()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { listener.Close() })
+	n := &played{address: listener.Addr().String(), listener: listener}
+	n.written.Store(new(string))
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go n.serve(conn)
+		}
+	}()
 	return n
 }
 
-func (n *crashing) serve(conn net.Conn) {
+func (n *played) serve(conn net.Conn) {
 	defer conn.Close()
 	for requests := bufio.NewReader(conn); ; {
 		request, err := http.ReadRequest(requests)
