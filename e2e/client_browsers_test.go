@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/debugger"
 	emulation "github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
@@ -17,6 +18,25 @@ import (
 // browser is one of those that the module is tested in. Its tabs share a profile.
 type browser interface {
 	open(t *testing.T, url string) tab
+}
+
+// tabs opens tabs of a browser, and keeps those that a situation has left for the next one: a new
+// tab costs a process.
+type tabs struct {
+	browser
+	left []tab
+}
+
+func (b *tabs) open(t *testing.T, url string) tab {
+	t.Helper()
+	last := len(b.left) - 1
+	if last < 0 {
+		return b.browser.open(t, url)
+	}
+	in := b.left[last]
+	b.left = b.left[:last]
+	in.navigate(t, url)
+	return in
 }
 
 // tab is a page in a browser.
@@ -39,12 +59,15 @@ func value[T any](t *testing.T, in tab, expression string) (v T) {
 	return v
 }
 
-// chromium is driven by chromedp.
-type chromium struct{ first context.Context }
+// chromium is driven by chromedp. Its tabs last as long as t.
+type chromium struct {
+	t     *testing.T
+	first context.Context
+}
 
 func newChromium(t *testing.T) chromium {
 	t.Helper()
-	return chromium{newTab(t)}
+	return chromium{t, newTab(t)}
 }
 
 // newWholeChromium starts one that keeps pages for the way back, if that of all tests doesn't.
@@ -55,12 +78,12 @@ func newWholeChromium(t *testing.T) chromium {
 	}
 	first, stop := startChromium(t, true)
 	t.Cleanup(stop)
-	return chromium{first}
+	return chromium{t, first}
 }
 
 func (c chromium) open(t *testing.T, url string) tab {
 	t.Helper()
-	tab := chromiumTab{open(t, c.first)}
+	tab := chromiumTab{open(c.t, c.first)}
 	tab.navigate(t, url)
 	return tab
 }
@@ -113,6 +136,17 @@ func (c chromiumTab) eval(t *testing.T, expression string) string {
 		t.Fatalf("%.200s: %v", expression, err)
 	}
 	return text
+}
+
+// pause has the page do nothing, as one that is busy, until resume.
+func (c chromiumTab) pause(t *testing.T) (resume func()) {
+	t.Helper()
+	call(t, c.ctx, debugger.Enable, debugger.EnableParams{})
+	c.eval(t, "void setTimeout(() => { debugger; })")
+	return func() {
+		t.Helper()
+		call(t, c.ctx, debugger.Disable, cdp.Empty{})
+	}
 }
 
 func (c chromiumTab) close(t *testing.T) {

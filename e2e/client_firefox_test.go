@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,8 +21,9 @@ import (
 )
 
 // firefox is a Firefox without a window, driven by WebDriver BiDi
-// (https://www.w3.org/TR/webdriver-bidi/). One command at a time is under way.
+// (https://www.w3.org/TR/webdriver-bidi/).
 type firefox struct {
+	mu   sync.Mutex // one command at a time is under way
 	conn *websocket.Conn
 	last int
 }
@@ -101,6 +103,8 @@ func (f *firefox) call(t *testing.T, method string, params any, result any) {
 }
 
 func (f *firefox) ask(method string, params any, result any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*testkit.Deadline) // the first takes long
 	defer cancel()
 	f.last++

@@ -67,14 +67,14 @@ func beginningGetsThrough(t *testing.T, s *stage) {
 		until(t, in, "the page has found out", fmt.Sprintf("stream.via === '%s'", via))
 		s.add(t, "b", "c")
 		s.check(t, in, "a", "%", before)
-		in.close(t)
+		s.leave(t, in)
 	}
 }
 
 // connectionsRunOut opens more streams than a browser has connections for a site by
 // HTTP/1.1: the last one waits for its turn, and no proxy is blamed.
 func connectionsRunOut(t *testing.T, s *stage) {
-	in := s.browser.open(t, s.site.base+"/page")
+	in := s.tabs.open(t, s.site.base+"/page")
 	until(t, in, "the page is there", "!!globalThis.ready")
 	in.eval(t, fmt.Sprintf(`void (globalThis.all = Array.from({length: 7}, () => {
 		listen({topics: ['%s/**'], patience: 1000});
@@ -90,13 +90,13 @@ func connectionsRunOut(t *testing.T, s *stage) {
 	}
 	s.check(t, in, "a", "%", 0)
 	in.eval(t, "void all.forEach((one) => one.close())")
-	in.close(t)
+	s.leave(t, in)
 }
 
 // workerCaches has a service worker that keeps every answer that it may keep, and gives it
 // again for ever.
 func workerCaches(t *testing.T, s *stage) {
-	in := s.browser.open(t, s.site.base+"/page")
+	in := s.tabs.open(t, s.site.base+"/page")
 	in.eval(t, "navigator.serviceWorker.register('/worker.js').then(() => navigator.serviceWorker.ready).then(() => null)")
 	for _, options := range []string{"from: 'earliest'", "from: 'earliest', transport: 'poll'"} {
 		in.navigate(t, s.site.base+"/page")
@@ -157,5 +157,5 @@ func topicRefused(t *testing.T, s *stage) {
 	if states := value[[]string](t, in, "stream.states"); strings.Contains(strings.Join(states, " "), "closed") {
 		t.Errorf("the stream was closed: %q", states)
 	}
-	in.close(t)
+	here.leave(t, in)
 }

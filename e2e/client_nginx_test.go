@@ -77,6 +77,6 @@ func proxyBuffers(t *testing.T, s *stage) {
 		here.add(t, "a", "b")
 		until(t, in, "the page has two events", "stream.ids.length === 2")
 		here.check(t, in, "a", "%", 0)
-		in.close(t)
+		here.leave(t, in)
 	}
 }

@@ -31,65 +31,82 @@ func TestClient_Firefox(t *testing.T) {
 	situations(t, newFirefox(t), testkit.Long(), "--gzip")
 }
 
-// situations brings pages of a browser into each situation that the module has to get
-// out of, and compares the events that they received with the table. Unless all are asked
-// for, those by WebSocket are left out that are not about what a browser does by its own rules.
+// situation is one that the module has to get out of.
+type situation struct {
+	name string
+	run  func(t *testing.T, s *stage)
+}
+
+// shared are the situations of one server, which ends in some of them, and of what lies before it.
+var shared = []situation{
+	{"server restarted", serverRestarted},
+	{"connection refused", connectionRefused},
+	{"proxy answers for the server", proxyAnswers},
+	{"connection falls silent", fallsSilent},
+	{"offline", goesOffline},
+	{"page loaded anew", loadedAnew},
+	{"page put away", putAway},
+	{"topics change", topicsChange},
+	{"gap", tellsGap},
+	{"tabs share", tabsShare},
+	{"a tab that may not", tabMayNot},
+	{"leading tab hangs", leaderHangs},
+	{"beginning gets through", beginningGetsThrough},
+	{"server restarted, by WebSocket", byWebSocket(serverRestarted)},
+	{"connection falls silent, by WebSocket", byWebSocket(fallsSilent)},
+	{"offline, by WebSocket", byWebSocket(goesOffline)},
+	{"page loaded anew, by WebSocket", byWebSocket(loadedAnew)},
+	{"topics change, by WebSocket", byWebSocket(topicsChange)},
+	{"gap, by WebSocket", byWebSocket(tellsGap)},
+	{"tabs share, by WebSocket", byWebSocket(tabsShare)},
+	{"connections run out", connectionsRunOut},
+	{"worker caches", workerCaches},
+	{"dedicated worker", follows("dedicated")},
+	{"shared worker", follows("shared")},
+	{"parts are away", partsAway},
+	{"proxy buffers", proxyBuffers},
+}
+
+// guarded are the situations that have a server of their own, which wants tokens.
+var guarded = []situation{
+	{"token expires", tokenExpires},
+	{"topic refused", topicRefused},
+	{"token expires, by WebSocket", byWebSocket(tokenExpires)},
+	{"topic refused, by WebSocket", byWebSocket(topicRefused)},
+}
+
+// situations brings pages of a browser into each situation, and compares the events that they
+// received with the table. Unless all are asked for, those by WebSocket are left out that are not
+// about what a browser does by its own rules.
 func situations(t *testing.T, browser browser, all bool, args ...string) {
 	database := outboxtest.URL(t)
 	s := startAs(t, "serve", append([]string{"--dev", "--database-url", database, "--retry", "200ms", "--heartbeat", "1s", "--audit", "--log-level", "warn"}, args...)...)
 	net := newNetwork(t, s.base)
-	site := newSite(t, net.base)
-	for _, situation := range []struct {
-		name string
-		run  func(t *testing.T, s *stage)
-	}{
-		{"server restarted", serverRestarted},
-		{"connection refused", connectionRefused},
-		{"proxy answers for the server", proxyAnswers},
-		{"connection falls silent", fallsSilent},
-		{"offline", goesOffline},
-		{"page loaded anew", loadedAnew},
-		{"page put away", putAway},
-		{"topics change", topicsChange},
-		{"gap", tellsGap},
-		{"tabs share", tabsShare},
-		{"a tab that may not", tabMayNot},
-		{"leading tab hangs", leaderHangs},
-		{"token expires", tokenExpires},
-		{"topic refused", topicRefused},
-		{"beginning gets through", beginningGetsThrough},
-		{"server restarted, by WebSocket", byWebSocket(serverRestarted)},
-		{"connection falls silent, by WebSocket", byWebSocket(fallsSilent)},
-		{"offline, by WebSocket", byWebSocket(goesOffline)},
-		{"page loaded anew, by WebSocket", byWebSocket(loadedAnew)},
-		{"topics change, by WebSocket", byWebSocket(topicsChange)},
-		{"gap, by WebSocket", byWebSocket(tellsGap)},
-		{"tabs share, by WebSocket", byWebSocket(tabsShare)},
-		{"token expires, by WebSocket", byWebSocket(tokenExpires)},
-		{"topic refused, by WebSocket", byWebSocket(topicRefused)},
-		{"connections run out", connectionsRunOut},
-		{"worker caches", workerCaches},
-		{"dedicated worker", follows("dedicated")},
-		{"shared worker", follows("shared")},
-		{"parts are away", partsAway},
-		{"proxy buffers", proxyBuffers},
-	} {
-		if ours := []string{"offline", "page loaded anew", "gap", "tabs share", "token expires", "topic refused"}; !all {
-			if name, socket := strings.CutSuffix(situation.name, ", by WebSocket"); socket && slices.Contains(ours, name) {
-				continue
+	run := func(group string, site *site, situations []situation) {
+		t.Run(group, func(t *testing.T) {
+			t.Parallel()
+			tabs := &tabs{browser: browser}
+			for _, situation := range situations {
+				if ours := []string{"offline", "page loaded anew", "gap", "tabs share", "token expires", "topic refused"}; !all {
+					if name, socket := strings.CutSuffix(situation.name, ", by WebSocket"); socket && slices.Contains(ours, name) {
+						continue
+					}
+				}
+				t.Run(situation.name, func(t *testing.T) {
+					began := time.Now()
+					situation.run(t, &stage{tabs, site, net, s, database, connect(t, database), strings.NewReplacer(" ", "-", ",", "").Replace(situation.name), "stream"})
+					t.Logf("took %v", time.Since(began).Round(time.Millisecond))
+				})
 			}
-		}
-		t.Run(situation.name, func(t *testing.T) {
-			began := time.Now()
-			situation.run(t, &stage{browser, site, net, s, database, connect(t, database), strings.NewReplacer(" ", "-", ",", "").Replace(situation.name), "stream"})
-			t.Logf("took %v", time.Since(began).Round(time.Millisecond))
 		})
 	}
+	run("one server", newSite(t, net.base), shared)
+	run("a server of its own", newSite(t, s.base), guarded)
 }
 
 // stage is what a situation happens on.
 type stage struct {
-	browser  browser
+	tabs     *tabs
 	site     *site
 	net      *network
 	server   *server
@@ -105,9 +122,18 @@ type stage struct {
 // options, in JavaScript, say otherwise.
 func (s *stage) page(t *testing.T, options string) tab {
 	t.Helper()
-	in := s.browser.open(t, s.site.base+"/page")
+	in := s.tabs.open(t, s.site.base+"/page")
 	s.listen(t, in, options)
 	return in
+}
+
+// leave has tabs go to a page that does nothing, and keeps them for the next that are opened.
+func (s *stage) leave(t *testing.T, tabs ...tab) {
+	t.Helper()
+	for _, in := range tabs {
+		in.navigate(t, s.site.base+"/elsewhere")
+		s.tabs.left = append(s.tabs.left, in)
+	}
 }
 
 func (s *stage) listen(t *testing.T, in tab, options string) {
@@ -141,7 +167,7 @@ func byWebSocket(situation func(*testing.T, *stage)) func(*testing.T, *stage) {
 		if via := value[string](t, in, "stream.via"); via != s.transport {
 			t.Errorf("events come by %s", via)
 		}
-		in.close(t)
+		s.leave(t, in)
 		s.topic += "-2"
 		situation(t, s)
 	}
@@ -196,7 +222,7 @@ func serverRestarted(t *testing.T, s *stage) {
 	until(t, in, "the page knows", "stream.state === 'waiting'")
 	s.server.restart(t)
 	s.check(t, in, "a", "%", 0)
-	in.close(t)
+	s.leave(t, in)
 }
 
 func connectionRefused(t *testing.T, s *stage) {
@@ -208,7 +234,7 @@ func connectionRefused(t *testing.T, s *stage) {
 	until(t, in, "the page was refused twice", "stream.told.filter(([name, told]) => told.reason === 'unreachable').length > 1")
 	s.site.open()
 	s.check(t, in, "a", "%", 0)
-	in.close(t)
+	s.leave(t, in)
 }
 
 // proxyAnswers goes through all that a native EventSource would not come back from.
@@ -237,7 +263,7 @@ func proxyAnswers(t *testing.T, s *stage) {
 	s.site.mend()
 	s.listen(t, in, "topics: ['a/**/b']")
 	until(t, in, "the page is told what is wrong", `stream.state === 'closed' && stream.told.at(-1)[1].status === 400 && stream.told.at(-1)[1].detail.includes('a/**/b')`)
-	in.close(t)
+	s.leave(t, in)
 }
 
 // fallsSilent has everything vanish that is sent, which neither end notices.
@@ -251,7 +277,7 @@ func fallsSilent(t *testing.T, s *stage) {
 	until(t, in, "the page knows", "stream.told.some(([, told]) => told.reason === 'silent')")
 	s.net.mend()
 	s.check(t, in, "a", "%", 0)
-	in.close(t)
+	s.leave(t, in)
 }
 
 func goesOffline(t *testing.T, s *stage) {
@@ -264,7 +290,7 @@ func goesOffline(t *testing.T, s *stage) {
 	until(t, in, "the page knows", "stream.state === 'offline'")
 	in.offline(t, false)
 	s.check(t, in, "a", "%", 0)
-	in.close(t)
+	s.leave(t, in)
 }
 
 func loadedAnew(t *testing.T, s *stage) {
@@ -281,15 +307,15 @@ func loadedAnew(t *testing.T, s *stage) {
 		s.listen(t, in, "remember: 'anew'")
 		s.check(t, in, "d", "%", before)
 	}
-	in.close(t)
+	s.leave(t, in)
 }
 
 // putAway goes to another page and back: the page may come out of the browser's
 // cache as it was, with the stream that it had.
 func putAway(t *testing.T, s *stage) {
-	if _, is := s.browser.(chromium); is {
+	if _, is := s.tabs.browser.(chromium); is {
 		here := *s
-		here.browser = newWholeChromium(t)
+		here.tabs = &tabs{browser: newWholeChromium(t)}
 		s = &here
 	}
 	in := s.page(t, "share: true")
@@ -310,7 +336,7 @@ func putAway(t *testing.T, s *stage) {
 		in.eval(t, "void dispatchEvent(new PageTransitionEvent('pageshow', {persisted: true}))")
 	}
 	s.check(t, in, "a", "%", 0)
-	in.close(t)
+	s.leave(t, in)
 }
 
 // topicsChange adds and drops topics while events are committed on all of them.
@@ -371,7 +397,7 @@ func topicsChange(t *testing.T, s *stage) {
 	if after := given("dropped"); len(after) != len(dropped) {
 		t.Errorf("%d events of a dropped topic were given", len(after)-len(dropped))
 	}
-	in.close(t)
+	s.leave(t, in)
 }
 
 func (s *stage) last(t *testing.T, topics ...string) (ids []string) {
@@ -401,7 +427,7 @@ func tellsGap(t *testing.T, s *stage) {
 	other.History++
 	future.Given.Max += 1 << 40
 	future.Anchor.XID = future.Given.Max
-	in := s.browser.open(t, s.site.base+"/page")
+	in := s.tabs.open(t, s.site.base+"/page")
 	for _, test := range [][2]string{{keys.Seal(other), "other_history"}, {keys.Seal(future), "ahead"}, {"nonsense", "malformed"}} {
 		before := len(s.held(t, "%"))
 		in.eval(t, fmt.Sprintf("(globalThis.stream?.close(), sessionStorage.clear(), localStorage.setItem('outcrier:gap:' + JSON.stringify([location.origin + '/events', [], ['%s/**']]), %q))", s.topic, test[0]))
@@ -410,7 +436,7 @@ func tellsGap(t *testing.T, s *stage) {
 		isLive(t, in)
 		s.check(t, in, "a", "%", before)
 	}
-	in.close(t)
+	s.leave(t, in)
 }
 
 // tokenExpires has tokens that are good for seconds, on a server that wants them.
@@ -439,7 +465,7 @@ func tokenExpires(t *testing.T, s *stage) {
 	const token = "token: async () => (await fetch('/token')).text()"
 	open := func(script string) tab {
 		t.Helper()
-		in := here.browser.open(t, here.site.base+"/page")
+		in := here.tabs.open(t, here.site.base+"/page")
 		in.eval(t, script)
 		here.listen(t, in, token)
 		isLive(t, in)
@@ -459,7 +485,7 @@ func tokenExpires(t *testing.T, s *stage) {
 		if expects > testkit.Deadline {
 			t.Fatalf("the server said goodbye: a token that is good for %v was not renewed before", expects)
 		}
-		right.close(t)
+		here.leave(t, right)
 	}
 	life.Store(int64(4 * time.Second))
 	ahead := open("void (Date.now = ((now) => () => now() + 3600_000)(Date.now))")
@@ -474,7 +500,5 @@ func tokenExpires(t *testing.T, s *stage) {
 	// The same token again is not good any more.
 	once := here.page(t, fmt.Sprintf("token: %q", mint()))
 	until(t, once, "the page is refused", "stream.state === 'closed'")
-	for _, in := range []tab{right, ahead, behind, late, once} {
-		in.close(t)
-	}
+	here.leave(t, right, ahead, behind, late, once)
 }

@@ -46,7 +46,7 @@ const work = `(async () => {
 // its connection.
 func follows(kind string) func(*testing.T, *stage) {
 	return func(t *testing.T, s *stage) {
-		in := s.browser.open(t, s.site.base+"/page")
+		in := s.tabs.open(t, s.site.base+"/page")
 		in.eval(t, fmt.Sprintf(work, openWorkers[kind], fmt.Sprintf("topics: ['%s/**'], share: '%s'", s.topic, kind)))
 		isLive(t, in)
 		page := s.page(t, fmt.Sprintf("share: '%s'", kind))
@@ -60,7 +60,7 @@ func follows(kind string) func(*testing.T, *stage) {
 		s.same(t, page, s.held(t, "%"))
 		page.close(t)
 		s.check(t, in, "e", "%", 0)
-		in.close(t)
+		s.leave(t, in)
 	}
 }
 
@@ -71,8 +71,8 @@ func TestClient_ServiceWorkerFollows(t *testing.T) {
 	database := outboxtest.URL(t)
 	server := startAs(t, "serve", "--dev", "--database-url", database, "--retry", "200ms", "--heartbeat", "1s", "--log-level", "warn")
 	net := newNetwork(t, server.base)
-	s := &stage{newChromium(t), newSite(t, net.base), net, server, database, connect(t, database), "service-worker", "stream"}
-	in := s.browser.open(t, s.site.base+"/page")
+	s := &stage{&tabs{browser: newChromium(t)}, newSite(t, net.base), net, server, database, connect(t, database), "service-worker", "stream"}
+	in := s.tabs.open(t, s.site.base+"/page")
 	registered := "await navigator.serviceWorker.register('/follows-whole.js', { type: 'module', scope: '/elsewhere' }).then(async (one) => { while (!one.active) await new Promise((done) => setTimeout(done, 20)); return one.active; })"
 	in.eval(t, fmt.Sprintf(work, registered, fmt.Sprintf("topics: ['%s/a'], share: true, remember: 'me', transport: 'websocket'", s.topic)))
 	isLive(t, in)
@@ -106,6 +106,5 @@ func partsAway(t *testing.T, s *stage) {
 	isLive(t, in)
 	s.check(t, in, "b", "_", 0)
 	s.check(t, sharing, "a", "%", 0)
-	in.close(t)
-	sharing.close(t)
+	s.leave(t, in, sharing)
 }
