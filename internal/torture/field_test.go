@@ -161,9 +161,12 @@ func (f *field) prepare() {
 		BEGIN INSERT INTO outbox (topic, type, payload) VALUES (topic, 'torture.happened', payload); END $$`)
 }
 
-// write starts writers, which commit about 20 events each a second.
+// write starts writers, which commit about 20 events each a second, and half as many in the short form.
 func (f *field) write(writers int) {
 	f.business.pause = 400 * time.Millisecond
+	if f.business.short {
+		f.business.pause *= 2
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	f.stopWriting = stop
 	for i := range writers {
@@ -255,12 +258,13 @@ func (f *field) recover(name string, within time.Duration) {
 	ctx, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()
 	var failed error
-	for again := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+	began := time.Now()
+	for again := began; ; time.Sleep(5 * time.Millisecond) {
 		if now := time.Now(); !now.Before(again) {
 			if failed = f.probe(ctx); failed == nil {
 				f.probes++
 			}
-			again = now.Add(100 * time.Millisecond)
+			again = now.Add(max(100*time.Millisecond, now.Sub(began)/8))
 		}
 		i := slices.IndexFunc(f.readers, func(r *reader) bool { return r.steady.Load() && r.probed() < target })
 		switch {
@@ -276,14 +280,21 @@ func (f *field) recover(name string, within time.Duration) {
 }
 
 // probe appends an event that all steady readers follow.
-func (f *field) probe(ctx context.Context) (err error) {
+func (f *field) probe(ctx context.Context) error {
+	return f.ask(ctx, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, `INSERT INTO outbox (topic, type, payload) VALUES ('`+probeTopic+`', 'torture.probe', $1)`, payload{Chain: "probe", N: f.probes + 1}.String())
+		return err
+	})
+}
+
+// ask asks on the connection of the probes.
+func (f *field) ask(ctx context.Context, do func(*pgx.Conn) error) (err error) {
 	if f.probing == nil {
 		if f.probing, err = connect(ctx, f.url); err != nil {
 			return err
 		}
 	}
-	_, err = f.probing.Exec(ctx, `INSERT INTO outbox (topic, type, payload) VALUES ('`+probeTopic+`', 'torture.probe', $1)`, payload{Chain: "probe", N: f.probes + 1}.String())
-	if err != nil {
+	if err = do(f.probing); err != nil {
 		f.endProbing()
 	}
 	return err
@@ -299,14 +310,9 @@ func (f *field) endProbing() {
 // newest is the last id drawn.
 func (f *field) newest() (id int64) {
 	f.t.Helper()
-	conn, err := connect(f.t.Context(), f.url)
-	if err == nil {
-		defer conn.Close(context.Background())
-		err = conn.QueryRow(f.t.Context(), `SELECT last_value FROM outcrier.event_id`).Scan(&id)
-	}
-	if err != nil {
-		f.t.Fatal(err)
-	}
+	must(f.t, f.ask(f.t.Context(), func(conn *pgx.Conn) error {
+		return conn.QueryRow(f.t.Context(), `SELECT last_value FROM outcrier.event_id`).Scan(&id)
+	}))
 	return id
 }
 
@@ -343,9 +349,9 @@ func (f *field) end() {
 		f.business.acknowledged, f.business.faults = nil, nil
 	}
 	rows = committed(f.t, f.url, f.business)
-	given := 0
+	given, keys := 0, keysOf(f.t, f.url)
 	for _, r := range f.readers {
-		for _, fault := range r.check(keysOf(f.t, f.url), rows, true) {
+		for _, fault := range r.check(keys, rows, true) {
 			f.t.Error(fault)
 		}
 		given += r.count

@@ -79,10 +79,10 @@ func (r *reader) follow(t *testing.T, nodes ...*node) (context.CancelFunc, <-cha
 func settle(t *testing.T, url string, readers map[*reader]<-chan struct{}) {
 	t.Helper()
 	execute(t, url, `INSERT INTO outbox (topic, type) VALUES ('`+endTopic+`', 'torture.ended')`)
-	rows := committed(t, url, &business{})
+	rows, keys := committed(t, url, &business{}), keysOf(t, url)
 	for r, done := range readers {
 		<-done
-		for _, fault := range r.check(keysOf(t, url), rows, true) {
+		for _, fault := range r.check(keys, rows, true) {
 			t.Error(fault)
 		}
 	}
@@ -192,20 +192,16 @@ func TestHistory_RunningBeyondXmax(t *testing.T) {
 // TestHistory_XidEarlyAppendLate: a transaction may take its xid early and append
 // late; its events then come after those that were committed before the append.
 func TestHistory_XidEarlyAppendLate(t *testing.T) {
+	t.Parallel()
 	url := outboxtest.URL(t)
 	n := startNode(t, url, slog.New(slog.DiscardHandler), &tail.Tail{Turn: time.Second})
 	r, _, done := follower(t, "live", "earliest", n)
-	var finished []session
+	a, b := open(t, url), open(t, url)
 	for i := range 50 {
-		a, b := open(t, url), open(t, url)
 		a.run(`BEGIN`, `SELECT pg_current_xact_id()`)
 		b.add(fmt.Sprint("chain", i), 1)
 		a.add(fmt.Sprint("chain", i), 2)
 		a.run(`COMMIT`)
-		finished = append(finished, a, b)
-	}
-	for _, s := range finished {
-		_ = s.conn.Close(t.Context())
 	}
 	caughtUp(t, url, n)
 	again, _, againDone := follower(t, "replayed", "earliest", n)

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/outcrier/outcrier/internal/testkit"
 )
 
 // template is the folder that migrated has made.
@@ -14,6 +16,7 @@ func TestMain(m *testing.M) {
 }
 
 func testMain(m *testing.M) int {
+	testkit.SideBySide(3)
 	code := m.Run()
 	_ = os.RemoveAll(template)
 	if file := os.Getenv("TORTURE_REPORT"); file != "" && code == 0 {

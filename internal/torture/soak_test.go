@@ -74,7 +74,7 @@ const judgedFrom = 10 * time.Minute
 
 // TestSoak: an hour, or as long as SOAK says, of streams, topics and nodes that come
 // and go. Nothing is lost, nothing comes twice, and neither the nodes nor Postgres
-// grow. Without SOAK it takes some 20 s, and growth is not judged.
+// grow. Without SOAK it takes some 15 s, and growth is not judged.
 func TestSoak(t *testing.T) {
 	alongside(t, "SOAK")
 	s := &soak{t: t, streams: 40, rate: 100, seed: seed(t)}
@@ -90,7 +90,7 @@ func TestSoak(t *testing.T) {
 		// each, as they come, are too long for less than an hour.
 		settings["checkpoint_timeout"] = fmt.Sprintf("%.0fs", min(5*time.Minute, max(30*time.Second, s.lasts/12)).Seconds())
 	} else {
-		s.lasting(15 * time.Second)
+		s.lasting(9 * time.Second)
 		s.pace = 0.04
 		settings["fsync"] = "off"
 	}

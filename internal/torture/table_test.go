@@ -134,10 +134,10 @@ func TestFault_SequenceSetBack(t *testing.T) {
 	server := startPostgres(t)
 	f := newField(t, server.URL(""), 2, "--replay-buffer", "64KiB")
 	const each = 500
-	n := 0
+	n, session := 0, open(t, f.url)
 	appendSome := func() {
 		for range each / 10 {
-			execute(t, f.url, fmt.Sprintf(`INSERT INTO outbox (topic, type, payload)
+			session.run(fmt.Sprintf(`INSERT INTO outbox (topic, type, payload)
 				SELECT 'torture/0/0', 'torture.happened', json_build_object('k', 'back', 'n', n) FROM generate_series(%d, %d) AS n`, n+1, n+10))
 			n += 10
 		}

@@ -336,9 +336,9 @@ func let(t *testing.T, c torture) {
 	}
 
 	rows := committed(t, url, b)
-	given, resumes := 0, 0
+	given, resumes, keys := 0, 0, keysOf(t, url)
 	for _, r := range readers {
-		for _, fault := range r.check(keysOf(t, url), rows, !c.forged) {
+		for _, fault := range r.check(keys, rows, !c.forged) {
 			t.Error(fault)
 		}
 		given += r.count
