@@ -69,7 +69,7 @@ ifeq ($(PKG),./...)
 	@code=0; \
 	.ci/stages root $(call quoted,$(go-test) $(ARGS) ./internal/torture ./...) || code=1; \
 	.ci/stages bench $(call quoted,cd bench && $(go-test) $(ARGS) ./...) || code=1; \
-	.ci/stages e2e $(call quoted,cd e2e && $(go-test) -parallel 4 $(ARGS) ./...) || code=1; \
+	.ci/stages e2e $(call quoted,cd e2e && $(go-test) -parallel 6 $(ARGS) ./...) || code=1; \
 	exit $$code
 else
 	$(go-test) $(ARGS) $(PKG)

@@ -102,6 +102,9 @@ func agree(t *testing.T, args ...string) {
 	const last = "the end of what is live"
 	appendAll(last)
 	held := rows(t, database, "agree/%")
+	for i := range held { // once: a megabyte takes long under the race detector
+		held[i].Payload = lineEnds.Replace(held[i].Payload)
+	}
 
 	reference := clients["go-sse"](last)
 	for i, query := range streams {
@@ -112,11 +115,12 @@ func agree(t *testing.T, args ...string) {
 			t.Fatalf("stream %d does not begin with hello: %v", i, got)
 		}
 		compare(t, fmt.Sprintf("the database and go-sse on stream %d", i), want, withoutPositions(got[1:]))
+		reference[i] = withoutPositions(inBrief(got))
 	}
 	for _, name := range []string{"Chromium", "node"} {
 		for i, got := range clients[name](last) {
 			// Streams that are opened one after the other may begin at different positions.
-			compare(t, fmt.Sprintf("go-sse and %s on stream %d", name, i), withoutPositions(inBrief(reference[i])), withoutPositions(got))
+			compare(t, fmt.Sprintf("go-sse and %s on stream %d", name, i), reference[i], withoutPositions(got))
 		}
 	}
 }
@@ -139,12 +143,12 @@ func inBrief(events []event) []event {
 // in strings, are escaped.
 var lineEnds = strings.NewReplacer("\r", " ", "\n", " ", "\u2028", `\u2028`, "\u2029", `\u2029`, "\u0085", `\u0085`)
 
-// expect is what a client should make of the rows; of the id only what stands
-// before the dot.
+// expect is what a client should make of rows whose payloads are one line; of the id only what
+// stands before the dot.
 func expect(rows []row, query url.Values) []event {
 	var events []event
 	for _, r := range rows {
-		e := event{ID: strconv.FormatInt(r.ID, 10), Type: r.Type, Data: lineEnds.Replace(r.Payload)}
+		e := event{ID: strconv.FormatInt(r.ID, 10), Type: r.Type, Data: r.Payload}
 		if query.Get("names") == "message" {
 			e.Type = "message"
 		}
@@ -156,14 +160,14 @@ func expect(rows []row, query url.Values) []event {
 	return events
 }
 
-// envelope is a row as a CloudEvent, its payload byte for byte except for lineEnds.
+// envelope is a row as a CloudEvent, its payload byte for byte.
 func envelope(r row) string {
 	quote := func(text string) string {
 		quoted, _ := json.Marshal(text) // a string can't fail
 		return string(quoted)
 	}
 	return fmt.Sprintf(`{"specversion":"1.0","id":"%d","source":%s,"type":%s,"topic":%s,"time":"%s","datacontenttype":"application/json","data":%s}`,
-		r.ID, quote(r.Source), quote(r.Type), quote(r.Topic), r.CreatedAt.UTC().Format("2006-01-02T15:04:05.000000Z"), lineEnds.Replace(r.Payload))
+		r.ID, quote(r.Source), quote(r.Type), quote(r.Topic), r.CreatedAt.UTC().Format("2006-01-02T15:04:05.000000Z"), r.Payload)
 }
 
 // withoutPositions leaves of an id what the database holds.
