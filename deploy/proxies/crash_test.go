@@ -3,7 +3,6 @@ package proxies
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"fmt"
 	"io"
 	"mime"
@@ -39,7 +38,7 @@ func TestProxies_BringAnEventSourceBackFromACrash(t *testing.T) {
 					if h2 && (p.plain || p.refuses && written == "") {
 						continue
 					}
-					transport := &http.Transport{ForceAttemptHTTP2: h2, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test's
+					transport := &http.Transport{ForceAttemptHTTP2: h2, TLSClientConfig: trusting()}
 					for round := range 2 {
 						testkit.Eventually(t, "the proxy uses a node", func() bool {
 							a, err := ask(t, transport, http.MethodGet, base+"/readyz", "*/*")
@@ -82,7 +81,7 @@ func TestProxies_AskAnotherNodeAtOnce(t *testing.T) {
 			other.written.Store(&whole)
 			base := p.start(t, [2]string{failing.address, other.address})
 			p.findsNode(t, base)
-			transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}} //nolint:gosec // a test's
+			transport := &http.Transport{TLSClientConfig: trusting()}
 			defer transport.CloseIdleConnections()
 			for _, failure := range []string{"crashes", "can't be reached"} {
 				if failure != "crashes" {

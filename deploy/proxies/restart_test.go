@@ -2,7 +2,6 @@ package proxies
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -195,7 +194,7 @@ func newCrowd(t *testing.T, pool *pgxpool.Pool, fronts []*front) *crowd {
 	streams, pause := size()
 	for _, f := range fronts {
 		for i := range streams {
-			transport := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, ForceAttemptHTTP2: i%2 == 0 && !f.plain} //nolint:gosec // a test's
+			transport := &http.Transport{TLSClientConfig: trusting(), ForceAttemptHTTP2: i%2 == 0 && !f.plain}
 			opened := make(chan struct{})
 			once := sync.OnceFunc(func() { close(opened) })
 			r := &reader{}

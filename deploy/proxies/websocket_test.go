@@ -27,7 +27,7 @@ func passAWebSocketOn(t *testing.T, n *node, base string) {
 	defer cancel()
 	// As a browser's: it says where the page is from, and the token goes with the protocols.
 	dialer := ws.Dialer{
-		Protocols: []string{"outcrier", "bearer.abc"}, TLSConfig: &tls.Config{InsecureSkipVerify: true},
+		Protocols: []string{"outcrier", "bearer.abc"}, TLSConfig: trusting(),
 		Header: ws.HandshakeHeaderHTTP{"Origin": {base}},
 	}
 	conn, early, handshake, err := dialer.Dial(ctx, strings.Replace(base, "http", "ws", 1)+"/events?topic="+t.Name())
