@@ -291,7 +291,7 @@ func TestView_CallerSettingsChangeNothing(t *testing.T) {
 		`search_path = trap, pg_catalog, public, outcrier`, `search_path = trap, outcrier, public, pg_catalog`, `standard_conforming_strings = off`, `backslash_quote = on`,
 		`default_transaction_isolation = 'serializable'`, `transform_null_equals = on`, `array_nulls = off`, `DateStyle = 'SQL, DMY'`, `TimeZone = 'Asia/Kathmandu'`,
 		`IntervalStyle = sql_standard`, `bytea_output = escape`, `extra_float_digits = 0`, `plan_cache_mode = force_generic_plan`, `client_encoding = 'LATIN1'`,
-		`row_security = off`, `jit_above_cost = 0`, `check_function_bodies = off`, `xmloption = document`, `quote_all_identifiers = on`, `escape_string_warning = off`,
+		`row_security = off`, `jit = on; SET jit_above_cost = 0`, `check_function_bodies = off`, `xmloption = document`, `quote_all_identifiers = on`, `escape_string_warning = off`,
 	} {
 		exec(t, writer, `RESET ALL`)
 		exec(t, writer, `SET `+setting)

@@ -204,7 +204,7 @@ var hostileSettings = map[string]string{
 	"search_path": "evil, pg_catalog", "row_security": "off", "session_replication_role": "replica",
 	"default_transaction_isolation": "serializable", "default_transaction_read_only": "on", "default_transaction_deferrable": "on",
 	"statement_timeout": "1ms", "lock_timeout": "1ms", "idle_in_transaction_session_timeout": "1ms", "idle_session_timeout": "1ms", "transaction_timeout": "100ms",
-	"plan_cache_mode": "force_custom_plan", "enable_indexscan": "off", "enable_nestloop": "off", "enable_partition_pruning": "off", "jit_above_cost": "0",
+	"plan_cache_mode": "force_custom_plan", "enable_indexscan": "off", "enable_nestloop": "off", "enable_partition_pruning": "off", "jit": "on", "jit_above_cost": "0",
 	"restrict_nonsystem_relation_kind": "view", "default_tablespace": "pg_default", "lc_messages": "C", "synchronous_commit": "off", "work_mem": "64kB",
 }
 

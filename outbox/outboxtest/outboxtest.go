@@ -254,4 +254,5 @@ var Settings = map[string]string{
 	"full_page_writes":          "off",
 	"max_connections":           "300",
 	"max_prepared_transactions": "200",
+	"jit":                       "off", // LLVM is loaded by each session whose plan seems dear
 }
