@@ -63,9 +63,9 @@ func TestReplay_GivesRowsAsTheyAre(t *testing.T) {
 func TestReplay_RareTopicReadsNothingElse(t *testing.T) {
 	url := outboxtest.URL(t)
 	pool := outboxtest.Pool(t, url)
-	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'busy', 't' FROM generate_series(1, 20000)`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type) SELECT 'busy', 't' FROM generate_series(1, 20000)`)
 	sqltest.Exec(t, pool, `ANALYZE outcrier.event`)
-	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT CASE n % 2 WHEN 0 THEN 'rare' ELSE 'rare/too' END, 't' FROM generate_series(1, 10) AS n`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type) SELECT CASE n % 2 WHEN 0 THEN 'rare' ELSE 'rare/too' END, 't' FROM generate_series(1, 10) AS n`)
 	reader := replay.Reader{Pool: pool}
 	rng := replay.Ranges(sqltest.Earliest(t, reader), sqltest.Here(t, pool))[0]
 	for name, topics := range map[string][]outbox.Pattern{"one": {"rare"}, "two": {"rare", "rare/too"}} {

@@ -25,14 +25,14 @@ func TestReplay_EveryPlanGivesWhatTheFilterSelects(t *testing.T) {
 	reader := replay.Reader{Pool: pool}
 	start := sqltest.Here(t, pool)
 	append := func(n int, topic string) {
-		sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT format($2, g % 50), 't' || g % 3 FROM generate_series(1, $1::int) AS g`, n, topic)
+		sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type) SELECT format($2, g % 50), 't' || g % 3 FROM generate_series(1, $1::int) AS g`, n, topic)
 	}
 	append(100, "user/42/%s")
 	append(12_000, "busy/%s/x")
 	append(3, "user/42-7/%s")
 	sqltest.Exec(t, pool, `SELECT setval('outcrier.event_id', 1000000000)`)
 	append(11_000, "other/%s")
-	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'wide/' || g, 't' FROM generate_series(1, 200) AS g`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type) SELECT 'wide/' || g, 't' FROM generate_series(1, 200) AS g`)
 	append(25_000, "noise")
 	append(50, "user/42/%s")
 	append(1, "user/42")
@@ -93,9 +93,9 @@ func TestReplay_CostsWhatItReturns(t *testing.T) {
 	pool := outboxtest.New(t)
 	reader := replay.Reader{Pool: pool, Times: replay.NewTimes()}
 	sqltest.Exec(t, pool, `ALTER TABLE outcrier.event_default SET (autovacuum_enabled = off)`)
-	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'user/42/' || g, 't' FROM generate_series(1, 20) AS g`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type) SELECT 'user/42/' || g, 't' FROM generate_series(1, 20) AS g`)
 	start := sqltest.Earliest(t, reader)
-	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type, payload) SELECT 'user/' || g % 1000 || '/x', 't', to_json(repeat('x', 200)) FROM generate_series(1, 60000) AS g`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type, payload) SELECT 'user/' || g % 1000 || '/x', 't', to_json(repeat('x', 200)) FROM generate_series(1, 60000) AS g`)
 	end := sqltest.Here(t, pool)
 	rng := replay.Ranges(start, end)[0]
 	read := func(topics []outbox.Pattern, limit int) func() {

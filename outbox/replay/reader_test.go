@@ -130,7 +130,7 @@ func TestReplay_OfManyTopicsAndOfManyEvents(t *testing.T) {
 	reader := replay.Reader{Pool: pool}
 	late := sqltest.Begin(t, pool)
 	owed := sqltest.Add(t, late, "busy")
-	sqltest.Exec(t, pool, `INSERT INTO outbox (topic, type) SELECT 'busy', 'before' FROM generate_series(1, 10100)`)
+	sqltest.Exec(t, pool, `INSERT INTO outcrier.event (topic, type) SELECT 'busy', 'before' FROM generate_series(1, 10100)`)
 	start := sqltest.Here(t, pool)
 	var busy, all20, under7 []int64
 	for i := range 20 {
