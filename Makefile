@@ -62,14 +62,15 @@ demo: ## run the demo; ARGS='--listen 127.0.0.1:9000 --traffic 2'
 build: ## build bin/outcrier
 	$(plain) go build -o bin/outcrier ./cmd/outcrier
 
-# Those of deploy/helm and examples/embed are run by tests of the root, for go test ./... too.
+# Those of deploy/helm and examples/embed are run by tests of the root, for go test ./... too. The packages
+# that take longest come first.
 .PHONY: test
 test: ## run the tests, under the race detector where it can be; PKG=./sse COUNT=1 ARGS='-run Drain'
 ifeq ($(PKG),./...)
 	@code=0; \
-	.ci/stages root $(call quoted,$(go-test) $(ARGS) ./internal/torture ./...) || code=1; \
-	.ci/stages bench $(call quoted,cd bench && $(go-test) $(ARGS) ./...) || code=1; \
-	.ci/stages e2e $(call quoted,cd e2e && $(go-test) -parallel 6 $(ARGS) ./...) || code=1; \
+	.ci/stages root $(call quoted,$(go-test) $(ARGS) ./internal/torture ./cmd/outcrier ./...) || code=1; \
+	.ci/stages e2e $(call quoted,cd e2e && $(go-test) -parallel 4 $(ARGS) ./...) \
+		bench $(call quoted,cd bench && $(go-test) $(ARGS) ./...) || code=1; \
 	exit $$code
 else
 	$(go-test) $(ARGS) $(PKG)

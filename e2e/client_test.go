@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -82,9 +83,11 @@ func situations(t *testing.T, browser browser, all bool, args ...string) {
 	database := outboxtest.URL(t)
 	s := startAs(t, "serve", append([]string{"--dev", "--database-url", database, "--retry", "200ms", "--heartbeat", "1s", "--audit", "--log-level", "warn"}, args...)...)
 	net := newNetwork(t, s.base)
+	// Beside each other, and not parallel: such subtests would begin after all other tests.
+	var groups sync.WaitGroup
+	defer groups.Wait()
 	run := func(group string, site *site, situations []situation) {
 		t.Run(group, func(t *testing.T) {
-			t.Parallel()
 			tabs := &tabs{browser: browser}
 			for _, situation := range situations {
 				if ours := []string{"offline", "page loaded anew", "gap", "tabs share", "token expires", "topic refused"}; !all {
@@ -100,8 +103,9 @@ func situations(t *testing.T, browser browser, all bool, args ...string) {
 			}
 		})
 	}
-	run("one server", newSite(t, net.base), shared)
-	run("a server of its own", newSite(t, s.base), guarded)
+	one, own := newSite(t, net.base), newSite(t, s.base)
+	groups.Go(func() { run("one server", one, shared) })
+	groups.Go(func() { run("a server of its own", own, guarded) })
 }
 
 // stage is what a situation happens on.
