@@ -83,7 +83,7 @@ func situations(t *testing.T, browser browser, all bool, args ...string) {
 	database := outboxtest.URL(t)
 	s := startAs(t, "serve", append([]string{"--dev", "--database-url", database, "--retry", "200ms", "--heartbeat", "1s", "--audit", "--log-level", "warn"}, args...)...)
 	net := newNetwork(t, s.base)
-	// Beside each other, and not parallel: such subtests would begin after all other tests.
+	// At the same time, but not parallel: such subtests would begin after all other tests.
 	var groups sync.WaitGroup
 	defer groups.Wait()
 	run := func(group string, site *site, situations []situation) {

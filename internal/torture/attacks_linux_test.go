@@ -271,7 +271,7 @@ func TestAttack_AnswersThatNobodyReadsAreNotKept(t *testing.T) {
 func TestAttack_LongRequestsAreNotKept(t *testing.T) {
 	t.Parallel()
 	n, _ := attacked(t, "--h2c")
-	// An X is no shorter in HPACK's Huffman code, so nobody computes one: the memory is what counts.
+	// An X is no shorter in HPACK's Huffman code, so none is computed: the memory is what counts.
 	long := strings.Repeat("X", 60_000)
 	const connections, requests = 30, 250
 	var all sync.WaitGroup
