@@ -45,8 +45,8 @@ quoted = '$(subst ','\'',$(1))'
 # (make test-long has it): a second of each of sixty test binaries, and of each node that a test ends.
 at-exit = $(if $(TEST_LONG),,$(if $(race),GORACE="atexit_sleep_ms=50 $$GORACE" ))
 # make check vets the tests, and a debugger's data would double what it costs to link them.
-# Three packages at a time, since tests often wait.
-go-test = $(at-exit)go test -p 3 -vet=off -ldflags=-w $(race) -timeout $(if $(TEST_LONG),60m,20m) $(count)
+# Four packages at a time, since tests often wait.
+go-test = $(at-exit)go test -p 4 -vet=off -ldflags=-w $(race) -timeout $(if $(TEST_LONG),60m,20m) $(count)
 
 .PHONY: help
 help: ## print the targets
