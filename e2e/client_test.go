@@ -45,7 +45,7 @@ var shared = []situation{
 	{"proxy answers for the server", proxyAnswers},
 	{"connection falls silent", fallsSilent},
 	{"offline", goesOffline},
-	{"page loaded anew", loadedAnew},
+	{"page reloaded", reloaded},
 	{"page put away", putAway},
 	{"topics change", topicsChange},
 	{"gap", tellsGap},
@@ -56,7 +56,7 @@ var shared = []situation{
 	{"server restarted, by WebSocket", byWebSocket(serverRestarted)},
 	{"connection falls silent, by WebSocket", byWebSocket(fallsSilent)},
 	{"offline, by WebSocket", byWebSocket(goesOffline)},
-	{"page loaded anew, by WebSocket", byWebSocket(loadedAnew)},
+	{"page reloaded, by WebSocket", byWebSocket(reloaded)},
 	{"topics change, by WebSocket", byWebSocket(topicsChange)},
 	{"gap, by WebSocket", byWebSocket(tellsGap)},
 	{"tabs share, by WebSocket", byWebSocket(tabsShare)},
@@ -90,7 +90,7 @@ func situations(t *testing.T, browser browser, all bool, args ...string) {
 		t.Run(group, func(t *testing.T) {
 			tabs := &tabs{browser: browser}
 			for _, situation := range situations {
-				if ours := []string{"offline", "page loaded anew", "gap", "tabs share", "token expires", "topic refused"}; !all {
+				if ours := []string{"offline", "page reloaded", "gap", "tabs share", "token expires", "topic refused"}; !all {
 					if name, socket := strings.CutSuffix(situation.name, ", by WebSocket"); socket && slices.Contains(ours, name) {
 						continue
 					}
@@ -297,8 +297,8 @@ func goesOffline(t *testing.T, s *stage) {
 	s.leave(t, in)
 }
 
-func loadedAnew(t *testing.T, s *stage) {
-	in := s.page(t, "remember: 'anew'")
+func reloaded(t *testing.T, s *stage) {
+	in := s.page(t, "remember: 'reloaded'")
 	isLive(t, in)
 	s.add(t, "a", "b")
 	until(t, in, "the page has two events", "stream.ids.length === 2")
@@ -308,7 +308,7 @@ func loadedAnew(t *testing.T, s *stage) {
 		in.navigate(t, s.site.base+"/elsewhere")
 		s.add(t, "a", "b", "c")
 		in.navigate(t, s.site.base+"/page")
-		s.listen(t, in, "remember: 'anew'")
+		s.listen(t, in, "remember: 'reloaded'")
 		s.check(t, in, "d", "%", before)
 	}
 	s.leave(t, in)

@@ -53,7 +53,7 @@ func TestQuickStart_IsTrueWordForWord(t *testing.T) {
 		return name == "DATABASE_URL" || strings.HasPrefix(name, "OUTCRIER_") && name != "OUTCRIER_PG_BIN"
 	})
 	environ := append(mine, "OUTCRIER_LISTEN=127.0.0.1:0", "OUTCRIER_DATA="+testkit.Folder(t), "OUTCRIER_DRAIN=0s",
-		"GOFLAGS="+os.Getenv("GOFLAGS")+" -ldflags=-w", // nobody debugs it
+		"GOFLAGS="+os.Getenv("GOFLAGS")+" -ldflags=-w", // quicker to link, without data for a debugger
 		"GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=url."+root+".insteadOf", "GIT_CONFIG_VALUE_0="+public,
 		// A checkout that belongs to another user makes git refuse.
 		"GIT_CONFIG_KEY_1=safe.directory", "GIT_CONFIG_VALUE_1=*")

@@ -141,11 +141,7 @@ func (a *aborted) overHTTP2(ctx context.Context, address, accept string, most in
 // is on record as sent, or as perhaps sent.
 func TestAudit_MissesNothingThatASocketReceived(t *testing.T) {
 	t.Parallel()
-	runs := 60
-	if testkit.Long() {
-		runs = 200
-	}
-	missesNothing(t, runs, func(i int) *aborted {
+	missesNothing(t, longer(60, 200), func(i int) *aborted {
 		return &aborted{poll: i%2 == 0, h2: i%4 > 1, how: []string{"reset", "close", "half"}[i%3]}
 	})
 }
@@ -154,11 +150,7 @@ func TestAudit_MissesNothingThatASocketReceived(t *testing.T) {
 func TestAudit_MissesNothingOfOtherForms(t *testing.T) {
 	t.Parallel()
 	const stream = "/events?topic=a&from=earliest"
-	runs := 45
-	if testkit.Long() {
-		runs = 90
-	}
-	missesNothing(t, runs, func(i int) *aborted {
+	missesNothing(t, longer(45, 90), func(i int) *aborted {
 		a := &aborted{how: []string{"reset", "close", "half"}[i%3]}
 		switch i % 9 / 3 {
 		case 0:
@@ -170,6 +162,14 @@ func TestAudit_MissesNothingOfOtherForms(t *testing.T) {
 		}
 		return a
 	})
+}
+
+// longer chooses the number for the form of the tests.
+func longer(short, long int) int {
+	if testkit.Long() {
+		return long
+	}
+	return short
 }
 
 // missesNothing has clients break off, and compares what they received with the record.
@@ -196,9 +196,9 @@ func missesNothing(t *testing.T, runs int, client func(i int) *aborted) {
 			t.Error(err)
 		}
 	}
-	const events = 100
+	events := longer(100, 300)
 	appendEvents(events)
-	n.seen(t, events)
+	n.seen(t, int64(events))
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

@@ -87,7 +87,11 @@ func TestProxies_AskAnotherNodeAtOnce(t *testing.T) {
 				if failure != "crashes" {
 					failing.listener.Close()
 				}
-				for range 6 { // some for each node, by any way to choose one
+				// Some for each node, by any way to choose one.
+				for i := 0; i < 6 || failing.asked.Load() == 0; i++ {
+					if i == 100 {
+						t.Fatal("the failing node was never asked")
+					}
 					a, err := ask(t, transport, http.MethodGet, base+path, "text/event-stream")
 					if err != nil || !strings.Contains(a.body, "from the other") {
 						t.Errorf("a node %s, and a stream is given %v, %v, want the other node's", failure, a, err)
@@ -135,6 +139,7 @@ type played struct {
 	address  string
 	listener net.Listener
 	written  atomic.Pointer[string]
+	asked    atomic.Int64 // requests but those of probes
 }
 
 func newPlayed(t *testing.T) *played {
@@ -166,6 +171,7 @@ func (n *played) serve(conn net.Conn) {
 			return
 		}
 		if strings.HasPrefix(request.URL.Path, "/events") {
+			n.asked.Add(1)
 			_, _ = io.WriteString(conn, *n.written.Load())
 			return
 		}
